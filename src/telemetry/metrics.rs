@@ -1,0 +1,335 @@
+//! Every metric of the broker, declared in one struct.
+//!
+//! Invariant: no label holds a user, a token, a tenant or a raw path; each label has a closed set of values or a
+//! configured one (destination names). Everyone may count; only the `/metrics` handler reads.
+
+use std::{fmt, sync::Arc, sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::Registry,
+};
+
+/// Bucket borders in seconds: from the broker's own work (1 ms) to the longest request (55 s).
+const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
+
+/// States of the credential gate; exactly one of them is 1 per destination.
+const GATE_STATES: [&str; 6] = ["unknown", "good", "rejected", "blocked", "locked", "waiting"];
+
+/// Handle to all metrics; a clone is shallow.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    families: Families,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// Declares label sets: each field is one label.
+macro_rules! labels {
+    ($($name:ident { $($field:ident: $kind:ty),+ })+) => { $(
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        struct $name { $($field: $kind),+ }
+    )+ };
+}
+
+labels! {
+    OneRequest { route: String, method: String, status: u16 }
+    OneRoute { route: String, method: String }
+    OneFetch { destination: String, grant: &'static str, result: &'static str }
+    OneGrant { destination: String, grant: &'static str }
+    PerDestination { destination: String }
+    DestinationResult { destination: String, result: &'static str }
+    DestinationState { destination: String, state: &'static str }
+    OneCall { upstream: &'static str, operation: &'static str, status: u16 }
+    OneOperation { upstream: &'static str, operation: &'static str }
+    PerUpstream { upstream: &'static str }
+    Outcome { result: &'static str }
+    Refused { reason: &'static str }
+    RouteOperation { operation: &'static str, outcome: &'static str }
+}
+
+struct Families {
+    http_requests: Family<OneRequest, Counter>,
+    http_duration: Histograms<OneRoute>,
+    http_in_flight: Gauge,
+    token_fetch: Family<OneFetch, Counter>,
+    token_fetch_duration: Histograms<OneGrant>,
+    token_expiry: Family<PerDestination, Gauge>,
+    token_served: Family<DestinationResult, Counter>,
+    gate_state: Family<DestinationState, Gauge>,
+    destination_fetch: Family<DestinationResult, Counter>,
+    upstream_requests: Family<OneCall, Counter>,
+    upstream_duration: Histograms<OneOperation>,
+    upstream_retries: Family<PerUpstream, Counter>,
+    breaker_open: Family<PerUpstream, Gauge>,
+    rate_limit_remaining: Gauge<u64, AtomicU64>,
+    jwks_fetch: Family<Outcome, Counter>,
+    auth_refusals: Family<Refused, Counter>,
+    policy_denials: Family<Refused, Counter>,
+    route_operations: Family<RouteOperation, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let families = Families::new();
+        let mut registry = Registry::with_prefix("cfapi_broker");
+        families.register(&mut registry);
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of this broker", build);
+        Self(Arc::new(Inner { registry, families }))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+fn histograms<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
+    Family::new_with_constructor(histogram as fn() -> Histogram)
+}
+
+impl Families {
+    fn new() -> Self {
+        Self {
+            http_requests: Family::default(),
+            http_duration: histograms(),
+            http_in_flight: Gauge::default(),
+            token_fetch: Family::default(),
+            token_fetch_duration: histograms(),
+            token_expiry: Family::default(),
+            token_served: Family::default(),
+            gate_state: Family::default(),
+            destination_fetch: Family::default(),
+            upstream_requests: Family::default(),
+            upstream_duration: histograms(),
+            upstream_retries: Family::default(),
+            breaker_open: Family::default(),
+            rate_limit_remaining: Gauge::default(),
+            jwks_fetch: Family::default(),
+            auth_refusals: Family::default(),
+            policy_denials: Family::default(),
+            route_operations: Family::default(),
+        }
+    }
+
+    #[rustfmt::skip]
+    fn register(&self, r: &mut Registry) {
+        r.register("http_requests", "Inbound requests", self.http_requests.clone());
+        r.register("http_request_duration_seconds", "Time from head to end of the answer", self.http_duration.clone());
+        r.register("http_requests_in_flight", "Inbound requests being answered", self.http_in_flight.clone());
+        r.register("token_fetch", "Grants sent to a token endpoint", self.token_fetch.clone());
+        r.register("token_fetch_duration_seconds", "Time of a grant", self.token_fetch_duration.clone());
+        r.register("token_expiry_timestamp_seconds", "When the live access token ends (Unix time)", self.token_expiry.clone());
+        r.register("token_cache_requests", "Leases asked of the vault", self.token_served.clone());
+        r.register("credential_gate_state", "1 for the state that the credential gate is in", self.gate_state.clone());
+        r.register("destination_fetch", "Reads of the Destination service", self.destination_fetch.clone());
+        r.register("upstream_requests", "Calls to other systems", self.upstream_requests.clone());
+        r.register("upstream_request_duration_seconds", "Time of a call to another system", self.upstream_duration.clone());
+        r.register("upstream_retries", "Repeated calls", self.upstream_retries.clone());
+        r.register("breaker_open", "1 while the breaker of an upstream is open", self.breaker_open.clone());
+        r.register("cf_rate_limit_remaining", "Calls left as the CF API last said, floored to 10 %", self.rate_limit_remaining.clone());
+        r.register("jwks_fetch", "Fetches of a key set", self.jwks_fetch.clone());
+        r.register("auth_refusals", "Refused callers", self.auth_refusals.clone());
+        r.register("policy_denials", "Requests refused by policy", self.policy_denials.clone());
+        r.register("route_operations", "Operations on tenant routes", self.route_operations.clone());
+    }
+}
+
+impl Metrics {
+    /// Writes all metrics as `OpenMetrics` text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail; an empty answer would show in the scrape.
+        _ = encode(&mut text, &self.0.registry);
+        text
+    }
+
+    /// Counts an inbound request from here until the returned guard is dropped.
+    pub fn request_started(&self) -> InFlight {
+        self.0.families.http_in_flight.inc();
+        InFlight(self.clone())
+    }
+
+    /// Counts an answered request; `route` is the template, never the raw path.
+    pub fn request_answered(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let (route, method) = (route.to_owned(), method.to_owned());
+        let families = &self.0.families;
+        families
+            .http_duration
+            .get_or_create(&OneRoute { route: route.clone(), method: method.clone() })
+            .observe(took.as_secs_f64());
+        families.http_requests.get_or_create(&OneRequest { route, method, status }).inc();
+    }
+
+    /// Counts a grant. `grant` is its OAuth name; `result` is `ok`, `refused` or `transient`.
+    pub fn token_fetched(
+        &self,
+        destination: &str,
+        grant: &'static str,
+        result: &'static str,
+        took: Duration,
+    ) {
+        let destination = destination.to_owned();
+        let families = &self.0.families;
+        families
+            .token_fetch_duration
+            .get_or_create(&OneGrant { destination: destination.clone(), grant })
+            .observe(took.as_secs_f64());
+        families.token_fetch.get_or_create(&OneFetch { destination, grant, result }).inc();
+    }
+
+    /// Counts a lease: `fresh`, `ageing`, `waited` or `refused`.
+    pub fn token_served(&self, destination: &str, result: &'static str) {
+        self.served_counter(destination, result).inc();
+    }
+
+    /// Returns the counter behind [`Metrics::token_served`], so that a hot path can hold it and count without looking it up.
+    pub fn served_counter(&self, destination: &str, result: &'static str) -> Counter {
+        let labels = DestinationResult { destination: destination.to_owned(), result };
+        self.0.families.token_served.get_or_create(&labels).clone()
+    }
+
+    /// States when the live access token of a destination ends, in Unix seconds.
+    pub fn token_expires(&self, destination: &str, unix_seconds: i64) {
+        let labels = PerDestination { destination: destination.to_owned() };
+        self.0.families.token_expiry.get_or_create(&labels).set(unix_seconds);
+    }
+
+    /// States the credential gate's state: `unknown`, `good`, `rejected`, `blocked`, `locked` or `waiting`.
+    pub fn gate_state(&self, destination: &str, state: &'static str) {
+        for each in GATE_STATES {
+            let labels = DestinationState { destination: destination.to_owned(), state: each };
+            self.0.families.gate_state.get_or_create(&labels).set(i64::from(each == state));
+        }
+    }
+
+    /// Counts a read of the Destination service: `changed`, `unchanged`, `stale`, `missing` or `error`.
+    pub fn destination_fetched(&self, destination: &str, result: &'static str) {
+        let labels = DestinationResult { destination: destination.to_owned(), result };
+        self.0.families.destination_fetch.get_or_create(&labels).inc();
+    }
+
+    /// Counts a call to another system; `status` 0 means that no answer came.
+    pub fn upstream_called(
+        &self,
+        upstream: &'static str,
+        operation: &'static str,
+        status: u16,
+        took: Duration,
+    ) {
+        let families = &self.0.families;
+        families
+            .upstream_duration
+            .get_or_create(&OneOperation { upstream, operation })
+            .observe(took.as_secs_f64());
+        families.upstream_requests.get_or_create(&OneCall { upstream, operation, status }).inc();
+    }
+
+    /// Counts a repeated call.
+    pub fn upstream_retried(&self, upstream: &'static str) {
+        self.0.families.upstream_retries.get_or_create(&PerUpstream { upstream }).inc();
+    }
+
+    /// States that the breaker of an upstream opened.
+    pub fn breaker_opened(&self, upstream: &'static str) {
+        self.0.families.breaker_open.get_or_create(&PerUpstream { upstream }).set(1);
+    }
+
+    /// States that the breaker of an upstream closed.
+    pub fn breaker_closed(&self, upstream: &'static str) {
+        self.0.families.breaker_open.get_or_create(&PerUpstream { upstream }).set(0);
+    }
+
+    /// States how many calls the CF API still allows the technical user.
+    pub fn rate_limit_remaining(&self, remaining: u64) {
+        self.0.families.rate_limit_remaining.set(remaining);
+    }
+
+    /// Counts a fetch of a key set: `changed`, `unchanged` or `error`.
+    pub fn jwks_fetched(&self, result: &'static str) {
+        self.0.families.jwks_fetch.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// Counts a refused caller; `reason` is one of auth's constant words.
+    pub fn auth_refused(&self, reason: &'static str) {
+        self.0.families.auth_refusals.get_or_create(&Refused { reason }).inc();
+    }
+
+    /// Counts a request that policy refused.
+    pub fn policy_denied(&self, reason: &'static str) {
+        self.0.families.policy_denials.get_or_create(&Refused { reason }).inc();
+    }
+
+    /// Counts an operation on a tenant route.
+    pub fn route_operation(&self, operation: &'static str, outcome: &'static str) {
+        self.0
+            .families
+            .route_operations
+            .get_or_create(&RouteOperation { operation, outcome })
+            .inc();
+    }
+}
+
+/// Counts a request as being in flight until dropped.
+#[derive(Debug)]
+pub struct InFlight(Metrics);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.0.families.http_in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Metrics;
+
+    #[test]
+    fn exactly_one_gate_state_is_set() {
+        let metrics = Metrics::default();
+        metrics.gate_state("CFAPI", "good");
+        metrics.gate_state("CFAPI", "locked");
+        let text = metrics.encode();
+        assert!(
+            text.contains(
+                r#"cfapi_broker_credential_gate_state{destination="CFAPI",state="locked"} 1"#
+            ),
+            "{text}"
+        );
+        assert_eq!(
+            text.lines()
+                .filter(|l| l.contains("credential_gate_state{") && l.ends_with(" 1"))
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn requests_in_flight_go_down_again() {
+        let metrics = Metrics::default();
+        let guard = metrics.request_started();
+        assert!(metrics.encode().contains("http_requests_in_flight 1"));
+        drop(guard);
+        metrics.request_answered("/health", "GET", 200, Duration::from_millis(2));
+        let text = metrics.encode();
+        assert!(text.contains("http_requests_in_flight 0"));
+        assert!(
+            text.contains(
+                r#"cfapi_broker_http_requests_total{route="/health",method="GET",status="200"} 1"#
+            ),
+            "{text}"
+        );
+    }
+}
