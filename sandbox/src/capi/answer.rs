@@ -1,0 +1,140 @@
+//! Answers before they are dressed for the wire. Invariant: an answer that CC sends without a body or content type gets none here.
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::capi::errors::Refusal;
+use crate::capi::json::Json;
+
+/// The content type of the v3 API.
+const JSON: &str = "application/json; charset=utf-8";
+/// The content type of the root, of v2 and of paths outside both (without a blank; recorded).
+const OLD_JSON: &str = "application/json;charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+/// The header that marks a call of the real API which the sandbox does not imitate.
+pub(crate) const UNCOVERED: &str = "x-sandbox-uncovered";
+
+/// What a handler returns.
+pub(crate) type Reply = Result<Answer, Refusal>;
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) family: Family,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+/// Which part of the Cloud Controller answers; each has its own set of headers (recorded).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Rails: the v3 API.
+    V3,
+    /// Rails, but before its default headers are set: crashes.
+    Crash,
+    /// Sinatra: the root and v2.
+    Old,
+    /// The health check and the rate limiter.
+    Plain,
+    /// The HTTP server, before any part of CC has seen the request.
+    Server,
+}
+
+impl Answer {
+    /// 200 with JSON.
+    pub(crate) fn ok(body: &Json) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    pub(crate) fn json(status: StatusCode, body: &Json) -> Self {
+        Self::typed(status, Family::V3, JSON, body.render())
+    }
+
+    /// JSON in the manner of the root and of v2.
+    pub(crate) fn old_json(status: StatusCode, body: &Json) -> Self {
+        Self::typed(status, Family::Old, OLD_JSON, body.render())
+    }
+
+    /// 202 with the address of a job: empty, yet with a content type (recorded).
+    pub(crate) fn accepted(location: &str) -> Self {
+        let status = StatusCode::ACCEPTED;
+        Self::typed(status, Family::V3, "text/html", String::new()).with(LOCATION, location)
+    }
+
+    /// 204.
+    pub(crate) fn no_content() -> Self {
+        Self::bare(StatusCode::NO_CONTENT, Family::V3)
+    }
+
+    /// The page of a crash before the API; for bytes in the query that are no UTF-8.
+    pub(crate) fn crash() -> Self {
+        let text = "500 Internal Server Error\nIf you are the administrator of this website, then please read this web application's log file and/or the web server's log file to find out what went wrong.";
+        Self::typed(StatusCode::INTERNAL_SERVER_ERROR, Family::Crash, TEXT, text.to_owned())
+    }
+
+    /// What the HTTP server says to a query that is too long: nothing.
+    pub(crate) fn query_too_long() -> Self {
+        Self::bare(StatusCode::BAD_REQUEST, Family::Server)
+    }
+
+    /// JSON under the name of text, as the rate limiter sends it (recorded).
+    pub(crate) fn limited(status: StatusCode, body: &Json) -> Self {
+        Self::typed(status, Family::Plain, TEXT, body.render())
+    }
+
+    /// `OK` under the name of JSON (recorded).
+    pub(crate) fn healthy() -> Self {
+        Self::typed(StatusCode::OK, Family::Plain, "application/json", "OK".to_owned())
+    }
+
+    /// A call of the real API that the sandbox does not imitate: loud, so that no test takes it for CC's own refusal.
+    pub(crate) fn uncovered() -> Self {
+        let text = "The sandbox does not imitate this call of the Cloud Controller.\n";
+        Self::typed(StatusCode::NOT_IMPLEMENTED, Family::Server, TEXT, text.to_owned())
+            .with(HeaderName::from_static(UNCOVERED), "true")
+    }
+
+    /// Adds a header; a value that no header can hold is left out.
+    #[must_use]
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Makes the response; to HEAD the length is told and the body kept back.
+    pub(crate) fn into_response(self, head: bool) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        if self.status != StatusCode::NO_CONTENT {
+            let length = HeaderValue::from(self.body.len());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+        }
+        if !head {
+            *response.body_mut() = Body::from(self.body);
+        }
+        response
+    }
+
+    fn bare(status: StatusCode, family: Family) -> Self {
+        Self { status, family, headers: HeaderMap::new(), body: String::new() }
+    }
+
+    fn typed(status: StatusCode, family: Family, kind: &'static str, body: String) -> Self {
+        let mut answer = Self::bare(status, family);
+        answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        answer.body = body;
+        answer
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        Self::json(refusal.status, &refusal.body())
+    }
+}

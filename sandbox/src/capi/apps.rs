@@ -1,0 +1,78 @@
+//! Apps: lists and single ones. Their routes are in `routes`.
+
+use crate::capi::answer::{Answer, Reply};
+use crate::capi::errors::{Refusal, bad_query, not_found};
+use crate::capi::json::{Json, object};
+use crate::capi::list::{ListQuery, ListRule};
+use crate::capi::spaces::includes;
+use crate::capi::step::Step;
+use crate::world::App;
+
+const APPS: ListRule = ListRule {
+    filters: &[
+        "names",
+        "organization_guids",
+        "space_guids",
+        "stacks",
+        "include",
+        "lifecycle_type",
+        "label_selector",
+    ],
+    plain: &["label_selector", "lifecycle_type"],
+    order: &["created_at", "updated_at", "name", "state"],
+    includes: &["space", "org", "space.organization"],
+};
+
+impl Step<'_> {
+    /// `GET /v3/apps`.
+    pub(crate) fn apps(&self) -> Reply {
+        let list = ListQuery::read(self.query, &APPS)?;
+        let apps = self.state.apps.iter().filter(|app| self.lists_app(app, &list));
+        let present = self.present();
+        let href = self.href("/v3/apps");
+        let (json, shown) = Self::page(&list, apps.collect(), &href, |app| present.app(app));
+        let spaces: Vec<&str> = shown.iter().map(|app| app.space.as_str()).collect();
+        Ok(Answer::ok(&self.with_included(json, |name| list.includes(name), &spaces)))
+    }
+
+    /// `GET /v3/apps/{guid}`.
+    pub(crate) fn one_app(&self, guid: &str) -> Reply {
+        let asked = includes(self.query, APPS.includes).map_err(|fault| bad_query(&fault))?;
+        let app = self.app(guid)?;
+        let json = self.present().app(app);
+        let wants = |names: &[&str]| asked.iter().any(|name| names.contains(&name.as_str()));
+        Ok(Answer::ok(&self.with_included(json, wants, &[&app.space])))
+    }
+
+    /// Returns the app, if the user sees its space.
+    pub(crate) fn app(&self, guid: &str) -> Result<&App, Refusal> {
+        let app = self.state.app(guid).filter(|app| self.reads_app(app));
+        app.ok_or_else(|| not_found("App"))
+    }
+
+    pub(crate) fn reads_app(&self, app: &App) -> bool {
+        let space = self.state.space(&app.space);
+        space.is_some_and(|space| self.state.reads_space(self.user, space))
+    }
+
+    fn lists_app(&self, app: &App, list: &ListQuery) -> bool {
+        let org = self.state.space(&app.space).map_or("", |space| &space.org);
+        // No app of this world has a stack, and all have buildpacks.
+        self.reads_app(app)
+            && list.admits("space_guids", &app.space)
+            && list.admits("organization_guids", org)
+            && list.admits("stacks", "")
+            && list.plain("lifecycle_type").is_none_or(|kind| kind == "buildpack")
+    }
+
+    fn with_included(&self, json: Json, wants: impl Fn(&[&str]) -> bool, spaces: &[&str]) -> Json {
+        let mut included = object! {};
+        if wants(&["space", "space.organization"]) {
+            included = included.with("spaces", self.included_spaces(spaces));
+        }
+        if wants(&["org", "space.organization"]) {
+            included = included.with("organizations", self.included_orgs(spaces));
+        }
+        if included.is_blank() { json } else { json.with("included", included) }
+    }
+}

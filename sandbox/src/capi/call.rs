@@ -1,0 +1,245 @@
+//! From method and path to the call that is meant. Slashes are squeezed and one at the end is dropped, segments are decoded after
+//! the split, `..` is a name like any other (recorded: `/v3/spaces/../routes` is unknown).
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+/// A call of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Answered to anyone.
+    Open(Open),
+    /// Answered to the bearer of a good token.
+    Guarded(Guarded),
+}
+
+/// A call that needs no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Open {
+    Root,
+    V3Root,
+    Info,
+    Health,
+    V2Info,
+    /// The real API knows it, the sandbox does not.
+    Uncovered,
+    /// No such path or method under `/v3`.
+    Unknown,
+    /// No such path outside `/v3`.
+    UnknownOld,
+}
+
+/// A call that needs a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Guarded {
+    Spaces,
+    Space(String),
+    DeleteUnmappedRoutes(String),
+    Orgs,
+    Org(String),
+    OrgDomains(String),
+    DefaultDomain(String),
+    OrgQuota(String),
+    Domains,
+    Domain(String),
+    Reservations(String),
+    Apps,
+    App(String),
+    AppRoutes(String),
+    Routes,
+    CreateRoute,
+    Route(String),
+    PatchRoute(String),
+    DeleteRoute(String),
+    Targets(String),
+    AddTargets(String),
+    ReplaceTargets(String),
+    PatchTarget(String, String),
+    DeleteTarget(String, String),
+    /// Every call on shared spaces and the owner of a route; closed by the flag `route_sharing`.
+    Sharing,
+    Job(String),
+}
+
+/// What the real API has beside the calls above, by the first segment under `/v3`; for the resources above, what follows the guid.
+const FURTHER: &[&str] = &[
+    "app_usage_events",
+    "audit_events",
+    "buildpacks",
+    "builds",
+    "deployments",
+    "droplets",
+    "environment_variable_groups",
+    "feature_flags",
+    "isolation_segments",
+    "organization_quotas",
+    "packages",
+    "processes",
+    "resource_matches",
+    "revisions",
+    "roles",
+    "route_policies",
+    "security_groups",
+    "service_brokers",
+    "service_credential_bindings",
+    "service_instances",
+    "service_offerings",
+    "service_plans",
+    "service_route_bindings",
+    "service_usage_events",
+    "sidecars",
+    "space_quotas",
+    "stacks",
+    "tasks",
+    "users",
+];
+const FURTHER_OF_SPACES: &[&str] = &[
+    "features",
+    "actions",
+    "manifest_diff",
+    "relationships",
+    "running_security_groups",
+    "staging_security_groups",
+    "usage_summary",
+    "users",
+];
+const FURTHER_OF_ORGS: &[&str] = &["relationships", "usage_summary", "users"];
+const FURTHER_OF_APPS: &[&str] = &[
+    "actions",
+    "builds",
+    "deployments",
+    "droplets",
+    "env",
+    "environment_variables",
+    "features",
+    "manifest",
+    "packages",
+    "permissions",
+    "processes",
+    "relationships",
+    "revisions",
+    "sidecars",
+    "ssh_enabled",
+    "tasks",
+];
+
+impl Call {
+    /// Reads the call; HEAD counts as GET.
+    pub(crate) fn read(method: &Method, path: &str) -> Self {
+        let segments: Vec<String> = path
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+            .collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+        match segments.as_slice() {
+            ["v3", rest @ ..] => Self::v3(method, rest),
+            [] if method == "GET" => Self::Open(Open::Root),
+            ["healthz"] if method == "GET" => Self::Open(Open::Health),
+            ["v2", "info"] if method == "GET" => Self::Open(Open::V2Info),
+            ["v2", ..] => Self::Open(Open::Uncovered),
+            _ => Self::Open(Open::UnknownOld),
+        }
+    }
+
+    fn v3(method: &str, segments: &[&str]) -> Self {
+        let owned = |guid: &&str| (*guid).to_owned();
+        match (method, segments) {
+            ("GET", []) => Self::Open(Open::V3Root),
+            ("GET", ["info"]) => Self::Open(Open::Info),
+            ("GET", ["spaces"]) => Self::Guarded(Guarded::Spaces),
+            ("GET", ["spaces", guid]) => Self::Guarded(Guarded::Space(owned(guid))),
+            ("DELETE", ["spaces", guid, "routes"]) => {
+                Self::Guarded(Guarded::DeleteUnmappedRoutes(owned(guid)))
+            }
+            ("GET", ["organizations"]) => Self::Guarded(Guarded::Orgs),
+            ("GET", ["organizations", guid]) => Self::Guarded(Guarded::Org(owned(guid))),
+            ("GET", ["organizations", guid, "domains"]) => {
+                Self::Guarded(Guarded::OrgDomains(owned(guid)))
+            }
+            ("GET", ["organizations", guid, "domains", "default"]) => {
+                Self::Guarded(Guarded::DefaultDomain(owned(guid)))
+            }
+            ("GET", ["organization_quotas", guid]) => Self::Guarded(Guarded::OrgQuota(owned(guid))),
+            ("GET", ["domains"]) => Self::Guarded(Guarded::Domains),
+            ("GET", ["domains", guid]) => Self::Guarded(Guarded::Domain(owned(guid))),
+            ("GET", ["domains", guid, "route_reservations"]) => {
+                Self::Guarded(Guarded::Reservations(owned(guid)))
+            }
+            ("GET", ["apps"]) => Self::Guarded(Guarded::Apps),
+            ("GET", ["apps", guid]) => Self::Guarded(Guarded::App(owned(guid))),
+            ("GET", ["apps", guid, "routes"]) => Self::Guarded(Guarded::AppRoutes(owned(guid))),
+            ("GET", ["jobs", guid]) => Self::Guarded(Guarded::Job(owned(guid))),
+            (_, ["routes", rest @ ..]) => Self::routes(method, rest),
+            _ => Self::rest(method, segments),
+        }
+    }
+
+    fn routes(method: &str, segments: &[&str]) -> Self {
+        let owned = |guid: &&str| (*guid).to_owned();
+        match (method, segments) {
+            ("GET", []) => Self::Guarded(Guarded::Routes),
+            ("POST", []) => Self::Guarded(Guarded::CreateRoute),
+            ("GET", [guid]) => Self::Guarded(Guarded::Route(owned(guid))),
+            ("PATCH", [guid]) => Self::Guarded(Guarded::PatchRoute(owned(guid))),
+            ("DELETE", [guid]) => Self::Guarded(Guarded::DeleteRoute(owned(guid))),
+            ("GET", [guid, "destinations"]) => Self::Guarded(Guarded::Targets(owned(guid))),
+            ("POST", [guid, "destinations"]) => Self::Guarded(Guarded::AddTargets(owned(guid))),
+            ("PATCH", [guid, "destinations"]) => {
+                Self::Guarded(Guarded::ReplaceTargets(owned(guid)))
+            }
+            ("PATCH", [guid, "destinations", target]) => {
+                Self::Guarded(Guarded::PatchTarget(owned(guid), owned(target)))
+            }
+            ("DELETE", [guid, "destinations", target]) => {
+                Self::Guarded(Guarded::DeleteTarget(owned(guid), owned(target)))
+            }
+            ("GET" | "POST", [_, "relationships", "shared_spaces"])
+            | ("DELETE", [_, "relationships", "shared_spaces", _])
+            | ("PATCH", [_, "relationships", "space"]) => Self::Guarded(Guarded::Sharing),
+            _ => Self::Open(Open::Unknown),
+        }
+    }
+
+    /// Tells the calls that the sandbox leaves out from those that nobody has.
+    fn rest(method: &str, segments: &[&str]) -> Self {
+        let known = match (method, segments) {
+            (_, [first, ..]) if FURTHER.contains(first) => true,
+            ("POST", ["spaces" | "organizations" | "domains" | "apps"])
+            | ("PATCH" | "DELETE", ["spaces" | "organizations" | "domains" | "apps", _])
+            | (_, ["domains", _, "relationships", "shared_organizations", ..]) => true,
+            (_, ["spaces", _, next, ..]) => FURTHER_OF_SPACES.contains(next),
+            (_, ["organizations", _, next, ..]) => FURTHER_OF_ORGS.contains(next),
+            (_, ["apps", _, next, ..]) => FURTHER_OF_APPS.contains(next),
+            _ => false,
+        };
+        if known { Self::Open(Open::Uncovered) } else { Self::Open(Open::Unknown) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::{Call, Guarded, Open};
+
+    #[test]
+    fn paths_are_read_as_rails_does() {
+        let guid = "../spaces".to_owned();
+        for (method, path, call) in [
+            (Method::GET, "/", Call::Open(Open::Root)),
+            (Method::GET, "/v3//routes/", Call::Guarded(Guarded::Routes)),
+            (Method::HEAD, "/v3/routes", Call::Guarded(Guarded::Routes)),
+            (Method::GET, "/v3/routes/%2e%2e%2fspaces", Call::Guarded(Guarded::Route(guid))),
+            (Method::GET, "/v3/spaces/../routes", Call::Open(Open::Unknown)),
+            (Method::PUT, "/v3/routes/x", Call::Open(Open::Unknown)),
+            (Method::OPTIONS, "/v3/routes", Call::Open(Open::Unknown)),
+            (Method::GET, "/v3/nope", Call::Open(Open::Unknown)),
+            (Method::GET, "/v4", Call::Open(Open::UnknownOld)),
+            (Method::GET, "/v3/apps/x/manifest", Call::Open(Open::Uncovered)),
+        ] {
+            assert_eq!(Call::read(&method, path), call, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The headers that surround every answer of the Cloud Controller, by the part that answers (recorded). Nothing in front of it hides
+//! `X-USER-GUID` and `X-Runtime` here: a client that passes them on must be caught in tests.
+
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderName, StatusCode};
+use uuid::Uuid;
+
+use crate::capi::answer::{Answer, Family};
+use crate::token::CfUser;
+use crate::world::Count;
+
+/// The longest request id that CC takes over from the caller.
+const LONGEST_ID: usize = 255;
+const DEFAULTS: &[(&str, &str)] = &[
+    ("x-frame-options", "SAMEORIGIN"),
+    ("x-xss-protection", "1; mode=block"),
+    ("x-content-type-options", "nosniff"),
+    ("x-download-options", "noopen"),
+    ("x-permitted-cross-domain-policies", "none"),
+    ("referrer-policy", "strict-origin-when-cross-origin"),
+];
+const ECHOED: &[&str] = &["x-b3-traceid", "x-b3-spanid"];
+
+/// Adds the headers of the answer's family.
+pub(crate) fn dress(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answer {
+    if answer.family == Family::Server {
+        return answer;
+    }
+    let defaults: &[(&str, &str)] = match answer.family {
+        Family::V3 => DEFAULTS,
+        Family::Old => &[("x-content-type-options", "nosniff")],
+        Family::Crash | Family::Plain | Family::Server => &[],
+    };
+    let timed = matches!(answer.family, Family::V3 | Family::Crash);
+    let mut answer = answer.with(header("x-vcap-request-id"), &request_id(parts));
+    for (name, value) in defaults {
+        answer = answer.with(header(name), value);
+    }
+    if timed {
+        answer = answer.with(header("x-runtime"), "0.004217");
+    }
+    if let Some(user) = user {
+        answer = answer.with(header("x-user-guid"), &user.guid);
+    }
+    for name in ECHOED {
+        if let Some(value) = parts.headers.get(*name).and_then(|value| value.to_str().ok()) {
+            answer = answer.with(header(name), value);
+        }
+    }
+    answer
+}
+
+/// Adds the limiter's headers; `Retry-After` where the limit is used up, also beside the 401 of a bad token (recorded).
+pub(crate) fn with_count(answer: Answer, count: Option<Count>, seconds: i64) -> Answer {
+    let Some(count) = count else {
+        return answer;
+    };
+    let reset = seconds.saturating_add(i64::try_from(count.resets_in).unwrap_or(i64::MAX));
+    let answer = answer
+        .with(header("x-ratelimit-limit"), &count.limit.to_string())
+        .with(header("x-ratelimit-remaining"), &count.remaining.to_string())
+        .with(header("x-ratelimit-reset"), &reset.to_string());
+    let refuses = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::UNAUTHORIZED);
+    if count.exceeded && refuses {
+        return answer.with(RETRY_AFTER, &count.resets_in.to_string());
+    }
+    answer
+}
+
+/// Returns `{the caller's id}::{uuid}`, or a bare uuid. Of the caller's id only letters, digits, `_` and `-` stay.
+fn request_id(parts: &Parts) -> String {
+    let sent = ["x-vcap-request-id", "x-request-id"]
+        .iter()
+        .find_map(|name| parts.headers.get(*name)?.to_str().ok());
+    let kept: String = sent
+        .unwrap_or_default()
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-'))
+        .take(LONGEST_ID)
+        .collect();
+    if kept.is_empty() {
+        return Uuid::new_v4().to_string();
+    }
+    format!("{kept}::{}", Uuid::new_v4())
+}
+
+fn header(name: &str) -> HeaderName {
+    // All names here are constants in lower case.
+    HeaderName::from_bytes(name.as_bytes()).unwrap_or(CONTENT_LENGTH)
+}

@@ -1,0 +1,209 @@
+//! The Destination service: find by name, with the strictness of the real one. Invariant: nothing is told without a service
+//! token of XSUAA that was made for this service. Mounted by `lib`; levers edit the store.
+
+mod store;
+mod wishes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, RawQuery, State};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::{Value, json};
+
+pub(crate) use crate::destination::store::{DEFAULT_NAME, Entry, Level, Spelling, Store, TagOver};
+use crate::destination::wishes::Wishes;
+use crate::oauth::json_answer;
+use crate::xsuaa::{DESTINATION_XSAPPNAME, Xsuaa};
+
+/// The subaccount of the landscape, as `owner` names it.
+pub(crate) const SUBACCOUNT: &str = "9acf4877-5a3d-43d2-b67d-7516efe15b11";
+
+/// The service instance that owns instance-level destinations.
+const INSTANCE: &str = "5f2a7c10-4711-4d4d-9a9a-0d35714a10e5";
+
+/// What the service knows.
+#[derive(Debug)]
+pub(crate) struct Destinations {
+    pub(crate) store: Store,
+    xsuaa: Arc<Xsuaa>,
+}
+
+/// Why a request gets no destination.
+#[derive(Debug)]
+enum Refused {
+    NoToken,
+    BadToken,
+    /// A token of XSUAA, for something else.
+    OtherToken,
+    /// A query parameter that the specification does not name, or one sent twice.
+    Parameter(String),
+    Level,
+    Absent,
+}
+
+impl Refused {
+    /// Returns the answers of `destination.md` 4.
+    fn answer(&self) -> Response<Body> {
+        match self {
+            Self::NoToken => {
+                text_answer(StatusCode::UNAUTHORIZED, "Authorization header is missing")
+            }
+            Self::BadToken => error_answer(
+                StatusCode::UNAUTHORIZED,
+                "Unable to parse the JWT in Authorization Header.",
+            ),
+            Self::OtherToken => {
+                text_answer(StatusCode::FORBIDDEN, "The token is not for this service")
+            }
+            Self::Parameter(name) => {
+                let text = format!("Invalid query parameter: {name}");
+                error_answer(StatusCode::BAD_REQUEST, &text)
+            }
+            Self::Level => error_answer(StatusCode::BAD_REQUEST, "The level is missing or unknown"),
+            Self::Absent => error_answer(
+                StatusCode::NOT_FOUND,
+                "Configuration with the specified name was not found",
+            ),
+        }
+    }
+}
+
+impl Destinations {
+    pub(crate) fn new(uaa_base: &str, api_base: &str, xsuaa: Arc<Xsuaa>) -> Self {
+        Self { store: Store::seeded(uaa_base, api_base), xsuaa }
+    }
+
+    /// Refuses who has no service token.
+    fn admit(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token)
+        });
+        let Some(token) = token else {
+            return Err(Refused::NoToken);
+        };
+        let Some(claims) = self.xsuaa.live_claims(token) else {
+            return Err(Refused::BadToken);
+        };
+        let names = |claim: &str| claims.get(claim).and_then(Value::as_array).cloned();
+        let audience = names("aud").unwrap_or_default();
+        if !audience.iter().any(|name| name == DESTINATION_XSAPPNAME) {
+            return Err(Refused::OtherToken);
+        }
+        Ok(())
+    }
+
+    /// Answers `v1/destinations/{name}`: instance level first, then subaccount.
+    fn find(
+        &self,
+        name: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Refused> {
+        self.admit(headers)?;
+        let wishes = Wishes::read(query, &["$skipTokenRetrieval", "$skipCredentials"])?;
+        let found = self.store.find(name).ok_or(Refused::Absent)?;
+        let owner = match found.level {
+            Level::Instance => json!({"SubaccountId": null, "InstanceId": INSTANCE}),
+            Level::Subaccount => json!({"SubaccountId": SUBACCOUNT, "InstanceId": null}),
+        };
+        let etag = self.store.etag(&found);
+        let mut body = json!({"owner": owner, "destinationConfiguration": found.properties});
+        wishes.apply(&mut body);
+        Ok(with_etag(&body, &etag, headers))
+    }
+
+    /// Answers `v2/destinations/{name}@{level}`: that level only, and no owner unless asked for.
+    fn find_at(
+        &self,
+        path: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, Refused> {
+        self.admit(headers)?;
+        let known = ["$skipTokenRetrieval", "$skipCredentials", "$includeMetadata"];
+        let wishes = Wishes::read(query, &known)?;
+        let Some((name, level)) = path.rsplit_once('@') else {
+            return Err(Refused::Level);
+        };
+        let (level, owner) = match level {
+            "subaccount" | "provider_subaccount" => {
+                (Level::Subaccount, json!({"SubaccountId": SUBACCOUNT}))
+            }
+            "instance" | "provider_instance" => (Level::Instance, json!({"InstanceId": INSTANCE})),
+            _ => return Err(Refused::Level),
+        };
+        let found = self.store.find_at(name, level).ok_or(Refused::Absent)?;
+        let etag = self.store.etag(&found);
+        let mut properties = Value::Object(found.properties);
+        if wishes.wants_owner
+            && let Some(members) = properties.as_object_mut()
+        {
+            members.insert("$metadata".to_owned(), json!({"owner": owner}));
+        }
+        let mut body = json!({"destinationConfiguration": properties});
+        wishes.apply(&mut body);
+        Ok(with_etag(&body, &etag, headers))
+    }
+}
+
+/// Mounts the service.
+pub(crate) fn router(destinations: Arc<Destinations>) -> Router {
+    Router::new()
+        .route("/destination-configuration/v1/destinations/{name}", get(find))
+        .route("/destination-configuration/v2/destinations/{name}", get(find_at))
+        .with_state(destinations)
+}
+
+async fn find(
+    State(destinations): State<Arc<Destinations>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    destinations.find(&name, query.as_deref(), &headers).unwrap_or_else(|refused| refused.answer())
+}
+
+async fn find_at(
+    State(destinations): State<Arc<Destinations>>,
+    Path(path): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response<Body> {
+    destinations
+        .find_at(&path, query.as_deref(), &headers)
+        .unwrap_or_else(|refused| refused.answer())
+}
+
+/// Compares `If-None-Match` as it stands: the service's tags have no quotes.
+fn with_etag(body: &Value, etag: &str, headers: &HeaderMap) -> Response<Body> {
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag);
+    let mut answer = if known {
+        let mut empty = Response::new(Body::empty());
+        *empty.status_mut() = StatusCode::NOT_MODIFIED;
+        empty
+    } else {
+        json_answer(StatusCode::OK, body)
+    };
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        answer.headers_mut().insert(header::ETAG, etag);
+    }
+    answer
+}
+
+fn error_answer(status: StatusCode, text: &str) -> Response<Body> {
+    json_answer(status, &json!({"ErrorMessage": text}))
+}
+
+fn text_answer(status: StatusCode, text: &'static str) -> Response<Body> {
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    answer
+}

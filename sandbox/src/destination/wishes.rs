@@ -1,0 +1,59 @@
+//! What a find wants beside the destination itself. Invariant: a parameter that the specification does not name is refused.
+//! Called by `destination`.
+
+use serde_json::{Value, json};
+
+use crate::destination::Refused;
+
+/// What a caller asked for beside the name.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) skips_token: bool,
+    pub(super) skips_credentials: bool,
+    pub(super) wants_owner: bool,
+}
+
+impl Wishes {
+    /// Reads the query; what the specification does not name is a 400, and so is a name sent twice.
+    pub(super) fn read(query: Option<&str>, known: &[&str]) -> Result<Self, Refused> {
+        let mut wishes = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            if !known.contains(&name.as_ref()) || seen.iter().any(|earlier| *earlier == name) {
+                return Err(Refused::Parameter(name.into_owned()));
+            }
+            match name.as_ref() {
+                "$skipTokenRetrieval" => wishes.skips_token = value == "true",
+                "$skipCredentials" => wishes.skips_credentials = value == "true",
+                _ => wishes.wants_owner = value.split(';').any(|part| part == "owner"),
+            }
+            seen.push(name.into_owned());
+        }
+        Ok(wishes)
+    }
+
+    /// Without the skip flag the service logs on itself; here that always fails, and the answer is 200 all the same. With it, a
+    /// key store for the token call is handed out instead.
+    pub(super) fn apply(&self, body: &mut Value) {
+        let Some(members) = body.as_object_mut() else {
+            return;
+        };
+        let properties = members.get_mut("destinationConfiguration").and_then(Value::as_object_mut);
+        let Some(properties) = properties else { return };
+        let key_store = properties.get("tokenService.KeyStoreLocation").cloned();
+        if self.skips_credentials {
+            for name in ["Password", "clientSecret", "tokenService.KeyStorePassword"] {
+                properties.remove(name);
+            }
+        }
+        if !self.skips_token {
+            let failed = json!([{"type": "", "value": "", "expires_in": "0",
+                "error": "Retrieval of the token failed: the token service answered with status 401"}]);
+            members.insert("authTokens".to_owned(), failed);
+        } else if let Some(name) = key_store {
+            let certificate =
+                json!([{"Name": name, "Content": "c2FuZGJveC1vbmx5", "Type": "CERTIFICATE"}]);
+            members.insert("certificates".to_owned(), certificate);
+        }
+    }
+}

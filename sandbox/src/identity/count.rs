@@ -1,0 +1,106 @@
+//! Lock counters: how many wrong passwords a provider takes, and for how long it then takes none. Invariant: a count is changed by
+//! a logon only, or by a lever that acts as one. Called by `identity`.
+
+use http::StatusCode;
+
+use crate::identity::{UAA_ORIGIN, User, nested};
+use crate::oauth::Refusal;
+
+/// IAS and SAP ID: 5 failures, then an hour (source).
+const IAS_LOCK: i64 = 3600;
+
+/// Both kinds lock at the fifth failure (source).
+pub(super) const FAILURES: usize = 5;
+
+/// UAA forgets failures after 20 minutes and locks for 5 minutes after the last (source).
+const UAA_WINDOW: i64 = 1200;
+const UAA_LOCK: i64 = 300;
+
+/// The count of one user at one provider.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count {
+    /// Times of the failures that count.
+    failures: Vec<i64>,
+    locked_until: Option<i64>,
+    /// Every password that arrived, right or wrong.
+    pub(super) attempts: usize,
+}
+
+impl Count {
+    /// IAS and SAP ID: while locked even the right password is refused, and the lock does not grow.
+    pub(super) fn ias(&mut self, good: Option<User>, now: i64) -> Result<User, Refusal> {
+        self.attempts = self.attempts.saturating_add(1);
+        if self.locked_until.is_some_and(|until| now >= until) {
+            self.failures.clear();
+            self.locked_until = None;
+        }
+        if self.locked_until.is_some() {
+            return Err(nested("PASSWORD_LOCKED"));
+        }
+        let Some(user) = good else {
+            self.failures.push(now);
+            if self.failures.len() >= FAILURES {
+                self.locked_until = Some(now.saturating_add(IAS_LOCK));
+            }
+            return Err(nested("Unauthorized"));
+        };
+        if let Some(code) = &user.hurdle {
+            if is_second_factor(code) {
+                self.failures.push(now);
+            }
+            return Err(nested(code));
+        }
+        self.failures.clear();
+        Ok(user)
+    }
+
+    /// UAA's own users: a lock is told before the password is looked at, and is not counted.
+    pub(super) fn uaa(&mut self, good: Option<User>, now: i64) -> Result<User, Refusal> {
+        self.failures.retain(|time| now.saturating_sub(*time) < UAA_WINDOW);
+        if self.locked_until.is_some_and(|until| now < until) {
+            return Err(Refusal::unauthorized(
+                "Your account has been locked because of too many failed attempts to login.",
+            ));
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        let Some(user) = good else {
+            self.failures.push(now);
+            if self.failures.len() >= FAILURES {
+                self.locked_until = Some(now.saturating_add(UAA_LOCK));
+            }
+            return Err(Refusal::invalid_client("Bad credentials"));
+        };
+        self.failures.clear();
+        self.locked_until = None;
+        match user.hurdle.as_deref() {
+            None => Ok(user),
+            Some("NOT_VERIFIED") => {
+                Err(Refusal::new(StatusCode::FORBIDDEN, "access_denied", "Account not verified"))
+            }
+            Some(_) => Err(Refusal::unauthorized("password change required")),
+        }
+    }
+
+    /// Locks as five failures at this moment would, or for a given time.
+    pub(super) fn lock(&mut self, origin: &str, now: i64, seconds: Option<i64>) {
+        self.failures = vec![now; FAILURES];
+        let default = if origin == UAA_ORIGIN { UAA_LOCK } else { IAS_LOCK };
+        self.locked_until = Some(now.saturating_add(seconds.unwrap_or(default)));
+    }
+
+    /// Forgets failures and lock, as an administrator does.
+    pub(super) fn unlock(&mut self) {
+        self.failures.clear();
+        self.locked_until = None;
+    }
+
+    /// Returns every password that arrived, the failures that count, and the end of a lock.
+    pub(super) fn state(&self) -> (usize, usize, Option<i64>) {
+        (self.attempts, self.failures.len(), self.locked_until)
+    }
+}
+
+/// A missing second factor counts as a failed logon (F7).
+fn is_second_factor(code: &str) -> bool {
+    matches!(code, "INVALID_AUTHORIZATION_HEADER_LENGTH" | "INVALID_OTP_CODE")
+}

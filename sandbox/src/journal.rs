@@ -1,0 +1,256 @@
+//! What each part has been asked: the witness of most tests. Invariant: no secret stands here in the clear; where a secret was,
+//! its hash shows whether two were equal. Written by `front`, read over the levers' address and by [`crate::Sandbox::journal`].
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use http::{HeaderMap, Method, Uri, header};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::part::{Part, locked};
+
+/// Entries kept; the oldest go first. A soak at 50 requests a second fills this in more than an hour.
+const CAPACITY: usize = 200_000;
+
+/// The empty-secret client `cf`: public knowledge, and tests want to see these very bytes.
+const PUBLIC_BASIC: &str = "Basic Y2Y6";
+
+/// Longer bodies are cut in the journal; their hash is of the whole.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// Form and query fields whose values are shown as hashes.
+const SECRET_FIELDS: [&str; 9] = [
+    "password",
+    "passcode",
+    "client_secret",
+    "client_assertion",
+    "refresh_token",
+    "assertion",
+    "code",
+    "code_verifier",
+    "token",
+];
+
+/// One request as a part saw it.
+#[derive(Clone, Debug, Serialize)]
+pub struct JournalEntry {
+    /// The part that was asked.
+    pub part: Part,
+    /// The method as sent.
+    pub method: String,
+    /// The path as sent, still encoded.
+    pub path: String,
+    /// The query as sent, without `?`; empty where there was none.
+    pub query: String,
+    /// The status answered; none while the answer is out, or when none was given.
+    pub status: Option<u16>,
+    /// The field `grant_type` of a token call.
+    pub grant_type: Option<String>,
+    /// Scheme and hash of the `Authorization` header; `Basic Y2Y6` is shown as it is.
+    pub authorization: Option<String>,
+    /// The identity provider that was asked with a password: a lost login hint shows here.
+    pub provider: Option<String>,
+    /// The body as sent, the values of secret fields of a form replaced by their hashes.
+    pub body: String,
+    /// The hash of the whole body.
+    pub body_sha256: String,
+    /// Milliseconds since the landscape started, not moved by the clock lever.
+    pub at_ms: u64,
+}
+
+/// The list of requests; empty at start.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    started: Instant,
+    entries: Mutex<Entries>,
+}
+
+/// A request's place in the journal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket(u64);
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// The ticket of the first entry in `list`.
+    first: u64,
+    list: VecDeque<JournalEntry>,
+}
+
+impl Journal {
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), entries: Mutex::default() }
+    }
+
+    /// Writes a request down before it is answered, so that one that hangs shows as well.
+    pub(crate) fn open(&self, part: Part, head: &http::request::Parts, body: &[u8]) -> Ticket {
+        let form = is_form(&head.headers);
+        let text = String::from_utf8_lossy(body.get(..BODY_LIMIT).unwrap_or(body));
+        let entry = JournalEntry {
+            part,
+            method: head.method.to_string(),
+            path: head.uri.path().to_owned(),
+            query: shown_pairs(head.uri.query().unwrap_or_default()),
+            status: None,
+            grant_type: grant_type(&head.method, &head.uri, if form { body } else { b"" }),
+            authorization: shown_authorization(&head.headers),
+            provider: None,
+            body: if form { shown_pairs(&text) } else { text.into_owned() },
+            body_sha256: sha256_hex(body),
+            at_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let mut entries = locked(&self.entries);
+        entries.list.push_back(entry);
+        if entries.list.len() > CAPACITY {
+            entries.list.pop_front();
+            entries.first = entries.first.saturating_add(1);
+        }
+        let place = u64::try_from(entries.list.len()).unwrap_or(u64::MAX);
+        Ticket(entries.first.saturating_add(place).saturating_sub(1))
+    }
+
+    /// Writes down what was answered; a ticket from before the last [`Journal::clear`] is void.
+    pub(crate) fn close(&self, ticket: Ticket, status: u16, provider: Option<String>) {
+        let mut entries = locked(&self.entries);
+        let Some(place) = ticket.0.checked_sub(entries.first) else {
+            return;
+        };
+        let Ok(place) = usize::try_from(place) else {
+            return;
+        };
+        if let Some(entry) = entries.list.get_mut(place) {
+            entry.status = Some(status);
+            entry.provider = provider;
+        }
+    }
+
+    /// Returns all entries, oldest first.
+    pub(crate) fn entries(&self) -> Vec<JournalEntry> {
+        locked(&self.entries).list.iter().cloned().collect()
+    }
+
+    /// Forgets all entries.
+    pub(crate) fn clear(&self) {
+        let mut entries = locked(&self.entries);
+        let gone = u64::try_from(entries.list.len()).unwrap_or(u64::MAX);
+        entries.first = entries.first.saturating_add(gone);
+        entries.list.clear();
+    }
+
+    /// Counts the token calls with one grant type at one part.
+    pub(crate) fn grants(&self, part: Part, grant_type: &str) -> usize {
+        let of_kind = |entry: &&JournalEntry| {
+            entry.part == part && entry.grant_type.as_deref() == Some(grant_type)
+        };
+        locked(&self.entries).list.iter().filter(of_kind).count()
+    }
+}
+
+/// Returns the SHA-256 of some bytes in lower-case hex.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
+}
+
+/// Returns bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
+}
+
+/// Tells whether a body is one that servlets read as parameters.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"))
+}
+
+/// Returns the mark that stands for a secret: equal secrets have equal marks.
+fn mark(secret: &[u8]) -> String {
+    let hash = sha256_hex(secret);
+    format!("sha256:{}", hash.get(..12).unwrap_or(&hash))
+}
+
+fn shown_authorization(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?;
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if text == PUBLIC_BASIC {
+        return Some(text.into_owned());
+    }
+    let (scheme, credentials) = text.split_once(' ').unwrap_or((&text, ""));
+    Some(format!("{scheme} {}", mark(credentials.as_bytes())))
+}
+
+/// Keeps `name=value` pairs as they were sent, but for the values of secret fields.
+fn shown_pairs(text: &str) -> String {
+    let shown = |pair: &str| match pair.split_once('=') {
+        Some((name, value)) if is_secret(name) && !value.is_empty() => {
+            let decoded = form_urlencoded::parse(pair.as_bytes()).next();
+            let secret = decoded.map(|(_, value)| value.into_owned()).unwrap_or_default();
+            format!("{name}={}", mark(secret.as_bytes()))
+        }
+        _ => pair.to_owned(),
+    };
+    text.split('&').map(shown).collect::<Vec<_>>().join("&")
+}
+
+fn is_secret(name: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+    SECRET_FIELDS.contains(&decoded.as_ref())
+}
+
+fn grant_type(method: &Method, uri: &Uri, form: &[u8]) -> Option<String> {
+    if method != Method::POST || !uri.path().ends_with("/oauth/token") {
+        return None;
+    }
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let pairs = form_urlencoded::parse(query).chain(form_urlencoded::parse(form));
+    pairs.into_iter().find(|(name, _)| name == "grant_type").map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::{Journal, mark, shown_pairs};
+    use crate::part::Part;
+
+    fn head(authorization: &str) -> http::request::Parts {
+        let request = Request::post("/oauth/token?login_hint=x")
+            .header("authorization", authorization)
+            .header("content-type", "application/x-www-form-urlencoded");
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn secrets_are_hashed_and_the_login_hint_is_not() {
+        let shown = shown_pairs("grant_type=password&password=a%26b&login_hint=%7B%22o%22%7D");
+        let secret = mark(b"a&b");
+        let wanted = format!("grant_type=password&password={secret}&login_hint=%7B%22o%22%7D");
+        assert_eq!(shown, wanted);
+        assert_eq!(secret.len(), "sha256:".len() + 12);
+    }
+
+    #[test]
+    fn only_the_public_client_is_shown() {
+        let journal = Journal::new();
+        journal.open(Part::Uaa, &head("Basic Y2Y6"), b"grant_type=password");
+        journal.open(Part::Uaa, &head("Basic Y2Y6eA=="), b"grant_type=refresh_token");
+        let entries = journal.entries();
+        assert_eq!(entries[0].authorization.as_deref(), Some("Basic Y2Y6"));
+        assert!(entries[1].authorization.as_deref().unwrap().starts_with("Basic sha256:"));
+        assert_eq!(journal.grants(Part::Uaa, "password"), 1);
+        assert_eq!(journal.grants(Part::Xsuaa, "password"), 0);
+    }
+
+    #[test]
+    fn an_answer_after_the_journal_was_emptied_is_not_booked_on_another_request() {
+        let journal = Journal::new();
+        let early = journal.open(Part::Uaa, &head("Basic Y2Y6"), b"");
+        journal.clear();
+        let late = journal.open(Part::Uaa, &head("Basic Y2Y6"), b"");
+        journal.close(early, 500, None);
+        assert_eq!(journal.entries()[0].status, None);
+        journal.close(late, 200, Some("sap.ids".to_owned()));
+        assert_eq!(journal.entries()[0].status, Some(200));
+    }
+}

@@ -1,0 +1,64 @@
+//! Everything that the parts of one landscape share. Invariant: no part holds the landscape, so it ends with its owner. Made by
+//! `lib`, changed by levers.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::destination::Destinations;
+use crate::front::{Captured, Watch};
+use crate::journal::Journal;
+use crate::levers::tricks::Tricks;
+use crate::part::{Addresses, Part, PerPart};
+use crate::token::CfTokens;
+use crate::uaa::Uaa;
+use crate::world::CfWorld;
+use crate::xsuaa::Xsuaa;
+
+/// The state of a landscape.
+#[derive(Debug)]
+pub(crate) struct Landscape {
+    pub(crate) addresses: Addresses,
+    pub(crate) clock: Clock,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) tricks: PerPart<Arc<Tricks>>,
+    pub(crate) captured: PerPart<Arc<Captured>>,
+    pub(crate) destinations: Arc<Destinations>,
+    pub(crate) xsuaa: Arc<Xsuaa>,
+    pub(crate) uaa: Arc<Uaa>,
+    pub(crate) tokens: Arc<CfTokens>,
+    pub(crate) cf: Arc<CfWorld>,
+}
+
+impl Landscape {
+    /// Makes a landscape that will listen at these addresses.
+    pub(crate) fn new(addresses: Addresses) -> Self {
+        let clock = Clock::default();
+        let (uaa_base, cf_base) = (addresses.url(Part::Uaa), addresses.url(Part::Cf));
+        let tokens = Arc::new(CfTokens::with_clock(uaa_base.clone(), clock.clone()));
+        let xsuaa = Arc::new(Xsuaa::new(addresses.url(Part::Xsuaa), clock.clone()));
+        let destinations = Destinations::new(&uaa_base, &cf_base, Arc::clone(&xsuaa));
+        let cf = CfWorld::seeded(cf_base, uaa_base.clone(), Arc::clone(&tokens));
+        Self {
+            addresses,
+            journal: Arc::new(Journal::new()),
+            tricks: PerPart::default(),
+            captured: PerPart::default(),
+            destinations: Arc::new(destinations),
+            xsuaa,
+            uaa: Arc::new(Uaa::new(uaa_base, clock.clone(), Arc::clone(&tokens))),
+            tokens,
+            cf: Arc::new(cf),
+            clock,
+        }
+    }
+
+    /// Returns what a part is watched and troubled with.
+    pub(crate) fn watch(&self, part: Part) -> Watch {
+        Watch {
+            part,
+            journal: Arc::clone(&self.journal),
+            tricks: Arc::clone(self.tricks.of(part)),
+            captured: Arc::clone(self.captured.of(part)),
+        }
+    }
+}

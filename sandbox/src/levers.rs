@@ -1,0 +1,88 @@
+//! The levers: what a test or a curious person can change in a running landscape, by name, with JSON arguments.
+//! Invariant: over HTTP and from Rust a lever is the same function. Mounted by `lib` on its own address.
+
+mod args;
+mod destinations;
+mod faults;
+mod generic;
+mod http;
+mod methods;
+mod tokens;
+pub(crate) mod tricks;
+mod users;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::door::Door;
+use crate::landscape::Landscape;
+use crate::levers::args::Args;
+use crate::part::{Part, PerPart};
+use crate::world::CfWorld;
+
+pub(crate) use crate::levers::http::router;
+
+/// What a lever answers: something to read, or what was wrong with its arguments.
+pub type LeverResult = Result<Value, String>;
+
+/// What levers act upon.
+#[derive(Debug)]
+pub(crate) struct Board {
+    pub(crate) landscape: Arc<Landscape>,
+    pub(crate) doors: PerPart<Arc<Door>>,
+}
+
+/// `stop` and `start` wait for their port; all others act at once.
+const DOOR_LEVERS: &[(&str, &str)] = &[
+    ("stop", "{part}: the port refuses connections, open ones end"),
+    ("start", "{part}: the port answers again, at the same place"),
+];
+
+impl Board {
+    /// Pulls a lever; none where there is no such lever.
+    pub(crate) async fn pull(&self, lever: &str, args: &Value) -> Option<LeverResult> {
+        match lever {
+            "stop" | "start" => Some(self.move_door(lever, args).await),
+            _ => pull(&self.landscape, lever, args),
+        }
+    }
+
+    async fn move_door(&self, lever: &str, args: &Value) -> LeverResult {
+        let part = Args::read(args, &["part"])?.part()?;
+        let door = self.doors.of(part);
+        if lever == "stop" {
+            door.close().await;
+            return Ok(Value::Null);
+        }
+        door.open().await.map(|()| Value::Null).map_err(|error| error.to_string())
+    }
+}
+
+/// Pulls a lever that needs no waiting.
+pub(crate) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
+    generic::pull(landscape, lever, args)
+        .or_else(|| users::pull(landscape, lever, args))
+        .or_else(|| faults::pull(landscape, lever, args))
+        .or_else(|| tokens::pull(landscape, lever, args))
+        .or_else(|| destinations::pull(landscape, lever, args))
+        .or_else(|| landscape.cf.pull(lever, args))
+}
+
+/// Lists every lever with its arguments.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let own = [
+        generic::LEVERS,
+        DOOR_LEVERS,
+        users::LEVERS,
+        faults::LEVERS,
+        tokens::LEVERS,
+        destinations::LEVERS,
+    ];
+    own.into_iter().flatten().chain(CfWorld::levers()).copied()
+}
+
+/// Names every part, for messages.
+fn part_names() -> String {
+    Part::ALL.map(Part::name).join(", ")
+}

@@ -1,0 +1,146 @@
+//! Levers for any part: what its next answers look like, and when they come.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::landscape::Landscape;
+use crate::levers::LeverResult;
+use crate::levers::args::Args;
+use crate::levers::tricks::{Armed, Canned, Only, Trick};
+use crate::part::Part;
+use crate::wire::Plan;
+
+/// Larger fillers are refused: nobody tests with more.
+const FILLER_LIMIT: usize = 64 * 1024 * 1024;
+
+pub(super) const LEVERS: &[(&str, &str)] = &[
+    (
+        "fail_next",
+        "{part, n=1, status=503, headers={}, body=\"\" (text or JSON), body_base64, body_size (filler), raw (bytes instead of HTTP), only=\"METHOD /path-prefix\"}: the next n answers are this one",
+    ),
+    ("latency", "{part, ms}: delays every answer from now on; 0 ends it"),
+    ("hang", "{part, n=1, ms, only}: no answer; with ms the part is asked after that time"),
+    ("cut", "{part, n=1, only}: TCP reset before an answer, the part is not asked"),
+    ("commit_then_hang", "{part, n=1, only}: the part is asked, its answer never comes"),
+    ("drip", "{part, n=1, chunk=1, ms=100, only}: the answer leaves chunk bytes at a time"),
+    (
+        "truncate",
+        "{part, n=1, after=0, only}: the head and so many bytes of the body, then the end",
+    ),
+    ("clear", "{part}: disarms all of the above; without part everywhere, UAA faults included"),
+    ("clock", "{advance (seconds)}: moves the landscape's clock, for tokens and locks"),
+];
+
+pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
+    Some(match lever {
+        "fail_next" => fail_next(landscape, args),
+        "latency" => latency(landscape, args),
+        "hang" => hang(landscape, args),
+        "cut" => Args::read(args, &["part", "n", "only"])
+            .and_then(|args| arm(landscape, &args, Trick::Cut)),
+        "commit_then_hang" => Args::read(args, &["part", "n", "only"])
+            .and_then(|args| arm(landscape, &args, Trick::CommitThenHang)),
+        "drip" => drip(landscape, args),
+        "truncate" => truncate(landscape, args),
+        "clear" => clear(landscape, args),
+        "clock" => clock(landscape, args),
+        _ => return None,
+    })
+}
+
+fn arm(landscape: &Landscape, args: &Args<'_>, trick: Trick) -> LeverResult {
+    let only = args.maybe_text("only")?.map(Only::parse).unwrap_or_default();
+    let armed = Armed { trick, left: args.count("n")?, only };
+    if armed.left > 0 {
+        landscape.tricks.of(args.part()?).arm(armed);
+    }
+    Ok(Value::Null)
+}
+
+fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
+    let known =
+        ["part", "n", "status", "headers", "body", "body_base64", "body_size", "raw", "only"];
+    let args = Args::read(args, &known)?;
+    let status = args.maybe_number("status")?.unwrap_or(503);
+    let status = u16::try_from(status).ok().filter(|status| (200..=999).contains(status));
+    let status = status.ok_or("argument status must be between 200 and 999")?;
+    let mut headers = Vec::new();
+    for (name, value) in args.map("headers")? {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        headers.push((name, value));
+    }
+    let raw = args.maybe_text("raw")?.map(|raw| Bytes::from(raw.to_owned()));
+    let canned = Canned { status, headers, body: body(&args)?, raw };
+    arm(landscape, &args, Trick::Answer(canned))
+}
+
+/// A text goes out as it is, other JSON is written out.
+fn body(args: &Args<'_>) -> Result<Bytes, String> {
+    if let Some(encoded) = args.maybe_text("body_base64")? {
+        let decoded = STANDARD.decode(encoded);
+        return decoded.map(Bytes::from).map_err(|_| "argument body_base64 is none".to_owned());
+    }
+    if args.get("body_size").is_some() {
+        let size = args.count("body_size")?.min(FILLER_LIMIT);
+        return Ok(Bytes::from(vec![b'x'; size]));
+    }
+    let text = match args.get("body") {
+        None => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    Ok(Bytes::from(text))
+}
+
+fn latency(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["part", "ms"])?;
+    landscape.tricks.of(args.part()?).set_latency(millis(&args, "ms", 0)?);
+    Ok(Value::Null)
+}
+
+fn hang(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["part", "n", "ms", "only"])?;
+    let time = args.get("ms").map(|_| millis(&args, "ms", 0)).transpose()?;
+    arm(landscape, &args, Trick::Hang(time))
+}
+
+fn drip(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["part", "n", "chunk", "ms", "only"])?;
+    let (chunk, pause) = (args.count("chunk")?, millis(&args, "ms", 100)?);
+    arm(landscape, &args, Trick::Wire(Plan::Drip { chunk, pause }))
+}
+
+fn truncate(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["part", "n", "after", "only"])?;
+    let after = args.get("after").map_or(Ok(0), |_| args.count("after"))?;
+    arm(landscape, &args, Trick::Wire(Plan::Truncate { after }))
+}
+
+fn clear(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["part"])?;
+    if args.get("part").is_some() {
+        landscape.tricks.of(args.part()?).clear();
+        return Ok(Value::Null);
+    }
+    for part in Part::ALL {
+        landscape.tricks.of(part).clear();
+    }
+    landscape.uaa.faults.clear();
+    Ok(Value::Null)
+}
+
+fn clock(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["advance"])?;
+    landscape.clock.advance(args.maybe_number("advance")?.unwrap_or(0));
+    Ok(json!({"now": landscape.clock.seconds()}))
+}
+
+fn millis(args: &Args<'_>, name: &str, default: u64) -> Result<Duration, String> {
+    let number = args.maybe_number(name)?.map_or(Ok(default), u64::try_from);
+    let number = number.map_err(|_| format!("argument {name} must not be negative"))?;
+    Ok(Duration::from_millis(number))
+}

@@ -1,0 +1,131 @@
+//! The generic levers: what can go wrong at any part, whatever was asked. Invariant: a trick is used up by the first `n` requests
+//! that fit it, in the order in which tricks were armed. Armed by `levers`, consumed by `front`.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::part::locked;
+use crate::wire::Plan;
+
+/// What happens instead of, before or after the part's own answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Trick {
+    /// This answer; the part is not asked.
+    Answer(Canned),
+    /// No answer, for good or for a time, after which the part is asked.
+    Hang(Option<Duration>),
+    /// A TCP reset; the part is not asked.
+    Cut,
+    /// The part is asked, the answer is never sent.
+    CommitThenHang,
+    /// The part is asked, and its answer leaves by this plan.
+    Wire(Plan),
+}
+
+/// A ready-made answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Canned {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+    /// Bytes that are no HTTP at all; they replace everything.
+    pub(crate) raw: Option<Bytes>,
+}
+
+/// A trick that waits for its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Armed {
+    pub(crate) trick: Trick,
+    pub(crate) left: usize,
+    pub(crate) only: Only,
+}
+
+/// Which requests a trick is for; the default is every one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Only {
+    pub(crate) method: Option<String>,
+    pub(crate) path: String,
+}
+
+/// The tricks of one part.
+#[derive(Debug, Default)]
+pub(crate) struct Tricks(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    armed: Vec<Armed>,
+    latency: Duration,
+}
+
+impl Only {
+    /// Reads `method path-prefix`, or a path prefix alone.
+    pub(crate) fn parse(text: &str) -> Self {
+        match text.trim().split_once(' ') {
+            Some((method, path)) => {
+                Self { method: Some(method.to_ascii_uppercase()), path: path.trim().to_owned() }
+            }
+            None => Self { method: None, path: text.trim().to_owned() },
+        }
+    }
+
+    fn fits(&self, method: &str, path: &str) -> bool {
+        self.method.as_deref().is_none_or(|wanted| wanted == method) && path.starts_with(&self.path)
+    }
+}
+
+impl Tricks {
+    /// Adds a trick behind those that wait already.
+    pub(crate) fn arm(&self, armed: Armed) {
+        locked(&self.0).armed.push(armed);
+    }
+
+    /// Takes the first trick that fits the request.
+    pub(crate) fn next(&self, method: &str, path: &str) -> Option<Trick> {
+        let mut state = locked(&self.0);
+        let armed = state.armed.iter_mut().find(|armed| armed.only.fits(method, path))?;
+        armed.left = armed.left.saturating_sub(1);
+        let trick = armed.trick.clone();
+        state.armed.retain(|armed| armed.left > 0);
+        Some(trick)
+    }
+
+    /// Returns the delay of every answer.
+    pub(crate) fn latency(&self) -> Duration {
+        locked(&self.0).latency
+    }
+
+    /// Delays every answer from now on.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        locked(&self.0).latency = latency;
+    }
+
+    /// Disarms everything.
+    pub(crate) fn clear(&self) {
+        *locked(&self.0) = State::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Armed, Only, Trick, Tricks};
+
+    #[test]
+    fn a_trick_waits_for_its_request_and_is_used_up() {
+        let tricks = Tricks::default();
+        tricks.arm(Armed { trick: Trick::Cut, left: 2, only: Only::parse("post /oauth") });
+        assert!(tricks.next("GET", "/oauth/token").is_none());
+        assert!(tricks.next("POST", "/info").is_none());
+        assert!(tricks.next("POST", "/oauth/token").is_some());
+        assert!(tricks.next("POST", "/oauth/token").is_some());
+        assert!(tricks.next("POST", "/oauth/token").is_none());
+    }
+
+    #[test]
+    fn without_a_rule_every_request_fits() {
+        let tricks = Tricks::default();
+        tricks.arm(Armed { trick: Trick::Cut, left: 1, only: Only::default() });
+        assert!(tricks.next("GET", "/").is_some());
+    }
+}

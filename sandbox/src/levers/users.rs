@@ -1,0 +1,141 @@
+//! Levers for the technical users: passwords, locks, second factors. The default user is the one of the default destination.
+
+use serde_json::{Value, json};
+
+use crate::identity::{TECHNICAL_ORIGIN, TECHNICAL_USER, UAA_ORIGIN, User};
+use crate::landscape::Landscape;
+use crate::levers::LeverResult;
+use crate::levers::args::Args;
+use crate::part::locked;
+use crate::token::CfTokenSpec;
+
+pub(super) const LEVERS: &[(&str, &str)] = &[
+    ("change_password", "{user, password}: at the identity provider, not in the destination"),
+    ("lock_user", "{user, seconds}: as five wrong logons do; 3600 s, or 300 s for origin uaa"),
+    ("unlock_user", "{user}: clears lock and failures"),
+    ("require_second_factor", "{user, on=true}: the provider wants a code besides the password"),
+    (
+        "require_action",
+        "{user, code}: right passwords are answered with this code of F6 (origin uaa: password change, NOT_VERIFIED); null ends it",
+    ),
+    ("add_user", "{user, password, origin, guid, scopes}: adds or replaces a user"),
+    ("delete_user", "{user}"),
+    ("set_scopes", "{user, scopes}: what the user holds of the client's scopes"),
+    ("user_state", "{user, origin}: attempts, failures, locked_until (seconds since 1970)"),
+    ("default_origin", "{origin}: whom UAA asks without a hint; null = nobody (F10)"),
+];
+
+pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
+    Some(match lever {
+        "change_password" => change_password(landscape, args),
+        "lock_user" => lock(landscape, args),
+        "unlock_user" => unlock(landscape, args),
+        "require_second_factor" => second_factor(landscape, args),
+        "require_action" => action(landscape, args),
+        "add_user" => add(landscape, args),
+        "delete_user" => delete(landscape, args),
+        "set_scopes" => set_scopes(landscape, args),
+        "user_state" => state(landscape, args),
+        "default_origin" => default_origin(landscape, args),
+        _ => return None,
+    })
+}
+
+/// UAA keeps only its own users' passwords: only theirs end refresh tokens (`uaa.md` fact 7).
+fn change_password(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "password"])?;
+    let password = args.text("password")?.to_owned();
+    let user = changed(landscape, &args, |user| user.password = password)?;
+    if user.origin == UAA_ORIGIN {
+        landscape.uaa.refresh.password_changed(&user.guid);
+    }
+    Ok(Value::Null)
+}
+
+fn lock(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "seconds"])?;
+    let user = named(landscape, &args)?;
+    let seconds = args.maybe_number("seconds")?;
+    landscape.uaa.directory.lock(&user, landscape.clock.seconds(), seconds);
+    Ok(Value::Null)
+}
+
+fn unlock(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user"])?;
+    landscape.uaa.directory.unlock(&named(landscape, &args)?);
+    Ok(Value::Null)
+}
+
+fn second_factor(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "on"])?;
+    let code = args.is_on()?.then(|| "INVALID_AUTHORIZATION_HEADER_LENGTH".to_owned());
+    changed(landscape, &args, |user| user.hurdle = code).map(|_| Value::Null)
+}
+
+fn action(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "code"])?;
+    let code = args.maybe_text("code")?.map(str::to_owned);
+    changed(landscape, &args, |user| user.hurdle = code).map(|_| Value::Null)
+}
+
+fn add(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "password", "origin", "guid", "scopes"])?;
+    let scopes = args.texts("scopes")?;
+    let guid = args.maybe_text("guid")?.map(str::to_owned);
+    let user = User {
+        guid: guid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        name: args.text("user")?.to_owned(),
+        password: args.text("password")?.to_owned(),
+        origin: args.maybe_text("origin")?.unwrap_or(TECHNICAL_ORIGIN).to_owned(),
+        scopes: if scopes.is_empty() { CfTokenSpec::default().scopes } else { scopes },
+        hurdle: None,
+    };
+    let guid = user.guid.clone();
+    landscape.uaa.directory.add(user);
+    Ok(json!({"guid": guid}))
+}
+
+fn delete(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user"])?;
+    let name = args.text("user")?;
+    let gone = landscape.uaa.directory.remove(name);
+    gone.then_some(Value::Null).ok_or_else(|| format!("no user {name}"))
+}
+
+fn set_scopes(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "scopes"])?;
+    let scopes = args.texts("scopes")?;
+    changed(landscape, &args, |user| user.scopes = scopes).map(|_| Value::Null)
+}
+
+fn state(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["user", "origin"])?;
+    let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
+    let own = landscape.uaa.directory.by_name(name).map(|user| user.origin);
+    let origin = args.maybe_text("origin")?.map(str::to_owned).or(own).unwrap_or_default();
+    let (attempts, failures, until) = landscape.uaa.directory.count(&origin, name);
+    let until = until.filter(|until| *until > landscape.clock.seconds());
+    Ok(json!({"origin": origin, "attempts": attempts, "failures": failures, "locked_until": until}))
+}
+
+fn default_origin(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["origin"])?;
+    let origin = args.maybe_text("origin")?.map(str::to_owned);
+    locked(&landscape.uaa.settings).default_origin = origin;
+    Ok(Value::Null)
+}
+
+/// Returns the user that is meant.
+fn named(landscape: &Landscape, args: &Args<'_>) -> Result<User, String> {
+    let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
+    landscape.uaa.directory.by_name(name).ok_or_else(|| format!("no user {name}"))
+}
+
+fn changed(
+    landscape: &Landscape,
+    args: &Args<'_>,
+    change: impl FnOnce(&mut User),
+) -> Result<User, String> {
+    let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
+    landscape.uaa.directory.change(name, change).ok_or_else(|| format!("no user {name}"))
+}

@@ -1,0 +1,202 @@
+//! A landscape on loopback: Destination service, XSUAA, UAA and CF API v3, each on its own port, over one in-memory world.
+//!
+//! [`Sandbox::start`] opens five ports: one for each part, and one for the levers with which a test makes them fail. The parts
+//! are as strict as the real ones; their texts are those that real systems answer. Nothing here knows the broker, so that a wrong
+//! field name cannot agree with itself.
+//!
+//! In reading order: `part` and `landscape` (what there is), `door`, `wire` and `front` (how a request comes in), `oauth`,
+//! `identity`, [`token`] (who may), `destination`, `xsuaa`, `uaa`, `capi` over [`world`] (the parts), `levers` and `journal`
+//! (how a test changes and sees them), `bindings` (what a broker is told about them), [`replay`]
+//! (the proof that the CF API answers as the real one).
+
+mod bindings;
+mod capi;
+pub mod clock;
+mod destination;
+mod door;
+mod front;
+mod identity;
+mod journal;
+mod landscape;
+mod levers;
+mod oauth;
+mod part;
+mod ports;
+pub mod replay;
+pub mod token;
+mod uaa;
+mod wire;
+pub mod world;
+mod xsuaa;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::DropGuard;
+
+pub use crate::identity::{
+    DEV_USER, TECHNICAL_GUID, TECHNICAL_ORIGIN, TECHNICAL_PASSWORD, TECHNICAL_USER,
+};
+pub use crate::journal::JournalEntry;
+pub use crate::levers::LeverResult;
+pub use crate::part::Part;
+pub use crate::xsuaa::{
+    ADMIN_CLIENT, ADMIN_SECRET, BROKER_CLIENT, BROKER_SECRET, DESTINATION_CLIENT,
+    DESTINATION_SECRET, DEVELOPER_PASSWORD, DEVELOPER_USER, PROVIDER_CLIENT, PROVIDER_SECRET,
+    SECOND_PROVIDER_CLIENT, SECOND_PROVIDER_SECRET,
+};
+
+use crate::door::{Door, Tasks};
+use crate::front::Front;
+use crate::landscape::Landscape;
+use crate::levers::Board;
+use crate::part::PerPart;
+use crate::ports::Listeners;
+use crate::world::CfWorld;
+
+/// How a landscape starts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The broker's own port: the parts take the five after it. `None` or 0 takes free ones.
+    pub port_base: Option<u16>,
+}
+
+/// A running landscape. Dropping it ends all its tasks; [`Sandbox::stop`] waits for that.
+#[derive(Debug)]
+pub struct Sandbox {
+    landscape: Arc<Landscape>,
+    board: Arc<Board>,
+    levers: Door,
+    tasks: Tasks,
+    _ends_with_me: DropGuard,
+}
+
+impl Sandbox {
+    /// Opens the ports and answers on them.
+    ///
+    /// # Errors
+    /// Where a port is taken; the message names it.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let base = options.port_base.filter(|base| *base != 0);
+        let listeners = Listeners::bind(base).await?;
+        let addresses = listeners.addresses()?;
+        let landscape = Arc::new(Landscape::new(addresses));
+        let tasks = Tasks::default();
+        let open = |part: Part, listener: TcpListener, address: SocketAddr, router: Router| {
+            let front = Front::new(router, Some(landscape.watch(part)));
+            Arc::new(Door::open_on(listener, address, front, tasks.clone()))
+        };
+        let PerPart { destination, xsuaa, uaa, cf } = listeners.parts;
+        let destinations = destination::router(Arc::clone(&landscape.destinations));
+        let logins = xsuaa::router(Arc::clone(&landscape.xsuaa));
+        let doors = PerPart {
+            destination: open(Part::Destination, destination, addresses.destination, destinations),
+            xsuaa: open(Part::Xsuaa, xsuaa, addresses.xsuaa, logins),
+            uaa: open(Part::Uaa, uaa, addresses.uaa, uaa::router(Arc::clone(&landscape.uaa))),
+            cf: open(Part::Cf, cf, addresses.cf, capi::router(Arc::clone(&landscape.cf))),
+        };
+        let board = Arc::new(Board { landscape: Arc::clone(&landscape), doors });
+        let front = Front::new(levers::router(Arc::clone(&board)), None);
+        let levers = Door::open_on(listeners.levers, addresses.levers, front, tasks.clone());
+        let guard = tasks.ended.clone().drop_guard();
+        Ok(Self { landscape, board, levers, tasks, _ends_with_me: guard })
+    }
+
+    /// Closes every port and waits until all tasks have ended.
+    pub async fn stop(self) {
+        self.tasks.ended.cancel();
+        self.tasks.tracker.close();
+        self.tasks.tracker.wait().await;
+    }
+
+    /// Returns the base address of the Destination service.
+    pub fn destination_url(&self) -> String {
+        self.landscape.addresses.url(Part::Destination)
+    }
+
+    /// Returns the base address of the XSUAA.
+    pub fn xsuaa_url(&self) -> String {
+        self.landscape.addresses.url(Part::Xsuaa)
+    }
+
+    /// Returns the base address of the UAA.
+    pub fn uaa_url(&self) -> String {
+        self.landscape.addresses.url(Part::Uaa)
+    }
+
+    /// Returns the base address of the CF API.
+    pub fn cf_url(&self) -> String {
+        self.landscape.addresses.url(Part::Cf)
+    }
+
+    /// Returns the base address of the levers.
+    pub fn levers_url(&self) -> String {
+        format!("http://{}", self.levers.address())
+    }
+
+    /// Returns the Cloud Foundry side of the world, to look at past its API.
+    pub fn world(&self) -> &CfWorld {
+        &self.landscape.cf
+    }
+
+    /// Pulls a lever that acts at once; `sandbox/README.md` lists them.
+    ///
+    /// # Errors
+    /// What is wrong with lever or arguments; `stop` and `start` are [`Sandbox::stop_part`] and [`Sandbox::start_part`].
+    pub fn pull(&self, lever: &str, args: &Value) -> LeverResult {
+        levers::pull(&self.landscape, lever, args)
+            .unwrap_or_else(|| Err(format!("no lever {lever} that acts at once")))
+    }
+
+    /// Lets a part refuse connections and ends those that are open.
+    pub async fn stop_part(&self, part: Part) {
+        self.board.doors.of(part).close().await;
+    }
+
+    /// Lets a part answer again, on its port.
+    ///
+    /// # Errors
+    /// Where another process took the port meanwhile.
+    pub async fn start_part(&self, part: Part) -> io::Result<()> {
+        self.board.doors.of(part).open().await
+    }
+
+    /// Returns every request seen so far, oldest first.
+    pub fn journal(&self) -> Vec<JournalEntry> {
+        self.landscape.journal.entries()
+    }
+
+    /// Forgets the requests seen so far.
+    pub fn clear_journal(&self) {
+        self.landscape.journal.clear();
+    }
+
+    /// Counts the token calls with a password at the UAA: the assertion of most token tests.
+    pub fn password_grants(&self) -> usize {
+        self.landscape.journal.grants(Part::Uaa, uaa::PASSWORD)
+    }
+
+    /// Counts the token calls with a refresh token at the UAA.
+    pub fn refresh_grants(&self) -> usize {
+        self.landscape.journal.grants(Part::Uaa, uaa::REFRESH)
+    }
+
+    /// Counts the passwords that arrived at an identity provider for a user, right or wrong.
+    pub fn logon_attempts(&self, user: &str) -> usize {
+        self.landscape.uaa.directory.attempts(user)
+    }
+
+    /// Returns the last token request of the UAA, byte for byte.
+    pub fn last_uaa_request(&self) -> Vec<u8> {
+        self.last_request(Part::Uaa)
+    }
+
+    /// Returns the last request of a part, byte for byte; of the UAA its last token request.
+    pub fn last_request(&self, part: Part) -> Vec<u8> {
+        self.landscape.captured.of(part).bytes()
+    }
+}

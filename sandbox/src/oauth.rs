@@ -1,0 +1,271 @@
+//! What UAA and XSUAA have in common on the wire: parameters, client authentication, refusals. Invariant: every answer here is
+//! the one of `uaa.md` 2 and 7, byte for byte. Called by `uaa` and `xsuaa`.
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use crate::journal::is_form;
+
+/// The default of UAA's own JSON answers (recorded with and without the charset).
+const JSON: &str = "application/json;charset=UTF-8";
+
+/// The parameters of a token call: those of the query first, as servlets order them.
+#[derive(Debug)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+/// An OAuth client.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) grants: Vec<String>,
+    pub(crate) scopes: Vec<String>,
+    /// The scopes that client credentials bring.
+    pub(crate) authorities: Vec<String>,
+}
+
+/// How the two parts of Basic credentials are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BasicEncoding {
+    /// Always form-encoded (RFC 6749 §2.3.1): UAA's default.
+    Always,
+    /// Only with `X-CF-ENCODED-CREDENTIALS: true`; without it a `+` in a secret fails: SAP's XSUAA.
+    Announced,
+}
+
+/// A refusal of the token endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) error: String,
+    pub(crate) description: String,
+}
+
+/// The order of the members is that of the real body.
+#[derive(Serialize)]
+struct RefusalBody<'a> {
+    error: &'a str,
+    /// Left out where there is none: rate limiter, RFC-style servers.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error_description: &'a str,
+}
+
+impl Parameters {
+    /// Reads the query and, where the content type says form, the body.
+    pub(crate) fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Self {
+        let body = if is_form(headers) { body } else { b"" };
+        let query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let pairs = query.chain(form_urlencoded::parse(body));
+        Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+    }
+
+    /// Returns the first value of a name.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Client {
+    /// Tells whether the client may use a grant.
+    pub(crate) fn may(&self, grant: &str) -> bool {
+        self.grants.iter().any(|own| own == grant)
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(status: StatusCode, error: &str, description: impl Into<String>) -> Self {
+        Self { status, error: error.to_owned(), description: description.into() }
+    }
+
+    /// A 401 in the dialect since UAA 76.26.
+    pub(crate) fn invalid_client(description: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
+    }
+
+    /// A 401 that never changed its spelling.
+    pub(crate) fn unauthorized(description: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", description)
+    }
+
+    /// A 401 of the refresh grant.
+    pub(crate) fn invalid_token(description: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_token", description)
+    }
+
+    /// A 400.
+    pub(crate) fn bad_request(error: &str, description: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, description)
+    }
+
+    /// Returns the answer with the headers of `uaa.md` 7.
+    pub(crate) fn answer(&self) -> Response<Body> {
+        let body = RefusalBody { error: &self.error, error_description: &self.description };
+        let mut answer = json_answer(self.status, &body);
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        answer.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        if self.status == StatusCode::UNAUTHORIZED
+            && let Ok(challenge) = HeaderValue::from_str(&self.challenge())
+        {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        answer
+    }
+
+    /// For `invalid_client` the header always says `Bad credentials`, whatever the body says (source).
+    fn challenge(&self) -> String {
+        let (error, description) = match self.error.as_str() {
+            "invalid_client" => ("unauthorized", "Bad credentials"),
+            other => (other, self.description.as_str()),
+        };
+        format!(
+            "Basic realm=\"UAA/client\", error=\"{error}\", error_description=\"{description}\""
+        )
+    }
+}
+
+/// Returns a JSON answer; what cannot be written is an empty body.
+pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
+    let mut answer = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    answer
+}
+
+/// Returns a successful token answer, never to be stored (RFC 6749 §5.1).
+pub(crate) fn token_answer(body: &impl Serialize) -> Response<Body> {
+    let mut answer = json_answer(StatusCode::OK, body);
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+/// Finds the client by Basic or body credentials.
+///
+/// # Errors
+/// The rows of the client table in `uaa.md` 2: always 401 `invalid_client`.
+pub(crate) fn authenticate(
+    clients: &[Client],
+    encoding: BasicEncoding,
+    headers: &HeaderMap,
+    parameters: &Parameters,
+) -> Result<Client, Refusal> {
+    let named = parameters.get("client_id");
+    let basic = basic_credentials(headers, encoding)?;
+    let (id, secret) = match (basic, named) {
+        (Some((id, _)), Some(named)) if id != named => {
+            return Err(Refusal::invalid_client(
+                "Given client ID does not match authenticated client",
+            ));
+        }
+        (Some(credentials), _) => credentials,
+        (None, Some(named)) => {
+            let Some(secret) = parameters.get("client_secret") else {
+                return Err(Refusal::invalid_client("Bad credentials"));
+            };
+            (named.to_owned(), secret.to_owned())
+        }
+        (None, None) => {
+            return Err(Refusal::invalid_client("No client authentication found."));
+        }
+    };
+    let known = clients.iter().find(|client| client.id == id && client.secret == secret);
+    known.cloned().ok_or_else(|| Refusal::invalid_client("Bad credentials"))
+}
+
+/// Reads `Authorization: Basic`; another scheme counts as none.
+fn basic_credentials(
+    headers: &HeaderMap,
+    encoding: BasicEncoding,
+) -> Result<Option<(String, String)>, Refusal> {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(encoded) = value.and_then(|value| value.strip_prefix("Basic ")) else {
+        return Ok(None);
+    };
+    let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|raw| String::from_utf8(raw).ok());
+    let Some(pair) = decoded else {
+        return Err(Refusal::invalid_client("Failed to decode basic authentication token"));
+    };
+    let Some((id, secret)) = pair.split_once(':') else {
+        return Err(Refusal::invalid_client("Invalid basic authentication token"));
+    };
+    let announced = headers.get("x-cf-encoded-credentials").is_some_and(|value| value == "true");
+    let full = announced || encoding == BasicEncoding::Always;
+    Ok(Some((url_decoded(id, full), url_decoded(secret, full))))
+}
+
+/// Decodes as Java's `URLDecoder`; where encoding was not announced only the `+` turns to a blank.
+fn url_decoded(text: &str, full: bool) -> String {
+    let blanks = text.replace('+', " ");
+    if !full {
+        return blanks;
+    }
+    percent_encoding::percent_decode_str(&blanks).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use http::{HeaderMap, HeaderValue};
+
+    use super::{BasicEncoding, Client, Parameters, authenticate};
+
+    fn clients() -> Vec<Client> {
+        let client = |id: &str, secret: &str| Client {
+            id: id.to_owned(),
+            secret: secret.to_owned(),
+            grants: Vec::new(),
+            scopes: Vec::new(),
+            authorities: Vec::new(),
+        };
+        vec![client("cf", ""), client("other", "s+x=%")]
+    }
+
+    fn outcome(basic: Option<&str>, body: &str, content_type: &str) -> Result<String, String> {
+        let mut headers = HeaderMap::new();
+        if let Some(basic) = basic {
+            headers.insert("authorization", HeaderValue::from_str(basic).unwrap());
+        }
+        headers.insert("content-type", HeaderValue::from_str(content_type).unwrap());
+        let parameters = Parameters::read(None, &headers, body.as_bytes());
+        authenticate(&clients(), BasicEncoding::Always, &headers, &parameters)
+            .map(|client| client.id)
+            .map_err(|refusal| refusal.description)
+    }
+
+    #[test]
+    fn the_client_table_of_the_uaa_holds() {
+        let form = "application/x-www-form-urlencoded";
+        let good = Ok("cf".to_owned());
+        let refused = |text: &str| Err(text.to_owned());
+        assert_eq!(outcome(Some("Basic Y2Y6"), "", form), good);
+        assert_eq!(outcome(None, "client_id=cf&client_secret=", form), good);
+        let charset = "application/x-www-form-urlencoded; charset=UTF-8";
+        assert_eq!(outcome(None, "client_id=cf&client_secret=", charset), good);
+        assert_eq!(outcome(None, "client_id=cf", form), refused("Bad credentials"));
+        let no_colon = "Invalid basic authentication token";
+        assert_eq!(outcome(Some("Basic Y2Y="), "", form), refused(no_colon));
+        let no_base64 = "Failed to decode basic authentication token";
+        assert_eq!(outcome(Some("Basic cf:"), "", form), refused(no_base64));
+        let two_names = "Given client ID does not match authenticated client";
+        assert_eq!(outcome(Some("Basic Y2Y6"), "client_id=x", form), refused(two_names));
+        let nothing = "No client authentication found.";
+        assert_eq!(outcome(None, "", form), refused(nothing));
+        let json = "application/json";
+        assert_eq!(outcome(None, "client_id=cf&client_secret=", json), refused(nothing));
+        let unknown = "client_id=nobody&client_secret=";
+        assert_eq!(outcome(None, unknown, form), refused("Bad credentials"));
+    }
+
+    #[test]
+    fn both_parts_of_basic_credentials_are_form_encoded() {
+        let form = "application/x-www-form-urlencoded";
+        let raw = format!("Basic {}", STANDARD.encode("other:s+x=%"));
+        assert!(outcome(Some(&raw), "", form).is_err());
+        let encoded = format!("Basic {}", STANDARD.encode("other:s%2Bx%3D%25"));
+        assert_eq!(outcome(Some(&encoded), "", form), Ok("other".to_owned()));
+    }
+}

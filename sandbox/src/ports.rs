@@ -1,0 +1,53 @@
+//! The five ports of a landscape, open before anything answers there: addresses are known first. Called by `lib` at start.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use tokio::net::TcpListener;
+
+use crate::part::{Addresses, PerPart};
+
+/// The five open ports, before anything answers there.
+pub(crate) struct Listeners {
+    pub(crate) parts: PerPart<TcpListener>,
+    pub(crate) levers: TcpListener,
+}
+
+impl Listeners {
+    /// Opens the ports above a base, or free ones.
+    pub(crate) async fn bind(base: Option<u16>) -> io::Result<Self> {
+        Ok(Self {
+            parts: PerPart {
+                destination: bind(base, 1).await?,
+                xsuaa: bind(base, 2).await?,
+                uaa: bind(base, 3).await?,
+                cf: bind(base, 4).await?,
+            },
+            levers: bind(base, 5).await?,
+        })
+    }
+
+    /// Returns where the ports are.
+    pub(crate) fn addresses(&self) -> io::Result<Addresses> {
+        Ok(Addresses {
+            destination: self.parts.destination.local_addr()?,
+            xsuaa: self.parts.xsuaa.local_addr()?,
+            uaa: self.parts.uaa.local_addr()?,
+            cf: self.parts.cf.local_addr()?,
+            levers: self.levers.local_addr()?,
+        })
+    }
+}
+
+/// Opens the port so many above the base, or a free one; loopback only.
+async fn bind(base: Option<u16>, above: u16) -> io::Result<TcpListener> {
+    let port = base.map_or(Some(0), |base| base.checked_add(above));
+    let Some(port) = port else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the port base is too high"));
+    };
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
+        let in_use = error.kind() == io::ErrorKind::AddrInUse;
+        let what = if in_use { "is in use" } else { "cannot be opened" };
+        io::Error::new(error.kind(), format!("port {port} {what}"))
+    })
+}

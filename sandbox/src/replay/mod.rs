@@ -1,0 +1,186 @@
+//! Replays what a real Cloud Controller was asked and compares what the sandbox answers. Each file starts from a fresh world; guids
+//! that CC gave are mapped to ours as answers arrive. Called by `bin/replay` and by tests.
+
+mod compare;
+mod exchange;
+mod guids;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use self::exchange::{Bearers, Exchange};
+use self::guids::Guids;
+use self::wire::Answer;
+use crate::capi::{UNCOVERED, router};
+use crate::token::CfTokens;
+use crate::world::CfWorld;
+
+/// Recorded exchanges that are known not to be imitated: file, name, reason.
+const LIST: &str = include_str!("../../replay-uncovered.txt");
+/// Where the UAA of the replay's tokens would be; nobody asks it.
+const UAA: &str = "http://uaa.replay.invalid";
+
+/// What the replay found.
+#[derive(Debug, Default)]
+pub struct Report {
+    lines: Vec<String>,
+    compared: usize,
+    differ: usize,
+    uncovered: usize,
+    untrue: usize,
+}
+
+/// One file on its way through a world.
+struct Run<'a> {
+    file: &'a str,
+    world: &'a CfWorld,
+    address: String,
+    bearers: Bearers,
+    guids: Guids,
+    listed: &'a BTreeMap<(String, String), String>,
+    report: &'a mut Report,
+}
+
+/// Replays every `cc-*.jsonl` of the folder.
+///
+/// # Errors
+/// The folder cannot be read, holds no recording, or a recording is not what its README says.
+pub async fn run(folder: &Path) -> Result<Report, String> {
+    let listed = listed()?;
+    let mut report = Report::default();
+    for path in recordings(folder)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+        let exchanges = exchange::read(&text).map_err(|fault| format!("{name}: {fault}"))?;
+        replay(name, &exchanges, &listed, &mut report).await?;
+    }
+    Ok(report)
+}
+
+impl Report {
+    /// Returns a line per difference, and per untrue line of the list.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// Returns the closing line.
+    pub fn summary(&self) -> String {
+        format!(
+            "replay: {} compared, {} differ, {} uncovered",
+            self.compared, self.differ, self.uncovered
+        )
+    }
+
+    /// Tells whether nothing differs and the list of the uncovered is true.
+    pub fn passed(&self) -> bool {
+        self.differ == 0 && self.untrue == 0
+    }
+}
+
+impl Run<'_> {
+    async fn play(mut self, exchanges: &[Exchange]) -> Result<(), String> {
+        self.world.job_delay(Duration::ZERO);
+        for exchange in exchanges {
+            // The recorded worker was slow: a job is done only where the recording says so.
+            if exchange.shows_a_finished_job() {
+                self.world.resume_jobs();
+            } else {
+                self.world.pause_jobs();
+            }
+            let request = exchange.request(&self.address, &self.bearers, &self.guids);
+            let answer = wire::ask(&self.address, &request).await;
+            let answer = answer.map_err(|fault| format!("{}: {fault}", exchange.name))?;
+            self.judge(exchange, &answer);
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, exchange: &Exchange, answer: &Answer) {
+        let key = (self.file.to_owned(), exchange.name.clone());
+        let is_listed = self.listed.contains_key(&key);
+        if answer.header(UNCOVERED).is_some() {
+            self.report.uncovered += 1;
+            if !is_listed {
+                self.report.untrue += 1;
+                self.note(exchange, "is not covered, and replay-uncovered.txt does not say why");
+            }
+            return;
+        }
+        self.report.compared += 1;
+        if is_listed {
+            self.report.untrue += 1;
+            self.note(exchange, "is covered by now: take it out of replay-uncovered.txt");
+        }
+        let base = format!("http://{}", self.address);
+        let differences = compare::differences(exchange, answer, &base, &mut self.guids);
+        self.report.differ += usize::from(!differences.is_empty());
+        for difference in differences {
+            self.note(exchange, &difference);
+        }
+    }
+
+    fn note(&mut self, exchange: &Exchange, text: &str) {
+        let line = format!("{} {}: {text}", self.file, exchange.name);
+        self.report.lines.push(line);
+    }
+}
+
+async fn replay(
+    file: &str,
+    exchanges: &[Exchange],
+    listed: &BTreeMap<(String, String), String>,
+    report: &mut Report,
+) -> Result<(), String> {
+    let fault = |error: std::io::Error| format!("loopback: {error}");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?.to_string();
+    let tokens = Arc::new(CfTokens::new(UAA.to_owned()));
+    let bearers = Bearers::mint(&tokens);
+    let world = CfWorld::recorded(format!("http://{address}"), UAA.to_owned(), tokens);
+    let world = Arc::new(world);
+    let served = axum::serve(listener, router(Arc::clone(&world)));
+    let run =
+        Run { file, world: &world, address, bearers, guids: Guids::default(), listed, report };
+    tokio::select! {
+        done = run.play(exchanges) => done,
+        ended = served => Err(format!("the sandbox ended: {ended:?}")),
+    }
+}
+
+fn recordings(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let is_recording = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("cc-") && path.extension().is_some_and(|end| end == "jsonl")
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut paths: Vec<PathBuf> = paths.filter(is_recording).collect();
+    paths.sort();
+    if paths.is_empty() {
+        return Err(format!("{}: no cc-*.jsonl here", folder.display()));
+    }
+    Ok(paths)
+}
+
+/// Reads the list of what is not imitated; a line without a reason is an error.
+fn listed() -> Result<BTreeMap<(String, String), String>, String> {
+    let lines = LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let mut words = line.splitn(3, ' ').map(str::to_owned);
+            match (words.next(), words.next(), words.next()) {
+                (Some(file), Some(name), Some(reason)) => Ok(((file, name), reason)),
+                _ => Err(format!("replay-uncovered.txt: no reason in `{line}`")),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

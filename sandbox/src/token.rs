@@ -1,0 +1,206 @@
+//! The tokens of the CF UAA, signed by keys that each process makes anew: no token outlives it.
+//! Invariant: what [`CfTokens::judge`] accepts was signed by a key that the UAA publishes at this moment.
+//! Called by `uaa` and `xsuaa` (they mint), by `capi` (it judges) and by tests that want a bent token.
+
+pub mod key;
+pub mod ring;
+
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+use crate::part::locked;
+use crate::token::key::SigningKey;
+use crate::token::ring::{KeyRing, OldKey};
+
+/// The audience without which the Cloud Controller refuses a token (source, `cloud_controller_ng`).
+const CLOUD_CONTROLLER: &str = "cloud_controller";
+
+/// What the Cloud Controller knows of the bearer of a good token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CfUser {
+    /// The claim `user_id`.
+    pub guid: String,
+    /// The claim `user_name`.
+    pub name: String,
+    /// The claim `scope`.
+    pub scopes: Vec<String>,
+}
+
+/// Why the Cloud Controller refuses a bearer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CfTokenRefusal {
+    /// No header, or not a bearer: 401/10002.
+    NotAuthenticated,
+    /// A bearer that does not hold: 401/1000.
+    Invalid,
+}
+
+/// What a minted CF token says; tests bend the fields.
+#[derive(Clone, Debug)]
+pub struct CfTokenSpec {
+    /// The claims `sub` and `user_id`.
+    pub user_guid: String,
+    /// The claims `user_name` and `email`.
+    pub user_name: String,
+    /// The key of the identity provider.
+    pub origin: String,
+    /// The claim `scope`.
+    pub scopes: Vec<String>,
+    /// The claim `aud`; the Cloud Controller wants `cloud_controller` in it.
+    pub audience: Vec<String>,
+    /// Seconds from now until `exp`; negative = expired.
+    pub lifetime: i64,
+    /// `-r` at its end marks a refresh token.
+    pub jti: String,
+    /// Who signs.
+    pub key: CfTokenKey,
+}
+
+/// Which key signs a CF token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CfTokenKey {
+    /// The UAA's own key.
+    Own,
+    /// A key that the Cloud Controller does not know.
+    Foreign,
+}
+
+/// Mints and judges the access tokens of the CF UAA: signature, issuer, audience `cloud_controller`, `exp` with zero leeway,
+/// revocation.
+#[derive(Debug)]
+pub struct CfTokens {
+    issuer: String,
+    clock: Clock,
+    ring: KeyRing,
+    foreign: OnceLock<SigningKey>,
+    lives: Mutex<Lives>,
+}
+
+/// Which tokens were minted, and which of them ended before their time.
+#[derive(Debug, Default)]
+struct Lives {
+    issued: Vec<String>,
+    dead: HashSet<String>,
+}
+
+impl Default for CfTokenSpec {
+    /// The token of a technical user as the UAA mints it after a password grant.
+    fn default() -> Self {
+        let scopes = [
+            "openid",
+            "uaa.user",
+            "cloud_controller.read",
+            "password.write",
+            "cloud_controller.write",
+        ];
+        let audience = ["cloud_controller", "password", "cf", "uaa", "openid"];
+        Self {
+            user_guid: "11111111-1111-4111-8111-111111111111".to_owned(),
+            user_name: "technical.user@example.test".to_owned(),
+            origin: "sandbox-platform".to_owned(),
+            scopes: scopes.map(str::to_owned).to_vec(),
+            audience: audience.map(str::to_owned).to_vec(),
+            lifetime: 1200,
+            jti: uuid::Uuid::new_v4().simple().to_string(),
+            key: CfTokenKey::Own,
+        }
+    }
+}
+
+impl CfTokens {
+    /// Makes the key; `issuer` is the UAA's base address, tokens say `{issuer}/oauth/token`.
+    pub fn new(issuer: String) -> Self {
+        Self::with_clock(issuer, Clock::default())
+    }
+
+    /// As [`CfTokens::new`], on the landscape's clock.
+    pub fn with_clock(issuer: String, clock: Clock) -> Self {
+        let ring = KeyRing::new("sandbox-uaa", clock.clone());
+        Self { issuer, clock, ring, foreign: OnceLock::new(), lives: Mutex::default() }
+    }
+
+    /// Mints a token; the claims are those of `uaa.md` 5.
+    pub fn mint(&self, spec: &CfTokenSpec) -> String {
+        let now = self.clock.seconds();
+        locked(&self.lives).issued.push(spec.jti.clone());
+        let key = match spec.key {
+            CfTokenKey::Own => self.ring.signing(),
+            CfTokenKey::Foreign => self.foreign().clone(),
+        };
+        let header = json!({"alg": "RS256", "jku": format!("{}/token_keys", self.issuer), "kid": key.kid(), "typ": "JWT"});
+        let claims = json!({"jti": spec.jti, "client_auth_method": "none", "sub": spec.user_guid, "scope": spec.scopes,
+            "client_id": "cf", "cid": "cf", "azp": "cf", "grant_type": "password", "user_id": spec.user_guid,
+            "origin": spec.origin, "user_name": spec.user_name, "email": spec.user_name, "auth_time": now,
+            "rev_sig": "5a4db001", "iat": now, "exp": now.saturating_add(spec.lifetime),
+            "iss": self.iss(), "zid": "uaa", "aud": spec.audience});
+        key.sign_with(&header, &claims)
+    }
+
+    /// Judges the `Authorization` header as the Cloud Controller does (`bearer` in any case).
+    ///
+    /// # Errors
+    /// [`CfTokenRefusal::NotAuthenticated`] without a bearer, [`CfTokenRefusal::Invalid`] for one that does not hold; an empty
+    /// bearer is an invalid one (recorded).
+    pub fn judge(&self, authorization: Option<&str>) -> Result<CfUser, CfTokenRefusal> {
+        let value = authorization.unwrap_or_default().trim();
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(CfTokenRefusal::NotAuthenticated);
+        }
+        let claims = self.ring.verified(token.trim()).ok_or(CfTokenRefusal::Invalid)?;
+        self.accepted(&claims).ok_or(CfTokenRefusal::Invalid)
+    }
+
+    /// Returns the keys of the UAA.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    /// Signs with a new key from now on; the old one ends at once, as after a forced rotation.
+    pub fn rotate_keys(&self) {
+        self.ring.rotate(OldKey::Ends);
+    }
+
+    /// Ends every token minted so far: the Cloud Controller answers 401/1000 to each.
+    pub fn end_all(&self) {
+        let mut lives = locked(&self.lives);
+        let issued = std::mem::take(&mut lives.issued);
+        lives.dead.extend(issued);
+    }
+
+    fn iss(&self) -> String {
+        format!("{}/oauth/token", self.issuer)
+    }
+
+    fn foreign(&self) -> &SigningKey {
+        self.foreign.get_or_init(|| SigningKey::first("foreign-key"))
+    }
+
+    /// Applies the rules behind the signature; `exp` has zero leeway (source, `cloud_controller_ng`).
+    fn accepted(&self, claims: &Value) -> Option<CfUser> {
+        let jti = claims.get("jti")?.as_str()?;
+        let live = claims.get("exp")?.as_i64()? > self.clock.seconds();
+        let audience = texts(claims.get("aud")?);
+        let issued_here = claims.get("iss")?.as_str()? == self.iss();
+        let ended = jti.ends_with("-r") || locked(&self.lives).dead.contains(jti);
+        if !live || ended || !issued_here || !audience.iter().any(|name| name == CLOUD_CONTROLLER) {
+            return None;
+        }
+        Some(CfUser {
+            guid: claims.get("user_id")?.as_str()?.to_owned(),
+            name: claims.get("user_name")?.as_str()?.to_owned(),
+            scopes: texts(claims.get("scope")?),
+        })
+    }
+}
+
+/// Returns the texts of a JSON array; anything else has none.
+fn texts(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests;

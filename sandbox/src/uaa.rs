@@ -1,0 +1,231 @@
+//! The UAA of the foundation: the token endpoint with its three grants, and what it publishes about itself.
+//! Invariant: a password is judged by exactly one identity provider, and the journal says by which. Mounted by `lib`.
+
+pub(crate) mod answer;
+mod assertion;
+pub(crate) mod faults;
+mod hint;
+pub(crate) mod pages;
+mod password;
+pub(crate) mod refresh;
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::routing::{get, post};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+
+use crate::clock::Clock;
+use crate::front::AskedProvider;
+use crate::identity::{DEFAULT_ORIGIN, Directory, User};
+use crate::oauth::{BasicEncoding, Client, Parameters, Refusal, authenticate, json_answer};
+use crate::part::locked;
+use crate::token::{CfTokenSpec, CfTokens};
+use crate::uaa::answer::Patch;
+use crate::uaa::assertion::Assertions;
+use crate::uaa::faults::Faults;
+use crate::uaa::refresh::RefreshTokens;
+use crate::uaa::refresh::refusal::{RefreshRefusal, without_client};
+
+/// The grant names of RFC 6749 and RFC 7523.
+pub(crate) const PASSWORD: &str = "password";
+pub(crate) const REFRESH: &str = "refresh_token";
+pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// A second client, with a secret that must be encoded in Basic credentials.
+const SECRET_CLIENT: (&str, &str) = ("sandbox-client", "sandbox-only-s+cr=t%");
+
+/// The UAA's state.
+#[derive(Debug)]
+pub(crate) struct Uaa {
+    pub(crate) base: String,
+    pub(crate) clock: Clock,
+    pub(crate) tokens: Arc<CfTokens>,
+    pub(crate) directory: Directory,
+    pub(crate) refresh: RefreshTokens,
+    pub(crate) faults: Faults,
+    pub(crate) assertions: Assertions,
+    pub(crate) settings: Mutex<Settings>,
+}
+
+/// What an operator of the UAA could set.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Seconds; `expires_in` is one less, for it is rounded down.
+    pub(crate) lifetime: i64,
+    pub(crate) default_origin: Option<String>,
+    pub(crate) query: QueryParameters,
+    /// The claim `origin` of access tokens, where it must differ from the truth.
+    pub(crate) told_origin: Option<String>,
+    pub(crate) patch: Option<Patch>,
+}
+
+/// Whether `/oauth/token` takes parameters from the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueryParameters {
+    /// The default.
+    Taken,
+    /// `jwt.token.queryString.enabled: false` (F19).
+    Refused,
+}
+
+/// Whom a grant is for.
+#[derive(Debug)]
+struct Granted {
+    user: User,
+    scopes: Vec<String>,
+    refresh_token: Option<String>,
+}
+
+/// A parsed token call.
+struct Call<'a> {
+    client: Client,
+    parameters: &'a Parameters,
+    /// Set by the grant that sends a password on.
+    asked: Option<String>,
+}
+
+impl Uaa {
+    /// Makes a UAA that signs by `tokens` and is reached at `base`.
+    pub(crate) fn new(base: String, clock: Clock, tokens: Arc<CfTokens>) -> Self {
+        let settings = Settings {
+            lifetime: 1200,
+            default_origin: Some(DEFAULT_ORIGIN.to_owned()),
+            query: QueryParameters::Taken,
+            told_origin: None,
+            patch: None,
+        };
+        Self {
+            base,
+            clock: clock.clone(),
+            tokens,
+            directory: Directory::seeded(),
+            refresh: RefreshTokens::new(clock),
+            faults: Faults::default(),
+            assertions: Assertions::default(),
+            settings: Mutex::new(settings),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        locked(&self.settings).clone()
+    }
+
+    /// Answers one token call.
+    fn token(&self, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
+        let parameters = Parameters::read(query, headers, body);
+        let grant = parameters.get("grant_type").unwrap_or_default();
+        if let Some(answer) = self.faults.next(grant) {
+            return answer;
+        }
+        if query.is_some() && self.settings().query == QueryParameters::Refused {
+            return faults::query_refused().answer();
+        }
+        let client = authenticate(&clients(), BasicEncoding::Always, headers, &parameters);
+        let client = match client {
+            Ok(client) => client,
+            Err(refusal) => return without_client(refusal, grant, &parameters).answer(),
+        };
+        let mut call = Call { client, parameters: &parameters, asked: None };
+        let mut answer = match self.granted(&mut call) {
+            Ok(granted) => self.success(&call.client, granted),
+            Err(refusal) => refusal.answer(),
+        };
+        if let Some(asked) = call.asked {
+            answer.extensions_mut().insert(AskedProvider(asked));
+        }
+        answer
+    }
+
+    /// Runs the grant that was asked for.
+    fn granted(&self, call: &mut Call<'_>) -> Result<Granted, Refusal> {
+        match call.parameters.get("grant_type") {
+            None | Some("") => Err(Refusal::bad_request("invalid_request", "Missing grant type")),
+            Some(PASSWORD) => password::granted(self, call),
+            Some(REFRESH) => self.refreshed(call),
+            Some(JWT_BEARER) => assertion::granted(self, call),
+            Some(_) => {
+                Err(Refusal::bad_request("unsupported_grant_type", "Unsupported grant type"))
+            }
+        }
+    }
+
+    /// A refresh asks no provider and needs no live user there; only a deleted one is noticed.
+    fn refreshed(&self, call: &Call<'_>) -> Result<Granted, Refusal> {
+        if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
+            return Err(Refusal::invalid_client("Unauthorized grant type"));
+        }
+        let Some(value) = call.parameters.get("refresh_token").filter(|value| !value.is_empty())
+        else {
+            return Err(RefreshRefusal::Missing.into());
+        };
+        if self.tokens.ring().verified(value).is_some() {
+            return Err(RefreshRefusal::AccessToken.into());
+        }
+        let used = self.refresh.redeem(value, &call.client.id)?;
+        let Some(holder) = self.directory.by_guid(&used.user_guid) else {
+            return Err(RefreshRefusal::UserGone(used.user_guid).into());
+        };
+        Ok(Granted { user: holder, scopes: used.scopes, refresh_token: Some(used.value) })
+    }
+
+    /// Makes a first refresh token, where client and settings have any.
+    fn first_refresh(&self, client: &Client, user: &User, scopes: &[String]) -> Option<String> {
+        let granted = client.may(REFRESH) && self.refresh.settings().is_granted;
+        granted.then(|| self.refresh.issue(&client.id, &user.guid, scopes))
+    }
+}
+
+/// Returns the clients: `cf` with its empty secret, and one with a secret that needs encoding.
+fn clients() -> Vec<Client> {
+    let client = |id: &str, secret: &str| Client {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        grants: [PASSWORD, REFRESH, JWT_BEARER].map(str::to_owned).to_vec(),
+        scopes: CfTokenSpec::default().scopes,
+        authorities: vec!["uaa.none".to_owned()],
+    };
+    let (id, secret) = SECRET_CLIENT;
+    vec![client("cf", ""), client(id, secret)]
+}
+
+/// Mounts the UAA.
+pub(crate) fn router(uaa: Arc<Uaa>) -> Router {
+    Router::new()
+        .route("/oauth/token", post(token).fallback(not_a_post))
+        .merge(pages::router())
+        .route("/token_keys", get(pages::token_keys))
+        .layer(axum::middleware::map_response(with_request_id))
+        .with_state(uaa)
+}
+
+async fn token(
+    State(uaa): State<Arc<Uaa>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    uaa.token(query.as_deref(), &headers, &body)
+}
+
+/// F19, second form.
+async fn not_a_post(method: Method) -> Response<Body> {
+    let text = format!("Request method '{method}' not supported");
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
+}
+
+/// The platform's front door marks every answer.
+async fn with_request_id(mut answer: Response<Body>) -> Response<Body> {
+    let id = uuid::Uuid::new_v4().to_string();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert("x-vcap-request-id", id);
+    }
+    answer
+}
+
+/// Answers what is not there, as UAA does for a zone that it does not know (F24).
+pub(crate) fn not_found() -> Response<Body> {
+    json_answer(StatusCode::NOT_FOUND, &serde_json::json!({"error": "Not Found"}))
+}

@@ -1,0 +1,204 @@
+//! The fault rows F1–F26 of `uaa.md` 7, on demand and byte for byte. Invariant: a fault answers before anything else is looked
+//! at, so no logon is counted and no token is minted. Armed by the lever `uaa_fault`, consumed by `uaa`.
+
+mod table;
+
+use std::sync::Mutex;
+
+use axum::body::Body;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+
+use crate::oauth::Refusal;
+use crate::part::locked;
+use crate::uaa::faults::table::{NESTED, Nested, PAGES, Page, Plain, REFUSALS};
+use crate::uaa::{JWT_BEARER, PASSWORD};
+
+/// One answer of one row.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// JSON with `error` and `error_description`.
+    Refusal(Refusal),
+    /// Anything else.
+    Page(&'static Page),
+}
+
+/// Which spelling of a 401 is wanted: the one since UAA 76.26, or the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `invalid_client`.
+    InvalidClient,
+    /// `unauthorized`.
+    Unauthorized,
+}
+
+/// Which grants a fault is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Grants {
+    /// Those that log a user on: the rows are about them.
+    LogOn,
+    /// Every token call.
+    Any,
+    /// One grant.
+    One(String),
+}
+
+/// The faults that wait for a token call.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Vec<Armed>>);
+
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    grants: Grants,
+    left: usize,
+}
+
+impl Faults {
+    /// Adds a fault behind those that wait already.
+    pub(crate) fn arm(&self, fault: Fault, grants: Grants, left: usize) {
+        locked(&self.0).push(Armed { fault, grants, left });
+    }
+
+    /// Returns the answer of the first fault that fits the grant.
+    pub(crate) fn next(&self, grant: &str) -> Option<Response<Body>> {
+        let mut armed = locked(&self.0);
+        let first = armed.iter_mut().find(|armed| armed.left > 0 && armed.grants.hold(grant))?;
+        first.left = first.left.saturating_sub(1);
+        let answer = first.fault.answer();
+        armed.retain(|armed| armed.left > 0);
+        Some(answer)
+    }
+
+    /// Disarms everything.
+    pub(crate) fn clear(&self) {
+        locked(&self.0).clear();
+    }
+}
+
+impl Grants {
+    fn hold(&self, grant: &str) -> bool {
+        match self {
+            Self::LogOn => grant == PASSWORD || grant == JWT_BEARER,
+            Self::Any => true,
+            Self::One(one) => one == grant,
+        }
+    }
+}
+
+impl Fault {
+    /// Returns the answers of a row, each with its name; none where there is no such row.
+    pub(crate) fn of_row(row: &str) -> Vec<(&'static str, Self)> {
+        let plain = REFUSALS.iter().filter(|entry| entry.row == row);
+        let nested = NESTED.iter().filter(|entry| entry.row == row);
+        let pages = PAGES.iter().filter(|entry| entry.row == row);
+        plain
+            .map(|entry| (entry.name, Self::Refusal(entry.refusal())))
+            .chain(nested.map(|entry| (entry.code, Self::Refusal(entry.refusal()))))
+            .chain(pages.map(|entry| (entry.name, Self::Page(entry))))
+            .collect()
+    }
+
+    /// Returns the fault in another spelling; only a 401 has two.
+    pub(crate) fn spelled(self, dialect: Dialect) -> Self {
+        let error = match dialect {
+            Dialect::InvalidClient => "invalid_client",
+            Dialect::Unauthorized => "unauthorized",
+        };
+        match self {
+            Self::Refusal(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
+                Self::Refusal(Refusal { error: error.to_owned(), ..refusal })
+            }
+            other @ (Self::Refusal(_) | Self::Page(_)) => other,
+        }
+    }
+
+    fn answer(&self) -> Response<Body> {
+        match self {
+            Self::Refusal(refusal) => refusal.answer(),
+            Self::Page(page) => page.answer(),
+        }
+    }
+}
+
+impl Plain {
+    fn refusal(&self) -> Refusal {
+        let status = StatusCode::from_u16(self.status).unwrap_or_default();
+        Refusal::new(status, self.error, self.description)
+    }
+}
+
+impl Nested {
+    fn refusal(&self) -> Refusal {
+        crate::identity::nested(self.code)
+    }
+}
+
+impl Page {
+    fn answer(&self) -> Response<Body> {
+        let text = match self.filler {
+            0 => self.body.to_owned(),
+            filler => format!("{{\"access_token\":\"{}\"}}", "x".repeat(filler)),
+        };
+        let mut answer = Response::new(Body::from(text));
+        *answer.status_mut() = StatusCode::from_u16(self.status).unwrap_or_default();
+        let kind = [(header::CONTENT_TYPE.as_str(), self.content_type)];
+        let lines = kind.iter().chain(self.headers);
+        for (name, value) in lines.filter(|(_, value)| !value.is_empty()) {
+            let name = HeaderName::from_static(name);
+            answer.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        answer
+    }
+}
+
+/// F19, first form: what a UAA says that takes no parameters from the query.
+pub(super) fn query_refused() -> Refusal {
+    let row = REFUSALS.iter().find(|entry| entry.name == "query");
+    row.map_or_else(|| Refusal::bad_request("invalid_request", ""), Plain::refusal)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::{Dialect, Fault, Faults, Grants};
+
+    #[test]
+    fn every_row_has_an_answer_and_no_two_of_one_row_share_a_name() {
+        for row in 1..=26 {
+            let faults = Fault::of_row(&format!("F{row}"));
+            assert!(!faults.is_empty(), "F{row}");
+            let mut names: Vec<_> = faults.iter().map(|(name, _)| *name).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), faults.len(), "F{row}");
+        }
+        assert!(Fault::of_row("F27").is_empty());
+    }
+
+    #[test]
+    fn the_old_spelling_changes_a_401_and_its_header_only() {
+        let (_, wrong) = Fault::of_row("F1").remove(0);
+        let answer = wrong.clone().spelled(Dialect::Unauthorized).answer();
+        let challenge = "Basic realm=\"UAA/client\", error=\"unauthorized\", error_description=\"Bad credentials\"";
+        assert_eq!(answer.headers()["www-authenticate"], challenge);
+        assert_eq!(wrong.answer().headers()["www-authenticate"], challenge);
+        let (_, verified) = Fault::of_row("F14").remove(0);
+        assert_eq!(
+            verified.spelled(Dialect::Unauthorized).answer().status(),
+            StatusCode::FORBIDDEN
+        );
+    }
+
+    #[test]
+    fn a_fault_leaves_refreshing_alone_unless_told() {
+        let faults = Faults::default();
+        let (_, fault) = Fault::of_row("F1").remove(0);
+        faults.arm(fault.clone(), Grants::LogOn, 1);
+        assert!(faults.next("refresh_token").is_none());
+        assert!(faults.next("password").is_some());
+        assert!(faults.next("password").is_none());
+        faults.arm(fault, Grants::One("refresh_token".to_owned()), 1);
+        assert!(faults.next("refresh_token").is_some());
+    }
+}

@@ -1,0 +1,109 @@
+//! The login hint as UAA reads it, which is not as one would wish: what does not parse is silently dropped.
+//! Invariant: a dropped hint means the default provider is asked, so a client's mistake shows in the journal. Called by
+//! `password`.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::identity::no_such_provider;
+use crate::oauth::Refusal;
+
+/// Returns the provider to ask.
+///
+/// # Errors
+/// F8 and F10 of `uaa.md` 7, and the 500s of section 3 (deduced): an empty origin while a default provider is set, and a broken
+/// percent escape.
+pub(crate) fn provider(hint: Option<&str>, default: Option<&str>) -> Result<String, Refusal> {
+    let Some(hint) = hint else {
+        return no_hint(default);
+    };
+    let decoded = twice_decoded(hint).ok_or_else(server_error)?;
+    match origin(&decoded) {
+        Parsed::Origin(origin) => Ok(origin),
+        Parsed::Nobody if default.is_some() => Err(server_error()),
+        Parsed::Nobody => Err(no_such_provider()),
+        Parsed::NoHint => no_hint(default),
+    }
+}
+
+/// What the decoded text says.
+enum Parsed {
+    Origin(String),
+    /// `{}` or a null origin.
+    Nobody,
+    /// Not JSON, no object, or a member too many.
+    NoHint,
+}
+
+fn no_hint(default: Option<&str>) -> Result<String, Refusal> {
+    default.map(str::to_owned).ok_or_else(|| {
+        Refusal::invalid_client(
+            "The client is authorized for multiple identity providers that support password grant and could not determine which identity provider to use.",
+        )
+    })
+}
+
+fn origin(text: &str) -> Parsed {
+    let Ok(Value::Object(members)) = serde_json::from_str::<Value>(text) else {
+        return Parsed::NoHint;
+    };
+    if members.keys().any(|name| name != "origin") {
+        return Parsed::NoHint;
+    }
+    match members.get("origin") {
+        Some(Value::String(origin)) => Parsed::Origin(origin.clone()),
+        None | Some(Value::Null) => Parsed::Nobody,
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            Parsed::NoHint
+        }
+    }
+}
+
+/// Decodes as Java's `URLDecoder`, on top of what the servlet decoded already; none for a broken escape.
+fn twice_decoded(text: &str) -> Option<String> {
+    let escapes_hold = text.split('%').skip(1).all(|rest| {
+        rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    });
+    let blanks = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&blanks).decode_utf8_lossy().into_owned();
+    escapes_hold.then_some(decoded)
+}
+
+fn server_error() -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal Server Error")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::provider;
+
+    const DEFAULT: Option<&str> = Some("sap.ids");
+
+    fn asked(hint: &str) -> String {
+        provider(Some(hint), DEFAULT).unwrap_or_else(|refusal| refusal.status.to_string())
+    }
+
+    #[test]
+    fn one_and_two_encodings_are_the_same() {
+        assert_eq!(asked(r#"{"origin":"acme-platform"}"#), "acme-platform");
+        assert_eq!(asked("%7B%22origin%22:%22acme-platform%22%7D"), "acme-platform");
+    }
+
+    #[test]
+    fn what_does_not_parse_is_as_if_it_were_not_there() {
+        for hint in ["acme-platform", r#"{"origin":"x","user":"y"}"#, "[]", r#"{"origin":1}"#, ""] {
+            assert_eq!(asked(hint), "sap.ids", "{hint}");
+        }
+        assert_eq!(provider(None, DEFAULT).unwrap(), "sap.ids");
+        assert_eq!(provider(None, None).unwrap_err().error, "invalid_client");
+    }
+
+    #[test]
+    fn an_empty_origin_and_a_broken_escape_are_server_errors() {
+        for hint in ["{}", r#"{"origin":null}"#, "%7", "%zz"] {
+            assert_eq!(asked(hint), "500 Internal Server Error", "{hint}");
+        }
+        let text = provider(Some("{}"), None).unwrap_err().description;
+        assert!(text.starts_with("The origin provided in the login_hint"));
+    }
+}

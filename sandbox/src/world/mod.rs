@@ -1,0 +1,182 @@
+//! The Cloud Foundry side of the world: organisations, spaces, domains, apps, users with roles, routes, jobs and the switches
+//! that bend them. Invariant: the state changes only under its lock, and jobs that are due have finished before anyone looks.
+//! `capi` answers from it, `levers` pulls at it, tests inspect it.
+
+mod date;
+mod jobs;
+mod levers;
+mod model;
+mod pull;
+mod rate;
+mod roles;
+mod seed;
+mod view;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::token::CfTokens;
+
+pub(crate) use self::jobs::{Job, JobState, JobSwitches, Subject};
+pub(crate) use self::model::{
+    App, Domain, Metadata, Org, Resource, Route, Space, Stamp, Target, same_text,
+};
+pub(crate) use self::rate::{Count, Rate, Who};
+pub(crate) use self::roles::Grant;
+pub use self::roles::Role;
+pub use self::seed::{DEV_USER, TECHNICAL_USER};
+pub use self::view::{AppView, RouteView, SpaceView};
+
+/// The world behind the CF API; shared by the API, the levers and the tests.
+#[derive(Debug)]
+pub struct CfWorld {
+    api_base: String,
+    login_base: String,
+    tokens: Arc<CfTokens>,
+    state: Mutex<State>,
+}
+
+/// Everything that changes.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) orgs: Vec<Org>,
+    pub(crate) spaces: Vec<Space>,
+    pub(crate) domains: Vec<Domain>,
+    pub(crate) apps: Vec<App>,
+    pub(crate) routes: Vec<Route>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) grants: Vec<Grant>,
+    pub(crate) features: Vec<Feature>,
+    /// Host and domain of the platform's own routes.
+    pub(crate) reserved: Vec<(String, String)>,
+    pub(crate) job_switches: JobSwitches,
+    pub(crate) rate: Rate,
+    pub(crate) release: Release,
+    pub(crate) links: RootLinks,
+    clock: Clock,
+    counter: u64,
+}
+
+/// A feature flag that somebody has set; the others have CC's defaults.
+#[derive(Clone, Debug)]
+pub(crate) struct Feature {
+    pub(crate) name: String,
+    pub(crate) on: bool,
+    /// The administrator's own text for callers who meet the closed door.
+    pub(crate) message: Option<String>,
+}
+
+/// Which Cloud Controller answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// The recorded one.
+    #[default]
+    Current,
+    /// One of 2024: no route options, no `suspended` on spaces, no times in destinations.
+    Older,
+}
+
+/// Which links the root document has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RootLinks {
+    /// As on BTP: `credhub` and `routing` are null.
+    #[default]
+    Sparse,
+    /// As recorded: none is null.
+    Full,
+}
+
+impl CfWorld {
+    /// Returns the base address of the API, without a slash at its end.
+    pub(crate) fn api_base(&self) -> &str {
+        &self.api_base
+    }
+
+    /// Returns the base address of the UAA that the root document names.
+    pub(crate) fn login_base(&self) -> &str {
+        &self.login_base
+    }
+
+    pub(crate) fn tokens(&self) -> &CfTokens {
+        &self.tokens
+    }
+
+    /// Runs one step on the state, after every due job has finished.
+    pub(crate) fn step<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        state.settle(Instant::now());
+        work(&mut state)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Returns the stamp of something that comes into being now.
+    pub(crate) fn stamp(&mut self) -> Stamp {
+        let now = self.now();
+        self.counter += 1;
+        Stamp {
+            created_at: now.clone(),
+            updated_at: now,
+            born: self.counter,
+            touched: self.counter,
+        }
+    }
+
+    /// Marks the stamp as changed now.
+    pub(crate) fn touch(&mut self, stamp: &mut Stamp) {
+        self.counter += 1;
+        stamp.updated_at = self.now();
+        stamp.touched = self.counter;
+    }
+
+    /// Returns the present second as CC writes it.
+    pub(crate) fn now(&self) -> String {
+        date::iso(self.clock.seconds())
+    }
+
+    /// Returns the seconds since 1970.
+    pub(crate) fn seconds(&self) -> i64 {
+        self.clock.seconds()
+    }
+
+    pub(crate) fn org(&self, guid: &str) -> Option<&Org> {
+        self.orgs.iter().find(|org| org.guid == guid)
+    }
+
+    pub(crate) fn space(&self, guid: &str) -> Option<&Space> {
+        self.spaces.iter().find(|space| space.guid == guid)
+    }
+
+    pub(crate) fn domain(&self, guid: &str) -> Option<&Domain> {
+        self.domains.iter().find(|domain| domain.guid == guid)
+    }
+
+    pub(crate) fn app(&self, guid: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.guid == guid)
+    }
+
+    pub(crate) fn route(&self, guid: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.guid == guid)
+    }
+
+    pub(crate) fn job(&self, guid: &str) -> Option<&Job> {
+        self.jobs.iter().find(|job| job.guid == guid)
+    }
+
+    /// Returns the flag, if an administrator has set it.
+    pub(crate) fn feature(&self, name: &str) -> Option<&Feature> {
+        self.features.iter().find(|feature| feature.name == name)
+    }
+}
+
+/// Makes a guid for something new.
+pub(crate) fn new_guid() -> String {
+    Uuid::new_v4().to_string()
+}

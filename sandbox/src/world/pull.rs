@@ -1,0 +1,165 @@
+//! The levers of the CF side by name, with their arguments as JSON: what `POST /{lever}` does. Called by `levers` only.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::world::{CfWorld, Role};
+
+/// The arguments of one pull.
+struct Args<'a>(&'a Value);
+
+impl CfWorld {
+    /// Returns the levers of the CF side: name, and one line that tells what it does and which arguments it takes.
+    pub fn levers() -> &'static [(&'static str, &'static str)] {
+        &[
+            ("pause_jobs", "stops the job worker: deletes stay PROCESSING"),
+            ("resume_jobs", "lets the job worker go on"),
+            ("fail_jobs", "lets the next jobs end FAILED: {\"n\":1,\"detail\":\"…\"}"),
+            ("job_delay", "sets how long jobs take: {\"ms\":200}"),
+            ("take_host", "puts a foreign route in the way: {\"host\",\"domain\",\"space\"}"),
+            (
+                "quota",
+                "sets the route quota: {\"org\",\"n\":1} or {\"space\",\"n\":1}; null = none",
+            ),
+            (
+                "rate_limit",
+                "limits requests: {\"n\":100,\"retry_after\":60}; null = off; {\"unauthenticated\":n} by address",
+            ),
+            ("older_release", "leaves newer fields out: {\"on\":true}"),
+            ("add_app", "adds an app: {\"name\",\"space\"}"),
+            ("add_domain", "adds a domain: {\"name\",\"org\"}; without org it is shared"),
+            ("reserve_host", "reserves a host for the platform: {\"host\",\"domain\"}"),
+            (
+                "set_role",
+                "replaces a user's role: {\"user\",\"space\",\"role\":\"developer|supporter|manager|auditor|org_manager|org_auditor|none\"}",
+            ),
+            ("suspend", "suspends: {\"org\",\"on\":true} or {\"space\",\"on\":true}"),
+            ("space_deleting", "marks a space as being deleted: {\"space\",\"on\":true}"),
+            (
+                "feature",
+                "sets a feature flag: {\"name\":\"route_creation\",\"on\":false,\"message\"}",
+            ),
+        ]
+    }
+
+    /// Pulls a lever by name; `None` where the name is not one of ours, an error where the arguments do not fit.
+    pub fn pull(&self, lever: &str, args: &Value) -> Option<Result<Value, String>> {
+        let args = Args(args);
+        let made = match lever {
+            "take_host" => self.pull_take_host(&args),
+            "add_app" => args.text("name").and_then(|name| self.add_app(name, args.text("space")?)),
+            "add_domain" => {
+                args.text("name").and_then(|name| self.add_domain(name, args.text("org").ok()))
+            }
+            _ => return Some(self.pull_plain(lever, &args)?.map(|()| json!({}))),
+        };
+        Some(made.map(|guid| json!({ "guid": guid })))
+    }
+
+    /// Pulls a lever that makes nothing.
+    fn pull_plain(&self, lever: &str, args: &Args<'_>) -> Option<Result<(), String>> {
+        match lever {
+            "pause_jobs" => self.pause_jobs(),
+            "resume_jobs" => self.resume_jobs(),
+            "older_release" => self.older_release(args.on()),
+            "fail_jobs" => {
+                let detail = args.text("detail").unwrap_or("The job execution has timed out.");
+                self.fail_jobs(args.number("n").unwrap_or(1), detail);
+            }
+            "job_delay" => return Some(self.pull_job_delay(args)),
+            "quota" => return Some(self.pull_quota(args)),
+            "rate_limit" => return Some(self.pull_rate_limit(args)),
+            "reserve_host" => return Some(self.pull_reserve_host(args)),
+            "set_role" => return Some(self.pull_set_role(args)),
+            "suspend" => return Some(self.pull_suspend(args)),
+            "feature" => return Some(self.pull_feature(args)),
+            "space_deleting" => {
+                let space = args.text("space");
+                return Some(space.and_then(|space| self.space_deleting(space, args.on())));
+            }
+            _ => return None,
+        }
+        Some(Ok(()))
+    }
+
+    fn pull_job_delay(&self, args: &Args<'_>) -> Result<(), String> {
+        self.job_delay(Duration::from_millis(args.number("ms")?));
+        Ok(())
+    }
+
+    fn pull_feature(&self, args: &Args<'_>) -> Result<(), String> {
+        self.feature(args.text("name")?, args.on(), args.text("message").ok());
+        Ok(())
+    }
+
+    fn pull_take_host(&self, args: &Args<'_>) -> Result<String, String> {
+        let domain = args.text("domain").unwrap_or("cfapps.example.test");
+        let space = args.text("space").unwrap_or("fspace");
+        self.take_host(args.text("host")?, domain, space)
+    }
+
+    fn pull_quota(&self, args: &Args<'_>) -> Result<(), String> {
+        let routes = args.optional_number("n")?;
+        let routes = routes.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        match args.text("space") {
+            Ok(space) => self.space_quota(space, routes),
+            Err(_) => self.quota(args.text("org")?, routes),
+        }
+    }
+
+    fn pull_rate_limit(&self, args: &Args<'_>) -> Result<(), String> {
+        let retry_after = args.number("retry_after").unwrap_or(60);
+        match args.number("unauthenticated") {
+            Ok(requests) => self.rate_limit_addresses(requests, retry_after),
+            Err(_) => self.rate_limit(args.optional_number("n")?, retry_after),
+        }
+        Ok(())
+    }
+
+    fn pull_reserve_host(&self, args: &Args<'_>) -> Result<(), String> {
+        self.reserve_host(args.text("host")?, args.text("domain")?);
+        Ok(())
+    }
+
+    fn pull_set_role(&self, args: &Args<'_>) -> Result<(), String> {
+        let place = args.text("space").or_else(|_| args.text("org"))?;
+        let role = match args.text("role").unwrap_or("none") {
+            "none" => None,
+            name => Some(Role::parse(name).ok_or("no such role")?),
+        };
+        self.set_role(args.text("user")?, place, role)
+    }
+
+    fn pull_suspend(&self, args: &Args<'_>) -> Result<(), String> {
+        match args.text("space") {
+            Ok(space) => self.suspend_space(space, args.on()),
+            Err(_) => self.suspend(args.text("org")?, args.on()),
+        }
+    }
+}
+
+impl Args<'_> {
+    fn text(&self, key: &str) -> Result<&str, String> {
+        let value = self.0.get(key).and_then(Value::as_str);
+        value.ok_or_else(|| format!("`{key}` must be a text"))
+    }
+
+    fn number(&self, key: &str) -> Result<u64, String> {
+        let value = self.0.get(key).and_then(Value::as_u64);
+        value.ok_or_else(|| format!("`{key}` must be a whole number"))
+    }
+
+    /// Reads a number that may be absent or null.
+    fn optional_number(&self, key: &str) -> Result<Option<u64>, String> {
+        match self.0.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.number(key).map(Some),
+        }
+    }
+
+    /// Reads `on`; a lever pulled without it is pulled on.
+    fn on(&self) -> bool {
+        self.0.get("on").and_then(Value::as_bool).unwrap_or(true)
+    }
+}

@@ -1,0 +1,98 @@
+//! CC's rate limiter: one counter per user, or per address for requests without a good token, in a fixed window. Off unless a
+//! lever turns it on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Whose counter a request moves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// The user with this guid.
+    User(String),
+    /// Whoever sits behind an address and shows no good token.
+    Address,
+}
+
+/// The limits and the counters.
+#[derive(Debug, Default)]
+pub(crate) struct Rate {
+    user_limit: Option<u64>,
+    address_limit: Option<u64>,
+    window: Duration,
+    counters: HashMap<Who, (u64, Instant)>,
+}
+
+/// What one request found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) limit: u64,
+    pub(crate) remaining: u64,
+    /// Seconds until the window starts anew.
+    pub(crate) resets_in: u64,
+    pub(crate) exceeded: bool,
+}
+
+impl Rate {
+    /// Starts new windows with these limits; `None` turns a limit off.
+    pub(crate) fn set(&mut self, user: Option<u64>, address: Option<u64>, window: Duration) {
+        self.user_limit = user;
+        self.address_limit = address;
+        self.window = window;
+        self.counters.clear();
+    }
+
+    /// Counts one request; `None` where no limit applies.
+    pub(crate) fn count(&mut self, who: Who, now: Instant) -> Option<Count> {
+        let limit = match who {
+            Who::User(_) => self.user_limit,
+            Who::Address => self.address_limit,
+        }?;
+        let entry = self.counters.entry(who).or_insert((0, now + self.window));
+        if entry.1 <= now {
+            *entry = (0, now + self.window);
+        }
+        entry.0 += 1;
+        let (used, end) = *entry;
+        let left = limit.saturating_sub(used);
+        // CC floors its estimate to tenths of the limit (recorded: 100, then 90, 80 …).
+        let tenths = (left * 10).checked_div(limit).unwrap_or(0);
+        let rest = end.saturating_duration_since(now);
+        Some(Count {
+            limit,
+            remaining: tenths * limit / 10,
+            resets_in: rest.as_secs() + u64::from(rest.subsec_nanos() > 0),
+            exceeded: used > limit,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Rate, Who};
+
+    #[test]
+    fn remaining_is_floored_to_tenths_and_a_new_window_starts_at_zero() {
+        let (mut rate, start) = (Rate::default(), Instant::now());
+        rate.set(Some(100), None, Duration::from_secs(60));
+        let user = || Who::User("u".to_owned());
+        let seen: Vec<u64> = (0..12)
+            .filter_map(|_| rate.count(user(), start))
+            .map(|count| count.remaining)
+            .collect();
+        assert_eq!(seen, [90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 80, 80]);
+        for _ in 12..100 {
+            assert!(!rate.count(user(), start).unwrap().exceeded);
+        }
+        let over = rate.count(user(), start).unwrap();
+        assert!(over.exceeded && over.resets_in == 60 && over.remaining == 0);
+        let later = start + Duration::from_secs(60);
+        assert!(!rate.count(user(), later).unwrap().exceeded);
+        assert_eq!(rate.count(Who::Address, start), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! Browser login: authorization code with PKCE (RFC 7636), and logout. Invariant: a code is good once, for the client, address
+//! and verifier it was made for. Called by `xsuaa` and its token endpoint.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use url::Url;
+
+use crate::oauth::{Parameters, Refusal};
+use crate::part::locked;
+use crate::xsuaa::grants::PEOPLE;
+use crate::xsuaa::{BROKER_CLIENT, Xsuaa};
+
+/// Seconds; a code is exchanged at once or never (RFC 6749 §4.1.2 says at most ten minutes).
+const CODE_LIFETIME: i64 = 300;
+
+/// The codes that wait for their exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Codes(Mutex<HashMap<String, Code>>);
+
+/// What a code was made for.
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    pub(super) user: String,
+    pub(super) nonce: Option<String>,
+    challenge: String,
+    redirect_uri: String,
+    end: i64,
+}
+
+/// What an authorization request asks for.
+struct Request {
+    redirect_uri: Url,
+    state: Option<String>,
+    nonce: Option<String>,
+    challenge: String,
+    user: Option<String>,
+}
+
+impl Codes {
+    /// Takes the code out of service and returns what it was made for.
+    ///
+    /// # Errors
+    /// 400 `invalid_grant` for a code that is unknown, used, old, or meant for other parameters.
+    pub(super) fn redeem(&self, call: &Parameters, now: i64) -> Result<Code, Refusal> {
+        let value = call.get("code").unwrap_or_default();
+        let code = locked(&self.0).remove(value).filter(|code| code.end > now);
+        let Some(code) = code else {
+            let text = format!("Invalid authorization code: {value}");
+            return Err(Refusal::bad_request("invalid_grant", text));
+        };
+        if call.get("redirect_uri") != Some(code.redirect_uri.as_str()) {
+            return Err(Refusal::bad_request("invalid_grant", "Redirect URI mismatch."));
+        }
+        let verifier = call.get("code_verifier").unwrap_or_default();
+        if challenge_of(verifier) != code.challenge {
+            return Err(Refusal::bad_request("invalid_grant", "Invalid code verifier"));
+        }
+        Ok(code)
+    }
+
+    fn issue(&self, code: Code) -> String {
+        let value = uuid::Uuid::new_v4().simple().to_string();
+        locked(&self.0).insert(value.clone(), code);
+        value
+    }
+}
+
+impl Request {
+    /// Reads the query.
+    ///
+    /// # Errors
+    /// What a page must say, for an address that is not checked must not be sent anything.
+    fn read(call: &Parameters) -> Result<Self, &'static str> {
+        if call.get("client_id") != Some(BROKER_CLIENT) {
+            return Err("The client is unknown.");
+        }
+        let redirect_uri = call.get("redirect_uri").and_then(|text| Url::parse(text).ok());
+        let redirect_uri =
+            redirect_uri.filter(is_loopback).ok_or("The redirect URI is unknown.")?;
+        if call.get("response_type") != Some("code") {
+            return Err("The response type is not supported.");
+        }
+        let challenge = call.get("code_challenge").filter(|text| text.len() == 43);
+        let challenge = challenge.ok_or("The code challenge is missing.")?;
+        if call.get("code_challenge_method") != Some("S256") {
+            return Err("The code challenge method is not supported.");
+        }
+        Ok(Self {
+            redirect_uri,
+            state: call.get("state").map(str::to_owned),
+            nonce: call.get("nonce").map(str::to_owned),
+            challenge: challenge.to_owned(),
+            user: call.get("user").map(str::to_owned),
+        })
+    }
+}
+
+/// Shows who may log on, one click each; with `user` in the query it is done at once.
+pub(super) async fn authorize(
+    State(xsuaa): State<Arc<Xsuaa>>,
+    RawQuery(query): RawQuery,
+) -> Response<Body> {
+    let query = query.unwrap_or_default();
+    let call = Parameters::read(Some(&query), &http::HeaderMap::new(), b"");
+    let request = match Request::read(&call) {
+        Ok(request) => request,
+        Err(text) => return (StatusCode::BAD_REQUEST, Html(page(text, ""))).into_response(),
+    };
+    let person = PEOPLE.iter().find(|(name, _, _)| request.user.as_deref() == Some(*name));
+    let Some((user, _, _)) = person else {
+        return Html(page("Who are you?", &choices(&query))).into_response();
+    };
+    let code = xsuaa.codes.issue(Code {
+        user: (*user).to_owned(),
+        nonce: request.nonce,
+        challenge: request.challenge,
+        redirect_uri: request.redirect_uri.to_string(),
+        end: xsuaa.clock.seconds().saturating_add(CODE_LIFETIME),
+    });
+    let mut back = request.redirect_uri;
+    back.query_pairs_mut().append_pair("code", &code);
+    if let Some(state) = request.state {
+        back.query_pairs_mut().append_pair("state", &state);
+    }
+    (StatusCode::FOUND, [(http::header::LOCATION, back.to_string())]).into_response()
+}
+
+/// Ends the session, of which there is none here, and goes back to a loopback address only.
+pub(super) async fn logout(RawQuery(query): RawQuery) -> Response<Body> {
+    let call = Parameters::read(query.as_deref(), &http::HeaderMap::new(), b"");
+    let back = call.get("redirect").and_then(|text| Url::parse(text).ok()).filter(is_loopback);
+    match back.filter(|_| call.get("client_id") == Some(BROKER_CLIENT)) {
+        Some(back) => {
+            (StatusCode::FOUND, [(http::header::LOCATION, back.to_string())]).into_response()
+        }
+        None => Redirect::to("/login").into_response(),
+    }
+}
+
+fn challenge_of(verifier: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
+    URL_SAFE_NO_PAD.encode(hash)
+}
+
+/// The sandbox has no list of redirect URIs: brokers in tests take free ports.
+fn is_loopback(url: &Url) -> bool {
+    url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
+}
+
+/// Makes one link per person; the query goes back as it came, so it is escaped for an attribute.
+fn choices(query: &str) -> String {
+    let query = query.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let link = |(name, _, _): &(&str, &str, &[&str])| {
+        format!("<li><a href=\"?{query}&amp;user={name}\">{name}</a></li>")
+    };
+    format!("<ul>{}</ul>", PEOPLE.iter().map(link).collect::<String>())
+}
+
+fn page(heading: &str, content: &str) -> String {
+    format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sandbox login</title></head><body><main><h1>{heading}</h1>{content}</main></body></html>"
+    )
+}

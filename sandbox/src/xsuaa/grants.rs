@@ -1,0 +1,160 @@
+//! XSUAA's token endpoint: client credentials for applications, passwords and codes for people. Called by `xsuaa`.
+
+use axum::body::Body;
+use http::{HeaderMap, Response};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::oauth::{BasicEncoding, Client, Parameters, Refusal, authenticate, token_answer};
+use crate::part::locked;
+use crate::xsuaa::{
+    ADMIN_CLIENT, ADMIN_SECRET, BROKER_CLIENT, BROKER_SECRET, DESTINATION_CLIENT,
+    DESTINATION_SECRET, DESTINATION_XSAPPNAME, DEVELOPER_PASSWORD, DEVELOPER_USER, PROVIDER_CLIENT,
+    PROVIDER_SECRET, SECOND_PROVIDER_CLIENT, SECOND_PROVIDER_SECRET, Xsuaa, full_scopes,
+};
+
+const CLIENT_CREDENTIALS: &str = "client_credentials";
+const PASSWORD: &str = "password";
+const AUTHORIZATION_CODE: &str = "authorization_code";
+
+/// People of the subaccount: name, password, scopes.
+pub(super) const PEOPLE: &[(&str, &str, &[&str])] = &[
+    (DEVELOPER_USER, DEVELOPER_PASSWORD, &["Spaces.Read"]),
+    ("stranger@example.test", "sandbox-only-stranger", &[]),
+    (
+        "operator@example.test",
+        "sandbox-only-operator",
+        &["Routes.Read", "Routes.Write", "Routes.Admin", "Spaces.Read", "Metrics.Read"],
+    ),
+];
+
+/// The order of the members is that of the real body.
+#[derive(Serialize)]
+struct TokenBody {
+    access_token: String,
+    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    expires_in: i64,
+    scope: String,
+    jti: Value,
+}
+
+/// What a grant brings.
+struct Granted {
+    access_token: String,
+    id_token: Option<String>,
+    scopes: Vec<String>,
+}
+
+/// Answers one token call.
+pub(super) fn answer(xsuaa: &Xsuaa, headers: &HeaderMap, call: &Parameters) -> Response<Body> {
+    match granted(xsuaa, headers, call) {
+        Ok(granted) => success(xsuaa, granted),
+        Err(refusal) => refusal.answer(),
+    }
+}
+
+/// Returns what a client may do by itself; unknown clients may nothing.
+pub(super) fn scopes_of(client: &str) -> Vec<String> {
+    let known = clients().into_iter().find(|known| known.id == client);
+    known.map(|known| known.authorities).unwrap_or_default()
+}
+
+fn granted(xsuaa: &Xsuaa, headers: &HeaderMap, call: &Parameters) -> Result<Granted, Refusal> {
+    let client = authenticate(&clients(), BasicEncoding::Announced, headers, call)?;
+    let grant = call.get("grant_type").unwrap_or_default();
+    if grant.is_empty() {
+        return Err(Refusal::bad_request("invalid_request", "Missing grant type"));
+    }
+    if ![CLIENT_CREDENTIALS, PASSWORD, AUTHORIZATION_CODE].contains(&grant) {
+        return Err(Refusal::bad_request("unsupported_grant_type", "Unsupported grant type"));
+    }
+    if !client.may(grant) {
+        return Err(Refusal::invalid_client("Unauthorized grant type"));
+    }
+    match grant {
+        PASSWORD => by_password(xsuaa, &client, call),
+        AUTHORIZATION_CODE => by_code(xsuaa, &client, call),
+        _ => Ok(Granted {
+            access_token: xsuaa.client_token(&client.id, &client.authorities),
+            id_token: None,
+            scopes: client.authorities,
+        }),
+    }
+}
+
+fn by_password(xsuaa: &Xsuaa, client: &Client, call: &Parameters) -> Result<Granted, Refusal> {
+    let (name, password) = (call.get("username"), call.get("password"));
+    let person =
+        PEOPLE.iter().find(|(known, secret, _)| name == Some(*known) && password == Some(*secret));
+    let Some((name, _, scopes)) = person else {
+        return Err(Refusal::unauthorized("Bad credentials"));
+    };
+    let scopes = with_openid(scopes);
+    let access_token = xsuaa.user_token(&client.id, name, &scopes);
+    Ok(Granted { access_token, id_token: None, scopes })
+}
+
+fn by_code(xsuaa: &Xsuaa, client: &Client, call: &Parameters) -> Result<Granted, Refusal> {
+    let code = xsuaa.codes.redeem(call, xsuaa.clock.seconds())?;
+    let person = PEOPLE.iter().find(|(name, _, _)| *name == code.user);
+    let scopes = with_openid(person.map_or(&[][..], |(_, _, scopes)| *scopes));
+    Ok(Granted {
+        access_token: xsuaa.user_token(&client.id, &code.user, &scopes),
+        id_token: Some(xsuaa.id_token(&client.id, &code.user, code.nonce.as_deref())),
+        scopes,
+    })
+}
+
+fn with_openid(names: &[&str]) -> Vec<String> {
+    let mut scopes = full_scopes(names);
+    scopes.push("openid".to_owned());
+    scopes
+}
+
+fn success(xsuaa: &Xsuaa, granted: Granted) -> Response<Body> {
+    let claims = xsuaa.ring.verified(&granted.access_token).unwrap_or_default();
+    let mut settings = locked(&xsuaa.settings);
+    let body = TokenBody {
+        access_token: granted.access_token,
+        token_type: "bearer",
+        id_token: granted.id_token,
+        expires_in: settings.lifetime.saturating_sub(1),
+        scope: granted.scopes.join(" "),
+        jti: claims.get("jti").cloned().unwrap_or_default(),
+    };
+    let Some(patch) = settings.patch.as_mut() else {
+        return token_answer(&body);
+    };
+    let mut bent = serde_json::to_value(&body).unwrap_or_default();
+    if patch.apply(&mut bent) == 0 {
+        settings.patch = None;
+    }
+    token_answer(&bent)
+}
+
+/// Returns the clients of the subaccount.
+fn clients() -> Vec<Client> {
+    let client = |id: &str, secret: &str, authorities: Vec<String>| Client {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        grants: vec![CLIENT_CREDENTIALS.to_owned()],
+        scopes: Vec::new(),
+        authorities,
+    };
+    let of_service = ["Destination_Read", "AccessClientSecrets"];
+    let of_service = of_service.map(|name| format!("{DESTINATION_XSAPPNAME}.{name}")).to_vec();
+    let provider = full_scopes(&["Routes.Read", "Routes.Write", "Api.Proxy"]);
+    let second = full_scopes(&["Routes.Read", "Routes.Write"]);
+    let admin = full_scopes(&["Routes.Read", "Routes.Write", "Routes.Admin", "Metrics.Read"]);
+    let mut broker = client(BROKER_CLIENT, BROKER_SECRET, vec!["uaa.resource".to_owned()]);
+    broker.grants.extend([PASSWORD, AUTHORIZATION_CODE].map(str::to_owned));
+    vec![
+        client(DESTINATION_CLIENT, DESTINATION_SECRET, of_service),
+        client(PROVIDER_CLIENT, PROVIDER_SECRET, provider),
+        client(SECOND_PROVIDER_CLIENT, SECOND_PROVIDER_SECRET, second),
+        client(ADMIN_CLIENT, ADMIN_SECRET, admin),
+        broker,
+    ]
+}
