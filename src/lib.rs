@@ -4,5 +4,7 @@
 //! shows the house; this is the tour, in reading order:
 //!
 //! * [`telemetry`]: log lines, metrics, correlation.
+//! * [`upstream`]: the only factory of HTTP clients, capped reading, retries, the gate of an upstream.
 
 pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,126 @@
+//! Capped reading and decoding; errors give line, column and kind, never the text.
+//!
+//! Invariant: nothing that was read leaves this file but as a decoded value (`proxy.md` K2). The
+//! one place that parses JSON from outside: bindings, destinations, tokens, keys, CF's answers.
+
+use crate::upstream::error::TransportError;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use std::cmp::max;
+use zeroize::Zeroizing;
+
+/// The first buffer when the length is not announced: most token answers fit.
+const FIRST_BUFFER: usize = 4 * 1024;
+
+/// Decodes JSON.
+///
+/// # Errors
+/// [`DecodeError`] with the place and the kind of the fault. The parser's own text quotes the
+/// input (recorded: it printed a password), so it is dropped here.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that parses; its errors are stripped below"
+)]
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(bytes).map_err(|error| DecodeError {
+        line: error.line(),
+        column: error.column(),
+        kind: match error.classify() {
+            Category::Io => "read error",
+            Category::Syntax => "syntax error",
+            Category::Data => "wrong type or missing field",
+            Category::Eof => "unexpected end",
+        },
+    })
+}
+
+/// Where and in what way an input is not what was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} at line {line}, column {column}")]
+pub struct DecodeError {
+    /// From 1; 0 where the parser does not know.
+    pub line: usize,
+    /// From 1; 0 where the parser does not know.
+    pub column: usize,
+    /// One of a few fixed words.
+    pub kind: &'static str,
+}
+
+/// Reads a body chunk by chunk; stops at the first byte beyond the cap.
+///
+/// # Errors
+/// [`TransportError::TooLarge`] beyond the cap, announced or real; else what broke the connection.
+pub(super) async fn read_capped(
+    response: &mut reqwest::Response,
+    cap: usize,
+) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    let announced = response.content_length().map(usize::try_from);
+    let capacity = match announced {
+        Some(Ok(length)) if length <= cap => length,
+        Some(_) => return Err(TransportError::TooLarge),
+        None => FIRST_BUFFER.min(cap),
+    };
+    let mut body = Zeroizing::new(Vec::with_capacity(capacity));
+    while let Some(chunk) = response.chunk().await? {
+        let length = body.len().saturating_add(chunk.len());
+        if length > cap {
+            return Err(TransportError::TooLarge);
+        }
+        if length > body.capacity() {
+            body = moved(&body, max(length, body.capacity().saturating_mul(2)).min(cap));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Copies into a larger buffer, so that the old one is wiped: a `Vec` that grows by itself leaves
+/// its former bytes behind.
+fn moved(body: &Zeroizing<Vec<u8>>, capacity: usize) -> Zeroizing<Vec<u8>> {
+    let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+    larger.extend_from_slice(body);
+    larger
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+    use rstest::rstest;
+    use secrecy::SecretString;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "the shape is what is tested, not the values")]
+    struct Shape {
+        number: u32,
+        password: Option<SecretString>,
+    }
+
+    #[rstest]
+    #[case::wrong_type(r#"{"number":"pw-canary"}"#, "wrong type or missing field")]
+    #[case::unknown_field(r#"{"pw-canary":1}"#, "wrong type or missing field")]
+    #[case::missing_field(r#"{"password":"pw-canary"}"#, "wrong type or missing field")]
+    #[case::not_json("pw-canary", "syntax error")]
+    #[case::html("<html>pw-canary</html>", "syntax error")]
+    #[case::bad_escape(r#"{"password":"pw-canary\q"}"#, "syntax error")]
+    #[case::truncated(r#"{"password":"pw-canary"#, "unexpected end")]
+    #[case::rest_behind(r#"{"number":1}pw-canary"#, "syntax error")]
+    #[case::empty("", "unexpected end")]
+    fn an_error_tells_the_kind_and_never_the_text(#[case] input: &str, #[case] kind: &str) {
+        let error = decode::<Shape>(input.as_bytes()).unwrap_err();
+        assert_eq!(error.kind, kind);
+        assert!(!format!("{error} {error:?} {error:#?}").contains("canary"));
+    }
+
+    #[test]
+    fn an_error_tells_the_place() {
+        let error = decode::<Shape>(b"{\n  \"number\": x\n}").unwrap_err();
+        assert_eq!(error.to_string(), "syntax error at line 2, column 13");
+    }
+
+    #[test]
+    fn a_lawful_input_is_decoded() {
+        assert_eq!(decode::<Vec<u32>>(b"[1,2]").unwrap(), [1, 2]);
+    }
+}

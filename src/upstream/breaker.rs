@@ -1,0 +1,287 @@
+//! The breaker's states and numbers (`reliability.md` U4); pure, time is an argument.
+//!
+//! Invariant: an outcome counts only in the epoch in which its call was admitted. A late failure of
+//! a call from before the opening can neither close nor keep open what came after it. Only
+//! [`Gate`](crate::upstream::gate::Gate) holds one.
+
+use crate::upstream::gate::{Failure, GateError, Recovery};
+use std::{collections::VecDeque, time::Duration};
+use tokio::time::Instant;
+
+/// How far back outcomes count (U4). Half would need 20 calls a second to see a fault of half of
+/// them, double would hold a fault against an upstream that has recovered.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// Outcomes are counted by the second: memory stays at about ten numbers at any rate.
+const SLOT: Duration = Duration::from_secs(1);
+
+/// Fewer calls in the window prove nothing (U4).
+const ENOUGH_CALLS: u32 = 10;
+
+/// As many refused connections in a row open at once: nobody listens (U4).
+const CONNECT_ERRORS: u32 = 5;
+
+/// First pause (U4); R2 promises recovery within 5 s.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest pause (U4).
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Pauses are shortened by up to this share, never lengthened: the promised times are upper bounds.
+const JITTER: f64 = 0.2;
+
+/// What callers are told to wait while a probe is under way: most calls end within a second.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+/// How a call went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Succeeded,
+    Failed(Failure),
+    /// The caller went away.
+    Untold,
+}
+
+/// What an outcome did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Opened,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    state: State,
+    /// Grows with each change of state.
+    epoch: u64,
+    recovery: Recovery,
+    /// Openings since the breaker was last closed.
+    openings: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed(Tally),
+    Open { until: Instant },
+    Probing,
+}
+
+impl Breaker {
+    pub(super) fn new(recovery: Recovery) -> Self {
+        Self { state: State::Closed(Tally::default()), epoch: 0, recovery, openings: 0 }
+    }
+
+    /// Says whether a call would be admitted now, without admitting it.
+    pub(super) fn check(&self, now: Instant) -> Result<(), GateError> {
+        let retry_after = match &self.state {
+            State::Closed(_) => return Ok(()),
+            State::Open { until } if *until <= now => return Ok(()),
+            State::Open { until } => *until - now,
+            State::Probing => PROBE_TIME,
+        };
+        Err(GateError::Open { retry_after })
+    }
+
+    /// Admits a call and returns its epoch; the first one after a pause is the probe.
+    pub(super) fn admit(&mut self, now: Instant) -> Result<u64, GateError> {
+        self.check(now)?;
+        if let State::Open { .. } = self.state {
+            self.enter(State::Probing);
+        }
+        Ok(self.epoch)
+    }
+
+    pub(super) fn settle(&mut self, epoch: u64, outcome: Outcome, now: Instant) -> Option<Change> {
+        if epoch != self.epoch {
+            return None;
+        }
+        match (&mut self.state, outcome) {
+            (State::Closed(tally), Outcome::Succeeded) => {
+                tally.succeeded(now);
+                None
+            }
+            (State::Closed(tally), Outcome::Failed(how)) => {
+                tally.failed(how, now);
+                tally.is_bad().then(|| self.open(how, now))
+            }
+            (State::Probing, Outcome::Succeeded) => {
+                self.openings = 0;
+                self.enter(State::Closed(Tally::default()));
+                Some(Change::Closed)
+            }
+            (State::Probing, Outcome::Failed(how)) => Some(self.open(how, now)),
+            (State::Probing, Outcome::Untold) => {
+                // The next call is the probe.
+                self.enter(State::Open { until: now });
+                None
+            }
+            (State::Closed(_), Outcome::Untold)
+            | (State::Open { .. }, Outcome::Succeeded | Outcome::Failed(_) | Outcome::Untold) => {
+                None
+            }
+        }
+    }
+
+    fn open(&mut self, how: Failure, now: Instant) -> Change {
+        let pause = match (self.recovery, how) {
+            (Recovery::SteadyAfterConnectErrors, Failure::Connect) => FIRST_PAUSE,
+            (Recovery::SteadyAfterConnectErrors, Failure::Answer)
+            | (Recovery::Doubling, Failure::Connect | Failure::Answer) => {
+                FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.openings)).min(LONGEST_PAUSE)
+            }
+        };
+        self.openings = self.openings.saturating_add(1);
+        let until = now + pause.mul_f64(1.0 - JITTER * fastrand::f64());
+        self.enter(State::Open { until });
+        Change::Opened
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.epoch += 1;
+    }
+}
+
+/// Outcomes of the last ten seconds.
+#[derive(Debug, Default)]
+struct Tally {
+    slots: VecDeque<Slot>,
+    connect_errors_in_a_row: u32,
+}
+
+#[derive(Debug)]
+struct Slot {
+    since: Instant,
+    calls: u32,
+    failures: u32,
+}
+
+impl Tally {
+    fn succeeded(&mut self, now: Instant) {
+        self.connect_errors_in_a_row = 0;
+        self.count(now, 0);
+    }
+
+    fn failed(&mut self, how: Failure, now: Instant) {
+        self.connect_errors_in_a_row = match how {
+            Failure::Connect => self.connect_errors_in_a_row.saturating_add(1),
+            // Somebody answered or at least listened.
+            Failure::Answer => 0,
+        };
+        self.count(now, 1);
+    }
+
+    fn count(&mut self, now: Instant, failures: u32) {
+        while self.slots.front().is_some_and(|slot| now.duration_since(slot.since) >= WINDOW) {
+            self.slots.pop_front();
+        }
+        match self.slots.back_mut() {
+            Some(slot) if now.duration_since(slot.since) < SLOT => {
+                slot.calls = slot.calls.saturating_add(1);
+                slot.failures = slot.failures.saturating_add(failures);
+            }
+            Some(_) | None => self.slots.push_back(Slot { since: now, calls: 1, failures }),
+        }
+    }
+
+    fn is_bad(&self) -> bool {
+        let calls: u32 = self.slots.iter().map(|slot| slot.calls).sum();
+        let failures: u32 = self.slots.iter().map(|slot| slot.failures).sum();
+        self.connect_errors_in_a_row >= CONNECT_ERRORS
+            || (calls >= ENOUGH_CALLS && failures >= calls.div_ceil(2))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Breaker, Change, Outcome};
+    use crate::upstream::gate::{Failure, GateError, Recovery};
+    use rstest::rstest;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    const OK: Outcome = Outcome::Succeeded;
+    const DOWN: Outcome = Outcome::Failed(Failure::Connect);
+    const BAD: Outcome = Outcome::Failed(Failure::Answer);
+
+    fn breaker() -> Breaker {
+        Breaker::new(Recovery::Doubling)
+    }
+
+    /// Runs one call per outcome and returns what the last one changed.
+    fn run(breaker: &mut Breaker, now: Instant, outcomes: &[Outcome]) -> Option<Change> {
+        let mut change = None;
+        for outcome in outcomes {
+            let epoch = breaker.admit(now).unwrap();
+            change = breaker.settle(epoch, *outcome, now);
+        }
+        change
+    }
+
+    #[rstest]
+    #[case::five_refused_in_a_row(&[DOWN, DOWN, DOWN, DOWN, DOWN], Some(Change::Opened))]
+    #[case::four_refused(&[DOWN, DOWN, DOWN, DOWN], None)]
+    #[case::a_success_between(&[DOWN, DOWN, DOWN, DOWN, OK, DOWN], None)]
+    #[case::an_answer_between(&[DOWN, DOWN, DOWN, DOWN, BAD, DOWN], None)]
+    #[case::half_of_ten(&[OK, OK, OK, OK, OK, BAD, BAD, BAD, BAD, BAD], Some(Change::Opened))]
+    #[case::less_than_half(&[OK, OK, OK, OK, OK, OK, BAD, BAD, BAD, BAD], None)]
+    #[case::all_of_nine(&[BAD; 9], None)]
+    #[case::all_of_ten(&[BAD; 10], Some(Change::Opened))]
+    fn it_opens_at_half_of_ten_calls_or_five_refused_connections(
+        #[case] outcomes: &[Outcome],
+        #[case] change: Option<Change>,
+    ) {
+        assert_eq!(run(&mut breaker(), Instant::now(), outcomes), change);
+    }
+
+    #[test]
+    fn failures_older_than_ten_seconds_are_forgotten() {
+        let mut breaker = breaker();
+        let now = Instant::now();
+        run(&mut breaker, now, &[BAD; 9]);
+        let later = now + Duration::from_secs(10);
+        assert_eq!(run(&mut breaker, later, &[BAD; 9]), None);
+    }
+
+    #[test]
+    fn pauses_double_up_to_sixty_seconds_and_are_shortened_by_at_most_a_fifth() {
+        let mut breaker = breaker();
+        let mut now = Instant::now();
+        run(&mut breaker, now, &[DOWN; 5]);
+        for seconds in [5, 10, 20, 40, 60, 60] {
+            let Err(GateError::Open { retry_after }) = breaker.check(now) else {
+                panic!("closed");
+            };
+            let full = Duration::from_secs(seconds);
+            assert!((full.mul_f64(0.8)..=full).contains(&retry_after));
+            now += retry_after;
+            assert_eq!(run(&mut breaker, now, &[DOWN]), Some(Change::Opened));
+        }
+    }
+
+    #[test]
+    fn a_closed_breaker_starts_again_with_the_short_pause() {
+        let mut breaker = breaker();
+        let now = Instant::now();
+        run(&mut breaker, now, &[DOWN; 5]);
+        let later = now + Duration::from_secs(5);
+        run(&mut breaker, later, &[DOWN]);
+        let later = later + Duration::from_secs(10);
+        assert_eq!(run(&mut breaker, later, &[OK]), Some(Change::Closed));
+        run(&mut breaker, later, &[DOWN; 5]);
+        assert!(breaker.check(later + Duration::from_secs(5)).is_ok());
+    }
+
+    #[test]
+    fn an_outcome_from_before_the_opening_changes_nothing() {
+        let mut breaker = breaker();
+        let now = Instant::now();
+        let early = breaker.admit(now).unwrap();
+        run(&mut breaker, now, &[DOWN; 5]);
+        let later = now + Duration::from_secs(5);
+        let probe = breaker.admit(later).unwrap();
+        assert_eq!(breaker.settle(early, OK, later), None);
+        assert_eq!(breaker.settle(probe, OK, later), Some(Change::Closed));
+        assert_eq!(breaker.settle(early, DOWN, later), None);
+    }
+}

@@ -1,0 +1,222 @@
+//! Why there is no answer, and why there is no client.
+//!
+//! Invariant: no variant prints a URL's query, a body or a secret. [`TransportError`] is what every
+//! caller of [`HttpClient`](crate::upstream::HttpClient) gets.
+
+use std::{error::Error, io, path::PathBuf};
+
+/// How rustls begins the text of every refusal of a server's certificate. The library that holds
+/// the error type is no direct dependency, so the text is the only handle; a changed text would
+/// make the fault a [`ConnectFault::TlsProtocol`], which is refused all the same.
+const CERTIFICATE_TEXT: &str = "invalid peer certificate";
+
+/// Why there is no (whole) answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The connection was never made: nothing was sent.
+    #[error("no connection")]
+    Connect {
+        /// What was in the way.
+        kind: ConnectFault,
+        /// The library's view of it.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+    /// Sent, but no whole answer in time.
+    #[error("no answer in time")]
+    Timeout {
+        /// The library's view of it; absent when our own clock ended the call.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+    /// Sent, then the connection broke.
+    #[error("connection broke")]
+    Interrupted {
+        /// The library's view of it.
+        #[source]
+        source: Option<reqwest::Error>,
+    },
+    /// The answer is larger than the cap.
+    #[error("answer too large")]
+    TooLarge,
+    /// The request could not be built or its URL is not allowed (not https, not loopback): nothing
+    /// was sent.
+    #[error("request refused")]
+    Refused,
+}
+
+impl TransportError {
+    /// Returns whether the request may have reached the other side.
+    pub fn may_have_been_sent(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Refused => false,
+            Self::Timeout { .. } | Self::Interrupted { .. } | Self::TooLarge => true,
+        }
+    }
+}
+
+impl From<reqwest::Error> for TransportError {
+    /// Sorts a failure by whether the request can have left (`uaa.md` 8, step 1). In doubt it has.
+    fn from(error: reqwest::Error) -> Self {
+        // The URL may carry a query, and the chain goes to the log.
+        let error = error.without_url();
+        if error.is_connect() {
+            return Self::Connect { kind: ConnectFault::of(&error), source: Some(error) };
+        }
+        if error.is_builder() {
+            return Self::Refused;
+        }
+        let source = Some(error);
+        if source.as_ref().is_some_and(reqwest::Error::is_timeout) {
+            Self::Timeout { source }
+        } else {
+            Self::Interrupted { source }
+        }
+    }
+}
+
+/// What was in the way of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFault {
+    /// The name has no address.
+    Dns,
+    /// Nobody listens there.
+    Refused,
+    /// No connection in time.
+    Timeout,
+    /// The server's certificate is expired, for another name or from nobody we trust.
+    TlsCertificate,
+    /// The other side does not speak (our versions of) TLS.
+    TlsProtocol,
+    /// Anything else: no route, no file descriptors.
+    Other,
+}
+
+impl ConnectFault {
+    fn of(error: &reqwest::Error) -> Self {
+        if error.is_dns() {
+            return Self::Dns;
+        }
+        if error.is_timeout() {
+            return Self::Timeout;
+        }
+        Self::in_chain(error)
+    }
+
+    /// Looks through the sources for the first link that tells.
+    fn in_chain(error: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(error);
+        while let Some(link) = next {
+            if let Some(fault) = Self::of_link(link) {
+                return fault;
+            }
+            next = behind(link);
+        }
+        Self::Other
+    }
+
+    fn of_link(link: &(dyn Error + 'static)) -> Option<Self> {
+        if link.to_string().starts_with(CERTIFICATE_TEXT) {
+            return Some(Self::TlsCertificate);
+        }
+        let kind = link.downcast_ref::<io::Error>()?.kind();
+        if kind == io::ErrorKind::ConnectionRefused {
+            Some(Self::Refused)
+        } else if matches!(
+            kind,
+            // TCP is up at this point: broken records, alerts and an early end of the handshake.
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        ) {
+            Some(Self::TlsProtocol)
+        } else {
+            None
+        }
+    }
+}
+
+/// Returns the next link. The TLS connector wraps one I/O error in another, and `source` of an I/O
+/// error skips the error that it wraps (measured), so that one is asked for by name.
+fn behind<'a>(link: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let wrapped = link.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match wrapped {
+        Some(wrapped) => Some(wrapped),
+        None => link.source(),
+    }
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The file of further certificate authorities cannot be read.
+    #[error("cannot read the file of certificate authorities {}", path.display())]
+    CaFile {
+        /// As the settings name it.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of further certificate authorities holds no usable certificate.
+    #[error("no PEM certificate in the file of certificate authorities {}", path.display())]
+    CaContent {
+        /// As the settings name it.
+        path: PathBuf,
+    },
+    /// Client certificate and key do not fit each other or are of an unknown kind.
+    #[error("client certificate and key cannot be used")]
+    Identity {
+        /// The library's view of it.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// TLS could not be set up.
+    #[error("cannot set up an HTTP client")]
+    Build {
+        /// The library's view of it.
+        #[source]
+        source: reqwest::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectFault, TransportError};
+    use rstest::rstest;
+    use std::io::{Error, ErrorKind};
+
+    #[rstest]
+    #[case::untrusted(
+        Error::new(ErrorKind::InvalidData, "invalid peer certificate: UnknownIssuer"),
+        ConnectFault::TlsCertificate
+    )]
+    #[case::alert(
+        Error::new(ErrorKind::InvalidData, "received fatal alert"),
+        ConnectFault::TlsProtocol
+    )]
+    #[case::early_end(
+        Error::new(ErrorKind::UnexpectedEof, "tls handshake eof"),
+        ConnectFault::TlsProtocol
+    )]
+    #[case::wrapped(
+        Error::other(Error::new(ErrorKind::InvalidData, "invalid peer certificate: Expired")),
+        ConnectFault::TlsCertificate
+    )]
+    #[case::refused(Error::from(ErrorKind::ConnectionRefused), ConnectFault::Refused)]
+    #[case::unreachable(Error::from(ErrorKind::NetworkUnreachable), ConnectFault::Other)]
+    fn the_chain_tells_what_was_in_the_way(#[case] link: Error, #[case] kind: ConnectFault) {
+        assert_eq!(ConnectFault::in_chain(&link), kind);
+    }
+
+    #[rstest]
+    #[case(TransportError::Connect { kind: ConnectFault::Dns, source: None }, false)]
+    #[case(TransportError::Refused, false)]
+    #[case(TransportError::Timeout { source: None }, true)]
+    #[case(TransportError::Interrupted { source: None }, true)]
+    #[case(TransportError::TooLarge, true)]
+    fn only_a_missing_connection_proves_that_nothing_was_sent(
+        #[case] error: TransportError,
+        #[case] sent: bool,
+    ) {
+        assert_eq!(error.may_have_been_sent(), sent);
+    }
+}

@@ -1,0 +1,317 @@
+//! Gate: concurrency limit and breaker, one per upstream (`reliability.md` U4, U5).
+//!
+//! Invariant: while the breaker is open nobody waits and nothing is sent; after its time exactly one
+//! call is let through as a probe. Whoever calls an upstream enters here first and tells the
+//! [`Pass`] how it went. A breaker starts closed, opens by [`Failure`]s, and forgets them when a
+//! probe succeeds.
+
+use crate::{
+    telemetry::metrics::Metrics,
+    upstream::{
+        breaker::{Breaker, Change, Outcome},
+        retry::Budget,
+    },
+};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+/// Longest wait for a place (`reliability.md` U5): callers have 55 s for everything, and a longer
+/// queue only hides that the upstream is too slow.
+const LONGEST_QUEUE: Duration = Duration::from_secs(1);
+
+/// Limits the calls to one upstream and stops them while it is down. A clone is shallow.
+#[derive(Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    upstream: &'static str,
+    places: Arc<Semaphore>,
+    breaker: Mutex<Breaker>,
+    budget: Budget,
+    metrics: Metrics,
+}
+
+/// How long a breaker that opened again stays open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Twice as long each time, up to 60 s.
+    Doubling,
+    /// Always 5 s after connection errors, else doubling: for UAA, whose return must be noticed
+    /// within 5 s (R2) and whose refused connections cost it nothing.
+    SteadyAfterConnectErrors,
+}
+
+impl Gate {
+    /// Makes a closed gate. `upstream` names it in metrics; `limit` calls at once.
+    pub fn new(upstream: &'static str, limit: usize, metrics: Metrics) -> Self {
+        Self::with_recovery(upstream, limit, Recovery::Doubling, metrics)
+    }
+
+    /// Makes a closed gate with its own rule for opening again.
+    pub fn with_recovery(
+        upstream: &'static str,
+        limit: usize,
+        recovery: Recovery,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                upstream,
+                places: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
+                breaker: Mutex::new(Breaker::new(recovery)),
+                budget: Budget::default(),
+                metrics,
+            }),
+        }
+    }
+
+    /// Waits at most 1 s for a place.
+    ///
+    /// # Errors
+    /// [`GateError::Open`] at once while the breaker is open, [`GateError::Full`] after the wait.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the place in the queue and holds nothing.
+    pub async fn enter(&self) -> Result<Pass, GateError> {
+        self.shared.breaker().check(Instant::now())?;
+        let places = Arc::clone(&self.shared.places);
+        let Ok(Ok(place)) = timeout(LONGEST_QUEUE, places.acquire_owned()).await else {
+            return Err(GateError::Full);
+        };
+        // It may have opened while we stood in the queue.
+        let epoch = self.shared.breaker().admit(Instant::now())?;
+        self.shared.budget.deposit();
+        Ok(Pass { shared: Arc::clone(&self.shared), epoch, told: false, _place: place })
+    }
+
+    /// Returns whether a call may be repeated now, within 20 % of the traffic (U2), and counts the
+    /// repetition.
+    pub fn may_retry(&self) -> bool {
+        let allowed = self.shared.budget.withdraw();
+        if allowed {
+            self.shared.metrics.upstream_retried(self.shared.upstream);
+        }
+        allowed
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("upstream", &self.shared.upstream)
+            .field("free", &self.shared.places.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Never held across an `await`, and nothing under it can panic half-way.
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(&self, epoch: u64, outcome: Outcome) {
+        let change = self.breaker().settle(epoch, outcome, Instant::now());
+        match change {
+            Some(Change::Opened) => self.metrics.breaker_opened(self.upstream),
+            Some(Change::Closed) => self.metrics.breaker_closed(self.upstream),
+            None => {}
+        }
+    }
+}
+
+/// Holds a place; tell it the outcome, a drop without one counts as neither.
+#[must_use = "the breaker learns from the outcome"]
+pub struct Pass {
+    shared: Arc<Shared>,
+    epoch: u64,
+    told: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Pass {
+    /// The upstream did its work. Also for 4xx and 429: they speak about the request, not about the
+    /// upstream's health (U4).
+    pub fn succeeded(mut self) {
+        self.tell(Outcome::Succeeded);
+    }
+
+    /// The upstream did not do its work.
+    pub fn failed(mut self, how: Failure) {
+        self.tell(Outcome::Failed(how));
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        self.told = true;
+        self.shared.settle(self.epoch, outcome);
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if !self.told {
+            self.tell(Outcome::Untold);
+        }
+    }
+}
+
+impl fmt::Debug for Pass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pass").field("upstream", &self.shared.upstream).finish_non_exhaustive()
+    }
+}
+
+/// In what way an upstream failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection was never made.
+    Connect,
+    /// 5xx, time-out, or a connection that broke.
+    Answer,
+}
+
+/// Why a call may not be made now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GateError {
+    /// The upstream is down.
+    #[error("breaker open")]
+    Open {
+        /// When it will be tried again.
+        retry_after: Duration,
+    },
+    /// All places are taken, and none became free within 1 s.
+    #[error("too many calls at once")]
+    Full,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Gate, GateError, Recovery};
+    use crate::telemetry::metrics::Metrics;
+    use std::time::Duration;
+    use tokio::time::{Instant, advance};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn gate() -> Gate {
+        Gate::new("test", 2, Metrics::default())
+    }
+
+    async fn fail(gate: &Gate, how: Failure, times: u32) {
+        for _ in 0..times {
+            gate.enter().await.unwrap().failed(how);
+        }
+    }
+
+    fn is_open<T>(entered: &Result<T, GateError>) -> bool {
+        matches!(entered, Err(GateError::Open { .. }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_given_back_is_taken_by_the_next() {
+        let gate = gate();
+        let _first = gate.enter().await.unwrap();
+        let second = gate.enter().await.unwrap();
+        let (third, ()) = tokio::join!(gate.enter(), async {
+            advance(SECOND / 2).await;
+            second.succeeded();
+        });
+        assert!(third.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_gate_refuses_after_one_second() {
+        let gate = gate();
+        let _held = (gate.enter().await.unwrap(), gate.enter().await.unwrap());
+        let begun = Instant::now();
+        assert_eq!(gate.enter().await.unwrap_err(), GateError::Full);
+        assert_eq!(begun.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_breaker_refuses_at_once_and_says_when_to_come_back() {
+        let gate = gate();
+        fail(&gate, Failure::Connect, 5).await;
+        let begun = Instant::now();
+        let Err(GateError::Open { retry_after }) = gate.enter().await else {
+            panic!("the breaker is closed");
+        };
+        assert!((4 * SECOND..=5 * SECOND).contains(&retry_after));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_breaker_that_opens_while_a_call_queues_refuses_it() {
+        let gate = Gate::new("test", 1, Metrics::default());
+        fail(&gate, Failure::Connect, 4).await;
+        let last = gate.enter().await.unwrap();
+        let (queued, ()) = tokio::join!(gate.enter(), async {
+            advance(SECOND / 2).await;
+            last.failed(Failure::Connect);
+        });
+        assert!(is_open(&queued));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_probe_is_let_through_and_its_success_closes_the_breaker() {
+        let gate = gate();
+        fail(&gate, Failure::Connect, 5).await;
+        advance(5 * SECOND).await;
+        let probe = gate.enter().await.unwrap();
+        assert!(is_open(&gate.enter().await));
+        probe.succeeded();
+        assert!(gate.enter().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_dropped_makes_room_for_another() {
+        let gate = gate();
+        fail(&gate, Failure::Connect, 5).await;
+        advance(5 * SECOND).await;
+        drop(gate.enter().await.unwrap());
+        assert!(gate.enter().await.is_ok());
+        assert!(gate.enter().await.is_ok(), "the probe above was dropped, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_pass_counts_as_neither() {
+        let gate = gate();
+        fail(&gate, Failure::Connect, 4).await;
+        drop(gate.enter().await.unwrap());
+        fail(&gate, Failure::Connect, 1).await;
+        assert!(is_open(&gate.enter().await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_endpoint_that_refuses_connections_is_tried_every_five_seconds() {
+        let recovery = Recovery::SteadyAfterConnectErrors;
+        let gate = Gate::with_recovery("test", 2, recovery, Metrics::default());
+        fail(&gate, Failure::Connect, 5).await;
+        for _ in 0..6 {
+            advance(5 * SECOND).await;
+            fail(&gate, Failure::Connect, 1).await;
+        }
+        advance(5 * SECOND).await;
+        assert!(gate.enter().await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn retries_stay_within_the_budget_of_the_calls() {
+        let gate = gate();
+        let all = (0..100).take_while(|_| gate.may_retry()).count();
+        for _ in 0..10 {
+            gate.enter().await.unwrap().succeeded();
+        }
+        let more = (0..100).take_while(|_| gate.may_retry()).count();
+        assert_eq!((all, more), (10, 2));
+    }
+}

@@ -1,0 +1,353 @@
+//! Bounded, jittered retries of idempotent calls; `Retry-After`.
+//!
+//! Invariant: no wait ends past the deadline, and no call is made more than
+//! 1 + [`MAX_RETRIES`] times. Never put around a password grant (`reliability.md` T5, U2).
+
+use http::{HeaderMap, header::RETRY_AFTER};
+use std::{
+    ops::ControlFlow,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::time::{Instant, sleep};
+
+/// SAP's table for token and destination calls stops at 3 (`destination.md` 3); CF calls name 2.
+pub const MAX_RETRIES: u32 = 3;
+
+/// SAP asks for at least this much between two calls; full jitter alone might wait 0 ms.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
+/// Longest `Retry-After` that token and destination calls wait for (`reliability.md` R8). Longer
+/// ones are cut: a broken header must not silence us for a year.
+pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
+
+/// Waits between attempts: exponential with full jitter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Upper edge of the first wait.
+    pub first: Duration,
+    /// What each further upper edge is multiplied by.
+    pub factor: u32,
+    /// No upper edge is above this.
+    pub cap: Duration,
+    /// How many times a call is repeated.
+    pub retries: u32,
+}
+
+/// The named waits of the contracts.
+impl Backoff {
+    /// SAP's table: connection error, time-out, 408, 502, 504.
+    pub const CONNECTION: Self = Self {
+        first: Duration::from_millis(300),
+        factor: 2,
+        cap: Duration::from_millis(1200),
+        retries: 3,
+    };
+    /// SAP's table: 500, 503.
+    pub const OVERLOADED: Self =
+        Self { first: Duration::from_secs(1), factor: 3, cap: Duration::from_secs(9), retries: 3 };
+    /// Idempotent calls of the CF API: at most 2 retries within 100 ms to 2 s (U2).
+    pub const CF_API: Self = Self {
+        first: Duration::from_millis(500),
+        factor: 4,
+        cap: Duration::from_secs(2),
+        retries: 2,
+    };
+}
+
+impl Backoff {
+    /// Returns the upper edge of the wait after `done` retries.
+    fn ceiling(&self, done: u32) -> Duration {
+        self.first.saturating_mul(self.factor.saturating_pow(done)).min(self.cap)
+    }
+
+    /// Returns a random wait below the upper edge (full jitter), but not below
+    /// 100 ms unless the edge is.
+    fn wait(&self, done: u32) -> Duration {
+        let ceiling = self.ceiling(done);
+        let floor = SHORTEST_WAIT.min(ceiling);
+        floor + ceiling.saturating_sub(floor).mul_f64(fastrand::f64())
+    }
+}
+
+/// What to do after an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// Give up.
+    No,
+    /// Wait as long as the other side asked for, and a little more; at most [`MAX_RETRIES`] times.
+    After(Duration),
+    /// Likewise, with a limit of one's own.
+    AfterAtMost {
+        /// What the other side asked for.
+        wait: Duration,
+        /// How many times a call is repeated.
+        retries: u32,
+    },
+    /// Wait as the table says.
+    WithBackoff(Backoff),
+}
+
+impl Again {
+    /// Returns the wait before the next attempt, if there is to be one.
+    fn wait(self, done: u32) -> Option<Duration> {
+        let (wait, retries) = match self {
+            Self::No => return None,
+            Self::After(wait) => (after(wait), MAX_RETRIES),
+            Self::AfterAtMost { wait, retries } => (after(wait), retries),
+            Self::WithBackoff(backoff) => (backoff.wait(done), backoff.retries),
+        };
+        (done < retries.min(MAX_RETRIES)).then_some(wait)
+    }
+}
+
+/// Adds up to a tenth, so that the instances which were turned away together do not come back
+/// together; never less than what was asked for.
+fn after(wait: Duration) -> Duration {
+    wait.saturating_add(wait.min(RETRY_AFTER_CAP).mul_f64(fastrand::f64() * 0.1))
+}
+
+/// Reads `Retry-After` (RFC 9110, 10.2.3) as seconds or HTTP date; junk is absent, a date in the
+/// past is zero; never above `cap`.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a u64 holds are a very long time, not junk.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
+    } else {
+        let date = httpdate::parse_http_date(text).ok()?;
+        date.duration_since(now).unwrap_or_default()
+    };
+    Some(wait.min(cap))
+}
+
+/// Runs `attempt` until it succeeds, `judge` says no, the retries are used up or the deadline would
+/// pass.
+///
+/// # Errors
+/// The last attempt's.
+///
+/// # Cancel safety
+/// Dropping the future ends the attempt or the wait it is in.
+pub async fn retry<T, E, F, Fut>(
+    deadline: Instant,
+    mut attempt: F,
+    judge: impl Fn(&E) -> Again,
+) -> Result<T, E>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut done = 0;
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let ControlFlow::Continue(wait) = next(judge(&error), done, deadline) else {
+            return Err(error);
+        };
+        sleep(wait).await;
+        done += 1;
+    }
+}
+
+fn next(again: Again, done: u32, deadline: Instant) -> ControlFlow<(), Duration> {
+    match again.wait(done) {
+        Some(wait) if Instant::now() + wait < deadline => ControlFlow::Continue(wait),
+        Some(_) | None => ControlFlow::Break(()),
+    }
+}
+
+/// How much a retry costs in a [`Budget`], counted in calls: one retry for five calls is the 20 %
+/// of `reliability.md` U2.
+const PRICE: u64 = 5;
+
+/// What a budget holds at most: ten retries. Double would let a fault after a quiet hour start with
+/// a burst; half would leave too few for the pages of one list.
+const RESERVE: u64 = 10 * PRICE;
+
+/// Bounds the retries to one upstream at 20 % of the calls, so that they cannot add to a fault that
+/// load has caused (`reliability.md` U2, R13).
+///
+/// Each call and each second put one coin in, a retry takes five out; the seconds keep a broker
+/// alive that makes one call an hour. Starts full.
+#[derive(Debug)]
+pub struct Budget(Mutex<Purse>);
+
+#[derive(Debug)]
+struct Purse {
+    coins: u64,
+    seen_at: Instant,
+}
+
+impl Budget {
+    /// Takes note of a call that is no retry.
+    pub fn deposit(&self) {
+        self.with(|purse| purse.coins = purse.coins.saturating_add(1).min(RESERVE));
+    }
+
+    /// Returns whether one more retry is allowed, and pays for it.
+    pub fn withdraw(&self) -> bool {
+        self.with(|purse| match purse.coins.checked_sub(PRICE) {
+            Some(rest) => {
+                purse.coins = rest;
+                true
+            }
+            None => false,
+        })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Purse) -> T) -> T {
+        let mut purse = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = purse.seen_at.elapsed().as_secs();
+        purse.coins = purse.coins.saturating_add(seconds).min(RESERVE);
+        purse.seen_at += Duration::from_secs(seconds);
+        act(&mut purse)
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(Mutex::new(Purse { coins: RESERVE, seen_at: Instant::now() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Again, Backoff, Budget, MAX_RETRIES, RETRY_AFTER_CAP, retry, retry_after};
+    use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
+    use rstest::rstest;
+    use std::{
+        cell::Cell,
+        time::{Duration, SystemTime},
+    };
+    use tokio::time::{Instant, advance};
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[rstest]
+    #[case::seconds("7", Some(7))]
+    #[case::blanks(" 7 ", Some(7))]
+    #[case::zero("0", Some(0))]
+    #[case::above_the_cap("1000000000", Some(60))]
+    #[case::beyond_u64("99999999999999999999999", Some(60))]
+    #[case::date("Sun, 06 Nov 1994 08:49:47 GMT", Some(10))]
+    #[case::date_in_the_past("Sun, 06 Nov 1994 08:49:30 GMT", Some(0))]
+    #[case::far_date("Sat, 06 Nov 2094 08:49:37 GMT", Some(60))]
+    #[case::negative("-1", None)]
+    #[case::fraction("1.5", None)]
+    #[case::word("soon", None)]
+    #[case::exponent("1e9", None)]
+    #[case::empty("", None)]
+    fn retry_after_is_seconds_or_a_date(#[case] text: &str, #[case] wait: Option<u64>) {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+        let now = SystemTime::UNIX_EPOCH + seconds(784_111_777);
+        assert_eq!(retry_after(&headers, now, RETRY_AFTER_CAP), wait.map(seconds));
+    }
+
+    #[test]
+    fn no_header_is_no_wait() {
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(retry_after(&HeaderMap::new(), now, RETRY_AFTER_CAP), None);
+    }
+
+    #[rstest]
+    #[case(Backoff::CONNECTION, &[300, 600, 1200])]
+    #[case(Backoff::OVERLOADED, &[1000, 3000, 9000])]
+    #[case(Backoff::CF_API, &[500, 2000])]
+    fn the_upper_edges_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] edges: &[u64]) {
+        let found: Vec<_> =
+            (0..backoff.retries).map(|done| backoff.ceiling(done).as_millis()).collect();
+        let edges: Vec<_> = edges.iter().copied().map(u128::from).collect();
+        assert_eq!(found, edges);
+    }
+
+    #[test]
+    fn jitter_stays_between_100_ms_and_the_upper_edge() {
+        for _ in 0..1000 {
+            let wait = Backoff::OVERLOADED.wait(1);
+            assert!((Duration::from_millis(100)..=seconds(3)).contains(&wait));
+        }
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_never_cut_and_at_most_a_tenth_longer() {
+        for _ in 0..1000 {
+            let wait = Again::After(seconds(7)).wait(0).unwrap();
+            assert!((seconds(7)..=Duration::from_millis(7700)).contains(&wait));
+        }
+    }
+
+    #[rstest]
+    #[case::no(Again::No, 1)]
+    #[case::table(Again::WithBackoff(Backoff::CONNECTION), 4)]
+    #[case::cf(Again::WithBackoff(Backoff::CF_API), 3)]
+    #[case::asked_for(Again::After(seconds(1)), 4)]
+    #[case::asked_for_with_limit(Again::AfterAtMost { wait: seconds(1), retries: 2 }, 3)]
+    #[case::limit_above_the_maximum(Again::AfterAtMost { wait: seconds(1), retries: 9 }, MAX_RETRIES + 1)]
+    #[tokio::test(start_paused = true)]
+    async fn attempts_are_bounded(#[case] again: Again, #[case] attempts: u32) {
+        let made = Cell::new(0);
+        let result: Result<(), _> = retry(
+            Instant::now() + LONG,
+            async || {
+                made.set(made.get() + 1);
+                Err("down")
+            },
+            |_| again,
+        )
+        .await;
+        assert_eq!((result, made.get()), (Err("down"), attempts));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_past_the_deadline_is_not_begun() {
+        let begun = Instant::now();
+        let result: Result<(), _> =
+            retry(begun + seconds(5), async || Err("down"), |_| Again::After(seconds(5))).await;
+        assert_eq!((result, begun.elapsed()), (Err("down"), Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_success_ends_it() {
+        let made = Cell::new(0);
+        let result = retry(
+            Instant::now() + LONG,
+            async || {
+                made.set(made.get() + 1);
+                if made.get() < 3 { Err("down") } else { Ok(made.get()) }
+            },
+            |_| Again::WithBackoff(Backoff::CONNECTION),
+        )
+        .await;
+        assert_eq!(result, Ok(3));
+    }
+
+    fn spend_all(budget: &Budget) -> usize {
+        (0..1000).take_while(|_| budget.withdraw()).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_allows_one_retry_for_five_calls() {
+        let budget = Budget::default();
+        spend_all(&budget);
+        (0..25).for_each(|_| budget.deposit());
+        assert_eq!(spend_all(&budget), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_holds_at_most_ten_retries_and_refills_with_time() {
+        let budget = Budget::default();
+        assert_eq!(spend_all(&budget), 10);
+        advance(seconds(10)).await;
+        assert_eq!(spend_all(&budget), 2);
+        advance(LONG).await;
+        assert_eq!(spend_all(&budget), 10);
+    }
+}
