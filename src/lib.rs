@@ -5,6 +5,8 @@
 //!
 //! * [`telemetry`]: log lines, metrics, correlation.
 //! * [`upstream`]: the only factory of HTTP clients, capped reading, retries, the gate of an upstream.
+//! * [`binding`]: service bindings in every delivery.
 
+pub mod binding;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,137 @@
+//! Why bindings cannot be used. Each variant names what was found, where, and (by `hint`) what to
+//! do; none quotes a credential.
+
+use crate::upstream::body::DecodeError;
+use std::{io::ErrorKind, path::PathBuf};
+
+/// What is wrong with the bindings; the start ends with it (exit code 78).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindingError {
+    /// A file or directory that a variable or setting names cannot be read.
+    #[error("{source_name} names {}, which cannot be read: {kind}", path.display())]
+    Unreadable {
+        /// The variable or setting that names the path.
+        source_name: &'static str,
+        /// The path as it was given.
+        path: PathBuf,
+        /// What the file system said.
+        kind: ErrorKind,
+    },
+    /// A text is not what its variable or file should hold.
+    #[error("{source_name} is not readable JSON: {error}")]
+    Malformed {
+        /// The variable or file.
+        source_name: &'static str,
+        /// Place and kind of the mistake.
+        error: DecodeError,
+    },
+    /// Variable and file are both there and say different things.
+    #[error("VCAP_SERVICES and VCAP_SERVICES_FILE_PATH are both set and differ")]
+    Conflict,
+    /// The settings name a binding that is not there.
+    #[error(
+        "no binding or instance is called as setting binding.{kind} says; found: {}",
+        list(found)
+    )]
+    NotFound {
+        /// `destination`, `xsuaa` or `identity`.
+        kind: &'static str,
+        /// Names of all bindings.
+        found: Vec<String>,
+    },
+    /// Several bindings could be meant.
+    #[error("several bindings could be the {kind} binding: {}", list(found))]
+    Ambiguous {
+        /// What was looked for.
+        kind: &'static str,
+        /// Names and deliveries of the candidates.
+        found: Vec<String>,
+    },
+    /// Credential fields are missing.
+    #[error("binding {binding} ({delivery}) lacks {}", list(missing))]
+    Incomplete {
+        /// Name of the binding.
+        binding: String,
+        /// How it was delivered.
+        delivery: &'static str,
+        /// The fields that are not there.
+        missing: Vec<&'static str>,
+    },
+    /// A URL of the credentials cannot be used: not https (nor loopback), or not a bare base URL.
+    #[error("field {field} of binding {binding} is not a usable https address")]
+    Address {
+        /// Name of the binding.
+        binding: String,
+        /// The credential field.
+        field: &'static str,
+    },
+    /// Credential type `x509_attested`: its key never leaves the platform.
+    #[error("binding {binding} is attested (x509_attested): it holds no usable key")]
+    Attested {
+        /// Name of the binding.
+        binding: String,
+    },
+    /// Created with `hide-secret`: there is nothing to log on with.
+    #[error("binding {binding} was made with hide-secret: it holds no client secret")]
+    SecretHidden {
+        /// Name of the binding.
+        binding: String,
+    },
+    /// A self-managed X.509 binding: the key (or certificate) must come from a file of the
+    /// settings.
+    #[error("binding {binding} holds no {field}, and setting {setting} names no file")]
+    PartMissing {
+        /// Name of the binding.
+        binding: String,
+        /// `key` or `certificate`.
+        field: &'static str,
+        /// The setting that would supply it.
+        setting: &'static str,
+    },
+    /// `VCAP_APPLICATION` holds a value that cannot be used.
+    #[error("field {field} of VCAP_APPLICATION is not a usable https address")]
+    Application {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl BindingError {
+    /// Tells what an operator does about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Unreadable { source_name, .. } => {
+                format!("correct {source_name}, or make the path readable for the broker")
+            }
+            Self::Malformed { source_name, .. } => format!("correct {source_name}"),
+            Self::Conflict => "unset one of the two variables".to_owned(),
+            Self::NotFound { kind, .. } => {
+                format!("correct binding.{kind}, or leave it out to choose by label")
+            }
+            Self::Ambiguous { kind, .. } => {
+                format!("unbind all but one, or name one in the setting binding.{kind}")
+            }
+            Self::Incomplete { .. } | Self::Address { .. } => {
+                "unbind the service, bind it anew and restart".to_owned()
+            }
+            Self::Attested { .. } => {
+                "bind again with credential-type x509 or binding-secret and restart".to_owned()
+            }
+            Self::SecretHidden { .. } => "bind again without hide-secret and restart".to_owned(),
+            Self::PartMissing { setting, .. } => {
+                format!("put the PEM file beside the broker and name it in {setting}")
+            }
+            Self::Application { .. } => {
+                "on Cloud Foundry the platform sets VCAP_APPLICATION; elsewhere correct or unset it"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+fn list<T: AsRef<str>>(names: &[T]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}

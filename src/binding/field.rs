@@ -1,0 +1,300 @@
+//! Credential fields: readable ones and sealed ones, told apart by their names while they are
+//! parsed.
+//!
+//! Invariant: a value whose name is not on the list of open names is a `SecretString` from the
+//! moment it is parsed; what the rules must know of it (is it empty?) is noted before it is sealed.
+//! `Debug` shows names only. Used by this room and by `destination` (a destination's properties are
+//! fields too).
+
+use super::loose::{Loosely, Shape, TextShape};
+use secrecy::SecretString;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// Credential fields and destination properties that may be read: addresses, names, switches, never
+/// a credential. A name that is missing here costs a feature, one too many could cost a secret.
+const OPEN: &[&str] = &[
+    // Service credentials.
+    "certificate",
+    "certurl",
+    "clientid",
+    "credential-type",
+    "hide-certificate",
+    "hide-secret",
+    "identityzone",
+    "identityzoneid",
+    "tenantid",
+    "uaadomain",
+    "uri",
+    "url",
+    "xsappname",
+    "zoneid",
+    // Destination properties.
+    "Authentication",
+    "HostnameVerifier",
+    "Name",
+    "ProxyType",
+    "TrustAll",
+    "Type",
+    "URL",
+    "User",
+    "clientId",
+    "origin",
+    "scope",
+    "tokenService.body.login_hint",
+    "tokenServiceURL",
+    "tokenServiceURL.ProxyType",
+    "tokenServiceURL.queries.login_hint",
+    "tokenServiceURLType",
+    // The SAP Cloud SDK's spelling of them (destination.md 8).
+    "authentication",
+    "isTrustingAllCertificates",
+    "name",
+    "proxyType",
+    "tokenServiceUrl",
+    "type",
+    "username",
+];
+
+/// Header values must be readable to become headers, where they are marked sensitive.
+const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
+
+/// A cockpit export puts a remark of this form where a secret was.
+const EXPORT_MARK: (&str, &str) = ("<<", ">>");
+
+/// Named values in the order in which they came. A name may come twice.
+#[derive(Clone, Default)]
+pub struct Fields(Vec<(String, Field)>);
+
+/// One value.
+#[derive(Clone)]
+pub enum Field {
+    /// May be read.
+    Open(Zeroizing<String>),
+    /// May not.
+    Sealed(Sealed),
+}
+
+/// A secret and what is known about its form.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// The secret.
+    pub text: SecretString,
+    /// Seen before it was sealed.
+    pub form: Form,
+}
+
+/// What the rules must know about a sealed value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// No character at all.
+    Empty,
+    /// The cockpit's remark that the secret was removed.
+    ExportMark,
+    /// Holds a NUL character, which UAA answers with an error page (uaa.md 4).
+    HasNul,
+    /// Anything else.
+    Usable,
+}
+
+impl Fields {
+    /// Takes one more field; its name decides whether it stays readable.
+    pub fn push(&mut self, name: String, text: &str) {
+        let field = Field::of(&name, text);
+        self.0.push((name, field));
+    }
+
+    /// Returns the readable value of that name; the last one, if it came twice.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name)? {
+            Field::Open(text) => Some(text.as_str()),
+            Field::Sealed(_) => None,
+        }
+    }
+
+    /// Returns the sealed value of that name; the last one, if it came twice.
+    pub fn sealed(&self, name: &str) -> Option<&Sealed> {
+        match self.get(name)? {
+            Field::Open(_) => None,
+            Field::Sealed(sealed) => Some(sealed),
+        }
+    }
+
+    /// Tells whether the name occurs.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Returns all fields in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
+        self.0.iter().map(|(name, field)| (name.as_str(), field))
+    }
+
+    /// Returns the names in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns names that came more than once.
+    pub fn repeated(&self) -> Vec<&str> {
+        let names: Vec<&str> = self.names().collect();
+        let mut twice: Vec<&str> = names
+            .iter()
+            .enumerate()
+            .filter(|(index, name)| names.iter().take(*index).any(|earlier| earlier == *name))
+            .map(|(_, name)| *name)
+            .collect();
+        twice.dedup();
+        twice
+    }
+
+    /// Returns the same values under other names; a name that `rename` does not know stays.
+    #[must_use]
+    pub fn renamed(self, rename: impl Fn(&str) -> Option<&'static str>) -> Self {
+        let renamed = self.0.into_iter().map(|(name, field)| match rename(&name) {
+            Some(new) => (new.to_owned(), field),
+            None => (name, field),
+        });
+        Self(renamed.collect())
+    }
+
+    pub(super) fn append(&mut self, mut others: Self) {
+        self.0.append(&mut others.0);
+    }
+
+    fn get(&self, name: &str) -> Option<&Field> {
+        self.0.iter().rev().find(|(held, _)| held == name).map(|(_, field)| field)
+    }
+}
+
+impl Field {
+    fn of(name: &str, text: &str) -> Self {
+        if OPEN.contains(&name) || name.starts_with(OPEN_PREFIX) {
+            return Self::Open(Zeroizing::new(text.to_owned()));
+        }
+        Self::Sealed(Sealed::new(text))
+    }
+}
+
+impl Sealed {
+    /// Seals a text.
+    pub fn new(text: &str) -> Self {
+        let form = if text.is_empty() {
+            Form::Empty
+        } else if text.trim().starts_with(EXPORT_MARK.0) && text.trim().ends_with(EXPORT_MARK.1) {
+            Form::ExportMark
+        } else if text.contains('\0') {
+            Form::HasNul
+        } else {
+            Form::Usable
+        };
+        Self { text: SecretString::from(text), form }
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_set().entries(self.names()).finish()
+    }
+}
+
+impl fmt::Debug for Field {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Open(_) => "Open(..)",
+            Self::Sealed(_) => "Sealed(..)",
+        })
+    }
+}
+
+/// Reads an object; values that are neither text nor true or false are skipped, and so is anything
+/// that is no object.
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Loosely(FieldsShape).deserialize(input)
+    }
+}
+
+struct FieldsShape;
+
+impl<'de> Shape<'de> for FieldsShape {
+    type Value = Fields;
+
+    fn nothing(self) -> Fields {
+        Fields::default()
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = object.next_key::<String>()? {
+            let value = TextShape(|text: &str| Field::of(&name, text));
+            if let Some(field) = object.next_value_seed(Loosely(value))? {
+                fields.0.push((name, field));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Field, Fields, Form, Sealed};
+    use crate::upstream::body::decode;
+    use rstest::rstest;
+
+    #[test]
+    fn a_name_that_is_not_listed_is_sealed() {
+        let fields: Fields =
+            decode(br#"{"clientid":"sb-x!b1|y!b2","clientsecret":"s3cret","novel":"n"}"#).unwrap();
+        assert_eq!(fields.text("clientid"), Some("sb-x!b1|y!b2"));
+        assert_eq!(fields.text("clientsecret"), None);
+        assert!(fields.sealed("novel").is_some());
+    }
+
+    #[test]
+    fn debug_shows_names_and_no_value() {
+        let fields: Fields = decode(br#"{"url":"https://a.example","Password":"canary"}"#).unwrap();
+        let shown = format!("{fields:?} {:?}", fields.iter().collect::<Vec<_>>());
+        assert!(shown.contains("Password") && shown.contains("url"));
+        assert!(!shown.contains("canary") && !shown.contains("a.example"));
+    }
+
+    #[test]
+    fn values_of_other_types_are_skipped_and_spoil_nothing() {
+        let fields: Fields = decode(
+            br#"{"$metadata":{"a":[1,{"b":null}]},"n":1,"f":-1.5,"z":null,"TrustAll":true,"l":["x"],"User":"u"}"#,
+        )
+        .unwrap();
+        assert_eq!(fields.names().collect::<Vec<_>>(), ["TrustAll", "User"]);
+        assert_eq!(fields.text("TrustAll"), Some("true"));
+    }
+
+    #[rstest]
+    #[case("", Form::Empty)]
+    #[case("<< Existing password/certificate removed on export >>", Form::ExportMark)]
+    #[case("a\0b", Form::HasNul)]
+    #[case(" ", Form::Usable)]
+    #[case("<<a", Form::Usable)]
+    fn the_form_of_a_secret_is_known(#[case] text: &str, #[case] form: Form) {
+        assert_eq!(Sealed::new(text).form, form);
+    }
+
+    #[test]
+    fn the_last_of_two_wins_and_both_are_noticed() {
+        let fields: Fields = decode(br#"{"User":"a","x":"1","User":"b"}"#).unwrap();
+        assert_eq!(fields.text("User"), Some("b"));
+        assert_eq!(fields.repeated(), ["User"]);
+    }
+
+    #[test]
+    fn renaming_keeps_what_is_sealed_sealed() {
+        let fields: Fields = decode(br#"{"password":"p","url":"u"}"#).unwrap();
+        let renamed = fields.renamed(|name| match name {
+            "password" => Some("Password"),
+            _ => None,
+        });
+        assert!(matches!(renamed.get("Password"), Some(Field::Sealed(_))));
+        assert_eq!(renamed.text("url"), Some("u"));
+    }
+}

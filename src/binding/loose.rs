@@ -1,0 +1,158 @@
+//! Tolerant reading: a value of an unexpected type is absent and never an error, so that one odd
+//! entry of `VCAP_SERVICES` cannot make the others unreadable. Used inside this room only.
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use std::{fmt, marker::PhantomData};
+
+/// What to make of a value. Each kind that is not overridden is consumed and counts as nothing.
+pub(super) trait Shape<'de>: Sized {
+    /// What comes of it.
+    type Value;
+
+    /// The value is of a kind that is not wanted.
+    fn nothing(self) -> Self::Value;
+
+    /// The value is a text; `true` and `false` count as texts.
+    fn text(self, _text: &str) -> Self::Value {
+        self.nothing()
+    }
+
+    /// The value is an array.
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        while array.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(self.nothing())
+    }
+
+    /// The value is an object.
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(self.nothing())
+    }
+}
+
+/// Reads any value by its shape.
+pub(super) struct Loosely<S>(pub(super) S);
+
+impl<'de, S: Shape<'de>> DeserializeSeed<'de> for Loosely<S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<S::Value, D::Error> {
+        input.deserialize_any(self)
+    }
+}
+
+impl<'de, S: Shape<'de>> Visitor<'de> for Loosely<S> {
+    type Value = S::Value;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<S::Value, E> {
+        Ok(self.0.text(text))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<S::Value, E> {
+        Ok(self.0.text(if value { "true" } else { "false" }))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<S::Value, E> {
+        Ok(self.0.nothing())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<S::Value, E> {
+        Ok(self.0.nothing())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<S::Value, E> {
+        Ok(self.0.nothing())
+    }
+
+    fn visit_unit<E>(self) -> Result<S::Value, E> {
+        Ok(self.0.nothing())
+    }
+
+    fn visit_none<E>(self) -> Result<S::Value, E> {
+        Ok(self.0.nothing())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, input: D) -> Result<S::Value, D::Error> {
+        input.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, array: A) -> Result<S::Value, A::Error> {
+        self.0.array(array)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<S::Value, A::Error> {
+        self.0.object(object)
+    }
+}
+
+/// Hands a text to a function.
+pub(super) struct TextShape<F>(pub(super) F);
+
+impl<T, F: FnOnce(&str) -> T> Shape<'_> for TextShape<F> {
+    type Value = Option<T>;
+
+    fn nothing(self) -> Option<T> {
+        None
+    }
+
+    fn text(self, text: &str) -> Option<T> {
+        Some((self.0)(text))
+    }
+}
+
+/// A text, where there is one.
+#[derive(Debug, Default)]
+pub(super) struct LooseText(pub(super) Option<String>);
+
+impl<'de> Deserialize<'de> for LooseText {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Loosely(TextShape(str::to_owned)).deserialize(input).map(Self)
+    }
+}
+
+/// The items of an array; of anything else, none.
+#[derive(Debug)]
+pub(super) struct LooseItems<T>(pub(super) Vec<T>);
+
+impl<T> Default for LooseItems<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LooseItems<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Loosely(ItemsShape(PhantomData)).deserialize(input).map(Self)
+    }
+}
+
+struct ItemsShape<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Shape<'de> for ItemsShape<T> {
+    type Value = Vec<T>;
+
+    fn nothing(self) -> Vec<T> {
+        Vec::new()
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<T>, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = array.next_element()? {
+            items.push(item);
+        }
+        Ok(items)
+    }
+}
+
+impl LooseItems<LooseText> {
+    /// Returns the items that are texts.
+    pub(super) fn into_texts(self) -> Vec<String> {
+        self.0.into_iter().filter_map(|item| item.0).collect()
+    }
+}

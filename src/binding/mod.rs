@@ -1,0 +1,219 @@
+//! Service bindings, whatever way they are delivered: read once at start, then chosen by setting,
+//! label or tag.
+//!
+//! Invariant: nothing here waits, nothing reads the process environment, and every secret is a
+//! `SecretString` from the moment it is parsed. Doors: `destination`, `auth`, `login`, `cli`,
+//! `app`.
+
+mod address;
+mod certificate;
+mod credential;
+mod error;
+mod field;
+mod loose;
+mod model;
+mod root;
+mod settings;
+mod vcap;
+
+pub use error::BindingError;
+pub use field::{Field, Fields, Form, Sealed};
+pub use model::{
+    Application, BindingSummary, Delivery, DestinationBinding, ServiceCredential, XsuaaBinding,
+};
+pub use settings::{SettingFinding, Settings};
+
+use std::{fmt, path::PathBuf};
+use zeroize::Zeroizing;
+
+/// Label of entries that `cf create-user-provided-service` made.
+const USER_PROVIDED: &str = "user-provided";
+
+/// Where bindings may come from: a snapshot of the environment, made by the room that reads it.
+#[derive(Debug, Default)]
+pub struct BindingSources {
+    /// `VCAP_SERVICES`, inline.
+    pub vcap_services: Option<SourceText>,
+    /// `VCAP_SERVICES_FILE_PATH`: the path; read by this room.
+    pub vcap_services_file: Option<PathBuf>,
+    /// `SERVICE_BINDING_ROOT`.
+    pub binding_root: Option<PathBuf>,
+    /// `VCAP_APPLICATION`.
+    pub vcap_application: Option<String>,
+}
+
+/// A variable's text that holds secrets and is still to be parsed: zeroised on drop, unreadable
+/// outside the crate, never shown by `Debug`. The parsed secrets are `SecretString`s; the text
+/// itself must stay readable for parsers.
+#[derive(Clone)]
+pub struct SourceText(Zeroizing<String>);
+
+/// All bindings that were found and how they were delivered.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    bindings: Vec<ServiceBinding>,
+    application: Option<Application>,
+}
+
+/// One entry of `VCAP_SERVICES`, or one directory of `SERVICE_BINDING_ROOT`.
+#[derive(Debug)]
+pub(crate) struct ServiceBinding {
+    name: String,
+    /// Further names it goes by: binding and instance name.
+    aliases: Vec<String>,
+    label: String,
+    plan: Option<String>,
+    tags: Vec<String>,
+    delivery: Delivery,
+    credentials: Fields,
+}
+
+impl Bindings {
+    /// Reads all sources.
+    ///
+    /// # Errors
+    /// A path that cannot be read, a text that is no JSON object, variable and file that differ, an
+    /// unusable `cf_api`. No source at all is no error.
+    pub fn read(sources: &BindingSources) -> Result<Self, BindingError> {
+        let mut bindings = vcap::read(sources)?;
+        if let Some(root) = &sources.binding_root {
+            bindings.extend(root::read(root)?);
+        }
+        let application = sources.vcap_application.as_deref();
+        let application = application.map(Application::parse).transpose()?;
+        Ok(Self { bindings, application })
+    }
+
+    /// Returns the usable binding of the Destination service, or `None` without one.
+    ///
+    /// # Errors
+    /// The binding named by the settings is not there, several could be meant, or the one found
+    /// cannot be used.
+    pub fn destination(
+        &self,
+        settings: &Settings,
+    ) -> Result<Option<DestinationBinding>, BindingError> {
+        let chosen = self.choose("destination", settings.destination.as_deref())?;
+        chosen.map(|binding| credential::destination(binding, settings)).transpose()
+    }
+
+    /// Returns the usable binding of XSUAA, or `None` without one.
+    ///
+    /// # Errors
+    /// As for [`Self::destination`].
+    pub fn xsuaa(&self, settings: &Settings) -> Result<Option<XsuaaBinding>, BindingError> {
+        let chosen = self.choose("xsuaa", settings.xsuaa.as_deref())?;
+        chosen.map(|binding| credential::xsuaa(binding, settings)).transpose()
+    }
+
+    /// Returns the credentials of the user-provided service that is itself the destination called
+    /// `name` (destination.md 2.5): `Authentication` is there, and `Name`, or without it the
+    /// instance's name, is equal.
+    ///
+    /// # Errors
+    /// Several could be meant.
+    pub fn destination_properties(&self, name: &str) -> Result<Option<Fields>, BindingError> {
+        let is_meant = |binding: &&ServiceBinding| {
+            binding.label == USER_PROVIDED
+                && binding.credentials.has("Authentication")
+                && binding
+                    .credentials
+                    .text("Name")
+                    .map_or_else(|| binding.is_called(name), |own| own == name)
+        };
+        let found: Vec<_> = self.bindings.iter().filter(is_meant).collect();
+        Ok(only("user-provided destination", &found)?.map(|binding| binding.credentials.clone()))
+    }
+
+    /// Returns `VCAP_APPLICATION`, which exists on the platform only.
+    pub fn application(&self) -> Option<&Application> {
+        self.application.as_ref()
+    }
+
+    /// Returns what the start line and the command `config` may print.
+    pub fn inventory(&self) -> Vec<BindingSummary> {
+        self.bindings.iter().map(ServiceBinding::summary).collect()
+    }
+
+    /// Setting, else label or tag (destination.md 2.2). User-provided entries count only by name.
+    fn choose(
+        &self,
+        kind: &'static str,
+        wanted: Option<&str>,
+    ) -> Result<Option<&ServiceBinding>, BindingError> {
+        let Some(wanted) = wanted else {
+            let found: Vec<_> = self.bindings.iter().filter(|binding| binding.is(kind)).collect();
+            return only(kind, &found);
+        };
+        let found: Vec<_> =
+            self.bindings.iter().filter(|binding| binding.is_called(wanted)).collect();
+        if found.is_empty() {
+            let found = self.bindings.iter().map(|binding| binding.name.clone()).collect();
+            return Err(BindingError::NotFound { kind, found });
+        }
+        only(kind, &found)
+    }
+}
+
+impl ServiceBinding {
+    fn is(&self, kind: &str) -> bool {
+        self.label != USER_PROVIDED
+            && (self.label == kind || self.tags.iter().any(|tag| tag == kind))
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
+
+    fn summary(&self) -> BindingSummary {
+        BindingSummary {
+            name: self.name.clone(),
+            label: self.label.clone(),
+            plan: self.plan.clone(),
+            delivery: self.delivery,
+            fields: self.credentials.names().map(str::to_owned).collect(),
+            certificate_not_after: self
+                .credentials
+                .text("certificate")
+                .and_then(certificate::not_after),
+        }
+    }
+}
+
+fn only<'a>(
+    kind: &'static str,
+    found: &[&'a ServiceBinding],
+) -> Result<Option<&'a ServiceBinding>, BindingError> {
+    match found {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => Err(BindingError::Ambiguous {
+            kind,
+            found: several
+                .iter()
+                .map(|binding| format!("{} ({})", binding.name, binding.delivery.name()))
+                .collect(),
+        }),
+    }
+}
+
+impl SourceText {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SourceText {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for SourceText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("SourceText(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! What bindings and `VCAP_APPLICATION` come down to: plain data with its secrets sealed.
+//!
+//! Invariant: addresses in here are secure base addresses; nothing is optional that a user of it
+//! needs. Made by `credential` and `vcap`; used by `destination`, `auth`, `login`, `cli`, `app`.
+
+use super::{BindingError, vcap};
+use secrecy::SecretString;
+use std::time::SystemTime;
+use url::Url;
+
+/// The way a binding reached the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// `VCAP_SERVICES`.
+    Variable,
+    /// `VCAP_SERVICES_FILE_PATH`.
+    File,
+    /// `SERVICE_BINDING_ROOT` as Cloud Foundry writes it.
+    Directory,
+    /// `SERVICE_BINDING_ROOT` as SAP's service operator writes it.
+    OperatorDirectory,
+}
+
+/// What may be told about a binding: names only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingSummary {
+    /// Binding name, else instance name.
+    pub name: String,
+    /// Service offering.
+    pub label: String,
+    /// Service plan; user-provided entries have none.
+    pub plan: Option<String>,
+    /// How it was delivered.
+    pub delivery: Delivery,
+    /// Names of the credential fields.
+    pub fields: Vec<String>,
+    /// When the certificate of an X.509 credential ends.
+    pub certificate_not_after: Option<SystemTime>,
+}
+
+/// How a bound service authenticates its client.
+#[derive(Clone, Debug)]
+pub enum ServiceCredential {
+    /// `client_id` and `client_secret`.
+    Secret(SecretString),
+    /// PEM texts; the key is PKCS#1 or PKCS#8.
+    Certificate {
+        /// Certificate chain.
+        chain: SecretString,
+        /// Private key.
+        key: SecretString,
+        /// `certurl`: where the token is asked for with the certificate.
+        token_base: Url,
+    },
+}
+
+/// A usable binding of the Destination service.
+#[derive(Clone, Debug)]
+pub struct DestinationBinding {
+    /// Name of the binding.
+    pub name: String,
+    /// `clientid`.
+    pub client_id: String,
+    /// Secret or certificate.
+    pub credential: ServiceCredential,
+    /// `uri`: base of the Destination service.
+    pub service: Url,
+    /// `url`: base of the XSUAA that issues its token (`{url}/oauth/token`).
+    pub token_base: Url,
+}
+
+/// A usable binding of XSUAA.
+#[derive(Clone, Debug)]
+pub struct XsuaaBinding {
+    /// Name of the binding.
+    pub name: String,
+    /// `clientid`.
+    pub client_id: String,
+    /// Secret or certificate.
+    pub credential: ServiceCredential,
+    /// `url`: base of the own subaccount's XSUAA.
+    pub url: Url,
+    /// `uaadomain`.
+    pub uaa_domain: String,
+    /// `xsappname`.
+    pub xsappname: String,
+    /// `zoneid`, `identityzoneid`, `tenantid`: those present.
+    pub zones: Vec<String>,
+}
+
+/// `VCAP_APPLICATION`, what the broker uses of it.
+#[derive(Clone, Debug, Default)]
+pub struct Application {
+    /// `application_id`.
+    pub application_id: Option<String>,
+    /// `application_name`, else `name`.
+    pub name: Option<String>,
+    /// `application_uris`, else `uris`: the hosts under which the broker is reached.
+    pub uris: Vec<String>,
+    /// This foundation's CF API: what a destination is checked against.
+    pub cf_api: Option<Url>,
+    /// `space_id`.
+    pub space_id: Option<String>,
+    /// `space_name`.
+    pub space_name: Option<String>,
+    /// `organization_id`.
+    pub organization_id: Option<String>,
+    /// `organization_name`.
+    pub organization_name: Option<String>,
+}
+
+impl Delivery {
+    /// Returns the name of the variable behind it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Variable => "VCAP_SERVICES",
+            Self::File => "VCAP_SERVICES_FILE_PATH",
+            Self::Directory => "SERVICE_BINDING_ROOT",
+            Self::OperatorDirectory => "SERVICE_BINDING_ROOT with .metadata",
+        }
+    }
+}
+
+impl Application {
+    /// Reads the variable's text; every field is optional.
+    ///
+    /// # Errors
+    /// The text is no JSON object, or `cf_api` is no usable address.
+    pub fn parse(text: &str) -> Result<Self, BindingError> {
+        vcap::application(text)
+    }
+}

@@ -1,0 +1,465 @@
+use super::{
+    Application, BindingError, BindingSources, Bindings, Delivery, DestinationBinding,
+    ServiceCredential, Settings, SourceText,
+};
+use rstest::rstest;
+use std::{fs, path::Path};
+use tempfile::TempDir;
+
+const SECRET: &str = r#""clientid":"sb-clone1!b2|destination-xsappname!b404","clientsecret":"a+b=$","uri":"https://destination.example","url":"https://provider.authentication.example""#;
+const PKCS1: &str = "-----BEGIN RSA PRIVATE KEY-----\\nAA==\\n-----END RSA PRIVATE KEY-----\\n";
+const PKCS8: &str = "-----BEGIN PRIVATE KEY-----\\nAA==\\n-----END PRIVATE KEY-----\\n";
+const CHAIN: &str = "-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE-----\\n";
+
+/// How a set of bindings reaches the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Variable,
+    File,
+    Platform,
+    Operator,
+}
+
+/// A directory with whatever the way needs, and the sources that point there.
+struct Ground {
+    sources: BindingSources,
+    _directory: TempDir,
+}
+
+fn entry(name: &str, credentials: &str) -> String {
+    format!(
+        r#"{{"name":"{name}","instance_name":"{name}-instance","binding_name":null,"label":"destination","plan":"lite","tags":["destination","conn","connsvc"],"credentials":{{{credentials}}},"syslog_drain_url":null,"volume_mounts":[]}}"#
+    )
+}
+
+fn vcap(entries: &[String]) -> String {
+    format!(r#"{{"destination":[{}]}}"#, entries.join(","))
+}
+
+fn inline(text: &str) -> BindingSources {
+    BindingSources {
+        vcap_services: Some(SourceText::from(text.to_owned())),
+        ..BindingSources::default()
+    }
+}
+
+fn bindings(text: &str) -> Bindings {
+    Bindings::read(&inline(text)).unwrap()
+}
+
+/// The members of a flat JSON object of texts, as files are made of them.
+fn members(credentials: &str) -> Vec<(String, String)> {
+    let object: std::collections::BTreeMap<String, String> =
+        crate::upstream::body::decode(format!("{{{credentials}}}").as_bytes()).unwrap();
+    object.into_iter().collect()
+}
+
+fn lay(way: Way, named: &[(&str, &str)]) -> Ground {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let entries: Vec<String> =
+        named.iter().map(|(name, credentials)| entry(name, credentials)).collect();
+    let sources = match way {
+        Way::Variable => inline(&vcap(&entries)),
+        Way::File => {
+            let path = directory.path().join("vcap_services");
+            fs::write(&path, vcap(&entries)).unwrap();
+            BindingSources { vcap_services_file: Some(path), ..BindingSources::default() }
+        }
+        Way::Platform | Way::Operator => {
+            for (name, credentials) in named {
+                let directory = root.join(name);
+                fs::create_dir(&directory).unwrap();
+                write_directory(&directory, way, credentials);
+            }
+            BindingSources { binding_root: Some(root), ..BindingSources::default() }
+        }
+    };
+    Ground { sources, _directory: directory }
+}
+
+fn write_directory(directory: &Path, way: Way, credentials: &str) {
+    let members = members(credentials);
+    for (name, text) in &members {
+        fs::write(directory.join(name), format!("{text}\n")).unwrap();
+    }
+    let envelope: &[(&str, &str)] = if way == Way::Platform {
+        &[("type", "destination"), ("label", "destination"), ("provider", "destination")]
+    } else {
+        &[("type", "destination")]
+    };
+    for (name, text) in envelope {
+        fs::write(directory.join(name), text).unwrap();
+    }
+    fs::write(directory.join("tags"), r#"["destination","conn"]"#).unwrap();
+    if way == Way::Operator {
+        let properties: Vec<String> = members
+            .iter()
+            .map(|(name, _)| format!(r#"{{"name":"{name}","format":"text"}}"#))
+            .collect();
+        let metadata = format!(
+            r#"{{"metaDataProperties":[{{"name":"type","format":"text"}},{{"name":"tags","format":"json"}}],"credentialProperties":[{}]}}"#,
+            properties.join(",")
+        );
+        fs::write(directory.join(".metadata"), metadata).unwrap();
+    }
+}
+
+fn x509(key: &str) -> String {
+    format!(
+        r#""clientid":"sb-1","credential-type":"x509","uri":"https://destination.example","url":"https://p.authentication.example","certurl":"https://p.authentication.cert.example","certificate":"{CHAIN}"{key}"#
+    )
+}
+
+fn only_destination(sources: &BindingSources) -> Result<Option<DestinationBinding>, BindingError> {
+    Bindings::read(sources)?.destination(&Settings::default())
+}
+
+#[rstest]
+fn every_delivery_yields_the_binding(
+    #[values(Way::Variable, Way::File, Way::Platform, Way::Operator)] way: Way,
+    #[values(None, Some(PKCS1), Some(PKCS8))] key: Option<&str>,
+) {
+    let credentials = key.map_or(SECRET.to_owned(), |key| x509(&format!(r#","key":"{key}""#)));
+    let ground = lay(way, &[("dest", &credentials)]);
+    let binding = only_destination(&ground.sources).unwrap().unwrap();
+    assert_eq!(binding.name, "dest");
+    assert_eq!(binding.service.as_str(), "https://destination.example/");
+    match (key, binding.credential) {
+        (None, ServiceCredential::Secret(_)) => {}
+        (Some(_), ServiceCredential::Certificate { token_base, .. }) => {
+            assert_eq!(token_base.host_str(), Some("p.authentication.cert.example"));
+        }
+        (key, credential) => panic!("{key:?} became {credential:?}"),
+    }
+}
+
+#[rstest]
+fn no_binding_is_none_and_two_are_an_error_with_their_names(
+    #[values(Way::Variable, Way::File, Way::Platform, Way::Operator)] way: Way,
+) {
+    assert!(only_destination(&lay(way, &[]).sources).unwrap().is_none());
+    let ground = lay(way, &[("one", SECRET), ("two", SECRET)]);
+    let error = only_destination(&ground.sources).unwrap_err();
+    let BindingError::Ambiguous { kind: "destination", found } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(found.len(), 2);
+    assert!(found[0].starts_with("one (") && found[1].starts_with("two ("));
+    assert!(error.hint().contains("binding.destination"));
+}
+
+#[rstest]
+fn an_unusable_credential_is_an_error_of_its_own(
+    #[values(Way::Variable, Way::File, Way::Platform, Way::Operator)] way: Way,
+) {
+    let errors = [
+        x509(""),
+        SECRET.replace(r#""clientsecret":"a+b=$","#, r#""hide-secret":"true","#),
+        x509("").replace("x509", "x509_attested"),
+        SECRET.replace(r#""clientsecret":"a+b=$","#, ""),
+    ]
+    .map(|credentials| {
+        let ground = lay(way, &[("dest", &credentials)]);
+        only_destination(&ground.sources).unwrap_err()
+    });
+    let [no_key, hidden, attested, no_secret] = errors;
+    assert!(matches!(
+        no_key,
+        BindingError::PartMissing { field: "key", setting: "binding.key_file", .. }
+    ));
+    assert!(matches!(hidden, BindingError::SecretHidden { .. }));
+    assert!(matches!(attested, BindingError::Attested { .. }));
+    assert!(
+        matches!(no_secret, BindingError::Incomplete { missing, .. } if missing == ["clientsecret"])
+    );
+}
+
+#[test]
+fn an_instance_secret_is_a_secret() {
+    let credentials = format!(r#""credential-type":"instance-secret",{SECRET}"#);
+    let found = bindings(&vcap(&[entry("dest", &credentials)]));
+    let found = found.destination(&Settings::default()).unwrap().unwrap();
+    assert!(matches!(found.credential, ServiceCredential::Secret(_)));
+}
+
+#[test]
+fn a_self_managed_key_and_certificate_come_from_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("key.pem"), "-----BEGIN PRIVATE KEY-----").unwrap();
+    fs::write(path("chain.pem"), "-----BEGIN CERTIFICATE-----").unwrap();
+    let credentials =
+        x509("").replace(&format!(r#","certificate":"{CHAIN}""#), r#","hide-certificate":true"#);
+    let found = bindings(&vcap(&[entry("dest", &credentials)]));
+    let mut settings = Settings { key_file: Some(path("key.pem")), ..Settings::default() };
+    let lacking = found.destination(&settings).unwrap_err();
+    assert!(matches!(lacking, BindingError::PartMissing { field: "certificate", .. }));
+    settings.certificate_file = Some(path("chain.pem"));
+    assert!(found.destination(&settings).unwrap().is_some());
+    settings.key_file = Some(path("missing.pem"));
+    let unreadable = found.destination(&settings).unwrap_err();
+    assert!(matches!(unreadable, BindingError::Unreadable { source_name: "binding.key_file", .. }));
+}
+
+#[rstest]
+#[case::an_entry_that_is_no_object(r#"{"odd":[1,null,"x"],"destination":[ENTRY]}"#)]
+#[case::a_label_that_is_no_array(r#"{"odd":{"a":1},"destination":[ENTRY]}"#)]
+#[case::members_of_wrong_types(
+    r#"{"odd":[{"name":1,"label":[],"tags":"x","plan":{},"credentials":"c"}],"destination":[ENTRY]}"#
+)]
+#[case::members_twice(r#"{"odd":[{"name":"a","name":"b"}],"destination":[ENTRY]}"#)]
+#[case::no_credentials(r#"{"odd":[{"name":"a","tags":null}],"destination":[ENTRY]}"#)]
+fn one_odd_entry_does_not_spoil_the_others(#[case] text: &str) {
+    let text = text.replace("ENTRY", &entry("dest", SECRET));
+    assert!(bindings(&text).destination(&Settings::default()).unwrap().is_some());
+}
+
+#[test]
+fn a_tag_chooses_where_no_label_does() {
+    let text = vcap(&[entry("dest", SECRET)]).replace(r#"{"destination":["#, r#"{"managed":["#);
+    assert!(bindings(&text).destination(&Settings::default()).unwrap().is_some());
+}
+
+#[rstest]
+#[case("one", true)]
+#[case("two-instance", true)]
+#[case("three", false)]
+fn the_setting_names_a_binding_or_an_instance(#[case] wanted: &str, #[case] exists: bool) {
+    let found = bindings(&vcap(&[entry("one", SECRET), entry("two", SECRET)]));
+    let settings = Settings { destination: Some(wanted.to_owned()), ..Settings::default() };
+    match found.destination(&settings) {
+        Ok(binding) => assert!(exists && binding.is_some()),
+        Err(BindingError::NotFound { found, .. }) => {
+            assert!(!exists);
+            assert_eq!(found, ["one", "two"]);
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_user_provided_service_key_counts_only_by_name() {
+    let text = format!(
+        r#"{{"user-provided":[{{"label":"user-provided","name":"key","tags":[],"instance_name":"key","credentials":{{{SECRET}}}}}]}}"#
+    );
+    let found = bindings(&text);
+    assert!(found.destination(&Settings::default()).unwrap().is_none());
+    let settings = Settings { destination: Some("key".to_owned()), ..Settings::default() };
+    assert!(found.destination(&settings).unwrap().is_some());
+}
+
+#[rstest]
+#[case::own_name(
+    r#"[{"name":"x","credentials":{"Name":"CFAPI","Authentication":"OAuth2Password"}}]"#,
+    true
+)]
+#[case::instance_name(
+    r#"[{"name":"CFAPI","credentials":{"Authentication":"OAuth2Password"}}]"#,
+    true
+)]
+#[case::other_own_name(
+    r#"[{"name":"CFAPI","credentials":{"Name":"other","Authentication":"OAuth2Password"}}]"#,
+    false
+)]
+#[case::no_authentication(r#"[{"name":"CFAPI","credentials":{"Name":"CFAPI"}}]"#, false)]
+fn a_user_provided_service_can_be_the_destination(#[case] entries: &str, #[case] is_one: bool) {
+    let found = bindings(&format!(r#"{{"user-provided":{entries}}}"#));
+    let properties = found.destination_properties("CFAPI").unwrap();
+    assert_eq!(properties.is_some(), is_one);
+}
+
+#[test]
+fn two_user_provided_destinations_of_one_name_are_ambiguous() {
+    let entry = r#"{"name":"a","credentials":{"Name":"CFAPI","Authentication":"x"}}"#;
+    let found = bindings(&format!(r#"{{"user-provided":[{entry},{entry}]}}"#));
+    let error = found.destination_properties("CFAPI").unwrap_err();
+    assert!(matches!(error, BindingError::Ambiguous { .. }));
+}
+
+#[test]
+fn variable_and_file_may_agree_but_not_differ() {
+    let text = vcap(&[entry("dest", SECRET)]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), format!("{text}\n")).unwrap();
+    let mut sources = inline(&text);
+    sources.vcap_services_file = Some(file.path().to_owned());
+    assert!(only_destination(&sources).unwrap().is_some());
+    fs::write(file.path(), vcap(&[])).unwrap();
+    assert_eq!(only_destination(&sources).unwrap_err(), BindingError::Conflict);
+}
+
+#[rstest]
+#[case("[]")]
+#[case("\"canary\"")]
+#[case("{\"a\":")]
+#[case("")]
+fn a_text_that_is_no_object_is_an_error_that_does_not_quote_it(#[case] text: &str) {
+    let error = Bindings::read(&inline(text)).unwrap_err();
+    assert!(matches!(error, BindingError::Malformed { source_name: "VCAP_SERVICES", .. }));
+    assert!(!format!("{error} {error:?}").contains("canary"));
+}
+
+#[test]
+fn paths_that_cannot_be_read_are_errors_that_name_the_variable() {
+    let missing = tempfile::tempdir().unwrap().path().join("gone");
+    let file =
+        BindingSources { vcap_services_file: Some(missing.clone()), ..BindingSources::default() };
+    let root = BindingSources { binding_root: Some(missing), ..BindingSources::default() };
+    for (sources, name) in [(file, "VCAP_SERVICES_FILE_PATH"), (root, "SERVICE_BINDING_ROOT")] {
+        let error = Bindings::read(&sources).unwrap_err();
+        assert!(
+            matches!(error, BindingError::Unreadable { source_name, .. } if source_name == name)
+        );
+    }
+}
+
+#[rstest]
+#[case("instance-name", "binding-guid")]
+#[case("instance_name", "binding_guid")]
+fn envelope_fields_have_dashes_or_underscores(#[case] instance: &str, #[case] guid: &str) {
+    let ground = lay(Way::Platform, &[("dest", SECRET)]);
+    let directory = ground.sources.binding_root.as_ref().unwrap().join("dest");
+    fs::write(directory.join(instance), "my-instance").unwrap();
+    fs::write(directory.join(guid), "g").unwrap();
+    fs::create_dir(directory.join("..data")).unwrap();
+    let found = Bindings::read(&ground.sources).unwrap();
+    let settings = Settings { destination: Some("my-instance".to_owned()), ..Settings::default() };
+    assert!(found.destination(&settings).unwrap().is_some());
+    let summary = found.inventory().remove(0);
+    assert_eq!(summary.delivery, Delivery::Directory);
+    assert_eq!(summary.fields, ["clientid", "clientsecret", "uri", "url"]);
+}
+
+#[test]
+fn hidden_directories_are_no_bindings() {
+    let ground = lay(Way::Platform, &[("dest", SECRET)]);
+    let root = ground.sources.binding_root.as_ref().unwrap();
+    fs::create_dir(root.join("..2026_11_24")).unwrap();
+    fs::write(root.join("a-file"), "x").unwrap();
+    assert_eq!(Bindings::read(&ground.sources).unwrap().inventory().len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn files_may_be_links() {
+    let ground = lay(Way::Platform, &[("dest", SECRET)]);
+    let directory = ground.sources.binding_root.as_ref().unwrap().join("dest");
+    let data = directory.join("..data");
+    fs::create_dir(&data).unwrap();
+    fs::rename(directory.join("clientsecret"), data.join("clientsecret")).unwrap();
+    std::os::unix::fs::symlink("..data/clientsecret", directory.join("clientsecret")).unwrap();
+    assert!(only_destination(&ground.sources).unwrap().is_some());
+}
+
+#[test]
+fn metadata_tells_files_forms_and_containers() {
+    let ground = lay(Way::Operator, &[]);
+    let directory = ground.sources.binding_root.as_ref().unwrap().join("dest");
+    fs::create_dir(&directory).unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
+    write("kind.txt", "destination");
+    write("all.json", r#"{"clientid":"c","clientsecret":"s","nested":{"a":1}}"#);
+    write("uri.json", r#""https://destination.example""#);
+    write("url", "https://p.example\n");
+    write("ignored", "not in the metadata");
+    write(
+        ".metadata",
+        r#"{"metaDataProperties":[{"name":"type","sourceName":"kind.txt","format":"text"}],
+            "credentialProperties":[{"name":"all","sourceName":"all.json","format":"json","container":true},
+              {"name":"uri","sourceName":"uri.json","format":"json"},{"name":"url","format":"text"}]}"#,
+    );
+    let found = Bindings::read(&ground.sources).unwrap();
+    assert_eq!(found.inventory()[0].fields, ["clientid", "clientsecret", "uri", "url"]);
+    let binding = found.destination(&Settings::default()).unwrap().unwrap();
+    assert_eq!(binding.service.as_str(), "https://destination.example/");
+}
+
+#[rstest]
+#[case(r#"{"credentialProperties":[{"name":"a","sourceName":"../outside"}]}"#)]
+#[case(r#"{"credentialProperties":[{"name":"gone"}]}"#)]
+#[case("no JSON")]
+fn a_directory_with_odd_metadata_is_left_out_and_spoils_no_other(#[case] metadata: &str) {
+    let ground = lay(Way::Operator, &[("dest", SECRET)]);
+    let root = ground.sources.binding_root.as_ref().unwrap();
+    fs::write(root.join("outside"), "x").unwrap();
+    fs::create_dir(root.join("odd")).unwrap();
+    fs::write(root.join("odd/.metadata"), metadata).unwrap();
+    let found = Bindings::read(&ground.sources).unwrap();
+    assert_eq!(found.inventory().len(), 1);
+    assert!(found.destination(&Settings::default()).unwrap().is_some());
+}
+
+#[rstest]
+#[case("http://destination.example")]
+#[case("https://u@destination.example")]
+#[case("destination.example")]
+fn a_secret_goes_to_secure_addresses_only(#[case] address: &str) {
+    let credentials = SECRET.replace("https://destination.example", address);
+    let error = only_destination(&inline(&vcap(&[entry("dest", &credentials)]))).unwrap_err();
+    assert!(matches!(error, BindingError::Address { field: "uri", .. }));
+}
+
+#[test]
+fn everything_that_lacks_is_named_at_once() {
+    let error = only_destination(&inline(&vcap(&[entry("dest", r#""uri":"""#)]))).unwrap_err();
+    assert_eq!(error.to_string(), "binding dest (VCAP_SERVICES) lacks clientid, uri, url");
+}
+
+#[test]
+fn an_xsuaa_binding_has_its_zones() {
+    let text = r#"{"xsuaa":[{"name":"x","label":"xsuaa","plan":"application","tags":["xsuaa"],"credentials":{
+        "clientid":"sb-broker!t1","clientsecret":"s","url":"https://p.authentication.example","uaadomain":"authentication.example",
+        "xsappname":"broker!t1","identityzoneid":"zone-1","zoneid":"zone-1","tenantid":"zone-2","apiurl":"https://api.example"}}]}"#;
+    let binding = bindings(text).xsuaa(&Settings::default()).unwrap().unwrap();
+    assert_eq!(binding.xsappname, "broker!t1");
+    assert_eq!(binding.uaa_domain, "authentication.example");
+    assert_eq!(binding.zones, ["zone-1", "zone-2"]);
+}
+
+#[test]
+fn no_debug_shows_a_secret() {
+    let credentials = SECRET.replace("a+b=$", "canary");
+    let sources = inline(&vcap(&[entry("dest", &credentials)]));
+    let found = Bindings::read(&sources).unwrap();
+    let binding = found.destination(&Settings::default()).unwrap();
+    let shown = format!("{sources:?} {found:?} {binding:?} {:?}", found.inventory());
+    assert!(shown.contains("clientsecret") && !shown.contains("canary"));
+}
+
+#[test]
+fn vcap_application_may_lack_everything() {
+    let application = Application::parse("{}").unwrap();
+    assert!(application.cf_api.is_none() && application.uris.is_empty());
+    assert!(Bindings::read(&BindingSources::default()).unwrap().application().is_none());
+}
+
+#[test]
+fn vcap_application_is_read_by_its_newer_names_first() {
+    let application = Application::parse(
+        r#"{"application_name":"broker","name":"old","application_uris":["a.example"],"uris":["b.example"],
+            "cf_api":"https://api.cf.example.com","space_id":"s","limits":{"fds":1},"users":null}"#,
+    )
+    .unwrap();
+    assert_eq!(application.name.as_deref(), Some("broker"));
+    assert_eq!(application.uris, ["a.example"]);
+    assert_eq!(application.cf_api.unwrap().host_str(), Some("api.cf.example.com"));
+    assert_eq!(application.space_id.as_deref(), Some("s"));
+}
+
+#[rstest]
+#[case(r#"{"cf_api":"http://api.cf.example.com"}"#)]
+#[case(r#"{"cf_api":""}"#)]
+fn an_unusable_cf_api_does_not_switch_the_pin_off(#[case] text: &str) {
+    let error = Application::parse(text).unwrap_err();
+    assert_eq!(error, BindingError::Application { field: "cf_api" });
+}
+
+#[test]
+fn an_empty_name_in_the_settings_is_a_finding() {
+    let settings = Settings { xsuaa: Some(String::new()), ..Settings::default() };
+    let fields: Vec<_> = settings.validate().iter().map(|finding| finding.field).collect();
+    assert_eq!(fields, ["xsuaa"]);
+    assert!(toml::from_str::<Settings>("destinatoin = 'x'").is_err());
+}

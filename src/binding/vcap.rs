@@ -1,0 +1,154 @@
+//! `VCAP_SERVICES` (inline or as a file) and `VCAP_APPLICATION`.
+//!
+//! Invariant: every field but `name` and `credentials` is optional, and an odd entry spoils no
+//! other (destination.md 2.2). Used by `Bindings::read` only.
+
+use super::{
+    Application, BindingError, BindingSources, Delivery, Fields, ServiceBinding,
+    address::base_url,
+    loose::{LooseItems, LooseText, Loosely, Shape},
+};
+use crate::upstream::body::decode;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
+use std::{collections::BTreeMap, fs, path::Path};
+use zeroize::Zeroizing;
+
+const INLINE: &str = "VCAP_SERVICES";
+const FILE: &str = "VCAP_SERVICES_FILE_PATH";
+const APPLICATION: &str = "VCAP_APPLICATION";
+
+/// Reads all entries of the variable or the file.
+pub(super) fn read(sources: &BindingSources) -> Result<Vec<ServiceBinding>, BindingError> {
+    let inline = sources.vcap_services.as_ref().map(|text| text.as_str().trim());
+    let file = sources.vcap_services_file.as_deref().map(read_file).transpose()?;
+    let file = file.as_deref().map(|bytes| bytes.trim_ascii());
+    match (inline, file) {
+        (None, None) => Ok(Vec::new()),
+        (Some(inline), Some(file)) if inline.as_bytes() != file => Err(BindingError::Conflict),
+        (Some(inline), _) => parse(inline.as_bytes(), INLINE, Delivery::Variable),
+        (None, Some(file)) => parse(file, FILE, Delivery::File),
+    }
+}
+
+/// Reads `VCAP_APPLICATION`.
+pub(super) fn application(text: &str) -> Result<Application, BindingError> {
+    let wire: ApplicationWire = decode(text.as_bytes())
+        .map_err(|error| BindingError::Malformed { source_name: APPLICATION, error })?;
+    let cf_api = match wire.cf_api.0 {
+        None => None,
+        // A value that cannot be read must not silently switch the pin of destination.md 7 off.
+        Some(text) => Some(base_url(&text).ok_or(BindingError::Application { field: "cf_api" })?),
+    };
+    let uris = wire.application_uris.into_texts();
+    let older_uris = wire.uris.into_texts();
+    Ok(Application {
+        application_id: wire.application_id.0,
+        name: wire.application_name.0.or(wire.name.0),
+        uris: if uris.is_empty() { older_uris } else { uris },
+        cf_api,
+        space_id: wire.space_id.0,
+        space_name: wire.space_name.0,
+        organization_id: wire.organization_id.0,
+        organization_name: wire.organization_name.0,
+    })
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct ApplicationWire {
+    application_id: LooseText,
+    application_name: LooseText,
+    name: LooseText,
+    application_uris: LooseItems<LooseText>,
+    uris: LooseItems<LooseText>,
+    cf_api: LooseText,
+    space_id: LooseText,
+    space_name: LooseText,
+    organization_id: LooseText,
+    organization_name: LooseText,
+}
+
+/// One entry as it stands; `None` members were absent, null or of another type.
+#[derive(Debug, Default)]
+struct Entry {
+    name: Option<String>,
+    binding_name: Option<String>,
+    instance_name: Option<String>,
+    plan: Option<String>,
+    tags: Vec<String>,
+    credentials: Fields,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        Loosely(EntryShape).deserialize(input)
+    }
+}
+
+struct EntryShape;
+
+impl<'de> Shape<'de> for EntryShape {
+    type Value = Entry;
+
+    fn nothing(self) -> Entry {
+        Entry::default()
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Entry, A::Error> {
+        let mut entry = Entry::default();
+        while let Some(key) = object.next_key::<String>()? {
+            match key.as_str() {
+                "name" => entry.name = object.next_value::<LooseText>()?.0,
+                "binding_name" => entry.binding_name = object.next_value::<LooseText>()?.0,
+                "instance_name" => entry.instance_name = object.next_value::<LooseText>()?.0,
+                "plan" => entry.plan = object.next_value::<LooseText>()?.0,
+                "tags" => entry.tags = object.next_value::<LooseItems<_>>()?.into_texts(),
+                "credentials" => entry.credentials = object.next_value()?,
+                _ => {
+                    object.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(entry)
+    }
+}
+
+impl Entry {
+    /// `label` is the key under which the entry stands; the entry's own member is only a copy of
+    /// it.
+    fn into_binding(self, label: &str, delivery: Delivery) -> ServiceBinding {
+        let named = self.name.or_else(|| self.binding_name.clone());
+        let name = named.or_else(|| self.instance_name.clone());
+        ServiceBinding {
+            name: name.unwrap_or_else(|| format!("unnamed {label}")),
+            aliases: self.binding_name.into_iter().chain(self.instance_name).collect(),
+            label: label.to_owned(),
+            plan: self.plan,
+            tags: self.tags,
+            delivery,
+            credentials: self.credentials,
+        }
+    }
+}
+
+fn parse(
+    text: &[u8],
+    source_name: &'static str,
+    delivery: Delivery,
+) -> Result<Vec<ServiceBinding>, BindingError> {
+    let labels: BTreeMap<String, LooseItems<Entry>> =
+        decode(text).map_err(|error| BindingError::Malformed { source_name, error })?;
+    let bindings = labels.into_iter().flat_map(|(label, entries)| {
+        let entries = entries.0.into_iter();
+        entries.map(move |entry| entry.into_binding(&label, delivery)).collect::<Vec<_>>()
+    });
+    Ok(bindings.collect())
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, BindingError> {
+    fs::read(path).map(Zeroizing::new).map_err(|error| BindingError::Unreadable {
+        source_name: FILE,
+        path: path.to_owned(),
+        kind: error.kind(),
+    })
+}
