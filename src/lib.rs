@@ -6,7 +6,9 @@
 //! * [`telemetry`]: log lines, metrics, correlation.
 //! * [`upstream`]: the only factory of HTTP clients, capped reading, retries, the gate of an upstream.
 //! * [`binding`]: service bindings in every delivery.
+//! * [`oauth`]: grants on the wire, their faults, the login hint.
 
 pub mod binding;
+pub mod oauth;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,290 @@
+//! A grant and a client's credentials as bytes: form body and `Authorization` (`uaa.md` 2).
+//!
+//! Invariant: the only buffers with a secret in clear are wiped on drop, and all values are encoded
+//! here, by code. Only [`TokenEndpoint`](crate::oauth::TokenEndpoint) calls this.
+
+use crate::oauth::{
+    grant::{ClientAuthentication, Grant},
+    hint::{FieldUse, LoginHint},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use form_urlencoded::{Serializer, byte_serialize};
+use http::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use std::borrow::Cow;
+use zeroize::Zeroizing;
+
+/// Percent encoding turns one byte into three.
+const WORST_GROWTH: usize = 3;
+
+/// One field of the body.
+struct Field<'a> {
+    name: &'a str,
+    value: Cow<'a, str>,
+}
+
+impl<'a> Field<'a> {
+    fn new(name: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
+        Self { name, value: value.into() }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the form body is where the secret has to be in clear"
+    )]
+    fn secret(name: &'a str, value: &'a SecretString) -> Self {
+        Self::new(name, value.expose_secret())
+    }
+
+    fn is_filled(&self) -> bool {
+        !self.value.is_empty()
+    }
+}
+
+/// Builds the body; the order is that of `uaa.md` 2. `None`: the grant must not be sent, because
+/// user or password is empty (it would cost a logon for nothing) or a further field has a name that
+/// is ours to fill.
+pub(super) fn body(
+    grant: &Grant,
+    authentication: &ClientAuthentication,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let mut fields = vec![Field::new("grant_type", grant.kind().grant_type())];
+    fields.append(&mut of_grant(grant)?);
+    fields.append(&mut of_client(authentication));
+    Some(encoded(&fields))
+}
+
+fn of_grant(grant: &Grant) -> Option<Vec<Field<'_>>> {
+    let fields = match grant {
+        Grant::Password { user, password, login_hint, scope, extra } => {
+            let mut fields = of_user(user, password)?;
+            let hint = login_hint.as_ref().map(LoginHint::to_json);
+            fields.extend(hint.map(|json| Field::new("login_hint", json)));
+            fields.extend(scope.iter().map(|scope| Field::new("scope", scope)));
+            fields.append(&mut of_extra(extra)?);
+            fields
+        }
+        Grant::JwtBearer { assertion } => vec![Field::secret("assertion", assertion)],
+        Grant::RefreshToken { token } => vec![Field::secret("refresh_token", token)],
+        Grant::ClientCredentials => Vec::new(),
+        Grant::AuthorizationCode { code, redirect_uri, verifier } => vec![
+            Field::secret("code", code),
+            Field::new("redirect_uri", redirect_uri),
+            Field::secret("code_verifier", verifier),
+        ],
+    };
+    Some(fields)
+}
+
+fn of_user<'a>(user: &'a str, password: &'a SecretString) -> Option<Vec<Field<'a>>> {
+    let fields = vec![Field::new("username", user), Field::secret("password", password)];
+    fields.iter().all(Field::is_filled).then_some(fields)
+}
+
+fn of_extra(extra: &[(String, SecretString)]) -> Option<Vec<Field<'_>>> {
+    let mut fields = Vec::with_capacity(extra.len());
+    for (name, value) in extra {
+        match FieldUse::of(name) {
+            FieldUse::Body => fields.push(Field::secret(name, value)),
+            FieldUse::Dropped => {}
+            FieldUse::Reserved | FieldUse::LoginHint => return None,
+        }
+    }
+    Some(fields)
+}
+
+fn of_client(authentication: &ClientAuthentication) -> Vec<Field<'_>> {
+    match authentication {
+        ClientAuthentication::Basic { .. } => Vec::new(),
+        ClientAuthentication::Body { id, secret } => {
+            vec![Field::new("client_id", id), Field::secret("client_secret", secret)]
+        }
+        ClientAuthentication::Certificate { id } => vec![Field::new("client_id", id)],
+    }
+}
+
+/// Encodes into a buffer that never grows: a grown `String` would leave its former bytes behind.
+fn encoded(fields: &[Field<'_>]) -> Zeroizing<Vec<u8>> {
+    let capacity =
+        fields.iter().map(|field| WORST_GROWTH * (field.name.len() + field.value.len()) + 2).sum();
+    let mut text = Zeroizing::new(String::with_capacity(capacity));
+    let mut form = Serializer::new(&mut *text);
+    for field in fields {
+        form.append_pair(field.name, &field.value);
+    }
+    form.finish();
+    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
+}
+
+/// What a client shows in the header.
+pub(super) struct Basic {
+    /// `Basic …`, marked sensitive.
+    pub(super) header: HeaderValue,
+    /// Whether form encoding changed id or secret: then UAA must be told that there is something to
+    /// decode (`uaa.md` 2, its compatibility mode).
+    pub(super) is_encoded: bool,
+}
+
+/// Builds `Basic base64(form(id):form(secret))` (RFC 6749, 2.3.1); `None` for clients that prove
+/// themselves in another way.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the Authorization header is where the secret has to be in clear"
+)]
+pub(super) fn basic(authentication: &ClientAuthentication) -> Option<Basic> {
+    let ClientAuthentication::Basic { id, secret } = authentication else {
+        return None;
+    };
+    let secret = secret.expose_secret();
+    let mut pair =
+        Zeroizing::new(String::with_capacity(WORST_GROWTH * (id.len() + secret.len()) + 1));
+    pair.extend(byte_serialize(id.as_bytes()));
+    pair.push(':');
+    pair.extend(byte_serialize(secret.as_bytes()));
+    // Each encoding but a blank's makes the text longer, and a blank becomes a plus.
+    let is_encoded = pair.len() != id.len() + 1 + secret.len() || pair.contains('+');
+    let code = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+    let text = Zeroizing::new(["Basic ", &code].concat());
+    let mut header = HeaderValue::from_str(&text).ok()?;
+    header.set_sensitive(true);
+    Some(Basic { header, is_encoded })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{basic, body};
+    use crate::oauth::{
+        grant::{ClientAuthentication, Grant},
+        hint::{LoginHint, OriginKey},
+    };
+    use rstest::rstest;
+
+    fn client(id: &str, secret: &str) -> ClientAuthentication {
+        ClientAuthentication::Basic { id: id.into(), secret: secret.into() }
+    }
+
+    fn in_body(id: &str, secret: &str) -> ClientAuthentication {
+        ClientAuthentication::Body { id: id.into(), secret: secret.into() }
+    }
+
+    fn password(user: &str, password: &str) -> Grant {
+        Grant::Password {
+            user: user.into(),
+            password: password.into(),
+            login_hint: None,
+            scope: None,
+            extra: Vec::new(),
+        }
+    }
+
+    fn with_extra(fields: &[(&str, &str)]) -> Grant {
+        Grant::Password {
+            user: "u".into(),
+            password: "p".into(),
+            login_hint: OriginKey::parse("uaa").ok().map(LoginHint::new),
+            scope: Some("a.b c".into()),
+            extra: fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        }
+    }
+
+    fn text(grant: &Grant, client: &ClientAuthentication) -> Option<String> {
+        body(grant, client).map(|body| String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[rstest]
+    #[case::plus("a+b", "a%2Bb")]
+    #[case::ampersand("a&b", "a%26b")]
+    #[case::equals("a=b", "a%3Db")]
+    #[case::percent("a%b", "a%25b")]
+    #[case::at("a@b", "a%40b")]
+    #[case::blank("a b", "a+b")]
+    #[case::umlaut("ü", "%C3%BC")]
+    #[case::looks_encoded("a%20b", "a%2520b")]
+    fn users_and_passwords_are_form_encoded(#[case] raw: &str, #[case] encoded: &str) {
+        let expected = format!("grant_type=password&username={encoded}&password={encoded}");
+        assert_eq!(text(&password(raw, raw), &client("cf", "")), Some(expected));
+    }
+
+    #[test]
+    fn scope_and_further_fields_follow_the_hint() {
+        let expected = "grant_type=password&username=u&password=p\
+            &login_hint=%7B%22origin%22%3A%22uaa%22%7D&scope=a.b+c&x=%26&y=1";
+        let grant = with_extra(&[("x", "&"), ("token_format", "opaque"), ("y", "1")]);
+        assert_eq!(text(&grant, &client("cf", "")).unwrap(), expected);
+    }
+
+    #[rstest]
+    #[case::no_password(password("u", ""))]
+    #[case::no_user(password("", "p"))]
+    #[case::reserved(with_extra(&[("passcode", "1")]))]
+    #[case::second_hint(with_extra(&[("login_hint", "{}")]))]
+    fn what_must_not_be_sent_has_no_body(#[case] grant: Grant) {
+        assert_eq!(text(&grant, &client("cf", "")), None);
+    }
+
+    #[rstest]
+    #[case::refresh(
+        Grant::RefreshToken { token: "7e54+bae0-r".into() },
+        client("cf", ""),
+        "grant_type=refresh_token&refresh_token=7e54%2Bbae0-r"
+    )]
+    #[case::jwt_bearer(
+        Grant::JwtBearer { assertion: "a.b.c".into() },
+        client("cf", ""),
+        "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c"
+    )]
+    #[case::client_credentials(
+        Grant::ClientCredentials,
+        in_body("sb-clone!b1|x!b2", "a+b=$"),
+        "grant_type=client_credentials&client_id=sb-clone%21b1%7Cx%21b2&client_secret=a%2Bb%3D%24"
+    )]
+    #[case::empty_secret_in_the_body(
+        Grant::ClientCredentials,
+        in_body("cf", ""),
+        "grant_type=client_credentials&client_id=cf&client_secret="
+    )]
+    #[case::certificate(
+        Grant::ClientCredentials,
+        ClientAuthentication::Certificate { id: "x".into() },
+        "grant_type=client_credentials&client_id=x"
+    )]
+    #[case::code(
+        Grant::AuthorizationCode {
+            code: "c".into(),
+            redirect_uri: "https://b.example/cb".into(),
+            verifier: "v".into(),
+        },
+        in_body("x", "s"),
+        "grant_type=authorization_code&code=c&redirect_uri=https%3A%2F%2Fb.example%2Fcb\
+         &code_verifier=v&client_id=x&client_secret=s"
+    )]
+    fn each_grant_has_its_body(
+        #[case] grant: Grant,
+        #[case] client: ClientAuthentication,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(text(&grant, &client).as_deref(), Some(expected));
+    }
+
+    #[rstest]
+    #[case::cf("cf", "", "Basic Y2Y6", false)]
+    #[case::plain("a-b_c.d*", "Z9", "Basic YS1iX2MuZCo6Wjk=", false)]
+    #[case::encoded_id("a!b|c", "s", "Basic YSUyMWIlN0NjOnM=", true)]
+    #[case::colon_in_the_secret("cf", ":", "Basic Y2Y6JTNB", true)]
+    #[case::blank_in_the_secret("cf", "a b", "Basic Y2Y6YSti", true)]
+    fn basic_parts_are_form_encoded_and_marked(
+        #[case] id: &str,
+        #[case] secret: &str,
+        #[case] expected: &str,
+        #[case] is_encoded: bool,
+    ) {
+        let basic = basic(&client(id, secret)).unwrap();
+        assert_eq!((basic.header.to_str().unwrap(), basic.is_encoded), (expected, is_encoded));
+        assert!(basic.header.is_sensitive());
+    }
+
+    #[test]
+    fn a_client_in_the_body_has_no_header() {
+        assert!(basic(&in_body("x", "s")).is_none());
+    }
+}

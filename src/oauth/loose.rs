@@ -1,0 +1,128 @@
+//! Members of a token answer whose type servers do not agree on.
+//!
+//! Invariant: no type of any such member makes an answer unreadable; what cannot be used counts as
+//! absent. Only the reader of token answers and claims uses these.
+
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use std::time::Duration;
+
+/// Longer lifetimes are cut, so that no later sum of instants can overflow: 136 years. What is
+/// sensible is up to the rooms that keep tokens.
+pub(super) const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A text that nothing depends on: another type counts as absent.
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Loose {
+    Text(String),
+    Other(IgnoredAny),
+    #[default]
+    #[serde(skip)]
+    Absent,
+}
+
+impl Loose {
+    pub(super) fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Other(_) | Self::Absent => None,
+        }
+    }
+
+    /// RFC 6749, 5.1: without case. UAA writes `bearer`, others `Bearer`; we can send nothing else.
+    pub(super) fn is_bearer(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty() || text.eq_ignore_ascii_case("bearer"),
+            Self::Other(_) | Self::Absent => true,
+        }
+    }
+}
+
+/// What `expires_in` says.
+#[derive(Clone, Copy, Default)]
+pub(super) enum ExpiresIn {
+    Lifetime(Duration),
+    /// Zero, negative, not a number.
+    Unusable,
+    #[default]
+    Absent,
+}
+
+impl ExpiresIn {
+    fn of(seconds: f64) -> Self {
+        if !seconds.is_finite() || seconds <= 0.0 {
+            return Self::Unusable;
+        }
+        // The only error left is "too many for a Duration".
+        let lifetime = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST);
+        Self::Lifetime(lifetime.min(LONGEST))
+    }
+
+    pub(super) fn capped(self, by: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Lifetime(lifetime) => Some(by.map_or(lifetime, |cap| cap.min(lifetime))),
+            Self::Unusable => None,
+            Self::Absent => by,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ExpiresIn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Raw {
+            Null(()),
+            Number(f64),
+            Text(String),
+            Other(IgnoredAny),
+        }
+        Ok(match Raw::deserialize(deserializer)? {
+            Raw::Null(()) => Self::Absent,
+            Raw::Number(seconds) => Self::of(seconds),
+            Raw::Text(text) => text.trim().parse().map_or(Self::Unusable, Self::of),
+            Raw::Other(_) => Self::Unusable,
+        })
+    }
+}
+
+/// A list, or a text with blanks between the words.
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Words {
+    List(Vec<String>),
+    Text(String),
+    Other(IgnoredAny),
+    #[default]
+    #[serde(skip)]
+    Absent,
+}
+
+impl Words {
+    pub(super) fn list(self) -> Vec<String> {
+        match self {
+            Self::List(list) => list,
+            Self::Text(text) => text.split_whitespace().map(str::to_owned).collect(),
+            Self::Other(_) | Self::Absent => Vec::new(),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+pub(super) enum LooseNumber {
+    Number(i64),
+    Other(IgnoredAny),
+    #[default]
+    #[serde(skip)]
+    Absent,
+}
+
+impl LooseNumber {
+    pub(super) fn number(self) -> Option<i64> {
+        match self {
+            Self::Number(number) => Some(number),
+            Self::Other(_) | Self::Absent => None,
+        }
+    }
+}

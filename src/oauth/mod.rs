@@ -1,0 +1,173 @@
+//! OAuth 2.0 on the wire: `TokenEndpoint::exchange(Grant)`; nothing about lifetimes.
+//!
+//! Invariant: a grant is sent once, in the body of one POST, and never repeated from here; secrets
+//! are revealed in this room only to be sent or hashed. `token` asks for the technical user's
+//! tokens, `destination` for its own, `login` exchanges codes.
+
+mod dialect;
+pub mod fault;
+pub mod fingerprint;
+mod form;
+pub mod grant;
+pub mod hint;
+mod loose;
+pub mod response;
+mod seal;
+
+use crate::upstream::{HttpClient, TransportError};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use reqwest::Identity;
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
+use url::Url;
+use zeroize::Zeroizing;
+
+pub use fault::Fault;
+pub use fingerprint::{Fingerprint, FingerprintKey};
+pub use grant::{ClientAuthentication, Grant, GrantKind};
+pub use hint::{LoginHint, OriginKey};
+pub use response::TokenResponse;
+pub use seal::{random_key, sealing_key};
+
+/// Largest answer that is read (`uaa.md` 2). Real ones have a few KiB; an error page of a proxy may
+/// have tens.
+const LARGEST_ANSWER: usize = 256 * 1024;
+
+/// Exactly this: with a charset behind it UAA leaves the decoding to its container, and its checks
+/// for credentials in the body want this beginning (`uaa.md` 2 and 4).
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Tells UAA that the parts of `Basic` are form-encoded (`uaa.md` 2).
+const ENCODED_CREDENTIALS: HeaderName = HeaderName::from_static("x-cf-encoded-credentials");
+
+/// One token endpoint and how its client authenticates there.
+#[derive(Clone)]
+pub struct TokenEndpoint {
+    client: HttpClient,
+    url: Url,
+    authentication: ClientAuthentication,
+    headers: HeaderMap,
+}
+
+impl TokenEndpoint {
+    /// Takes a URL whose query was read before and is dropped here: a strict server refuses one
+    /// (`uaa.md` 4). `headers`: further headers of the token call (`destination.md` 5); ours win.
+    pub fn new(
+        client: HttpClient,
+        mut url: Url,
+        authentication: ClientAuthentication,
+        headers: HeaderMap,
+    ) -> Self {
+        url.set_query(None);
+        url.set_fragment(None);
+        Self { client, url, authentication, headers }
+    }
+
+    /// Sends the grant once; never retries by itself.
+    ///
+    /// # Errors
+    /// [`ExchangeError::Transport`] with [`TransportError::Refused`], and nothing sent, for an empty
+    /// user or password or a reserved further field; otherwise what kept the answer away.
+    /// [`ExchangeError::Refused`] with what the endpoint said, also for a 200 that holds no token.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take the grant back: it may count as a logon. Run it in a task
+    /// of its own.
+    pub async fn exchange(&self, grant: &Grant) -> Result<TokenResponse, ExchangeError> {
+        let request = self.request(grant).ok_or(TransportError::Refused)?;
+        let incoming = self.client.send(request).await?;
+        let status = incoming.status();
+        let headers = incoming.headers().clone();
+        let answer = match incoming.read(LARGEST_ANSWER).await {
+            Ok(answer) => answer,
+            // The status has been seen: a refusal stays one, however long its page is.
+            Err(TransportError::TooLarge) if status.is_success() => {
+                let why = "answer larger than 256 KiB";
+                return Err(ExchangeError::Refused(Fault::unreadable(status, why)));
+            }
+            Err(TransportError::TooLarge) => {
+                let fault = Fault::classify(status, &headers, &[], grant.kind());
+                return Err(ExchangeError::Refused(fault));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if status.as_u16() != 200 {
+            let fault = Fault::classify(status, &headers, &answer.body, grant.kind());
+            return Err(ExchangeError::Refused(fault));
+        }
+        TokenResponse::read(&answer)
+            .map_err(|why| ExchangeError::Refused(Fault::unreadable(status, &why)))
+    }
+
+    /// Builds the request of `uaa.md` 2; `None` for what must not be sent.
+    fn request(&self, grant: &Grant) -> Option<Request<Bytes>> {
+        let body = form::body(grant, &self.authentication)?;
+        let mut request = Request::post(self.url.as_str()).body(Bytes::from_owner(body)).ok()?;
+        *request.headers_mut() = self.head();
+        Some(request)
+    }
+
+    fn head(&self) -> HeaderMap {
+        let mut head = HeaderMap::new();
+        let basic = form::basic(&self.authentication);
+        let is_encoded = basic.as_ref().is_some_and(|basic| basic.is_encoded);
+        if let Some(basic) = basic {
+            head.insert(AUTHORIZATION, basic.header);
+        }
+        head.insert(CONTENT_TYPE, FORM);
+        head.insert(ACCEPT, JSON);
+        if is_encoded {
+            head.insert(ENCODED_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        for (name, value) in &self.headers {
+            if name != AUTHORIZATION && !head.contains_key(name) {
+                head.insert(name, value.clone());
+            }
+        }
+        head
+    }
+}
+
+impl fmt::Debug for TokenEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEndpoint").field("url", &self.url.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// No whole answer, or nothing was sent.
+    #[error("token endpoint unreachable")]
+    Transport(#[from] TransportError),
+    /// The endpoint answered, without a token.
+    #[error("token endpoint refused")]
+    Refused(Fault),
+}
+
+/// Reveals an x509 binding's key to the TLS layer (PEM chain and PEM key, PKCS#1 or PKCS#8).
+///
+/// # Errors
+/// [`IdentityError`] when either is missing or no PEM. Whether they fit each other is found out
+/// when a client is built with them.
+#[expect(clippy::disallowed_methods, reason = "the TLS layer needs the key in clear")]
+pub fn client_identity(
+    chain: &SecretString,
+    key: &SecretString,
+) -> Result<Identity, IdentityError> {
+    let pem = Zeroizing::new([chain.expose_secret(), "\n", key.expose_secret(), "\n"].concat());
+    Identity::from_pem(pem.as_bytes()).map_err(|_| IdentityError)
+}
+
+/// The text of the PEM reader is left out: it has seen the key.
+#[derive(Debug, thiserror::Error)]
+#[error("client certificate or key is not usable PEM")]
+pub struct IdentityError;
+
+#[cfg(test)]
+mod tests;
