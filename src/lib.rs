@@ -7,8 +7,10 @@
 //! * [`upstream`]: the only factory of HTTP clients, capped reading, retries, the gate of an upstream.
 //! * [`binding`]: service bindings in every delivery.
 //! * [`oauth`]: grants on the wire, their faults, the login hint.
+//! * [`destination`]: where the technical user comes from.
 
 pub mod binding;
+pub mod destination;
 pub mod oauth;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,122 @@
+//! What a flight brought: judged content, a confirmation, an absence or a fault, and what becomes
+//! of what is held.
+//!
+//! Invariant: content that is in service gives way only to judged content or to two 404s
+//! (destination.md 9). Used by `cache` only.
+
+use super::{
+    Cached, Content, Finder, Outcome,
+    state::{FIRST_PAUSE, Held, State, pause},
+};
+use crate::destination::{
+    Destination, DestinationError, Source,
+    fault::{FindFault, Transient},
+    pin::Hosts,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How long "not there" and "invalid" are remembered: short, for someone is probably mending it.
+const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
+
+impl<F: Finder> Cached<F> {
+    /// Judges content; what does not pass leaves the older one in service.
+    pub(super) fn take(&self, state: &mut State, content: &Content) -> Outcome {
+        if state.held.as_ref().is_some_and(|held| held.digest == content.digest) {
+            self.count("unchanged");
+            return state.confirm().ok_or_else(|| self.unavailable(FIRST_PAUSE));
+        }
+        let judge = &self.0.crew.judge;
+        let (destination, report) = judge.judge(&self.0.name, content.source, &content.fields);
+        let mut findings = report.findings().to_vec();
+        if let (Some(destination), Some(hosts)) = (&destination, &state.hosts) {
+            let (api, token) = (&destination.api, &destination.token_url);
+            findings.extend(judge.pin.check_change(hosts, api, token));
+        }
+        let is_new = state.logged.replace(content.digest) != Some(content.digest);
+        let (Some(destination), true) = (destination, findings.is_empty()) else {
+            return self.refuse(state, findings, is_new);
+        };
+        if is_new {
+            self.welcome(&destination, report.warnings());
+        }
+        let hosts = Hosts::of(&destination.api, &destination.token_url);
+        state.hosts.get_or_insert(hosts);
+        state.held = Some(Held {
+            destination: Arc::clone(&destination),
+            tag: content.tag.clone(),
+            digest: content.digest,
+            confirmed_at: Instant::now(),
+        });
+        state.confirm();
+        self.count("changed");
+        Ok(destination)
+    }
+
+    fn welcome(&self, destination: &Destination, warnings: &[String]) {
+        let source = destination.source.name();
+        tracing::info!(destination = %self.0.name, source, "destination in service");
+        if destination.source == Source::InstanceLevel {
+            tracing::warn!(
+                destination = %self.0.name,
+                "destination is the bound instance's own; it shadows the subaccount's of that name"
+            );
+        }
+        for warning in warnings {
+            tracing::warn!(destination = %self.0.name, warning, "destination is odd");
+        }
+    }
+
+    fn refuse(&self, state: &mut State, findings: Vec<String>, is_new: bool) -> Outcome {
+        if is_new {
+            let findings = findings.join("; ");
+            tracing::error!(destination = %self.0.name, findings, "destination is invalid");
+        }
+        self.count("error");
+        let name = self.0.name.to_string();
+        state.stumble(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE)
+    }
+
+    /// The first 404 may be a glitch; the second one, after the pause, ends what is in service.
+    pub(super) fn miss(&self, state: &mut State) -> Outcome {
+        self.count("missing");
+        let since = *state.absent_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= DEFINITE_PAUSE && state.held.take().is_some() {
+            tracing::error!(destination = %self.0.name, "destination is gone, content dropped");
+        } else if state.trouble.is_none() {
+            tracing::warn!(destination = %self.0.name, "destination does not exist");
+        }
+        let tried = "Destination service".to_owned();
+        let name = self.0.name.to_string();
+        state.stumble(DestinationError::Missing { name, tried }, DEFINITE_PAUSE)
+    }
+
+    pub(super) fn fail(&self, state: &mut State, fault: &FindFault) -> Outcome {
+        self.count(if state.held.is_some() { "stale" } else { "error" });
+        let cause = fault.cause();
+        let (kind, asked) = match fault {
+            FindFault::Refused(finding) => {
+                tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
+                let findings = vec![(*finding).to_owned()];
+                let name = self.0.name.to_string();
+                return state.stumble(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE);
+            }
+            FindFault::Transient { kind, retry_after } => (*kind, *retry_after),
+        };
+        if kind == Transient::Certificate {
+            tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
+        } else {
+            tracing::warn!(destination = %self.0.name, cause, "destination cannot be read now");
+        }
+        let pause = pause(kind, state.rounds()).max(asked.unwrap_or_default());
+        state.stumble(self.unavailable(pause), pause)
+    }
+
+    pub(super) fn unavailable(&self, retry_after: Duration) -> DestinationError {
+        DestinationError::Unavailable { name: self.0.name.to_string(), retry_after }
+    }
+
+    pub(super) fn count(&self, result: &'static str) {
+        self.0.crew.metrics.destination_fetched(self.0.name.as_str(), result);
+    }
+}

@@ -1,0 +1,141 @@
+//! What the cache holds for one destination, and the moments that follow from it.
+//!
+//! Invariant: makes no call and takes no lock; `cache` does. Used by `cache` and `cache::landing`.
+
+use super::Outcome;
+use crate::destination::{Destination, DestinationError, fault::Transient, pin::Hosts};
+use http::HeaderValue;
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+/// Pauses between failed rounds: they start here and double …
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// … up to this where no connection was made …
+const CONNECT_PAUSE: Duration = Duration::from_secs(5);
+
+/// … and up to this where something answered (reliability.md T5).
+const ANSWER_PAUSE: Duration = Duration::from_secs(60);
+
+/// Each time so many revalidations have been made, one goes without entity tag: whether the tag
+/// changes when only the password does is not known.
+const UNCONDITIONAL_EVERY: u32 = 12;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) held: Option<Held>,
+    pub(super) trouble: Option<Trouble>,
+    /// When the first of two 404s came.
+    pub(super) absent_since: Option<Instant>,
+    pub(super) revalidations: u32,
+    /// Hosts of the first content in service: they outlive it, so that deleting and re-creating a
+    /// destination is no way round the rule about changed hosts.
+    pub(super) hosts: Option<Hosts>,
+    /// Digest of the content whose findings and warnings have been logged.
+    pub(super) logged: Option<u64>,
+    pub(super) flight: Option<Flight>,
+}
+
+pub(super) struct Held {
+    pub(super) destination: Arc<Destination>,
+    pub(super) tag: Option<HeaderValue>,
+    pub(super) digest: u64,
+    pub(super) confirmed_at: Instant,
+}
+
+/// Why the last round brought nothing, and until when no other is started on demand.
+pub(super) struct Trouble {
+    pub(super) error: DestinationError,
+    pub(super) until: Instant,
+    pub(super) rounds: u32,
+}
+
+pub(super) struct Flight {
+    pub(super) condition: Condition,
+    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// With the entity tag, where there is one.
+    IfChanged,
+    /// Without.
+    Always,
+}
+
+impl State {
+    /// Counts a revalidation and says with which tag it goes.
+    pub(super) fn tag(&mut self, condition: Condition) -> Option<HeaderValue> {
+        let held = self.held.as_ref()?;
+        self.revalidations = self.revalidations.wrapping_add(1);
+        let is_due = self.revalidations.is_multiple_of(UNCONDITIONAL_EVERY);
+        match condition {
+            Condition::IfChanged if !is_due => held.tag.clone(),
+            Condition::IfChanged | Condition::Always => None,
+        }
+    }
+
+    /// What is held holds from now on; the trouble is over.
+    pub(super) fn confirm(&mut self) -> Option<Arc<Destination>> {
+        let held = self.held.as_mut()?;
+        held.confirmed_at = Instant::now();
+        self.trouble = None;
+        self.absent_since = None;
+        Some(Arc::clone(&held.destination))
+    }
+
+    pub(super) fn stumble(&mut self, error: DestinationError, pause: Duration) -> Outcome {
+        let until = Instant::now() + pause;
+        let rounds = self.rounds().saturating_add(1);
+        self.trouble = Some(Trouble { error: error.clone(), until, rounds });
+        if !matches!(error, DestinationError::Missing { .. }) {
+            self.absent_since = None;
+        }
+        Err(error)
+    }
+
+    pub(super) fn rounds(&self) -> u32 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.rounds)
+    }
+
+    /// The error to give while no new round may start.
+    pub(super) fn pause(&self) -> Option<DestinationError> {
+        let trouble = self.trouble.as_ref()?;
+        let left = trouble.until.checked_duration_since(Instant::now())?;
+        if left.is_zero() {
+            return None;
+        }
+        Some(match trouble.error.clone() {
+            DestinationError::Unavailable { name, .. } => {
+                DestinationError::Unavailable { name, retry_after: left }
+            }
+            error @ (DestinationError::Missing { .. } | DestinationError::Invalid { .. }) => error,
+        })
+    }
+}
+
+impl Held {
+    pub(super) fn age(&self) -> Duration {
+        self.confirmed_at.elapsed()
+    }
+}
+
+impl Flight {
+    /// False too when its task was lost.
+    pub(super) fn is_in_the_air(&self) -> bool {
+        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+    }
+}
+
+/// The pause after a failed round, when `rounds` have failed before it.
+pub(super) fn pause(kind: Transient, rounds: u32) -> Duration {
+    let longest = match kind {
+        Transient::Connect | Transient::Closed => CONNECT_PAUSE,
+        Transient::Certificate
+        | Transient::NoAnswer
+        | Transient::Server
+        | Transient::RateLimited
+        | Transient::Unreadable => ANSWER_PAUSE,
+    };
+    FIRST_PAUSE.saturating_mul(1 << rounds.min(10)).min(longest)
+}

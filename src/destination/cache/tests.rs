@@ -1,0 +1,410 @@
+use super::{Cached, Content, Crew, Finder, Found, Outcome};
+use crate::{
+    binding::Fields,
+    destination::{
+        Destination, DestinationError, DestinationName, Source, Wanted,
+        fault::{FindFault, Transient},
+        judge::Judge,
+        pin::Pin,
+    },
+    oauth::FingerprintKey,
+    telemetry::metrics::Metrics,
+};
+use http::HeaderValue;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::{advance, sleep};
+use tokio_util::task::TaskTracker;
+
+const TTL: Duration = Duration::from_secs(300);
+/// The last moment before the TTL ends.
+const ALMOST_TTL: Duration = Duration::from_millis(299_999);
+const A_BIT: Duration = Duration::from_millis(1);
+const TOOK: Duration = Duration::from_millis(100);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What the service does next.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// 200 with that password.
+    Password(&'static str),
+    /// 200 with another host in the token URL.
+    Host(&'static str),
+    /// 200 without user.
+    NoUser,
+    Unchanged,
+    Absent,
+    NoConnection,
+    NoAnswer,
+    RateLimited(Duration),
+    Refused,
+    Panic,
+}
+
+/// A Destination service made of a list; the last item stays.
+#[derive(Clone)]
+struct Service(Arc<Mutex<Board>>);
+
+struct Board {
+    next: VecDeque<Next>,
+    /// The tags of the calls so far.
+    calls: Vec<Option<HeaderValue>>,
+}
+
+impl Service {
+    fn calls(&self) -> usize {
+        self.0.lock().unwrap().calls.len()
+    }
+
+    fn tags(&self) -> Vec<Option<String>> {
+        let tag = |tag: &Option<HeaderValue>| Some(tag.as_ref()?.to_str().unwrap().to_owned());
+        self.0.lock().unwrap().calls.iter().map(tag).collect()
+    }
+
+    fn then(&self, next: &[Next]) {
+        self.0.lock().unwrap().next = next.iter().copied().collect();
+    }
+
+    fn take(&self, tag: Option<&HeaderValue>) -> Next {
+        let mut board = self.0.lock().unwrap();
+        board.calls.push(tag.cloned());
+        if board.next.len() > 1 { board.next.pop_front().unwrap() } else { board.next[0] }
+    }
+}
+
+impl Finder for Service {
+    async fn find(
+        &self,
+        _: &DestinationName,
+        tag: Option<&HeaderValue>,
+    ) -> Result<Found, FindFault> {
+        let next = self.take(tag);
+        sleep(TOOK).await;
+        let host = "login.cf.example.com";
+        let failed = |kind| Err(FindFault::transient(kind));
+        match next {
+            Next::Password(password) => Ok(content(&[("Password", password), ("User", "u")], host)),
+            Next::Host(host) => Ok(content(&[("Password", "p"), ("User", "u")], host)),
+            Next::NoUser => Ok(content(&[("Password", "p")], host)),
+            Next::Unchanged => Ok(Found::Unchanged),
+            Next::Absent => Ok(Found::Absent),
+            Next::NoConnection => failed(Transient::Connect),
+            Next::NoAnswer => failed(Transient::NoAnswer),
+            Next::RateLimited(wait) => {
+                Err(FindFault::Transient { kind: Transient::RateLimited, retry_after: Some(wait) })
+            }
+            Next::Refused => Err(FindFault::Refused("refused")),
+            Next::Panic => panic!("a bug"),
+        }
+    }
+}
+
+fn content(own: &[(&str, &str)], token_host: &str) -> Found {
+    let token_url =
+        format!("https://{token_host}/oauth/token?login_hint=%7B%22origin%22:%22a-platform%22%7D");
+    let mut fields = Fields::default();
+    let common = [
+        ("Name", "CFAPI"),
+        ("Type", "HTTP"),
+        ("Authentication", "OAuth2Password"),
+        ("URL", "https://api.cf.example.com"),
+        ("clientId", "cf"),
+        ("tokenServiceURL", token_url.as_str()),
+    ];
+    for (name, text) in common.iter().chain(own) {
+        fields.push((*name).to_owned(), text);
+    }
+    let mark: String = own.iter().map(|(_, text)| *text).chain([token_host]).collect();
+    Found::Content(Content {
+        fields,
+        source: Source::SubaccountLevel,
+        tag: Some(HeaderValue::from_str(&mark).unwrap()),
+        digest: mark.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31) ^ u64::from(byte)),
+    })
+}
+
+fn cached(next: &[Next]) -> (Cached<Service>, Service) {
+    let service = Service(Arc::new(Mutex::new(Board {
+        next: next.iter().copied().collect(),
+        calls: Vec::new(),
+    })));
+    let crew = Crew {
+        finder: service.clone(),
+        judge: Judge { pin: Pin::new(None, &[]), key: FingerprintKey::random() },
+        tasks: TaskTracker::new(),
+        metrics: Metrics::default(),
+    };
+    (Cached::new(DestinationName::parse("CFAPI").unwrap(), crew), service)
+}
+
+async fn found(cached: &Cached<Service>, wanted: Wanted) -> Arc<Destination> {
+    cached.find(wanted).await.unwrap()
+}
+
+/// Lets background flights land.
+async fn settle() {
+    sleep(TOOK * 2).await;
+}
+
+fn is_unavailable(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(DestinationError::Unavailable { .. }))
+}
+
+fn is_missing(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(DestinationError::Missing { .. }))
+}
+
+fn is_invalid(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(DestinationError::Invalid { .. }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_cold_callers_share_one_find_and_the_first_may_hang_up() {
+    let (cached, service) = cached(&[Next::Password("p")]);
+    let tasks = TaskTracker::new();
+    let first = tasks.spawn({
+        let cached = cached.clone();
+        async move { cached.find(Wanted::Cached).await }
+    });
+    tokio::task::yield_now().await;
+    first.abort();
+    let callers: Vec<_> = (0..50)
+        .map(|_| {
+            let cached = cached.clone();
+            tasks.spawn(async move { cached.find(Wanted::Confirmed).await })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    assert_eq!(service.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_the_ttl_nobody_asks() {
+    let (cached, service) = cached(&[Next::Password("p")]);
+    let first = found(&cached, Wanted::Cached).await;
+    advance(ALMOST_TTL).await;
+    let again = found(&cached, Wanted::Confirmed).await;
+    assert!(Arc::ptr_eq(&first, &again));
+    assert_eq!(service.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_content_is_served_at_once_while_one_revalidation_runs() {
+    let (cached, service) = cached(&[Next::Password("old"), Next::Password("new")]);
+    let old = found(&cached, Wanted::Cached).await;
+    advance(TTL + A_BIT).await;
+    for _ in 0..10 {
+        assert!(Arc::ptr_eq(&old, &found(&cached, Wanted::Cached).await));
+    }
+    settle().await;
+    let new = found(&cached, Wanted::Cached).await;
+    assert_ne!(old.fingerprint, new.fingerprint);
+    assert_eq!(service.tags(), [None, Some("oldulogin.cf.example.com".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn confirmed_waits_for_a_revalidation_of_older_content() {
+    let (cached, service) = cached(&[Next::Password("old"), Next::Password("new")]);
+    let old = found(&cached, Wanted::Cached).await;
+    advance(TTL + A_BIT).await;
+    let new = found(&cached, Wanted::Confirmed).await;
+    assert_ne!(old.fingerprint, new.fingerprint);
+    assert_eq!(service.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unchanged_starts_the_ttl_anew() {
+    let (cached, service) = cached(&[Next::Password("p"), Next::Unchanged]);
+    let first = found(&cached, Wanted::Cached).await;
+    advance(TTL + A_BIT).await;
+    assert!(Arc::ptr_eq(&first, &found(&cached, Wanted::Confirmed).await));
+    advance(ALMOST_TTL).await;
+    found(&cached, Wanted::Confirmed).await;
+    assert_eq!(service.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_content_again_is_the_same_destination() {
+    let (cached, _) = cached(&[Next::Password("p")]);
+    let first = found(&cached, Wanted::Cached).await;
+    let again = found(&cached, Wanted::PastCache).await;
+    assert!(Arc::ptr_eq(&first, &again));
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_cache_goes_without_tag_and_is_shared() {
+    let (cached, service) = cached(&[Next::Password("p")]);
+    found(&cached, Wanted::Cached).await;
+    let (one, other) = tokio::join!(cached.find(Wanted::PastCache), cached.find(Wanted::PastCache));
+    assert!(one.is_ok() && other.is_ok());
+    assert_eq!(service.tags(), [None, None]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_cache_does_not_settle_for_a_conditional_flight() {
+    let (cached, service) =
+        cached(&[Next::Password("old"), Next::Unchanged, Next::Password("new")]);
+    let old = found(&cached, Wanted::Cached).await;
+    advance(TTL + A_BIT).await;
+    found(&cached, Wanted::Cached).await;
+    let new = found(&cached, Wanted::PastCache).await;
+    assert_ne!(old.fingerprint, new.fingerprint);
+    assert_eq!(service.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_twelfth_revalidation_goes_without_tag() {
+    let (cached, service) = cached(&[Next::Password("p"), Next::Unchanged]);
+    found(&cached, Wanted::Cached).await;
+    for round in 1..=12 {
+        if round == 12 {
+            service.then(&[Next::Password("new"), Next::Unchanged]);
+        }
+        advance(TTL + A_BIT).await;
+        found(&cached, Wanted::Confirmed).await;
+    }
+    let tags = service.tags();
+    assert!(tags[1..12].iter().all(Option::is_some));
+    assert_eq!((tags.len(), &tags[12]), (13, &None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_service_down_the_old_is_served_for_a_day_but_not_confirmed() {
+    let (cached, service) = cached(&[Next::Password("p"), Next::NoConnection]);
+    let first = found(&cached, Wanted::Cached).await;
+    advance(HOUR * 23).await;
+    assert!(Arc::ptr_eq(&first, &found(&cached, Wanted::Cached).await));
+    settle().await;
+    assert!(is_unavailable(&cached.find(Wanted::Confirmed).await));
+    assert!(cached.known().is_some());
+    advance(HOUR).await;
+    assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+    assert!(cached.known().is_none());
+    service.then(&[Next::Password("p")]);
+    advance(Duration::from_secs(5)).await;
+    assert!(cached.find(Wanted::Confirmed).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_round_is_remembered_for_a_pause_that_grows() {
+    for (next, expected) in [
+        (Next::NoConnection, [1, 2, 4, 5, 5]),
+        (Next::NoAnswer, [1, 2, 4, 8, 16]),
+        (Next::RateLimited(Duration::from_secs(30)), [30; 5]),
+    ] {
+        let (cached, service) = cached(&[next]);
+        for (round, seconds) in expected.into_iter().enumerate() {
+            assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+            let pause = Duration::from_secs(seconds);
+            advance(pause.saturating_sub(A_BIT)).await;
+            let held_back = cached.find(Wanted::Confirmed).await;
+            let Err(DestinationError::Unavailable { retry_after, .. }) = held_back else {
+                panic!("{held_back:?}");
+            };
+            assert_eq!(retry_after, A_BIT);
+            assert_eq!(service.calls(), round + 1);
+            advance(A_BIT).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_destination_is_remembered_for_half_a_minute_and_then_found() {
+    let (cached, service) = cached(&[Next::Absent, Next::Password("p")]);
+    assert!(is_missing(&cached.find(Wanted::Cached).await));
+    advance(Duration::from_millis(29_999)).await;
+    assert!(is_missing(&cached.find(Wanted::Confirmed).await));
+    assert_eq!(service.calls(), 1);
+    advance(A_BIT).await;
+    found(&cached, Wanted::Cached).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_404_leaves_the_content_in_service_and_a_second_look_ends_it() {
+    let (cached, service) = cached(&[Next::Password("p"), Next::Absent]);
+    found(&cached, Wanted::Cached).await;
+    advance(TTL + A_BIT).await;
+    assert!(is_missing(&cached.find(Wanted::Confirmed).await));
+    found(&cached, Wanted::Cached).await;
+    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(cached.known().is_some(), "the second look came too early");
+    advance(Duration::from_secs(30)).await;
+    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(cached.known().is_none());
+    assert!(is_missing(&cached.find(Wanted::Cached).await));
+    assert_eq!(service.calls(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_404_that_was_a_glitch_is_forgotten() {
+    let (cached, _) =
+        cached(&[Next::Password("p"), Next::Absent, Next::Password("p"), Next::Absent]);
+    found(&cached, Wanted::Cached).await;
+    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    advance(Duration::from_secs(31)).await;
+    found(&cached, Wanted::PastCache).await;
+    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(cached.known().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalid_content_leaves_the_older_in_service_until_it_is_mended() {
+    let (cached, _) = cached(&[Next::Password("old"), Next::NoUser, Next::Password("new")]);
+    let old = found(&cached, Wanted::Cached).await;
+    let refused = cached.find(Wanted::PastCache).await;
+    let Err(DestinationError::Invalid { findings, .. }) = &refused else { panic!("{refused:?}") };
+    assert_eq!(findings, &["User is missing"]);
+    assert!(Arc::ptr_eq(&old, &found(&cached, Wanted::Cached).await));
+    let new = found(&cached, Wanted::PastCache).await;
+    assert_ne!(old.fingerprint, new.fingerprint);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_changed_at_run_time_is_refused_even_after_a_deletion() {
+    let changed = Next::Host("uaa.cf.example.com");
+    let (cached, service) = cached(&[Next::Password("p"), changed, Next::Absent]);
+    let first = found(&cached, Wanted::Cached).await;
+    assert!(is_invalid(&cached.find(Wanted::PastCache).await));
+    assert!(Arc::ptr_eq(&first, &cached.known().unwrap()));
+    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    advance(Duration::from_secs(31)).await;
+    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(cached.known().is_none());
+    service.then(&[changed]);
+    assert!(is_invalid(&cached.find(Wanted::PastCache).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_binding_is_invalid_and_asked_again_after_half_a_minute() {
+    let (cached, service) = cached(&[Next::Refused, Next::Password("p")]);
+    assert!(is_invalid(&cached.find(Wanted::Cached).await));
+    assert!(is_invalid(&cached.find(Wanted::Cached).await));
+    assert_eq!(service.calls(), 1);
+    advance(Duration::from_secs(30)).await;
+    found(&cached, Wanted::Cached).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flight_that_panics_does_not_hold_the_next_one_up() {
+    let (cached, _) = cached(&[Next::Panic, Next::Password("p")]);
+    assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+    found(&cached, Wanted::Cached).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unchanged_without_content_is_a_fault_and_no_destination() {
+    let (cached, _) = cached(&[Next::Unchanged]);
+    assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+}
+
+#[tokio::test(start_paused = true)]
+async fn debug_shows_the_name_only() {
+    let (cached, _) = cached(&[Next::Password("canary")]);
+    found(&cached, Wanted::Cached).await;
+    assert!(!format!("{cached:?}").contains("canary"));
+}

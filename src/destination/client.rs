@@ -1,0 +1,178 @@
+//! Find on the Destination service (destination.md 4).
+//!
+//! Invariant: every call carries a literal `$skipTokenRetrieval=true`, the name is one path
+//! segment, and the entity tag goes back byte for byte as it came. Used by `cache` through
+//! `Finder`.
+
+mod answer;
+
+use super::{
+    DestinationName,
+    cache::{Finder, Found},
+    fault::{FindFault, failure, is_failure},
+    service_token::ServiceToken,
+    settings::Level,
+};
+use crate::{
+    telemetry::{metrics::Metrics, trace::CorrelationId},
+    upstream::{
+        Answer, HttpClient,
+        gate::{Failure, Gate},
+        retry::{Again, retry},
+    },
+};
+use bytes::Bytes;
+use http::{HeaderValue, Request, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::{hash::RandomState, time::Duration};
+use tokio::time::Instant;
+use url::Url;
+
+/// Largest answer that is read (destination.md 4).
+const CAP: usize = 256 * 1024;
+
+/// Time for all attempts of one find together, the token included: within the 55 s of an inbound
+/// request.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Everything but RFC 3986's unreserved characters is encoded: the name is one segment, whatever it
+/// holds.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A correlation id that the service writes into its own log.
+const CORRELATION: &str = "x-correlationid";
+
+/// One bound Destination service; a clone is shallow.
+#[derive(Clone, Debug)]
+pub(super) struct DestinationClient {
+    pub(super) http: HttpClient,
+    pub(super) service: Url,
+    pub(super) level: Option<Level>,
+    pub(super) token: ServiceToken,
+    pub(super) gate: Gate,
+    pub(super) metrics: Metrics,
+    /// Random per process: tells contents apart without holding them.
+    pub(super) digest: RandomState,
+}
+
+impl Finder for DestinationClient {
+    async fn find(
+        &self,
+        name: &DestinationName,
+        tag: Option<&HeaderValue>,
+    ) -> Result<Found, FindFault> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut attempts = 0;
+        let attempt = || {
+            attempts += 1;
+            if attempts > 1 {
+                self.metrics.upstream_retried("destination");
+            }
+            self.attempt(name, tag)
+        };
+        retry(deadline, attempt, Failed::again).await.map_err(Failed::into_fault)
+    }
+}
+
+/// Which of the two calls failed.
+enum Failed {
+    Token(FindFault),
+    Find(FindFault),
+}
+
+impl Failed {
+    fn again(&self) -> Again {
+        match self {
+            // The token has had its own repeats.
+            Self::Token(_) => Again::No,
+            Self::Find(fault) => fault.again(),
+        }
+    }
+
+    fn into_fault(self) -> FindFault {
+        match self {
+            Self::Token(fault) | Self::Find(fault) => fault,
+        }
+    }
+}
+
+impl DestinationClient {
+    /// One find; a 401 evicts the token and is repeated once with a new one.
+    async fn attempt(
+        &self,
+        name: &DestinationName,
+        tag: Option<&HeaderValue>,
+    ) -> Result<Found, Failed> {
+        let lease = self.token.lease().await.map_err(Failed::Token)?;
+        let answer = self.send(name, tag, lease.authorization()).await.map_err(Failed::Find)?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return self.judge(&answer, tag).map_err(Failed::Find);
+        }
+        self.token.evict(&lease);
+        let lease = self.token.lease().await.map_err(Failed::Token)?;
+        let answer = self.send(name, tag, lease.authorization()).await.map_err(Failed::Find)?;
+        self.judge(&answer, tag).map_err(Failed::Find)
+    }
+
+    async fn send(
+        &self,
+        name: &DestinationName,
+        tag: Option<&HeaderValue>,
+        authorization: &HeaderValue,
+    ) -> Result<Answer, FindFault> {
+        let request = self.request(name, tag, authorization)?;
+        let pass = self.gate.enter().await?;
+        let began = Instant::now();
+        match self.http.fetch(request, CAP).await {
+            Ok(answer) => {
+                let status = answer.status;
+                self.metrics.upstream_called(
+                    "destination",
+                    "find",
+                    status.as_u16(),
+                    began.elapsed(),
+                );
+                if is_failure(status) {
+                    pass.failed(Failure::Answer);
+                } else {
+                    pass.succeeded();
+                }
+                Ok(answer)
+            }
+            Err(error) => {
+                pass.failed(failure(&error));
+                Err(FindFault::transport(&error))
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        name: &DestinationName,
+        tag: Option<&HeaderValue>,
+        authorization: &HeaderValue,
+    ) -> Result<Request<Bytes>, FindFault> {
+        let base = self.service.as_str().trim_end_matches('/');
+        let name = utf8_percent_encode(name.as_str(), SEGMENT);
+        let path = match self.level {
+            None => format!("v1/destinations/{name}"),
+            Some(Level::Subaccount) => format!("v2/destinations/{name}@subaccount"),
+        };
+        let correlation = CorrelationId::random();
+        let mut request = Request::get(format!(
+            "{base}/destination-configuration/{path}?$skipTokenRetrieval=true"
+        ))
+        .header(header::AUTHORIZATION, authorization)
+        .header(header::ACCEPT, "application/json")
+        .header(CORRELATION, correlation.as_str());
+        if let Some(tag) = tag {
+            request = request.header(header::IF_NONE_MATCH, tag);
+        }
+        request
+            .body(Bytes::new())
+            .map_err(|_| FindFault::Refused("its address in the binding cannot be used"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

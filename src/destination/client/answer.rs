@@ -1,0 +1,88 @@
+//! The Destination service's answer to a find, read by the status table of destination.md 4.
+//!
+//! Invariant: nothing of a body leaves but properties and their digest; texts of errors are
+//! dropped. Used by `client`.
+
+use super::DestinationClient;
+use crate::{
+    binding::Fields,
+    destination::{
+        Source,
+        cache::{Content, Found},
+        fault::{FindFault, Transient, pause},
+    },
+    upstream::{Answer, body::decode},
+};
+use http::{HeaderValue, header};
+use serde::de::IgnoredAny;
+use std::hash::BuildHasher;
+
+const KEY_STORE: &str = "tokenService.KeyStoreLocation";
+const TRUST_STORE: &str = "TrustStoreLocation";
+
+impl DestinationClient {
+    /// The status table of destination.md 4.
+    pub(super) fn judge(
+        &self,
+        answer: &Answer,
+        tag: Option<&HeaderValue>,
+    ) -> Result<Found, FindFault> {
+        let unreadable = || FindFault::transient(Transient::Unreadable);
+        let request_id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+        let status = answer.status.as_u16();
+        tracing::debug!(status, upstream_request_id = request_id, "Destination service answered");
+        match status {
+            200 => self.read(answer).ok_or_else(unreadable),
+            304 if tag.is_some() => Ok(Found::Unchanged),
+            404 if decode::<ErrorBody>(&answer.body).is_ok() => Ok(Found::Absent),
+            // Not the service: misrouted, or down behind its router.
+            404 => Err(unreadable()),
+            401 => Err(FindFault::Refused(
+                "the Destination service refused the binding (401): bind it anew and restart",
+            )),
+            403 => Err(FindFault::Refused(
+                "the binding lacks permission to read destinations (403): bind it anew and restart",
+            )),
+            _ => Err(FindFault::passing(answer.status, pause(&answer.headers))
+                .unwrap_or(FindFault::Refused("the Destination service refused the call"))),
+        }
+    }
+
+    fn read(&self, answer: &Answer) -> Option<Found> {
+        let body: FindBody = decode(&answer.body).ok()?;
+        let mut fields = body.configuration;
+        // A key store for the token call comes along even where its property was cut: the rules
+        // must refuse it.
+        let has_key_store = body.certificates.is_some_and(|certificates| !certificates.is_empty());
+        if has_key_store && !fields.has(TRUST_STORE) && !fields.has(KEY_STORE) {
+            fields.push(KEY_STORE.to_owned(), "");
+        }
+        let by_instance = body.owner.is_some_and(|owner| owner.instance_id.is_some());
+        Some(Found::Content(Content {
+            fields,
+            source: if by_instance { Source::InstanceLevel } else { Source::SubaccountLevel },
+            tag: answer.headers.get(header::ETAG).cloned(),
+            digest: self.digest.hash_one(answer.body.as_slice()),
+        }))
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct FindBody {
+    #[serde(rename = "destinationConfiguration")]
+    configuration: Fields,
+    owner: Option<Owner>,
+    certificates: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(serde::Deserialize)]
+struct Owner {
+    #[serde(rename = "InstanceId")]
+    instance_id: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "ErrorMessage")]
+    _message: String,
+}

@@ -1,0 +1,83 @@
+//! Client and user of the password grant, as the properties give them (destination.md 5).
+//!
+//! Invariant: no empty password, no left-over client secret and no NUL character reaches a grant.
+//! Used by `judge`.
+
+use super::{Report, required};
+use crate::{
+    binding::{Fields, Form},
+    destination::model::PasswordCredentials,
+};
+use secrecy::SecretString;
+
+/// Client whose secret is empty on every Cloud Foundry (uaa.md 1, fact 9).
+const CF_CLIENT: &str = "cf";
+
+/// Reads both; what is wrong is reported.
+pub(super) fn read(fields: &Fields, report: &mut Report) -> Option<PasswordCredentials> {
+    let client_id = required(fields, "clientId", report);
+    let user = required(fields, "User", report);
+    for property in ["clientId", "User", "scope"] {
+        if fields.text(property).is_some_and(|text| text.contains('\0')) {
+            report.finding(format!("{property} holds a NUL character"));
+        }
+    }
+    let password = password(fields, report);
+    let client_secret = client_secret(fields, client_id, report);
+    Some(PasswordCredentials {
+        client_id: client_id?.to_owned(),
+        client_secret: client_secret?,
+        user: user?.to_owned(),
+        password: password?,
+    })
+}
+
+fn password(fields: &Fields, report: &mut Report) -> Option<SecretString> {
+    let Some(password) = fields.sealed("Password") else {
+        report.finding("Password is missing");
+        return None;
+    };
+    match password.form {
+        Form::Usable => return Some(password.text.clone()),
+        Form::Empty => report.finding("Password is empty"),
+        Form::HasNul => report.finding("Password holds a NUL character"),
+        Form::ExportMark => report.finding(
+            "Password missing: removed on export. Add a line Password=… to the file by hand",
+        ),
+    }
+    None
+}
+
+/// Absent and empty mean the same. A left-over dummy is found here, for UAA's answer to it looks
+/// like a wrong password (F15).
+fn client_secret(
+    fields: &Fields,
+    client_id: Option<&str>,
+    report: &mut Report,
+) -> Option<SecretString> {
+    let Some(secret) = fields.sealed("clientSecret") else {
+        return Some(SecretString::default());
+    };
+    match secret.form {
+        // The cockpit's remark stands for a secret that the file no longer holds; for `cf` there
+        // never was one.
+        Form::Empty => Some(SecretString::default()),
+        Form::ExportMark if client_id == Some(CF_CLIENT) => Some(SecretString::default()),
+        Form::ExportMark => {
+            report.finding("clientSecret missing: removed on export");
+            None
+        }
+        Form::HasNul => {
+            report.finding("clientSecret holds a NUL character");
+            None
+        }
+        Form::Usable if client_id == Some(CF_CLIENT) => {
+            report.finding(
+                "clientSecret is not empty, but client cf has an empty secret: probably a dummy is \
+                 left over; edit the destination, clear the field, save",
+            );
+            None
+        }
+        Form::Usable => Some(secret.text.clone()),
+    }
+}

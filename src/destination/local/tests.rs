@@ -1,0 +1,133 @@
+use super::{from_file, from_variable, parse_file};
+use crate::{
+    binding::{Form, SourceText},
+    destination::{DestinationName, StartError},
+};
+use rstest::rstest;
+
+const EXPORT: &str = r"#Password=<< Existing password/certificate removed on export >>
+#
+#Thu Jun 16 12:17:12 UTC 2022
+Description=CF API
+Type=HTTP
+clientId=cf
+Authentication=OAuth2Password
+Name=CFAPI
+tokenServiceURL=https\://login.cf.eu10.hana.ondemand.com/oauth/token?login_hint\=%7B%22origin%22\:%22acme-platform%22%7D
+ProxyType=Internet
+URL=https\://api.cf.eu10.hana.ondemand.com
+User=tech+cfapi@example.com
+";
+
+fn name(text: &str) -> DestinationName {
+    DestinationName::parse(text).unwrap()
+}
+
+#[test]
+fn a_cockpit_export_is_read_and_knows_that_its_password_was_removed() {
+    let fields = parse_file(EXPORT.as_bytes(), &name("CFAPI")).unwrap().unwrap();
+    assert_eq!(
+        fields.text("tokenServiceURL"),
+        Some(
+            "https://login.cf.eu10.hana.ondemand.com/oauth/token?login_hint=%7B%22origin%22:%22acme-platform%22%7D"
+        )
+    );
+    assert_eq!(fields.sealed("Password").unwrap().form, Form::ExportMark);
+}
+
+#[test]
+fn a_password_added_by_hand_counts() {
+    let text = format!("{EXPORT}Password=s3cret\n");
+    let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
+    assert_eq!(fields.sealed("Password").unwrap().form, Form::Usable);
+}
+
+#[rstest]
+#[case::object(r#"{"Name":"CFAPI","URL":"u"}"#)]
+#[case::wrapped(
+    r#"{"owner":{"SubaccountId":"s"},"destinationConfiguration":{"Name":"CFAPI","URL":"u"}}"#
+)]
+#[case::array(r#"[{"Name":"other","URL":"x"},{"Name":"CFAPI","URL":"u"}]"#)]
+#[case::with_mark_and_blanks("\u{feff} \n{\"Name\":\"CFAPI\",\"URL\":\"u\"}")]
+#[case::properties("Name=CFAPI\nURL=u\n")]
+fn each_form_of_file_is_read(#[case] text: &str) {
+    let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
+    assert_eq!(fields.text("URL"), Some("u"));
+}
+
+#[rstest]
+#[case(r#"{"Name":"other","URL":"u"}"#)]
+#[case(r#"[{"Name":"other"}]"#)]
+#[case("[]")]
+#[case("Name=other\n")]
+fn a_file_of_others_does_not_hold_the_destination(#[case] text: &str) {
+    assert!(parse_file(text.as_bytes(), &name("CFAPI")).unwrap().is_none());
+}
+
+#[rstest]
+#[case("{\"Name\":\"canary\"")]
+#[case("[1")]
+#[case("Name=canary\nName=canary\n")]
+fn a_malformed_file_is_an_error_that_does_not_quote(#[case] text: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let error = from_file(file.path(), &name("CFAPI")).unwrap_err();
+    assert!(matches!(error, StartError::FileMalformed { .. }));
+    assert!(!format!("{error} {error:?}").contains("canary"));
+}
+
+#[test]
+fn a_missing_file_is_an_error() {
+    let path = tempfile::tempdir().unwrap().path().join("gone.properties");
+    let error = from_file(&path, &name("CFAPI")).unwrap_err();
+    assert!(matches!(error, StartError::FileUnreadable { .. }));
+}
+
+#[rstest]
+#[case::sdk(
+    r#"[{"name":"CFAPI","url":"https://a.example","username":"u","password":"p","authentication":"OAuth2Password",
+        "proxyType":"Internet","type":"HTTP","tokenServiceUrl":"https://t.example","clientId":"cf","clientSecret":"",
+        "isTrustingAllCertificates":true}]"#
+)]
+#[case::cockpit(
+    r#"[{"Name":"CFAPI","URL":"https://a.example","User":"u","Password":"p","Authentication":"OAuth2Password",
+        "ProxyType":"Internet","Type":"HTTP","tokenServiceURL":"https://t.example","clientId":"cf","clientSecret":"",
+        "TrustAll":"true"}]"#
+)]
+#[case::cockpit_by_name(
+    r#"[{"name":"CFAPI","URL":"https://a.example","User":"u","Password":"p","Authentication":"OAuth2Password",
+        "ProxyType":"Internet","Type":"HTTP","tokenServiceURL":"https://t.example","clientId":"cf","clientSecret":"",
+        "TrustAll":true}]"#
+)]
+fn the_variable_is_read_in_both_spellings(#[case] text: &str) {
+    let text = SourceText::from(text.to_owned());
+    let fields = from_variable(&text, &name("CFAPI")).unwrap().unwrap();
+    for (property, expected) in [
+        ("URL", "https://a.example"),
+        ("User", "u"),
+        ("Authentication", "OAuth2Password"),
+        ("ProxyType", "Internet"),
+        ("Type", "HTTP"),
+        ("tokenServiceURL", "https://t.example"),
+        ("clientId", "cf"),
+        ("TrustAll", "true"),
+    ] {
+        assert_eq!(fields.text(property), Some(expected), "{property}");
+    }
+    assert_eq!(fields.sealed("Password").unwrap().form, Form::Usable);
+    assert_eq!(fields.sealed("clientSecret").unwrap().form, Form::Empty);
+}
+
+#[test]
+fn the_first_of_two_of_one_name_wins() {
+    let text = r#"[{"name":"CFAPI","url":"first"},{"name":"CFAPI","url":"second"}]"#;
+    let fields = from_variable(&SourceText::from(text.to_owned()), &name("CFAPI")).unwrap();
+    assert_eq!(fields.unwrap().text("URL"), Some("first"));
+}
+
+#[test]
+fn a_variable_that_is_no_array_is_an_error() {
+    let text = SourceText::from(r#"{"name":"CFAPI"}"#.to_owned());
+    let error = from_variable(&text, &name("CFAPI")).unwrap_err();
+    assert!(matches!(error, StartError::VariableMalformed(_)));
+}

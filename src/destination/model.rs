@@ -1,0 +1,180 @@
+//! Destination and its parts.
+//!
+//! Invariant: a `Destination` that exists has passed every rule of destination.md 5 to 7; there is
+//! no other way to make one in the running broker. Used by `token`, `http`, `cli`, and inside this
+//! room.
+
+use crate::oauth::{Fingerprint, LoginHint};
+use secrecy::SecretString;
+use std::{fmt, sync::Arc};
+use url::Url;
+
+/// Longest name that the Destination service takes (destination.md 4).
+const MAX_NAME: usize = 200;
+
+/// A destination's name: 1–200 characters; percent-encoded as one segment on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DestinationName(Arc<str>);
+
+/// A judged `OAuth2Password` destination. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// The name under which it was found.
+    pub name: DestinationName,
+    /// Where it was found.
+    pub source: Source,
+    /// CF API base: scheme, host and port only.
+    pub api: Url,
+    /// Token URL without query.
+    pub token_url: Url,
+    /// Who logs on.
+    pub credentials: PasswordCredentials,
+    /// Which identity provider is asked; `None`: UAA's default.
+    pub login_hint: Option<LoginHint>,
+    /// `scope` of the token call.
+    pub scope: Option<String>,
+    /// Further body fields of the token call.
+    pub extra: Vec<(String, SecretString)>,
+    /// Further headers of the token call.
+    pub headers: http::HeaderMap,
+    /// Tells whether a logon would be the same logon.
+    pub fingerprint: Fingerprint,
+}
+
+/// Client and user of the password grant.
+#[derive(Clone, Debug)]
+pub struct PasswordCredentials {
+    /// `clientId`, as a rule `cf`.
+    pub client_id: String,
+    /// `clientSecret`; empty for `cf`, which is not the same as none.
+    pub client_secret: SecretString,
+    /// `User`, taken literally.
+    pub user: String,
+    /// `Password`.
+    pub password: SecretString,
+}
+
+/// Where a destination was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The file that the settings name.
+    File,
+    /// The variable `destinations`.
+    Variable,
+    /// A user-provided service.
+    UserProvided,
+    /// The Destination service, defined in the subaccount.
+    SubaccountLevel,
+    /// The Destination service, defined in the bound instance; it shadows the subaccount's.
+    InstanceLevel,
+}
+
+/// Values of `Authentication`, so far as a message can name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationType {
+    /// The one that this broker reads.
+    OAuth2Password,
+    /// Another type that the Destination service knows.
+    Other(&'static str),
+    /// Anything else.
+    Unknown,
+}
+
+/// Types of HTTP destinations that an administrator may have chosen instead.
+const OTHER_TYPES: &[&str] = &[
+    "NoAuthentication",
+    "BasicAuthentication",
+    "ClientCertificateAuthentication",
+    "OAuth2AuthorizationCode",
+    "OAuth2ClientCredentials",
+    "OAuth2JWTBearer",
+    "OAuth2RefreshToken",
+    "OAuth2SAMLBearerAssertion",
+    "OAuth2TechnicalUserPropagation",
+    "OAuth2TokenExchange",
+    "OAuth2UserTokenExchange",
+    "PrincipalPropagation",
+    "SAMLAssertion",
+];
+
+impl DestinationName {
+    /// Takes a lawful name. `.` and `..` are none: as a path segment they would change the path.
+    pub fn parse(text: &str) -> Option<Self> {
+        let lawful = !text.is_empty()
+            && text.chars().count() <= MAX_NAME
+            && !text.chars().any(char::is_control)
+            && text != "."
+            && text != "..";
+        lawful.then(|| Self(text.into()))
+    }
+
+    /// Returns the name as it was configured.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for DestinationName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl Source {
+    /// Names the source for log lines, `doctor` and the page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "destination file",
+            Self::Variable => "variable destinations",
+            Self::UserProvided => "user-provided service",
+            Self::SubaccountLevel => "Destination service, subaccount level",
+            Self::InstanceLevel => "Destination service, instance level",
+        }
+    }
+}
+
+impl AuthenticationType {
+    /// Reads the property's value.
+    pub fn parse(text: &str) -> Self {
+        if text == "OAuth2Password" {
+            return Self::OAuth2Password;
+        }
+        OTHER_TYPES
+            .iter()
+            .find(|known| **known == text)
+            .map_or(Self::Unknown, |known| Self::Other(known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AuthenticationType, DestinationName};
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("CFAPI", true)]
+    #[case("a b/c?x=1#f", true)]
+    #[case("Ä%2e", true)]
+    #[case("", false)]
+    #[case(".", false)]
+    #[case("..", false)]
+    #[case("a\nb", false)]
+    fn names_that_could_change_the_path_are_refused(#[case] text: &str, #[case] lawful: bool) {
+        assert_eq!(DestinationName::parse(text).is_some(), lawful);
+    }
+
+    #[test]
+    fn the_length_limit_counts_characters() {
+        assert!(DestinationName::parse(&"ä".repeat(200)).is_some());
+        assert!(DestinationName::parse(&"ä".repeat(201)).is_none());
+    }
+
+    #[test]
+    fn a_type_that_sap_knows_can_be_named() {
+        assert_eq!(
+            AuthenticationType::parse("BasicAuthentication"),
+            AuthenticationType::Other("BasicAuthentication")
+        );
+        assert_eq!(AuthenticationType::parse("OAuth2password"), AuthenticationType::Unknown);
+    }
+}

@@ -1,0 +1,139 @@
+//! Settings of the section `[destination]`. Gathered by `config`; used by this room only.
+
+use super::DestinationName;
+use crate::binding::SettingFinding;
+use std::path::PathBuf;
+
+/// How many names may be configured: each has its own slot, gate and cache entry (destination.md
+/// 1).
+const MAX_NAMES: usize = 8;
+
+/// Which destinations may be used and where they are looked for.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The default destination.
+    pub name: String,
+    /// Others that may be used besides the default.
+    pub names: Vec<String>,
+    /// `subaccount`: an instance-level destination cannot shadow the subaccount's. Left out: both,
+    /// instance first.
+    pub level: Option<Level>,
+    /// Hosts outside the pin of destination.md 7 to which credentials may go: `host`, or
+    /// `host:port`.
+    pub allow_token_hosts: Vec<String>,
+    /// A cockpit export or JSON file; read only where there is no `VCAP_APPLICATION`.
+    pub file: Option<PathBuf>,
+}
+
+/// The level that alone is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The provider's subaccount.
+    Subaccount,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "CFAPI".to_owned(),
+            names: Vec::new(),
+            level: None,
+            allow_token_hosts: Vec::new(),
+            file: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Judges the settings by themselves; an empty list means that all is well.
+    pub fn validate(&self) -> Vec<SettingFinding> {
+        let mut findings = Vec::new();
+        if DestinationName::parse(&self.name).is_none() {
+            findings.push(name_finding("name"));
+        }
+        if self.names.iter().any(|name| DestinationName::parse(name).is_none()) {
+            findings.push(name_finding("names"));
+        }
+        if self.all_names().len() > MAX_NAMES {
+            findings.push(SettingFinding {
+                field: "names",
+                message: format!("more than {MAX_NAMES} destinations, the default included"),
+                hint: "leave out those that no provider uses".to_owned(),
+            });
+        }
+        if self.allow_token_hosts.iter().any(|host| !is_host(host)) {
+            findings.push(SettingFinding {
+                field: "allow_token_hosts",
+                message: "holds an entry that is no host name".to_owned(),
+                hint: "write exact host names without scheme and path, such as uaa.cf.example.com"
+                    .to_owned(),
+            });
+        }
+        findings
+    }
+
+    /// Returns the lawful names without repetition, the default first.
+    pub(super) fn all_names(&self) -> Vec<DestinationName> {
+        let mut names = Vec::new();
+        for text in std::iter::once(&self.name).chain(&self.names) {
+            match DestinationName::parse(text) {
+                Some(name) if !names.contains(&name) => names.push(name),
+                Some(_) | None => {}
+            }
+        }
+        names
+    }
+}
+
+fn name_finding(field: &'static str) -> SettingFinding {
+    SettingFinding {
+        field,
+        message: "is no name of a destination".to_owned(),
+        hint: "1 to 200 characters, no control characters".to_owned(),
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let lawful = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(lawful)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Settings;
+
+    fn settings(text: &str) -> Settings {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_lawful_and_name_the_blog_s_destination() {
+        let settings = settings("");
+        assert_eq!(settings.all_names()[0].as_str(), "CFAPI");
+        assert_eq!(settings.validate(), []);
+    }
+
+    #[test]
+    fn an_unknown_key_and_an_unknown_level_are_refused() {
+        assert!(toml::from_str::<Settings>("naem = 'x'").is_err());
+        assert!(toml::from_str::<Settings>("level = 'instance'").is_err());
+        assert!(toml::from_str::<Settings>("level = 'subaccount'").is_ok());
+    }
+
+    #[test]
+    fn every_finding_comes_at_once() {
+        let findings = settings(
+            "name = ''\nnames = ['1','2','3','4','5','6','7','8','9']\nallow_token_hosts = ['https://x']",
+        )
+        .validate();
+        let fields: Vec<_> = findings.iter().map(|finding| finding.field).collect();
+        assert_eq!(fields, ["name", "names", "allow_token_hosts"]);
+    }
+
+    #[test]
+    fn a_name_given_twice_counts_once() {
+        assert_eq!(settings("name = 'a'\nnames = ['b', 'a', 'b']").all_names().len(), 2);
+    }
+}

@@ -1,0 +1,217 @@
+//! Which source holds which destination: settled once, at start (destination.md 1).
+//!
+//! Invariant: the first source that holds the name wins; local files and variables count only off
+//! the platform. Used by `Destinations::new` only.
+
+use super::{
+    Destination, DestinationError, DestinationName, Settings, Slot, Source, StartError,
+    cache::{Cached, Crew},
+    client::DestinationClient,
+    judge::Judge,
+    local,
+    pin::Pin,
+    service_token::ServiceToken,
+};
+use crate::{
+    binding::{Bindings, DestinationBinding, Fields, ServiceCredential, SourceText},
+    oauth::{ClientAuthentication, FingerprintKey, TokenEndpoint, client_identity},
+    telemetry::metrics::Metrics,
+    upstream::{ClientFactory, HttpClient, Purpose, gate::Gate},
+};
+use http::HeaderMap;
+use std::{hash::RandomState, sync::Arc};
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+/// Calls at once to the Destination service, and to its XSUAA: one for each of the 8 names.
+const CALLS: usize = 8;
+
+/// Path of XSUAA's token endpoint below the binding's `url` or `certurl`.
+const TOKEN_PATH: &str = "/oauth/token";
+
+/// What the destinations are made from.
+#[derive(Debug)]
+pub struct DestinationsConfig<'a> {
+    /// Section `[destination]`.
+    pub settings: &'a Settings,
+    /// All bindings: user-provided destinations, and `VCAP_APPLICATION` for the pin.
+    pub bindings: &'a Bindings,
+    /// The bound Destination service, if there is one.
+    pub service: Option<DestinationBinding>,
+    /// The variable `destinations`; counts only without `VCAP_APPLICATION`.
+    pub variable: Option<SourceText>,
+}
+
+/// What the destinations work with.
+#[derive(Clone, Debug)]
+pub struct Equipment {
+    /// Makes the HTTP clients.
+    pub clients: ClientFactory,
+    /// The process's key, shared with the token room.
+    pub key: FingerprintKey,
+    /// Runs the calls to the service.
+    pub tasks: TaskTracker,
+    /// Counts them.
+    pub metrics: Metrics,
+}
+
+/// Settles each name.
+pub(super) fn slots(
+    names: &[DestinationName],
+    config: &DestinationsConfig<'_>,
+    equipment: &Equipment,
+) -> Result<Vec<Slot>, StartError> {
+    let cf_api = config.bindings.application().and_then(|application| application.cf_api.clone());
+    let pin = Pin::new(cf_api, &config.settings.allow_token_hosts);
+    let judge = Judge { pin, key: equipment.key.clone() };
+    let service = config.service.as_ref().map(|binding| client(binding, config, equipment));
+    let service = service.transpose()?;
+    names
+        .iter()
+        .map(|name| {
+            if let Some((source, fields)) = fixed(name, config)? {
+                return Ok(Slot::Fixed(settle(name, source, &fields, &judge)));
+            }
+            let Some(client) = &service else {
+                return Ok(Slot::Fixed(nowhere(name, config)));
+            };
+            let crew = Crew {
+                finder: client.clone(),
+                judge: judge.clone(),
+                tasks: equipment.tasks.clone(),
+                metrics: equipment.metrics.clone(),
+            };
+            Ok(Slot::Service(Cached::new(name.clone(), crew)))
+        })
+        .collect()
+}
+
+/// Looks into the sources that are read once, in their order.
+fn fixed(
+    name: &DestinationName,
+    config: &DestinationsConfig<'_>,
+) -> Result<Option<(Source, Fields)>, StartError> {
+    if is_local(config) {
+        if let Some(path) = &config.settings.file
+            && let Some(fields) = local::from_file(path, name)?
+        {
+            return Ok(Some((Source::File, fields)));
+        }
+        if let Some(text) = &config.variable
+            && let Some(fields) = local::from_variable(text, name)?
+        {
+            return Ok(Some((Source::Variable, fields)));
+        }
+    }
+    let provided = config.bindings.destination_properties(name.as_str())?;
+    Ok(provided.map(|fields| (Source::UserProvided, fields)))
+}
+
+/// Off the platform: nobody there has set `VCAP_APPLICATION`.
+fn is_local(config: &DestinationsConfig<'_>) -> bool {
+    config.bindings.application().is_none()
+}
+
+fn settle(
+    name: &DestinationName,
+    source: Source,
+    fields: &Fields,
+    judge: &Judge,
+) -> Result<Arc<Destination>, DestinationError> {
+    tracing::warn!(
+        destination = %name,
+        source = source.name(),
+        "destination does not come from the Destination service; changes need a restart"
+    );
+    let (destination, report) = judge.judge(name, source, fields);
+    for warning in report.warnings() {
+        tracing::warn!(destination = %name, warning, "destination is odd");
+    }
+    destination.ok_or_else(|| {
+        let findings = report.findings().to_vec();
+        let shown = findings.join("; ");
+        tracing::error!(destination = %name, findings = shown, "destination is invalid");
+        DestinationError::Invalid { name: name.to_string(), findings }
+    })
+}
+
+/// Nothing is bound and nothing local holds the name: the broker starts all the same.
+fn nowhere(
+    name: &DestinationName,
+    config: &DestinationsConfig<'_>,
+) -> Result<Arc<Destination>, DestinationError> {
+    let local = match (is_local(config), &config.settings.file, &config.variable) {
+        (false, _, _) => "",
+        (true, None, None) => "destination.file (not set), variable destinations (not set), ",
+        (true, Some(_), None) => {
+            "destination.file (holds others), variable destinations (not set), "
+        }
+        (true, None, Some(_)) => {
+            "destination.file (not set), variable destinations (holds others), "
+        }
+        (true, Some(_), Some(_)) => "destination.file and variable destinations (hold others), ",
+    };
+    let tried = format!(
+        "{local}user-provided service (none of that name), Destination service (not bound)"
+    );
+    tracing::warn!(destination = %name, tried, "destination is nowhere to be found");
+    Err(DestinationError::Missing { name: name.to_string(), tried })
+}
+
+fn client(
+    binding: &DestinationBinding,
+    config: &DestinationsConfig<'_>,
+    equipment: &Equipment,
+) -> Result<DestinationClient, StartError> {
+    let metrics = &equipment.metrics;
+    let http = equipment.clients.client(Purpose::Destination)?;
+    let endpoint = endpoint(binding, &http, equipment)?;
+    let token = ServiceToken::new(
+        endpoint,
+        Gate::new("xsuaa", CALLS, metrics.clone()),
+        equipment.tasks.clone(),
+        metrics.clone(),
+    );
+    Ok(DestinationClient {
+        http,
+        service: binding.service.clone(),
+        level: config.settings.level,
+        token,
+        gate: Gate::new("destination", CALLS, metrics.clone()),
+        metrics: metrics.clone(),
+        digest: RandomState::new(),
+    })
+}
+
+/// Credentials go in the body: a secret with `+` in Basic would need a header of its own
+/// (destination.md 3).
+fn endpoint(
+    binding: &DestinationBinding,
+    http: &HttpClient,
+    equipment: &Equipment,
+) -> Result<TokenEndpoint, StartError> {
+    let id = binding.client_id.clone();
+    let (client, base, authentication) = match &binding.credential {
+        ServiceCredential::Secret(secret) => {
+            let secret = secret.clone();
+            (http.clone(), &binding.token_base, ClientAuthentication::Body { id, secret })
+        }
+        ServiceCredential::Certificate { chain, key, token_base } => {
+            let name = || binding.name.clone();
+            let identity = client_identity(chain, key)
+                .map_err(|source| StartError::Identity { binding: name(), source })?;
+            let client = equipment
+                .clients
+                .client_with_identity(Purpose::Destination, identity)
+                .map_err(|source| StartError::Mismatch { binding: name(), source })?;
+            (client, token_base, ClientAuthentication::Certificate { id })
+        }
+    };
+    Ok(TokenEndpoint::new(client, token_url(base), authentication, HeaderMap::new()))
+}
+
+fn token_url(base: &Url) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{TOKEN_PATH}", base.path().trim_end_matches('/')));
+    url
+}

@@ -1,0 +1,235 @@
+use super::{
+    DestinationError, DestinationName, Destinations, DestinationsConfig, Equipment, Settings,
+    Source, StartError, Wanted, test_credential::TestCredential,
+};
+use crate::{
+    binding::{self, BindingSources, Bindings, SourceText},
+    oauth::FingerprintKey,
+    telemetry::metrics::Metrics,
+    upstream::{
+        self, ClientFactory,
+        wire::{Reply, Wire},
+    },
+};
+use std::{fs, path::PathBuf};
+use tokio_util::task::TaskTracker;
+
+/// Everything a destination needs but its name and the user, which tells the sources apart.
+const COMMON: &str = r#""Type":"HTTP","URL":"https://api.cf.example.com","Authentication":"OAuth2Password","clientId":"cf","Password":"p","tokenServiceURL":"https://login.cf.example.com/oauth/token?login_hint=%7B%22origin%22:%22acme-platform%22%7D""#;
+
+/// What may be set; all of it together holds the destination four times.
+#[derive(Default)]
+struct Ground {
+    file: Option<PathBuf>,
+    variable: Option<String>,
+    vcap: String,
+    application: Option<String>,
+    settings: Settings,
+}
+
+impl Ground {
+    fn open(&self) -> Result<Destinations, StartError> {
+        let sources = BindingSources {
+            vcap_services: Some(SourceText::from(format!("{{{}}}", self.vcap))),
+            vcap_application: self.application.clone(),
+            ..BindingSources::default()
+        };
+        let bindings = Bindings::read(&sources).unwrap();
+        let settings = Settings { file: self.file.clone(), ..self.settings.clone() };
+        let config = DestinationsConfig {
+            settings: &settings,
+            bindings: &bindings,
+            service: bindings.destination(&binding::Settings::default()).unwrap(),
+            variable: self.variable.clone().map(SourceText::from),
+        };
+        let equipment = Equipment {
+            clients: ClientFactory::new(&upstream::Settings::default()).unwrap(),
+            key: FingerprintKey::random(),
+            tasks: TaskTracker::new(),
+            metrics: Metrics::default(),
+        };
+        Destinations::new(&config, &equipment)
+    }
+}
+
+fn item(user: &str) -> String {
+    format!(r#"{{"Name":"CFAPI","User":"{user}",{COMMON}}}"#)
+}
+
+fn user_provided() -> String {
+    format!(
+        r#""user-provided":[{{"name":"CFAPI","label":"user-provided","credentials":{}}}]"#,
+        item("provided")
+    )
+}
+
+fn service(xsuaa: &Wire, service: &Wire) -> String {
+    let (url, uri) = (xsuaa.url(""), service.url(""));
+    format!(
+        r#""destination":[{{"name":"dest","credentials":{{"clientid":"c","clientsecret":"s","url":"{url}","uri":"{uri}"}}}}]"#
+    )
+}
+
+fn cfapi() -> DestinationName {
+    DestinationName::parse("CFAPI").unwrap()
+}
+
+async fn found(destinations: &Destinations) -> (Source, String) {
+    let destination = destinations.find(&cfapi(), Wanted::Cached).await.unwrap();
+    (destination.source, destination.credentials.user.clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_source_that_holds_the_name_wins() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("destination.json");
+    fs::write(&file, item("file")).unwrap();
+    let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
+    let xsuaa = Wire::answering([Reply::json("200 OK", token)]).await;
+    let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
+    let wire = Wire::answering([Reply::json("200 OK", &answer)]).await;
+    let mut ground = Ground {
+        file: Some(file.clone()),
+        variable: Some(format!("[{}]", item("variable"))),
+        vcap: format!("{},{}", user_provided(), service(&xsuaa, &wire)),
+        ..Ground::default()
+    };
+    assert_eq!(found(&ground.open().unwrap()).await, (Source::File, "file".to_owned()));
+    fs::write(&file, r#"{"Name":"other"}"#).unwrap();
+    assert_eq!(found(&ground.open().unwrap()).await, (Source::Variable, "variable".to_owned()));
+    ground.variable = Some("[]".to_owned());
+    assert_eq!(found(&ground.open().unwrap()).await, (Source::UserProvided, "provided".to_owned()));
+    assert!(wire.seen().is_empty() && xsuaa.seen().is_empty());
+    ground.vcap = service(&xsuaa, &wire);
+    let expected = (Source::SubaccountLevel, "service".to_owned());
+    assert_eq!(found(&ground.open().unwrap()).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_the_platform_files_and_variables_do_not_count() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), item("file")).unwrap();
+    let ground = Ground {
+        file: Some(file.path().to_owned()),
+        variable: Some(format!("[{}]", item("variable"))),
+        vcap: user_provided(),
+        application: Some(r#"{"cf_api":"https://api.cf.example.com"}"#.to_owned()),
+        ..Ground::default()
+    };
+    assert_eq!(found(&ground.open().unwrap()).await.0, Source::UserProvided);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_at_all_starts_and_tells_what_was_tried() {
+    let destinations = Ground::default().open().unwrap();
+    let error = destinations.find(&cfapi(), Wanted::Cached).await.unwrap_err();
+    let DestinationError::Missing { name, tried } = error else { panic!("{error:?}") };
+    assert_eq!(name, "CFAPI");
+    for source in ["destination.file", "destinations", "user-provided", "Destination service"] {
+        assert!(tried.contains(source), "{tried}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_local_destination_starts_and_tells_why() {
+    let ground = Ground {
+        variable: Some(format!("[{}]", item("u").replace(r#""Password":"p","#, ""))),
+        ..Ground::default()
+    };
+    let destinations = ground.open().unwrap();
+    let error = destinations.find(&cfapi(), Wanted::PastCache).await.unwrap_err();
+    assert_eq!(error.to_string(), "destination CFAPI is invalid: Password is missing");
+    assert!(!error.is_transient() && destinations.known(&cfapi()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_foundation_pins_a_user_provided_destination_too() {
+    let ground = Ground {
+        vcap: user_provided(),
+        application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
+        ..Ground::default()
+    };
+    let error = ground.open().unwrap().find(&cfapi(), Wanted::Cached).await.unwrap_err();
+    let DestinationError::Invalid { findings, .. } = error else { panic!("{error:?}") };
+    assert_eq!(findings.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_name_has_its_own_source_and_no_other_name_exists() {
+    let ground = Ground {
+        variable: Some(format!("[{}]", item("first").replace("CFAPI", "second"))),
+        vcap: user_provided(),
+        settings: Settings { names: vec!["second".to_owned()], ..Settings::default() },
+        ..Ground::default()
+    };
+    let destinations = ground.open().unwrap();
+    let sources = destinations.names().iter().map(|name| destinations.known(name).unwrap().source);
+    assert_eq!(sources.collect::<Vec<_>>(), [Source::UserProvided, Source::Variable]);
+    let third = DestinationName::parse("third").unwrap();
+    let error = destinations.find(&third, Wanted::Cached).await.unwrap_err();
+    assert!(matches!(error, DestinationError::Missing { .. }));
+}
+
+#[test]
+fn a_file_that_is_not_there_ends_the_start() {
+    let ground = Ground { file: Some(PathBuf::from("no/such.properties")), ..Ground::default() };
+    let error = ground.open().unwrap_err();
+    assert!(matches!(error, StartError::FileUnreadable { .. }));
+    assert!(error.hint().contains("destination.file"));
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_ends_the_start() {
+    let credentials = r#""clientid":"c","credential-type":"x509","certificate":"no PEM","key":"no PEM","url":"https://x.example","uri":"https://d.example","certurl":"https://x.cert.example""#;
+    let ground = Ground {
+        vcap: format!(r#""destination":[{{"name":"dest","credentials":{{{credentials}}}}}]"#),
+        ..Ground::default()
+    };
+    let error = ground.open().unwrap_err();
+    assert!(matches!(&error, StartError::Identity { binding, .. } if binding == "dest"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_host_in_the_service_s_answer_is_refused_and_no_debug_shows_its_password() {
+    let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
+    let xsuaa = Wire::answering([Reply::json("200 OK", token)]).await;
+    let configuration = item("u").replace(r#""p""#, r#""canary""#);
+    let answer = format!(r#"{{"destinationConfiguration":{configuration}}}"#);
+    let wire = Wire::answering([Reply::json("200 OK", &answer)]).await;
+    let ground = Ground {
+        vcap: service(&xsuaa, &wire),
+        application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
+        ..Ground::default()
+    };
+    let destinations = ground.open().unwrap();
+    let error = destinations.find(&cfapi(), Wanted::Confirmed).await.unwrap_err();
+    assert!(matches!(error, DestinationError::Invalid { .. }));
+    assert!(!format!("{destinations:?} {error:?} {error}").contains("canary"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_goes_to_its_own_address_without_a_secret_whatever_form_its_key_has() {
+    let credential = TestCredential::generate();
+    for key in [&credential.pkcs1, &credential.pkcs8] {
+        let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
+        let certificate_host = Wire::answering([Reply::json("200 OK", token)]).await;
+        let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
+        let wire = Wire::answering([Reply::json("200 OK", &answer)]).await;
+        let text = |pem: &str| pem.replace('\n', "\\n");
+        let credentials = format!(
+            r#""clientid":"sb-1","credential-type":"x509","certificate":"{}","key":"{}","url":"https://x.example","uri":"{}","certurl":"{}""#,
+            text(&credential.chain),
+            text(key),
+            wire.url(""),
+            certificate_host.url("")
+        );
+        let ground = Ground {
+            vcap: format!(r#""destination":[{{"name":"dest","credentials":{{{credentials}}}}}]"#),
+            ..Ground::default()
+        };
+        found(&ground.open().unwrap()).await;
+        let call = certificate_host.seen().remove(0);
+        assert!(call.starts_with("POST /oauth/token HTTP/1.1\r\n"), "{call}");
+        assert!(call.ends_with("\r\n\r\ngrant_type=client_credentials&client_id=sb-1"), "{call}");
+    }
+}
