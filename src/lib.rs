@@ -8,9 +8,11 @@
 //! * [`binding`]: service bindings in every delivery.
 //! * [`oauth`]: grants on the wire, their faults, the login hint.
 //! * [`destination`]: where the technical user comes from.
+//! * [`token`]: leases, renewal, the credential gate.
 
 pub mod binding;
 pub mod destination;
 pub mod oauth;
 pub mod telemetry;
+pub mod token;
 pub mod upstream;

@@ -1,0 +1,184 @@
+//! Why there is no token, in words for whoever has to repair it.
+//!
+//! Invariant: every text here is ours; nothing that an upstream said gets in. Made by `source`, `door` and `slot`;
+//! turned into problems by `http`.
+
+use crate::destination::{DestinationError, DestinationName};
+use std::{fmt, time::Duration};
+use tokio::time::Instant;
+
+/// Shortest `Retry-After`: a caller who comes back at once would only meet the same refusal.
+const SHORTEST_RETRY: Duration = Duration::from_secs(1);
+
+/// Why there is no token now; remembered until `retry_at`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("no token for destination {destination}: {reason}")]
+pub struct Refusal {
+    /// Name of the destination.
+    pub destination: String,
+    /// What stands in the way.
+    pub reason: Reason,
+    /// When asking again makes sense; `None` where waiting alone does not help.
+    pub retry_at: Option<Instant>,
+}
+
+/// What an administrator must know; one per public problem code of the token part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no destination of that name.
+    DestinationMissing,
+    /// The destination breaks rules of ours; no request was made.
+    DestinationInvalid {
+        /// Every finding at once.
+        findings: Vec<String>,
+    },
+    /// The Destination service cannot say what the destination holds.
+    DestinationUnavailable,
+    /// User and password were refused; nothing is sent until they change.
+    Rejected,
+    /// The identity provider wants a second factor.
+    SecondFactor,
+    /// The user or the landscape needs a repair outside the destination.
+    ActionRequired {
+        /// What to do.
+        advice: String,
+    },
+    /// Origin unknown, grant withdrawn, wrong token URL: the destination must change.
+    Misconfigured {
+        /// What to do.
+        advice: String,
+    },
+    /// Too many failed logons; the lock runs out by itself.
+    Locked,
+    /// The login server answers with 429, 5xx, garbage or not at all.
+    UaaUnavailable,
+    /// A mistake of ours.
+    Internal,
+}
+
+impl Refusal {
+    /// Returns whether waiting may help.
+    pub fn is_transient(&self) -> bool {
+        match self.reason {
+            Reason::DestinationUnavailable | Reason::Locked | Reason::UaaUnavailable => true,
+            Reason::DestinationMissing
+            | Reason::DestinationInvalid { .. }
+            | Reason::Rejected
+            | Reason::SecondFactor
+            | Reason::ActionRequired { .. }
+            | Reason::Misconfigured { .. }
+            | Reason::Internal => false,
+        }
+    }
+
+    /// Returns how long to wait before asking again, at least 1 s; `None` where waiting does not help.
+    pub fn retry_after(&self, now: Instant) -> Option<Duration> {
+        let at = self.retry_at.filter(|_| self.is_transient())?;
+        Some(at.saturating_duration_since(now).max(SHORTEST_RETRY))
+    }
+
+    pub(super) fn new(name: &DestinationName, reason: Reason, retry_at: Option<Instant>) -> Self {
+        Self { destination: name.as_str().to_owned(), reason, retry_at }
+    }
+
+    /// Tells why there is no destination.
+    pub(super) fn of_destination(
+        name: &DestinationName,
+        error: DestinationError,
+        now: Instant,
+    ) -> Self {
+        let (reason, retry_at) = match error {
+            DestinationError::Missing { .. } => (Reason::DestinationMissing, None),
+            DestinationError::Invalid { findings, .. } => {
+                (Reason::DestinationInvalid { findings }, None)
+            }
+            DestinationError::Unavailable { retry_after, .. } => {
+                (Reason::DestinationUnavailable, Some(now + retry_after))
+            }
+        };
+        Self::new(name, reason, retry_at)
+    }
+}
+
+impl Reason {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> String {
+        let text = match self {
+            Self::DestinationMissing => "create the destination in the subaccount",
+            Self::DestinationInvalid { findings } => return findings.join("; "),
+            Self::DestinationUnavailable => "wait for the Destination service",
+            Self::Rejected => "correct user and password in the destination",
+            Self::SecondFactor => "switch off two-factor authentication for the technical user",
+            Self::ActionRequired { advice } | Self::Misconfigured { advice } => advice,
+            Self::Locked => {
+                "wait for the end of the lock, or unlock the user and release one attempt"
+            }
+            Self::UaaUnavailable => "wait for the login server",
+            Self::Internal => "report it with the broker's log",
+        };
+        text.to_owned()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::DestinationMissing => "destination missing",
+            Self::DestinationInvalid { .. } => "destination invalid",
+            Self::DestinationUnavailable => "destination service unavailable",
+            Self::Rejected => "technical user rejected",
+            Self::SecondFactor => "second factor demanded",
+            Self::ActionRequired { .. } => "technical user needs a repair",
+            Self::Misconfigured { .. } => "destination does not lead to a logon",
+            Self::Locked => "technical user locked",
+            Self::UaaUnavailable => "login server unavailable",
+            Self::Internal => "internal",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reason, Refusal};
+    use rstest::rstest;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    fn refusal(reason: Reason, wait: Option<Duration>) -> (Refusal, Instant) {
+        let now = Instant::now();
+        let refusal = Refusal {
+            destination: "CFAPI".to_owned(),
+            reason,
+            retry_at: wait.map(|wait| now + wait),
+        };
+        (refusal, now)
+    }
+
+    #[rstest]
+    #[case(Reason::DestinationMissing, false)]
+    #[case(Reason::DestinationInvalid { findings: Vec::new() }, false)]
+    #[case(Reason::DestinationUnavailable, true)]
+    #[case(Reason::Rejected, false)]
+    #[case(Reason::SecondFactor, false)]
+    #[case(Reason::ActionRequired { advice: String::new() }, false)]
+    #[case(Reason::Misconfigured { advice: String::new() }, false)]
+    #[case(Reason::Locked, true)]
+    #[case(Reason::UaaUnavailable, true)]
+    #[case(Reason::Internal, false)]
+    fn only_what_time_heals_is_transient_and_names_a_wait(
+        #[case] reason: Reason,
+        #[case] transient: bool,
+    ) {
+        let (refusal, now) = refusal(reason, Some(Duration::from_secs(7)));
+        assert_eq!(refusal.is_transient(), transient);
+        let wait = refusal.retry_after(now);
+        assert_eq!(wait, transient.then_some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_moment_in_the_past_asks_for_one_second() {
+        let (refusal, now) = refusal(Reason::Locked, Some(Duration::ZERO));
+        let later = now + Duration::from_secs(5);
+        assert_eq!(refusal.retry_after(later), Some(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,153 @@
+//! A token on loan: what is sent, to which API, and until when.
+//!
+//! Invariant: no `Debug` shows a token; a revoked token is expired for everybody who holds it, and a
+//! refresh token that was refused is gone from memory. Made by `source`; read by `slot`, `capi` and `http`.
+
+use super::schedule::Window;
+use crate::oauth::TokenResponse;
+use arc_swap::ArcSwapOption;
+use http::HeaderValue;
+use secrecy::SecretString;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+use url::Url;
+
+/// An access token with its moments and the API that it is for.
+pub struct Lease {
+    token: Arc<Token>,
+    api: Url,
+    /// Copied from the token: the read path follows one pointer less.
+    window: Window,
+}
+
+/// How much of its time a token has used (RFC 9111's words, bent to tokens).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing to do.
+    Fresh,
+    /// Still served; its successor should be fetched.
+    Ageing,
+    /// No longer served: too close to its end, or revoked.
+    Expired,
+}
+
+impl Lease {
+    /// Returns `bearer <token>`, marked sensitive; clone it into a request.
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.token.authorization
+    }
+
+    /// Returns the CF API base of the destination that this token was made for.
+    pub fn api(&self) -> &Url {
+        &self.api
+    }
+
+    /// Returns how much of its time the token has used.
+    pub fn freshness(&self, now: Instant) -> Freshness {
+        if now >= self.window.serve_until || self.token.is_revoked() {
+            Freshness::Expired
+        } else if now >= self.window.renew_at {
+            Freshness::Ageing
+        } else {
+            Freshness::Fresh
+        }
+    }
+
+    /// Returns how long CF will accept the token; zero once it is over or revoked.
+    pub fn expires_in(&self, now: Instant) -> Duration {
+        if self.token.is_revoked() {
+            return Duration::ZERO;
+        }
+        self.window.expires_at.saturating_duration_since(now)
+    }
+
+    pub(super) fn new(token: Arc<Token>, api: Url) -> Self {
+        let window = token.window;
+        Self { token, api, window }
+    }
+
+    pub(super) fn token(&self) -> &Arc<Token> {
+        &self.token
+    }
+
+    /// Returns how long requests may still be served with it.
+    pub(super) fn serves_for(&self, now: Instant) -> Duration {
+        match self.freshness(now) {
+            Freshness::Expired => Duration::ZERO,
+            Freshness::Fresh | Freshness::Ageing => self.window.serve_until - now,
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Lease")
+            .field("api", &self.api.as_str())
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a grant gave. Several leases may share it: two destinations of one credential, or one whose API moved.
+pub(super) struct Token {
+    authorization: HeaderValue,
+    refresh: ArcSwapOption<SecretString>,
+    window: Window,
+    revoked: AtomicBool,
+}
+
+impl Token {
+    /// Keeps what the token endpoint gave; `kept` is the refresh token to go on with where the answer brings none.
+    pub(super) fn new(
+        response: TokenResponse,
+        kept: Option<Arc<SecretString>>,
+        window: Window,
+    ) -> Self {
+        let refresh = response.refresh_token.map(Arc::new).or(kept);
+        Self {
+            authorization: response.authorization,
+            refresh: ArcSwapOption::new(refresh),
+            window,
+            revoked: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn refresh_token(&self) -> Option<Arc<SecretString>> {
+        self.refresh.load_full()
+    }
+
+    /// Forgets the refresh token; the access token goes on.
+    pub(super) fn drop_refresh_token(&self) {
+        self.refresh.store(None);
+    }
+
+    /// Ends the access token; returns whether it was in use until now. The refresh token stays: renewal starts there.
+    pub(super) fn revoke(&self) -> bool {
+        !self.revoked.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn is_revoked(&self) -> bool {
+        self.revoked.load(Ordering::Acquire)
+    }
+
+    /// Returns whether requests may be served with it.
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        now < self.window.serve_until && !self.is_revoked()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Token")
+            .field("window", &self.window)
+            .field("revoked", &self.revoked)
+            .finish_non_exhaustive()
+    }
+}

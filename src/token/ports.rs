@@ -1,0 +1,123 @@
+//! The edge of the room: where destinations, grants and assertions come from.
+//!
+//! Invariant: nothing behind this trait decides whether a password may be sent. It exists so that the decisions are
+//! tested on a paused clock, without sockets; the bytes are tested in `oauth`.
+
+use crate::{
+    destination::{Destination, DestinationError, DestinationName, Destinations, Wanted},
+    oauth::{ClientAuthentication, ExchangeError, Grant, TokenEndpoint, TokenResponse},
+};
+use secrecy::SecretString;
+use std::{fmt, io, path::PathBuf, sync::Arc};
+use zeroize::Zeroizing;
+
+/// Longest assertion that is read: far above any token, far below what would hurt.
+const LONGEST_ASSERTION: u64 = 64 * 1024;
+
+/// What the token room needs from elsewhere.
+pub(super) trait Ports: Send + Sync + 'static {
+    /// Finds a destination, as sure as wanted.
+    fn find(
+        &self,
+        name: &DestinationName,
+        wanted: Wanted,
+    ) -> impl Future<Output = Result<Arc<Destination>, DestinationError>> + Send;
+
+    /// Returns the content in service without any call.
+    fn known(&self, name: &DestinationName) -> Option<Arc<Destination>>;
+
+    /// Sends a grant once to the destination's token endpoint.
+    fn exchange(
+        &self,
+        to: &Destination,
+        grant: &Grant,
+    ) -> impl Future<Output = Result<TokenResponse, ExchangeError>> + Send;
+
+    /// Reads the assertion of the JWT bearer grant, anew each time.
+    fn assertion(&self) -> impl Future<Output = io::Result<SecretString>> + Send;
+}
+
+/// Makes the token endpoint for a destination and the client's credentials; `app` hands it in, for this room builds no
+/// HTTP client.
+pub type Endpoints = Arc<dyn Fn(&Destination, ClientAuthentication) -> TokenEndpoint + Send + Sync>;
+
+/// The real ones.
+pub(super) struct Outside {
+    pub(super) destinations: Destinations,
+    pub(super) endpoints: Endpoints,
+    pub(super) assertion_file: Option<PathBuf>,
+}
+
+impl Ports for Outside {
+    async fn find(
+        &self,
+        name: &DestinationName,
+        wanted: Wanted,
+    ) -> Result<Arc<Destination>, DestinationError> {
+        self.destinations.find(name, wanted).await
+    }
+
+    fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
+        self.destinations.known(name)
+    }
+
+    async fn exchange(
+        &self,
+        to: &Destination,
+        grant: &Grant,
+    ) -> Result<TokenResponse, ExchangeError> {
+        let client = ClientAuthentication::Basic {
+            id: to.credentials.client_id.clone(),
+            secret: to.credentials.client_secret.clone(),
+        };
+        (self.endpoints)(to, client).exchange(grant).await
+    }
+
+    async fn assertion(&self) -> io::Result<SecretString> {
+        let Some(path) = &self.assertion_file else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        read_assertion(path).await
+    }
+}
+
+impl fmt::Debug for Outside {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Outside")
+    }
+}
+
+async fn read_assertion(path: &PathBuf) -> io::Result<SecretString> {
+    if tokio::fs::metadata(path).await?.len() > LONGEST_ASSERTION {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let text = Zeroizing::new(tokio::fs::read_to_string(path).await?);
+    match text.trim() {
+        "" => Err(io::ErrorKind::UnexpectedEof.into()),
+        assertion => Ok(SecretString::from(assertion)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_assertion;
+    use std::io::{ErrorKind, Write};
+
+    #[tokio::test]
+    async fn an_assertion_is_read_anew_and_without_the_blanks_around_it() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b" a.b.c\n").unwrap();
+        let path = file.path().to_path_buf();
+        assert!(read_assertion(&path).await.is_ok());
+        file.as_file().set_len(0).unwrap();
+        assert_eq!(read_assertion(&path).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_assertion_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(64 * 1024 + 1).unwrap();
+        let path = file.path().to_path_buf();
+        assert_eq!(read_assertion(&path).await.unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+}

@@ -1,0 +1,104 @@
+//! Lifetime → the moments of a lease; pure.
+//!
+//! Invariant: sent ≤ `renew_at` < `serve_until` < `expires_at`, whatever the lifetime. Used by `source`.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Lifetime where none is given or it makes no sense: short enough to learn soon that it was wrong (T2).
+const UNKNOWN: Duration = Duration::from_secs(60);
+
+/// Longer lifetimes are cut: a day is beyond what UAA gives by default, and a wrong number must not freeze us (T2).
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// Margin that CF's zero leeway on `exp` and slow calls need at least …
+const LEAST_MARGIN: Duration = Duration::from_secs(30);
+
+/// … and at most.
+const MOST_MARGIN: Duration = Duration::from_secs(60);
+
+/// Renewal starts at a random point from this share of the lifetime …
+const RENEW_FROM: f64 = 0.6;
+
+/// … within this share, so that instances do not renew together (T2: 60–70 %) …
+const RENEW_SPREAD: f64 = 0.1;
+
+/// … and at this share of the serving time at the latest, so that short tokens leave time for a second try.
+const RENEW_LATEST: f64 = 0.8;
+
+/// The moments of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// From here on a request that meets the token starts its renewal.
+    pub(super) renew_at: Instant,
+    /// From here on requests need a new one.
+    pub(super) serve_until: Instant,
+    /// CF refuses it from here on.
+    pub(super) expires_at: Instant,
+}
+
+impl Window {
+    /// Counts from the moment the request was sent. `draw` is random in 0..1.
+    pub(super) fn new(sent_at: Instant, expires_in: Option<Duration>, draw: f64) -> Self {
+        let lifetime = expires_in.filter(|given| !given.is_zero());
+        let lifetime = lifetime.unwrap_or(UNKNOWN).min(LONGEST);
+        let margin = (lifetime / 10).clamp(LEAST_MARGIN, MOST_MARGIN);
+        let serve = lifetime.saturating_sub(margin).max(lifetime / 2);
+        let renew = lifetime.mul_f64(RENEW_FROM + RENEW_SPREAD * draw);
+        let renew = renew.min(serve.mul_f64(RENEW_LATEST));
+        Self {
+            renew_at: sent_at + renew,
+            serve_until: sent_at + serve,
+            expires_at: sent_at + lifetime,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Window;
+    use proptest::{prop_assert, proptest};
+    use rstest::rstest;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    fn at(lifetime: Option<u64>, draw: f64) -> (u64, u64) {
+        let sent = Instant::now();
+        let window = Window::new(sent, lifetime.map(Duration::from_secs), draw);
+        let seconds =
+            |moment: Instant| u64::try_from((moment - sent).as_millis().div_ceil(1000)).unwrap();
+        (seconds(window.renew_at), seconds(window.serve_until))
+    }
+
+    #[rstest]
+    #[case(Some(1199), (720, 840), 1139)]
+    #[case(Some(599), (360, 420), 540)]
+    #[case(Some(43_199), (25_920, 30_240), 43_139)]
+    #[case(Some(300), (180, 210), 270)]
+    #[case(Some(60), (24, 24), 30)]
+    #[case(None, (24, 24), 30)]
+    #[case(Some(0), (24, 24), 30)]
+    #[case(Some(1_000_000_000_000), (51_840, 60_480), 86_340)]
+    fn the_table_of_the_contract_holds(
+        #[case] lifetime: Option<u64>,
+        #[case] renew: (u64, u64),
+        #[case] serve: u64,
+    ) {
+        assert_eq!(at(lifetime, 0.0), (renew.0, serve));
+        assert_eq!(at(lifetime, 1.0), (renew.1, serve));
+    }
+
+    proptest! {
+        #[test]
+        fn the_moments_keep_their_order(millis in 1_u64..200_000_000, draw in 0.0_f64..1.0) {
+            let sent = Instant::now();
+            let window = Window::new(sent, Some(Duration::from_millis(millis)), draw);
+            prop_assert!(sent <= window.renew_at);
+            prop_assert!(window.renew_at < window.serve_until);
+            prop_assert!(window.serve_until < window.expires_at);
+            prop_assert!(window.expires_at <= sent + Duration::from_secs(86_400));
+            let serve = window.serve_until - sent;
+            prop_assert!(window.renew_at - sent <= serve.mul_f64(0.8) + Duration::from_nanos(1));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What an operator may see of a destination's token: states, times, causes; never a secret.
+//!
+//! Invariant: nothing here comes from an upstream's text. Filled by `source` and `door`; read by `http`.
+
+use super::{
+    error::{Reason, Refusal},
+    gate::GateState,
+    lease::Freshness,
+};
+use crate::destination::{DestinationName, Source};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// A destination as it stands.
+#[derive(Clone, Debug)]
+pub struct DestinationStatus {
+    /// Its name.
+    pub name: DestinationName,
+    /// Where it was found; `None`: it was not, or nobody looked yet.
+    pub source: Option<Source>,
+    /// Who logs on; for pages behind a scope only.
+    pub user: Option<String>,
+    /// Key of the identity provider; `None`: UAA's default, or nothing was found.
+    pub origin: Option<String>,
+    /// Whether a password may be sent.
+    pub gate: GateState,
+    /// When the gate opens by itself: the end of a pause, or the next probe of a lock.
+    pub gate_opens_in: Option<Duration>,
+    /// State of the token; `None`: there is none.
+    pub freshness: Option<Freshness>,
+    /// How long CF accepts the token; `None`: there is none.
+    pub expires_in: Option<Duration>,
+    /// The last grant that succeeded.
+    pub last_renewal: Option<Renewal>,
+    /// The last refusal, also one that is over.
+    pub last_refusal: Option<PastRefusal>,
+}
+
+/// A grant that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewal {
+    /// Its OAuth name.
+    pub grant: &'static str,
+    /// How long the token endpoint took.
+    pub took: Duration,
+    /// How long ago.
+    pub ago: Duration,
+}
+
+/// A refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastRefusal {
+    /// Why; the public code follows from it.
+    pub reason: Reason,
+    /// What to do.
+    pub hint: String,
+    /// How long ago.
+    pub ago: Duration,
+}
+
+/// Remembers for one destination name, across its credentials.
+#[derive(Debug, Default)]
+pub(super) struct Record(Mutex<Past>);
+
+#[derive(Debug, Default)]
+struct Past {
+    renewal: Option<(&'static str, Duration, Instant)>,
+    refusal: Option<(Reason, Instant)>,
+    has_warned_of_no_refresh: bool,
+}
+
+impl Record {
+    pub(super) fn renewed(&self, grant: &'static str, took: Duration, now: Instant) {
+        self.past().renewal = Some((grant, took, now));
+    }
+
+    pub(super) fn refused(&self, refusal: &Refusal, now: Instant) {
+        self.past().refusal = Some((refusal.reason.clone(), now));
+    }
+
+    pub(super) fn last_renewal(&self, now: Instant) -> Option<Renewal> {
+        let (grant, took, at) = self.past().renewal?;
+        let ago = now.saturating_duration_since(at);
+        Some(Renewal { grant, took, ago })
+    }
+
+    pub(super) fn last_refusal(&self, now: Instant) -> Option<PastRefusal> {
+        let (reason, at) = self.past().refusal.clone()?;
+        let hint = reason.hint();
+        let ago = now.saturating_duration_since(at);
+        Some(PastRefusal { reason, hint, ago })
+    }
+
+    /// Returns `true` the first time: the client gets no refresh tokens, which is worth one line.
+    pub(super) fn warns_of_no_refresh(&self) -> bool {
+        !std::mem::replace(&mut self.past().has_warned_of_no_refresh, true)
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
