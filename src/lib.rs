@@ -9,8 +9,10 @@
 //! * [`oauth`]: grants on the wire, their faults, the login hint.
 //! * [`destination`]: where the technical user comes from.
 //! * [`token`]: leases, renewal, the credential gate.
+//! * [`capi`]: the typed CF API v3.
 
 pub mod binding;
+pub mod capi;
 pub mod destination;
 pub mod oauth;
 pub mod telemetry;

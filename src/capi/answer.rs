@@ -1,0 +1,147 @@
+//! What an answer of the CF API means: the fault table of `capi.md` 5 as functions.
+//!
+//! Invariant: decided on status, code and title; texts only where CC has nothing else. Error bodies are
+//! parsed whatever their content type, and `null`, HTML and nothing are borne. Callers: this room.
+
+use super::{
+    error::{Answered, CapiError, Unavailability},
+    model::CapiErrors,
+};
+use crate::upstream::{Answer, body, retry};
+use http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use std::time::{Duration, SystemTime};
+
+/// CF-InvalidAuthToken.
+const INVALID_TOKEN: u32 = 1000;
+/// CF-NotAuthorized.
+const NOT_AUTHORIZED: u32 = 10003;
+/// CF-ResourceNotFound.
+const RESOURCE_NOT_FOUND: u32 = 10010;
+/// CF-RateLimitExceeded.
+const RATE_LIMIT: u32 = 10013;
+/// CF-IPBasedRateLimitExceeded.
+const ADDRESS_RATE_LIMIT: u32 = 10014;
+
+/// Longest pause that a 429 may ask for (`reliability.md` U6): CF's own window is an hour.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(3600);
+/// Pause after a 429 without `Retry-After`: nginx' limit, keyed by token (`capi.md` 5, row 13).
+pub(super) const DEFAULT_PAUSE: Duration = Duration::from_secs(30);
+
+/// What a 401 asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unauthenticated {
+    /// The token is not accepted: renew once, replay once. Also when the code cannot be read.
+    Renew,
+    /// Our request carried no usable header: renewing would not help.
+    Bug,
+}
+
+/// Reads a 401.
+pub(super) fn unauthenticated(answer: &Answer) -> (Unauthenticated, Option<u32>) {
+    let code = errors(answer).code();
+    match code {
+        Some(INVALID_TOKEN) | None => (Unauthenticated::Renew, code),
+        Some(_) => (Unauthenticated::Bug, code),
+    }
+}
+
+/// Returns what stands in the way of even passing an answer on: a page of the router or of nginx
+/// instead of the Cloud Controller's own words (rows 13, 20, 21).
+pub(super) fn intercepted(answer: &Answer) -> Option<CapiError> {
+    let after = retry_after(&answer.headers, MAX_PAUSE);
+    if answer.headers.contains_key("x-cf-routererror") {
+        return Some(CapiError::unavailable(Unavailability::RouterPage, after));
+    }
+    if answer.status.as_u16() < 400 || !is_html(&answer.headers) {
+        return None;
+    }
+    match answer.status {
+        StatusCode::TOO_MANY_REQUESTS => {
+            Some(CapiError::RateLimited { retry_after: after.unwrap_or(DEFAULT_PAUSE) })
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => None,
+        _ => Some(CapiError::unavailable(Unavailability::RouterPage, after)),
+    }
+}
+
+/// Returns whether a 429 is about the technical user as a whole; limits of service calls, of v2 and
+/// between CC and UAA (row 14) are not.
+pub(super) fn limits_the_user(answer: &Answer) -> bool {
+    answer.status == StatusCode::TOO_MANY_REQUESTS
+        && matches!(errors(answer).code(), None | Some(RATE_LIMIT | ADDRESS_RATE_LIMIT))
+}
+
+/// Decodes the body of a 2xx, or says why there is none.
+pub(super) fn expect<T: DeserializeOwned>(answer: &Answer) -> Result<T, CapiError> {
+    let answer = success(answer)?;
+    body::decode(&answer.body).map_err(|source| CapiError::Unreadable {
+        status: answer.status,
+        request_id: request_id(&answer.headers),
+        source: Some(source),
+    })
+}
+
+/// Passes a 2xx, turns the rest into the error that it means.
+pub(super) fn success(answer: &Answer) -> Result<&Answer, CapiError> {
+    if answer.status.is_success() { Ok(answer) } else { Err(refusal(answer)) }
+}
+
+/// Returns CF's id of an answer.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
+    headers.get("x-vcap-request-id")?.to_str().ok().map(ToOwned::to_owned)
+}
+
+/// Reads `Retry-After`; a date is taken relative to the answer's own `Date`, so that our clock does
+/// not matter.
+pub(super) fn retry_after(headers: &HeaderMap, cap: Duration) -> Option<Duration> {
+    let sent = headers.get(header::DATE).and_then(|value| value.to_str().ok());
+    let sent = sent.and_then(|text| httpdate::parse_http_date(text).ok());
+    let is_number = headers
+        .get(header::RETRY_AFTER)
+        .is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
+    match (sent, is_number) {
+        (Some(now), _) => retry::retry_after(headers, now, cap),
+        (None, true) => retry::retry_after(headers, SystemTime::UNIX_EPOCH, cap),
+        (None, false) => None,
+    }
+}
+
+fn refusal(answer: &Answer) -> CapiError {
+    if let Some(error) = intercepted(answer) {
+        return error;
+    }
+    let after = retry_after(&answer.headers, MAX_PAUSE);
+    let errors = errors(answer);
+    let code = errors.code();
+    let status = answer.status;
+    let answered = Answered { status, errors, request_id: request_id(&answer.headers) };
+    match (status, code) {
+        (StatusCode::TOO_MANY_REQUESTS, _) => {
+            CapiError::RateLimited { retry_after: after.unwrap_or(DEFAULT_PAUSE) }
+        }
+        (StatusCode::FORBIDDEN, Some(NOT_AUTHORIZED)) => CapiError::LacksRole(answered),
+        (StatusCode::NOT_FOUND, Some(RESOURCE_NOT_FOUND)) => CapiError::NotFound(answered),
+        (
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT,
+            _,
+        ) => CapiError::unavailable(Unavailability::Answered, after),
+        (status, _) if status.is_server_error() => CapiError::Failed(answered),
+        (status, _) if status.is_client_error() => CapiError::Refused(answered),
+        (status, _) => {
+            CapiError::Unreadable { status, request_id: answered.request_id, source: None }
+        }
+    }
+}
+
+fn errors(answer: &Answer) -> CapiErrors {
+    body::decode::<Option<CapiErrors>>(&answer.body).ok().flatten().unwrap_or_default()
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
+}
+
+#[cfg(test)]
+mod tests;

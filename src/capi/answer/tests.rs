@@ -1,0 +1,127 @@
+use super::{CapiError, Unauthenticated, limits_the_user, retry_after, success, unauthenticated};
+use crate::{capi::Unavailability, upstream::Answer};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use rstest::rstest;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const JSON: &str = "application/json; charset=utf-8";
+const HTML: &str = "text/html";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+    let pairs = headers.iter().map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        (name, HeaderValue::from_str(value).unwrap())
+    });
+    Answer {
+        status: StatusCode::from_u16(status).unwrap(),
+        headers: pairs.collect::<HeaderMap>(),
+        body: body.as_bytes().to_vec().into(),
+        sent_at: Instant::now(),
+    }
+}
+
+fn cf(code: u32, detail: &str) -> String {
+    format!(r#"{{"errors":[{{"detail":"{detail}","title":"CF-X","code":{code}}}]}}"#)
+}
+
+/// The name of the variant, so that a table can tell them apart.
+fn kind(status: u16, headers: &[(&str, &str)], body: &str) -> &'static str {
+    match success(&answer(status, headers, body)) {
+        Ok(_) => "success",
+        Err(CapiError::LacksRole(_)) => "lacks role",
+        Err(CapiError::NotFound(_)) => "not found",
+        Err(CapiError::Refused(_)) => "refused",
+        Err(CapiError::Failed(_)) => "failed",
+        Err(CapiError::RateLimited { .. }) => "rate limited",
+        Err(CapiError::Unavailable { cause: Unavailability::RouterPage, .. }) => "router page",
+        Err(CapiError::Unavailable { .. }) => "unavailable",
+        Err(CapiError::Unreadable { .. }) => "unreadable",
+        Err(CapiError::Token(_) | CapiError::Unauthorized { .. }) => "token",
+        Err(CapiError::Timeout { .. } | CapiError::Internal(_)) => "other",
+    }
+}
+
+#[rstest]
+#[case::row4(403, JSON, &cf(10003, "x"), "lacks role")]
+#[case::row5_suspended(403, JSON, &cf(10017, "x"), "refused")]
+#[case::row5_feature(403, JSON, &cf(330_002, "x"), "refused")]
+#[case::row6(404, JSON, &cf(10010, "Route not found"), "not found")]
+#[case::row7(404, JSON, &cf(10000, "Unknown request"), "refused")]
+#[case::row8(422, JSON, &cf(10008, "x"), "refused")]
+#[case::row9_empty(400, "", "", "refused")]
+#[case::row10(429, TEXT, &cf(10013, "Rate Limit Exceeded"), "rate limited")]
+#[case::row12_null(429, TEXT, "null", "rate limited")]
+#[case::row13(429, HTML, "<html>", "rate limited")]
+#[case::row15(
+    500,
+    JSON,
+    r#"{"errors":[{"title":"UnknownError","detail":"x","code":10001}]}"#,
+    "failed"
+)]
+#[case::row16(500, "", "", "failed")]
+#[case::row17(500, TEXT, "500 Internal Server Error", "failed")]
+#[case::row18(502, "", &cf(20004, "x"), "unavailable")]
+#[case::row19(503, JSON, &cf(10015, "x"), "unavailable")]
+#[case::row21_gateway(504, HTML, "<html>", "router page")]
+#[case::row21_size(413, HTML, "<html>", "refused")]
+#[case::html_404_of_a_proxy(404, HTML, "<html>", "router page")]
+#[case::redirect(302, HTML, "", "unreadable")]
+#[case::accepted_delete(202, HTML, "", "success")]
+fn the_fault_table_is_read(
+    #[case] status: u16,
+    #[case] content_type: &str,
+    #[case] body: &str,
+    #[case] expected: &str,
+) {
+    assert_eq!(kind(status, &[("content-type", content_type)], body), expected);
+}
+
+#[rstest]
+#[case::unknown_route(404, "unknown_route")]
+#[case::bad_request(400, "bad_host")]
+#[case::no_endpoints(503, "no_endpoints")]
+#[case::endpoint_failure(502, "endpoint_failure")]
+#[case::handshake(525, "tls")]
+fn a_router_page_is_never_an_answer_about_a_route(#[case] status: u16, #[case] error: &str) {
+    let headers = [("x-cf-routererror", error), ("content-type", TEXT)];
+    assert_eq!(
+        kind(status, &headers, "404 Not Found: Requested route does not exist."),
+        "router page"
+    );
+}
+
+#[rstest]
+#[case::invalid(&cf(1000, "Invalid Auth Token"), Unauthenticated::Renew)]
+#[case::head("", Unauthenticated::Renew)]
+#[case::junk("<html>", Unauthenticated::Renew)]
+#[case::no_header(&cf(10002, "Authentication error"), Unauthenticated::Bug)]
+fn a_401_renews_unless_the_header_was_missing(
+    #[case] body: &str,
+    #[case] expected: Unauthenticated,
+) {
+    assert_eq!(unauthenticated(&answer(401, &[], body)).0, expected);
+}
+
+#[rstest]
+#[case::user(&cf(10013, "x"), true)]
+#[case::literal_null("null", true)]
+#[case::service_broker(&cf(10016, "x"), false)]
+#[case::uaa(&cf(20008, "x"), false)]
+fn only_the_users_own_limit_pauses_the_user(#[case] body: &str, #[case] pauses: bool) {
+    assert_eq!(limits_the_user(&answer(429, &[("content-type", TEXT)], body)), pauses);
+}
+
+#[rstest]
+#[case::seconds(&[("retry-after", "192")], Some(192))]
+#[case::capped(&[("retry-after", "999999")], Some(3600))]
+#[case::date(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT")], Some(90))]
+#[case::date_without_reference(&[("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT")], None)]
+#[case::junk(&[("retry-after", "soon")], None)]
+#[case::absent(&[], None)]
+fn retry_after_is_read(#[case] headers: &[(&str, &str)], #[case] seconds: Option<u64>) {
+    let headers = answer(429, headers, "").headers;
+    let read = retry_after(&headers, Duration::from_secs(3600));
+    assert_eq!(read, seconds.map(Duration::from_secs));
+}

@@ -1,0 +1,188 @@
+//! Apps and domains by their names; what they resolve to is remembered.
+//!
+//! Invariant: only what exists is remembered, for 10 minutes, and whoever sees CF refuse a guid forgets
+//! it. Callers: `routes`, `http`, `doctor`.
+
+use super::{
+    Call, CapiError, DestinationName, Foundation, answer,
+    call::{Query, filter_lists},
+    model::{App, Domain, Guid},
+    page::PER_PAGE,
+    spaces::{SpaceInOrganization, SpaceRef, absent_if_missing},
+};
+use http::Method;
+use moka::future::Cache;
+use std::{hash::Hash, time::Duration};
+
+/// How long a name's resource is known (`routes.md` 7): apps and domains are re-made by deployments,
+/// not by the minute.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+/// How long a count of routes is known (`routes.md` 7).
+const COUNTED_FOR: Duration = Duration::from_secs(300);
+/// Names known at once, of each kind; an entry is below 1 kB.
+const MAX_KNOWN: u64 = 2_000;
+
+/// What is known of the landscape behind each destination.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) spaces: Memory<(DestinationName, SpaceRef), SpaceInOrganization>,
+    apps: Memory<(DestinationName, Guid, String), App>,
+    domains: Memory<(DestinationName, Guid, Option<String>), Domain>,
+    counts: Memory<(DestinationName, Guid), u64>,
+}
+
+impl Foundation {
+    /// Finds an app by its name in a space; `None` when there is no visible one. Known for 10 minutes.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the call.
+    pub async fn app(&self, space: &Guid, name: &str) -> Result<Option<App>, CapiError> {
+        let key = (self.destination.clone(), space.clone(), name.to_owned());
+        self.known().apps.find(key, self.read_app(space, name)).await
+    }
+
+    /// Forgets what an app's name resolved to.
+    pub async fn forget_app(&self, space: &Guid, name: &str) {
+        let key = (self.destination.clone(), space.clone(), name.to_owned());
+        self.known().apps.forget(&key).await;
+    }
+
+    /// Reads apps by their guids, invisible ones left out.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls.
+    pub async fn apps_by_guid(&self, guids: &[Guid]) -> Result<Vec<App>, CapiError> {
+        let texts = guids.iter().map(Guid::as_str).collect::<Vec<_>>();
+        let mut apps = Vec::new();
+        for list in filter_lists(&texts) {
+            let query = Query::default().with_list("guids", list).with("per_page", PER_PAGE);
+            let call = Call::new("list_apps", Method::GET, "/v3/apps");
+            apps.extend(self.list::<App>(call.with_query(query.into_text())).await?.resources);
+        }
+        Ok(apps)
+    }
+
+    /// Finds a domain that an organization may use, by name, or its default one without a name; `None`
+    /// when there is no such domain. Known for 10 minutes.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the call.
+    pub async fn domain(
+        &self,
+        organization: &Guid,
+        name: Option<&str>,
+    ) -> Result<Option<Domain>, CapiError> {
+        let name = name.map(ToOwned::to_owned);
+        let key = (self.destination.clone(), organization.clone(), name.clone());
+        self.known().domains.find(key, self.read_domain(organization, name.as_deref())).await
+    }
+
+    /// Forgets what a domain's name resolved to.
+    pub async fn forget_domain(&self, organization: &Guid, name: Option<&str>) {
+        let name = name.map(ToOwned::to_owned);
+        let key = (self.destination.clone(), organization.clone(), name);
+        self.known().domains.forget(&key).await;
+    }
+
+    /// Counts the routes of an app. Known for 5 minutes.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the call, `NotFound` too.
+    pub async fn routes_of_app(&self, app: &Guid) -> Result<u64, CapiError> {
+        let key = (self.destination.clone(), app.clone());
+        let count = async {
+            let query = Query::default().with("per_page", "1");
+            let call = Call::new("count_routes", Method::GET, format!("/v3/apps/{app}/routes"));
+            self.total(call.with_query(query.into_text())).await.map(Some)
+        };
+        Ok(self.known().counts.find(key, count).await?.unwrap_or_default())
+    }
+
+    async fn read_app(&self, space: &Guid, name: &str) -> Result<Option<App>, CapiError> {
+        let query =
+            Query::default().with_list("names", [name]).with_list("space_guids", [space.as_str()]);
+        let call = Call::new("list_apps", Method::GET, "/v3/apps");
+        let listing = self.list::<App>(call.with_query(query.into_text())).await?;
+        Ok(listing.resources.into_iter().next())
+    }
+
+    async fn read_domain(
+        &self,
+        organization: &Guid,
+        name: Option<&str>,
+    ) -> Result<Option<Domain>, CapiError> {
+        let path = format!("/v3/organizations/{organization}/domains");
+        let Some(name) = name else {
+            let call = Call::new("read_default_domain", Method::GET, format!("{path}/default"));
+            return absent_if_missing(answer::expect(&self.send(&call).await?));
+        };
+        let query = Query::default().with_list("names", [name]);
+        let call = Call::new("list_domains", Method::GET, path).with_query(query.into_text());
+        let listing = absent_if_missing(self.list::<Domain>(call).await)?;
+        Ok(listing.and_then(|listing| listing.resources.into_iter().next()))
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            spaces: Memory::lasting(KNOWN_FOR),
+            apps: Memory::lasting(KNOWN_FOR),
+            domains: Memory::lasting(KNOWN_FOR),
+            counts: Memory::lasting(COUNTED_FOR),
+        }
+    }
+}
+
+/// Values that exist, remembered for a while; several who ask at once share one reading.
+pub(super) struct Memory<K, V>(Cache<K, V>);
+
+/// Why there is nothing to remember.
+#[derive(Debug)]
+enum Miss {
+    Absent,
+    Failed(CapiError),
+}
+
+impl<K, V> Memory<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn lasting(time: Duration) -> Self {
+        Self(Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build())
+    }
+
+    /// Returns what is remembered, else what `reading` finds.
+    pub(super) async fn find(
+        &self,
+        key: K,
+        reading: impl Future<Output = Result<Option<V>, CapiError>>,
+    ) -> Result<Option<V>, CapiError> {
+        let found = async {
+            match reading.await {
+                Ok(Some(value)) => Ok(value),
+                Ok(None) => Err(Miss::Absent),
+                Err(error) => Err(Miss::Failed(error)),
+            }
+        };
+        match self.0.try_get_with(key, Box::pin(found)).await {
+            Ok(value) => Ok(Some(value)),
+            Err(miss) => match &*miss {
+                Miss::Absent => Ok(None),
+                Miss::Failed(error) => Err(error.clone()),
+            },
+        }
+    }
+
+    pub(super) async fn forget(&self, key: &K) {
+        self.0.invalidate(key).await;
+    }
+}
+
+// moka's own `Debug` prints keys and values.
+impl<K, V> std::fmt::Debug for Memory<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}

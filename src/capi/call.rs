@@ -1,0 +1,263 @@
+//! One call to the CF API: what is sent, and to which URL.
+//!
+//! Invariant: headers are built here, never copied from a caller, and the URL that leaves is the
+//! configured base plus the judged path and query, byte for byte (`proxy.md` P2). Callers: this room,
+//! and `proxy` for calls that a permit describes.
+
+use super::error::CapiError;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use url::Url;
+
+/// Everything but the unreserved characters of RFC 3986 is escaped in a query value.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What CC would read as structure inside one value of a comma list: it splits after decoding once,
+/// then decodes each piece again.
+const ESCAPED_IN_LIST: &AsciiSet = &percent_encoding::CONTROLS.add(b',').add(b'%').add(b'+');
+
+/// Longest list of one filter. CC answers 400 without a body to a query above about 10 KiB
+/// (`capi.md` 2); 8 kB leaves room for the other filters.
+const MAX_FILTER: usize = 7_500;
+
+/// Answers of typed calls: a page of 1000 routes is about 2 MB.
+const TYPED_CAP: usize = 8 * 1024 * 1024;
+
+/// One call, ready to be sent any number of times.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub(super) operation: &'static str,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+    pub(super) body: Option<Bytes>,
+    pub(super) cap: usize,
+}
+
+impl Call {
+    /// Makes a call without query and body. `operation` names it in metrics.
+    pub fn new(operation: &'static str, method: Method, path: impl Into<String>) -> Self {
+        let path = path.into();
+        Self { operation, method, path, query: None, body: None, cap: TYPED_CAP }
+    }
+
+    /// Adds a query that is already encoded.
+    #[must_use]
+    pub fn with_query(mut self, query: String) -> Self {
+        self.query = Some(query).filter(|query| !query.is_empty());
+        self
+    }
+
+    /// Adds a JSON body.
+    #[must_use]
+    pub fn with_body(mut self, body: Bytes) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// Bounds the answer; a longer one is an error.
+    #[must_use]
+    pub fn with_cap(mut self, cap: usize) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Returns whether sending it twice does no more than sending it once (`reliability.md` U2).
+    /// PATCH of labels and POST of destinations are left out: their callers look before they repeat.
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD | Method::DELETE)
+    }
+
+    /// Returns whether it changes nothing.
+    pub(super) fn is_read(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    /// Builds the request for a base URL.
+    pub(super) fn request(
+        &self,
+        base: &Url,
+        authorization: &HeaderValue,
+        correlation: &str,
+    ) -> Result<Request<Bytes>, CapiError> {
+        let url = target(base, &self.path, self.query.as_deref())
+            .ok_or(CapiError::Internal("target_mismatch"))?;
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(url.as_str())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, "application/json")
+            .header("x-vcap-request-id", correlation);
+        if self.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = self.body.clone().unwrap_or_default();
+        request.body(body).map_err(|_| CapiError::Internal("unbuildable_request"))
+    }
+}
+
+/// Makes the body of a call.
+pub(super) fn json(value: &impl Serialize) -> Result<Bytes, CapiError> {
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|_| CapiError::Internal("unbuildable_request"))
+}
+
+/// Builds the URL from its parts and proves that parsing changed nothing.
+fn target(base: &Url, path: &str, query: Option<&str>) -> Option<Url> {
+    let base_text = base.as_str().trim_end_matches('/');
+    let text = match query {
+        Some(query) => format!("{base_text}{path}?{query}"),
+        None => format!("{base_text}{path}"),
+    };
+    let url = Url::parse(&text).ok()?;
+    let same_origin = url.scheme() == base.scheme()
+        && url.host() == base.host()
+        && url.port_or_known_default() == base.port_or_known_default();
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    let untouched = url.path() == path && url.query() == query;
+    (path.starts_with('/') && same_origin && plain && untouched).then_some(url)
+}
+
+/// Collects the filters of a list.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Query(String);
+
+impl Query {
+    /// Adds a parameter whose value is taken as it is.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        if !self.0.is_empty() {
+            self.0.push('&');
+        }
+        self.0.push_str(name);
+        self.0.push('=');
+        self.0.extend(utf8_percent_encode(value, ESCAPED));
+        self
+    }
+
+    /// Adds a comma list; commas inside a value are encoded twice (`capi.md` 2).
+    pub(super) fn with_list<'a>(
+        self,
+        name: &str,
+        values: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let escaped = values.into_iter().map(in_list).collect::<Vec<_>>();
+        self.with(name, &escaped.join(","))
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+fn in_list(value: &str) -> String {
+    utf8_percent_encode(value, ESCAPED_IN_LIST).to_string()
+}
+
+/// Cuts the values of one filter into lists that CC accepts; no values, no lists.
+pub(super) fn filter_lists<T: AsRef<str>>(values: &[T]) -> Vec<Vec<&str>> {
+    let mut lists: Vec<Vec<&str>> = Vec::new();
+    let mut length = 0;
+    for value in values.iter().map(AsRef::as_ref) {
+        // The comma is escaped as well: three more bytes.
+        let added = utf8_percent_encode(&in_list(value), ESCAPED).to_string().len() + 3;
+        match lists.last_mut() {
+            Some(list) if length + added <= MAX_FILTER => list.push(value),
+            Some(_) | None => {
+                lists.push(vec![value]);
+                length = 0;
+            }
+        }
+        length += added;
+    }
+    lists
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Query, filter_lists, target};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use rstest::rstest;
+    use url::Url;
+
+    fn base() -> Url {
+        Url::parse("https://api.cf.example.test").unwrap()
+    }
+
+    #[rstest]
+    #[case::plain("/v3/routes", None, "https://api.cf.example.test/v3/routes")]
+    #[case::query(
+        "/v3/routes",
+        Some("hosts=a&paths="),
+        "https://api.cf.example.test/v3/routes?hosts=a&paths="
+    )]
+    #[case::double(
+        "/v3/spaces",
+        Some("names=a%252Cb"),
+        "https://api.cf.example.test/v3/spaces?names=a%252Cb"
+    )]
+    fn a_target_is_base_plus_path_plus_query(
+        #[case] path: &str,
+        #[case] query: Option<&str>,
+        #[case] expected: &str,
+    ) {
+        assert_eq!(target(&base(), path, query).unwrap().as_str(), expected);
+    }
+
+    #[rstest]
+    #[case::parent("/v3/../v2/info")]
+    #[case::encoded_parent("/v3/%2e%2e/x")]
+    #[case::relative("v3/routes")]
+    #[case::userinfo("@evil.test/v3")]
+    #[case::port(":8443/v3")]
+    #[case::fragment("/v3#x")]
+    #[case::newline("/v3/a\nb")]
+    #[case::query_in_path("/v3?x=1")]
+    #[case::backslash("/v3\\x")]
+    fn a_path_that_parsing_would_change_is_no_target(#[case] path: &str) {
+        assert!(target(&base(), path, None).is_none());
+    }
+
+    #[test]
+    fn a_comma_inside_a_value_is_encoded_twice() {
+        let query = Query::default().with_list("names", ["a,b", "c"]).into_text();
+        assert_eq!(query, "names=a%252Cb%2Cc");
+    }
+
+    #[test]
+    fn an_empty_filter_keeps_its_name() {
+        let query = Query::default().with("hosts", "x").with("paths", "").into_text();
+        assert_eq!(query, "hosts=x&paths=");
+    }
+
+    #[test]
+    fn long_filters_are_cut_below_eight_kilobytes() {
+        let hosts = (0..700).map(|i| format!("tenant-{i:04}-saas")).collect::<Vec<_>>();
+        let lists = filter_lists(&hosts);
+        let longest = lists.iter().map(|list| {
+            Query::default().with_list("hosts", list.iter().copied()).into_text().len()
+        });
+        assert!(longest.max().unwrap() < 8_000);
+        assert_eq!(lists.iter().map(Vec::len).sum::<usize>(), 700);
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_stays_on_the_origin_and_is_sent_as_it_is(path in "[/@:.%?#a-zA-Z0-9\\\\ -]{0,24}") {
+            if let Some(url) = target(&base(), &path, None) {
+                prop_assert_eq!(url.path(), path.as_str());
+                prop_assert_eq!(url.host_str(), Some("api.cf.example.test"));
+                prop_assert_eq!(url.port(), None);
+            }
+        }
+
+        #[test]
+        fn query_values_survive_one_decoding(value in "\\PC{0,20}") {
+            let query = Query::default().with("x", &value).into_text();
+            let decoded = form_urlencoded::parse(query.as_bytes()).next().unwrap().1.into_owned();
+            prop_assert!(decoded == value);
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Why a call to the CF API gave nothing, and what waiting would change.
+//!
+//! Invariant: an error never holds a request or an answer body, only CF's own error entries, which are
+//! made for readers. Callers: everyone who calls this room.
+
+use super::model::{CapiErrors, CfError};
+use crate::{
+    token::Refusal,
+    upstream::{ConnectFault, TransportError, body::DecodeError},
+};
+use http::StatusCode;
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// What the caller of a broker without a CF API is told to wait; the breaker tries again after 5 s.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why a call to the CF API failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CapiError {
+    /// There is no token for the technical user; nothing was sent.
+    #[error("no token for the technical user")]
+    Token(#[source] Refusal),
+    /// CF refused the technical user's token, also after one renewal.
+    #[error("the cf api refused the token")]
+    Unauthorized {
+        /// 10002 is a fault of our own: no usable header arrived.
+        code: Option<u32>,
+        /// CF's id of the last answer.
+        request_id: Option<String>,
+    },
+    /// 403 with code 10003: the technical user lacks a role or its token a scope.
+    #[error("the technical user lacks a role")]
+    LacksRole(Answered),
+    /// 404 with code 10010: gone, or invisible for the technical user.
+    #[error("resource not found")]
+    NotFound(Answered),
+    /// Any other 4xx: CF understood and refuses.
+    #[error("the cf api refused with status {}", .0.status.as_u16())]
+    Refused(Answered),
+    /// 5xx that is not about availability: the outcome of a mutation is unknown.
+    #[error("the cf api failed with status {}", .0.status.as_u16())]
+    Failed(Answered),
+    /// The limit of the technical user is used up.
+    #[error("the cf api limits the technical user")]
+    RateLimited {
+        /// When the limit opens again.
+        retry_after: Duration,
+    },
+    /// The CF API cannot be reached or does not serve.
+    #[error("the cf api is unavailable: {cause}")]
+    Unavailable {
+        /// What was seen.
+        cause: Unavailability,
+        /// When to come again.
+        retry_after: Duration,
+        /// The transport's own error.
+        #[source]
+        source: Option<Arc<TransportError>>,
+    },
+    /// No answer in time.
+    #[error("no answer from the cf api in time")]
+    Timeout {
+        /// Whether the request may have been executed.
+        sent: Sent,
+    },
+    /// The answer could not be read as what it should be.
+    #[error("unreadable answer of the cf api")]
+    Unreadable {
+        /// Its status.
+        status: StatusCode,
+        /// CF's id of the answer.
+        request_id: Option<String>,
+        /// Where reading stopped.
+        #[source]
+        source: Option<DecodeError>,
+    },
+    /// A fault of our own, by its constant name.
+    #[error("internal fault: {0}")]
+    Internal(&'static str),
+}
+
+/// An answer that says no.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// CF's status.
+    pub status: StatusCode,
+    /// CF's errors; empty where the body held none.
+    pub errors: CapiErrors,
+    /// CF's id of the answer.
+    pub request_id: Option<String>,
+}
+
+/// Whether a request without an answer may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Nothing left the process.
+    No,
+    /// It was handed to the wire.
+    Perhaps,
+}
+
+/// What kept the CF API from serving; named after the error types of RFC 9209.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailability {
+    /// The name did not resolve.
+    Dns,
+    /// The connection was refused.
+    ConnectionRefused,
+    /// The connection was not made in time.
+    ConnectionTimeout,
+    /// The certificate is not acceptable.
+    TlsCertificate,
+    /// The TLS handshake failed.
+    TlsProtocol,
+    /// No connection for another reason.
+    Connection,
+    /// The connection broke after the request was sent.
+    ConnectionTerminated,
+    /// Too many calls are in flight.
+    Busy,
+    /// The breaker is open.
+    BreakerOpen,
+    /// A page of the CF router or of a proxy in front of the Cloud Controller.
+    RouterPage,
+    /// The Cloud Controller itself says 502, 503 or 504.
+    Answered,
+}
+
+impl CapiError {
+    /// Returns whether the same call may succeed later although nobody changes anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Token(refusal) => refusal.is_transient(),
+            Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::Failed(_) => true,
+            Self::Unreadable { status, .. } => status.is_server_error(),
+            Self::Unauthorized { .. }
+            | Self::LacksRole(_)
+            | Self::NotFound(_)
+            | Self::Refused(_)
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// Returns how long to wait before the next try, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Token(refusal) => refusal.retry_after(Instant::now()),
+            Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
+            Self::Unauthorized { .. }
+            | Self::LacksRole(_)
+            | Self::NotFound(_)
+            | Self::Refused(_)
+            | Self::Failed(_)
+            | Self::Timeout { .. }
+            | Self::Unreadable { .. }
+            | Self::Internal(_) => None,
+        }
+    }
+
+    /// Returns whether CF may have executed the call although it did not confirm it.
+    pub fn may_have_been_executed(&self) -> bool {
+        match self {
+            Self::Failed(_) => true,
+            Self::Timeout { sent } => *sent == Sent::Perhaps,
+            Self::Unavailable { cause, .. } => !cause.is_before_sending(),
+            Self::Unreadable { status, .. } => !status.is_client_error(),
+            Self::Token(_)
+            | Self::Unauthorized { .. }
+            | Self::LacksRole(_)
+            | Self::NotFound(_)
+            | Self::Refused(_)
+            | Self::RateLimited { .. }
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// Returns a constant word for audit lines and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "no_token",
+            Self::Unauthorized { .. } => "upstream_auth_failed",
+            Self::LacksRole(_) => "technical_user_lacks_role",
+            Self::NotFound(_) => "cf_not_found",
+            Self::Refused(_) => "cf_refused",
+            Self::Failed(_) | Self::Unreadable { .. } => "cf_error",
+            Self::RateLimited { .. } => "cf_rate_limited",
+            Self::Unavailable { .. } => "cf_unavailable",
+            Self::Timeout { .. } => "cf_timeout",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// Returns CF's own errors, where it gave any.
+    pub fn cf_errors(&self) -> &[CfError] {
+        self.answered().map_or(&[], |answered| &answered.errors.errors)
+    }
+
+    /// Returns CF's code of a refusal.
+    pub fn code(&self) -> Option<u32> {
+        match self {
+            Self::Unauthorized { code, .. } => *code,
+            Self::Token(_)
+            | Self::LacksRole(_)
+            | Self::NotFound(_)
+            | Self::Refused(_)
+            | Self::Failed(_)
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::Unreadable { .. }
+            | Self::Internal(_) => self.answered()?.errors.code(),
+        }
+    }
+
+    /// Returns whether CF read the call as malformed (400): a fault of our own.
+    pub fn is_bad_request(&self) -> bool {
+        self.answered().is_some_and(|answered| answered.status == StatusCode::BAD_REQUEST)
+    }
+
+    /// Returns whether CF refused with 422 and a detail that contains `text`.
+    pub fn is_unprocessable(&self, text: &str) -> bool {
+        let Self::Refused(answered) = self else {
+            return false;
+        };
+        answered.status == StatusCode::UNPROCESSABLE_ENTITY && answered.errors.mentions(text)
+    }
+
+    /// Returns CF's id of the answer, for the log and the audit line.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Unauthorized { request_id, .. } | Self::Unreadable { request_id, .. } => {
+                request_id.as_deref()
+            }
+            Self::Token(_)
+            | Self::LacksRole(_)
+            | Self::NotFound(_)
+            | Self::Refused(_)
+            | Self::Failed(_)
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::Internal(_) => self.answered()?.request_id.as_deref(),
+        }
+    }
+
+    /// Makes the error of a call that CF did not serve.
+    pub(super) fn unavailable(cause: Unavailability, retry_after: Option<Duration>) -> Self {
+        let retry_after = retry_after.unwrap_or(UNAVAILABLE_PAUSE);
+        Self::Unavailable { cause, retry_after, source: None }
+    }
+
+    fn answered(&self) -> Option<&Answered> {
+        match self {
+            Self::LacksRole(answered)
+            | Self::NotFound(answered)
+            | Self::Refused(answered)
+            | Self::Failed(answered) => Some(answered),
+            Self::Token(_)
+            | Self::Unauthorized { .. }
+            | Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Timeout { .. }
+            | Self::Unreadable { .. }
+            | Self::Internal(_) => None,
+        }
+    }
+}
+
+impl Unavailability {
+    /// Returns whether nothing had been sent when it was seen.
+    pub(super) fn is_before_sending(self) -> bool {
+        match self {
+            Self::ConnectionTerminated | Self::RouterPage | Self::Answered => false,
+            Self::Dns
+            | Self::ConnectionRefused
+            | Self::ConnectionTimeout
+            | Self::TlsCertificate
+            | Self::TlsProtocol
+            | Self::Connection
+            | Self::Busy
+            | Self::BreakerOpen => true,
+        }
+    }
+
+    /// Returns whether it may be over within seconds; a certificate does not mend itself, and breaker
+    /// and gate have waited already.
+    pub(super) fn may_pass(self) -> bool {
+        match self {
+            Self::Dns
+            | Self::ConnectionRefused
+            | Self::ConnectionTimeout
+            | Self::Connection
+            | Self::ConnectionTerminated
+            | Self::RouterPage
+            | Self::Answered => true,
+            Self::TlsCertificate | Self::TlsProtocol | Self::Busy | Self::BreakerOpen => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Unavailability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Dns => "name not resolved",
+            Self::ConnectionRefused => "connection refused",
+            Self::ConnectionTimeout => "connection timed out",
+            Self::TlsCertificate => "certificate not acceptable",
+            Self::TlsProtocol => "tls handshake failed",
+            Self::Connection => "no connection",
+            Self::ConnectionTerminated => "connection broke",
+            Self::Busy => "too many calls in flight",
+            Self::BreakerOpen => "breaker open",
+            Self::RouterPage => "a router answered instead",
+            Self::Answered => "it says so itself",
+        })
+    }
+}
+
+impl From<TransportError> for CapiError {
+    fn from(error: TransportError) -> Self {
+        let cause = match &error {
+            TransportError::Connect { kind, .. } => Unavailability::from(*kind),
+            TransportError::Interrupted { .. } => Unavailability::ConnectionTerminated,
+            TransportError::Timeout { .. } => {
+                return Self::Timeout { sent: Sent::Perhaps };
+            }
+            TransportError::TooLarge => {
+                let status = StatusCode::OK;
+                return Self::Unreadable { status, request_id: None, source: None };
+            }
+            TransportError::Refused => return Self::Internal("request_refused"),
+        };
+        let source = Some(Arc::new(error));
+        Self::Unavailable { cause, retry_after: UNAVAILABLE_PAUSE, source }
+    }
+}
+
+impl From<ConnectFault> for Unavailability {
+    fn from(fault: ConnectFault) -> Self {
+        match fault {
+            ConnectFault::Dns => Self::Dns,
+            ConnectFault::Refused => Self::ConnectionRefused,
+            ConnectFault::Timeout => Self::ConnectionTimeout,
+            ConnectFault::TlsCertificate => Self::TlsCertificate,
+            ConnectFault::TlsProtocol => Self::TlsProtocol,
+            ConnectFault::Other => Self::Connection,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Jobs: CF's asynchronous operations, awaited by polling.
+//!
+//! Invariant: a poll never outlives the moment that the caller names; CF gives no `Retry-After` here and
+//! every poll counts on the rate limit. Callers: `routes`.
+
+use super::{
+    Call, CapiError, Foundation, answer,
+    model::{CapiErrors, Guid, Job, JobState},
+    spaces::absent_if_missing,
+};
+use http::Method;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// First wait between polls; a usual job of a route takes 0 to 2 s (`capi.md` 3.4).
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Longest wait between polls: half of it would double the calls of a slow job, twice of it would be
+/// felt by whoever waits.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How a job stands at the end of the waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobOutcome {
+    /// Done.
+    Complete,
+    /// Ended with errors.
+    Failed(CapiErrors),
+    /// CF no longer knows it; what it was about must be looked at.
+    Gone,
+    /// Still running.
+    Running,
+}
+
+/// The waits between polls: 0.25 s doubling to 2 s. Kept by the caller where one waiting has two parts.
+#[derive(Clone, Debug)]
+pub struct Pace(Duration);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(FIRST_WAIT)
+    }
+}
+
+impl Pace {
+    /// Waits for the next turn, at most until `end`; says whether `end` is reached.
+    pub async fn pause(&mut self, end: Instant) -> Turn {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Turn::Over;
+        }
+        sleep(self.0.min(left)).await;
+        self.0 = self.0.saturating_mul(2).min(LONGEST_WAIT);
+        Turn::Next
+    }
+}
+
+/// Whether waiting goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Look again.
+    Next,
+    /// The time is over.
+    Over,
+}
+
+impl Foundation {
+    /// Polls a job until it ends or `end` is reached; looks at least once, and once more at the end.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of a poll but `NotFound`.
+    pub async fn await_job(
+        &self,
+        job: &Guid,
+        pace: &mut Pace,
+        end: Instant,
+    ) -> Result<JobOutcome, CapiError> {
+        loop {
+            let outcome = self.job(job).await?;
+            if outcome != JobOutcome::Running || pace.pause(end).await == Turn::Over {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Looks at a job once.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the call but `NotFound`.
+    pub async fn job(&self, job: &Guid) -> Result<JobOutcome, CapiError> {
+        let call = Call::new("read_job", Method::GET, format!("/v3/jobs/{job}"));
+        let read = absent_if_missing(answer::expect::<Job>(&self.send(&call).await?))?;
+        let Some(job) = read else {
+            return Ok(JobOutcome::Gone);
+        };
+        Ok(match job.state {
+            JobState::Complete => JobOutcome::Complete,
+            JobState::Failed => JobOutcome::Failed(CapiErrors { errors: job.errors }),
+            JobState::Processing | JobState::Polling | JobState::Unknown => JobOutcome::Running,
+        })
+    }
+}

@@ -1,0 +1,344 @@
+//! What the CF API v3 sends and takes, as types.
+//!
+//! Invariant: reading is lenient, writing is exact. Unknown fields are ignored, newer fields are
+//! options, `null` is read as absent: landscapes of 2024 lack fields of 2026, and Korifi has its own
+//! gaps. Only the guid of a resource must be there. Callers: this room, `routes`, `proxy`, `http`.
+
+mod route;
+
+pub use route::{
+    Metadata, Reservation, Route, RouteTarget, RouteTargets, TargetApp, TargetProcess,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+/// Longest guid that is read; CF's are UUIDs of 36 characters, service guids may have a suffix.
+const MAX_GUID: usize = 200;
+
+/// The identifier of a CF resource: 1 to 200 characters of `[A-Za-z0-9_-]`.
+///
+/// Made by [`Guid::parse`] only, so it is safe as one segment of a path and inside a filter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Guid(Arc<str>);
+
+impl Guid {
+    /// Parses a guid; `None` when its form is unlawful.
+    pub fn parse(text: &str) -> Option<Self> {
+        let lawful = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        let fits = !text.is_empty() && text.len() <= MAX_GUID;
+        (fits && text.bytes().all(lawful)).then(|| Self(text.into()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Guid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Guid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("unlawful guid"))
+    }
+}
+
+/// One page of a list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+pub struct Page<T> {
+    /// Where the list goes on.
+    pub pagination: Pagination,
+    /// The resources of this page.
+    #[serde(default = "Vec::new", deserialize_with = "vec_or_null")]
+    pub resources: Vec<T>,
+    /// Resources asked for with `include`.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub included: Included,
+}
+
+/// Paging facts; `total_results` of a page past the end is 0, so only the first page counts.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Pagination {
+    /// Resources on all pages.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub total_results: u64,
+    /// The next page.
+    #[serde(default)]
+    pub next: Option<Link>,
+}
+
+/// An absolute URL, as the CF API writes it; its host is never followed.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Link {
+    /// The URL.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub href: String,
+}
+
+/// What `include=` brought along.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Included {
+    /// The organizations of the listed spaces or apps.
+    #[serde(default, deserialize_with = "vec_or_null")]
+    pub organizations: Vec<Organization>,
+}
+
+/// The root document, `GET /`; any link may be null.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Root {
+    /// Links by name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub links: BTreeMap<String, Option<Link>>,
+}
+
+/// A space.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Space {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name, unique within the organization.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// When it was made, as CF writes it.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// Whether it is suspended; absent before 2026.
+    #[serde(default)]
+    pub suspended: Option<bool>,
+    /// Relations to other resources.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub relationships: Relationships,
+    /// Resources asked for with `include`, on a single read.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub included: Included,
+}
+
+impl Space {
+    /// Returns the guid of its organization.
+    pub fn organization(&self) -> Option<&Guid> {
+        self.relationships.organization.guid()
+    }
+}
+
+/// An organization.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Organization {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// Whether it is suspended.
+    #[serde(default)]
+    pub suspended: Option<bool>,
+    /// Relations to other resources.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub relationships: Relationships,
+}
+
+impl Organization {
+    /// Returns the guid of its quota.
+    pub fn quota(&self) -> Option<&Guid> {
+        self.relationships.quota.guid()
+    }
+}
+
+/// The quota of an organization or a space, as far as routes go.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Quota {
+    /// Its guid.
+    pub guid: Guid,
+    /// Limits on routes.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub routes: RouteLimits,
+}
+
+/// Limits on routes; an absent one is no limit.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct RouteLimits {
+    /// All routes.
+    #[serde(default)]
+    pub total_routes: Option<u64>,
+}
+
+/// A domain.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Domain {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// Whether it is for traffic between apps only.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub internal: bool,
+    /// Relations to other resources.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub relationships: Relationships,
+}
+
+impl Domain {
+    /// Returns whether it belongs to one organization; shared domains have no owner.
+    pub fn is_private(&self) -> bool {
+        self.relationships.organization.guid().is_some()
+    }
+}
+
+/// An app.
+#[derive(Clone, Debug, Deserialize)]
+pub struct App {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name, unique within the space.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub name: String,
+    /// `STARTED` or `STOPPED`.
+    #[serde(default)]
+    pub state: Option<String>,
+    /// Relations to other resources.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub relationships: Relationships,
+}
+
+impl App {
+    /// Returns whether CF says that it is stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.state.as_deref() == Some("STOPPED")
+    }
+}
+
+/// Relations of a resource to others; those that the broker reads.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Relationships {
+    /// The organization.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub organization: ToOne,
+    /// The space.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub space: ToOne,
+    /// The domain.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub domain: ToOne,
+    /// The quota.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub quota: ToOne,
+}
+
+/// A relation to at most one resource.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ToOne {
+    /// The resource.
+    #[serde(default)]
+    pub data: Option<Reference>,
+}
+
+impl ToOne {
+    /// Returns the guid of the related resource.
+    pub fn guid(&self) -> Option<&Guid> {
+        self.data.as_ref()?.guid.as_ref()
+    }
+}
+
+/// A resource by its guid; the guid itself may be null (`current_droplet`).
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Reference {
+    /// The guid.
+    #[serde(default)]
+    pub guid: Option<Guid>,
+}
+
+/// An asynchronous operation of CF.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Job {
+    /// Its guid.
+    pub guid: Guid,
+    /// `route.delete` and the like.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub operation: String,
+    /// How far it is.
+    pub state: JobState,
+    /// Why it failed.
+    #[serde(default, deserialize_with = "vec_or_null")]
+    pub errors: Vec<CfError>,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum JobState {
+    /// It runs.
+    Processing,
+    /// It waits for a service broker.
+    Polling,
+    /// Done.
+    Complete,
+    /// Ended with errors.
+    Failed,
+    /// A state of a newer release: taken as still running.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The error document of the CF API v3.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct CapiErrors {
+    /// All errors; mostly one, whose detail joins several findings with `, `.
+    #[serde(default, deserialize_with = "vec_or_null")]
+    pub errors: Vec<CfError>,
+}
+
+impl CapiErrors {
+    /// Returns the code of the first error.
+    pub fn code(&self) -> Option<u32> {
+        self.errors.first()?.code
+    }
+
+    /// Returns whether any detail contains `text`; details are what cf CLI matches on, too.
+    pub fn mentions(&self, text: &str) -> bool {
+        self.errors.iter().any(|error| error.detail.contains(text))
+    }
+}
+
+/// One error of the CF API v3.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct CfError {
+    /// The number, stable between releases.
+    #[serde(default)]
+    pub code: Option<u32>,
+    /// The name, `CF-…`.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub title: String,
+    /// The text, which may change between releases.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub detail: String,
+}
+
+/// Reads `null` like an absent field.
+fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads `null` like an empty list, without asking `Default` of the elements.
+fn vec_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

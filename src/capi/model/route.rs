@@ -1,0 +1,142 @@
+//! Routes as the CF API sends them, with their targets and labels.
+//!
+//! Invariant: that of the room's models: lenient in reading, exact in writing. Callers: by way of
+//! [`super`].
+
+use super::{Guid, Relationships};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A route.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Route {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its host; empty on a private domain without one.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub host: String,
+    /// Its path; empty, or beginning with `/`.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub path: String,
+    /// Its port; TCP only.
+    #[serde(default)]
+    pub port: Option<u32>,
+    /// Host, domain and path in one.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub url: String,
+    /// What CF calls the route's destinations.
+    #[serde(default, deserialize_with = "super::vec_or_null")]
+    pub destinations: Vec<RouteTarget>,
+    /// Labels and annotations.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub metadata: Metadata,
+    /// Relations to other resources.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub relationships: Relationships,
+}
+
+impl Route {
+    /// Returns the guid of its space.
+    pub fn space(&self) -> Option<&Guid> {
+        self.relationships.space.guid()
+    }
+
+    /// Returns the guid of its domain.
+    pub fn domain(&self) -> Option<&Guid> {
+        self.relationships.domain.guid()
+    }
+
+    /// Returns the guids of the apps behind it, each as often as it is mapped.
+    pub fn apps(&self) -> impl Iterator<Item = &Guid> {
+        self.destinations.iter().filter_map(|target| target.app.guid.as_ref())
+    }
+
+    /// Returns whether the app's web process is behind it on its default port.
+    pub fn serves(&self, app: &Guid) -> bool {
+        self.destinations.iter().any(|target| target.is_web_of(app))
+    }
+}
+
+/// The answer of the destination calls of a route.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RouteTargets {
+    /// All targets of the route.
+    #[serde(default, deserialize_with = "super::vec_or_null")]
+    pub destinations: Vec<RouteTarget>,
+}
+
+/// An app behind a route; CF calls it a *destination*, a word that is SAP's here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RouteTarget {
+    /// The guid of the mapping.
+    #[serde(default)]
+    pub guid: Option<Guid>,
+    /// The app and its process.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub app: TargetApp,
+    /// Its share in percent, if weighted.
+    #[serde(default)]
+    pub weight: Option<u32>,
+    /// The app's port.
+    #[serde(default)]
+    pub port: Option<u32>,
+    /// `http1`, `http2` or `tcp`.
+    #[serde(default)]
+    pub protocol: Option<String>,
+}
+
+impl RouteTarget {
+    fn is_web_of(&self, app: &Guid) -> bool {
+        let web = self.app.process.kind.as_deref().unwrap_or("web") == "web";
+        web && self.app.guid.as_ref() == Some(app)
+    }
+}
+
+/// The app of a target.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TargetApp {
+    /// Its guid.
+    #[serde(default)]
+    pub guid: Option<Guid>,
+    /// Its process.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub process: TargetProcess,
+}
+
+/// The process of a target.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct TargetProcess {
+    /// `web`, or another process type.
+    #[serde(default, rename = "type")]
+    pub kind: Option<String>,
+}
+
+/// The answer of `GET /v3/domains/{guid}/route_reservations`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Reservation {
+    /// Whether a route with exactly this host and path exists in any organization.
+    pub matching_route: bool,
+}
+
+/// Labels and annotations; `None` as a value removes the entry when it is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Metadata {
+    /// Selectable, at most 63 characters.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Not selectable, at most 5000 characters.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub annotations: BTreeMap<String, Option<String>>,
+}
+
+impl Metadata {
+    /// Returns the value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key)?.as_deref()
+    }
+
+    /// Returns the value of an annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key)?.as_deref()
+    }
+}

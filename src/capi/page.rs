@@ -1,0 +1,69 @@
+//! Lists of the CF API, page after page.
+//!
+//! Invariant: `pagination.next` is followed by its path and query only; its host is CF's external name,
+//! which need not be the one that the destination gives. Callers: this room.
+
+use super::{
+    Call, CapiError, Foundation, answer,
+    model::{Organization, Page},
+};
+use http::{Method, StatusCode};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+/// Pages of one list: at 1000 per page this is more than a landscape's limit of routes per
+/// organization; it ends a `next` that leads in a circle.
+const MAX_PAGES: usize = 100;
+
+/// Resources per page where the whole list is wanted; CF allows 5000, but such a page takes seconds.
+pub(super) const PER_PAGE: &str = "1000";
+
+/// A whole list.
+#[derive(Debug)]
+pub(super) struct Listing<T> {
+    pub(super) resources: Vec<T>,
+    pub(super) organizations: Vec<Organization>,
+}
+
+impl Foundation {
+    /// Reads all pages of a list.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        first: Call,
+    ) -> Result<Listing<T>, CapiError> {
+        let mut listing = Listing { resources: Vec::new(), organizations: Vec::new() };
+        let mut call = first;
+        for _ in 0..MAX_PAGES {
+            let answer = self.send(&call).await?;
+            let page: Page<T> = answer::expect(&answer)?;
+            listing.resources.extend(page.resources);
+            listing.organizations.extend(page.included.organizations);
+            let Some(next) = page.pagination.next else {
+                return Ok(listing);
+            };
+            call = following(&call, &next.href)?;
+        }
+        Err(unreadable())
+    }
+
+    /// Reads one page, for its `total_results`.
+    pub(super) async fn total(&self, call: Call) -> Result<u64, CapiError> {
+        let answer = self.send(&call).await?;
+        let page: Page<serde::de::IgnoredAny> = answer::expect(&answer)?;
+        Ok(page.pagination.total_results)
+    }
+}
+
+/// Makes the call for the next page.
+fn following(call: &Call, href: &str) -> Result<Call, CapiError> {
+    let url = Url::parse(href).map_err(|_| unreadable())?;
+    if !url.path().starts_with("/v3/") {
+        return Err(unreadable());
+    }
+    let next = Call::new(call.operation, Method::GET, url.path()).with_cap(call.cap);
+    Ok(next.with_query(url.query().unwrap_or_default().to_owned()))
+}
+
+fn unreadable() -> CapiError {
+    CapiError::Unreadable { status: StatusCode::OK, request_id: None, source: None }
+}

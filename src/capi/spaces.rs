@@ -1,0 +1,161 @@
+//! Spaces and organizations, as the technical user sees them.
+//!
+//! Invariant: what is invisible is absent; CF does not tell the difference. Callers: `routes`, `http`,
+//! `doctor`.
+
+use super::{
+    Call, CapiError, Foundation, answer,
+    call::Query,
+    model::{Guid, Organization, Quota, Space},
+    page::PER_PAGE,
+};
+use http::Method;
+
+/// A space and, where it is visible, its organization.
+#[derive(Clone, Debug)]
+pub struct SpaceInOrganization {
+    /// The space.
+    pub space: Space,
+    /// Its organization.
+    pub organization: Option<Organization>,
+}
+
+/// A space by its guid or by the names in the settings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SpaceRef {
+    /// The guid.
+    Guid(Guid),
+    /// The names.
+    Named {
+        /// The organization's name.
+        organization: String,
+        /// The space's name.
+        space: String,
+    },
+}
+
+impl Foundation {
+    /// Lists all visible spaces with their organizations.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls, one per page.
+    pub async fn spaces(&self) -> Result<Vec<SpaceInOrganization>, CapiError> {
+        let query = Query::default()
+            .with("include", "organization")
+            .with("order_by", "name")
+            .with("per_page", PER_PAGE);
+        let call = Call::new("list_spaces", Method::GET, "/v3/spaces");
+        let listing = self.list::<Space>(call.with_query(query.into_text())).await?;
+        let organizations = listing.organizations;
+        let joined = listing.resources.into_iter().map(|space| with(space, &organizations));
+        Ok(joined.collect())
+    }
+
+    /// Reads one space with its organization; `None` when it is not visible. Known for 10 minutes.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls but `NotFound`.
+    pub async fn space(&self, wanted: &SpaceRef) -> Result<Option<SpaceInOrganization>, CapiError> {
+        let key = (self.destination.clone(), wanted.clone());
+        self.known().spaces.find(key, self.read_space(wanted)).await
+    }
+
+    /// Forgets what is known of a space.
+    pub async fn forget_space(&self, wanted: &SpaceRef) {
+        self.known().spaces.forget(&(self.destination.clone(), wanted.clone())).await;
+    }
+
+    /// Reads the quota of an organization; `None` where it has none or the user may not see it.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls but `NotFound` and `LacksRole`.
+    pub async fn organization_quota(
+        &self,
+        organization: &Guid,
+    ) -> Result<Option<Quota>, CapiError> {
+        let path = format!("/v3/organizations/{organization}");
+        let read = self.visible::<Organization>("read_organization", path).await?;
+        let Some(quota) = read.as_ref().and_then(Organization::quota) else {
+            return Ok(None);
+        };
+        self.visible("read_quota", format!("/v3/organization_quotas/{quota}")).await
+    }
+
+    /// Reads the quota of a space; as [`Foundation::organization_quota`].
+    ///
+    /// # Errors
+    /// As [`Foundation::organization_quota`].
+    pub async fn space_quota(&self, space: &Guid) -> Result<Option<Quota>, CapiError> {
+        let read = self.visible::<Space>("read_space", format!("/v3/spaces/{space}")).await?;
+        let quota = read.as_ref().and_then(|space| space.relationships.quota.guid());
+        let Some(quota) = quota else { return Ok(None) };
+        self.visible("read_quota", format!("/v3/space_quotas/{quota}")).await
+    }
+
+    async fn read_space(
+        &self,
+        wanted: &SpaceRef,
+    ) -> Result<Option<SpaceInOrganization>, CapiError> {
+        match wanted {
+            SpaceRef::Guid(guid) => {
+                let query = Query::default().with("include", "organization");
+                let call = Call::new("read_space", Method::GET, format!("/v3/spaces/{guid}"));
+                let answer = self.send(&call.with_query(query.into_text())).await?;
+                let space = absent_if_missing(answer::expect::<Space>(&answer))?;
+                Ok(space.map(|mut space| {
+                    let organizations = std::mem::take(&mut space.included.organizations);
+                    with(space, &organizations)
+                }))
+            }
+            SpaceRef::Named { organization, space } => self.space_named(organization, space).await,
+        }
+    }
+
+    async fn space_named(
+        &self,
+        organization: &str,
+        space: &str,
+    ) -> Result<Option<SpaceInOrganization>, CapiError> {
+        let query = Query::default().with_list("names", [organization]);
+        let call = Call::new("list_organizations", Method::GET, "/v3/organizations");
+        let listing = self.list::<Organization>(call.with_query(query.into_text())).await?;
+        let Some(organization) = listing.resources.into_iter().next() else {
+            return Ok(None);
+        };
+        let query = Query::default()
+            .with_list("names", [space])
+            .with_list("organization_guids", [organization.guid.as_str()]);
+        let call = Call::new("list_spaces", Method::GET, "/v3/spaces");
+        let listing = self.list::<Space>(call.with_query(query.into_text())).await?;
+        let space = listing.resources.into_iter().next();
+        Ok(space.map(|space| with(space, &[organization])))
+    }
+
+    async fn visible<T: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: String,
+    ) -> Result<Option<T>, CapiError> {
+        let answer = self.send(&Call::new(operation, Method::GET, path)).await?;
+        match answer::expect(&answer) {
+            Err(CapiError::LacksRole(_)) => Ok(None),
+            other => absent_if_missing(other),
+        }
+    }
+}
+
+/// Reads "not found" as an absent resource.
+pub(super) fn absent_if_missing<T>(read: Result<T, CapiError>) -> Result<Option<T>, CapiError> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(CapiError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn with(space: Space, organizations: &[Organization]) -> SpaceInOrganization {
+    let owner = space.organization();
+    let organization =
+        organizations.iter().find(|candidate| Some(&candidate.guid) == owner).cloned();
+    SpaceInOrganization { space, organization }
+}

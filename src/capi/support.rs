@@ -1,0 +1,135 @@
+//! For tests of this room and of `routes`: a scripted CF API on a real socket, and what it saw.
+//!
+//! Invariant: answers have the form that `capi.md` records. Callers: tests.
+
+use super::{CapiClient, DestinationName, Foundation, tokens::Tokens};
+pub(crate) use crate::upstream::wire::Reply;
+use crate::{
+    telemetry::{metrics::Metrics, trace::CorrelationId},
+    token::Revoked,
+    upstream::{ClientFactory, Purpose, Settings, wire::Wire},
+};
+use http::HeaderValue;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+/// A scripted CF API and the client that speaks to it.
+pub(crate) struct ScriptedCf {
+    pub(crate) client: CapiClient,
+    pub(crate) tasks: TaskTracker,
+    wire: Wire,
+}
+
+impl ScriptedCf {
+    /// Answers one request after the other.
+    pub(crate) async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let wire = Wire::answering(replies).await;
+        let tokens = Tokens::Script(Script::new(wire.url("").parse().unwrap()));
+        let factory = ClientFactory::new(&Settings::default()).unwrap();
+        let http = factory.client(Purpose::CfApi).unwrap();
+        let tasks = TaskTracker::new();
+        let client = CapiClient::lent_by(tokens, http, Metrics::default(), tasks.clone());
+        Self { client, tasks, wire }
+    }
+
+    /// The CF API for one request with the correlation id `c1`.
+    pub(crate) fn foundation(&self) -> Foundation {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        self.client.at(&destination(), &CorrelationId::random(), deadline)
+    }
+
+    /// Method and target of each request, in their order.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let line = |request: &String| request.lines().next().unwrap_or_default().to_owned();
+        self.wire.seen().iter().map(line).map(|line| line.replace(" HTTP/1.1", "")).collect()
+    }
+
+    /// Each request as it was sent.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.wire.seen()
+    }
+}
+
+/// The one destination of these tests.
+pub(crate) fn destination() -> DestinationName {
+    DestinationName::parse("CFAPI").unwrap()
+}
+
+/// An error of the Cloud Controller.
+pub(crate) fn cf_error(status: &str, code: u32, detail: &str) -> Reply {
+    let body = format!(r#"{{"errors":[{{"detail":"{detail}","title":"CF-X","code":{code}}}]}}"#);
+    Reply::json(status, &body)
+}
+
+/// A list of one page.
+pub(crate) fn list(resources: &[&str]) -> Reply {
+    let (count, resources) = (resources.len(), resources.join(","));
+    let pagination = format!(r#"{{"total_results":{count},"total_pages":1,"next":null}}"#);
+    Reply::json("200 OK", &format!(r#"{{"pagination":{pagination},"resources":[{resources}]}}"#))
+}
+
+/// CF's answer to a delete.
+pub(crate) fn accepted(job: &str) -> Reply {
+    let headers = format!(
+        "Location: http://api.cf.example.test/v3/jobs/{job}\r\nContent-Type: text/html\r\n"
+    );
+    Reply::with_headers("202 Accepted", &headers, b"")
+}
+
+/// A job.
+pub(crate) fn job(state: &str) -> Reply {
+    let body =
+        format!(r#"{{"guid":"j1","operation":"route.delete","state":"{state}","errors":[]}}"#);
+    Reply::json("200 OK", &body)
+}
+
+/// A technical user whose token is `t1`, and after each renewal the next one.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    api: Url,
+    authorization: HeaderValue,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    renewals: u32,
+    renewed: Option<Instant>,
+}
+
+impl Script {
+    fn new(api: Url) -> Self {
+        Self { api, authorization: HeaderValue::from_static("bearer t1"), state: Arc::default() }
+    }
+
+    /// The token in service.
+    pub(crate) fn current(&self) -> Self {
+        let number = self.state.lock().unwrap().renewals + 1;
+        let authorization = HeaderValue::from_str(&format!("bearer t{number}")).unwrap();
+        Self { authorization, ..self.clone() }
+    }
+
+    /// One renewal in 30 s, as the vault does it.
+    pub(crate) fn renew(&self) -> Revoked {
+        let mut state = self.state.lock().unwrap();
+        if state.renewed.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) {
+            return Revoked::HoldOff;
+        }
+        state.renewed = Some(Instant::now());
+        state.renewals += 1;
+        Revoked::Renewing
+    }
+
+    pub(crate) fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    pub(crate) fn api(&self) -> &Url {
+        &self.api
+    }
+}

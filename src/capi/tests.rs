@@ -1,0 +1,348 @@
+use super::{
+    CapiError, Guid, Unavailability,
+    jobs::{JobOutcome, Pace, Turn},
+    model::Metadata,
+    routes::{Deletion, RouteSpec},
+    support::{ScriptedCf, accepted, cf_error, job, list},
+};
+use crate::upstream::wire::Reply;
+use rstest::rstest;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const ROUTE: &str =
+    r#"{"guid":"r1","host":"acme-app","url":"acme-app.example.test","destinations":[]}"#;
+
+fn guid(text: &str) -> Guid {
+    Guid::parse(text).unwrap()
+}
+
+fn spec() -> RouteSpec {
+    RouteSpec {
+        host: "acme-app".to_owned(),
+        space: guid("s1"),
+        domain: guid("d1"),
+        metadata: Metadata::default(),
+    }
+}
+
+fn invalid_token() -> Reply {
+    cf_error("401 Unauthorized", 1000, "Invalid Auth Token")
+}
+
+fn router_page(status: &str) -> Reply {
+    let headers = "X-Cf-RouterError: unknown_route\r\nContent-Type: text/plain; charset=utf-8\r\n";
+    Reply::with_headers(status, headers, b"404 Not Found: Requested route does not exist.\n")
+}
+
+fn limited(headers: &str) -> Reply {
+    let body = br#"{"errors":[{"detail":"Rate Limit Exceeded","title":"CF-RateLimitExceeded","code":10013}]}"#;
+    let headers = format!("Content-Type: text/plain; charset=utf-8\r\n{headers}");
+    Reply::with_headers("429 Too Many Requests", &headers, body)
+}
+
+#[tokio::test]
+async fn a_request_carries_built_headers_only() {
+    let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
+    cf.foundation().create_route(&spec()).await.unwrap();
+    let request = cf.requests().remove(0).to_lowercase();
+    let (head, _) = request.split_once("\r\n\r\n").unwrap();
+    let mut names =
+        head.lines().skip(1).map(|line| line.split(':').next().unwrap()).collect::<Vec<_>>();
+    names.sort_unstable();
+    let expected = [
+        "accept",
+        "authorization",
+        "content-length",
+        "content-type",
+        "host",
+        "user-agent",
+        "x-vcap-request-id",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn a_body_is_json_with_a_json_content_type() {
+    let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
+    cf.foundation().create_route(&spec()).await.unwrap();
+    let request = cf.requests().remove(0);
+    assert!(request.contains("content-type: application/json\r\n"));
+    assert!(request.ends_with(
+        r#"{"host":"acme-app","relationships":{"space":{"data":{"guid":"s1"}},"domain":{"data":{"guid":"d1"}}},"metadata":{"labels":{},"annotations":{}}}"#
+    ));
+}
+
+#[tokio::test]
+async fn after_401_the_call_is_replayed_once_with_a_new_token() {
+    let cf = ScriptedCf::answering([invalid_token(), Reply::json("201 Created", ROUTE)]).await;
+    let route = cf.foundation().create_route(&spec()).await.unwrap();
+    let bodies = cf
+        .requests()
+        .iter()
+        .map(|request| request.split("\r\n\r\n").nth(1).unwrap().to_owned())
+        .collect::<Vec<_>>();
+    assert_eq!(route.guid, guid("r1"));
+    assert!(
+        cf.requests()[0].contains("bearer t1\r\n") && cf.requests()[1].contains("bearer t2\r\n")
+    );
+    assert_eq!(bodies[0], bodies[1]);
+}
+
+#[tokio::test]
+async fn a_second_401_is_an_error_and_no_third_call() {
+    let cf = ScriptedCf::answering([invalid_token(), invalid_token()]).await;
+    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    assert!(matches!(error, CapiError::Unauthorized { code: Some(1000), .. }));
+    assert_eq!(cf.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn within_the_hold_off_a_401_costs_one_call() {
+    let cf = ScriptedCf::answering([invalid_token(), invalid_token(), invalid_token()]).await;
+    cf.foundation().route(&guid("r1")).await.unwrap_err();
+    cf.foundation().route(&guid("r1")).await.unwrap_err();
+    assert_eq!(cf.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_401_about_a_missing_header_renews_nothing() {
+    let refused = cf_error("401 Unauthorized", 10002, "Authentication error");
+    let cf = ScriptedCf::answering([refused]).await;
+    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    assert!(matches!(error, CapiError::Unauthorized { code: Some(10002), .. }));
+    assert_eq!(cf.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_429_as_plain_text_pauses_all_calls_of_the_user() {
+    let cf = ScriptedCf::answering([limited("Retry-After: 192\r\n")]).await;
+    let first = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    let second = cf.foundation().route(&guid("r2")).await.unwrap_err();
+    let wait = Duration::from_secs(192);
+    assert!(matches!(first, CapiError::RateLimited { retry_after } if retry_after == wait));
+    assert!(matches!(second, CapiError::RateLimited { retry_after } if retry_after <= wait));
+    assert_eq!(cf.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_429_without_retry_after_pauses_for_half_a_minute() {
+    let html =
+        Reply::with_headers("429 Too Many Requests", "Content-Type: text/html\r\n", b"<html>");
+    let cf = ScriptedCf::answering([html]).await;
+    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
+}
+
+#[tokio::test]
+async fn a_router_page_is_no_missing_route() {
+    let pages = std::iter::repeat_with(|| router_page("404 Not Found")).take(3);
+    let cf = ScriptedCf::answering(pages).await;
+    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    assert!(matches!(error, CapiError::Unavailable { cause: Unavailability::RouterPage, .. }));
+}
+
+#[tokio::test]
+async fn an_idempotent_call_is_repeated_after_503() {
+    let down = cf_error("503 Service Unavailable", 10015, "Database connection failure");
+    let cf = ScriptedCf::answering([down, Reply::json("200 OK", ROUTE)]).await;
+    assert!(cf.foundation().route(&guid("r1")).await.unwrap().is_some());
+}
+
+#[rstest]
+#[case::hangup(Reply::Hangup)]
+#[case::router_page(router_page("502 Bad Gateway"))]
+#[case::unavailable(cf_error("503 Service Unavailable", 10015, "x"))]
+#[case::failed(Reply::with_headers("500 Internal Server Error", "", b""))]
+#[case::half_a_body(Reply::Bytes(b"HTTP/1.1 201 Created\r\nContent-Length: 500\r\n\r\n{".to_vec()))]
+#[tokio::test]
+async fn a_create_with_an_unknown_outcome_is_sent_once(#[case] reply: Reply) {
+    let cf = ScriptedCf::answering([reply]).await;
+    let error = cf.foundation().create_route(&spec()).await.unwrap_err();
+    assert!(error.may_have_been_executed(), "{error:?}");
+    assert_eq!(cf.requests().len(), 1);
+}
+
+#[rstest]
+#[case::refused(cf_error("422 Unprocessable Entity", 10008, "Route already exists with host"))]
+#[case::no_role(cf_error("403 Forbidden", 10003, "x"))]
+#[case::limited(limited("Retry-After: 60\r\n"))]
+#[tokio::test]
+async fn a_create_that_cf_refused_was_not_executed(#[case] reply: Reply) {
+    let cf = ScriptedCf::answering([reply]).await;
+    let error = cf.foundation().create_route(&spec()).await.unwrap_err();
+    assert!(!error.may_have_been_executed());
+}
+
+#[tokio::test]
+async fn pages_are_followed_by_path_and_query_whatever_their_host() {
+    let first = r#"{"pagination":{"total_results":2,"next":{"href":"https://api.elsewhere.test/v3/spaces?page=2\u0026names=a%252Cb"}},
+        "resources":[{"guid":"s1","name":"dev","relationships":{"organization":{"data":{"guid":"o1"}}}}],
+        "included":{"organizations":[{"guid":"o1","name":"org"}]}}"#;
+    let cf = ScriptedCf::answering([
+        Reply::json("200 OK", first),
+        list(&[r#"{"guid":"s2","name":"prod"}"#]),
+    ])
+    .await;
+    let spaces = cf.foundation().spaces().await.unwrap();
+    assert_eq!(cf.calls()[1], "GET /v3/spaces?page=2&names=a%252Cb");
+    assert_eq!(spaces.len(), 2);
+    assert_eq!(spaces[0].organization.as_ref().unwrap().name, "org");
+}
+
+#[rstest]
+#[case::other_path("https://api.test/v2/info")]
+#[case::no_url("page two")]
+#[tokio::test]
+async fn a_next_page_outside_of_v3_ends_the_list(#[case] href: &str) {
+    let page = format!(r#"{{"pagination":{{"next":{{"href":"{href}"}}}},"resources":[]}}"#);
+    let cf = ScriptedCf::answering([Reply::json("200 OK", &page)]).await;
+    assert!(matches!(cf.foundation().spaces().await, Err(CapiError::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn a_host_is_found_without_its_path_routes() {
+    let cf = ScriptedCf::answering([list(&[ROUTE])]).await;
+    cf.foundation().find_route(&guid("d1"), "acme-app").await.unwrap();
+    assert_eq!(cf.calls(), ["GET /v3/routes?hosts=acme-app&paths=&domain_guids=d1&per_page=1000"]);
+}
+
+#[tokio::test]
+async fn a_delete_names_its_job_by_the_path_of_location() {
+    let cf = ScriptedCf::answering([accepted("j1")]).await;
+    let deletion = cf.foundation().delete_route(&guid("r1")).await.unwrap();
+    assert_eq!(deletion, Deletion::Job(guid("j1")));
+}
+
+#[tokio::test]
+async fn a_delete_of_what_is_gone_is_done() {
+    let cf = ScriptedCf::answering([cf_error("404 Not Found", 10010, "Route not found")]).await;
+    assert_eq!(cf.foundation().delete_route(&guid("r1")).await.unwrap(), Deletion::Gone);
+}
+
+#[tokio::test]
+async fn a_job_is_polled_until_it_is_complete() {
+    let cf = ScriptedCf::answering([job("PROCESSING"), job("COMPLETE")]).await;
+    let end = Instant::now() + Duration::from_secs(10);
+    let outcome = cf.foundation().await_job(&guid("j1"), &mut Pace::default(), end).await.unwrap();
+    assert_eq!(outcome, JobOutcome::Complete);
+    assert_eq!(cf.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_job_that_runs_on_is_told_at_the_end() {
+    let cf = ScriptedCf::answering([job("PROCESSING")]).await;
+    let now = Instant::now();
+    let outcome = cf.foundation().await_job(&guid("j1"), &mut Pace::default(), now).await.unwrap();
+    assert_eq!(outcome, JobOutcome::Running);
+}
+
+#[tokio::test]
+async fn a_failed_job_tells_why() {
+    let body = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
+    let cf = ScriptedCf::answering([Reply::json("200 OK", body)]).await;
+    let outcome = cf.foundation().job(&guid("j1")).await.unwrap();
+    assert!(matches!(outcome, JobOutcome::Failed(errors) if errors.code() == Some(290_006)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_are_a_quarter_of_a_second_doubling_to_two_apart() {
+    let (mut pace, begun) = (Pace::default(), Instant::now());
+    let end = begun + Duration::from_secs(8);
+    let mut moments = Vec::new();
+    while pace.pause(end).await == Turn::Next {
+        moments.push(begun.elapsed().as_millis());
+    }
+    assert_eq!(moments, [250, 750, 1750, 3750, 5750, 7750, 8000]);
+}
+
+#[tokio::test]
+async fn a_map_that_answers_500_is_looked_at_and_repeated() {
+    let failed = cf_error("500 Internal Server Error", 10001, "An unknown error occurred.");
+    let none = Reply::json("200 OK", r#"{"destinations":[]}"#);
+    let mapped = Reply::json("200 OK", r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#);
+    let cf = ScriptedCf::answering([failed, none, mapped]).await;
+    cf.foundation().map_route(&guid("r1"), &guid("a1")).await.unwrap();
+    let path = "/v3/routes/r1/destinations";
+    assert_eq!(cf.calls(), [format!("POST {path}"), format!("GET {path}"), format!("POST {path}")]);
+}
+
+#[tokio::test]
+async fn a_map_that_took_effect_is_not_repeated() {
+    let mapped = Reply::json("200 OK", r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#);
+    let cf = ScriptedCf::answering([Reply::Hangup, mapped]).await;
+    cf.foundation().map_route(&guid("r1"), &guid("a1")).await.unwrap();
+    assert_eq!(cf.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn unmapping_what_is_gone_is_a_success() {
+    let refused = cf_error(
+        "422 Unprocessable Entity",
+        10008,
+        "Unable to unmap route from destination. Ensure the route has a destination with this guid.",
+    );
+    let none = Reply::json("200 OK", r#"{"destinations":[]}"#);
+    let cf = ScriptedCf::answering([refused, none]).await;
+    assert!(cf.foundation().unmap_route(&guid("r1"), &guid("t1")).await.is_ok());
+}
+
+#[tokio::test]
+async fn names_are_resolved_once() {
+    let app = r#"{"guid":"a1","name":"my-app","state":"STARTED"}"#;
+    let cf = ScriptedCf::answering([list(&[app])]).await;
+    let foundation = cf.foundation();
+    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    assert_eq!(cf.calls(), ["GET /v3/apps?names=my-app&space_guids=s1"]);
+}
+
+#[tokio::test]
+async fn what_is_absent_is_asked_for_again() {
+    let cf = ScriptedCf::answering([list(&[]), list(&[])]).await;
+    let foundation = cf.foundation();
+    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    assert_eq!(cf.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_forgotten_name_is_asked_for_again() {
+    let app = r#"{"guid":"a1","name":"my-app"}"#;
+    let cf = ScriptedCf::answering([list(&[app]), list(&[app])]).await;
+    let foundation = cf.foundation();
+    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    foundation.forget_app(&guid("s1"), "my-app").await;
+    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    assert_eq!(cf.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_200_that_is_no_json_is_unreadable() {
+    let page = Reply::with_headers("200 OK", "Content-Type: text/html\r\n", b"<html>login</html>");
+    let cf = ScriptedCf::answering([page]).await;
+    assert!(matches!(cf.foundation().route(&guid("r1")).await, Err(CapiError::Unreadable { .. })));
+}
+
+#[tokio::test]
+async fn a_mutation_goes_on_when_nobody_waits() {
+    let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
+    let foundation = cf.foundation();
+    let spec = spec();
+    let mut sending = Box::pin(foundation.create_route(&spec));
+    // One poll starts the task; then the caller is gone.
+    assert!(futures_pending(&mut sending).await);
+    drop(sending);
+    cf.tasks.close();
+    cf.tasks.wait().await;
+    assert_eq!(cf.calls(), ["POST /v3/routes"]);
+}
+
+/// Polls a future once; says whether it still waits.
+async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|context| {
+        let polled = std::pin::Pin::new(&mut *future).poll(context);
+        std::task::Poll::Ready(polled.is_pending())
+    })
+    .await
+}
