@@ -10,7 +10,9 @@
 //! * [`destination`]: where the technical user comes from.
 //! * [`token`]: leases, renewal, the credential gate.
 //! * [`capi`]: the typed CF API v3.
+//! * [`auth`]: who calls.
 
+pub mod auth;
 pub mod binding;
 pub mod capi;
 pub mod destination;

@@ -1,0 +1,133 @@
+//! The one lawful form of `Authorization`, and of the token in it (rules A1 and A2).
+//!
+//! Invariant: a [`CompactToken`] has three non-empty segments that are canonical base64url, so
+//! decoding them has exactly one result. Nothing is decoded here. For [`Verifier`](super::Verifier)
+//! only.
+
+use super::{AuthError, error::Refusal};
+use aws_lc_rs::digest;
+use http::{HeaderMap, header};
+
+/// Longest token that is looked at: XSUAA takes 16 KB of headers, so no lawful caller holds more.
+const TOKEN_LIMIT: usize = 16 * 1024;
+
+/// Takes the bearer token out of the request's headers (RFC 6750 §2.1).
+///
+/// # Errors
+/// `Missing` without any `Authorization`; `Invalid` if it stands there twice, or is anything but
+/// `Bearer`, one blank and one token.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else {
+        return Err(AuthError::Missing);
+    };
+    if values.next().is_some() {
+        return Err(Refusal::HeaderRepeated.into());
+    }
+    let text = value.to_str().map_err(|_| Refusal::HeaderForm)?;
+    let Some((scheme, token)) = text.split_once(' ') else {
+        return Err(Refusal::HeaderForm.into());
+    };
+    let odd = !scheme.eq_ignore_ascii_case("bearer")
+        || token.is_empty()
+        || token.contains([' ', '\t', ',']);
+    if odd {
+        return Err(Refusal::HeaderForm.into());
+    }
+    Ok(token)
+}
+
+/// A token whose form is right; nothing of it is believed yet.
+#[derive(Clone, Copy)]
+pub(super) struct CompactToken<'t> {
+    text: &'t str,
+    header: &'t str,
+    payload: &'t str,
+    signature: &'t str,
+}
+
+impl<'t> CompactToken<'t> {
+    /// Parses the compact serialisation (RFC 7515 §7.1), stricter than most readers.
+    ///
+    /// # Errors
+    /// [`Refusal::TokenSize`] or [`Refusal::TokenForm`].
+    pub(super) fn parse(text: &'t str) -> Result<Self, Refusal> {
+        if text.len() > TOKEN_LIMIT {
+            return Err(Refusal::TokenSize);
+        }
+        let mut segments = text.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            return Err(Refusal::TokenForm);
+        };
+        if ![header, payload, signature].into_iter().all(is_canonical) {
+            return Err(Refusal::TokenForm);
+        }
+        Ok(Self { text, header, payload, signature })
+    }
+
+    /// The first segment, still encoded.
+    pub(super) fn header(&self) -> &'t str {
+        self.header
+    }
+
+    /// The second segment, still encoded.
+    pub(super) fn payload(&self) -> &'t str {
+        self.payload
+    }
+
+    /// The third segment, still encoded.
+    pub(super) fn signature(&self) -> &'t str {
+        self.signature
+    }
+
+    /// The bytes that are signed: everything before the second dot (RFC 7515 §5.2).
+    pub(super) fn signed(&self) -> &'t str {
+        let end = self.text.len() - self.signature.len() - 1;
+        self.text.get(..end).unwrap_or_default()
+    }
+
+    /// SHA-256 of the whole token: names it without keeping it.
+    pub(super) fn fingerprint(&self) -> TokenFingerprint {
+        let hash = digest::digest(&digest::SHA256, self.text.as_bytes());
+        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(hash.as_ref());
+        TokenFingerprint(bytes)
+    }
+}
+
+/// SHA-256 of a token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct TokenFingerprint([u8; digest::SHA256_OUTPUT_LEN]);
+
+/// Whether `segment` is the one way to write its bytes in base64url without padding (RFC 4648
+/// §3.5): the unused low bits of the last character are zero, else two texts would be one token.
+fn is_canonical(segment: &str) -> bool {
+    let Some(last) = segment.bytes().last() else {
+        return false;
+    };
+    let unused_bits = match segment.len() % 4 {
+        0 => 0,
+        2 => 4,
+        3 => 2,
+        _ => return false,
+    };
+    let Some(last) = sextet(last) else {
+        return false;
+    };
+    let mask = (1_u8 << unused_bits) - 1;
+    last & mask == 0 && segment.bytes().all(|byte| sextet(byte).is_some())
+}
+
+/// The six bits that a character of the base64url alphabet stands for.
+fn sextet(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'-' => Some(62),
+        b'_' => Some(63),
+        _ => None,
+    }
+}

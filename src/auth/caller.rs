@@ -1,0 +1,94 @@
+//! Who calls: what the verified token says about its bearer.
+//!
+//! Invariant: a `Caller` is made from a verified payload only (in tests also by hand). For every
+//! room that asks who is calling; it never holds the token itself.
+
+use super::Scope;
+use std::sync::Arc;
+
+/// A verified caller; a clone is shallow.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    identity: Arc<Identity>,
+}
+
+/// The facts behind a [`Caller`].
+#[derive(Debug)]
+pub(super) struct Identity {
+    /// `cid`: owner of tenant routes.
+    pub(super) client_id: String,
+    /// `zid`: one of the configured zones.
+    pub(super) zone: String,
+    /// `sub`.
+    pub(super) subject: Option<String>,
+    /// `user_name` of a user token.
+    pub(super) user: Option<String>,
+    /// `origin`: the identity provider of a user.
+    pub(super) origin: Option<String>,
+    /// Lower-case hex of SHA-256 over `jti`.
+    pub(super) token_hash: Option<String>,
+    /// Our scopes among those of the token.
+    pub(super) scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// Returns the verified client id (XSUAA `cid`): the owner of tenant routes.
+    pub fn client_id(&self) -> &str {
+        &self.identity.client_id
+    }
+
+    /// Returns the zone (subaccount) whose XSUAA issued the token.
+    pub fn zone(&self) -> &str {
+        &self.identity.zone
+    }
+
+    /// Returns the `user_name` of a user token; a technical token has none.
+    pub fn user(&self) -> Option<&str> {
+        self.identity.user.as_deref()
+    }
+
+    /// Returns `sub`: the user's id, or the client id of a technical token.
+    pub fn subject(&self) -> Option<&str> {
+        self.identity.subject.as_deref()
+    }
+
+    /// Returns the identity provider that the user logged on at.
+    pub fn origin(&self) -> Option<&str> {
+        self.identity.origin.as_deref()
+    }
+
+    /// Returns the SHA-256 of the token's `jti` in hex: names the token in audit lines without
+    /// being it.
+    pub fn token_hash(&self) -> Option<&str> {
+        self.identity.token_hash.as_deref()
+    }
+
+    /// Tells whether the token grants `scope`.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.identity.scopes.contains(&scope)
+    }
+
+    /// Returns our scopes among those of the token, each once.
+    pub fn scopes(&self) -> &[Scope] {
+        &self.identity.scopes
+    }
+
+    /// Makes a caller from what a verified token says.
+    pub(super) fn new(identity: Identity) -> Self {
+        Self { identity: Arc::new(identity) }
+    }
+
+    /// Makes a caller for unit tests of other rooms.
+    #[cfg(test)]
+    pub(crate) fn for_tests(client_id: &str, scopes: &[Scope]) -> Self {
+        Self::new(Identity {
+            client_id: client_id.to_owned(),
+            zone: "test-zone".to_owned(),
+            subject: Some(client_id.to_owned()),
+            user: None,
+            origin: None,
+            token_hash: None,
+            scopes: scopes.to_vec(),
+        })
+    }
+}

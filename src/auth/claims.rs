@@ -1,0 +1,125 @@
+//! The claims of an XSUAA token as typed data (rule A4).
+//!
+//! Invariant: reading judges types only; a claim that is present has its type. Unknown claims are
+//! skipped without recursion, however deep. For [`xsuaa`](super::xsuaa) only.
+
+use super::{
+    error::Refusal,
+    strict::{Object, present},
+};
+use crate::upstream::body;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+use std::{fmt, time::Duration};
+
+/// What the rules look at.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    /// Issuer.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) iss: Option<String>,
+    /// Zone (subaccount).
+    #[serde(default, deserialize_with = "present")]
+    pub(super) zid: Option<String>,
+    /// Client id.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) cid: Option<String>,
+    /// Audience.
+    #[serde(default)]
+    pub(super) aud: Audience,
+    /// Scopes.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) scope: Option<Vec<String>>,
+    /// End.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) exp: Option<NumericDate>,
+    /// Begin.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) nbf: Option<NumericDate>,
+    /// Issued at.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) iat: Option<NumericDate>,
+    /// Token id.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) jti: Option<String>,
+    /// Subject.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) sub: Option<String>,
+    /// User.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) user_name: Option<String>,
+    /// Identity provider of the user.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) origin: Option<String>,
+}
+
+impl Claims {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// [`Refusal::ClaimsMalformed`] for anything but an object of well-typed members, each once.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
+        match body::decode::<Object<Self>>(payload) {
+            Ok(Object(claims)) => Ok(claims),
+            Err(_) => Err(Refusal::ClaimsMalformed),
+        }
+    }
+}
+
+/// `aud`: one text or a list of texts (RFC 7519 §4.1.3); absent is an empty list.
+#[derive(Default)]
+pub(super) struct Audience(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Audience {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AudienceVisitor).map(Self)
+    }
+}
+
+struct AudienceVisitor;
+
+impl<'de> Visitor<'de> for AudienceVisitor {
+    type Value = Vec<String>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a string or an array of strings")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
+        Ok(vec![text.to_owned()])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<String>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
+    }
+}
+
+/// Time since 1970 (RFC 7519 §2): a number that is finite and not negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct NumericDate(pub(super) Duration);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NumericDateVisitor).map(Self)
+    }
+}
+
+struct NumericDateVisitor;
+
+impl Visitor<'_> for NumericDateVisitor {
+    type Value = Duration;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("seconds since 1970")
+    }
+
+    fn visit_u64<E: Error>(self, seconds: u64) -> Result<Duration, E> {
+        Ok(Duration::from_secs(seconds))
+    }
+
+    fn visit_f64<E: Error>(self, seconds: f64) -> Result<Duration, E> {
+        Duration::try_from_secs_f64(seconds).map_err(|_| E::custom("not a time"))
+    }
+}

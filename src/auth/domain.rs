@@ -1,0 +1,245 @@
+//! `{uaadomain}` of a binding: which issuers stand below it (A10), and where its keys are (A5).
+//!
+//! Invariant: the domain is a plain host; only a loopback host may have a port, plain http and an
+//! issuer without a label. For [`xsuaa`](super::xsuaa) only.
+
+use crate::upstream;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+/// All but the unreserved characters of RFC 3986 §2.3.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Longest label of a host name (RFC 1035 §2.3.4).
+const LABEL_LIMIT: usize = 63;
+
+/// The host that XSUAA's issuers stand below.
+#[derive(Clone)]
+pub(super) struct UaaDomain {
+    name: String,
+    reach: Reach,
+}
+
+/// Where the domain is: decides which schemes are lawful.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Remote,
+    Loopback,
+}
+
+impl UaaDomain {
+    /// Parses the binding's value; `None` for anything but a host, or a port on a remote one.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(&format!("http://{text}/")).ok()?;
+        let authority = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str()?),
+            None => url.host_str()?.to_owned(),
+        };
+        let reach = if upstream::is_loopback(&url) { Reach::Loopback } else { Reach::Remote };
+        if authority != text || (reach == Reach::Remote && url.port().is_some()) {
+            return None;
+        }
+        Some(Self { name: authority, reach })
+    }
+
+    /// Whether `issuer` is `https://<label>.{uaadomain}/oauth/token` (A10).
+    pub(super) fn issues(&self, issuer: &str) -> bool {
+        let Some(host) = self.host_of(issuer) else {
+            return false;
+        };
+        match host.strip_suffix(self.name.as_str()) {
+            Some("") => self.reach == Reach::Loopback,
+            Some(label) => label.strip_suffix('.').is_some_and(is_label),
+            None => false,
+        }
+    }
+
+    /// The address of the keys of `zone`.
+    pub(super) fn keys_url(&self, zone: &str) -> String {
+        let scheme = match self.reach {
+            Reach::Remote => "https",
+            Reach::Loopback => "http",
+        };
+        let zone = utf8_percent_encode(zone, COMPONENT);
+        format!("{scheme}://{}/token_keys?zid={zone}", self.name)
+    }
+
+    /// What stands between a lawful scheme and the path of XSUAA's token endpoint.
+    fn host_of<'i>(&self, issuer: &'i str) -> Option<&'i str> {
+        let plain = || match self.reach {
+            Reach::Remote => None,
+            Reach::Loopback => issuer.strip_prefix("http://"),
+        };
+        issuer.strip_prefix("https://").or_else(plain)?.strip_suffix("/oauth/token")
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    (1..=LABEL_LIMIT).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UaaDomain;
+    use rstest::rstest;
+
+    const DOMAIN: &str = "authentication.example.test";
+
+    fn issues(issuer: &str) -> bool {
+        UaaDomain::parse(DOMAIN).unwrap().issues(&issuer.replace("{d}", DOMAIN))
+    }
+
+    #[rstest]
+    #[case::plain("https://t.{d}/oauth/token")]
+    #[case::mixed_case("https://t-0815X.{d}/oauth/token")]
+    #[case::digits("https://0.{d}/oauth/token")]
+    fn one_label_below_the_domain_is_an_issuer(#[case] issuer: &str) {
+        assert!(issues(issuer));
+    }
+
+    #[test]
+    fn a_label_has_one_to_63_characters() {
+        let with =
+            |length: usize| issues(&format!("https://{}.{{d}}/oauth/token", "l".repeat(length)));
+        assert!(!with(0) && with(1) && with(63) && !with(64));
+    }
+
+    #[rstest]
+    fn every_other_issuer_is_refused(
+        #[values(
+            "",
+            " ",
+            "https://",
+            "http://",
+            "{d}",
+            "https://{d}",
+            "https://{d}/oauth/token",
+            "http://t.{d}/oauth/token",
+            "HTTPS://t.{d}/oauth/token",
+            "https:t.{d}/oauth/token",
+            "https:///t.{d}/oauth/token",
+            "//t.{d}/oauth/token",
+            "https://t.{d}",
+            "https://t.{d}/",
+            "https://t.{d}a/oauth/token",
+            "https://t.{d}0/oauth/token",
+            "https://t.{d}./oauth/token",
+            "https://t.{d}:443/oauth/token",
+            "https://t.{d}//oauth/token",
+            "https://t.{d}/path/oauth/token",
+            "https://t.{d}%2f/oauth/token",
+            "https://t.{d}%2fpath/oauth/token",
+            "https://t.{d}&/oauth/token",
+            "https://t.{d}%26/oauth/token",
+            "https://t.{d}?/oauth/token",
+            "https://t.{d}?foo=bar/oauth/token",
+            "https://t.{d}%3f/oauth/token",
+            "https://t.{d}%3ffoo=bar/oauth/token",
+            "https://t.{d}#/oauth/token",
+            "https://t.{d}#foo/oauth/token",
+            "https://t.{d}%23/oauth/token",
+            "https://t.{d}%23foo/oauth/token",
+            "https://user@{d}/oauth/token",
+            "https://user@t.{d}/oauth/token",
+            "https://user%40t.{d}/oauth/token",
+            "https://attacker/oauth/token",
+            "https://t.attacker/oauth/token",
+            "https://my{d}/oauth/token",
+            "https://{d}.attacker/oauth/token",
+            "https://t.{d}.attacker/oauth/token",
+            "https://{d}%2eattacker/oauth/token",
+            "https://{d}%2dattacker/oauth/token",
+            "https://t%2e{d}/oauth/token",
+            "https://t.%2e{d}/oauth/token",
+            "https://t%2d.{d}/oauth/token",
+            "https://t.authentication%2eexample.test/oauth/token",
+            "https://t.authentication.example%2etest/oauth/token",
+            "https://t\t.{d}/oauth/token",
+            "https://t\n.{d}/oauth/token",
+            "https://t.authentication\t.example.test/oauth/token",
+            "https://t.authentication.example.te\nst/oauth/token",
+            "https://t.{d}\t/oauth/token",
+            "https://t..{d}/oauth/token",
+            "https://a.t.{d}/oauth/token",
+            "https://.{d}/oauth/token",
+            "https://t_1.{d}/oauth/token",
+            "https://*.{d}/oauth/token",
+            "https://ü.{d}/oauth/token",
+            "https://t.{d}/oauth/token/",
+            "https://t.{d}/oauth/token?x",
+            "https://t.{d}/oauth/token#x",
+            "https://t.{d}/oauth/TOKEN",
+            "https://t.{d}/oauth%2ftoken",
+            "https://t.{d}\\@evil/oauth/token",
+            "https://t.{d}@evil/oauth/token",
+            "https://t.{d}///evil/token_keys",
+            "https://t.{d}/oauth/token@evil",
+            "https://t.{d}/oauth/token?redirect=https://evil/tokens%3Ftenant=x",
+            "https://t.{d}/oauth/token\\@evil/token_keys",
+            "https://evil/token_keys///https://t.{d}/oauth/token",
+            "https://evil/token_keys@t.{d}/oauth/token",
+            "https://T.AUTHENTICATION.EXAMPLE.TEST/oauth/token",
+            " https://t.{d}/oauth/token",
+            "https://t.{d}/oauth/token "
+        )]
+        issuer: &str,
+    ) {
+        assert!(!issues(issuer), "{issuer}");
+    }
+
+    #[rstest]
+    #[case::host("uaa.test", "https://uaa.test/token_keys?zid=z")]
+    #[case::loopback("127.0.0.1:4711", "http://127.0.0.1:4711/token_keys?zid=z")]
+    #[case::loopback_net("127.9.9.9", "http://127.9.9.9/token_keys?zid=z")]
+    #[case::localhost("localhost:4711", "http://localhost:4711/token_keys?zid=z")]
+    #[case::six("[::1]:4711", "http://[::1]:4711/token_keys?zid=z")]
+    fn plain_http_and_a_port_are_for_loopback(#[case] domain: &str, #[case] url: &str) {
+        assert_eq!(UaaDomain::parse(domain).unwrap().keys_url("z"), url);
+    }
+
+    #[rstest]
+    fn a_domain_is_a_plain_host(
+        #[values(
+            "",
+            " ",
+            "https://uaa.test",
+            "uaa.test/",
+            "uaa.test/x",
+            "uaa.test?x",
+            "uaa.test#x",
+            "a@uaa.test",
+            "uaa.test:443",
+            "uaa.test:8443",
+            "10.0.0.1:80",
+            "UAA.test",
+            "uaa.te st",
+            "uaa.test\n",
+            "uaa%2etest",
+            "127.1",
+            "2130706433"
+        )]
+        domain: &str,
+    ) {
+        assert!(UaaDomain::parse(domain).is_none(), "{domain:?}");
+    }
+
+    #[test]
+    fn a_zone_cannot_leave_its_place_in_the_query() {
+        let url = UaaDomain::parse(DOMAIN).unwrap().keys_url("a&b=c#d/../é ?%");
+        assert_eq!(
+            url,
+            format!("https://{DOMAIN}/token_keys?zid=a%26b%3Dc%23d%2F..%2F%C3%A9%20%3F%25")
+        );
+    }
+
+    #[test]
+    fn a_loopback_issuer_may_lack_label_and_tls() {
+        let domain = UaaDomain::parse("127.0.0.1:4711").unwrap();
+        assert!(domain.issues("http://127.0.0.1:4711/oauth/token"));
+        assert!(domain.issues("https://sub.127.0.0.1:4711/oauth/token"));
+        assert!(!domain.issues("http://127.0.0.1:4712/oauth/token"));
+        assert!(!domain.issues("http://127.0.0.1/oauth/token"));
+        assert!(!domain.issues("http://evil127.0.0.1:4711/oauth/token"));
+    }
+}

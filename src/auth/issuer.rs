@@ -1,0 +1,90 @@
+//! An XSUAA instance as issuer: the order of the checks, and the keys of each zone.
+//!
+//! Invariant: before the signature is checked a token can only be refused, and no key is asked for
+//! on behalf of a token that the rules refuse. For [`Verifier`](super::Verifier) only; a second
+//! kind of issuer would stand beside it.
+
+use super::{
+    AuthError, Caller,
+    bearer::CompactToken,
+    claims::Claims,
+    error::Refusal,
+    jose::{self, VerifiedPayload},
+    keys::{KeyCache, KeyError, KeySource},
+    xsuaa::Rules,
+};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+/// A token that was judged and believed.
+pub(super) struct Verified {
+    /// Who it names.
+    pub(super) caller: Caller,
+    /// `exp`, since 1970.
+    pub(super) expires: Duration,
+    /// The generation of the keys that it was checked with.
+    pub(super) generation: u64,
+}
+
+/// One XSUAA instance: its rules, and the keys of each zone that may call.
+pub(super) struct XsuaaIssuer<S> {
+    rules: Rules,
+    keys: HashMap<String, KeyCache<S>>,
+}
+
+impl<S: KeySource> XsuaaIssuer<S> {
+    /// Makes the issuer; `cache` makes the keys of an address, one for each zone: callers cannot
+    /// add any.
+    pub(super) fn new(rules: Rules, cache: impl Fn(String) -> KeyCache<S>) -> Self {
+        let keys =
+            rules.zones().iter().map(|zone| (zone.clone(), cache(rules.keys_url(zone)))).collect();
+        Self { rules, keys }
+    }
+
+    /// Judges a token in the order of `callers.md` 4: refuse early, ask for the key, check, judge
+    /// again.
+    ///
+    /// # Errors
+    /// `Invalid`, or `KeysUnavailable` if the keys cannot be had.
+    pub(super) async fn verify(
+        &self,
+        token: &CompactToken<'_>,
+        now: SystemTime,
+    ) -> Result<Verified, AuthError> {
+        let kid = jose::key_id(token)?;
+        let claimed = Claims::read(&jose::unverified_payload(token)?)?;
+        self.rules.judge(&claimed, now)?;
+        let cache = claimed.zid.and_then(|zone| self.keys.get(&zone)).ok_or(Refusal::Zone)?;
+        let found = cache.key(&kid).await.map_err(refused)?;
+        let payload = VerifiedPayload::check(token, &found.key)?;
+        let (caller, expires) = self.rules.admit(&payload, now)?;
+        Ok(Verified { caller, expires, generation: found.generation })
+    }
+
+    /// How many usable keys the issuer holds, all zones together.
+    ///
+    /// # Errors
+    /// `KeysUnavailable` if those of any zone cannot be had.
+    pub(super) async fn probe(&self) -> Result<usize, AuthError> {
+        let mut count = 0;
+        for cache in self.keys.values() {
+            count += cache.probe().await.map_err(refused)?;
+        }
+        Ok(count)
+    }
+
+    /// The generation of the usable keys of `zone`; `None` without any.
+    pub(super) fn generation(&self, zone: &str) -> Option<u64> {
+        self.keys.get(zone)?.generation()
+    }
+}
+
+/// What a caller is told when there is no key.
+fn refused(error: KeyError) -> AuthError {
+    match error {
+        KeyError::Unknown => Refusal::KeyUnknown.into(),
+        KeyError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },
+    }
+}

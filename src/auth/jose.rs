@@ -1,0 +1,116 @@
+//! The JOSE header of a token, read strictly (rule A3), and the check of its signature.
+//!
+//! Invariant: the algorithm is ours, never the token's; places where a token names its own key are
+//! not even read. A [`VerifiedPayload`] exists only after its signature was checked. For the
+//! issuers of this room.
+
+use super::{
+    bearer::CompactToken,
+    error::Refusal,
+    jwks::RsaKey,
+    strict::{Object, present},
+};
+use crate::upstream::body;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, DecodingKey, crypto};
+use serde::{Deserialize, de::IgnoredAny};
+
+/// The one algorithm that XSUAA signs with; a longer list would only serve forgers (A3).
+const ALGORITHM: Algorithm = Algorithm::RS256;
+
+/// [`ALGORITHM`] as it stands in a header, in exactly this case (RFC 7515 §4.1.1).
+const ALGORITHM_NAME: &str = "RS256";
+
+/// What an access token may call itself: RFC 7519 §5.1 and RFC 9068 §2.1.
+const TYPES: [&str; 2] = ["JWT", "at+jwt"];
+
+/// Longest `kid` that is looked up (A5); XSUAA's have about 20 characters.
+const KEY_ID_LIMIT: usize = 256;
+
+/// Reads the header and returns the name of the key, the only thing that counts in it.
+///
+/// # Errors
+/// The [`Refusal`] of the first broken part of A3, or [`Refusal::KeyId`].
+pub(super) fn key_id(token: &CompactToken<'_>) -> Result<String, Refusal> {
+    let bytes = decode(token.header()).ok_or(Refusal::HeaderMalformed)?;
+    let Object(header) =
+        body::decode::<Object<JoseHeader>>(&bytes).map_err(|_| Refusal::HeaderMalformed)?;
+    if header.alg.as_deref() != Some(ALGORITHM_NAME) {
+        return Err(Refusal::Algorithm);
+    }
+    if header.has_refused_member() {
+        return Err(Refusal::HeaderMember);
+    }
+    if header.typ.is_some_and(|typ| !TYPES.contains(&typ.as_str())) {
+        return Err(Refusal::Type);
+    }
+    header.kid.filter(|kid| !kid.is_empty() && kid.len() <= KEY_ID_LIMIT).ok_or(Refusal::KeyId)
+}
+
+/// Decodes the payload without believing a word of it.
+///
+/// # Errors
+/// [`Refusal::ClaimsMalformed`] if it is not UTF-8: readers disagree on what such text says.
+pub(super) fn unverified_payload(token: &CompactToken<'_>) -> Result<Vec<u8>, Refusal> {
+    decode(token.payload()).ok_or(Refusal::ClaimsMalformed)
+}
+
+/// A payload that was signed by a key of the issuer.
+pub(super) struct VerifiedPayload(Vec<u8>);
+
+impl VerifiedPayload {
+    /// Checks the signature with `key` and our own algorithm.
+    ///
+    /// The crate's `decode` is not used: it reads the system clock, keeps unknown header members as
+    /// values, and refuses an odd `jwk` that A3 wants ignored.
+    ///
+    /// # Errors
+    /// [`Refusal::Signature`].
+    pub(super) fn check(token: &CompactToken<'_>, key: &RsaKey) -> Result<Self, Refusal> {
+        let key = DecodingKey::from_rsa_raw_components(key.modulus(), key.exponent());
+        match crypto::verify(token.signature(), token.signed().as_bytes(), &key, ALGORITHM) {
+            Ok(true) => unverified_payload(token).map(Self),
+            Ok(false) | Err(_) => Err(Refusal::Signature),
+        }
+    }
+
+    /// The signed bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The members that decide. `jku`, `jwk`, `x5u`, `x5c` and `x5t` are absent by intent: a token does
+/// not bring its key.
+#[derive(Deserialize)]
+struct JoseHeader {
+    #[serde(default, deserialize_with = "present")]
+    alg: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    crit: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    b64: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    zip: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    enc: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "present")]
+    cty: Option<IgnoredAny>,
+}
+
+impl JoseHeader {
+    /// Whether a member is there that would change what the payload means.
+    fn has_refused_member(&self) -> bool {
+        [&self.crit, &self.b64, &self.zip, &self.enc, &self.cty].into_iter().any(Option::is_some)
+    }
+}
+
+/// Decodes a canonical segment to text; `None` if the bytes are not UTF-8.
+fn decode(segment: &str) -> Option<Vec<u8>> {
+    let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
+    String::from_utf8(bytes).ok().map(String::into_bytes)
+}

@@ -1,0 +1,437 @@
+//! The key cache on a paused clock, with a scripted source behind the port.
+
+use super::{Fetched, KeyCache, KeyError, KeySource};
+use crate::{auth::jwks::KeySet, telemetry::metrics::Metrics};
+use http::HeaderValue;
+use rstest::rstest;
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::time::{self, Instant};
+use tokio_util::task::TaskTracker;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const UNKNOWN: Result<(), KeyError> = Err(KeyError::Unknown);
+
+#[derive(Debug, thiserror::Error)]
+#[error("scripted")]
+struct Scripted;
+
+/// What the source does, and what was asked of it.
+struct Script {
+    answer: Answer,
+    takes: Duration,
+    fetches: Vec<(Instant, Option<HeaderValue>)>,
+}
+
+#[derive(Clone)]
+enum Answer {
+    Keys(Vec<&'static str>),
+    Unchanged,
+    Fault,
+    Panic,
+}
+
+#[derive(Clone)]
+struct Source(Arc<Mutex<Script>>);
+
+impl KeySource for Source {
+    type Fault = Scripted;
+
+    async fn fetch(&self, etag: Option<HeaderValue>) -> Result<Fetched, Scripted> {
+        let (answer, takes) = {
+            let mut script = self.0.lock().unwrap();
+            script.fetches.push((Instant::now(), etag));
+            (script.answer.clone(), script.takes)
+        };
+        time::sleep(takes).await;
+        match answer {
+            Answer::Keys(names) => Ok(Fetched::Keys {
+                keys: set(&names),
+                etag: Some(HeaderValue::from_static("1717")),
+            }),
+            Answer::Unchanged => Ok(Fetched::Unchanged),
+            Answer::Fault => Err(Scripted),
+            Answer::Panic => panic!("scripted"),
+        }
+    }
+}
+
+/// A set of usable keys with these names; the same name is the same key.
+fn set(names: &[&str]) -> KeySet {
+    let keys: Vec<_> = names
+        .iter()
+        // 342 characters are 256 bytes, the last one with its four unused bits zero.
+        .map(|name| (name, format!("{}w", "_".repeat(341))))
+        .map(|(name, modulus)| json!({"kty": "RSA", "kid": name, "n": modulus, "e": "AQAB"}))
+        .collect();
+    let set = KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap();
+    assert_eq!(set.len(), names.len());
+    set
+}
+
+struct Bench {
+    cache: KeyCache<Source>,
+    source: Source,
+    tasks: TaskTracker,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let source = Source(Arc::new(Mutex::new(Script {
+            answer: Answer::Keys(vec!["a"]),
+            takes: Duration::from_millis(100),
+            fetches: Vec::new(),
+        })));
+        let tasks = TaskTracker::new();
+        let cache = KeyCache::new(source.clone(), tasks.clone(), Metrics::default());
+        Self { cache, source, tasks }
+    }
+
+    /// A bench whose cache holds key `a` since now.
+    async fn warm() -> Self {
+        let bench = Self::new();
+        bench.ask("a").await.unwrap();
+        bench
+    }
+
+    async fn ask(&self, kid: &str) -> Result<(), KeyError> {
+        self.cache.key(kid).await.map(|_| ())
+    }
+
+    fn answer(&self, answer: Answer) {
+        self.source.0.lock().unwrap().answer = answer;
+    }
+
+    fn takes(&self, takes: Duration) {
+        self.source.0.lock().unwrap().takes = takes;
+    }
+
+    fn fetches(&self) -> usize {
+        self.source.0.lock().unwrap().fetches.len()
+    }
+
+    fn fetched_first(&self) -> Instant {
+        self.source.0.lock().unwrap().fetches[0].0
+    }
+
+    /// Lets a background fetch end.
+    async fn settle(&self) {
+        time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn is_unavailable(verdict: Result<(), KeyError>) -> bool {
+    matches!(verdict, Err(KeyError::Unavailable { retry_after }) if retry_after >= SECOND)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_question_fetches_and_the_next_ones_do_not() {
+    let bench = Bench::new();
+    assert_eq!(bench.fetches(), 0);
+    for _ in 0..50 {
+        bench.ask("a").await.unwrap();
+    }
+    assert_eq!(bench.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_shares_one_fetch() {
+    let bench = Arc::new(Bench::new());
+    let crowd = TaskTracker::new();
+    let askers: Vec<_> = (0..200)
+        .map(|_| {
+            let bench = Arc::clone(&bench);
+            crowd.spawn(async move { bench.ask("a").await })
+        })
+        .collect();
+    for asker in askers {
+        asker.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.fetches(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_goes_away_does_not_cancel_the_fetch() {
+    let bench = Bench::new();
+    let asked = time::timeout(Duration::from_millis(10), bench.ask("a")).await;
+    assert!(asked.is_err());
+    bench.settle().await;
+    bench.takes(60 * MINUTE);
+    bench.ask("a").await.unwrap();
+    assert_eq!(bench.fetches(), 1);
+}
+
+#[rstest]
+#[case::fresh(Duration::from_secs(599), 1)]
+#[case::ageing(10 * MINUTE, 2)]
+#[case::late(Duration::from_secs(899), 2)]
+#[tokio::test(start_paused = true)]
+async fn until_15_minutes_nobody_waits_and_from_10_on_the_background_refreshes(
+    #[case] age: Duration,
+    #[case] fetches: usize,
+) {
+    let bench = Bench::warm().await;
+    time::advance(age).await;
+    let asked_at = Instant::now();
+    bench.ask("a").await.unwrap();
+    assert_eq!(asked_at.elapsed(), Duration::ZERO);
+    bench.settle().await;
+    assert_eq!(bench.fetches(), fetches);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_background_refresh_is_one_flight() {
+    let bench = Bench::warm().await;
+    time::advance(11 * MINUTE).await;
+    for _ in 0..100 {
+        bench.ask("a").await.unwrap();
+    }
+    bench.settle().await;
+    for _ in 0..100 {
+        bench.ask("a").await.unwrap();
+    }
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_15_minutes_the_answer_is_awaited_and_a_removed_key_is_not_served() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Keys(vec!["b"]));
+    time::advance(15 * MINUTE).await;
+    assert_eq!(bench.ask("a").await, UNKNOWN);
+    bench.ask("b").await.unwrap();
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_without_a_key_ends_that_key_at_once() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Keys(vec!["b"]));
+    bench.ask("b").await.unwrap();
+    assert_eq!(bench.ask("a").await, UNKNOWN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_entity_tag_goes_along_and_unchanged_counts_as_success() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Unchanged);
+    time::advance(11 * MINUTE).await;
+    bench.ask("a").await.unwrap();
+    bench.settle().await;
+    time::advance(9 * MINUTE).await;
+    bench.ask("a").await.unwrap();
+    time::advance(2 * MINUTE).await;
+    bench.ask("a").await.unwrap();
+    bench.settle().await;
+    let fetches = bench.source.0.lock().unwrap().fetches.clone();
+    let tags: Vec<_> = fetches.into_iter().map(|(_, tag)| tag).collect();
+    let known = Some(HeaderValue::from_static("1717"));
+    assert_eq!(tags, [None, known.clone(), known]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_generation_changes_with_the_keys_only() {
+    let bench = Bench::new();
+    assert_eq!(bench.cache.generation(), None);
+    bench.ask("a").await.unwrap();
+    let first = bench.cache.generation();
+    assert!(first.is_some());
+    for answer in [Answer::Keys(vec!["a"]), Answer::Unchanged] {
+        bench.answer(answer);
+        time::advance(16 * MINUTE).await;
+        bench.ask("a").await.unwrap();
+        assert_eq!(bench.cache.generation(), first);
+    }
+    bench.answer(Answer::Keys(vec!["a", "b"]));
+    time::advance(16 * MINUTE).await;
+    bench.ask("a").await.unwrap();
+    assert_ne!(bench.cache.generation(), first);
+    bench.answer(Answer::Fault);
+    time::advance(121 * MINUTE).await;
+    assert_eq!(bench.cache.generation(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_key_is_found_on_first_use() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Keys(vec!["a", "b"]));
+    bench.ask("b").await.unwrap();
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_who_bring_a_new_key_wait_for_the_one_fetch() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Keys(vec!["a", "b"]));
+    let (first, second, third) = tokio::join!(bench.ask("b"), bench.ask("b"), bench.ask("b"));
+    assert_eq!((first, second, third), (Ok(()), Ok(()), Ok(())));
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_unknown_keys_fetch_once_a_minute() {
+    let bench = Bench::warm().await;
+    let began = Instant::now();
+    for number in 0..10_000 {
+        assert_eq!(bench.ask(&format!("unknown-{number}")).await, UNKNOWN);
+        time::advance(Duration::from_millis(18)).await;
+    }
+    // 180 s, and the first fetch itself: at 0 s, 60 s, 120 s and, by what the fetches take, no
+    // fourth time.
+    assert!(began.elapsed() >= 3 * MINUTE);
+    let times: Vec<_> =
+        bench.source.0.lock().unwrap().fetches.iter().skip(1).map(|(at, _)| *at).collect();
+    assert!((2..=3).contains(&times.len()), "{}", times.len());
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= MINUTE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_at_the_start_costs_the_first_fetch_alone() {
+    let bench = Bench::new();
+    for number in 0..100 {
+        assert_eq!(bench.ask(&format!("unknown-{number}")).await, UNKNOWN);
+    }
+    assert_eq!(bench.fetches(), 1);
+    bench.ask("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_is_asked_for_again_after_a_minute() {
+    let bench = Bench::warm().await;
+    assert_eq!(bench.ask("b").await, UNKNOWN);
+    bench.answer(Answer::Keys(vec!["a", "b"]));
+    time::advance(59 * SECOND).await;
+    assert_eq!(bench.ask("b").await, UNKNOWN);
+    time::advance(2 * SECOND).await;
+    bench.ask("b").await.unwrap();
+    assert_eq!(bench.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_bridged_for_two_hours_and_not_longer() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Fault);
+    while Instant::now() < bench.fetched_first() + Duration::from_secs(7199) {
+        bench.ask("a").await.unwrap();
+        time::advance(20 * SECOND).await;
+    }
+    time::advance(30 * SECOND).await;
+    assert!(is_unavailable(bench.ask("a").await));
+    bench.answer(Answer::Keys(vec!["a"]));
+    time::advance(MINUTE).await;
+    bench.ask("a").await.unwrap();
+}
+
+#[rstest]
+#[case::just_before(Duration::from_millis(7_199_999), true)]
+#[case::exactly(Duration::from_secs(7200), false)]
+#[tokio::test(start_paused = true)]
+async fn old_keys_end_two_hours_after_the_last_success(
+    #[case] age: Duration,
+    #[case] is_served: bool,
+) {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Fault);
+    bench.takes(Duration::ZERO);
+    time::advance(age).await;
+    assert_eq!(bench.ask("a").await.is_ok(), is_served);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_keys_fetch_once_a_minute_in_an_outage_too() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Fault);
+    for number in 0..50 {
+        assert!(is_unavailable(bench.ask(&format!("unknown-{number}")).await));
+        time::advance(SECOND).await;
+    }
+    assert_eq!(bench.fetches(), 2);
+}
+
+#[rstest]
+#[case::cold(Duration::ZERO)]
+#[case::dead(3 * 60 * MINUTE)]
+#[case::stale(20 * MINUTE)]
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_at_most_one_fetch_a_second_is_made(#[case] age: Duration) {
+    let bench = if age.is_zero() { Bench::new() } else { Bench::warm().await };
+    bench.answer(Answer::Fault);
+    bench.takes(Duration::ZERO);
+    time::advance(age).await;
+    let warm = bench.fetches();
+    for _ in 0..600 {
+        let _ = bench.ask("a").await;
+        let _ = bench.ask("unknown").await;
+        time::advance(Duration::from_millis(100)).await;
+    }
+    let times: Vec<_> =
+        bench.source.0.lock().unwrap().fetches.iter().skip(warm).map(|(at, _)| *at).collect();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= SECOND), "{times:?}");
+    // 60 s with pauses of 1, 2, 4, 8, 16, 16 … s.
+    assert!((5..=9).contains(&times.len()), "{}", times.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_known_outage_nobody_waits_for_the_next_try() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Fault);
+    time::advance(16 * MINUTE).await;
+    bench.ask("a").await.unwrap();
+    bench.takes(5 * SECOND);
+    time::advance(2 * SECOND).await;
+    let asked_at = Instant::now();
+    bench.ask("a").await.unwrap();
+    assert_eq!(asked_at.elapsed(), Duration::ZERO);
+    bench.settle().await;
+    assert_eq!(bench.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_fetched_and_down_is_unavailable_until_the_endpoint_is_back() {
+    let bench = Bench::new();
+    bench.answer(Answer::Fault);
+    assert!(is_unavailable(bench.ask("a").await));
+    bench.answer(Answer::Keys(vec!["a"]));
+    let Err(KeyError::Unavailable { retry_after }) = bench.ask("a").await else {
+        panic!("fetched within the pause");
+    };
+    time::advance(retry_after).await;
+    bench.ask("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_key_in_an_outage_is_undecided_and_not_refused() {
+    let bench = Bench::warm().await;
+    bench.answer(Answer::Fault);
+    assert!(is_unavailable(bench.ask("b").await));
+    bench.ask("a").await.unwrap();
+    let Err(KeyError::Unavailable { retry_after }) = bench.ask("b").await else {
+        panic!("decided without an answer");
+    };
+    time::advance(retry_after).await;
+    bench.answer(Answer::Keys(vec!["a", "b"]));
+    bench.ask("b").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_frees_the_flight_and_is_not_repeated_at_once() {
+    let bench = Bench::new();
+    bench.answer(Answer::Panic);
+    assert!(is_unavailable(bench.ask("a").await));
+    assert!(is_unavailable(bench.ask("a").await));
+    assert_eq!(bench.fetches(), 1);
+    bench.answer(Answer::Keys(vec!["a"]));
+    time::advance(SECOND).await;
+    bench.ask("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_cache_makes_no_call() {
+    let bench = Bench::warm().await;
+    time::sleep(300 * MINUTE).await;
+    assert_eq!((bench.fetches(), bench.tasks.len()), (1, 0));
+}

@@ -1,0 +1,124 @@
+//! One entry of a key set, whatever shape it has.
+//!
+//! Invariant: every JSON value of Unicode texts and finite numbers is an [`Entry`], and reading it never recurses below its members: an
+//! entry that we cannot use must not break the entries beside it (A5). For [`jwks`](super::jwks)
+//! only.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use std::{collections::HashMap, fmt};
+
+/// The members of an object; any other value has none.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// `None` = a member that is no text.
+    members: HashMap<String, Option<String>>,
+    is_ambiguous: bool,
+}
+
+impl Entry {
+    /// Returns the member `name` if it is a text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.members.get(name)?.as_deref()
+    }
+
+    /// Whether the member `name` is absent or exactly `expected`.
+    pub(super) fn is_absent_or(&self, name: &str, expected: &str) -> bool {
+        !self.members.contains_key(name) || self.text(name) == Some(expected)
+    }
+
+    /// Whether a member stands there twice.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_any(Level::Entry)? {
+            Shape::Members(entry) => Ok(entry),
+            Shape::Text(_) | Shape::Other => Ok(Self::default()),
+        }
+    }
+}
+
+/// What a value turned out to be.
+enum Shape {
+    Members(Entry),
+    Text(String),
+    Other,
+}
+
+/// How deep the reader is: it looks into an entry, but not into its members.
+#[derive(Clone, Copy)]
+enum Level {
+    Entry,
+    Member,
+}
+
+impl<'de> DeserializeSeed<'de> for Level {
+    type Value = Shape;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Level {
+    type Value = Shape;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("any value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+        match self {
+            Self::Entry => {
+                let mut entry = Entry::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    let text = match map.next_value_seed(Self::Member)? {
+                        Shape::Text(text) => Some(text),
+                        Shape::Members(_) | Shape::Other => None,
+                    };
+                    entry.is_ambiguous |= entry.members.insert(name, text).is_some();
+                }
+                Ok(Shape::Members(entry))
+            }
+            Self::Member => {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Shape::Other)
+            }
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Shape::Other)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Shape, E> {
+        Ok(Shape::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Shape, E> {
+        Ok(Shape::Other)
+    }
+}

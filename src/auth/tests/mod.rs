@@ -1,0 +1,9 @@
+//! The verifier as its callers see it: tokens signed here, keys served over a real socket, a fixed
+//! wall clock.
+
+mod admission;
+mod corpus;
+mod forms;
+mod robustness;
+mod support;
+mod verifier;

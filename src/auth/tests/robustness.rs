@@ -1,0 +1,154 @@
+//! No input makes a parser panic, and what is accepted keeps its promise.
+
+use super::support::base64url;
+use crate::auth::{
+    bearer::{CompactToken, bearer},
+    claims::Claims,
+    jose,
+    jwks::KeySet,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderValue, header};
+use proptest::{collection, prelude::*};
+
+/// JSON-like text: tokens of the language in any order, so that some of it parses.
+fn json_like() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("{"),
+        Just("}"),
+        Just("["),
+        Just("]"),
+        Just(":"),
+        Just(","),
+        Just("null"),
+        Just("true"),
+        Just("-1"),
+        Just("1e400"),
+        Just("1800000500"),
+        Just("\"alg\""),
+        Just("\"RS256\""),
+        Just("\"kid\""),
+        Just("\"keys\""),
+        Just("\"kty\""),
+        Just("\"RSA\""),
+        Just("\"n\""),
+        Just("\"e\""),
+        Just("\"AQAB\""),
+        Just("\"exp\""),
+        Just("\"aud\""),
+        Just("\"scope\""),
+        Just("\"\\ud800\""),
+        Just("\"crit\""),
+    ];
+    collection::vec(word, 0..24).prop_map(|words| words.concat())
+}
+
+/// An object of known names and any values.
+fn object_like() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        Just("alg"),
+        Just("kid"),
+        Just("typ"),
+        Just("crit"),
+        Just("keys"),
+        Just("kty"),
+        Just("n"),
+        Just("e"),
+        Just("exp"),
+        Just("nbf"),
+        Just("aud"),
+        Just("scope"),
+        Just("zid"),
+        Just("iss"),
+        Just("cid"),
+        Just("x"),
+    ];
+    let value = prop_oneof![
+        Just("null".to_owned()),
+        Just("[]".to_owned()),
+        Just("{}".to_owned()),
+        Just("\"RS256\"".to_owned()),
+        any::<f64>().prop_map(|number| number.to_string()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        "[ -~]{0,8}".prop_map(|text| format!("{text:?}")),
+        json_like(),
+    ];
+    collection::vec((name, value), 0..6).prop_map(|members| {
+        let members: Vec<_> =
+            members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![json_like(), object_like(), any::<String>()]
+}
+
+proptest! {
+    #[test]
+    fn any_authorization_is_judged_without_panic(bytes in collection::vec(any::<u8>(), 0..80)) {
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+            if let Ok(token) = bearer(&headers) {
+                prop_assert!(!token.is_empty() && !token.contains(' '));
+            }
+        }
+    }
+
+    #[test]
+    fn a_compact_token_decodes_and_encodes_to_itself(text in "[A-Za-z0-9_=.+/-]{0,24}") {
+        if let Ok(token) = CompactToken::parse(&text) {
+            for segment in [token.header(), token.payload(), token.signature()] {
+                prop_assert_eq!(base64url(&URL_SAFE_NO_PAD.decode(segment).unwrap()), segment);
+            }
+            prop_assert_eq!(format!("{}.{}", token.signed(), token.signature()), text);
+        }
+    }
+
+    #[test]
+    fn three_encoded_segments_are_a_compact_token(
+        parts in prop::array::uniform3(collection::vec(any::<u8>(), 1..40)),
+    ) {
+        let text = parts.map(|part| base64url(&part)).join(".");
+        prop_assert!(CompactToken::parse(&text).is_ok());
+    }
+
+    #[test]
+    fn any_text_is_judged_as_token_without_panic(text in any::<String>()) {
+        let _ = CompactToken::parse(&text);
+    }
+
+    #[test]
+    fn any_header_is_judged_without_panic(header in text()) {
+        let token = format!("{}.e30.AA", base64url(header.as_bytes()));
+        if let Ok(token) = CompactToken::parse(&token) {
+            let _ = jose::key_id(&token);
+        }
+    }
+
+    #[test]
+    fn any_claims_are_read_without_panic(claims in text()) {
+        let _ = Claims::read(claims.as_bytes());
+    }
+
+    #[test]
+    fn any_key_set_is_read_without_panic(
+        document in text(),
+        bytes in collection::vec(any::<u8>(), 0..60),
+    ) {
+        let _ = KeySet::parse(document.as_bytes());
+        let _ = KeySet::parse(&bytes);
+    }
+
+    #[test]
+    fn any_entry_leaves_a_key_set_readable(
+        entry in object_like().prop_filter("is JSON", |text| is_json(text)),
+    ) {
+        let document = format!(r#"{{"keys":[{entry}]}}"#);
+        prop_assert!(KeySet::parse(document.as_bytes()).is_ok());
+    }
+}
+
+fn is_json(text: &str) -> bool {
+    crate::upstream::body::decode::<serde_json::Value>(text.as_bytes()).is_ok()
+}

@@ -1,0 +1,272 @@
+//! What the verifier does around a token: keys over the wire, remembered decisions, missing
+//! bindings.
+
+use super::support::{
+    KEY, KID, KeyServer, NOW, OTHER_KEY, ZONE, base64url, bearer, binding, client, key_set,
+    lawful_claims, lawful_header, now, verifier, verify,
+};
+use crate::{
+    auth::{AuthError, Caller, Scope, Settings, Verifier},
+    telemetry::metrics::Metrics,
+};
+use http::HeaderMap;
+use rstest::rstest;
+use serde_json::json;
+use std::time::Duration;
+use tokio_util::task::TaskTracker;
+
+/// A server that knows the usual key, a verifier bound to it, and a lawful token.
+async fn start() -> (KeyServer, Verifier, String) {
+    let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
+    let token = KEY.token(&lawful_header(), &lawful_claims(&server.domain));
+    let verifier = verifier(binding(&server.domain), client());
+    (server, verifier, token)
+}
+
+fn reason(verdict: Result<Caller, AuthError>) -> &'static str {
+    verdict.map_or_else(|error| error.reason(), |_| "accepted")
+}
+
+#[tokio::test]
+async fn a_technical_caller_is_known_by_client_zone_and_scope() {
+    let (_server, verifier, token) = start().await;
+    let caller = verify(&verifier, &token).await.unwrap();
+    assert_eq!((caller.client_id(), caller.zone(), caller.user()), ("sb-caller!t7", ZONE, None));
+    assert_eq!(caller.scopes(), [Scope::RoutesRead]);
+    assert!(caller.has(Scope::RoutesRead) && !caller.has(Scope::RoutesWrite));
+}
+
+#[tokio::test]
+async fn a_user_is_known_by_name_origin_and_the_hash_of_the_token_id() {
+    let (server, verifier, _) = start().await;
+    let mut claims = lawful_claims(&server.domain);
+    claims["user_name"] = json!("ada@example.test");
+    claims["origin"] = json!("corporate");
+    claims["sub"] = json!("user-guid");
+    claims["jti"] = json!("abc");
+    let caller = verify(&verifier, &KEY.token(&lawful_header(), &claims)).await.unwrap();
+    assert_eq!((caller.user(), caller.origin()), (Some("ada@example.test"), Some("corporate")));
+    assert_eq!(caller.subject(), Some("user-guid"));
+    assert_eq!(
+        caller.token_hash(),
+        Some("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+    );
+}
+
+#[tokio::test]
+async fn keys_are_asked_for_by_the_configured_zone() {
+    let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
+    let settings = Settings { zones: vec!["a zone/ü".to_owned()] };
+    let binding = Some(binding(&server.domain));
+    let verifier =
+        Verifier::new(&settings, binding, client(), TaskTracker::new(), Metrics::default());
+    let mut claims = lawful_claims(&server.domain);
+    claims["zid"] = json!("a zone/ü");
+    verify(&verifier, &KEY.token(&lawful_header(), &claims)).await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert!(
+        requests[0].starts_with("get /token_keys?zid=a%20zone%2f%c3%bc http/1.1\r\n"),
+        "{requests:?}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_header_the_token_is_missing() {
+    let (_server, verifier, _) = start().await;
+    let verdict = verifier.verify(&HeaderMap::new(), now()).await;
+    assert_eq!(verdict.unwrap_err(), AuthError::Missing);
+}
+
+#[tokio::test]
+async fn without_a_binding_no_token_can_be_judged() {
+    let (_server, _, token) = start().await;
+    let settings = Settings::default();
+    let verifier = Verifier::new(&settings, None, client(), TaskTracker::new(), Metrics::default());
+    let error = verify(&verifier, &token).await.unwrap_err();
+    assert!(matches!(error, AuthError::KeysUnavailable { .. }));
+    assert!(error.is_transient() && error.retry_after() >= Some(Duration::from_secs(1)));
+    let missing = verifier.verify(&HeaderMap::new(), now()).await;
+    assert_eq!(missing.unwrap_err(), AuthError::Missing);
+}
+
+#[rstest]
+#[case::no_domain("", "sb", "app")]
+#[case::path_in_domain("evil.test/x", "sb", "app")]
+#[case::user_in_domain("a@evil.test", "sb", "app")]
+#[case::port_of_remote_domain("evil.test:8443", "sb", "app")]
+#[case::no_client_id("uaa.test", "", "app")]
+#[case::no_application("uaa.test", "sb", "")]
+#[tokio::test]
+async fn a_binding_that_cannot_judge_counts_as_none(
+    #[case] domain: &str,
+    #[case] client_id: &str,
+    #[case] xsappname: &str,
+) {
+    let binding = crate::binding::XsuaaBinding {
+        client_id: client_id.to_owned(),
+        xsappname: xsappname.to_owned(),
+        ..binding(domain)
+    };
+    let error = verify(&verifier(binding, client()), "a.b.c").await.unwrap_err();
+    assert!(matches!(error, AuthError::KeysUnavailable { .. }));
+}
+
+#[tokio::test]
+async fn a_known_token_is_judged_by_its_remembered_decision() {
+    let (_server, verifier, token) = start().await;
+    let headers = bearer(&token);
+    // Judged anew, a token of the future is refused: only a remembered decision accepts it.
+    let before_issue = now() - Duration::from_secs(3600);
+    assert_eq!(reason(verifier.verify(&headers, before_issue).await), "issued_at");
+    verify(&verifier, &token).await.unwrap();
+    assert_eq!(reason(verifier.verify(&headers, before_issue).await), "accepted");
+}
+
+#[tokio::test]
+async fn a_remembered_decision_ends_with_the_token() {
+    let (server, verifier, _) = start().await;
+    let mut claims = lawful_claims(&server.domain);
+    claims["exp"] = json!(NOW + 10);
+    let token = KEY.token(&lawful_header(), &claims);
+    verify(&verifier, &token).await.unwrap();
+    let later = now() + Duration::from_secs(70);
+    assert_eq!(reason(verifier.verify(&bearer(&token), later).await), "expiry");
+}
+
+#[tokio::test]
+async fn a_remembered_decision_is_for_that_token_alone() {
+    let (_server, verifier, token) = start().await;
+    verify(&verifier, &token).await.unwrap();
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let tampered = format!("{signed}.{}", base64url(&[7; 256]));
+    assert_eq!(reason(verify(&verifier, &tampered).await), "signature");
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_takes_its_remembered_decisions_along() {
+    let (server, verifier, old) = start().await;
+    verify(&verifier, &old).await.unwrap();
+    server.edit(|desk| desk.body = key_set(&[OTHER_KEY.jwk("key-2")]));
+    let mut header = lawful_header();
+    header["kid"] = json!("key-2");
+    let new = OTHER_KEY.token(&header, &lawful_claims(&server.domain));
+    verify(&verifier, &new).await.unwrap();
+    assert_eq!(reason(verify(&verifier, &old).await), "key_unknown");
+}
+
+#[tokio::test]
+async fn a_new_key_is_accepted_on_first_use_by_all_who_bring_it() {
+    let (server, verifier, old) = start().await;
+    verify(&verifier, &old).await.unwrap();
+    server.edit(|desk| desk.body = key_set(&[KEY.jwk(KID), OTHER_KEY.jwk("key-2")]));
+    let mut header = lawful_header();
+    header["kid"] = json!("key-2");
+    let new = OTHER_KEY.token(&header, &lawful_claims(&server.domain));
+    let headers = bearer(&new);
+    let (first, second) =
+        tokio::join!(verifier.verify(&headers, now()), verifier.verify(&headers, now()));
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_keys_fetches_once() {
+    let (server, verifier, token) = start().await;
+    verify(&verifier, &token).await.unwrap();
+    for number in 0..300 {
+        let mut header = lawful_header();
+        header["kid"] = json!(format!("unknown-{number}"));
+        let forged = format!(
+            "{}.{}.AAAA",
+            base64url(header.to_string().as_bytes()),
+            token.split('.').nth(1).unwrap()
+        );
+        assert_eq!(reason(verify(&verifier, &forged).await), "key_unknown");
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn the_entity_tag_goes_back_as_received_and_304_keeps_the_keys() {
+    let (server, verifier, token) = start().await;
+    server.edit(|desk| desk.headers = vec![("ETag", "1717171717171".to_owned())]);
+    verify(&verifier, &token).await.unwrap();
+    server.edit(|desk| {
+        desk.status = 304;
+        desk.body.clear();
+    });
+    let mut header = lawful_header();
+    header["kid"] = json!("key-2");
+    let unknown = OTHER_KEY.token(&header, &lawful_claims(&server.domain));
+    assert_eq!(reason(verify(&verifier, &unknown).await), "key_unknown");
+    assert_eq!(reason(verify(&verifier, &token).await), "accepted");
+    let requests = server.requests();
+    assert!(!requests[0].contains("if-none-match"));
+    assert!(requests[1].contains("\r\nif-none-match: 1717171717171\r\n"), "{requests:?}");
+}
+
+#[rstest]
+#[case::error(500, Vec::new(), "{}")]
+#[case::refusal(401, Vec::new(), "{}")]
+#[case::redirect(302, vec![("location", "/elsewhere".to_owned())], "")]
+#[case::unasked_not_modified(304, Vec::new(), "")]
+#[case::no_json(200, Vec::new(), "<html>")]
+#[case::no_keys(200, Vec::new(), "{}")]
+#[case::keys_of_wrong_type(200, Vec::new(), r#"{"keys":{}}"#)]
+#[case::list(200, Vec::new(), "[[]]")]
+#[case::empty(200, Vec::new(), "")]
+#[tokio::test]
+async fn an_answer_that_is_no_key_set_makes_keys_unavailable(
+    #[case] status: u16,
+    #[case] headers: Vec<(&'static str, String)>,
+    #[case] body: &str,
+) {
+    let (server, verifier, token) = start().await;
+    server.edit(|desk| {
+        desk.status = status;
+        desk.headers = headers;
+        body.clone_into(&mut desk.body);
+    });
+    let error = verify(&verifier, &token).await.unwrap_err();
+    assert!(matches!(error, AuthError::KeysUnavailable { .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_over_the_limit_makes_keys_unavailable() {
+    let (server, verifier, token) = start().await;
+    server.edit(|desk| desk.body.push_str(&" ".repeat(256 * 1024)));
+    assert_eq!(reason(verify(&verifier, &token).await), "keys_unavailable");
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_makes_keys_unavailable() {
+    let domain = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let verifier = verifier(binding(&domain), client());
+    let token = KEY.token(&lawful_header(), &lawful_claims(&domain));
+    assert_eq!(reason(verify(&verifier, &token).await), "keys_unavailable");
+}
+
+#[tokio::test]
+async fn a_probe_counts_the_usable_keys_and_tells_when_there_are_none_to_be_had() {
+    let (server, verifier, token) = start().await;
+    server.edit(|desk| desk.body = key_set(&[KEY.jwk(KID), OTHER_KEY.jwk("b"), json!({})]));
+    assert_eq!(verifier.probe().await, Ok(2));
+    verify(&verifier, &token).await.unwrap();
+    assert_eq!(server.requests().len(), 1);
+
+    let (server, verifier, _) = start().await;
+    server.edit(|desk| desk.status = 503);
+    assert_eq!(verifier.probe().await.unwrap_err().reason(), "keys_unavailable");
+}
+
+#[tokio::test]
+async fn debug_output_shows_no_caller() {
+    let (_server, verifier, token) = start().await;
+    verify(&verifier, &token).await.unwrap();
+    assert_eq!(format!("{verifier:?}"), "Verifier { .. }");
+}
