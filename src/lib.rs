@@ -11,12 +11,14 @@
 //! * [`token`]: leases, renewal, the credential gate.
 //! * [`capi`]: the typed CF API v3.
 //! * [`auth`]: who calls.
+//! * [`routes`]: tenant routes.
 
 pub mod auth;
 pub mod binding;
 pub mod capi;
 pub mod destination;
 pub mod oauth;
+pub mod routes;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

@@ -1,0 +1,265 @@
+//! Getting hold of the route: create it, or find out what stands in the way.
+//!
+//! Invariant: `POST /v3/routes` is never repeated blindly. Whatever CF says but success or a plain refusal,
+//! the host is looked up before the next attempt, and each reason for one is good for one. Callers:
+//! `ensure`.
+
+use super::{
+    RouteError, Wish, Work,
+    label::{Claim, Life, Provenance},
+    target::Target,
+    wish::Adoption,
+};
+use crate::capi::{
+    CapiError, Guid, Unavailability,
+    jobs::{Pace, Turn},
+    model::Route,
+    routes::RouteSpec,
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a create waits for a former route to go (`routes.md` 7): CF's job takes 0 to 2 s, and the
+/// caller gives up at 60 s.
+const DELETE_WAIT: Duration = Duration::from_secs(25);
+/// What a caller is told when a host was taken and free in turns.
+const FLICKER_PAUSE: Duration = Duration::from_secs(5);
+/// CF-UniquenessError: two writers at once; reading tells who won.
+const UNIQUENESS: u32 = 10016;
+
+/// A route in hand.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) route: Route,
+    pub(super) origin: Origin,
+}
+
+/// How it came into our hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This request made it.
+    Created,
+    /// It was ours.
+    Found,
+    /// It was ours, and its labels needed mending.
+    Mended,
+    /// It was nobody's.
+    Adopted,
+}
+
+/// One attempt to get hold of a tenant's route.
+pub(super) struct Builder<'a> {
+    pub(super) work: &'a Work,
+    pub(super) wish: &'a Wish,
+    pub(super) target: Target,
+}
+
+/// Why a create did not succeed although it may, or may have.
+#[derive(Debug)]
+enum Obstacle {
+    /// "Route already exists".
+    Exists,
+    /// The host has path routes in another space.
+    OtherSpace,
+    /// The quota is used up; CF says so for existing hosts, too.
+    Quota,
+    /// CF may have created it.
+    Ambiguous(CapiError),
+    /// The cached domain is gone.
+    StaleDomain,
+}
+
+/// What each reason for another create was good for, once.
+#[derive(Debug, Default)]
+struct Spent {
+    vanished: bool,
+    ambiguous: bool,
+    domain: bool,
+}
+
+impl Builder<'_> {
+    /// Creates the route, or finds the one that is ours.
+    pub(super) async fn take(&mut self) -> Result<Taken, RouteError> {
+        let mut spent = Spent::default();
+        loop {
+            let error = match self.work.cf().create_route(&self.spec()).await {
+                Ok(route) => {
+                    return Ok(Taken { route, origin: Origin::Created });
+                }
+                Err(error) => error,
+            };
+            let obstacle = Obstacle::of(error)?;
+            if let Obstacle::StaleDomain = obstacle {
+                self.target.refresh_domain(self.work, self.wish).await?;
+            } else if let Some(taken) = self.look(&obstacle).await? {
+                return Ok(taken);
+            }
+            spent.spend(obstacle)?;
+        }
+    }
+
+    /// Looks the host up; `None` when it is free.
+    pub(super) async fn found(&self) -> Result<Option<Taken>, RouteError> {
+        let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
+        let Some(route) = self.work.cf().find_route(domain, host).await? else {
+            return Ok(None);
+        };
+        self.judge(route).await
+    }
+
+    /// Returns whether the policy's own app, and no other, is behind a route; or none at all.
+    pub(super) fn is_adoptable(&self, route: &Route) -> bool {
+        let consent =
+            self.work.grounds.policy.terms.adopt && self.wish.adoption == Adoption::Allowed;
+        consent && route.apps().all(|app| *app == self.target.app.guid)
+    }
+
+    fn spec(&self) -> RouteSpec {
+        RouteSpec {
+            host: self.target.host.to_string(),
+            space: self.target.site.space.clone(),
+            domain: self.target.domain.guid.clone(),
+            metadata: self.work.ownership.metadata(self.provenance()),
+        }
+    }
+
+    fn provenance(&self) -> Provenance<'_> {
+        Provenance {
+            subdomain: &self.wish.subdomain,
+            created_by: self.work.errand.caller.client_id(),
+            correlation: self.work.errand.correlation.as_str(),
+        }
+    }
+
+    /// Finds out what an obstacle means; `None` when another create is in order.
+    async fn look(&self, obstacle: &Obstacle) -> Result<Option<Taken>, RouteError> {
+        let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
+        if let Some(route) = self.work.cf().find_route(domain, host).await? {
+            let taken = self.judge(route).await?;
+            return Ok(taken.map(|taken| self.credited(taken, obstacle)));
+        }
+        let elsewhere = match obstacle {
+            Obstacle::Ambiguous(_) | Obstacle::StaleDomain => false,
+            Obstacle::OtherSpace => true,
+            Obstacle::Exists | Obstacle::Quota => self.work.cf().is_reserved(domain, host).await?,
+        };
+        match obstacle {
+            _ if elsewhere => Err(RouteError::HostTakenElsewhere(self.target.fqdn())),
+            Obstacle::Quota => Err(RouteError::RouteQuotaExceeded),
+            Obstacle::Exists
+            | Obstacle::OtherSpace
+            | Obstacle::Ambiguous(_)
+            | Obstacle::StaleDomain => Ok(None),
+        }
+    }
+
+    /// Judges the route that has the host; `None` when it goes, or has gone.
+    async fn judge(&self, route: Route) -> Result<Option<Taken>, RouteError> {
+        let space = &self.target.site.space;
+        match self.work.ownership.claim(&route, space, self.work.errand.now) {
+            Claim::Ours(Life::Survived) => self.revive(&route.guid).await,
+            Claim::Ours(Life::Dying) => self.outlive(&route.guid).await,
+            Claim::Ours(Life::Live) if self.work.order().is_dying(&route.guid) => {
+                self.outlive(&route.guid).await
+            }
+            Claim::Ours(Life::Live) => Ok(Some(Taken { route, origin: Origin::Found })),
+            Claim::OtherTenant => Err(RouteError::HostOfOtherTenant(self.target.fqdn())),
+            Claim::Unclaimed if self.is_adoptable(&route) => self.adopt(&route.guid).await,
+            Claim::Unclaimed | Claim::Foreign => Err(RouteError::HostTaken(self.target.fqdn())),
+        }
+    }
+
+    /// Counts a route as created that this very request made without hearing of it.
+    fn credited(&self, taken: Taken, obstacle: &Obstacle) -> Taken {
+        let correlation = self.work.errand.correlation.as_str();
+        let unheard = matches!(obstacle, Obstacle::Ambiguous(_)) && taken.origin == Origin::Found;
+        if unheard && self.work.ownership.was_made_by(&taken.route, correlation) {
+            return Taken { origin: Origin::Created, ..taken };
+        }
+        taken
+    }
+
+    async fn adopt(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
+        let metadata = self.work.ownership.metadata(self.provenance());
+        let labelled = self.work.cf().label_route(route, &metadata).await?;
+        Ok(labelled.map(|route| Taken { route, origin: Origin::Adopted }))
+    }
+
+    async fn revive(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
+        self.work.order().forget_dying(route).await;
+        let metadata = self.work.ownership.living();
+        let labelled = self.work.cf().label_route(route, &metadata).await?;
+        Ok(labelled.map(|route| Taken { route, origin: Origin::Mended }))
+    }
+
+    /// Waits until a dying route is gone; `Some` when its mark was taken away instead.
+    async fn outlive(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
+        let end = (Instant::now() + DELETE_WAIT).min(self.work.errand.deadline);
+        let mut pace = Pace::default();
+        while pace.pause(end).await == Turn::Next {
+            let Some(seen) = self.work.cf().route(route).await? else {
+                self.work.order().forget_dying(route).await;
+                return Ok(None);
+            };
+            let claim =
+                self.work.ownership.claim(&seen, &self.target.site.space, self.work.errand.now);
+            let remembered = self.work.order().is_dying(route);
+            if claim == Claim::Ours(Life::Live) && !remembered {
+                return Ok(Some(Taken { route: seen, origin: Origin::Found }));
+            }
+        }
+        Err(RouteError::BeingDeleted)
+    }
+}
+
+impl Obstacle {
+    /// Tells an obstacle from a plain refusal (`routes.md` 7).
+    fn of(error: CapiError) -> Result<Self, RouteError> {
+        if error.is_unprocessable("Route already exists") {
+            return Ok(Self::Exists);
+        }
+        if error.is_unprocessable("host_and_domain_taken") {
+            return Ok(Self::OtherSpace);
+        }
+        if error.is_unprocessable("Routes quota exceeded") {
+            return Ok(Self::Quota);
+        }
+        if error.is_unprocessable("Invalid domain.") {
+            return Ok(Self::StaleDomain);
+        }
+        if error.is_unprocessable("Route conflicts with") {
+            return Err(RouteError::HostReserved);
+        }
+        if error.may_have_been_executed() || error.code() == Some(UNIQUENESS) {
+            return Ok(Self::Ambiguous(error));
+        }
+        Err(error.into())
+    }
+
+    /// What it means when another create did not help.
+    fn final_error(self) -> RouteError {
+        match self {
+            Self::Exists | Self::OtherSpace | Self::Quota => {
+                let (cause, source) = (Unavailability::Answered, None);
+                CapiError::Unavailable { cause, retry_after: FLICKER_PAUSE, source }.into()
+            }
+            Self::Ambiguous(
+                CapiError::Timeout { .. }
+                | CapiError::Unavailable { cause: Unavailability::ConnectionTerminated, .. },
+            ) => RouteError::Unclear,
+            Self::Ambiguous(error) => error.into(),
+            Self::StaleDomain => RouteError::DomainNotFound,
+        }
+    }
+}
+
+impl Spent {
+    fn spend(&mut self, obstacle: Obstacle) -> Result<(), RouteError> {
+        let spent = match obstacle {
+            Obstacle::Exists | Obstacle::OtherSpace | Obstacle::Quota => &mut self.vanished,
+            Obstacle::Ambiguous(_) => &mut self.ambiguous,
+            Obstacle::StaleDomain => &mut self.domain,
+        };
+        if std::mem::replace(spent, true) { Err(obstacle.final_error()) } else { Ok(()) }
+    }
+}

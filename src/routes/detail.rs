@@ -1,0 +1,138 @@
+//! What an administrator reads when a tenant route failed: what happened, where, what to do.
+//!
+//! Invariant: built from data of ours. No text of CF, no secret, no owner, nothing that a caller sent
+//! unless it has passed as a name. Callers: `http`, by [`RouteError::detail`].
+
+use super::error::{Field, Fqdn, RouteError};
+use std::{borrow::Cow, fmt};
+
+const TENANT_MISMATCH: &str = "The request names two different tenants.";
+const FORBIDDEN_SCOPE: &str = "Acting on behalf of another owner needs the scope Routes.Admin.";
+const FORBIDDEN_PROVIDER: &str = "This client may not manage tenant routes. An operator of the broker \
+    adds its client id to a [[providers]] entry.";
+const FORBIDDEN_APP: &str = "This client may not manage routes of that app. An operator of the broker \
+    adds the app to the client's [[providers]] entry.";
+const FORBIDDEN_DOMAIN: &str = "This client may not use that domain. An operator of the broker adds it \
+    to the client's [[providers]] entry.";
+const NOT_FOUND: &str = "There is no such tenant route.";
+const QUOTA: &str = "The organization or the space has used up its quota of routes. Raise the quota, \
+    delete unused routes, or let one wildcard route serve all tenants.";
+const HOST_INVALID: &str = "Subdomain and host template give no lawful host name: a-z, 0-9 and - only, \
+    with a letter or digit at both ends. Choose another subdomain.";
+const HOST_RESERVED: &str = "The host that subdomain and template give is reserved. Choose another \
+    subdomain.";
+const HOST_PATTERN: &str = "The host does not match the tenant host pattern of the application router, \
+    which would not find the subdomain in it.";
+const DOMAIN_NOT_FOUND: &str = "The organization may not use such a domain, or has no default domain. \
+    Check the domain in the request and in the provider's entry.";
+const BEING_DELETED: &str = "Cloud Foundry is still deleting the tenant's former route. Repeat the \
+    request in a few seconds.";
+const BUSY: &str = "Other requests for the same tenant or host have not ended. Repeat the request in a \
+    few seconds.";
+const UNCLEAR: &str = "Cloud Foundry did not say in time whether the route was created. Repeat the \
+    request: it finds out.";
+const JOB_FAILED: &str = "Cloud Foundry could not delete the route. Repeat the request.";
+const SPACE_INVISIBLE: &str = "The technical user does not see the provider's space. Make it Space \
+    Supporter or Space Developer there, with the identity provider's origin.";
+const INTERNAL: &str = "The broker made a mistake. Its log tells more.";
+
+impl RouteError {
+    /// Returns the cause in words for the administrator who sees the failed subscription; `None` for
+    /// errors of the CF client, which are worded where those of all rooms are.
+    pub fn detail(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::BadRequest(field) => {
+                format!("The {field} is missing, malformed or given twice.").into()
+            }
+            Self::TenantMismatch => TENANT_MISMATCH.into(),
+            Self::AppRequired { apps } => app_required(apps).into(),
+            Self::ForbiddenScope => FORBIDDEN_SCOPE.into(),
+            Self::ForbiddenProvider => FORBIDDEN_PROVIDER.into(),
+            Self::ForbiddenApp => FORBIDDEN_APP.into(),
+            Self::ForbiddenDomain => FORBIDDEN_DOMAIN.into(),
+            Self::NotFound => NOT_FOUND.into(),
+            Self::HostTaken(fqdn) => taken(fqdn, "another route of the landscape").into(),
+            Self::HostTakenElsewhere(fqdn) => taken(fqdn, "another space or organization").into(),
+            Self::HostOfOtherTenant(fqdn) => taken(fqdn, "another tenant of this provider").into(),
+            Self::RouteQuotaExceeded => QUOTA.into(),
+            Self::AppRouteLimit { limit } => app_limit(*limit).into(),
+            Self::WildcardNotMapped { domain } => wildcard(domain).into(),
+            Self::ReconcileGuard { orphans, routes } => guard(*orphans, *routes).into(),
+            Self::HostInvalid => HOST_INVALID.into(),
+            Self::HostTooLong { length, limit } => too_long(*length, *limit).into(),
+            Self::HostReserved => HOST_RESERVED.into(),
+            Self::HostPatternMismatch => HOST_PATTERN.into(),
+            Self::AppNotFound { app } => app_not_found(app).into(),
+            Self::DomainNotFound => DOMAIN_NOT_FOUND.into(),
+            Self::BeingDeleted => BEING_DELETED.into(),
+            Self::Busy => BUSY.into(),
+            Self::Unclear => UNCLEAR.into(),
+            Self::JobFailed { .. } => JOB_FAILED.into(),
+            Self::NotRemoved(all) => {
+                format!("{} of the tenant's routes could not be deleted.", all.len()).into()
+            }
+            Self::SpaceInvisible => SPACE_INVISIBLE.into(),
+            Self::Internal(_) => INTERNAL.into(),
+            Self::Capi(_) => return None,
+        })
+    }
+}
+
+fn app_required(apps: &[String]) -> String {
+    match apps {
+        [] => "The request must name the app behind the tenant's URL.".to_owned(),
+        apps => format!("The request must name one of the apps {}.", apps.join(", ")),
+    }
+}
+
+fn taken(fqdn: &Fqdn, by: &str) -> String {
+    format!("The host {fqdn} is taken by {by}. Choose another subdomain, or free the host.")
+}
+
+fn app_limit(limit: u64) -> String {
+    format!(
+        "The app has {limit} routes or more, the limit of the provider's entry. Delete unused routes, \
+         or let one wildcard route serve all tenants."
+    )
+}
+
+fn wildcard(domain: &str) -> String {
+    format!("The domain {domain} has no wildcard route to the app. Create and map it first.")
+}
+
+fn guard(orphans: usize, routes: usize) -> String {
+    format!("Refused: {orphans} of {routes} routes would be deleted. Check the list of tenants.")
+}
+
+fn too_long(length: usize, limit: usize) -> String {
+    format!(
+        "Subdomain and host template give a name of {length} characters; {limit} are allowed. Choose a \
+         shorter subdomain, app name or template."
+    )
+}
+
+fn app_not_found(app: &str) -> String {
+    // The name may be the caller's: only what looks like a name is repeated.
+    let lawful = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name = if app.len() <= 100 && app.chars().all(lawful) { app } else { "that is named" };
+    format!(
+        "The app {name} does not exist in the provider's space, or the technical user does not see it."
+    )
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tenant => "tenant id",
+            Self::Subdomain => "subdomain",
+            Self::Page => "page or its size",
+            Self::Items => "list of items",
+        })
+    }
+}
+
+impl fmt::Display for Fqdn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

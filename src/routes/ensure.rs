@@ -1,0 +1,286 @@
+//! Ensure: create or repair a tenant's route, or foretell it (`routes.md` 7).
+//!
+//! Invariant: at the end the route is ours, labelled and mapped, or the caller gets an error and a route
+//! that this request made is taken back. Callers: [`super::TenantRoutes`].
+
+use super::{
+    RouteError, Wish, Work,
+    audit::Audit,
+    create::{Builder, Origin, Taken},
+    label::{Claim, Life},
+    order::{Key, Ticket},
+    settings::Mode,
+    target::{Choice, Target},
+    view::{Ensured, Outcome, RouteView, State, Step, Warning},
+};
+use crate::capi::{CapiError, Guid, jobs::Pace, model::Route, routes::Deletion};
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+/// How long taking back a route may go on after the caller has its answer.
+const TAKE_BACK: Duration = Duration::from_secs(30);
+
+/// Creates or repairs.
+pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
+    let choice = Choice::of(work, wish)?;
+    let _tenant = work.take_tenant().await?;
+    let target = Box::pin(Target::resolve(work, wish, choice)).await?;
+    if let Some(served) = wildcard(work, wish, &target).await? {
+        return Ok(served);
+    }
+    let (domain, host) = (target.domain.guid.clone(), target.host.to_string());
+    let ticket = work.take(Key::Host { domain, host }).await?;
+    let mut builder = Builder { work, wish, target };
+    builder.run(ticket).await
+}
+
+/// Foretells, with one read of the host.
+pub(super) async fn preview(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
+    let choice = Choice::of(work, wish)?;
+    let resolved = Box::pin(Target::resolve(work, wish, choice.clone())).await;
+    let target = match resolved {
+        Ok(target) => target,
+        Err(RouteError::Capi(error)) if error.is_transient() => {
+            return unchecked(work, wish, &choice, None).ok_or(RouteError::Capi(error));
+        }
+        Err(error) => return Err(error),
+    };
+    match foretell(work, wish, &target).await {
+        Err(RouteError::Capi(error)) if error.is_transient() => {
+            unchecked(work, wish, &choice, Some(&target)).ok_or(RouteError::Capi(error))
+        }
+        other => other,
+    }
+}
+
+impl Builder<'_> {
+    async fn run(&mut self, ticket: Ticket) -> Result<Ensured, RouteError> {
+        let mut warnings = Vec::new();
+        let limited = self.check_limit(&mut warnings).await?;
+        let taken = match limited {
+            Some(taken) => taken,
+            None => self.take().await?,
+        };
+        let mut outcome = outcome(taken.origin);
+        let mut route = taken.route;
+        if !route.serves(&self.target.app.guid) {
+            if let Err(error) = self.map(&mut route).await {
+                if taken.origin == Origin::Created {
+                    take_back(self.work, route.guid, ticket);
+                }
+                return Err(error);
+            }
+            outcome = repaired(outcome);
+        }
+        outcome = self.mend_subdomain(&route, outcome).await?;
+        warnings.extend(self.warnings(&route));
+        let view = RouteView::at(self.work, &self.wish.subdomain, &self.target, Some(&route));
+        Ok(Ensured { view, outcome, warnings, plan: None })
+    }
+
+    /// Counts the app's routes; at the limit only a route that is ours already will do.
+    async fn check_limit(
+        &mut self,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<Taken>, RouteError> {
+        let limit = self.work.grounds.policy.terms.max_routes_per_app;
+        let count = match self.work.cf().routes_of_app(&self.target.app.guid).await {
+            Err(CapiError::NotFound(_)) => {
+                self.target.refresh_app(self.work.cf()).await?;
+                self.work.cf().routes_of_app(&self.target.app.guid).await?
+            }
+            other => other?,
+        };
+        // 90 % of the limit (`routes.md` 4).
+        if count.saturating_mul(10) >= limit.saturating_mul(9) {
+            warnings.push(Warning::AppRouteLimitNear);
+        }
+        if count < limit {
+            return Ok(None);
+        }
+        self.found().await?.map(Some).ok_or(RouteError::AppRouteLimit { limit })
+    }
+
+    async fn map(&mut self, route: &mut Route) -> Result<(), RouteError> {
+        let cf = self.work.cf();
+        let mut mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
+        if mapped.as_ref().is_err_and(|error| error.is_unprocessable("App(s) with guid(s)")) {
+            self.target.refresh_app(cf).await?;
+            mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
+        }
+        route.destinations = match mapped {
+            Ok(targets) => targets,
+            // Somebody deletes it at this moment.
+            Err(CapiError::NotFound(_)) => return Err(RouteError::BeingDeleted),
+            Err(error) if error.is_unprocessable("App(s) with guid(s)") => {
+                return Err(RouteError::AppNotFound { app: self.target.choice.app.clone() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(())
+    }
+
+    /// Corrects the annotation that tells the subdomain; `drifted` is judged by it.
+    async fn mend_subdomain(&self, route: &Route, outcome: Outcome) -> Result<Outcome, RouteError> {
+        let ownership = &self.work.ownership;
+        let annotated = ownership.prefix().annotation(route, "subdomain");
+        if annotated == Some(self.wish.subdomain.as_str()) {
+            return Ok(outcome);
+        }
+        let patch = ownership.subdomain(&self.wish.subdomain);
+        self.work.cf().label_route(&route.guid, &patch).await?;
+        Ok(repaired(outcome))
+    }
+
+    fn warnings(&self, route: &Route) -> impl Iterator<Item = Warning> {
+        let app = &self.target.app;
+        let stopped = app.is_stopped().then_some(Warning::AppStopped);
+        let extra = route.apps().any(|other| *other != app.guid);
+        stopped.into_iter().chain(extra.then_some(Warning::ExtraDestinations))
+    }
+}
+
+fn outcome(origin: Origin) -> Outcome {
+    match origin {
+        Origin::Created => Outcome::Created,
+        Origin::Found => Outcome::Unchanged,
+        Origin::Mended => Outcome::Repaired,
+        Origin::Adopted => Outcome::Adopted,
+    }
+}
+
+/// Mapping a new or adopted route is no repair.
+fn repaired(outcome: Outcome) -> Outcome {
+    if outcome == Outcome::Unchanged { Outcome::Repaired } else { outcome }
+}
+
+/// Looks for the domain's wildcard route where the mode asks for it.
+async fn wildcard(
+    work: &Work,
+    wish: &Wish,
+    target: &Target,
+) -> Result<Option<Ensured>, RouteError> {
+    let mode = work.grounds.policy.terms.mode;
+    if mode == Mode::Route {
+        return Ok(None);
+    }
+    let route = work.cf().find_route(&target.domain.guid, "*").await?;
+    let serving = route.filter(|route| route.serves(&target.app.guid));
+    match (serving, mode) {
+        (Some(route), _) => {
+            let view = RouteView::at(work, &wish.subdomain, target, Some(&route));
+            let stopped = target.app.is_stopped().then_some(Warning::AppStopped);
+            let warnings = stopped.into_iter().collect();
+            Ok(Some(Ensured { view, outcome: Outcome::Wildcard, warnings, plan: None }))
+        }
+        (None, Mode::Wildcard) => {
+            Err(RouteError::WildcardNotMapped { domain: target.domain.name.clone() })
+        }
+        (None, Mode::Route | Mode::Auto) => Ok(None),
+    }
+}
+
+/// Predicts what a real run would do.
+async fn foretell(work: &Work, wish: &Wish, target: &Target) -> Result<Ensured, RouteError> {
+    if let Some(served) = wildcard(work, wish, target).await? {
+        return Ok(Ensured { plan: Some(Vec::new()), ..served });
+    }
+    let host = target.host.as_str();
+    let route = work.cf().find_route(&target.domain.guid, host).await?;
+    let builder = Builder { work, wish, target: target.clone() };
+    let (outcome, plan) = match &route {
+        None => (Outcome::Created, vec![Step::Create, Step::Map]),
+        Some(route) => builder.prediction(route)?,
+    };
+    let stays = route.as_ref().filter(|_| outcome != Outcome::Created);
+    let mut view = RouteView::at(work, &wish.subdomain, target, stays);
+    if route.is_some() && stays.is_none() {
+        view.state = State::Deleting;
+    }
+    let warnings = stays.map(|route| builder.warnings(route).collect()).unwrap_or_default();
+    Ok(Ensured { view, outcome, warnings, plan: Some(plan) })
+}
+
+impl Builder<'_> {
+    /// What a real run would make of the route that has the host.
+    fn prediction(&self, route: &Route) -> Result<(Outcome, Vec<Step>), RouteError> {
+        let fqdn = self.target.fqdn();
+        let map = (!route.serves(&self.target.app.guid)).then_some(Step::Map);
+        let dying = self.work.order().is_dying(&route.guid);
+        let claim = self.work.ownership.claim(route, &self.target.site.space, self.work.errand.now);
+        Ok(match claim {
+            Claim::Ours(Life::Live) if !dying => {
+                let outcome = if map.is_some() { Outcome::Repaired } else { Outcome::Unchanged };
+                (outcome, map.into_iter().collect())
+            }
+            Claim::Ours(Life::Live | Life::Dying) => {
+                (Outcome::Created, vec![Step::AwaitDelete, Step::Create, Step::Map])
+            }
+            Claim::Ours(Life::Survived) => {
+                (Outcome::Repaired, [Step::Label].into_iter().chain(map).collect())
+            }
+            Claim::Unclaimed if self.is_adoptable(route) => {
+                (Outcome::Adopted, [Step::Label].into_iter().chain(map).collect())
+            }
+            Claim::OtherTenant => return Err(RouteError::HostOfOtherTenant(fqdn)),
+            Claim::Unclaimed | Claim::Foreign => return Err(RouteError::HostTaken(fqdn)),
+        })
+    }
+}
+
+/// Answers with the URL although CF does not; `None` where even the names are not known.
+fn unchecked(
+    work: &Work,
+    wish: &Wish,
+    choice: &Choice,
+    target: Option<&Target>,
+) -> Option<Ensured> {
+    let view = match target {
+        Some(target) => RouteView::at(work, &wish.subdomain, target, None),
+        None => choice.view(work, wish)?,
+    };
+    let warnings = vec![Warning::CfUnchecked];
+    Some(Ensured { view, outcome: Outcome::Unknown, warnings, plan: Some(Vec::new()) })
+}
+
+/// Deletes a route that this request made and could not map, in a task of its own; the host stays taken
+/// until CF is done, and the mark keeps other instances from handing the route out.
+fn take_back(work: &Work, route: Guid, ticket: Ticket) {
+    let tasks = work.grounds.routes.0.tasks.clone();
+    let work = work.clone();
+    let removing = async move {
+        let _ticket = ticket;
+        let end = Instant::now() + TAKE_BACK;
+        let done = deleted(&work, &route, end).await;
+        let (ending, request_id) = match &done {
+            Ok(ending) => (*ending, work.cf().last_request_id()),
+            Err(error) => ("not_taken_back", error.request_id().map(ToOwned::to_owned)),
+        };
+        Audit::begin("take_back", &work.errand, &work.tenant).touched(
+            ending,
+            "",
+            route.as_str(),
+            request_id,
+        );
+    };
+    tasks.spawn(removing.in_current_span());
+}
+
+async fn deleted(work: &Work, route: &Guid, end: Instant) -> Result<&'static str, CapiError> {
+    let cf = work.cf().clone().until(end);
+    let Some(seen) = cf.route(route).await? else {
+        return Ok("gone");
+    };
+    // Another instance may have found it and mapped it meanwhile.
+    if !seen.destinations.is_empty() {
+        return Ok("kept");
+    }
+    cf.label_route(route, &work.ownership.dying(work.errand.now)).await?;
+    work.order().remember_dying(route).await;
+    let Deletion::Job(job) = cf.delete_route(route).await? else {
+        return Ok("gone");
+    };
+    cf.await_job(&job, &mut Pace::default(), end).await?;
+    Ok("taken_back")
+}

@@ -1,0 +1,246 @@
+//! Why a tenant route could not be had, removed or shown.
+//!
+//! Invariant: every variant is one public code of `routes.md` 10, or carries a [`CapiError`] that has one;
+//! details are built from data and never name another owner. Callers: `http` turns them into problems.
+
+use crate::capi::{CapiError, CfError, Guid};
+use std::time::Duration;
+
+/// What a caller is told to wait while something of the tenant is under way.
+pub(super) const SHORT_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why an operation on tenant routes failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RouteError {
+    /// `bad_request`: a field is absent, malformed or given twice.
+    #[error("bad request: {0}")]
+    BadRequest(Field),
+    /// `tenant_mismatch`: body and path, or two members of the body, name different tenants.
+    #[error("two tenants are named")]
+    TenantMismatch,
+    /// `app_required`: the policy has several apps, or any app of the space, and none was named.
+    #[error("no app is named")]
+    AppRequired {
+        /// The policy's apps; empty where it does not list them.
+        apps: Vec<String>,
+    },
+    /// `forbidden_scope`: acting on behalf of an owner needs `Routes.Admin`.
+    #[error("scope lacking")]
+    ForbiddenScope,
+    /// `forbidden_provider`: no policy serves this caller.
+    #[error("no policy for this caller")]
+    ForbiddenProvider,
+    /// `forbidden_app`: the app is outside the policy.
+    #[error("app outside the policy")]
+    ForbiddenApp,
+    /// `forbidden_domain`: the domain is outside the policy.
+    #[error("domain outside the policy")]
+    ForbiddenDomain,
+    /// `not_found`: no route of this owner and tenant, or no such operation.
+    #[error("not found")]
+    NotFound,
+    /// `host_taken`: another route that we see has the host.
+    #[error("host taken")]
+    HostTaken(Fqdn),
+    /// `host_taken_elsewhere`: a route that we do not see has the host.
+    #[error("host taken elsewhere")]
+    HostTakenElsewhere(Fqdn),
+    /// `host_of_other_tenant`: the owner's own route for another tenant has the host.
+    #[error("host of another tenant")]
+    HostOfOtherTenant(Fqdn),
+    /// `route_quota_exceeded`: the organization or the space may have no more routes.
+    #[error("route quota exceeded")]
+    RouteQuotaExceeded,
+    /// `app_route_limit`: the app may have no more routes.
+    #[error("app route limit reached")]
+    AppRouteLimit {
+        /// The policy's limit.
+        limit: u64,
+    },
+    /// `wildcard_not_mapped`: the domain has no wildcard route to the app.
+    #[error("wildcard route missing")]
+    WildcardNotMapped {
+        /// The domain.
+        domain: String,
+    },
+    /// `reconcile_guard`: too much would be deleted.
+    #[error("reconcile guard")]
+    ReconcileGuard {
+        /// Routes that would go.
+        orphans: usize,
+        /// Routes of the owner.
+        routes: usize,
+    },
+    /// `host_invalid`: subdomain and template give no host name.
+    #[error("host invalid")]
+    HostInvalid,
+    /// `host_too_long`: the host has more than 63 characters, or with its domain more than 253.
+    #[error("host too long: {length}")]
+    HostTooLong {
+        /// Its length.
+        length: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// `host_reserved`: a reserved word, a host of the broker, or one that CF keeps for itself.
+    #[error("host reserved")]
+    HostReserved,
+    /// `host_pattern_mismatch`: the approuter would not find the subdomain in the host.
+    #[error("host does not match the pattern")]
+    HostPatternMismatch,
+    /// `app_not_found`: the app does not exist in the policy's space.
+    #[error("app not found")]
+    AppNotFound {
+        /// Its name, as the policy or the caller gives it.
+        app: String,
+    },
+    /// `domain_not_found`: the organization may not use such a domain.
+    #[error("domain not found")]
+    DomainNotFound,
+    /// `route_being_deleted`: a delete of the host does not end.
+    #[error("route being deleted")]
+    BeingDeleted,
+    /// `overloaded`: other requests for the same tenant or host did not end in time.
+    #[error("waited too long for the same key")]
+    Busy,
+    /// `cf_timeout`: a create was sent and CF did not tell its outcome; a repeat finds out.
+    #[error("outcome unknown")]
+    Unclear,
+    /// `cf_job_failed`: CF's delete job ended with errors.
+    #[error("delete job failed")]
+    JobFailed {
+        /// CF's errors.
+        cf_errors: Vec<CfError>,
+    },
+    /// The code of the first failure; some routes of the tenant could not be removed.
+    #[error("{} routes not removed", .0.len())]
+    NotRemoved(Vec<NotRemoved>),
+    /// `technical_user_lacks_role`: the policy's space is not visible to the technical user.
+    #[error("space not visible")]
+    SpaceInvisible,
+    /// The code of the CF client's error.
+    #[error("cf api call failed")]
+    Capi(#[from] CapiError),
+    /// `internal`: a fault of our own.
+    #[error("internal fault: {0}")]
+    Internal(&'static str),
+}
+
+/// A field of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The tenant id.
+    Tenant,
+    /// The subdomain.
+    Subdomain,
+    /// The page, or its size.
+    Page,
+    /// The items of a batch.
+    Items,
+}
+
+/// Host and domain of a route; both lawful names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fqdn(pub(super) String);
+
+/// A route that could not be removed.
+#[derive(Clone, Debug)]
+pub struct NotRemoved {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its host.
+    pub host: String,
+    /// Why not.
+    pub error: Box<RouteError>,
+}
+
+impl RouteError {
+    /// Returns whether the same request may succeed later although nobody changes anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::BeingDeleted | Self::Busy | Self::Unclear | Self::JobFailed { .. } => true,
+            Self::Capi(error) => error.is_transient(),
+            Self::NotRemoved(all) => all.iter().all(|one| one.error.is_transient()),
+            Self::BadRequest(_)
+            | Self::TenantMismatch
+            | Self::AppRequired { .. }
+            | Self::ForbiddenScope
+            | Self::ForbiddenProvider
+            | Self::ForbiddenApp
+            | Self::ForbiddenDomain
+            | Self::NotFound
+            | Self::HostTaken(_)
+            | Self::HostTakenElsewhere(_)
+            | Self::HostOfOtherTenant(_)
+            | Self::RouteQuotaExceeded
+            | Self::AppRouteLimit { .. }
+            | Self::WildcardNotMapped { .. }
+            | Self::ReconcileGuard { .. }
+            | Self::HostInvalid
+            | Self::HostTooLong { .. }
+            | Self::HostReserved
+            | Self::HostPatternMismatch
+            | Self::AppNotFound { .. }
+            | Self::DomainNotFound
+            | Self::SpaceInvisible
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// Returns how long to wait before the next try, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Capi(error) = self {
+            return error.retry_after();
+        }
+        if let Self::NotRemoved(all) = self {
+            return all.first()?.error.retry_after();
+        }
+        matches!(self, Self::BeingDeleted | Self::Busy).then_some(SHORT_PAUSE)
+    }
+
+    /// Returns CF's own errors, where CF refused.
+    pub fn cf_errors(&self) -> &[CfError] {
+        if let Self::Capi(error) = self {
+            return error.cf_errors();
+        }
+        if let Self::NotRemoved(all) = self {
+            return all.first().map_or(&[], |one| one.error.cf_errors());
+        }
+        if let Self::JobFailed { cf_errors } = self { cf_errors } else { &[] }
+    }
+
+    /// Returns a constant word for the audit line; for our own refusals it is the public code.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::TenantMismatch => "tenant_mismatch",
+            Self::AppRequired { .. } => "app_required",
+            Self::ForbiddenScope => "forbidden_scope",
+            Self::ForbiddenProvider => "forbidden_provider",
+            Self::ForbiddenApp => "forbidden_app",
+            Self::ForbiddenDomain => "forbidden_domain",
+            Self::NotFound => "not_found",
+            Self::HostTaken(_) => "host_taken",
+            Self::HostTakenElsewhere(_) => "host_taken_elsewhere",
+            Self::HostOfOtherTenant(_) => "host_of_other_tenant",
+            Self::RouteQuotaExceeded => "route_quota_exceeded",
+            Self::AppRouteLimit { .. } => "app_route_limit",
+            Self::WildcardNotMapped { .. } => "wildcard_not_mapped",
+            Self::ReconcileGuard { .. } => "reconcile_guard",
+            Self::HostInvalid => "host_invalid",
+            Self::HostTooLong { .. } => "host_too_long",
+            Self::HostReserved => "host_reserved",
+            Self::HostPatternMismatch => "host_pattern_mismatch",
+            Self::AppNotFound { .. } => "app_not_found",
+            Self::DomainNotFound => "domain_not_found",
+            Self::BeingDeleted => "route_being_deleted",
+            Self::Busy => "overloaded",
+            Self::Unclear => "cf_timeout",
+            Self::JobFailed { .. } => "cf_job_failed",
+            Self::NotRemoved(all) => all.first().map_or("internal", |one| one.error.word()),
+            Self::SpaceInvisible => "technical_user_lacks_role",
+            Self::Capi(error) => error.word(),
+            Self::Internal(_) => "internal",
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Host names of tenant routes: templates, rules, reserved words.
+//!
+//! Invariant: a [`Host`] is a lower-case RFC 1123 label that is not reserved, and it is never shortened:
+//! two tenants must not meet in one host. Callers: this room.
+
+use std::fmt;
+
+/// Longest label of a host name (RFC 1035, 2.3.4). CF takes no more either.
+const MAX_LABEL: usize = 63;
+/// Longest host name (RFC 1035, 2.3.4, as CF counts it).
+pub(super) const MAX_NAME: usize = 253;
+
+/// Names that users take for the platform's own; a tenant behind one of them could fish for logons.
+const RESERVED: [&str; 15] = [
+    "api",
+    "apps",
+    "login",
+    "uaa",
+    "ssh",
+    "doppler",
+    "log-cache",
+    "log-stream",
+    "credhub",
+    "cf",
+    "cockpit",
+    "www",
+    "mail",
+    "admin",
+    "*",
+];
+
+/// How a provider's tenant hosts are built, for example `{subdomain}-{app}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostTemplate {
+    text: String,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Variable(Variable),
+}
+
+/// What a template may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variable {
+    /// The tenant's subdomain.
+    Subdomain,
+    /// The app's name.
+    App,
+    /// The organization's name.
+    Org,
+    /// The space's name.
+    Space,
+    /// The tenant id.
+    Tenant,
+}
+
+/// Values for the variables of a template; `None` where CF has to be asked first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostNames<'a> {
+    /// The tenant's subdomain.
+    pub subdomain: &'a str,
+    /// The tenant id.
+    pub tenant: &'a str,
+    /// The app's name.
+    pub app: &'a str,
+    /// The organization's name.
+    pub org: Option<&'a str>,
+    /// The space's name.
+    pub space: Option<&'a str>,
+}
+
+/// A lawful host: one DNS label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Host(String);
+
+/// Why a template gives no lawful host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostFault {
+    /// Not `[a-z0-9]([a-z0-9-]*[a-z0-9])?`.
+    Form,
+    /// More than 63 characters.
+    Length(usize),
+    /// A reserved word, or a host of the broker.
+    Reserved,
+}
+
+/// Why a text is no template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Braces do not pair, or hold an unknown name.
+    #[error("it may hold {{subdomain}}, {{app}}, {{org}}, {{space}} and {{tenant}} only")]
+    Variable,
+    /// Two tenants would get the same host.
+    #[error("it must hold {{subdomain}} or {{tenant}}")]
+    SameForAll,
+    /// Its fixed text cannot be part of a host.
+    #[error("its fixed text may hold a-z, 0-9 and - only")]
+    Text,
+}
+
+impl HostTemplate {
+    /// Parses a template.
+    ///
+    /// # Errors
+    /// [`TemplateError`], by the first thing that is wrong.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, opened)) = rest.split_once('{') {
+            let (name, after) = opened.split_once('}').ok_or(TemplateError::Variable)?;
+            pieces.extend(fixed(before)?);
+            pieces.push(Piece::Variable(Variable::named(name).ok_or(TemplateError::Variable)?));
+            rest = after;
+        }
+        pieces.extend(fixed(rest)?);
+        let template = Self { text: text.to_owned(), pieces };
+        let distinct = template.names(Variable::Subdomain) || template.names(Variable::Tenant);
+        if distinct { Ok(template) } else { Err(TemplateError::SameForAll) }
+    }
+
+    /// Returns whether a variable occurs.
+    pub fn names(&self, variable: Variable) -> bool {
+        self.pieces.contains(&Piece::Variable(variable))
+    }
+
+    /// Builds the host; `None` while a name that the template needs is not known.
+    ///
+    /// # Errors
+    /// [`HostFault`], by the first rule that it breaks.
+    pub fn render(
+        &self,
+        names: &HostNames<'_>,
+        own_hosts: &[String],
+    ) -> Option<Result<Host, HostFault>> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(fixed) => text.push_str(fixed),
+                Piece::Variable(variable) => text.push_str(&names.value(*variable)?),
+            }
+        }
+        Some(Host::judge(text, own_hosts))
+    }
+}
+
+impl Variable {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "subdomain" => Some(Self::Subdomain),
+            "app" => Some(Self::App),
+            "org" => Some(Self::Org),
+            "space" => Some(Self::Space),
+            "tenant" => Some(Self::Tenant),
+            _ => None,
+        }
+    }
+}
+
+impl HostNames<'_> {
+    /// Returns a value in lower case (ASCII only: other cases may fold two names into one). `_` becomes
+    /// `-` in names of the landscape, never in what tells tenants apart.
+    fn value(&self, variable: Variable) -> Option<String> {
+        let dashed = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+        match variable {
+            Variable::Subdomain => Some(self.subdomain.to_ascii_lowercase()),
+            Variable::Tenant => Some(self.tenant.to_ascii_lowercase()),
+            Variable::App => Some(dashed(self.app)),
+            Variable::Org => self.org.map(dashed),
+            Variable::Space => self.space.map(dashed),
+        }
+    }
+}
+
+impl Host {
+    /// Returns the label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn judge(text: String, own_hosts: &[String]) -> Result<Self, HostFault> {
+        let lawful = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        let reserved = RESERVED.contains(&text.as_str()) || own_hosts.contains(&text);
+        if reserved {
+            return Err(HostFault::Reserved);
+        }
+        let dash_at_end = text.starts_with('-') || text.ends_with('-');
+        if text.is_empty() || dash_at_end || !text.bytes().all(lawful) {
+            return Err(HostFault::Form);
+        }
+        if text.len() > MAX_LABEL {
+            return Err(HostFault::Length(text.len()));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for HostTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn fixed(text: &str) -> Result<Option<Piece>, TemplateError> {
+    let text = text.to_ascii_lowercase();
+    let lawful = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    match text.bytes().all(lawful) {
+        true if text.is_empty() => Ok(None),
+        true => Ok(Some(Piece::Text(text))),
+        false if text.contains('}') => Err(TemplateError::Variable),
+        false => Err(TemplateError::Text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostFault, HostNames, HostTemplate, TemplateError};
+    use proptest::prelude::{prop_assert, prop_assert_ne, proptest};
+    use rstest::rstest;
+
+    fn names(subdomain: &str) -> HostNames<'_> {
+        HostNames {
+            subdomain,
+            tenant: "7f1c-e2",
+            app: "My_Router",
+            org: Some("Provider_Org"),
+            space: Some("dev"),
+        }
+    }
+
+    fn render(template: &str, subdomain: &str) -> Result<String, HostFault> {
+        let template = HostTemplate::parse(template).unwrap();
+        let own = vec!["broker".to_owned()];
+        template.render(&names(subdomain), &own).unwrap().map(|host| host.to_string())
+    }
+
+    #[rstest]
+    #[case::default("{subdomain}-{app}", "acme-my-router")]
+    #[case::space("{subdomain}-{space}-{app}", "acme-dev-my-router")]
+    #[case::org("{subdomain}-{org}-{space}-{app}", "acme-provider-org-dev-my-router")]
+    #[case::prefix("route-prefix-{subdomain}", "route-prefix-acme")]
+    #[case::own_domain("{subdomain}", "acme")]
+    #[case::tenant("t-{tenant}", "t-7f1c-e2")]
+    fn known_templates_are_rendered_in_lower_case(#[case] template: &str, #[case] host: &str) {
+        assert_eq!(render(template, "ACME").as_deref(), Ok(host));
+    }
+
+    #[rstest]
+    #[case::underscore("ac_me")]
+    #[case::dot("ac.me")]
+    #[case::blank("ac me")]
+    #[case::newline("acme\n")]
+    #[case::umlaut("äcme")]
+    #[case::kelvin_sign("\u{212a}acme")]
+    #[case::leading_dash("-acme")]
+    #[case::star("*-x")]
+    fn a_subdomain_that_is_no_label_is_refused(#[case] subdomain: &str) {
+        assert_eq!(render("{subdomain}-{app}", subdomain), Err(HostFault::Form));
+    }
+
+    #[rstest]
+    #[case::star("*")]
+    #[case::login("login")]
+    #[case::upper_case("LOGIN")]
+    #[case::broker("broker")]
+    fn reserved_words_are_refused_as_the_whole_host(#[case] subdomain: &str) {
+        assert_eq!(render("{subdomain}", subdomain), Err(HostFault::Reserved));
+    }
+
+    #[test]
+    fn a_reserved_word_inside_a_host_is_lawful() {
+        assert_eq!(render("{subdomain}-{app}", "login").as_deref(), Ok("login-my-router"));
+    }
+
+    #[rstest]
+    #[case::fits(53, Ok(63))]
+    #[case::too_long(54, Err(HostFault::Length(64)))]
+    fn hosts_are_measured_and_never_cut(
+        #[case] length: usize,
+        #[case] expected: Result<usize, HostFault>,
+    ) {
+        let host = render("{subdomain}-{app}", &"a".repeat(length));
+        assert_eq!(host.map(|host| host.len()), expected);
+    }
+
+    #[rstest]
+    #[case::unknown("{subdomain}-{zone}", TemplateError::Variable)]
+    #[case::unclosed("{subdomain}-{app", TemplateError::Variable)]
+    #[case::unopened("{subdomain}-app}", TemplateError::Variable)]
+    #[case::same_for_all("{app}", TemplateError::SameForAll)]
+    #[case::dot("{subdomain}.{app}", TemplateError::Text)]
+    fn a_bad_template_is_named(#[case] text: &str, #[case] expected: TemplateError) {
+        assert_eq!(HostTemplate::parse(text), Err(expected));
+    }
+
+    #[test]
+    fn a_template_waits_for_names_that_are_not_known() {
+        let template = HostTemplate::parse("{subdomain}-{space}").unwrap();
+        assert!(template.render(&HostNames { space: None, ..names("a") }, &[]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn every_host_is_a_dns_label(subdomain in "\\PC{0,70}") {
+            if let Ok(host) = render("{subdomain}-{app}", &subdomain) {
+                prop_assert!(host.len() <= 63);
+                prop_assert!(host.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'));
+                prop_assert!(!host.starts_with('-') && !host.ends_with('-'));
+            }
+        }
+
+        #[test]
+        fn different_subdomains_never_meet(one in "[a-z0-9_]{1,12}", other in "[a-z0-9_]{1,12}") {
+            if one != other
+                && let (Ok(one), Ok(other)) = (render("{subdomain}-{app}", &one), render("{subdomain}-{app}", &other))
+            {
+                prop_assert_ne!(one, other);
+            }
+        }
+    }
+}

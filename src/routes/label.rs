@@ -1,0 +1,258 @@
+//! Labels and annotations: whose route it is.
+//!
+//! Invariant: labels go with the create, so an unlabelled route is never ours; a hash alone never proves
+//! ownership, the annotation behind it must agree. Callers: this room.
+
+use crate::capi::{
+    Guid,
+    model::{Metadata, Route},
+};
+use aws_lc_rs::digest;
+use std::{
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
+
+/// Value of the label that tells the broker's routes from all others.
+const MANAGED_BY: &str = "cfapi-broker";
+/// Begins the label of a tenant id that is no legal label value.
+const HASHED: &str = "sha256-";
+/// Hex digits of a hash in a label: 128 bits, and it fits into 63 characters.
+const HASH_DIGITS: usize = 32;
+/// Longest label value of CF.
+const MAX_LABEL: usize = 63;
+/// After this a route that is still there did not die: its job failed (`routes.md` 7).
+const DYING_FOR: Duration = Duration::from_secs(300);
+
+/// The DNS prefix of our labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelPrefix(String);
+
+impl LabelPrefix {
+    /// Parses a prefix: a DNS name with at least one dot, not CF's own; CF refuses both.
+    pub fn parse(text: &str) -> Option<Self> {
+        let label = |part: &str| {
+            let lawful = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+            let ends = part.starts_with('-') || part.ends_with('-');
+            !part.is_empty() && part.len() <= MAX_LABEL && !ends && part.bytes().all(lawful)
+        };
+        let dotted = text.contains('.') && text.split('.').all(label) && text.len() <= 253;
+        (dotted && text != "cloudfoundry.org").then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the key of a label or annotation.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.0)
+    }
+
+    /// Returns an annotation of a route.
+    pub(super) fn annotation<'a>(&self, route: &'a Route, name: &str) -> Option<&'a str> {
+        route.metadata.annotation(&self.key(name))
+    }
+}
+
+/// One owner's claim on the routes of one tenant.
+#[derive(Clone, Debug)]
+pub struct Ownership {
+    prefix: LabelPrefix,
+    owner: String,
+    tenant: String,
+}
+
+/// Whose route it is, seen from one [`Ownership`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// This owner's, for this tenant, in the policy's space.
+    Ours(Life),
+    /// This owner's, for another tenant.
+    OtherTenant,
+    /// Nobody's, or this owner's without a tenant, in the policy's space.
+    Unclaimed,
+    /// Anybody else's.
+    Foreign,
+}
+
+/// Whether a route stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It stays.
+    Live,
+    /// A delete is under way.
+    Dying,
+    /// A delete was under way, but so long ago that it must have failed.
+    Survived,
+}
+
+/// Where a route came from, for its annotations.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Provenance<'a> {
+    pub(super) subdomain: &'a str,
+    pub(super) created_by: &'a str,
+    pub(super) correlation: &'a str,
+}
+
+impl Ownership {
+    /// Makes the claim of `owner` (the verified client id, or the policy's fixed name) for `tenant`.
+    pub fn new(prefix: LabelPrefix, owner: &str, tenant: &str) -> Self {
+        Self { prefix, owner: owner.to_owned(), tenant: tenant.to_owned() }
+    }
+
+    /// Returns the label selector for this owner's routes of this tenant.
+    pub fn selector(&self) -> String {
+        let tenant = label_of(&self.tenant);
+        format!("{},{}={tenant}", owner_selector(&self.prefix, &self.owner), self.key("tenant"))
+    }
+
+    /// Returns labels and annotations of a new route; with `adopted` none is removed either.
+    pub(super) fn metadata(&self, provenance: Provenance<'_>) -> Metadata {
+        let labels = [
+            ("managed-by", MANAGED_BY.to_owned()),
+            ("owner", hash_of(&self.owner)),
+            ("tenant", label_of(&self.tenant)),
+        ];
+        let annotations = [
+            ("owner-id", self.owner.as_str()),
+            ("tenant-id", self.tenant.as_str()),
+            ("subdomain", provenance.subdomain),
+            ("created-by", provenance.created_by),
+            ("correlation-id", provenance.correlation),
+        ];
+        let labels = labels.into_iter().map(|(name, value)| (self.key(name), Some(value)));
+        let annotations =
+            annotations.into_iter().map(|(name, value)| (self.key(name), Some(value.to_owned())));
+        Metadata { labels: labels.collect(), annotations: annotations.collect() }
+    }
+
+    /// Returns the patch that marks a route as dying.
+    pub(super) fn dying(&self, now: SystemTime) -> Metadata {
+        let since = humantime::format_rfc3339_seconds(now).to_string();
+        self.state_patch(Some("deleting".to_owned()), Some(since))
+    }
+
+    /// Returns the patch that takes the mark away.
+    pub(super) fn living(&self) -> Metadata {
+        self.state_patch(None, None)
+    }
+
+    /// Returns the patch that gives a route up: all of our labels and annotations go.
+    pub(super) fn released(&self) -> Metadata {
+        let gone = |names: &[&str]| names.iter().map(|name| (self.key(name), None)).collect();
+        let annotations = [
+            "owner-id",
+            "tenant-id",
+            "subdomain",
+            "created-by",
+            "correlation-id",
+            "deleting-since",
+        ];
+        Metadata {
+            labels: gone(&["managed-by", "owner", "tenant", "state"]),
+            annotations: gone(&annotations),
+        }
+    }
+
+    /// Returns the patch that corrects the annotated subdomain.
+    pub(super) fn subdomain(&self, subdomain: &str) -> Metadata {
+        let annotations = [(self.key("subdomain"), Some(subdomain.to_owned()))];
+        Metadata { annotations: annotations.into(), ..Metadata::default() }
+    }
+
+    /// Judges whose route it is; `space` is the policy's.
+    pub fn claim(&self, route: &Route, space: &Guid, now: SystemTime) -> Claim {
+        let label = |name: &str| route.metadata.label(&self.key(name));
+        let here = route.space() == Some(space);
+        if label("owner").is_none() && label("tenant").is_none() && label("managed-by").is_none() {
+            return if here { Claim::Unclaimed } else { Claim::Foreign };
+        }
+        if !self.is_owner(route) {
+            return Claim::Foreign;
+        }
+        match label("tenant") {
+            None if here => Claim::Unclaimed,
+            Some(_) if !self.is_tenant(route) => Claim::OtherTenant,
+            Some(_) if here && label("managed-by") == Some(MANAGED_BY) => {
+                Claim::Ours(self.life(route, now))
+            }
+            Some(_) | None => Claim::Foreign,
+        }
+    }
+
+    /// Returns whether a route was made by the request with this correlation id.
+    pub(super) fn was_made_by(&self, route: &Route, correlation: &str) -> bool {
+        self.prefix.annotation(route, "correlation-id") == Some(correlation)
+    }
+
+    /// Returns the prefix.
+    pub(super) fn prefix(&self) -> &LabelPrefix {
+        &self.prefix
+    }
+
+    fn life(&self, route: &Route, now: SystemTime) -> Life {
+        if route.metadata.label(&self.key("state")) != Some("deleting") {
+            return Life::Live;
+        }
+        let since = self.prefix.annotation(route, "deleting-since");
+        let since = since.and_then(|text| humantime::parse_rfc3339(text).ok());
+        let age = since.and_then(|since| now.duration_since(since).ok());
+        match age {
+            Some(age) if age > DYING_FOR => Life::Survived,
+            Some(_) | None => Life::Dying,
+        }
+    }
+
+    fn is_owner(&self, route: &Route) -> bool {
+        route.metadata.label(&self.key("owner")) == Some(&hash_of(&self.owner))
+            && self.prefix.annotation(route, "owner-id") == Some(&self.owner)
+    }
+
+    fn is_tenant(&self, route: &Route) -> bool {
+        let wanted = label_of(&self.tenant);
+        let proven = !wanted.starts_with(HASHED)
+            || self.prefix.annotation(route, "tenant-id") == Some(&self.tenant);
+        proven && route.metadata.label(&self.key("tenant")) == Some(&wanted)
+    }
+
+    fn state_patch(&self, state: Option<String>, since: Option<String>) -> Metadata {
+        Metadata {
+            labels: [(self.key("state"), state)].into(),
+            annotations: [(self.key("deleting-since"), since)].into(),
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        self.prefix.key(name)
+    }
+}
+
+/// Returns the label selector for all routes of an owner.
+pub(super) fn owner_selector(prefix: &LabelPrefix, owner: &str) -> String {
+    let (managed_by, owner_key) = (prefix.key("managed-by"), prefix.key("owner"));
+    format!("{managed_by}={MANAGED_BY},{owner_key}={}", hash_of(owner))
+}
+
+/// Returns the tenant id as a label value: itself where CF takes it, else its hash. An id that looks like
+/// a hash is hashed too, so that nobody can choose another tenant's label.
+fn label_of(tenant: &str) -> String {
+    let lawful = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = tenant.as_bytes();
+    let legal = bytes.len() <= MAX_LABEL
+        && bytes.iter().copied().all(lawful)
+        && ends(bytes.first())
+        && ends(bytes.last())
+        && !tenant.starts_with(HASHED);
+    if legal { tenant.to_owned() } else { format!("{HASHED}{}", hash_of(tenant)) }
+}
+
+fn hash_of(text: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let mut hex = String::with_capacity(HASH_DIGITS);
+    for byte in digest.as_ref().iter().take(HASH_DIGITS / 2) {
+        // Writing into a `String` cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,302 @@
+//! Tenant routes: ensure, remove, get, list (`routes.md`).
+//!
+//! Invariant: a mutation runs to its end on the tracker, whoever hangs up, and leaves two audit lines; one
+//! tenant and one host are worked on by one operation at a time in this process. Callers: `http`, `app`,
+//! `doctor`.
+
+pub mod error;
+pub mod host;
+pub mod label;
+pub mod operation;
+pub mod provider;
+pub mod settings;
+pub mod view;
+pub mod wish;
+
+mod audit;
+mod create;
+mod detail;
+mod ensure;
+mod order;
+mod remove;
+mod show;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use error::RouteError;
+pub use operation::{Operation, OperationKey, OperationState};
+pub use provider::{Home, Policies};
+pub use remove::{Patience, Removed};
+pub use settings::{Finding, Mode, ProviderSettings, Settings};
+pub use view::{Ensured, ListQuery, Listing, RouteView};
+pub use wish::{TenantId, Wish, WishBody};
+
+use crate::{
+    auth::Caller,
+    capi::{CapiClient, Foundation},
+    telemetry::{metrics::Metrics, trace::CorrelationId},
+};
+use audit::Audit;
+use label::Ownership;
+use order::{Key, Order, Ticket};
+use provider::ProviderPolicy;
+use std::{fmt, sync::Arc, time::SystemTime};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// The tenant routes of all providers; a clone is shallow.
+#[derive(Clone)]
+pub struct TenantRoutes(Arc<Shared>);
+
+struct Shared {
+    policies: Policies,
+    key: OperationKey,
+    capi: CapiClient,
+    tasks: TaskTracker,
+    metrics: Metrics,
+    order: Order,
+}
+
+/// Who asks, and until when.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    caller: Caller,
+    correlation: CorrelationId,
+    now: SystemTime,
+    deadline: Instant,
+    on_behalf_of: Option<String>,
+}
+
+/// Whether an ensure may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// It does what is needed.
+    Real,
+    /// It tells what it would do; CF sees no write.
+    Dry,
+}
+
+/// What an owner's operations stand on: its policy, and CF as that policy's technical user.
+#[derive(Clone, Debug)]
+struct Grounds {
+    routes: TenantRoutes,
+    policy: ProviderPolicy,
+    cf: Foundation,
+    now: SystemTime,
+}
+
+/// One operation on the routes of one tenant.
+#[derive(Clone, Debug)]
+struct Work {
+    grounds: Grounds,
+    errand: Errand,
+    ownership: Ownership,
+    tenant: TenantId,
+}
+
+impl Errand {
+    /// Makes an errand. `now` is the wall time at which it began, `deadline` the end of the request.
+    pub fn new(
+        caller: &Caller,
+        correlation: &CorrelationId,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> Self {
+        let (caller, correlation) = (caller.clone(), correlation.clone());
+        Self { caller, correlation, now, deadline, on_behalf_of: None }
+    }
+
+    /// Acts for another owner; needs `Routes.Admin`.
+    #[must_use]
+    pub fn on_behalf_of(mut self, owner: Option<String>) -> Self {
+        self.on_behalf_of = owner;
+        self
+    }
+}
+
+impl TenantRoutes {
+    /// Makes the tenant routes. `key` seals the ids of operations; all instances share it. Mutations run
+    /// on `tasks`.
+    pub fn new(
+        policies: Policies,
+        key: OperationKey,
+        capi: CapiClient,
+        tasks: TaskTracker,
+        metrics: Metrics,
+    ) -> Self {
+        let order = Order::default();
+        Self(Arc::new(Shared { policies, key, capi, tasks, metrics, order }))
+    }
+
+    /// Creates or repairs the route of a tenant, or tells what that would take.
+    ///
+    /// # Errors
+    /// Each [`RouteError`] that names a host, an app, a domain or the policy; [`RouteError::Capi`].
+    ///
+    /// # Cancel safety
+    /// A real run goes on when the future is dropped.
+    pub async fn ensure(
+        &self,
+        errand: &Errand,
+        tenant: &TenantId,
+        wish: Wish,
+        run: Run,
+    ) -> Result<Ensured, RouteError> {
+        if run == Run::Dry {
+            let work = self.work(errand, tenant)?;
+            return Box::pin(ensure::preview(&work, &wish)).await;
+        }
+        let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
+        self.on_tracker(async move {
+            let audit = Audit::begin("ensure", &errand, &tenant);
+            let work = this.work(&errand, &tenant);
+            let result = match &work {
+                Ok(work) => Box::pin(ensure::ensure(work, &wish)).await,
+                Err(error) => Err(error.clone()),
+            };
+            audit.ensured(&result, work.ok().and_then(|work| work.cf().last_request_id()));
+            this.count("ensure", result.as_ref().map(|done| done.outcome.word()));
+            result
+        })
+        .await
+    }
+
+    /// Removes all routes of a tenant and waits for CF, within bounds.
+    ///
+    /// # Errors
+    /// [`RouteError::NotRemoved`] with the routes that stayed, policy errors, [`RouteError::Capi`].
+    ///
+    /// # Cancel safety
+    /// It goes on when the future is dropped.
+    pub async fn remove(
+        &self,
+        errand: &Errand,
+        tenant: &TenantId,
+        patience: Patience,
+    ) -> Result<Removed, RouteError> {
+        let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
+        self.on_tracker(async move {
+            let audit = Audit::begin("remove", &errand, &tenant);
+            let work = this.work(&errand, &tenant);
+            let result = match &work {
+                Ok(work) => Box::pin(remove::remove(work, patience, &audit)).await,
+                Err(error) => Err(error.clone()),
+            };
+            audit.removed(&result, work.ok().and_then(|work| work.cf().last_request_id()));
+            this.count("remove", result.as_ref().map(Removed::word));
+            result
+        })
+        .await
+    }
+
+    /// Shows the routes of a tenant.
+    ///
+    /// # Errors
+    /// [`RouteError::NotFound`] when it has none, policy errors, [`RouteError::Capi`].
+    pub async fn get(
+        &self,
+        errand: &Errand,
+        tenant: &TenantId,
+    ) -> Result<Vec<RouteView>, RouteError> {
+        let work = self.work(errand, tenant)?;
+        show::of_tenant(&work.grounds, &work.ownership).await
+    }
+
+    /// Lists the owner's routes with what is left of the quotas.
+    ///
+    /// # Errors
+    /// Policy errors, [`RouteError::Capi`].
+    pub async fn list(&self, errand: &Errand, query: &ListQuery) -> Result<Listing, RouteError> {
+        show::list(&self.grounds(errand)?, query).await
+    }
+
+    /// Tells how a removal stands that outlived its request.
+    ///
+    /// # Errors
+    /// [`RouteError::NotFound`] when the id is not one of this owner's, policy errors,
+    /// [`RouteError::Capi`].
+    pub async fn operation(
+        &self,
+        errand: &Errand,
+        id: &str,
+    ) -> Result<(Operation, OperationState), RouteError> {
+        let grounds = self.grounds(errand)?;
+        let found = self.0.key.open(id).filter(|found| found.owner == grounds.policy.owner);
+        let operation = found.ok_or(RouteError::NotFound)?;
+        let state = operation::state(&operation, &grounds.cf).await?;
+        Ok((operation, state))
+    }
+
+    /// Seals an operation into an id that every instance can open.
+    ///
+    /// # Errors
+    /// [`RouteError::Internal`] when sealing fails.
+    pub fn seal(&self, operation: &Operation) -> Result<String, RouteError> {
+        self.0.key.seal(operation).ok_or(RouteError::Internal("operation_seal"))
+    }
+
+    /// Returns the policies, for checks and for `/v3`.
+    pub fn policies(&self) -> &Policies {
+        &self.0.policies
+    }
+
+    fn grounds(&self, errand: &Errand) -> Result<Grounds, RouteError> {
+        let policy = match &errand.on_behalf_of {
+            Some(owner) => self.0.policies.on_behalf_of(&errand.caller, owner)?,
+            None => self.0.policies.of(&errand.caller)?,
+        };
+        let destination = &policy.terms.destination;
+        let cf = self.0.capi.at(destination, &errand.correlation, errand.deadline);
+        Ok(Grounds { routes: self.clone(), policy, cf, now: errand.now })
+    }
+
+    fn work(&self, errand: &Errand, tenant: &TenantId) -> Result<Work, RouteError> {
+        let grounds = self.grounds(errand)?;
+        let prefix = self.0.policies.prefix().clone();
+        let ownership = Ownership::new(prefix, &grounds.policy.owner, tenant.as_str());
+        Ok(Work { grounds, errand: errand.clone(), ownership, tenant: tenant.clone() })
+    }
+
+    /// Runs to the end whether or not the caller waits.
+    async fn on_tracker<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, RouteError>> + Send + 'static,
+    ) -> Result<T, RouteError> {
+        let running = self.0.tasks.spawn(work.in_current_span());
+        running.await.unwrap_or(Err(RouteError::Internal("operation_panicked")))
+    }
+
+    fn count(&self, operation: &'static str, outcome: Result<&'static str, &RouteError>) {
+        let outcome = outcome.unwrap_or_else(RouteError::word);
+        self.0.metrics.route_operation(operation, outcome);
+    }
+}
+
+impl Work {
+    /// Waits for the tenant.
+    async fn take_tenant(&self) -> Result<Ticket, RouteError> {
+        let owner = self.grounds.policy.owner.clone();
+        self.take(Key::Tenant { owner, tenant: self.tenant.to_string() }).await
+    }
+
+    /// Waits for a tenant or a host.
+    async fn take(&self, key: Key) -> Result<Ticket, RouteError> {
+        self.order().take(key, self.errand.deadline).await.ok_or(RouteError::Busy)
+    }
+
+    fn cf(&self) -> &Foundation {
+        &self.grounds.cf
+    }
+
+    fn order(&self) -> &Order {
+        &self.grounds.routes.0.order
+    }
+}
+
+impl fmt::Debug for TenantRoutes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantRoutes").finish_non_exhaustive()
+    }
+}

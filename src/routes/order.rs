@@ -1,0 +1,167 @@
+//! One at a time: keys in this process, and routes that are dying.
+//!
+//! Invariant: at most one operation per key runs; a key costs memory only while someone holds or awaits it.
+//! Other instances are kept in order by CF's unique index and the label `deleting`. Callers: this room.
+
+use crate::capi::Guid;
+use moka::future::Cache;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::{Instant, timeout_at},
+};
+
+/// How long a delete that outlived its request is remembered; the label tells the same, if it could be set.
+const DYING_FOR: Duration = Duration::from_secs(300);
+/// Deletes remembered at once.
+const MAX_DYING: u64 = 10_000;
+
+/// What is done one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// Everything about one tenant of one owner.
+    Tenant {
+        /// The owner.
+        owner: String,
+        /// The tenant id.
+        tenant: String,
+    },
+    /// Everything about one host, without path, of one domain.
+    Host {
+        /// The domain.
+        domain: Guid,
+        /// The host.
+        host: String,
+    },
+}
+
+/// The keys in use; a clone is shallow.
+#[derive(Clone)]
+pub(super) struct Order {
+    locks: Arc<Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>>,
+    dying: Cache<Guid, ()>,
+}
+
+/// The right to work on a key, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    guard: Option<OwnedMutexGuard<()>>,
+    key: Key,
+    order: Order,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        let dying = Cache::builder().max_capacity(MAX_DYING).time_to_live(DYING_FOR).build();
+        Self { locks: Arc::default(), dying }
+    }
+}
+
+impl Order {
+    /// Waits for a key; `None` when `deadline` comes first.
+    pub(super) async fn take(&self, key: Key, deadline: Instant) -> Option<Ticket> {
+        let lock = self.lock(&key);
+        let guard = timeout_at(deadline, lock.lock_owned()).await.ok()?;
+        Some(Ticket { guard: Some(guard), key, order: self.clone() })
+    }
+
+    /// Remembers that a route is being deleted although nobody waits for it.
+    pub(super) async fn remember_dying(&self, route: &Guid) {
+        self.dying.insert(route.clone(), ()).await;
+    }
+
+    /// Forgets that a route was being deleted.
+    pub(super) async fn forget_dying(&self, route: &Guid) {
+        self.dying.invalidate(route).await;
+    }
+
+    /// Returns whether a route is known to be dying.
+    pub(super) fn is_dying(&self, route: &Guid) -> bool {
+        self.dying.contains_key(route)
+    }
+
+    fn lock(&self, key: &Key) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::new(AsyncMutex::new(()));
+        locks.insert(key.clone(), Arc::downgrade(&lock));
+        // A waiter who gave up leaves a dead entry; whoever comes next sweeps.
+        if locks.len() > 1_000 {
+            locks.retain(|_, lock| lock.strong_count() > 0);
+        }
+        lock
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // The guard goes first: it holds the lock alive.
+        self.guard = None;
+        let mut locks = self.order.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        if locks.get(&self.key).is_some_and(|lock| lock.strong_count() == 0) {
+            locks.remove(&self.key);
+        }
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, Order};
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    fn key(tenant: &str) -> Key {
+        Key::Tenant { owner: "o".to_owned(), tenant: tenant.to_owned() }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_held_by_one_at_a_time() {
+        let order = Order::default();
+        let _held = order.take(key("a"), soon()).await.unwrap();
+        assert!(order.take(key("a"), soon()).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_keys_do_not_wait() {
+        let order = Order::default();
+        let _held = order.take(key("a"), soon()).await.unwrap();
+        assert!(order.take(key("b"), Instant::now()).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_ticket_frees_the_key_and_its_memory() {
+        let order = Order::default();
+        drop(order.take(key("a"), soon()).await.unwrap());
+        assert!(order.locks.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_gets_the_key_when_it_is_free() {
+        let order = Order::default();
+        let held = order.take(key("a"), soon()).await.unwrap();
+        let waiting = order.take(key("a"), soon());
+        let freeing = async {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drop(held);
+        };
+        let (ticket, ()) = tokio::join!(waiting, freeing);
+        assert!(ticket.is_some());
+    }
+}

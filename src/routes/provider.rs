@@ -1,0 +1,263 @@
+//! What each provider may have: client id → space, apps, domains, host template, mode.
+//!
+//! Invariant: a caller chooses only within its policy; a caller without one gets nothing. Callers: this
+//! room; `config` and `app` for the settings.
+
+use super::{
+    error::RouteError,
+    host::HostTemplate,
+    label::LabelPrefix,
+    settings::{Finding, Judged, MAX_ROUTES_PER_APP, Mode, ProviderSettings, Settings, TEMPLATE},
+};
+use crate::{
+    auth::{Caller, Scope},
+    capi::{DestinationName, Guid, spaces::SpaceRef},
+};
+use std::{collections::HashMap, sync::Arc};
+
+/// What the broker knows of itself; the built-in policy is made of it.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// The default destination.
+    pub destination: DestinationName,
+    /// The broker's space.
+    pub space: Option<Guid>,
+    /// Its name.
+    pub space_name: Option<String>,
+    /// The broker's organization.
+    pub organization: Option<Guid>,
+    /// Its name.
+    pub organization_name: Option<String>,
+    /// The broker's app name: never a provider's app.
+    pub app: Option<String>,
+    /// The broker's host names, as in `application_uris`: never a tenant's host.
+    pub uris: Vec<String>,
+}
+
+/// All policies; a clone is shallow.
+#[derive(Clone, Debug)]
+pub struct Policies(Arc<Table>);
+
+#[derive(Debug)]
+struct Table {
+    home: Home,
+    prefix: LabelPrefix,
+    own_hosts: Vec<String>,
+    entries: Vec<Arc<Terms>>,
+    by_client: HashMap<String, Arc<Terms>>,
+}
+
+/// What one provider may have.
+#[derive(Clone, Debug)]
+pub struct ProviderPolicy {
+    /// Whose routes they are.
+    pub owner: String,
+    /// The terms of its entry.
+    pub terms: Arc<Terms>,
+}
+
+/// A judged `[[providers]]` entry.
+#[derive(Debug)]
+pub struct Terms {
+    /// Owner of all routes under this entry.
+    pub owner: Option<String>,
+    /// Destination of the technical user.
+    pub destination: DestinationName,
+    /// The space.
+    pub space: SpaceRef,
+    /// The apps.
+    pub apps: Apps,
+    /// The domains; empty: the organization's default domain.
+    pub domains: Vec<String>,
+    /// How hosts are built.
+    pub template: HostTemplate,
+    /// How tenants get URLs.
+    pub mode: Mode,
+    /// Whether unlabelled routes may be taken over.
+    pub adopt: bool,
+    /// Whether unlabelled routes may be deleted by host.
+    pub legacy_delete: bool,
+    /// Routes that an app may have at most.
+    pub max_routes_per_app: u64,
+    pub(super) client_ids: Vec<String>,
+}
+
+/// Which apps a policy covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Apps {
+    /// These.
+    Listed(Vec<String>),
+    /// Any of the space but the broker itself, which is named here where it is known.
+    AnyBut(Option<String>),
+}
+
+impl Policies {
+    /// Judges the settings. `destinations` are the configured ones.
+    ///
+    /// # Errors
+    /// All findings at once.
+    pub fn judge(
+        settings: &Settings,
+        providers: &[ProviderSettings],
+        home: Home,
+        destinations: &[DestinationName],
+    ) -> Result<Self, Vec<Finding>> {
+        let mut findings = Vec::new();
+        let prefix = LabelPrefix::parse(&settings.label_prefix);
+        if prefix.is_none() {
+            findings.push(Finding {
+                key: "routes.label_prefix".to_owned(),
+                problem: "it is no DNS name with a dot, or it is CF's own".to_owned(),
+                hint: "use a name such as cfapi-broker.internal",
+            });
+        }
+        let mut entries = Vec::new();
+        for (index, provider) in providers.iter().enumerate() {
+            let mut judged = Judged { index, findings: &mut findings };
+            entries.extend(judged.terms(provider, &home, destinations).map(Arc::new));
+        }
+        let by_client = clients(&entries, &mut findings);
+        let Some(prefix) = prefix.filter(|_| findings.is_empty()) else {
+            return Err(findings);
+        };
+        let label = |uri: &String| uri.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let own_hosts = home.uris.iter().map(label).filter(|host| !host.is_empty()).collect();
+        Ok(Self(Arc::new(Table { home, prefix, own_hosts, entries, by_client })))
+    }
+
+    /// Returns the policy of a caller.
+    ///
+    /// # Errors
+    /// [`RouteError::ForbiddenProvider`] when no entry names it, or, without any entries, when the
+    /// broker does not know its own space.
+    pub fn of(&self, caller: &Caller) -> Result<ProviderPolicy, RouteError> {
+        self.of_client(caller.client_id())
+    }
+
+    /// Returns the policy of another owner, for whom an administrator acts.
+    ///
+    /// # Errors
+    /// [`RouteError::ForbiddenScope`] without `Routes.Admin`; as [`Policies::of`].
+    pub fn on_behalf_of(&self, caller: &Caller, owner: &str) -> Result<ProviderPolicy, RouteError> {
+        if !caller.has(Scope::RoutesAdmin) {
+            return Err(RouteError::ForbiddenScope);
+        }
+        let entry = self.0.entries.iter().find(|terms| terms.owner.as_deref() == Some(owner));
+        match entry {
+            Some(terms) => Ok(ProviderPolicy { owner: owner.to_owned(), terms: Arc::clone(terms) }),
+            None => self.of_client(owner),
+        }
+    }
+
+    /// Returns all entries, for checks at start.
+    pub fn entries(&self) -> &[Arc<Terms>] {
+        &self.0.entries
+    }
+
+    /// Returns what the broker knows of itself.
+    pub fn home(&self) -> &Home {
+        &self.0.home
+    }
+
+    pub(super) fn prefix(&self) -> &LabelPrefix {
+        &self.0.prefix
+    }
+
+    pub(super) fn own_hosts(&self) -> &[String] {
+        &self.0.own_hosts
+    }
+
+    fn of_client(&self, client_id: &str) -> Result<ProviderPolicy, RouteError> {
+        let terms = match self.0.by_client.get(client_id) {
+            Some(terms) => Arc::clone(terms),
+            None if self.0.entries.is_empty() => Arc::new(self.built_in()?),
+            None => return Err(RouteError::ForbiddenProvider),
+        };
+        let owner = terms.owner.clone().unwrap_or_else(|| client_id.to_owned());
+        Ok(ProviderPolicy { owner, terms })
+    }
+
+    /// The policy without any entries: the broker's own space (`routes.md` 11).
+    fn built_in(&self) -> Result<Terms, RouteError> {
+        let home = &self.0.home;
+        let space = home.space.clone().ok_or(RouteError::ForbiddenProvider)?;
+        let template =
+            HostTemplate::parse(TEMPLATE).map_err(|_| RouteError::Internal("default_template"))?;
+        Ok(Terms {
+            owner: None,
+            destination: home.destination.clone(),
+            space: SpaceRef::Guid(space),
+            apps: Apps::AnyBut(home.app.clone()),
+            domains: Vec::new(),
+            template,
+            mode: Mode::Route,
+            adopt: true,
+            legacy_delete: false,
+            max_routes_per_app: MAX_ROUTES_PER_APP,
+            client_ids: Vec::new(),
+        })
+    }
+}
+
+impl Terms {
+    /// Returns the app that a caller chose within the policy.
+    ///
+    /// # Errors
+    /// [`RouteError::AppRequired`] and [`RouteError::ForbiddenApp`].
+    pub fn app(&self, wanted: Option<&str>) -> Result<String, RouteError> {
+        match (&self.apps, wanted) {
+            (Apps::Listed(apps), None) => match apps.as_slice() {
+                [only] => Ok(only.clone()),
+                several => Err(RouteError::AppRequired { apps: several.to_vec() }),
+            },
+            (Apps::AnyBut(_), None) => Err(RouteError::AppRequired { apps: Vec::new() }),
+            (apps, Some(wanted)) if apps.covers(wanted) => Ok(wanted.to_owned()),
+            (Apps::Listed(_) | Apps::AnyBut(_), Some(_)) => Err(RouteError::ForbiddenApp),
+        }
+    }
+
+    /// Returns the domain that a caller chose within the policy; `None` for the organization's default
+    /// one.
+    ///
+    /// # Errors
+    /// [`RouteError::ForbiddenDomain`].
+    pub fn domain(&self, wanted: Option<&str>) -> Result<Option<String>, RouteError> {
+        let same = |name: &&String| wanted.is_none_or(|wanted| name.eq_ignore_ascii_case(wanted));
+        match self.domains.iter().find(same) {
+            Some(name) => Ok(Some(name.clone())),
+            // What the default domain is called shows only later.
+            None if self.domains.is_empty() => Ok(None),
+            None => Err(RouteError::ForbiddenDomain),
+        }
+    }
+}
+
+impl Apps {
+    /// Returns whether an app is covered.
+    pub fn covers(&self, app: &str) -> bool {
+        match self {
+            Self::Listed(apps) => apps.iter().any(|listed| listed == app),
+            Self::AnyBut(broker) => broker.as_deref() != Some(app),
+        }
+    }
+}
+
+/// Finds the entry of each client id; one in two entries is a finding.
+fn clients(entries: &[Arc<Terms>], findings: &mut Vec<Finding>) -> HashMap<String, Arc<Terms>> {
+    let mut by_client = HashMap::new();
+    for terms in entries {
+        for client in &terms.client_ids {
+            if by_client.insert(client.clone(), Arc::clone(terms)).is_some() {
+                findings.push(Finding {
+                    key: "providers".to_owned(),
+                    problem: "a client id stands in it twice".to_owned(),
+                    hint: "name each client id in one entry",
+                });
+            }
+        }
+    }
+    by_client
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use super::{Apps, Home, Policies, ProviderPolicy};
+use crate::{
+    auth::{Caller, Scope},
+    capi::{DestinationName, Guid, spaces::SpaceRef},
+    routes::{
+        error::RouteError,
+        settings::{Mode, ProviderSettings, Settings},
+    },
+};
+use rstest::rstest;
+
+fn home() -> Home {
+    Home {
+        destination: DestinationName::parse("CFAPI").unwrap(),
+        space: Guid::parse("s1"),
+        space_name: Some("dev".to_owned()),
+        organization: Guid::parse("o1"),
+        organization_name: Some("provider-org".to_owned()),
+        app: Some("cfapi-broker".to_owned()),
+        uris: vec!["broker.cfapps.example.test".to_owned()],
+    }
+}
+
+fn entry() -> ProviderSettings {
+    ProviderSettings {
+        client_ids: vec!["sb-bookshop!t1".to_owned()],
+        space: "s2".to_owned(),
+        apps: vec!["bookshop-approuter".to_owned()],
+        ..ProviderSettings::default()
+    }
+}
+
+fn judge(providers: &[ProviderSettings]) -> Result<Policies, Vec<String>> {
+    let destinations = [DestinationName::parse("CFAPI").unwrap()];
+    Policies::judge(&Settings::default(), providers, home(), &destinations)
+        .map_err(|findings| findings.into_iter().map(|finding| finding.key).collect())
+}
+
+fn caller(client_id: &str, scopes: &[Scope]) -> Caller {
+    Caller::for_tests(client_id, scopes)
+}
+
+fn policy(policies: &Policies, client_id: &str) -> Result<ProviderPolicy, RouteError> {
+    policies.of(&caller(client_id, &[]))
+}
+
+#[test]
+fn without_entries_everybody_has_the_brokers_own_space() {
+    let policies = judge(&[]).unwrap();
+    let policy = policy(&policies, "sb-any!t1").unwrap();
+    assert_eq!(policy.owner, "sb-any!t1");
+    assert_eq!(policy.terms.space, SpaceRef::Guid(Guid::parse("s1").unwrap()));
+}
+
+#[test]
+fn without_entries_the_app_must_be_named_and_is_never_the_broker() {
+    let policies = judge(&[]).unwrap();
+    let terms = policy(&policies, "sb-any!t1").unwrap().terms;
+    assert!(matches!(terms.app(None), Err(RouteError::AppRequired { .. })));
+    assert!(matches!(terms.app(Some("cfapi-broker")), Err(RouteError::ForbiddenApp)));
+    assert_eq!(terms.app(Some("x")).unwrap(), "x");
+}
+
+#[test]
+fn with_entries_nobody_else_has_a_policy() {
+    let policies = judge(&[entry()]).unwrap();
+    assert!(matches!(policy(&policies, "sb-any!t1"), Err(RouteError::ForbiddenProvider)));
+}
+
+#[test]
+fn an_entry_has_the_defaults_of_the_contract() {
+    let policies = judge(&[entry()]).unwrap();
+    let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
+    let facts = (terms.adopt, terms.legacy_delete, terms.mode, terms.max_routes_per_app);
+    assert_eq!(facts, (true, false, Mode::Route, 900));
+    assert_eq!(terms.template.to_string(), "{subdomain}-{app}");
+}
+
+#[rstest]
+#[case::only_app(&["a"], None, Some("a"))]
+#[case::named(&["a", "b"], Some("b"), Some("b"))]
+#[case::several(&["a", "b"], None, None)]
+#[case::foreign(&["a"], Some("c"), None)]
+fn an_app_is_chosen_within_the_policy(
+    #[case] apps: &[&str],
+    #[case] wanted: Option<&str>,
+    #[case] chosen: Option<&str>,
+) {
+    let apps = apps.iter().map(|app| (*app).to_owned()).collect();
+    let policies = judge(&[ProviderSettings { apps, ..entry() }]).unwrap();
+    let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
+    assert_eq!(terms.app(wanted).ok().as_deref(), chosen);
+}
+
+#[rstest]
+#[case::first_is_the_default(None, Some("a.test"))]
+#[case::named(Some("B.test"), Some("b.test"))]
+#[case::foreign(Some("c.test"), None)]
+fn a_domain_is_chosen_within_the_policy(
+    #[case] wanted: Option<&str>,
+    #[case] chosen: Option<&str>,
+) {
+    let domains = vec!["a.test".to_owned(), "b.test".to_owned()];
+    let policies = judge(&[ProviderSettings { domains, ..entry() }]).unwrap();
+    let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
+    assert_eq!(terms.domain(wanted).ok().flatten().as_deref(), chosen);
+}
+
+#[test]
+fn all_findings_come_at_once() {
+    let broken = ProviderSettings {
+        space: "not a guid".to_owned(),
+        destination: Some("OTHER".to_owned()),
+        host_template: Some("{app}".to_owned()),
+        ..ProviderSettings::default()
+    };
+    let keys = judge(&[broken]).unwrap_err();
+    let expected = ["client_ids", "apps", "host_template", "space", "destination"];
+    assert_eq!(keys, expected.map(|key| format!("providers[0].{key}")));
+}
+
+#[test]
+fn a_client_id_in_two_entries_is_a_finding() {
+    assert_eq!(judge(&[entry(), entry()]).unwrap_err(), ["providers"]);
+}
+
+#[test]
+fn a_space_may_be_named_with_its_organization() {
+    let organization = Some("provider-org".to_owned());
+    let policies = judge(&[ProviderSettings { organization, ..entry() }]).unwrap();
+    let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
+    let named = SpaceRef::Named { organization: "provider-org".to_owned(), space: "s2".to_owned() };
+    assert_eq!(terms.space, named);
+}
+
+#[test]
+fn acting_for_others_needs_the_admin_scope() {
+    let owner = Some("bookshop".to_owned());
+    let policies = judge(&[ProviderSettings { owner, ..entry() }]).unwrap();
+    let plain = policies.on_behalf_of(&caller("x", &[Scope::RoutesWrite]), "bookshop");
+    let admin = policies.on_behalf_of(&caller("x", &[Scope::RoutesAdmin]), "bookshop");
+    assert!(matches!(plain, Err(RouteError::ForbiddenScope)));
+    assert_eq!(admin.unwrap().owner, "bookshop");
+}
+
+#[test]
+fn a_fixed_owner_is_shared_by_all_clients_of_the_entry() {
+    let client_ids = vec!["sb-1!t1".to_owned(), "sb-2!t1".to_owned()];
+    let owner = Some("bookshop".to_owned());
+    let policies = judge(&[ProviderSettings { client_ids, owner, ..entry() }]).unwrap();
+    let owners = ["sb-1!t1", "sb-2!t1"].map(|client| policy(&policies, client).unwrap().owner);
+    assert_eq!(owners, ["bookshop", "bookshop"]);
+}
+
+#[test]
+fn the_broker_is_no_app_of_the_built_in_policy() {
+    assert!(!Apps::AnyBut(Some("cfapi-broker".to_owned())).covers("cfapi-broker"));
+}

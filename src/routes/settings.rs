@@ -1,0 +1,182 @@
+//! The settings of tenant routes, and their judgement.
+//!
+//! Invariant: all findings come at once, and none repeats a value. Callers: [`super::provider`]; `config` for
+//! the types.
+
+use super::{
+    host::HostTemplate,
+    provider::{Apps, Home, Terms},
+};
+use crate::capi::{DestinationName, Guid, spaces::SpaceRef};
+use serde::Deserialize;
+use std::fmt;
+
+/// Default of `max_routes_per_app`: SAP documents about 1000 routes per app, others need some too.
+pub(super) const MAX_ROUTES_PER_APP: u64 = 900;
+/// Template of the samples and of CAP's documentation.
+pub(super) const TEMPLATE: &str = "{subdomain}-{app}";
+/// Default of `label_prefix`.
+const PREFIX: &str = "cfapi-broker.internal";
+
+/// `[routes]` of the settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Prefix of the labels on our routes: a DNS name with at least one dot.
+    pub label_prefix: String,
+}
+
+/// One `[[providers]]` entry of the settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProviderSettings {
+    /// Verified client ids that this entry serves.
+    pub client_ids: Vec<String>,
+    /// Owner of the routes; the client id by default.
+    pub owner: Option<String>,
+    /// Destination of the technical user; the default one by default.
+    pub destination: Option<String>,
+    /// Guid of the space, or its name where `organization` is given.
+    pub space: String,
+    /// Name of the organization.
+    pub organization: Option<String>,
+    /// Names of the apps.
+    pub apps: Vec<String>,
+    /// Names of the domains, the first is the default; none: the organization's default domain.
+    pub domains: Vec<String>,
+    /// How hosts are built.
+    pub host_template: Option<String>,
+    /// `route`, `wildcard` or `auto`.
+    pub mode: Mode,
+    /// The approuter's `TENANT_HOST_PATTERN`.
+    pub tenant_host_pattern: Option<String>,
+    /// Whether unlabelled routes may be taken over; yes by default.
+    pub adopt: Option<bool>,
+    /// Whether unlabelled routes may be deleted by host.
+    pub allow_legacy_delete: bool,
+    /// Routes that an app may have at most.
+    pub max_routes_per_app: Option<u64>,
+}
+
+/// How a tenant gets its URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A route for each tenant.
+    #[default]
+    Route,
+    /// The wildcard route of an own domain.
+    Wildcard,
+    /// The wildcard route where it is mapped, else a route.
+    Auto,
+}
+
+/// Something in the settings that cannot work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The key.
+    pub key: String,
+    /// What is wrong.
+    pub problem: String,
+    /// How to mend it.
+    pub hint: &'static str,
+}
+
+/// One entry under judgement.
+pub(super) struct Judged<'a> {
+    pub(super) index: usize,
+    pub(super) findings: &'a mut Vec<Finding>,
+}
+
+impl Judged<'_> {
+    /// Judges the entry; `None` when anything in it cannot work.
+    pub(super) fn terms(
+        &mut self,
+        from: &ProviderSettings,
+        home: &Home,
+        destinations: &[DestinationName],
+    ) -> Option<Terms> {
+        let before = self.findings.len();
+        self.demand(!from.client_ids.is_empty(), "client_ids", "it is empty", "name a client id");
+        self.demand(!from.apps.is_empty(), "apps", "it is empty", "name the app behind the routes");
+        // A look-around in the pattern cannot be checked, and there is no engine for the rest yet.
+        let pattern = from.tenant_host_pattern.is_none();
+        self.demand(pattern, "tenant_host_pattern", "it cannot be checked", "remove it");
+        let template = HostTemplate::parse(from.host_template.as_deref().unwrap_or(TEMPLATE));
+        if let Err(error) = &template {
+            let problem = error.to_string();
+            self.find("host_template", problem, "use a form such as {subdomain}-{app}");
+        }
+        let space = self.space(from);
+        let destination = self.destination(from, home, destinations);
+        let broken = self.findings.len() > before;
+        let terms = Terms {
+            owner: from.owner.clone(),
+            destination: destination?,
+            space: space?,
+            apps: Apps::Listed(from.apps.clone()),
+            domains: from.domains.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            template: template.ok()?,
+            mode: from.mode,
+            adopt: from.adopt.unwrap_or(true),
+            legacy_delete: from.allow_legacy_delete,
+            max_routes_per_app: from.max_routes_per_app.unwrap_or(MAX_ROUTES_PER_APP),
+            client_ids: from.client_ids.clone(),
+        };
+        (!broken).then_some(terms)
+    }
+
+    fn space(&mut self, from: &ProviderSettings) -> Option<SpaceRef> {
+        if let Some(organization) = &from.organization {
+            self.demand(!from.space.is_empty(), "space", "it is empty", "name the space");
+            let (organization, space) = (organization.clone(), from.space.clone());
+            return Some(SpaceRef::Named { organization, space });
+        }
+        let guid = Guid::parse(&from.space);
+        self.demand(
+            guid.is_some(),
+            "space",
+            "it is no guid",
+            "give the guid, or organization and name",
+        );
+        guid.map(SpaceRef::Guid)
+    }
+
+    fn destination(
+        &mut self,
+        from: &ProviderSettings,
+        home: &Home,
+        destinations: &[DestinationName],
+    ) -> Option<DestinationName> {
+        let Some(wanted) = &from.destination else {
+            return Some(home.destination.clone());
+        };
+        let found = destinations.iter().find(|name| name.as_str() == wanted).cloned();
+        let hint = "add it to destination.names";
+        self.demand(found.is_some(), "destination", "it is not configured", hint);
+        found
+    }
+
+    fn demand(&mut self, holds: bool, key: &str, problem: &str, hint: &'static str) {
+        if !holds {
+            self.find(key, problem.to_owned(), hint);
+        }
+    }
+
+    fn find(&mut self, key: &str, problem: String, hint: &'static str) {
+        let key = format!("providers[{}].{key}", self.index);
+        self.findings.push(Finding { key, problem, hint });
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { label_prefix: PREFIX.to_owned() }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.key, self.problem, self.hint)
+    }
+}

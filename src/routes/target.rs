@@ -1,0 +1,234 @@
+//! Where a tenant's route is to be: space, domain, app and host, from the policy and the wish.
+//!
+//! Invariant: everything that can be judged without CF is judged before its first call. Callers: this
+//! room.
+
+use super::{
+    Grounds, RouteError, Wish, Work,
+    error::Fqdn,
+    host::{Host, HostFault, HostNames, MAX_NAME, Variable},
+    provider::Home,
+    view::{AppView, RouteView, State},
+};
+use crate::capi::{
+    Foundation, Guid,
+    model::{App, Domain},
+    spaces::SpaceRef,
+};
+
+/// Longest label, for the message.
+const MAX_LABEL: usize = 63;
+
+/// The policy's space.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    pub(super) space: Guid,
+    pub(super) organization: Guid,
+    pub(super) names: SiteNames,
+}
+
+/// Names of the policy's space and organization, as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SiteNames {
+    pub(super) space: Option<String>,
+    pub(super) organization: Option<String>,
+}
+
+/// What was chosen within the policy, before CF is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) app: String,
+    /// `None`: the organization's default domain.
+    pub(super) domain: Option<String>,
+    host: Option<Host>,
+}
+
+/// A route's place, resolved.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) site: Site,
+    pub(super) choice: Choice,
+    pub(super) domain: Domain,
+    pub(super) app: App,
+    pub(super) host: Host,
+}
+
+impl Choice {
+    /// Chooses app, domain and host.
+    pub(super) fn of(work: &Work, wish: &Wish) -> Result<Self, RouteError> {
+        let terms = &work.grounds.policy.terms;
+        let app = terms.app(wish.app.as_deref())?;
+        let domain = terms.domain(wish.domain.as_deref())?;
+        let names = known_names(&terms.space, work.grounds.routes.policies().home());
+        let host = host(work, wish, &app, &names).transpose()?;
+        if let (Some(host), Some(domain)) = (&host, &domain) {
+            fits(host, domain)?;
+        }
+        Ok(Self { app, domain, host })
+    }
+
+    /// Returns the host, asking CF for the names that its template still needs.
+    pub(super) async fn host(&self, work: &Work, wish: &Wish) -> Result<Host, RouteError> {
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
+        }
+        let names = site(&work.grounds).await?.names;
+        host(work, wish, &self.app, &names).unwrap_or(Err(RouteError::SpaceInvisible))
+    }
+}
+
+impl Choice {
+    /// Shows the place as far as it is known without CF.
+    pub(super) fn view(&self, work: &Work, wish: &Wish) -> Option<RouteView> {
+        let (domain, host) = (self.domain.clone()?, self.host.as_ref()?);
+        let SpaceRef::Guid(space) = &work.grounds.policy.terms.space else {
+            return None;
+        };
+        Some(RouteView {
+            tenant: work.tenant.to_string(),
+            subdomain: wish.subdomain.clone(),
+            url: format!("https://{host}.{domain}"),
+            host: host.to_string(),
+            route: None,
+            space: space.clone(),
+            apps: vec![AppView { name: Some(self.app.clone()), guid: None }],
+            state: State::Ok,
+            domain,
+        })
+    }
+}
+
+impl Target {
+    /// Resolves a choice.
+    pub(super) async fn resolve(
+        work: &Work,
+        wish: &Wish,
+        choice: Choice,
+    ) -> Result<Self, RouteError> {
+        let site = site(&work.grounds).await?;
+        let domain = domain(work, wish, &site, &choice);
+        let app = app(work.cf(), &site, &choice.app);
+        let (domain, app) = tokio::try_join!(domain, app)?;
+        let host = choice.host(work, wish).await?;
+        fits(&host, &domain.name)?;
+        Ok(Self { site, choice, domain, app, host })
+    }
+
+    /// Looks the app up again after CF refused its guid.
+    pub(super) async fn refresh_app(&mut self, cf: &Foundation) -> Result<(), RouteError> {
+        cf.forget_app(&self.site.space, &self.choice.app).await;
+        self.app = app(cf, &self.site, &self.choice.app).await?;
+        Ok(())
+    }
+
+    /// Looks the domain up again after CF refused its guid.
+    pub(super) async fn refresh_domain(
+        &mut self,
+        work: &Work,
+        wish: &Wish,
+    ) -> Result<(), RouteError> {
+        let name = self.choice.domain.as_deref();
+        work.cf().forget_domain(&self.site.organization, name).await;
+        self.domain = domain(work, wish, &self.site, &self.choice).await?;
+        Ok(())
+    }
+
+    /// Returns host and domain in one.
+    pub(super) fn fqdn(&self) -> Fqdn {
+        Fqdn(format!("{}.{}", self.host, self.domain.name))
+    }
+}
+
+/// Finds the policy's space; the broker's own one is known without asking.
+pub(super) async fn site(grounds: &Grounds) -> Result<Site, RouteError> {
+    let home = grounds.routes.policies().home();
+    let terms = &grounds.policy.terms;
+    let names = known_names(&terms.space, home);
+    let template = &terms.template;
+    let complete = (names.space.is_some() || !template.names(Variable::Space))
+        && (names.organization.is_some() || !template.names(Variable::Org));
+    let own = own_site(&terms.space, home, names).filter(|_| complete);
+    if let Some(site) = own {
+        return Ok(site);
+    }
+    let read = grounds.cf.space(&terms.space).await?.ok_or(RouteError::SpaceInvisible)?;
+    let organization = read.space.organization().cloned().ok_or(RouteError::SpaceInvisible)?;
+    let names = SiteNames {
+        space: Some(read.space.name.clone()),
+        organization: read.organization.map(|organization| organization.name),
+    };
+    Ok(Site { space: read.space.guid, organization, names })
+}
+
+fn own_site(space: &SpaceRef, home: &Home, names: SiteNames) -> Option<Site> {
+    let SpaceRef::Guid(space) = space else {
+        return None;
+    };
+    let organization = home.organization.clone()?;
+    (home.space.as_ref() == Some(space)).then(|| Site { space: space.clone(), organization, names })
+}
+
+/// Returns the names of organization and space that are known without asking.
+fn known_names(space: &SpaceRef, home: &Home) -> SiteNames {
+    match space {
+        SpaceRef::Named { organization, space } => {
+            SiteNames { space: Some(space.clone()), organization: Some(organization.clone()) }
+        }
+        SpaceRef::Guid(guid) if home.space.as_ref() == Some(guid) => SiteNames {
+            space: home.space_name.clone(),
+            organization: home.organization_name.clone(),
+        },
+        SpaceRef::Guid(_) => SiteNames::default(),
+    }
+}
+
+fn host(
+    work: &Work,
+    wish: &Wish,
+    app: &str,
+    names: &SiteNames,
+) -> Option<Result<Host, RouteError>> {
+    let names = HostNames {
+        subdomain: &wish.subdomain,
+        tenant: work.tenant.as_str(),
+        app,
+        org: names.organization.as_deref(),
+        space: names.space.as_deref(),
+    };
+    let own_hosts = work.grounds.routes.policies().own_hosts();
+    let rendered = work.grounds.policy.terms.template.render(&names, own_hosts)?;
+    Some(rendered.map_err(|fault| match fault {
+        HostFault::Form => RouteError::HostInvalid,
+        HostFault::Length(length) => RouteError::HostTooLong { length, limit: MAX_LABEL },
+        HostFault::Reserved => RouteError::HostReserved,
+    }))
+}
+
+fn fits(host: &Host, domain: &str) -> Result<(), RouteError> {
+    let length = host.as_str().len() + 1 + domain.len();
+    if length <= MAX_NAME {
+        return Ok(());
+    }
+    Err(RouteError::HostTooLong { length, limit: MAX_NAME })
+}
+
+async fn domain(
+    work: &Work,
+    wish: &Wish,
+    site: &Site,
+    choice: &Choice,
+) -> Result<Domain, RouteError> {
+    let found = work.cf().domain(&site.organization, choice.domain.as_deref()).await?;
+    // An internal domain leads to no URL.
+    let domain = found.filter(|domain| !domain.internal).ok_or(RouteError::DomainNotFound)?;
+    let wanted = wish.domain.as_deref().filter(|_| choice.domain.is_none());
+    if wanted.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&domain.name)) {
+        return Err(RouteError::ForbiddenDomain);
+    }
+    Ok(domain)
+}
+
+async fn app(cf: &Foundation, site: &Site, name: &str) -> Result<App, RouteError> {
+    let found = cf.app(&site.space, name).await?;
+    found.ok_or_else(|| RouteError::AppNotFound { app: name.to_owned() })
+}

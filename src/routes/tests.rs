@@ -1,0 +1,609 @@
+//! Whole operations against a scripted CF API; names of apps and domains are known beforehand.
+
+use super::{
+    Errand, Home, OperationKey, Patience, Policies, ProviderSettings, Removed, RouteError, Run,
+    Settings, TenantId, TenantRoutes, Wish,
+    label::{LabelPrefix, Ownership, Provenance},
+    view::{Ensured, ListQuery, Outcome, State, Step, Warning},
+    wish::Adoption,
+};
+use crate::{
+    auth::{Caller, Scope},
+    capi::{
+        Guid,
+        model::Metadata,
+        support::{Reply, ScriptedCf, accepted, cf_error, destination, job, list},
+    },
+    telemetry::{metrics::Metrics, trace::CorrelationId},
+};
+use rstest::rstest;
+use serde_json::json;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+const OWNER: &str = "sb-bookshop!t1";
+const MAPPED: &str = r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#;
+const CREATE: &str = "POST /v3/routes";
+const FIND: &str = "GET /v3/routes?hosts=acme-app&paths=&domain_guids=d1&per_page=1000";
+const MAP: &str = "POST /v3/routes/r1/destinations";
+const RESERVED: &str = "GET /v3/domains/d1/route_reservations?host=acme-app";
+
+fn guid(text: &str) -> Guid {
+    Guid::parse(text).unwrap()
+}
+
+fn now() -> SystemTime {
+    humantime::parse_rfc3339("2026-11-24T10:00:00Z").unwrap()
+}
+
+fn errand() -> Errand {
+    let caller = Caller::for_tests(OWNER, &[Scope::RoutesWrite]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    Errand::new(&caller, &CorrelationId::random(), now(), deadline)
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("t1").unwrap()
+}
+
+fn wish() -> Wish {
+    Wish {
+        subdomain: "acme".to_owned(),
+        app: Some("app".to_owned()),
+        domain: None,
+        adoption: Adoption::Allowed,
+    }
+}
+
+fn home() -> Home {
+    Home {
+        destination: destination(),
+        space: Some(guid("s1")),
+        space_name: Some("dev".to_owned()),
+        organization: Some(guid("o1")),
+        organization_name: Some("provider-org".to_owned()),
+        app: Some("cfapi-broker".to_owned()),
+        uris: vec!["broker.example.test".to_owned()],
+    }
+}
+
+/// A broker and its scripted CF; what was asked while names were learned is not shown.
+struct World {
+    cf: ScriptedCf,
+    routes: TenantRoutes,
+    learned: usize,
+}
+
+impl World {
+    async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::with(&[], 0, replies).await
+    }
+
+    /// With provider entries, and an app that has some routes already.
+    async fn with(
+        providers: &[ProviderSettings],
+        count: u64,
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Self {
+        let domain = Reply::json("200 OK", r#"{"guid":"d1","name":"example.test"}"#);
+        let app = list(&[r#"{"guid":"a1","name":"app","state":"STARTED"}"#]);
+        let total =
+            format!(r#"{{"pagination":{{"total_results":{count},"next":null}},"resources":[]}}"#);
+        let learning = [domain, app, Reply::json("200 OK", &total)];
+        let cf = ScriptedCf::answering(learning.into_iter().chain(replies)).await;
+        let foundation = cf.foundation();
+        foundation.domain(&guid("o1"), None).await.unwrap();
+        foundation.app(&guid("s1"), "app").await.unwrap();
+        foundation.routes_of_app(&guid("a1")).await.unwrap();
+        let policies =
+            Policies::judge(&Settings::default(), providers, home(), &[destination()]).unwrap();
+        let key = OperationKey::new(&[7; 32]).unwrap();
+        let routes = TenantRoutes::new(
+            policies,
+            key,
+            cf.client.clone(),
+            cf.tasks.clone(),
+            Metrics::default(),
+        );
+        Self { cf, routes, learned: 3 }
+    }
+
+    async fn ensure(&self) -> Result<Ensured, RouteError> {
+        self.routes.ensure(&errand(), &tenant(), wish(), Run::Real).await
+    }
+
+    async fn preview(&self) -> Result<Ensured, RouteError> {
+        self.routes.ensure(&errand(), &tenant(), wish(), Run::Dry).await
+    }
+
+    async fn remove(&self, patience: Patience) -> Result<Removed, RouteError> {
+        self.routes.remove(&errand(), &tenant(), patience).await
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.cf.calls().into_iter().skip(self.learned).collect()
+    }
+}
+
+/// A route as CF shows it.
+struct Seen {
+    metadata: Metadata,
+    apps: Vec<&'static str>,
+    space: &'static str,
+}
+
+impl Seen {
+    fn ours() -> Self {
+        Self::owned(OWNER, "t1")
+    }
+
+    fn owned(owner: &str, tenant: &str) -> Self {
+        let provenance =
+            Provenance { subdomain: "acme", created_by: owner, correlation: "earlier" };
+        let prefix = LabelPrefix::parse("cfapi-broker.internal").unwrap();
+        let metadata = Ownership::new(prefix, owner, tenant).metadata(provenance);
+        Self { metadata, apps: vec!["a1"], space: "s1" }
+    }
+
+    fn unlabelled() -> Self {
+        Self { metadata: Metadata::default(), ..Self::ours() }
+    }
+
+    fn with_apps(self, apps: &[&'static str]) -> Self {
+        Self { apps: apps.to_vec(), ..self }
+    }
+
+    fn in_space(self, space: &'static str) -> Self {
+        Self { space, ..self }
+    }
+
+    /// Marked as dying some seconds ago.
+    fn dying_for(mut self, age: u64) -> Self {
+        let prefix = LabelPrefix::parse("cfapi-broker.internal").unwrap();
+        let mark = Ownership::new(prefix, OWNER, "t1").dying(now() - Duration::from_secs(age));
+        self.metadata.labels.extend(mark.labels);
+        self.metadata.annotations.extend(mark.annotations);
+        self
+    }
+
+    fn json(&self) -> String {
+        let target = |app: &&str| json!({"guid": format!("t-{app}"), "app": {"guid": app}});
+        json!({
+            "guid": "r1", "host": "acme-app", "path": "", "url": "acme-app.example.test",
+            "destinations": self.apps.iter().map(target).collect::<Vec<_>>(),
+            "metadata": self.metadata,
+            "relationships": {"space": {"data": {"guid": self.space}}, "domain": {"data": {"guid": "d1"}}},
+        })
+        .to_string()
+    }
+
+    fn listed(&self) -> Reply {
+        list(&[&self.json()])
+    }
+
+    fn read(&self) -> Reply {
+        Reply::json("200 OK", &self.json())
+    }
+}
+
+fn created() -> Reply {
+    Reply::json("201 Created", &Seen::ours().with_apps(&[]).json())
+}
+
+fn mapped() -> Reply {
+    Reply::json("200 OK", MAPPED)
+}
+
+fn exists() -> Reply {
+    unprocessable("Route already exists with host 'acme-app' for domain 'example.test'.")
+}
+
+fn unprocessable(detail: &str) -> Reply {
+    cf_error("422 Unprocessable Entity", 10008, detail)
+}
+
+fn missing() -> Reply {
+    cf_error("404 Not Found", 10010, "Route not found")
+}
+
+fn reserved(taken: bool) -> Reply {
+    Reply::json("200 OK", &format!(r#"{{"matching_route":{taken}}}"#))
+}
+
+#[tokio::test]
+async fn a_new_tenant_costs_two_calls() {
+    let world = World::answering([created(), mapped()]).await;
+    let done = world.ensure().await.unwrap();
+    assert_eq!(done.outcome, Outcome::Created);
+    assert_eq!(done.view.url, "https://acme-app.example.test");
+    assert_eq!(world.calls(), [CREATE, MAP]);
+}
+
+#[tokio::test]
+async fn a_create_carries_its_labels() {
+    let world = World::answering([created(), mapped()]).await;
+    world.ensure().await.unwrap();
+    let body = world.cf.requests()[world.learned].clone();
+    assert!(body.contains(r#""cfapi-broker.internal/tenant":"t1""#));
+    assert!(body.contains(r#""cfapi-broker.internal/owner-id":"sb-bookshop!t1""#));
+}
+
+#[tokio::test]
+async fn a_repeat_costs_two_calls_and_changes_nothing() {
+    let world = World::answering([exists(), Seen::ours().listed()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Unchanged);
+    assert_eq!(world.calls(), [CREATE, FIND]);
+}
+
+#[tokio::test]
+async fn a_repeat_at_full_quota_changes_nothing() {
+    let quota = unprocessable("Routes quota exceeded for organization 'provider-org'.");
+    let world = World::answering([quota, Seen::ours().listed()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Unchanged);
+}
+
+#[tokio::test]
+async fn an_unmapped_route_is_repaired() {
+    let unmapped = Seen::ours().with_apps(&[]).listed();
+    let world = World::answering([exists(), unmapped, mapped()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Repaired);
+    assert_eq!(world.calls(), [CREATE, FIND, MAP]);
+}
+
+#[tokio::test]
+async fn an_unlabelled_route_of_our_app_is_adopted() {
+    let labelled = Seen::ours().read();
+    let world = World::answering([exists(), Seen::unlabelled().listed(), labelled]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Adopted);
+    assert_eq!(world.calls(), [CREATE, FIND, "PATCH /v3/routes/r1"]);
+}
+
+#[tokio::test]
+async fn adoption_can_be_refused_by_the_caller() {
+    let world = World::answering([exists(), Seen::unlabelled().listed()]).await;
+    let wish = Wish { adoption: Adoption::Refused, ..wish() };
+    let error = world.routes.ensure(&errand(), &tenant(), wish, Run::Real).await.unwrap_err();
+    assert_eq!(error.word(), "host_taken");
+}
+
+#[rstest]
+#[case::other_owner(Seen::owned("sb-other!t1", "t1"), "host_taken")]
+#[case::other_tenant(Seen::owned(OWNER, "t2"), "host_of_other_tenant")]
+#[case::other_space(Seen::ours().in_space("s2"), "host_taken")]
+#[case::unlabelled_elsewhere(Seen::unlabelled().in_space("s2"), "host_taken")]
+#[case::unlabelled_of_another_app(Seen::unlabelled().with_apps(&["a2"]), "host_taken")]
+#[tokio::test]
+async fn a_route_that_is_not_ours_is_a_conflict(#[case] seen: Seen, #[case] word: &str) {
+    let world = World::answering([exists(), seen.listed()]).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), word);
+    assert_eq!(world.calls(), [CREATE, FIND]);
+}
+
+#[rstest]
+#[case::reserved(exists(), Some(reserved(true)), "host_taken_elsewhere")]
+#[case::other_space(
+    unprocessable("domain_id and host host_and_domain_taken_different_space"),
+    None,
+    "host_taken_elsewhere"
+)]
+#[case::quota_and_taken(
+    unprocessable("Routes quota exceeded for space 'dev'."),
+    Some(reserved(true)),
+    "host_taken_elsewhere"
+)]
+#[case::quota(
+    unprocessable("Routes quota exceeded for space 'dev'."),
+    Some(reserved(false)),
+    "route_quota_exceeded"
+)]
+#[tokio::test]
+async fn an_invisible_obstacle_is_told_by_the_reservation(
+    #[case] refusal: Reply,
+    #[case] reservation: Option<Reply>,
+    #[case] word: &str,
+) {
+    let replies = [refusal, list(&[])].into_iter().chain(reservation);
+    let world = World::answering(replies).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), word);
+}
+
+#[tokio::test]
+async fn a_host_that_has_just_gone_is_created_again() {
+    let world = World::answering([exists(), list(&[]), reserved(false), created(), mapped()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Created);
+    assert_eq!(world.calls(), [CREATE, FIND, RESERVED, CREATE, MAP]);
+}
+
+#[tokio::test]
+async fn a_host_that_goes_twice_ends_the_attempt() {
+    let gone = || [exists(), list(&[]), reserved(false)];
+    let world = World::answering(gone().into_iter().chain(gone())).await;
+    let error = world.ensure().await.unwrap_err();
+    assert!(error.is_transient() && error.retry_after().is_some());
+    assert_eq!(world.calls(), [CREATE, FIND, RESERVED, CREATE, FIND, RESERVED]);
+}
+
+#[rstest]
+#[case::conflicts("Route conflicts with a reserved system route.", "host_reserved")]
+#[case::space(
+    "Invalid space. Ensure that the space exists and you have access to it.",
+    "cf_refused"
+)]
+#[tokio::test]
+async fn other_refusals_are_told_as_they_are(#[case] detail: &str, #[case] word: &str) {
+    let world = World::answering([unprocessable(detail)]).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), word);
+    assert_eq!(world.calls(), [CREATE]);
+}
+
+#[tokio::test]
+async fn a_stale_domain_is_looked_up_again_once() {
+    let stale = || {
+        unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
+    };
+    let domain = Reply::json("200 OK", r#"{"guid":"d2","name":"example.test"}"#);
+    let world = World::answering([stale(), domain, stale(), missing()]).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), "domain_not_found");
+}
+
+#[rstest]
+#[case::lost(Reply::Hangup)]
+#[case::failed(Reply::with_headers("500 Internal Server Error", "", b""))]
+#[case::router_page(Reply::with_headers(
+    "502 Bad Gateway",
+    "X-Cf-RouterError: endpoint_failure\r\n",
+    b"x"
+))]
+#[case::html(Reply::with_headers("502 Bad Gateway", "Content-Type: text/html\r\n", b"<html>"))]
+#[tokio::test]
+async fn after_an_unclear_create_the_host_is_looked_up_first(#[case] reply: Reply) {
+    let world = World::answering([reply, list(&[]), created(), mapped()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Created);
+    assert_eq!(world.calls(), [CREATE, FIND, CREATE, MAP]);
+}
+
+#[tokio::test]
+async fn a_create_that_took_effect_unheard_is_not_repeated() {
+    let world =
+        World::answering([Reply::Hangup, Seen::ours().with_apps(&[]).listed(), mapped()]).await;
+    assert!(world.ensure().await.is_ok());
+    assert_eq!(world.calls(), [CREATE, FIND, MAP]);
+}
+
+#[tokio::test]
+async fn a_create_that_stays_unclear_is_told_so() {
+    let world = World::answering([Reply::Hangup, list(&[]), Reply::Hangup, list(&[])]).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), "cf_timeout");
+    assert_eq!(world.calls(), [CREATE, FIND, CREATE, FIND]);
+}
+
+#[tokio::test]
+async fn a_route_that_cannot_be_mapped_is_taken_back() {
+    let refused =
+        cf_error("403 Forbidden", 10003, "You are not authorized to perform the requested action");
+    let unmapped = Seen::ours().with_apps(&[]);
+    let (seen, marked) = (unmapped.read(), unmapped.read());
+    let replies = [created(), refused, seen, marked, accepted("j1"), job("COMPLETE")];
+    let world = World::answering(replies).await;
+    world.ensure().await.unwrap_err();
+    world.cf.tasks.close();
+    world.cf.tasks.wait().await;
+    let (read, patch, delete) =
+        ("GET /v3/routes/r1", "PATCH /v3/routes/r1", "DELETE /v3/routes/r1");
+    assert_eq!(world.calls(), [CREATE, MAP, read, patch, delete, "GET /v3/jobs/j1"]);
+}
+
+#[tokio::test]
+async fn a_route_that_somebody_mapped_meanwhile_is_not_taken_back() {
+    let refused = cf_error("403 Forbidden", 10003, "x");
+    let world = World::answering([created(), refused, Seen::ours().read()]).await;
+    world.ensure().await.unwrap_err();
+    world.cf.tasks.close();
+    world.cf.tasks.wait().await;
+    assert_eq!(world.calls(), [CREATE, MAP, "GET /v3/routes/r1"]);
+}
+
+#[tokio::test]
+async fn a_stale_app_is_looked_up_again() {
+    let stale = unprocessable(r#"App(s) with guid(s) \"a1\" do not exist."#);
+    let app = list(&[r#"{"guid":"a2","name":"app"}"#]);
+    let world = World::answering([created(), stale, app, mapped()]).await;
+    let done = world.ensure().await.unwrap();
+    assert_eq!(done.view.apps[0].guid, Some(guid("a2")));
+}
+
+#[tokio::test]
+async fn a_dying_route_is_waited_for_and_made_anew() {
+    let dying = Seen::ours().dying_for(2).listed();
+    let world = World::answering([exists(), dying, missing(), created(), mapped()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Created);
+    assert_eq!(world.calls(), [CREATE, FIND, "GET /v3/routes/r1", CREATE, MAP]);
+}
+
+#[tokio::test]
+async fn a_route_that_survived_its_delete_is_taken_as_live() {
+    let survived = Seen::ours().dying_for(301).listed();
+    let world = World::answering([exists(), survived, Seen::ours().read()]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Repaired);
+    assert_eq!(world.calls(), [CREATE, FIND, "PATCH /v3/routes/r1"]);
+}
+
+#[tokio::test]
+async fn at_the_apps_limit_only_our_own_route_will_do() {
+    let found = World::with(&[], 900, [Seen::ours().listed()]).await;
+    assert_eq!(found.ensure().await.unwrap().outcome, Outcome::Unchanged);
+    let absent = World::with(&[], 900, [list(&[])]).await;
+    assert_eq!(absent.ensure().await.unwrap_err().word(), "app_route_limit");
+}
+
+#[tokio::test]
+async fn near_the_apps_limit_there_is_a_warning() {
+    let world = World::with(&[], 810, [created(), mapped()]).await;
+    assert_eq!(world.ensure().await.unwrap().warnings, [Warning::AppRouteLimitNear]);
+}
+
+#[tokio::test]
+async fn a_refused_host_costs_no_call() {
+    let world = World::answering([]).await;
+    let wish = Wish { subdomain: "ac me".to_owned(), ..wish() };
+    let error = world.routes.ensure(&errand(), &tenant(), wish, Run::Real).await.unwrap_err();
+    assert_eq!((error.word(), world.calls().len()), ("host_invalid", 0));
+}
+
+#[tokio::test]
+async fn a_domain_that_is_not_the_default_one_is_forbidden() {
+    let world = World::answering([]).await;
+    let wish = Wish { domain: Some("other.test".to_owned()), ..wish() };
+    let error = world.routes.ensure(&errand(), &tenant(), wish, Run::Real).await.unwrap_err();
+    assert_eq!(error.word(), "forbidden_domain");
+}
+
+#[rstest]
+#[case::free(list(&[]), Outcome::Created, &[Step::Create, Step::Map])]
+#[case::ours(Seen::ours().listed(), Outcome::Unchanged, &[])]
+#[case::unmapped(Seen::ours().with_apps(&[]).listed(), Outcome::Repaired, &[Step::Map])]
+#[case::unlabelled(Seen::unlabelled().listed(), Outcome::Adopted, &[Step::Label])]
+#[case::dying(Seen::ours().dying_for(2).listed(), Outcome::Created, &[Step::AwaitDelete, Step::Create, Step::Map])]
+#[tokio::test]
+async fn a_dry_run_foretells_with_one_read(
+    #[case] seen: Reply,
+    #[case] outcome: Outcome,
+    #[case] plan: &[Step],
+) {
+    let world = World::answering([seen]).await;
+    let told = world.preview().await.unwrap();
+    assert_eq!((told.outcome, told.plan.as_deref()), (outcome, Some(plan)));
+    assert_eq!(world.calls(), [FIND]);
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_same_conflict() {
+    let world = World::answering([Seen::owned("sb-other!t1", "t1").listed()]).await;
+    assert_eq!(world.preview().await.unwrap_err().word(), "host_taken");
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_while_cf_is_down() {
+    let down = || cf_error("503 Service Unavailable", 10015, "x");
+    let world = World::answering([down(), down(), down()]).await;
+    let told = world.preview().await.unwrap();
+    assert_eq!(told.outcome, Outcome::Unknown);
+    assert_eq!(told.warnings, [Warning::CfUnchecked]);
+    assert_eq!(told.view.url, "https://acme-app.example.test");
+}
+
+#[tokio::test]
+async fn removing_a_tenant_without_routes_is_done() {
+    let world = World::answering([list(&[])]).await;
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    assert_eq!(world.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_removal_is_list_delete_and_polls() {
+    let replies = [Seen::ours().listed(), accepted("j1"), job("PROCESSING"), job("COMPLETE")];
+    let world = World::answering(replies).await;
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    let poll = "GET /v3/jobs/j1";
+    assert_eq!(world.calls()[1..], ["DELETE /v3/routes/r1", poll, poll]);
+}
+
+#[tokio::test]
+async fn a_removal_that_nobody_waits_for_is_marked_and_can_be_asked_about() {
+    let replies = [Seen::ours().listed(), accepted("j1"), Seen::ours().read(), job("COMPLETE")];
+    let world = World::answering(replies).await;
+    let Removed::Running { operation } = world.remove(Patience::DontWait).await.unwrap() else {
+        panic!("it waited");
+    };
+    let id = world.routes.seal(&operation).unwrap();
+    let (_, state) = world.routes.operation(&errand(), &id).await.unwrap();
+    assert_eq!(state, super::OperationState::Succeeded);
+    assert_eq!(world.calls()[2], "PATCH /v3/routes/r1");
+}
+
+#[tokio::test]
+async fn an_operation_of_another_owner_is_not_found() {
+    let replies = [Seen::ours().listed(), accepted("j1"), Seen::ours().read()];
+    let world = World::answering(replies).await;
+    let Removed::Running { operation } = world.remove(Patience::DontWait).await.unwrap() else {
+        panic!("it waited");
+    };
+    let id = world.routes.seal(&operation).unwrap();
+    let other = Caller::for_tests("sb-other!t1", &[Scope::RoutesRead]);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let errand = Errand::new(&other, &CorrelationId::random(), now(), deadline);
+    assert_eq!(world.routes.operation(&errand, &id).await.unwrap_err().word(), "not_found");
+}
+
+#[tokio::test]
+async fn a_failed_job_is_told_and_the_mark_taken_away() {
+    let failed = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
+    let replies =
+        [Seen::ours().listed(), accepted("j1"), Reply::json("200 OK", failed), Seen::ours().read()];
+    let world = World::answering(replies).await;
+    let error = world.remove(Patience::Wait).await.unwrap_err();
+    assert_eq!((error.word(), error.cf_errors().len()), ("cf_job_failed", 1));
+}
+
+#[rstest]
+#[case::other_owner(Seen::owned("sb-other!t1", "t1"))]
+#[case::other_tenant(Seen::owned(OWNER, "t2"))]
+#[case::unlabelled(Seen::unlabelled())]
+#[tokio::test]
+async fn what_is_not_ours_is_never_deleted(#[case] seen: Seen) {
+    let world = World::answering([seen.listed()]).await;
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    assert_eq!(world.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_route_that_serves_a_foreign_app_is_given_up_instead() {
+    let entry = ProviderSettings {
+        client_ids: vec![OWNER.to_owned()],
+        space: "s1".to_owned(),
+        apps: vec!["app".to_owned()],
+        ..ProviderSettings::default()
+    };
+    let shared = Seen::ours().with_apps(&["a1", "a2"]);
+    let unmapped = Reply::with_headers("204 No Content", "", b"");
+    let world = World::with(&[entry], 0, [shared.listed(), unmapped, shared.read()]).await;
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    let unmap = "DELETE /v3/routes/r1/destinations/t-a1";
+    assert_eq!(world.calls()[1..], [unmap, "PATCH /v3/routes/r1"]);
+}
+
+#[rstest]
+#[case::ok(Seen::ours(), State::Ok)]
+#[case::unmapped(Seen::ours().with_apps(&[]), State::Unmapped)]
+#[case::dying(Seen::ours().dying_for(2), State::Deleting)]
+#[tokio::test]
+async fn the_state_of_a_route_is_shown(#[case] seen: Seen, #[case] state: State) {
+    let apps = (!seen.apps.is_empty()).then(|| list(&[r#"{"guid":"a1","name":"app"}"#]));
+    let world = World::answering([seen.listed()].into_iter().chain(apps)).await;
+    let shown = world.routes.get(&errand(), &tenant()).await.unwrap();
+    assert_eq!(shown[0].state, state);
+    assert_eq!((shown[0].domain.as_str(), shown[0].subdomain.as_str()), ("example.test", "acme"));
+}
+
+#[tokio::test]
+async fn a_route_of_another_owner_is_not_found() {
+    let world = World::answering([Seen::owned("sb-other!t1", "t1").listed()]).await;
+    let error = world.routes.get(&errand(), &tenant()).await.unwrap_err();
+    assert_eq!(error.word(), "not_found");
+}
+
+#[tokio::test]
+async fn the_list_is_paged_and_shows_what_is_left() {
+    let organization =
+        Reply::json("200 OK", r#"{"guid":"o1","relationships":{"quota":{"data":{"guid":"q1"}}}}"#);
+    let quota = Reply::json("200 OK", r#"{"guid":"q1","routes":{"total_routes":100}}"#);
+    let used = Reply::json("200 OK", r#"{"pagination":{"total_results":37},"resources":[]}"#);
+    let space = Reply::json("200 OK", r#"{"guid":"s1","relationships":{"quota":{"data":null}}}"#);
+    let apps = list(&[r#"{"guid":"a1","name":"app"}"#]);
+    let replies = [Seen::ours().listed(), apps, organization, quota, used, space];
+    let world = World::answering(replies).await;
+    let query = ListQuery { tenant: None, state: None, page: 1, per_page: 50 };
+    let listing = world.routes.list(&errand(), &query).await.unwrap();
+    assert_eq!((listing.total, listing.resources.len()), (1, 1));
+    assert_eq!(listing.quota.organization.unwrap().used, 37);
+}

@@ -1,0 +1,231 @@
+//! What a caller asks for, and the many spellings in which it arrives.
+//!
+//! Invariant: two sources that say different things are refused, never ranked. Callers: this room, `http`.
+
+use super::error::{Field, RouteError};
+use serde::Deserialize;
+use std::fmt;
+
+/// Longest tenant id; ids of the platforms are UUIDs.
+const MAX_TENANT: usize = 128;
+/// Ids that are paths of our own.
+const RESERVED: [&str; 3] = ["operations", "reconcile", "batch"];
+/// Longest subdomain that is looked at; a host has at most 63 characters.
+const MAX_SUBDOMAIN: usize = 200;
+
+/// A tenant's id: `[A-Za-z0-9._-]{1,128}`, none of our own path words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TenantId(String);
+
+impl TenantId {
+    /// Parses an id; `None` when its form is unlawful.
+    pub fn parse(text: &str) -> Option<Self> {
+        let lawful = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+        let fits = !text.is_empty() && text.len() <= MAX_TENANT && text.bytes().all(lawful);
+        // `.` and `..` are folded by clients before they are sent.
+        let own = RESERVED.contains(&text) || text == "." || text == "..";
+        (fits && !own).then(|| Self(text.to_owned()))
+    }
+
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a caller wants for a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The tenant's subdomain, as given.
+    pub subdomain: String,
+    /// Which of the policy's apps; optional where there is one.
+    pub app: Option<String>,
+    /// Which of the policy's domains; its first one by default.
+    pub domain: Option<String>,
+    /// Whether an unlabelled route of that host may be taken over.
+    pub adoption: Adoption,
+}
+
+/// Whether a route without labels may become ours; it takes the policy's consent and the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adoption {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Refused,
+}
+
+/// The body of `PUT /routes/{tenant}` and `POST /routes`; unknown members are ignored, the registries
+/// add some.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WishBody {
+    app: Option<String>,
+    domain: Option<String>,
+    adopt: Option<bool>,
+    #[serde(flatten)]
+    names: Names,
+    subscription: Option<Names>,
+}
+
+/// The names of a tenant, in the spellings of the subscription registry and of the Subscription Manager.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Names {
+    subdomain: Option<String>,
+    subscribed_subdomain: Option<String>,
+    tenant_id: Option<String>,
+    subscribed_tenant_id: Option<String>,
+    subscriber: Option<Subscriber>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Subscriber {
+    #[serde(rename = "subaccountSubdomain")]
+    subaccount_subdomain: Option<String>,
+    app_tid: Option<String>,
+}
+
+impl WishBody {
+    /// Turns the body into a tenant and a wish; `path` is the tenant that the path names, if any.
+    ///
+    /// # Errors
+    /// [`RouteError::TenantMismatch`] when two sources name different tenants,
+    /// [`RouteError::BadRequest`] when the subdomain or the tenant is absent, malformed or ambiguous.
+    pub fn into_wish(self, path: Option<&TenantId>) -> Result<(TenantId, Wish), RouteError> {
+        let all = [Some(&self.names), self.subscription.as_ref()];
+        let all = || all.iter().flatten();
+        let tenants = all().flat_map(|names| names.tenants()).chain(path.map(TenantId::as_str));
+        let tenant = same(tenants).map_err(|_| RouteError::TenantMismatch)?;
+        let tenant = tenant.and_then(TenantId::parse);
+        let tenant = tenant.ok_or(RouteError::BadRequest(Field::Tenant))?;
+        let subdomain = same(all().flat_map(|names| names.subdomains()));
+        let subdomain = subdomain.ok().flatten().filter(|text| text.len() <= MAX_SUBDOMAIN);
+        let subdomain = subdomain.ok_or(RouteError::BadRequest(Field::Subdomain))?.to_owned();
+        let adoption = match self.adopt {
+            Some(false) => Adoption::Refused,
+            Some(true) | None => Adoption::Allowed,
+        };
+        Ok((tenant, Wish { subdomain, app: self.app, domain: self.domain, adoption }))
+    }
+}
+
+impl Names {
+    fn tenants(&self) -> impl Iterator<Item = &str> {
+        let subscriber = self.subscriber.as_ref().and_then(|from| from.app_tid.as_deref());
+        let own = [self.tenant_id.as_deref(), self.subscribed_tenant_id.as_deref(), subscriber];
+        own.into_iter().flatten()
+    }
+
+    fn subdomains(&self) -> impl Iterator<Item = &str> {
+        let from = self.subscriber.as_ref();
+        let subscriber = from.and_then(|from| from.subaccount_subdomain.as_deref());
+        let own = [self.subdomain.as_deref(), self.subscribed_subdomain.as_deref(), subscriber];
+        own.into_iter().flatten()
+    }
+}
+
+/// Two sources that differ.
+#[derive(Debug)]
+struct Differ;
+
+/// Returns the one text that all sources give, or none without a source.
+fn same<'a>(mut texts: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>, Differ> {
+    let first = texts.next();
+    match first {
+        Some(first) if texts.any(|other| other != first) => Err(Differ),
+        Some(_) | None => Ok(first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Adoption, RouteError, TenantId, WishBody};
+    use rstest::rstest;
+    use serde::Deserialize as _;
+    use serde_json::Deserializer;
+
+    fn read(body: &str) -> WishBody {
+        WishBody::deserialize(&mut Deserializer::from_str(body)).unwrap()
+    }
+
+    fn wish(body: &str, path: Option<&str>) -> Result<(String, String), RouteError> {
+        let path = path.and_then(TenantId::parse);
+        let body = read(body);
+        let (tenant, wish) = body.into_wish(path.as_ref())?;
+        Ok((tenant.to_string(), wish.subdomain))
+    }
+
+    #[rstest]
+    #[case::minimum(r#"{"subdomain":"acme"}"#, Some("t1"))]
+    #[case::registry(
+        r#"{"subscribedSubdomain":"acme","subscribedTenantId":"t1","eventType":"UPDATE"}"#,
+        None
+    )]
+    #[case::manager(
+        r#"{"subscriber":{"app_tid":"t1","subaccountSubdomain":"acme","zone":1}}"#,
+        None
+    )]
+    #[case::nested(
+        r#"{"subscription":{"subscribedSubdomain":"acme","subscribedTenantId":"t1"}}"#,
+        Some("t1")
+    )]
+    #[case::post(r#"{"tenantId":"t1","subdomain":"acme"}"#, None)]
+    #[case::twice(
+        r#"{"subdomain":"acme","subscription":{"subscriber":{"subaccountSubdomain":"acme"}}}"#,
+        Some("t1")
+    )]
+    fn every_spelling_means_the_same(#[case] body: &str, #[case] path: Option<&str>) {
+        assert_eq!(wish(body, path).unwrap(), ("t1".to_owned(), "acme".to_owned()));
+    }
+
+    #[rstest]
+    #[case::path(r#"{"subdomain":"acme","tenantId":"t2"}"#, Some("t1"))]
+    #[case::nested(
+        r#"{"subdomain":"acme","tenantId":"t1","subscription":{"subscribedTenantId":"t2"}}"#,
+        None
+    )]
+    fn two_tenants_are_refused(#[case] body: &str, #[case] path: Option<&str>) {
+        assert!(matches!(wish(body, path), Err(RouteError::TenantMismatch)));
+    }
+
+    #[rstest]
+    #[case::none("{}", Some("t1"))]
+    #[case::two(r#"{"subdomain":"acme","subscribedSubdomain":"other"}"#, Some("t1"))]
+    #[case::no_tenant(r#"{"subdomain":"acme"}"#, None)]
+    #[case::odd_tenant(r#"{"subdomain":"acme","tenantId":"a/b"}"#, None)]
+    fn a_wish_without_subdomain_or_tenant_is_refused(
+        #[case] body: &str,
+        #[case] path: Option<&str>,
+    ) {
+        assert!(matches!(wish(body, path), Err(RouteError::BadRequest(_))));
+    }
+
+    #[rstest]
+    #[case::absent("{\"subdomain\":\"a\"}", Adoption::Allowed)]
+    #[case::refused("{\"subdomain\":\"a\",\"adopt\":false}", Adoption::Refused)]
+    fn adoption_is_refused_by_saying_so(#[case] body: &str, #[case] expected: Adoption) {
+        let body = read(body);
+        assert_eq!(body.into_wish(TenantId::parse("t1").as_ref()).unwrap().1.adoption, expected);
+    }
+
+    #[rstest]
+    #[case::uuid("7f1c2d3e-0000-4000-8000-0000000000e2", true)]
+    #[case::longest(&"a".repeat(128), true)]
+    #[case::too_long(&"a".repeat(129), false)]
+    #[case::empty("", false)]
+    #[case::parent("..", false)]
+    #[case::slash("a/b", false)]
+    #[case::own_word("operations", false)]
+    #[case::blank("a b", false)]
+    fn tenant_ids_have_a_form(#[case] text: &str, #[case] lawful: bool) {
+        assert_eq!(TenantId::parse(text).is_some(), lawful);
+    }
+}
