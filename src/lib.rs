@@ -12,13 +12,21 @@
 //! * [`capi`]: the typed CF API v3.
 //! * [`auth`]: who calls.
 //! * [`routes`]: tenant routes.
+//! * [`http`](mod@http): paths, layers, extractors, problems.
+//! * [`config`], [`app`], [`server`], [`lifecycle`], [`cli`]: how it is put together and run.
 
+pub mod app;
 pub mod auth;
 pub mod binding;
 pub mod capi;
+pub mod cli;
+pub mod config;
 pub mod destination;
+pub mod http;
+pub mod lifecycle;
 pub mod oauth;
 pub mod routes;
+pub mod server;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

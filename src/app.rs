@@ -1,0 +1,223 @@
+//! The composition root: the one file that knows every room.
+//!
+//! Invariant: building never waits for the network and fails only for a configuration that cannot work; everything that
+//! runs beside a request is spawned on the tracker of `lifecycle`.
+
+mod bound;
+mod engine;
+
+pub use bound::{BoundServices, bindings, log_identity};
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::engine::Engine,
+    config::{
+        Settings,
+        env::Snapshot,
+        problem::{Problem, Problems},
+    },
+    destination::{DestinationName, Destinations},
+    http::{self, Admission, AppState, BodyLimits, Deadline, Defaults, PublicBase, Readiness},
+    lifecycle::Lifecycle,
+    routes::TenantRoutes,
+    server,
+    token::TokenVault,
+};
+
+/// Port without the variable PORT.
+const DEFAULT_PORT: u16 = 8080;
+/// Left of a request's time for writing its answer after the last call upstream.
+const RESERVE: Duration = Duration::from_secs(2);
+/// Between the first logons of two instances, so that they do not come together.
+const STAGGER: Duration = Duration::from_millis(500);
+/// The first logon is not delayed longer than this, whatever the instance's index.
+const LONGEST_STAGGER: Duration = Duration::from_secs(5);
+
+/// A broker that listens and waits to be run.
+#[derive(Debug)]
+pub struct App {
+    listener: TcpListener,
+    address: SocketAddr,
+    state: AppState,
+    server: server::Settings,
+    lifecycle: Lifecycle,
+    vault: TokenVault,
+    destinations: Destinations,
+    delay: Duration,
+}
+
+/// Why the broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Address and port.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl App {
+    /// Builds the broker and binds its port.
+    ///
+    /// # Errors
+    /// A configuration that cannot work, with all its problems, or a port that is taken.
+    pub async fn build(settings: Settings, snapshot: &Snapshot) -> Result<Self, StartError> {
+        let bound = bindings(&settings, snapshot)?;
+        let address = SocketAddr::new(settings.server.address, port(snapshot)?);
+        let lifecycle = Lifecycle::default();
+        let engine = Engine::build(&settings, snapshot, &bound, &lifecycle)?;
+        let routes = engine.tenant_routes(&settings, &bound)?;
+        let listen = |error| StartError::Listen { address, error };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let (destinations, vault) = (engine.destinations.clone(), engine.vault.clone());
+        let base = public_base(&settings.server, &bound, address);
+        let state = state(&settings.server, engine, routes, base);
+        let delay = stagger(snapshot);
+        let app = Self {
+            listener,
+            address,
+            state,
+            server: settings.server,
+            lifecycle,
+            vault,
+            destinations,
+            delay,
+        };
+        app.introduce(&bound, settings.providers.len());
+        Ok(app)
+    }
+
+    /// Returns the address that the broker listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the token that stops the broker when cancelled.
+    pub fn stopper(&self) -> CancellationToken {
+        self.lifecycle.draining.clone()
+    }
+
+    /// Returns the vault: what SIGHUP makes read its destinations again.
+    pub fn vault(&self) -> TokenVault {
+        self.vault.clone()
+    }
+
+    /// Serves until stopped, then lets what was begun end within the drain time.
+    pub async fn run(self) {
+        for name in self.destinations.names() {
+            self.vault.warm(name, self.delay);
+        }
+        self.state.readiness.is_listening();
+        let router = http::router(&self.state);
+        server::serve(self.listener, router, &self.server, self.lifecycle.draining.clone()).await;
+        self.lifecycle.wait_for_tasks(self.server.drain_timeout).await;
+        tracing::info!("drained");
+    }
+
+    /// Writes the first line: what was found and what is switched off.
+    fn introduce(&self, bound: &BoundServices, providers: usize) {
+        let names: Vec<_> = self.destinations.names().iter().map(DestinationName::as_str).collect();
+        let bindings: Vec<_> = bound
+            .all
+            .inventory()
+            .into_iter()
+            .map(|b| format!("{} ({})", b.name, b.delivery.name()))
+            .collect();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            address = %self.address,
+            destinations = names.join(","),
+            bindings = bindings.join(","),
+            providers,
+            "cfapi-broker listens"
+        );
+        if bound.xsuaa.is_none() {
+            tracing::warn!(
+                hint = "bind a service instance of xsuaa and restart",
+                "no xsuaa binding: every caller is refused"
+            );
+        }
+    }
+}
+
+/// Puts together what handlers may borrow.
+fn state(
+    server: &server::Settings,
+    engine: Engine,
+    routes: TenantRoutes,
+    base: PublicBase,
+) -> AppState {
+    let draining = engine.lifecycle.draining;
+    AppState {
+        defaults: Defaults {
+            destination: routes.policies().home().destination.clone(),
+            call_timeout: server.request_timeout.saturating_sub(RESERVE),
+        },
+        readiness: Readiness::new(engine.vault, engine.verifier.clone(), draining.clone()),
+        admission: Admission { places: Arc::new(Semaphore::new(server.max_in_flight)), draining },
+        body: BodyLimits { bytes: server.body_limit, time: server.body_timeout },
+        deadline: Deadline(server.request_timeout),
+        capi: engine.capi,
+        verifier: engine.verifier,
+        metrics: engine.metrics,
+        routes,
+        base,
+    }
+}
+
+/// Configured name, else the first of `application_uris`; plain http with the own port if that is a loopback host.
+fn public_base(
+    server: &server::Settings,
+    bound: &BoundServices,
+    address: SocketAddr,
+) -> PublicBase {
+    let uris =
+        bound.all.application().map(|application| application.uris.as_slice()).unwrap_or_default();
+    let name = server.names.first().or(uris.first());
+    let is_loopback =
+        |name: &str| name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let base = match name {
+        Some(name) if !is_loopback(name) => format!("https://{name}"),
+        Some(name) => format!("http://{name}:{}", address.port()),
+        None => format!("http://localhost:{}", address.port()),
+    };
+    PublicBase(base.into())
+}
+
+fn port(snapshot: &Snapshot) -> Result<u16, Problems> {
+    let Some(text) = snapshot.get("PORT") else {
+        return Ok(DEFAULT_PORT);
+    };
+    let problem = |_| {
+        Problem::from_source(
+            "PORT",
+            "variable PORT",
+            "is no port number",
+            "leave it out or give 0 to 65535",
+        )
+    };
+    text.parse().map_err(|error| Problems::from(problem(error)))
+}
+
+fn stagger(snapshot: &Snapshot) -> Duration {
+    let index: u32 =
+        snapshot.get("CF_INSTANCE_INDEX").and_then(|text| text.parse().ok()).unwrap_or(0);
+    STAGGER.saturating_mul(index).min(LONGEST_STAGGER)
+}

@@ -1,0 +1,162 @@
+//! Everything below the face, put together: clients, destinations, tokens, the CF API, callers, tenant routes.
+//!
+//! Invariant: nothing here makes a call; what cannot work is a problem of the configuration.
+
+use std::sync::Arc;
+
+use crate::{
+    app::BoundServices,
+    auth::Verifier,
+    binding::ServiceCredential,
+    capi::{CapiClient, Guid},
+    config::{
+        Settings,
+        env::Snapshot,
+        problem::{Problem, Problems},
+    },
+    destination::{Destination, Destinations, DestinationsConfig, Equipment},
+    lifecycle::Lifecycle,
+    oauth::{FingerprintKey, TokenEndpoint, random_key, sealing_key},
+    routes::{Home, OperationKey, Policies, TenantRoutes},
+    telemetry::metrics::Metrics,
+    token::{self, TokenVault},
+    upstream::{ClientFactory, Purpose, UpstreamError},
+};
+
+/// Binds the derived key to its purpose.
+const OPERATIONS: &str = "routes operations";
+
+/// Everything below the face: how the broker gets at the CF API and knows its callers.
+pub(super) struct Engine {
+    pub(super) destinations: Destinations,
+    pub(super) vault: TokenVault,
+    pub(super) capi: CapiClient,
+    pub(super) verifier: Verifier,
+    pub(super) metrics: Metrics,
+    pub(super) lifecycle: Lifecycle,
+}
+
+impl Engine {
+    pub(super) fn build(
+        settings: &Settings,
+        snapshot: &Snapshot,
+        bound: &BoundServices,
+        lifecycle: &Lifecycle,
+    ) -> Result<Self, Problems> {
+        let (tasks, metrics) = (lifecycle.tasks.clone(), Metrics::default());
+        let clients =
+            ClientFactory::new(&settings.upstream).map_err(|error| unusable("upstream", &error))?;
+        let client =
+            |purpose| clients.client(purpose).map_err(|error| unusable("upstream", &error));
+        let (token, cf_api, keys) =
+            (client(Purpose::Token)?, client(Purpose::CfApi)?, client(Purpose::Keys)?);
+        let key = FingerprintKey::random();
+        let equipment = Equipment { clients, key, tasks: tasks.clone(), metrics: metrics.clone() };
+        let destinations = destinations(settings, snapshot, bound, &equipment)?;
+        let endpoint = move |destination: &Destination, authentication| {
+            let url = destination.token_url.clone();
+            TokenEndpoint::new(token.clone(), url, authentication, destination.headers.clone())
+        };
+        let workshop = token::Equipment {
+            endpoints: Arc::new(endpoint),
+            tasks: tasks.clone(),
+            stop: lifecycle.draining.clone(),
+            metrics: metrics.clone(),
+        };
+        let vault = TokenVault::new(&settings.token, destinations.clone(), workshop);
+        let capi = CapiClient::new(vault.clone(), cf_api, metrics.clone(), tasks.clone());
+        let verifier =
+            Verifier::new(&settings.auth, bound.xsuaa.clone(), keys, tasks, metrics.clone());
+        Ok(Self { destinations, vault, capi, verifier, metrics, lifecycle: lifecycle.clone() })
+    }
+
+    /// Makes the tenant routes for the configured providers.
+    pub(super) fn tenant_routes(
+        &self,
+        settings: &Settings,
+        bound: &BoundServices,
+    ) -> Result<TenantRoutes, Problems> {
+        let policies = policies(settings, bound, &self.destinations)?;
+        let (capi, tasks) = (self.capi.clone(), self.lifecycle.tasks.clone());
+        Ok(TenantRoutes::new(policies, operation_key(bound)?, capi, tasks, self.metrics.clone()))
+    }
+}
+
+fn destinations(
+    settings: &Settings,
+    snapshot: &Snapshot,
+    bound: &BoundServices,
+    equipment: &Equipment,
+) -> Result<Destinations, Problems> {
+    let config = DestinationsConfig {
+        settings: &settings.destination,
+        bindings: &bound.all,
+        service: bound.destination.clone(),
+        variable: snapshot.get("destinations").map(|text| text.to_owned().into()),
+    };
+    Destinations::new(&config, equipment).map_err(|error| {
+        Problem::from_source("destination", "start", error.to_string(), error.hint()).into()
+    })
+}
+
+/// What each provider may have; without entries, what the broker's own place allows.
+fn policies(
+    settings: &Settings,
+    bound: &BoundServices,
+    destinations: &Destinations,
+) -> Result<Policies, Problems> {
+    let application = bound.all.application().cloned().unwrap_or_default();
+    let Some(destination) = destinations.names().first().cloned() else {
+        return Err(Problem::from_source(
+            "destination.name",
+            "settings",
+            "is no name of a destination",
+            "use CFAPI",
+        )
+        .into());
+    };
+    let home = Home {
+        destination,
+        space: application.space_id.as_deref().and_then(Guid::parse),
+        space_name: application.space_name,
+        organization: application.organization_id.as_deref().and_then(Guid::parse),
+        organization_name: application.organization_name,
+        app: application.name,
+        uris: application.uris.iter().chain(&settings.server.names).cloned().collect(),
+    };
+    Policies::judge(&settings.routes, &settings.providers, home, destinations.names()).map_err(
+        |findings| {
+            let mut problems = Problems::default();
+            for finding in findings {
+                problems.push(Problem::from_source(
+                    finding.key,
+                    "settings",
+                    finding.problem,
+                    finding.hint,
+                ));
+            }
+            problems
+        },
+    )
+}
+
+/// The key that seals ids of operations: the same on all instances where the xsuaa binding has a secret.
+fn operation_key(bound: &BoundServices) -> Result<OperationKey, Problems> {
+    let shared = bound.xsuaa.as_ref().and_then(|xsuaa| match &xsuaa.credential {
+        ServiceCredential::Secret(secret) => Some(sealing_key(secret, OPERATIONS)),
+        ServiceCredential::Certificate { .. } => None,
+    });
+    OperationKey::new(&shared.unwrap_or_else(random_key)).ok_or_else(|| {
+        Problem::from_source("operation key", "start", "cannot be made", "a bug: report it").into()
+    })
+}
+
+fn unusable(subject: &str, error: &UpstreamError) -> Problems {
+    Problem::from_source(
+        subject,
+        "settings [upstream]",
+        error.to_string(),
+        "check upstream.extra_ca_file",
+    )
+    .into()
+}

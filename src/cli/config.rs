@@ -1,0 +1,61 @@
+//! `config`: the effective settings with their origin, and the bindings with every value masked.
+
+use std::{fmt::Write, process::ExitCode};
+
+use crate::{
+    app,
+    cli::{misconfigured, say},
+    config::{self, Flags, Loaded, env::Snapshot, problem::Problem},
+};
+
+/// Options of `config`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cfapi-broker config\n  cfapi-broker config --check")]
+pub(super) struct Args {
+    /// Print only what is wrong, or `configuration ok`.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Prints the settings or what is wrong with them.
+pub(super) fn run(flags: &Flags, args: Args) -> ExitCode {
+    let snapshot = match Snapshot::take() {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            let problem = Problem::from_source(
+                "environment",
+                "default-env.json",
+                error,
+                "correct the file or take it away",
+            );
+            return misconfigured(&problem.into());
+        }
+    };
+    let loaded = match config::load(&snapshot, flags) {
+        Ok(loaded) => loaded,
+        Err(problems) => return misconfigured(&problems),
+    };
+    let bindings = match app::bindings(&loaded.settings, &snapshot) {
+        Ok(bindings) => bindings,
+        Err(problems) => return misconfigured(&problems),
+    };
+    if args.check {
+        say("configuration ok");
+    } else {
+        say(&print(&loaded, &bindings));
+    }
+    ExitCode::SUCCESS
+}
+
+fn print(loaded: &Loaded, bindings: &app::BoundServices) -> String {
+    let mut text = String::new();
+    for (key, entry) in loaded.layers.entries() {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "{key} = {}   # {}", entry.value, entry.origin);
+    }
+    for line in bindings.inventory() {
+        _ = writeln!(text, "{line}");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}

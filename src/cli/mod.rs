@@ -1,0 +1,140 @@
+//! The command line: `Cli`, its commands, and how they end.
+//!
+//! Invariant: standard output carries the answer, standard error the messages; an error says what, where from and what
+//! to do, and never shows a stack trace. Only `main` calls this.
+
+mod completions;
+mod config;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod serve;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Flags, problem::Problems};
+
+/// Exit code for a configuration that cannot work (`EX_CONFIG` of sysexits).
+const BAD_CONFIGURATION: u8 = 78;
+
+/// Acts on the Cloud Foundry API as a technical user, for provider apps on SAP BTP.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    propagate_version = true,
+    after_help = "Examples:\n  cfapi-broker sandbox\n  PORT=8080 cfapi-broker serve"
+)]
+pub struct Cli {
+    /// Settings file (TOML); else `CFAPI_CONFIG`, else config/local.toml if it exists.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Form of the log lines.
+    #[arg(long, global = true, value_enum)]
+    log: Option<LogForm>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogForm {
+    /// JSON on the platform or in a pipe, text on a terminal.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Human,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the broker on PORT (this is also what happens without a command).
+    #[command(
+        after_help = "Examples:\n  PORT=8080 cfapi-broker serve\n  cfapi-broker --config broker.toml serve"
+    )]
+    Serve,
+    /// Starts a landscape and a broker on this machine, in memory: everything can be tried without an account.
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::Args),
+    /// Prints the effective settings with their origin, and the bindings without their values.
+    Config(config::Args),
+    /// Prints a completion script for a shell.
+    #[command(
+        after_help = "Examples:\n  cfapi-broker completions bash > ~/.bash_completion.d/cfapi-broker\n  cfapi-broker completions zsh"
+    )]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Cli {
+    fn flags(&self) -> Flags {
+        let log = self.log.map(|form| match form {
+            LogForm::Auto => "auto".to_owned(),
+            LogForm::Json => "json".to_owned(),
+            LogForm::Human => "human".to_owned(),
+        });
+        Flags { file: self.config.clone(), log }
+    }
+}
+
+/// Runs the command and returns the process's exit code.
+pub async fn run(cli: Cli) -> ExitCode {
+    let flags = cli.flags();
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::run(&flags).await,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(args) => sandbox::run(&flags, args).await,
+        Command::Config(args) => config::run(&flags, args),
+        Command::Completions { shell } => completions::run(shell),
+    }
+}
+
+/// Why a command cannot go on: what, where from, what to do.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    what: String,
+    source: String,
+    hint: String,
+}
+
+impl Failure {
+    /// Makes a failure; `what` is lower case, without full stop.
+    pub fn new(
+        what: impl Into<String>,
+        source: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { what: what.into(), source: source.into(), hint: hint.into() }
+    }
+}
+
+/// Tells a failure on standard error; exit code 1.
+pub fn fail(failure: &Failure) -> ExitCode {
+    complain(&format!(
+        "error: {}\n  source: {}\n  hint: {}",
+        failure.what, failure.source, failure.hint
+    ));
+    ExitCode::FAILURE
+}
+
+/// Tells what is wrong with the configuration on standard error; exit code 78.
+fn misconfigured(problems: &Problems) -> ExitCode {
+    complain(&format!("error: {problems}"));
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+/// Writes to standard output; a closed pipe is no error.
+fn say(text: &str) {
+    drop(writeln!(io::stdout(), "{text}"));
+}
+
+/// Writes to standard error; a closed pipe is no error.
+fn complain(text: &str) {
+    drop(writeln!(io::stderr(), "{text}"));
+}

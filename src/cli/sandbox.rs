@@ -1,0 +1,180 @@
+//! `sandbox`: a landscape and a broker in one process, on loopback and in memory.
+//!
+//! Invariant: it never starts on a real platform, and the broker in it is the ordinary one: it gets nothing but the
+//! variables that any other landscape would give it.
+
+use std::process::ExitCode;
+
+use cfapi_sandbox::{Options, Sandbox};
+
+use crate::{
+    app::{App, StartError},
+    cli::{Failure, fail, misconfigured, say, serve},
+    config::{self, Flags, env::Snapshot},
+};
+
+/// First port of the sandbox: the broker's; the landscape takes the five after it.
+const PORT_BASE: u16 = 8080;
+
+/// Options of `sandbox`.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cfapi-broker sandbox\n  cfapi-broker sandbox --port-base 0 --json"
+)]
+pub(super) struct Args {
+    /// First of six ports in a row; 0 takes free ones.
+    #[arg(long, default_value_t = PORT_BASE, value_name = "N")]
+    port_base: u16,
+    /// Print one JSON object with all addresses, tokens and variables as the first line.
+    #[arg(long)]
+    json: bool,
+    /// Start no broker: separate broker processes can be pointed at the landscape.
+    #[arg(long)]
+    landscape_only: bool,
+}
+
+/// Runs the landscape, and a broker in it, until a signal.
+pub(super) async fn run(flags: &Flags, args: Args) -> ExitCode {
+    let own = match Snapshot::take() {
+        Ok(own) => own,
+        Err(error) => {
+            return fail(&Failure::new(
+                error,
+                "default-env.json",
+                "correct the file or take it away",
+            ));
+        }
+    };
+    if own.get("VCAP_APPLICATION").is_some() {
+        let hint = "the sandbox is for development machines; run `cfapi-broker serve` here";
+        return fail(&Failure::new(
+            "this is a Cloud Foundry container",
+            "variable VCAP_APPLICATION",
+            hint,
+        ));
+    }
+    let base = (args.port_base != 0).then_some(args.port_base);
+    let sandbox = match Sandbox::start(Options { port_base: base }).await {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            return fail(&Failure::new(
+                error.to_string(),
+                "sandbox",
+                "choose other ports with --port-base",
+            ));
+        }
+    };
+    let code = if args.landscape_only {
+        alone(args, &sandbox).await
+    } else {
+        with_broker(flags, args, &sandbox, &own).await
+    };
+    sandbox.stop().await;
+    code
+}
+
+async fn alone(args: Args, sandbox: &Sandbox) -> ExitCode {
+    announce(args, sandbox, None);
+    match crate::lifecycle::Signals::listen() {
+        Ok(mut signals) => {
+            signals.next().await;
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            fail(&Failure::new("cannot listen for signals", "operating system", error.to_string()))
+        }
+    }
+}
+
+async fn with_broker(flags: &Flags, args: Args, sandbox: &Sandbox, own: &Snapshot) -> ExitCode {
+    let snapshot = landscape_variables(args, sandbox, own);
+    let loaded = match config::load(&snapshot, flags) {
+        Ok(loaded) => loaded,
+        Err(problems) => return misconfigured(&problems),
+    };
+    let mut settings = loaded.settings.clone();
+    settings.server.address = std::net::Ipv4Addr::LOCALHOST.into();
+    // The first line of standard output is the announcement: the broker logs after it.
+    let app = match App::build(settings, &snapshot).await {
+        Ok(app) => app,
+        Err(StartError::Configuration(problems)) => return misconfigured(&problems),
+        Err(StartError::Listen { address, .. }) => {
+            let hint = "choose other ports with --port-base";
+            return fail(&Failure::new(
+                format!("port {} is in use", address.port()),
+                "sandbox",
+                hint,
+            ));
+        }
+    };
+    announce(args, sandbox, Some(&format!("http://{}", app.address())));
+    serve::start_logs(&loaded, own);
+    serve::until_signalled(app).await
+}
+
+/// The variables that a platform would give the broker, and those of the real environment that are settings.
+fn landscape_variables(args: Args, sandbox: &Sandbox, own: &Snapshot) -> Snapshot {
+    let settings =
+        own.with_prefix("CFAPI_").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let landscape = [
+        ("PORT", args.port_base.to_string()),
+        ("VCAP_SERVICES", sandbox.vcap_services()),
+        ("VCAP_APPLICATION", sandbox.vcap_application("127.0.0.1")),
+    ];
+    let landscape = landscape.map(|(name, value)| (name.to_owned(), value));
+    Snapshot::from_vars(settings.chain(landscape))
+}
+
+fn announce(args: Args, sandbox: &Sandbox, broker: Option<&str>) {
+    if args.json {
+        say(&serde_json::json!({
+            "broker": broker,
+            "destination": sandbox.destination_url(),
+            "xsuaa": sandbox.xsuaa_url(),
+            "uaa": sandbox.uaa_url(),
+            "cf_api": sandbox.cf_url(),
+            "levers": sandbox.levers_url(),
+            "provider_token": sandbox.provider_token(),
+            "developer_token": sandbox.developer_token(),
+            "vcap_services": sandbox.vcap_services(),
+            "vcap_application": sandbox.vcap_application("127.0.0.1"),
+        })
+        .to_string());
+    } else {
+        say(&block(sandbox, broker));
+    }
+}
+
+/// The block of addresses and calls; each call can be pasted and needs curl and a POSIX shell only.
+fn block(sandbox: &Sandbox, broker: Option<&str>) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let (destination, xsuaa, uaa) =
+        (sandbox.destination_url(), sandbox.xsuaa_url(), sandbox.uaa_url());
+    let (cf, levers) = (sandbox.cf_url(), sandbox.levers_url());
+    let first =
+        broker.map(|broker| format!("\n  broker       {broker}        /routes, /spaces, /health"));
+    let rest = match broker {
+        Some(broker) => calls(&xsuaa, &levers, broker),
+        None => {
+            "no broker was started: --landscape-only --json prints the variables for one".to_owned()
+        }
+    };
+    format!(
+        "cfapi-broker {version} sandbox - everything below runs on this machine and in memory only{}\n  \
+         destination  {destination}        xsuaa {xsuaa} · uaa {uaa} · cf api {cf}\n  \
+         levers       {levers}        make something fail on purpose\n{rest}\nstop with Ctrl-C",
+        first.unwrap_or_default(),
+    )
+}
+
+fn calls(xsuaa: &str, levers: &str, broker: &str) -> String {
+    let (client, secret) = (cfapi_sandbox::PROVIDER_CLIENT, cfapi_sandbox::PROVIDER_SECRET);
+    format!(
+        r#"try it (a provider app's tenant `t1` subscribes and leaves again):
+  TOKEN=$(curl -s -u '{client}:{secret}' -d grant_type=client_credentials {xsuaa}/oauth/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
+  curl -s -w '\n' -X PUT -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"subdomain":"acme","app":"saas-approuter"}}' {broker}/routes/t1
+  curl -s -w '\n' -H "Authorization: Bearer $TOKEN" {broker}/routes
+  curl -s -X DELETE -H "Authorization: Bearer $TOKEN" -w '%{{http_code}}\n' {broker}/routes/t1
+  curl -s {levers}/journal"#
+    )
+}

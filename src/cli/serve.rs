@@ -1,0 +1,96 @@
+//! `serve`: settings and bindings → `App` → run until a signal.
+
+use std::process::ExitCode;
+
+use crate::{
+    app::{App, StartError},
+    cli::{Failure, fail, misconfigured},
+    config::{
+        self, Flags, Loaded,
+        env::Snapshot,
+        problem::{Problem, Problems},
+    },
+    lifecycle::{Signals, Wish},
+    telemetry::logs,
+};
+
+/// Runs the broker until it is told to stop.
+pub(super) async fn run(flags: &Flags) -> ExitCode {
+    let snapshot = match Snapshot::take() {
+        Ok(snapshot) => snapshot,
+        Err(error) => return misconfigured(&unreadable(&error)),
+    };
+    let loaded = match config::load(&snapshot, flags) {
+        Ok(loaded) => loaded,
+        Err(problems) => return refuse(&snapshot, &problems),
+    };
+    start_logs(&loaded, &snapshot);
+    let app = match App::build(loaded.settings, &snapshot).await {
+        Ok(app) => app,
+        Err(StartError::Configuration(problems)) => return refuse(&snapshot, &problems),
+        Err(StartError::Listen { address, error }) => {
+            return fail(&Failure::new(
+                format!("cannot listen on {address}: {error}"),
+                "variable PORT",
+                "choose a free port",
+            ));
+        }
+    };
+    until_signalled(app).await
+}
+
+/// Runs the app until SIGTERM or SIGINT has drained it; a second signal ends it at once.
+pub(super) async fn until_signalled(app: App) -> ExitCode {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            return fail(&Failure::new(
+                "cannot listen for signals",
+                "operating system",
+                error.to_string(),
+            ));
+        }
+    };
+    let stop = app.stopper();
+    let vault = app.vault();
+    let running = app.run();
+    tokio::pin!(running);
+    loop {
+        tokio::select! {
+            () = &mut running => return ExitCode::SUCCESS,
+            wish = signals.next() => match wish {
+                Wish::Reload => vault.reread(),
+                Wish::Stop if stop.is_cancelled() => return ExitCode::FAILURE,
+                Wish::Stop => stop.cancel(),
+            },
+        }
+    }
+}
+
+/// Starts the log lines with the fields that name this instance.
+pub(super) fn start_logs(loaded: &Loaded, snapshot: &Snapshot) {
+    let identity = crate::app::log_identity(snapshot);
+    logs::init(loaded.settings.log.format, snapshot.get("RUST_LOG"), identity);
+}
+
+/// On the platform each problem is one ERROR line and then their count; elsewhere they are a text.
+fn refuse(snapshot: &Snapshot, problems: &Problems) -> ExitCode {
+    if snapshot.get("VCAP_APPLICATION").is_some() {
+        logs::init(logs::LogFormat::Json, None, crate::app::log_identity(snapshot));
+        for problem in problems.iter() {
+            tracing::error!(hint = problem.hint, "{problem}");
+        }
+        tracing::error!(count = problems.iter().count(), "the configuration cannot work");
+    }
+    misconfigured(problems)
+}
+
+fn unreadable(error: &str) -> Problems {
+    Problem::from_source(
+        "environment",
+        "default-env.json",
+        error,
+        "correct the file or take it away",
+    )
+    .into()
+}

@@ -1,0 +1,132 @@
+//! The one reader of the process environment; hands on a snapshot.
+//!
+//! Invariant: values that may hold secrets are never printed (`Debug` shows names only), and nothing is ever written to
+//! the process environment.
+
+use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::upstream::body;
+
+/// File with variables for local development, as `cf env` and the CAP tools write it.
+const DEFAULT_ENV: &str = "default-env.json";
+
+/// The variables that the broker may look at, taken once at start.
+#[derive(Default)]
+pub struct Snapshot(BTreeMap<String, Zeroizing<String>>);
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Snapshot {
+    /// Takes the environment of this process, and under it `default-env.json` of the working directory.
+    ///
+    /// The file counts only away from the platform (no `VCAP_APPLICATION` in the environment); what the environment
+    /// has wins; a missing file is fine.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with the file; it never quotes the file.
+    pub fn take() -> Result<Self, String> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
+        let mut snapshot = Self::from_vars(std::env::vars_os());
+        snapshot.add_default_env(Path::new(DEFAULT_ENV))?;
+        Ok(snapshot)
+    }
+
+    /// Makes a snapshot of the given pairs; names or values that are not UTF-8 are left out.
+    pub fn from_vars<K: Into<OsString>, V: Into<OsString>>(
+        vars: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let texts = vars.into_iter().filter_map(|(name, value)| {
+            Some((
+                name.into().into_string().ok()?,
+                Zeroizing::new(value.into().into_string().ok()?),
+            ))
+        });
+        Self(texts.collect())
+    }
+
+    /// Returns the value of a variable; an empty one counts as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|value| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Returns all variables whose name begins with `prefix`, in order of their names.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.0
+            .iter()
+            .filter(move |(name, _)| name.starts_with(prefix))
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    fn add_default_env(&mut self, path: &Path) -> Result<(), String> {
+        if self.get("VCAP_APPLICATION").is_some() {
+            return Ok(());
+        }
+        let Ok(bytes) = fs::read(path).map(Zeroizing::new) else {
+            return Ok(());
+        };
+        let file: BTreeMap<String, Value> = body::decode(&bytes)
+            .map_err(|error| format!("{} is not a JSON object: {error}", path.display()))?;
+        for (name, value) in file {
+            let text = match value {
+                Value::String(text) => text,
+                Value::Null => continue,
+                Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                    value.to_string()
+                }
+            };
+            self.0.entry(name).or_insert_with(|| Zeroizing::new(text));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::Snapshot;
+
+    #[test]
+    fn the_environment_wins_over_default_env_json() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("default-env.json");
+        fs::write(&path, r#"{"A":"file","B":{"x":1},"destinations":[{"name":"CFAPI"}]}"#).unwrap();
+        let mut snapshot = Snapshot::from_vars([("A", "process")]);
+        snapshot.add_default_env(&path).unwrap();
+        assert_eq!(snapshot.get("A"), Some("process"));
+        assert_eq!(snapshot.get("B"), Some(r#"{"x":1}"#));
+        assert_eq!(snapshot.get("destinations"), Some(r#"[{"name":"CFAPI"}]"#));
+    }
+
+    #[test]
+    fn on_the_platform_the_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("default-env.json");
+        fs::write(&path, r#"{"A":"file"}"#).unwrap();
+        let mut snapshot = Snapshot::from_vars([("VCAP_APPLICATION", "{}")]);
+        snapshot.add_default_env(&path).unwrap();
+        assert_eq!(snapshot.get("A"), None);
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_not_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("default-env.json");
+        fs::write(&path, r#"["secret-canary"]"#).unwrap();
+        let error = Snapshot::default().add_default_env(&path).unwrap_err();
+        assert!(error.contains("default-env.json") && !error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn debug_shows_names_only() {
+        let shown = format!("{:?}", Snapshot::from_vars([("VCAP_SERVICES", "secret-canary")]));
+        assert!(shown.contains("VCAP_SERVICES") && !shown.contains("canary"), "{shown}");
+    }
+}

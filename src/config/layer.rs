@@ -1,0 +1,205 @@
+//! Layers of settings: which keys exist, which value wins, and where each value came from.
+//!
+//! Invariant: a key that `default.toml` does not name is a problem, never silently ignored; a value that looks like a
+//! secret is never kept, let alone printed.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use toml::{Table, Value};
+
+use crate::config::{
+    env::Snapshot,
+    problem::{Problem, Problems},
+};
+
+/// The compiled-in defaults, which document every key.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// Variables with this prefix are settings.
+const PREFIX: &str = "CFAPI_";
+/// Variables with the prefix that are no keys: the file to read, and the provider list as JSON.
+const NOT_KEYS: [&str; 2] = ["CFAPI_CONFIG", "CFAPI_PROVIDERS"];
+/// Words in a key that make it look like a secret.
+const SECRET_WORDS: [&str; 4] = ["password", "secret", "token", "private_key"];
+/// Key of the list of provider entries; it has no default, for its absence means something.
+pub const PROVIDERS: &str = "providers";
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// `config/default.toml`, compiled in.
+    Default,
+    /// A settings file.
+    File(PathBuf),
+    /// A variable of the environment.
+    Variable(String),
+    /// A flag on the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default.toml"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+        }
+    }
+}
+
+/// One value with its origin.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The value, as TOML.
+    pub value: Value,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// All keys (dotted) with the value that wins.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    defaults: BTreeMap<String, Value>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Layers {
+    /// Reads the defaults.
+    ///
+    /// # Errors
+    /// Only if `default.toml` is not TOML, which a test rules out.
+    pub fn defaults() -> Result<Self, toml::de::Error> {
+        let mut defaults = BTreeMap::new();
+        flatten("", DEFAULTS.parse::<Table>()?, &mut defaults);
+        let entry = |value: &Value| Entry { value: value.clone(), origin: Origin::Default };
+        let entries = defaults.iter().map(|(key, value)| (key.clone(), entry(value))).collect();
+        Ok(Self { defaults, entries })
+    }
+
+    /// Lays the text of a settings file on top.
+    pub fn add_file(&mut self, path: PathBuf, text: &str, problems: &mut Problems) {
+        let origin = Origin::File(path);
+        let table = match text.parse::<Table>() {
+            Ok(table) => table,
+            Err(error) => {
+                let line = error
+                    .span()
+                    .map_or(0, |span| text.get(..span.start).unwrap_or("").lines().count());
+                return problems.push(Problem::of(
+                    format!("line {line}"),
+                    &origin,
+                    "not TOML",
+                    "compare with config/default.toml",
+                ));
+            }
+        };
+        let mut values = BTreeMap::new();
+        flatten("", table, &mut values);
+        for (key, value) in values {
+            self.put(key, value, origin.clone(), problems);
+        }
+    }
+
+    /// Lays the `CFAPI_*` variables on top.
+    pub fn add_variables(&mut self, snapshot: &Snapshot, problems: &mut Problems) {
+        for (name, text) in snapshot.with_prefix(PREFIX) {
+            if NOT_KEYS.contains(&name) {
+                continue;
+            }
+            let key =
+                name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase().replace("__", ".");
+            let value = match self.defaults.get(&key) {
+                Some(Value::Array(_)) => list(text),
+                _ => Value::String(text.to_owned()),
+            };
+            self.put(key, value, Origin::Variable(name.to_owned()), problems);
+        }
+    }
+
+    /// Lays one flag on top.
+    pub fn add_flag(&mut self, key: &str, value: &str, flag: &'static str) {
+        let entry = Entry { value: Value::String(value.to_owned()), origin: Origin::Flag(flag) };
+        self.entries.insert(key.to_owned(), entry);
+    }
+
+    /// Puts the default back for a key whose value cannot be used; `false` if there is nothing to put back.
+    pub fn restore(&mut self, key: &str) -> bool {
+        let Some(entry) = self.entries.get(key) else {
+            return false;
+        };
+        if entry.origin == Origin::Default {
+            return false;
+        }
+        match self.defaults.get(key) {
+            Some(value) => {
+                let entry = Entry { value: value.clone(), origin: Origin::Default };
+                self.entries.insert(key.to_owned(), entry);
+            }
+            None => drop(self.entries.remove(key)),
+        }
+        true
+    }
+
+    /// Returns each key with its winning value.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
+    }
+
+    /// Returns the compiled-in default of a key.
+    pub fn default_of(&self, key: &str) -> Option<&Value> {
+        self.defaults.get(key)
+    }
+
+    /// Returns the winning value of a key.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    fn put(&mut self, key: String, value: Value, origin: Origin, problems: &mut Problems) {
+        if self.defaults.contains_key(&key) || key == PROVIDERS {
+            self.entries.insert(key, Entry { value, origin });
+            return;
+        }
+        let last = key.rsplit('.').next().unwrap_or(&key);
+        if SECRET_WORDS.iter().any(|word| last.contains(word)) {
+            let hint = "put it into the destination, or bind a user-provided service";
+            return problems.push(Problem::of(key, &origin, "secrets are not settings", hint));
+        }
+        let hint = nearest(&key, self.defaults.keys()).map_or_else(
+            || "config/default.toml lists all keys".to_owned(),
+            |known| format!("did you mean {known}?"),
+        );
+        problems.push(Problem::of(key, &origin, "unknown key", hint));
+    }
+}
+
+fn flatten(prefix: &str, table: Table, into: &mut BTreeMap<String, Value>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => flatten(&key, inner, into),
+            leaf @ (Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)) => {
+                into.insert(key, leaf);
+            }
+        }
+    }
+}
+
+fn list(text: &str) -> Value {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+}
+
+/// Returns the known key that is most like `key`, if any is like it at all.
+fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
+    /// Below this likeness a suggestion confuses more than it helps.
+    const ALIKE: f64 = 0.75;
+    let scored = known.map(|candidate| (strsim::jaro_winkler(key, candidate), candidate));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= ALIKE).then_some(best.1)
+}

@@ -1,0 +1,291 @@
+//! Settings: `default.toml` ← a file ← `CFAPI_*` ← flags; unknown keys are refused, all problems are told at once.
+//!
+//! Invariant: no secret passes through this room's settings; each value knows where it came from. Only `cli` and `app`
+//! call it; no other room names it.
+
+pub mod env;
+pub mod layer;
+pub mod problem;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use toml::Value;
+
+use crate::{
+    auth, binding,
+    config::{
+        env::Snapshot,
+        layer::{Entry, Layers, Origin, PROVIDERS},
+        problem::{Problem, Problems},
+    },
+    destination, routes, server,
+    telemetry::logs::LogFormat,
+    token,
+    upstream::{self, body},
+};
+
+/// Read if it exists and nothing else is named.
+const LOCAL_FILE: &str = "config/local.toml";
+
+/// Everything that can be set, one part per room.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Listener and its limits.
+    pub server: server::Settings,
+    /// Log lines.
+    pub log: LogSettings,
+    /// HTTP clients.
+    #[serde(default)]
+    pub upstream: upstream::Settings,
+    /// Which binding is meant.
+    #[serde(default)]
+    pub binding: binding::Settings,
+    /// Which destinations are used.
+    #[serde(default)]
+    pub destination: destination::Settings,
+    /// Who may call.
+    #[serde(default)]
+    pub auth: auth::Settings,
+    /// Tenant routes.
+    #[serde(default)]
+    pub routes: routes::Settings,
+    /// The token engine.
+    #[serde(default)]
+    pub token: token::Settings,
+    /// Provider entries; empty = the built-in default.
+    #[serde(skip)]
+    pub providers: Vec<routes::ProviderSettings>,
+}
+
+/// How the broker logs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    /// Format of the lines.
+    #[serde(deserialize_with = "log_format")]
+    pub format: LogFormat,
+}
+
+fn log_format<'de, D: serde::Deserializer<'de>>(from: D) -> Result<LogFormat, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "auto" => Ok(LogFormat::Auto),
+        "json" => Ok(LogFormat::Json),
+        "human" => Ok(LogFormat::Human),
+        _ => Err(serde::de::Error::custom("must be auto, json or human")),
+    }
+}
+
+/// Settings together with where each value came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub settings: Settings,
+    /// Each key with its value and origin.
+    pub layers: Layers,
+}
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub file: Option<PathBuf>,
+    /// `--log`.
+    pub log: Option<String>,
+}
+
+/// Reads all layers.
+///
+/// # Errors
+/// All problems at once: unknown keys, values of the wrong form, values out of bounds, unreadable files.
+pub fn load(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded, Problems> {
+    let mut problems = Problems::default();
+    let mut layers = match Layers::defaults() {
+        Ok(layers) => layers,
+        Err(error) => {
+            return Err(Problem::of(
+                "defaults",
+                &Origin::Default,
+                error.message(),
+                "a bug: report it",
+            )
+            .into());
+        }
+    };
+    if let Some(path) = settings_file(snapshot, flags) {
+        match fs::read_to_string(&path) {
+            Ok(text) => layers.add_file(path, &text, &mut problems),
+            Err(error) => problems.push(Problem::of(
+                "settings file",
+                &Origin::File(path),
+                error.to_string(),
+                "name a readable file",
+            )),
+        }
+    }
+    layers.add_variables(snapshot, &mut problems);
+    if let Some(log) = &flags.log {
+        layers.add_flag("log.format", log, "--log");
+    }
+    let Some(mut settings) = deserialize(&mut layers, &mut problems) else {
+        return Err(problems);
+    };
+    settings.providers = providers(&layers, snapshot, &mut problems);
+    validate(&settings, &layers, &mut problems);
+    problems.or(Loaded { settings, layers })
+}
+
+fn settings_file(snapshot: &Snapshot, flags: &Flags) -> Option<PathBuf> {
+    let named = flags.file.clone().or_else(|| snapshot.get("CFAPI_CONFIG").map(PathBuf::from));
+    named.or_else(|| Some(PathBuf::from(LOCAL_FILE)).filter(|path| Path::exists(path)))
+}
+
+/// Deserialises the layers; a value that cannot be used becomes a problem and its default is put back, so that one pass
+/// finds all of them.
+fn deserialize(layers: &mut Layers, problems: &mut Problems) -> Option<Settings> {
+    loop {
+        let error = match attempt(layers) {
+            Ok(settings) => return Some(settings),
+            Err(error) => error,
+        };
+        let (key, message) = blame(&error);
+        let entry = key.as_deref().and_then(|key| layers.entry(key)).cloned();
+        let (Some(key), Some(entry)) = (key, entry) else {
+            problems.push(Problem::of("settings", &Origin::Default, message, "a bug: report it"));
+            return None;
+        };
+        problems.push(Problem::of(
+            shown(&key, &entry.value),
+            &entry.origin,
+            message,
+            default_hint(layers, &key),
+        ));
+        if !layers.restore(&key) {
+            return None;
+        }
+    }
+}
+
+fn attempt(layers: &Layers) -> Result<Settings, ::config::ConfigError> {
+    let mut builder = ::config::Config::builder();
+    for (key, Entry { value, .. }) in layers.entries() {
+        // An empty text says "none" for keys that may be absent; provider entries have a reader of their own.
+        if key != PROVIDERS && value.as_str() != Some("") {
+            builder = builder.set_override(key, plain(value))?;
+        }
+    }
+    builder.build()?.try_deserialize()
+}
+
+fn plain(value: &Value) -> ::config::Value {
+    let kind = match value {
+        Value::String(text) => ::config::ValueKind::String(text.clone()),
+        Value::Integer(number) => ::config::ValueKind::I64(*number),
+        Value::Float(number) => ::config::ValueKind::Float(*number),
+        Value::Boolean(flag) => ::config::ValueKind::Boolean(*flag),
+        Value::Datetime(at) => ::config::ValueKind::String(at.to_string()),
+        Value::Array(items) => ::config::ValueKind::Array(items.iter().map(plain).collect()),
+        // Tables were flattened into dotted keys; only provider entries hold some, and they do not come here.
+        Value::Table(_) => ::config::ValueKind::Nil,
+    };
+    ::config::Value::new(None, kind)
+}
+
+/// Finds the key that an error is about, and says what is wrong with it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the crate may add variants")]
+fn blame(error: &::config::ConfigError) -> (Option<String>, String) {
+    use ::config::ConfigError;
+    match error {
+        ConfigError::At { error, key, .. } => {
+            let (inner, message) = blame(error);
+            (key.clone().or(inner), message)
+        }
+        ConfigError::Type { unexpected, expected, key, .. } => {
+            (key.clone(), format!("{unexpected} where {expected} is wanted"))
+        }
+        ConfigError::NotFound(key) => (Some(key.clone()), "missing".to_owned()),
+        _ => (None, error.to_string()),
+    }
+}
+
+fn shown(key: &str, value: &Value) -> String {
+    format!("{key} = {value}")
+}
+
+fn default_hint(layers: &Layers, key: &str) -> String {
+    layers.default_of(key).map_or_else(
+        || "config/default.toml lists all keys".to_owned(),
+        |default| format!("leave it out, the default is {default}"),
+    )
+}
+
+fn providers(
+    layers: &Layers,
+    snapshot: &Snapshot,
+    problems: &mut Problems,
+) -> Vec<routes::ProviderSettings> {
+    const HINT: &str = "see [[providers]] in config/default.toml";
+    if let Some(text) = snapshot.get("CFAPI_PROVIDERS") {
+        let origin = Origin::Variable("CFAPI_PROVIDERS".to_owned());
+        return body::decode(text.as_bytes()).unwrap_or_else(|error| {
+            problems.push(Problem::of(
+                PROVIDERS,
+                &origin,
+                format!("not a JSON list of provider entries: {error}"),
+                HINT,
+            ));
+            Vec::new()
+        });
+    }
+    let Some(Entry { value, origin }) = layers.entry(PROVIDERS) else {
+        return Vec::new();
+    };
+    value.clone().try_into().unwrap_or_else(|error: toml::de::Error| {
+        problems.push(Problem::of(PROVIDERS, origin, error.message(), HINT));
+        Vec::new()
+    })
+}
+
+/// Asks every room what it thinks of its own part.
+fn validate(settings: &Settings, layers: &Layers, problems: &mut Problems) {
+    let server =
+        settings.server.validate().into_iter().map(|(k, m, h)| (format!("server.{k}"), m, h));
+    for (key, message, hint) in server {
+        problems.push(about(layers, &key, message, hint));
+    }
+    let about_bindings = settings.binding.validate().into_iter().map(|f| ("binding", f));
+    let about_destination = settings.destination.validate().into_iter().map(|f| ("destination", f));
+    for (part, finding) in about_bindings.chain(about_destination) {
+        problems.push(about(
+            layers,
+            &format!("{part}.{}", finding.field),
+            finding.message,
+            finding.hint,
+        ));
+    }
+    for finding in settings.token.validate() {
+        problems.push(about(
+            layers,
+            &format!("token.{}", finding.field),
+            finding.message,
+            finding.hint,
+        ));
+    }
+}
+
+fn about(layers: &Layers, key: &str, message: String, hint: String) -> Problem {
+    match layers.entry(key) {
+        Some(entry) => {
+            let hint = if hint.is_empty() { default_hint(layers, key) } else { hint };
+            Problem::of(shown(key, &entry.value), &entry.origin, message, hint)
+        }
+        None => Problem::of(key, &Origin::Default, message, hint),
+    }
+}
+
+#[cfg(test)]
+mod tests;

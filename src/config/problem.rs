@@ -1,0 +1,99 @@
+//! What is wrong with the configuration: all of it at once, each with its source and what to do.
+//!
+//! Invariant: a problem never shows the value of a key that looks like a secret.
+
+use std::fmt;
+
+use crate::config::layer::Origin;
+
+/// One thing that is wrong: what, where it came from, how to mend it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Key (dotted), with its value where that may be shown; or another subject, such as a binding.
+    pub subject: String,
+    /// Variable, file or binding that it came from.
+    pub source: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Problem {
+    /// Makes a problem.
+    pub fn of(
+        subject: impl Into<String>,
+        origin: &Origin,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::from_source(subject, origin.to_string(), message, hint)
+    }
+
+    /// Makes a problem whose source is no settings layer, such as a binding.
+    pub fn from_source(
+        subject: impl Into<String>,
+        source: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject: subject.into(),
+            source: source.into(),
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.subject, self.source, self.message)
+    }
+}
+
+/// All problems of a configuration; as an error it is never empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Adds one.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Returns them in the order in which they were found.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// Returns whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns `value` if there is no problem.
+    ///
+    /// # Errors
+    /// Itself, if there is one.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.0.len() == 1 { "problem" } else { "problems" };
+        write!(f, "{} {word} in the configuration", self.0.len())?;
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "\n  {}. {problem}\n     hint: {}", index + 1, problem.hint)?;
+        }
+        Ok(())
+    }
+}

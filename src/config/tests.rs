@@ -1,0 +1,77 @@
+//! Layers, problems and the values of the environment, as an operator meets them.
+
+use std::fs;
+
+use super::{Flags, Problems, Snapshot, load};
+
+fn problems(vars: &[(&str, &str)]) -> Problems {
+    load(&Snapshot::from_vars(vars.iter().copied()), &Flags::default()).unwrap_err()
+}
+
+#[test]
+fn defaults_alone_are_valid() {
+    let loaded = load(&Snapshot::default(), &Flags::default()).unwrap();
+    assert_eq!(loaded.settings.server.idle_timeout.as_secs(), 100);
+    assert_eq!(loaded.settings.server.body_limit, 64 * 1024);
+}
+
+#[test]
+fn later_layers_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.toml");
+    fs::write(&path, "[server]\nmax_in_flight = 7\nbody_limit = \"32KiB\"\n").unwrap();
+    let flags = Flags { file: Some(path), log: Some("json".to_owned()) };
+    let vars = Snapshot::from_vars([
+        ("CFAPI_SERVER__MAX_IN_FLIGHT", "9"),
+        ("CFAPI_SERVER__NAMES", "a.example, b.example"),
+    ]);
+    let settings = load(&vars, &flags).unwrap().settings;
+    assert_eq!(settings.server.max_in_flight, 9);
+    assert_eq!(settings.server.body_limit, 32 * 1024);
+    assert_eq!(settings.server.names, ["a.example", "b.example"]);
+    assert_eq!(settings.log.format, crate::telemetry::logs::LogFormat::Json);
+}
+
+#[test]
+fn three_problems_are_told_at_once_with_source_and_hint() {
+    let found = problems(&[
+        ("CFAPI_SERVER__IDLE_TIMEOUT", "60s"),
+        ("CFAPI_DESTINATION__NAEM", "x"),
+        ("CFAPI_DESTINATION__PASSWORD", "canary-value"),
+        ("CFAPI_SERVER__MAX_IN_FLIGHT", "many"),
+    ]);
+    let text = found.to_string();
+    assert_eq!(found.iter().count(), 4, "{text}");
+    assert!(text.contains(r#"server.idle_timeout = "60s" (variable CFAPI_SERVER__IDLE_TIMEOUT): must be above 90s"#), "{text}");
+    assert!(text.contains("did you mean destination.name?"), "{text}");
+    assert!(text.contains("secrets are not settings"), "{text}");
+    assert!(
+        text.contains(r#"server.max_in_flight = "many" (variable CFAPI_SERVER__MAX_IN_FLIGHT)"#),
+        "{text}"
+    );
+    assert!(!text.contains("canary-value"), "{text}");
+}
+
+#[test]
+fn texts_of_the_environment_arrive_as_they_are() {
+    for text in ["0123", "true", " p w ", "1e3"] {
+        let vars = Snapshot::from_vars([("CFAPI_BINDING__DESTINATION", text)]);
+        let settings = load(&vars, &Flags::default()).unwrap().settings;
+        assert_eq!(settings.binding.destination.as_deref(), Some(text));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem() {
+    let flags = Flags { file: Some("no/such/file.toml".into()), log: None };
+    let text = load(&Snapshot::default(), &flags).unwrap_err().to_string();
+    assert!(text.contains("no/such/file.toml"), "{text}");
+}
+
+#[test]
+fn bounds_are_checked() {
+    let text =
+        problems(&[("CFAPI_SERVER__BODY_LIMIT", "2MiB"), ("CFAPI_SERVER__DRAIN_TIMEOUT", "0s")])
+            .to_string();
+    assert!(text.contains("server.body_limit") && text.contains("server.drain_timeout"), "{text}");
+}

@@ -1,0 +1,233 @@
+//! Why a request failed: every room's error becomes a [`Problem`] here, by exhaustive `match`.
+//!
+//! Invariant: `detail` is what an administrator reads in a failed subscription: what happened, where, what to do, in our
+//! own words; no upstream text, no secret, no owner's name. CF's own errors go into `cf_errors`, nowhere else.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use crate::{
+    capi::{CapiError, Unavailability},
+    http::{
+        code::Code,
+        problem::{Problem, Retryable},
+    },
+    routes::{RouteError, error::NotRemoved},
+    token::{Reason, Refusal},
+};
+
+/// `Retry-After` of a 503 whose end nobody knows.
+const SOON: Duration = Duration::from_secs(5);
+/// What a caller reads of a mistake of ours.
+const OUR_MISTAKE: &str = "The broker made a mistake; its log has the correlation id.";
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let code = code_of_reason(&refusal.reason);
+        let problem = Self::new(code, detail_of(&refusal));
+        let problem = if code.spec().status == StatusCode::SERVICE_UNAVAILABLE {
+            problem.retry_after(Some(refusal.retry_after(Instant::now()).unwrap_or(SOON)))
+        } else {
+            problem
+        };
+        problem.source(refusal)
+    }
+}
+
+fn code_of_reason(reason: &Reason) -> Code {
+    match reason {
+        Reason::DestinationMissing => Code::DestinationMissing,
+        Reason::DestinationInvalid { .. } | Reason::Misconfigured { .. } => {
+            Code::DestinationInvalid
+        }
+        Reason::DestinationUnavailable => Code::DestinationUnavailable,
+        Reason::Rejected => Code::TechnicalUserRejected,
+        Reason::SecondFactor => Code::TechnicalUserMfa,
+        Reason::ActionRequired { .. } => Code::TechnicalUserActionRequired,
+        Reason::Locked => Code::TechnicalUserLocked,
+        Reason::UaaUnavailable => Code::UaaUnavailable,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+fn detail_of(refusal: &Refusal) -> String {
+    let name = &refusal.destination;
+    match &refusal.reason {
+        Reason::DestinationMissing => format!(
+            "There is no destination {name}. Create it in the subaccount, or bind a service that holds it; the broker \
+             notices a new destination within 60 seconds."
+        ),
+        Reason::DestinationInvalid { findings } => {
+            format!("The destination {name} cannot be used: {}.", findings.join("; "))
+        }
+        Reason::DestinationUnavailable => {
+            format!(
+                "The Destination service does not answer, so the destination {name} is not known yet."
+            )
+        }
+        Reason::Rejected => format!(
+            "The CF login server refused user and password of destination {name}. Correct them in the destination; the \
+             broker notices within 60 seconds. Until then it sends no further logon, so that the user is not locked."
+        ),
+        Reason::SecondFactor => format!(
+            "The technical user of destination {name} is asked for a second factor: switch the second factor off for \
+             the technical user. The broker cannot see that repair; an operator releases one attempt."
+        ),
+        Reason::ActionRequired { advice } => {
+            format!("The technical user of destination {name} cannot log on: {advice}.")
+        }
+        Reason::Misconfigured { advice } => {
+            format!("The destination {name} does not lead to a logon: {advice}.")
+        }
+        Reason::Locked => format!(
+            "The technical user of destination {name} is locked after too many failed logons. The broker waits for the \
+             end of the lock and then tries once."
+        ),
+        Reason::UaaUnavailable => {
+            format!(
+                "The CF login server does not answer as it should, and there is no valid token for {name}."
+            )
+        }
+        Reason::Internal => OUR_MISTAKE.to_owned(),
+    }
+}
+
+impl From<CapiError> for Problem {
+    fn from(error: CapiError) -> Self {
+        if let CapiError::Token(refusal) = error {
+            return refusal.into();
+        }
+        let (code, detail) = code_of_call(&error);
+        let mut problem = Self::new(code, detail).cf_errors(error.cf_errors());
+        if code.spec().status == StatusCode::SERVICE_UNAVAILABLE {
+            problem = problem.retry_after(Some(error.retry_after().unwrap_or(SOON)));
+        }
+        if code == Code::CfError && !error.is_transient() {
+            problem = problem.retryable(Retryable::No);
+        }
+        problem.source(error)
+    }
+}
+
+fn code_of_call(error: &CapiError) -> (Code, &'static str) {
+    match error {
+        // Taken out by the caller; the refusal has its own texts.
+        CapiError::Token(_) => (Code::UaaUnavailable, "There is no token for the technical user."),
+        CapiError::Unauthorized { .. } => (
+            Code::UpstreamAuthFailed,
+            "The CF API refuses the technical user's token, also a new one. Check that the token URL and the API URL of \
+             the destination belong to the same region.",
+        ),
+        CapiError::LacksRole(_) => (
+            Code::TechnicalUserLacksRole,
+            "The technical user may not do this in CF. Give it the role Space Supporter (or Space Developer) in the \
+             space, with the origin of the destination.",
+        ),
+        CapiError::NotFound(_) => (
+            Code::CfError,
+            "The CF API does not know something that it named before; it may have been deleted just now.",
+        ),
+        CapiError::Refused(_) if error.is_bad_request() => {
+            (Code::CfError, "The CF API did not understand the broker's request.")
+        }
+        CapiError::Refused(_) => {
+            (Code::CfRefused, "The CF API refused; its own errors are attached.")
+        }
+        CapiError::Failed(_) => {
+            (Code::CfError, "The CF API failed; its own errors are attached where it gave any.")
+        }
+        CapiError::RateLimited { .. } => (
+            Code::CfRateLimited,
+            "The technical user has used up its rate limit at the CF API; every app behind it shares that limit.",
+        ),
+        CapiError::Unavailable { cause, .. } => (Code::CfUnavailable, why_unavailable(*cause)),
+        CapiError::Timeout { .. } => (
+            Code::CfTimeout,
+            "The CF API did not answer in time. What was begun is looked up before it is repeated.",
+        ),
+        CapiError::Unreadable { .. } => {
+            (Code::CfError, "An answer of the CF API could not be read.")
+        }
+        CapiError::Internal(_) => (Code::Internal, OUR_MISTAKE),
+    }
+}
+
+fn why_unavailable(cause: Unavailability) -> &'static str {
+    match cause {
+        Unavailability::Busy => "Too many calls to the CF API are in flight.",
+        Unavailability::TlsCertificate | Unavailability::TlsProtocol => {
+            "The CF API cannot be reached safely: its TLS certificate or protocol is refused."
+        }
+        Unavailability::Dns
+        | Unavailability::ConnectionRefused
+        | Unavailability::ConnectionTimeout
+        | Unavailability::Connection
+        | Unavailability::ConnectionTerminated
+        | Unavailability::BreakerOpen
+        | Unavailability::RouterPage
+        | Unavailability::Answered => "The CF API cannot be reached or does not serve now.",
+    }
+}
+
+impl From<RouteError> for Problem {
+    fn from(error: RouteError) -> Self {
+        if let RouteError::Capi(error) = error {
+            return error.into();
+        }
+        if let RouteError::NotRemoved(all) = error {
+            return not_removed(all);
+        }
+        let detail = error.detail().unwrap_or(OUR_MISTAKE.into());
+        let mut problem = Self::new(code_of_route(&error), detail).retry_after(error.retry_after());
+        if let RouteError::BadRequest(field) = &error {
+            problem = problem.field(field.to_string(), "missing, malformed or given twice");
+        }
+        problem.cf_errors(error.cf_errors()).source(error)
+    }
+}
+
+/// The first failure speaks; each route that is left is named.
+fn not_removed(all: Vec<NotRemoved>) -> Problem {
+    let names: Vec<_> = all
+        .iter()
+        .map(|one| (one.guid.to_string(), format!("{}: {}", one.host, one.error.word())))
+        .collect();
+    let first = all.into_iter().next().map(|one| Problem::from(*one.error));
+    let problem = first.unwrap_or_else(|| Problem::new(Code::Internal, "No route was named."));
+    names.into_iter().fold(problem, |problem, (guid, detail)| problem.field(guid, detail))
+}
+
+fn code_of_route(error: &RouteError) -> Code {
+    match error {
+        RouteError::BadRequest(_) => Code::BadRequest,
+        RouteError::TenantMismatch => Code::TenantMismatch,
+        RouteError::AppRequired { .. } => Code::AppRequired,
+        RouteError::ForbiddenScope => Code::ForbiddenScope,
+        RouteError::ForbiddenProvider => Code::ForbiddenProvider,
+        RouteError::ForbiddenApp => Code::ForbiddenApp,
+        RouteError::ForbiddenDomain => Code::ForbiddenDomain,
+        RouteError::NotFound => Code::NotFound,
+        RouteError::HostTaken(_) => Code::HostTaken,
+        RouteError::HostTakenElsewhere(_) => Code::HostTakenElsewhere,
+        RouteError::HostOfOtherTenant(_) => Code::HostOfOtherTenant,
+        RouteError::RouteQuotaExceeded => Code::RouteQuotaExceeded,
+        RouteError::AppRouteLimit { .. } => Code::AppRouteLimit,
+        RouteError::WildcardNotMapped { .. } => Code::WildcardNotMapped,
+        RouteError::ReconcileGuard { .. } => Code::ReconcileGuard,
+        RouteError::HostInvalid => Code::HostInvalid,
+        RouteError::HostTooLong { .. } => Code::HostTooLong,
+        RouteError::HostReserved => Code::HostReserved,
+        RouteError::HostPatternMismatch => Code::HostPatternMismatch,
+        RouteError::AppNotFound { .. } => Code::AppNotFound,
+        RouteError::DomainNotFound => Code::DomainNotFound,
+        RouteError::BeingDeleted => Code::RouteBeingDeleted,
+        RouteError::Busy => Code::Overloaded,
+        RouteError::Unclear => Code::CfTimeout,
+        RouteError::JobFailed { .. } => Code::CfJobFailed,
+        RouteError::SpaceInvisible => Code::TechnicalUserLacksRole,
+        // Both have been taken out by the caller.
+        RouteError::Capi(_) | RouteError::NotRemoved(_) | RouteError::Internal(_) => Code::Internal,
+    }
+}

@@ -1,0 +1,216 @@
+//! What handlers ask of a request; every refusal is a problem.
+//!
+//! Invariant: a handler that names [`Allowed`] runs only for a verified caller with that scope, and a body or query
+//! reaches it only in the form that its type describes.
+
+use std::{
+    marker::PhantomData,
+    time::{Duration, SystemTime},
+};
+
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
+use bytes::Bytes;
+use http::{
+    HeaderMap,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    request::Parts,
+};
+use http_body_util::{BodyExt, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    auth::{AuthError, Caller, Scope, Verifier},
+    http::{
+        code::Code,
+        layers::Seen,
+        problem::{Problem, Token},
+    },
+    routes::TenantId,
+    telemetry::trace::CorrelationId,
+    upstream::body,
+};
+
+/// A verified caller that holds the scope `S`.
+#[derive(Debug)]
+pub(crate) struct Allowed<S>(pub(crate) Caller, PhantomData<S>);
+
+/// A scope as a type, so that a handler's signature says what it needs.
+pub(crate) trait Needs: Send + Sync + 'static {
+    /// The scope.
+    const SCOPE: Scope;
+}
+
+/// Declares one type per scope.
+macro_rules! needs {
+    ($($name:ident),+) => { $(
+        #[doc = concat!("Needs the scope ", stringify!($name), ".")]
+        #[derive(Debug)]
+        pub(crate) struct $name;
+        impl Needs for $name {
+            const SCOPE: Scope = Scope::$name;
+        }
+    )+ };
+}
+needs!(RoutesRead, RoutesWrite, SpacesRead, MetricsRead);
+
+impl<N: Needs, S> FromRequestParts<S> for Allowed<N>
+where
+    Verifier: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Verifier::from_ref(state).verify(&parts.headers, wall_time()).await?;
+        if let Some(seen) = parts.extensions.get::<Seen>() {
+            seen.remember(&caller);
+        }
+        if !caller.has(N::SCOPE) {
+            return Err(Problem::scope_missing(N::SCOPE.name()));
+        }
+        Ok(Self(caller, PhantomData))
+    }
+}
+
+/// Returns the wall time at which a request is judged.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "where a request enters is where wall time becomes an argument"
+)]
+pub(crate) fn wall_time() -> SystemTime {
+    SystemTime::now()
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match &error {
+            AuthError::Missing => Self::unauthenticated(Token::Absent),
+            AuthError::Invalid { .. } => Self::unauthenticated(Token::Invalid).source(error),
+            AuthError::KeysUnavailable { retry_after } => {
+                let wait = Some(*retry_after);
+                let detail = "The keys of the XSUAA service cannot be had, so no caller can be verified now.";
+                Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
+            }
+        }
+    }
+}
+
+/// The id that the outermost layer gave this request.
+#[derive(Clone, Debug)]
+pub(crate) struct Correlation(pub(crate) CorrelationId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Correlation {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let known = parts.extensions.get::<CorrelationId>().cloned();
+        Ok(Self(known.unwrap_or_else(CorrelationId::random)))
+    }
+}
+
+/// The tenant in the path.
+#[derive(Debug)]
+pub(crate) struct Tenant(pub(crate) TenantId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Tenant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
+            return Err(Problem::new(
+                Code::BadRequest,
+                "The tenant id in the path is not readable.",
+            ));
+        };
+        TenantId::parse(&text).map(Self).ok_or_else(|| {
+            Problem::new(Code::BadRequest, "The tenant id in the path is not lawful.").field(
+                "tenant",
+                "1 to 128 characters of A-Z a-z 0-9 . _ - and none of the reserved words",
+            )
+        })
+    }
+}
+
+/// The query as a typed struct; unknown parameters are refused by the struct itself (`deny_unknown_fields`).
+#[derive(Debug)]
+pub(crate) struct AppQuery<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AppQuery<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(
+            |error| {
+                let detail = error.to_string();
+                let detail = detail.rsplit(": ").next().unwrap_or("unreadable").to_owned();
+                Problem::new(
+                    Code::BadRequest,
+                    "A query parameter is not known or has the wrong form.",
+                )
+                .field("query", detail)
+            },
+        )
+    }
+}
+
+/// What reading a body may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Most bytes.
+    pub bytes: usize,
+    /// Longest time, whole.
+    pub time: Duration,
+}
+
+/// A JSON body as a typed struct.
+#[derive(Debug)]
+pub(crate) struct AppJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S> FromRequest<S> for AppJson<T>
+where
+    BodyLimits: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let limits = BodyLimits::from_ref(state);
+        refuse_by_head(request.headers(), limits)?;
+        let bytes = read(request, limits).await?;
+        body::decode(&bytes).map(Self).map_err(|error| {
+            Problem::new(Code::BadRequest, "The body is not JSON of the expected form.")
+                .field("body", error.to_string())
+        })
+    }
+}
+
+fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem> {
+    let length =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limits.bytes) {
+        return Err(too_large(limits));
+    }
+    let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = "The body must be sent as Content-Type: application/json.";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    Ok(())
+}
+
+async fn read(request: Request, limits: BodyLimits) -> Result<Bytes, Problem> {
+    let body = Limited::new(request.into_body(), limits.bytes);
+    match tokio::time::timeout(limits.time, body.collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limits)),
+        Ok(Err(_)) => {
+            Err(Problem::new(Code::BadRequest, "The body broke off or is not framed correctly."))
+        }
+        Err(_) => Err(Problem::new(Code::RequestTimeout, "The body did not arrive in time.")),
+    }
+}
+
+fn too_large(limits: BodyLimits) -> Problem {
+    Problem::new(Code::TooLarge, format!("The body is larger than {} bytes.", limits.bytes))
+}

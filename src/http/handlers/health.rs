@@ -1,0 +1,88 @@
+//! `GET /health` and `GET /health/ready`: for the platform's probes, open to anyone.
+//!
+//! Invariant: liveness depends on nothing (a bad password must not become a restart loop), readiness only on starting
+//! and stopping; neither names a host, a user or a cause.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::http::readiness::{Part, Phase, Readiness};
+
+#[derive(Debug, Serialize)]
+struct Alive {
+    status: &'static str,
+}
+
+/// Always 200 while the process serves.
+pub(crate) async fn alive() -> impl IntoResponse {
+    Json(Alive { status: "UP" })
+}
+
+#[derive(Debug, Serialize)]
+struct Ready {
+    status: &'static str,
+    degraded: Vec<&'static str>,
+    parts: Parts,
+}
+
+#[derive(Debug, Serialize)]
+struct Parts {
+    destination: &'static str,
+    token: &'static str,
+    cf_api: &'static str,
+    uaa: &'static str,
+    keys: &'static str,
+}
+
+/// 200, or 503 while starting or draining; the body tells degraded parts.
+pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
+    let phase = readiness.phase();
+    let seen = readiness.parts();
+    let named = [
+        ("destination", seen.destination),
+        ("token", seen.token),
+        ("cf_api", seen.cf_api),
+        ("uaa", seen.uaa),
+        ("keys", seen.keys),
+    ];
+    let degraded =
+        named.iter().filter(|(_, part)| part.is_degraded()).map(|(name, _)| *name).collect();
+    let parts = Parts {
+        destination: seen.destination.word(),
+        token: seen.token.word(),
+        cf_api: seen.cf_api.word(),
+        uaa: seen.uaa.word(),
+        keys: seen.keys.word(),
+    };
+    let status = if phase == Phase::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Ready { status: phase.word(), degraded, parts })).into_response()
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Up => "UP",
+            Self::Starting => "STARTING",
+            Self::Draining => "DRAINING",
+        }
+    }
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Stale => "stale",
+            Self::Refused => "refused",
+            Self::Locked => "locked",
+            Self::Down => "down",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! One file per subject: a handler takes what it needs from the request, calls one room, and shapes the answer.
+
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod root;
+mod route_body;
+pub(crate) mod routes;
+pub(crate) mod spaces;

@@ -1,0 +1,258 @@
+//! What `/routes` answers, as JSON; the shapes are contract.
+
+use serde::Serialize;
+
+use crate::{
+    http::code::Code,
+    routes::{
+        Ensured, ListQuery, Listing, Operation, OperationState, RouteView,
+        view::{Outcome, QuotaView, State, Step, Usage, Warning},
+    },
+};
+
+#[derive(Debug, Serialize)]
+struct Ref {
+    guid: String,
+}
+
+#[derive(Debug, Serialize)]
+struct AppBody {
+    name: Option<String>,
+    guid: Option<String>,
+}
+
+/// One route.
+#[derive(Debug, Serialize)]
+struct RouteBody {
+    tenant: String,
+    subdomain: String,
+    url: String,
+    host: String,
+    domain: String,
+    route: Option<Ref>,
+    space: Ref,
+    apps: Vec<AppBody>,
+    state: &'static str,
+}
+
+impl RouteBody {
+    fn of(view: &RouteView) -> Self {
+        let app = |app: &crate::routes::view::AppView| AppBody {
+            name: app.name.clone(),
+            guid: app.guid.as_ref().map(ToString::to_string),
+        };
+        Self {
+            tenant: view.tenant.clone(),
+            subdomain: view.subdomain.clone(),
+            url: view.url.clone(),
+            host: view.host.clone(),
+            domain: view.domain.clone(),
+            route: view.route.as_ref().map(|guid| Ref { guid: guid.to_string() }),
+            space: Ref { guid: view.space.to_string() },
+            apps: view.apps.iter().map(app).collect(),
+            state: state_word(view.state),
+        }
+    }
+}
+
+/// Answer of `PUT` and `POST`.
+#[derive(Debug, Serialize)]
+pub(super) struct EnsuredBody {
+    #[serde(flatten)]
+    route: RouteBody,
+    outcome: &'static str,
+    warnings: Vec<WarningBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Vec<&'static str>>,
+}
+
+#[derive(Debug, Serialize)]
+struct WarningBody {
+    code: &'static str,
+    detail: &'static str,
+}
+
+impl EnsuredBody {
+    pub(super) fn of(done: &Ensured) -> Self {
+        let plan =
+            done.plan.as_ref().map(|steps| steps.iter().map(|step| step_word(*step)).collect());
+        Self {
+            route: RouteBody::of(&done.view),
+            outcome: done.outcome.word(),
+            warnings: done.warnings.iter().map(|warning| warning_body(*warning)).collect(),
+            dry_run: done.plan.is_some().then_some(true),
+            plan,
+        }
+    }
+
+    pub(super) fn is_created(&self) -> bool {
+        self.outcome == Outcome::Created.word()
+    }
+}
+
+fn step_word(step: Step) -> &'static str {
+    match step {
+        Step::AwaitDelete => "await_delete",
+        Step::Create => "create",
+        Step::Label => "label",
+        Step::Map => "map",
+    }
+}
+
+fn warning_body(warning: Warning) -> WarningBody {
+    let (code, detail) = match warning {
+        Warning::AppStopped => ("app_stopped", "The app behind the route is stopped."),
+        Warning::AppRouteLimitNear => {
+            ("app_route_limit_near", "The app has 90 % of the routes that it may have.")
+        }
+        Warning::ExtraDestinations => {
+            ("extra_destinations", "Other apps or processes are behind the route too.")
+        }
+        Warning::CfUnchecked => {
+            ("cf_unchecked", "The CF API did not answer, so nothing was checked there.")
+        }
+    };
+    WarningBody { code, detail }
+}
+
+const STATES: [State; 4] = [State::Ok, State::Unmapped, State::Drifted, State::Deleting];
+
+fn state_word(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Unmapped => "unmapped",
+        State::Drifted => "drifted",
+        State::Deleting => "deleting",
+    }
+}
+
+/// Finds the state that a query names.
+pub(super) fn state_named(word: &str) -> Option<State> {
+    STATES.into_iter().find(|state| state_word(*state) == word)
+}
+
+/// Answer of `GET /routes/{tenant}`.
+#[derive(Debug, Serialize)]
+pub(super) struct TenantBody {
+    tenant: String,
+    routes: Vec<RouteBody>,
+}
+
+impl TenantBody {
+    pub(super) fn of(tenant: &str, views: &[RouteView]) -> Self {
+        Self { tenant: tenant.to_owned(), routes: views.iter().map(RouteBody::of).collect() }
+    }
+}
+
+/// Answer of `GET /routes`.
+#[derive(Debug, Serialize)]
+pub(super) struct ListBody {
+    resources: Vec<RouteBody>,
+    pagination: PaginationBody,
+    quota: QuotaBody,
+}
+
+#[derive(Debug, Serialize)]
+struct PaginationBody {
+    total: usize,
+    page: usize,
+    per_page: usize,
+    next: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct QuotaBody {
+    organization: Option<UsageBody>,
+    space: Option<UsageBody>,
+    app: Option<UsageBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct UsageBody {
+    limit: u64,
+    used: u64,
+}
+
+impl ListBody {
+    pub(super) fn of(listing: &Listing, query: &ListQuery) -> Self {
+        let seen = query.page.saturating_mul(query.per_page);
+        Self {
+            resources: listing.resources.iter().map(RouteBody::of).collect(),
+            pagination: PaginationBody {
+                total: listing.total,
+                page: query.page,
+                per_page: query.per_page,
+                next: (seen < listing.total).then_some(query.page + 1),
+            },
+            quota: QuotaBody::of(&listing.quota),
+        }
+    }
+}
+
+impl QuotaBody {
+    fn of(quota: &QuotaView) -> Self {
+        let body = |usage: Usage| UsageBody { limit: usage.limit, used: usage.used };
+        Self {
+            organization: quota.organization.map(body),
+            space: quota.space.map(body),
+            app: quota.app.map(body),
+        }
+    }
+}
+
+/// Answer of `GET /routes/operations/{id}`, and of a `DELETE` that goes on.
+#[derive(Debug, Serialize)]
+pub(super) struct OperationBody {
+    status: &'static str,
+    tenant: String,
+    routes: Vec<DyingBody>,
+    problem: Option<FailedBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct DyingBody {
+    guid: String,
+    host: String,
+    job: String,
+}
+
+/// The part of a problem document that an operation can still tell.
+#[derive(Debug, Serialize)]
+struct FailedBody {
+    code: &'static str,
+    title: &'static str,
+    retryable: bool,
+    cf_errors: Vec<crate::capi::CfError>,
+}
+
+impl OperationBody {
+    pub(super) fn running(operation: &Operation) -> Self {
+        Self::of(operation, &OperationState::Running)
+    }
+
+    pub(super) fn of(operation: &Operation, state: &OperationState) -> Self {
+        let spec = Code::CfJobFailed.spec();
+        let (status, problem) = match state {
+            OperationState::Running => ("running", None),
+            OperationState::Succeeded => ("succeeded", None),
+            OperationState::Failed(errors) => {
+                let failed = FailedBody {
+                    code: spec.name,
+                    title: spec.title,
+                    retryable: spec.retryable,
+                    cf_errors: errors.clone(),
+                };
+                ("failed", Some(failed))
+            }
+        };
+        let dying = |route: &crate::routes::operation::DyingRoute| DyingBody {
+            guid: route.guid.to_string(),
+            host: route.host.clone(),
+            job: route.job.to_string(),
+        };
+        let routes = operation.routes.iter().map(dying).collect();
+        Self { status, tenant: operation.tenant.clone(), routes, problem }
+    }
+}

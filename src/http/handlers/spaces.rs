@@ -1,0 +1,64 @@
+//! `GET /spaces`: the spaces that the technical user sees, with their organisations.
+
+use axum::{Json, extract::State, response::IntoResponse};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    capi::{CapiClient, spaces::SpaceInOrganization},
+    http::{
+        extract::{Allowed, Correlation, SpacesRead},
+        problem::Problem,
+        state::Defaults,
+    },
+};
+
+#[derive(Debug, Serialize)]
+struct SpaceList {
+    resources: Vec<SpaceView>,
+    total: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct SpaceView {
+    guid: String,
+    name: String,
+    created_at: Option<String>,
+    organization: Option<OrganizationView>,
+}
+
+#[derive(Debug, Serialize)]
+struct OrganizationView {
+    guid: String,
+    name: String,
+}
+
+/// Lists them all, sorted by name.
+///
+/// # Errors
+/// The problems of the token engine and of the CF API.
+pub(crate) async fn list(
+    _: Allowed<SpacesRead>,
+    Correlation(correlation): Correlation,
+    State(capi): State<CapiClient>,
+    State(defaults): State<Defaults>,
+) -> Result<impl IntoResponse, Problem> {
+    let deadline = Instant::now() + defaults.call_timeout;
+    let spaces = capi.at(&defaults.destination, &correlation, deadline).spaces().await?;
+    let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();
+    Ok(Json(SpaceList { total: resources.len(), resources }))
+}
+
+impl From<SpaceInOrganization> for SpaceView {
+    fn from(seen: SpaceInOrganization) -> Self {
+        Self {
+            guid: seen.space.guid.to_string(),
+            name: seen.space.name,
+            created_at: seen.space.created_at,
+            organization: seen.organization.map(|organization| OrganizationView {
+                guid: organization.guid.to_string(),
+                name: organization.name,
+            }),
+        }
+    }
+}

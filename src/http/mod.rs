@@ -1,0 +1,48 @@
+//! The face: every path on one screen, and what turns a request into a call of a room.
+//!
+//! Invariant: handlers decide nothing; they extract, call one room, and shape the answer. Only `app` calls this room.
+
+mod cause;
+pub mod code;
+mod extract;
+mod handlers;
+mod layers;
+mod problem;
+mod readiness;
+mod state;
+
+pub use extract::BodyLimits;
+pub use layers::{Admission, Deadline};
+pub use readiness::Readiness;
+pub use state::{AppState, Defaults, PublicBase};
+
+use axum::{
+    Router,
+    middleware::{from_fn_with_state, map_response},
+    routing::{get, post, put},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::http::handlers::{health, metrics, root, routes, spaces};
+
+/// All paths, inside the stack of `layers`.
+pub fn router(state: &AppState) -> Router {
+    let paths = Router::new()
+        .route("/", get(root::document))
+        .route("/health", get(health::alive))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::read))
+        .route("/routes", get(routes::list).merge(post(routes::create)))
+        .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
+        .route("/routes/operations/{id}", get(routes::operation))
+        .route("/spaces", get(spaces::list))
+        .fallback(root::nothing)
+        .with_state(state.clone());
+    // A layer added later is further out.
+    paths
+        .layer(from_fn_with_state(state.deadline, layers::hurry))
+        .layer(from_fn_with_state(state.admission.clone(), layers::admit))
+        .layer(CatchPanicLayer::custom(layers::on_panic))
+        .layer(map_response(layers::of_the_router))
+        .layer(from_fn_with_state(state.metrics.clone(), layers::observe))
+}

@@ -1,0 +1,229 @@
+//! Problem: the one place where an error becomes a status (RFC 9457, RFC 9209).
+//!
+//! Invariant: nothing here holds a secret, an upstream's text or an owner's name; the source of an error rides along
+//! for the log only. Conversions from other rooms' errors are in `cause`.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use serde::Serialize;
+
+use crate::{capi::CfError, http::code::Code, telemetry::trace::CorrelationId};
+
+/// RFC 9209 response header.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// An error document of the broker, before it knows the request it answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    parts: Box<Parts>,
+}
+
+/// What goes with a code; boxed, for a problem travels in many results.
+#[derive(Clone, Debug, Default)]
+struct Parts {
+    detail: String,
+    errors: Vec<FieldError>,
+    cf_errors: Vec<CfError>,
+    retry_after: Option<Duration>,
+    retryable: Option<Retryable>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// Overrides what a code says about repeating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retryable {
+    /// The same request may succeed later.
+    Yes,
+    /// It cannot, unless somebody changes something.
+    No,
+}
+
+/// One member of a request that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct FieldError {
+    /// JSON pointer, parameter or path variable.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) detail: String,
+}
+
+/// The document as it is sent.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    instance: String,
+    code: &'static str,
+    retryable: bool,
+    correlation_id: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    cf_errors: &'a [CfError],
+}
+
+impl Problem {
+    /// Makes a problem; `detail` is for the caller: what happened, where, what to do.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        let parts = Parts { detail: detail.into(), ..Parts::default() };
+        Self { code, parts: Box::new(parts) }
+    }
+
+    /// Returns the code.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Names a member of the request that is wrong.
+    #[must_use]
+    pub(crate) fn field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        self.parts.errors.push(FieldError { field: field.into(), detail: detail.into() });
+        self
+    }
+
+    /// Attaches CF's own errors.
+    #[must_use]
+    pub(crate) fn cf_errors(mut self, errors: &[CfError]) -> Self {
+        self.parts.cf_errors.extend_from_slice(errors);
+        self
+    }
+
+    /// Says how long to wait before repeating (`Retry-After`, whole seconds, at least 1).
+    #[must_use]
+    pub(crate) fn retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.parts.retry_after = wait.or(self.parts.retry_after);
+        self
+    }
+
+    /// Says otherwise than the code whether repeating helps.
+    #[must_use]
+    pub(crate) fn retryable(mut self, retryable: Retryable) -> Self {
+        self.parts.retryable = Some(retryable);
+        self
+    }
+
+    /// Adds a header of the answer.
+    #[must_use]
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.parts.headers.push((name, value));
+        self
+    }
+
+    /// Keeps the cause for the log line.
+    #[must_use]
+    pub(crate) fn source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.parts.source = Some(Arc::new(source));
+        self
+    }
+
+    /// 405 with `Allow` (RFC 9110, 15.5.6).
+    pub(crate) fn method_not_allowed(allow: &HeaderMap) -> Self {
+        let problem = Self::new(
+            Code::MethodNotAllowed,
+            "This path does not take this method; see the Allow header.",
+        );
+        match allow.get(ALLOW) {
+            Some(value) => problem.header(ALLOW, value.clone()),
+            None => problem,
+        }
+    }
+
+    /// 401 (RFC 6750): one body for all causes; `error` only if a token was there.
+    pub(crate) fn unauthenticated(token: Token) -> Self {
+        let challenge = match token {
+            Token::Absent => "Bearer realm=\"cfapi-broker\"",
+            Token::Invalid => "Bearer realm=\"cfapi-broker\", error=\"invalid_token\"",
+        };
+        Self::new(
+            Code::Unauthenticated,
+            "A valid bearer token is needed in the Authorization header.",
+        )
+        .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
+    /// 403 (RFC 6750): the token is good, a scope is missing.
+    pub(crate) fn scope_missing(scope: &'static str) -> Self {
+        let challenge = "Bearer realm=\"cfapi-broker\", error=\"insufficient_scope\"";
+        Self::new(Code::ForbiddenScope, format!("The token does not hold the scope {scope}."))
+            .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
+    /// Returns the cause with all its sources, for the log.
+    pub(crate) fn cause(&self) -> Option<String> {
+        let first: &dyn Error = self.parts.source.as_deref()?;
+        let mut text = first.to_string();
+        let mut next = first.source();
+        while let Some(error) = next {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            next = error.source();
+        }
+        Some(text)
+    }
+
+    /// Writes the document for the request with this correlation id.
+    pub(crate) fn render(&self, correlation: &CorrelationId) -> Response {
+        let spec = self.code.spec();
+        let document = Document {
+            r#type: format!("/problems/{}", spec.name.replace('_', "-")),
+            title: spec.title,
+            status: spec.status.as_u16(),
+            detail: &self.parts.detail,
+            instance: uuid::Uuid::new_v4().urn().to_string(),
+            code: spec.name,
+            retryable: self
+                .parts
+                .retryable
+                .map_or(spec.retryable, |retryable| retryable == Retryable::Yes),
+            correlation_id: correlation.as_str(),
+            errors: &self.parts.errors,
+            cf_errors: &self.parts.cf_errors,
+        };
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = (spec.status, body).into_response();
+        self.decorate(response.headers_mut());
+        response
+    }
+
+    fn decorate(&self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.parts.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        let proxy = self.code.spec().proxy.map(|error| format!("cfapi-broker; error={error}"));
+        if let Some(Ok(value)) = proxy.map(HeaderValue::try_from) {
+            headers.insert(PROXY_STATUS, value);
+        }
+        for (name, value) in &self.parts.headers {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// Whether a refused caller had shown a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// No `Authorization` at all.
+    Absent,
+    /// One that is not valid.
+    Invalid,
+}
+
+/// Hands the problem to the outermost layer, which alone knows the correlation id and writes the body.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.code.spec().status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}

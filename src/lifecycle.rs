@@ -1,0 +1,88 @@
+//! From the first signal to the exit: SIGTERM or SIGINT starts draining, a second one ends at once.
+//!
+//! Invariant: after the first signal readiness is 503 and the listener closes; work that was begun is waited for
+//! until the deadline. Only `app` and `cli` call this.
+
+use std::{io, time::Duration};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Handles on the life of the process; a clone is shallow.
+#[derive(Clone, Debug, Default)]
+pub struct Lifecycle {
+    /// Cancelled when the broker shall stop taking work.
+    pub draining: CancellationToken,
+    /// Everything that runs beside a request: renewals, mutations, key fetches.
+    pub tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Waits for the tasks to end, at most `deadline`.
+    pub async fn wait_for_tasks(&self, deadline: Duration) {
+        self.tasks.close();
+        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                tasks = self.tasks.len(),
+                "tasks were still running at the end of the drain time"
+            );
+        }
+    }
+}
+
+/// The signals of the platform.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP: read the destination again.
+    Reload,
+}
+
+impl Signals {
+    /// Starts listening for signals.
+    ///
+    /// # Errors
+    /// If the operating system refuses a handler.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no signal.
+    pub async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.term.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+}
+
+/// Makes the process unreadable for others: no core dump, no look into its environment or memory.
+///
+/// Best effort: a platform that refuses leaves the broker as safe as any other program there. The panic hook prints
+/// the place only, for the text of a panic may quote data.
+pub fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, ToString::to_string);
+        tracing::error!(stacktrace = place, "panic");
+    }));
+}

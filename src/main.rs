@@ -1,0 +1,20 @@
+//! The `cfapi-broker` program: parse, run, exit code (0 drained, 1 a task crashed or the port is taken, 2 wrong usage,
+//! 78 bad configuration).
+
+use std::process::ExitCode;
+
+use cfapi_broker::{cli, lifecycle};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    lifecycle::harden();
+    let cli = cli::Cli::parse();
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(cli::run(cli)),
+        Err(error) => cli::fail(&cli::Failure::new(
+            "the runtime does not start",
+            "operating system",
+            error.to_string(),
+        )),
+    }
+}

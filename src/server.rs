@@ -1,0 +1,216 @@
+//! The listener: an accept loop of our own over hyper's HTTP/1.1, with limits that `axum::serve` does not have.
+//!
+//! Invariant: a connection is either served within the limits or closed; nothing that a client does keeps the process
+//! from stopping within the drain time. Only `app` calls this.
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+    service::TowerToHyperService,
+};
+use serde::{Deserialize, Deserializer};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Headers of one request; the platform's router passes at most this many.
+const MAX_HEADERS: usize = 101;
+/// Bytes of one request's head; the platform's router passes at most this much.
+const MAX_HEAD: usize = 64 * 1024;
+/// First pause after a failing `accept` (no file descriptors left); doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Longest pause after a failing `accept`: a second without new connections is bearable, a busy loop is not.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// The platform's router keeps its side of an idle connection this long; ours must live longer.
+const ROUTER_IDLE: Duration = Duration::from_secs(90);
+/// What a connection beyond the cap gets, without being read.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Listener and limits; bounds are in `config/default.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Address to bind.
+    pub address: IpAddr,
+    /// Public host names besides those of `VCAP_APPLICATION`.
+    pub names: Vec<String>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Requests at once.
+    pub max_in_flight: usize,
+    /// How long an idle connection lives.
+    #[serde(deserialize_with = "duration")]
+    pub idle_timeout: Duration,
+    /// First byte of a head to its last.
+    #[serde(deserialize_with = "duration")]
+    pub head_timeout: Duration,
+    /// A request's body, whole.
+    #[serde(deserialize_with = "duration")]
+    pub body_timeout: Duration,
+    /// A request, whole.
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    /// SIGTERM to exit.
+    #[serde(deserialize_with = "duration")]
+    pub drain_timeout: Duration,
+    /// Largest request body in bytes.
+    #[serde(deserialize_with = "size")]
+    pub body_limit: usize,
+}
+
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    humantime::parse_duration(&text)
+        .map_err(|_| serde::de::Error::custom("not a duration such as 100s or 5m"))
+}
+
+fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    let text = String::deserialize(from)?;
+    let units = [("KiB", 1024), ("MiB", 1024 * 1024), ("", 1)];
+    let parsed = units.iter().find_map(|(unit, factor)| {
+        let number: usize = text.trim().strip_suffix(unit)?.trim().parse().ok()?;
+        number.checked_mul(*factor)
+    });
+    parsed.ok_or_else(|| serde::de::Error::custom("not a size such as 64KiB or 1MiB"))
+}
+
+impl Settings {
+    /// Checks the bounds; returns key, what is wrong and a hint (empty: tell the default) for each breach.
+    pub fn validate(&self) -> Vec<(&'static str, String, String)> {
+        let mut found = Vec::new();
+        let mut wrong = |key, message: &str| found.push((key, message.to_owned(), String::new()));
+        if self.idle_timeout <= ROUTER_IDLE {
+            wrong("idle_timeout", "must be above 90s, or the router answers 502 now and then");
+        }
+        let seconds = |duration: Duration, from: u64, to: u64| {
+            duration >= Duration::from_secs(from) && duration <= Duration::from_secs(to)
+        };
+        if !seconds(self.head_timeout, 1, 60) {
+            wrong("head_timeout", "must be 1s to 60s");
+        }
+        if !seconds(self.body_timeout, 1, 60) {
+            wrong("body_timeout", "must be 1s to 60s");
+        }
+        if !seconds(self.request_timeout, 5, 600) {
+            wrong("request_timeout", "must be 5s to 10m");
+        }
+        if !seconds(self.drain_timeout, 1, 50) {
+            wrong("drain_timeout", "must be 1s to 50s");
+        }
+        if !(1024..=1024 * 1024).contains(&self.body_limit) {
+            wrong("body_limit", "must be 1KiB to 1MiB");
+        }
+        if !(16..=65_536).contains(&self.max_connections) {
+            wrong("max_connections", "must be 16 to 65536");
+        }
+        if !(1..=4096).contains(&self.max_in_flight) {
+            wrong("max_in_flight", "must be 1 to 4096");
+        }
+        found
+    }
+}
+
+/// Serves until `stop` is cancelled, then lets requests in flight end within the drain time.
+///
+/// Idle and half-open connections are dropped at the stop; answers given after it close their connection.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: &Settings,
+    stop: CancellationToken,
+) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let connections = TaskTracker::new();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                pause = FIRST_PAUSE;
+                accept(stream, &router, settings, &places, &graceful, &connections);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, pause_ms = pause.as_millis(), "accept failed");
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    if timeout(settings.drain_timeout, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still running at the end of the drain time");
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one accept loop, all borrowed")]
+fn accept(
+    stream: TcpStream,
+    router: &Router,
+    settings: &Settings,
+    places: &Arc<Semaphore>,
+    graceful: &GracefulShutdown,
+    connections: &TaskTracker,
+) {
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        connections.spawn(turn_away(stream));
+        return;
+    };
+    connections.spawn(converse(
+        stream,
+        router.clone(),
+        settings.idle_timeout,
+        graceful.watcher(),
+        place,
+    ));
+}
+
+async fn turn_away(mut stream: TcpStream) {
+    // The peer may be gone already; there is nobody left to tell.
+    drop(timeout(LONGEST_PAUSE, stream.write_all(FULL)).await);
+}
+
+async fn converse(
+    stream: TcpStream,
+    router: Router,
+    idle: Duration,
+    watcher: Watcher,
+    place: OwnedSemaphorePermit,
+) {
+    drop(stream.set_nodelay(true));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .half_close(false)
+        .keep_alive(true)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "connection ended");
+    }
+    drop(place);
+}
+
+/// Errors of `accept` that concern one peer only.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+    )
+}

@@ -1,0 +1,26 @@
+//! One binary of integration tests: the real broker over sockets, against the sandbox.
+
+#[cfg(test)]
+mod auth;
+#[cfg(test)]
+mod canonical;
+#[cfg(test)]
+mod embedded;
+#[cfg(test)]
+mod main_job;
+#[cfg(test)]
+mod problems;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod rooms;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod secrets;
+#[cfg(test)]
+mod spaces;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod token;

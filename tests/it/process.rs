@@ -1,0 +1,129 @@
+//! The program as the platform starts it: configuration, exit codes, signals.
+
+use std::collections::BTreeMap;
+
+use cfapi_sandbox::TECHNICAL_USER;
+use serde_json::json;
+
+use crate::support::{APP, answer, client, process::Program, pull, sandbox, variables};
+
+fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn what_cannot_work_ends_the_start_with_every_problem_at_once() {
+    let bad = [
+        ("CFAPI_SERVER__IDLE_TIMEOUT", "60s"),
+        ("CFAPI_DESTINATION__NAEM", "x"),
+        ("CFAPI_DESTINATION__PASSWORD", "canary-setting"),
+    ];
+    let mut program = Program::start(&["serve"], &vars(&bad));
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    assert!(ended.out.contains("3 problems in the configuration"), "{}", ended.out);
+    assert_eq!(ended.out.matches("hint:").count(), 3, "{}", ended.out);
+    assert!(!ended.out.contains("canary-setting"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn on_the_platform_each_problem_is_a_line_of_json() {
+    let bad = [
+        ("VCAP_APPLICATION", "{}"),
+        ("CFAPI_SERVER__IDLE_TIMEOUT", "60s"),
+        ("CFAPI_LOG__FORMAT", "xml"),
+    ];
+    let mut program = Program::start(&[], &vars(&bad));
+    let ended = program.ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    let lines: Vec<_> = ended
+        .out
+        .lines()
+        .map(crate::support::parse)
+        .filter(|line| line["level"] == "error")
+        .collect();
+    assert_eq!(lines.len(), 3, "{}", ended.out);
+}
+
+#[tokio::test]
+async fn several_destination_bindings_end_the_start_and_are_named() {
+    let sandbox = sandbox().await;
+    let mut services = crate::support::parse(&sandbox.vcap_services());
+    let mut second = services["destination"][0].clone();
+    second["name"] = json!("second");
+    services["destination"].as_array_mut().unwrap().push(second);
+    let mut variables = variables(&sandbox);
+    variables.insert("VCAP_SERVICES".to_owned(), services.to_string());
+    let ended = Program::start(&[], &variables).ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    assert!(ended.out.contains("second"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn without_any_binding_the_broker_starts_warns_and_says_what_is_missing() {
+    let mut program = Program::start(
+        &["--log", "json"],
+        &vars(&[("PORT", "0"), ("CFAPI_SERVER__ADDRESS", "127.0.0.1")]),
+    );
+    let base = program.base().await;
+    assert_eq!(answer(client().get(format!("{base}/health"))).await.status, 200);
+    let refused = answer(client().get(format!("{base}/routes")).bearer_auth("a.b.c")).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "keys_unavailable"));
+    let ended = program.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.out);
+    assert!(ended.out.lines().any(|line| line.contains("\"level\":\"warn\"")), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_not_there_is_told_to_callers() {
+    let sandbox = sandbox().await;
+    pull(&sandbox, "delete_destination", &json!({"name": "CFAPI"}));
+    let mut program = Program::start(&[], &variables(&sandbox));
+    let base = program.base().await;
+    let got =
+        answer(client().get(format!("{base}/spaces")).bearer_auth(sandbox.developer_token())).await;
+    assert_eq!((got.status, got.code().as_str()), (502, "destination_missing"), "{}", got.text);
+    assert!(got.json()["detail"].as_str().unwrap().contains("CFAPI"));
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn bad_credentials_never_stop_the_process() {
+    let sandbox = sandbox().await;
+    pull(&sandbox, "change_password", &json!({"user": TECHNICAL_USER, "password": "another"}));
+    let mut program = Program::start(&[], &variables(&sandbox));
+    let base = program.base().await;
+    for _ in 0..5 {
+        let got =
+            answer(client().get(format!("{base}/spaces")).bearer_auth(sandbox.developer_token()))
+                .await;
+        assert_eq!(
+            (got.status, got.code().as_str()),
+            (502, "technical_user_rejected"),
+            "{}",
+            got.text
+        );
+        assert!(!got.headers.contains_key("retry-after"));
+    }
+    assert_eq!(sandbox.password_grants(), 1);
+    assert_eq!(answer(client().get(format!("{base}/health"))).await.status, 200);
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn the_program_works_in_a_landscape_that_it_was_not_built_for() {
+    let sandbox = sandbox().await;
+    let mut program = Program::start(&["serve"], &variables(&sandbox));
+    let base = program.base().await;
+    let body = json!({"subdomain": "acme", "app": APP}).to_string();
+    let put = client().put(format!("{base}/routes/t1")).bearer_auth(sandbox.provider_token());
+    let got = answer(put.header("content-type", "application/json").body(body)).await;
+    assert_eq!(got.status, 201, "{}", got.text);
+    assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_wrong_command_is_wrong_usage() {
+    let ended = Program::start(&["conjure"], &BTreeMap::new()).ended().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.out);
+}

@@ -1,0 +1,94 @@
+//! Tenant routes through the broker: what contracts with provider apps promise.
+
+use http::Method;
+use serde_json::json;
+
+use crate::support::{APP, TestBroker, sandbox};
+
+#[tokio::test]
+async fn post_takes_the_tenant_from_the_body_and_the_registrys_own_payload() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    let body = json!({"app": APP, "subscribedTenantId": "t-9", "subscribedSubdomain": "Nine", "eventType": "CREATE", "globalAccountGUID": "x"});
+    let created = broker.send(Method::POST, "/routes", Some(&token), Some(&body)).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    assert_eq!(created.headers["location"], "/routes/t-9");
+    assert_eq!(created.json()["host"], "nine-saas-approuter");
+}
+
+#[tokio::test]
+async fn another_owners_route_is_neither_seen_nor_taken_nor_deleted() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let (one, other) = (
+        sandbox.provider_token(),
+        sandbox.caller_token("sb-orders!t4712", &["Routes.Read", "Routes.Write"]),
+    );
+    let body = json!({"subdomain": "acme", "app": APP});
+    assert_eq!(broker.put("/routes/t1", &one, &body).await.status, 201);
+    assert_eq!(broker.get("/routes/t1", &other).await.code(), "not_found");
+    let taken = broker.put("/routes/t1", &other, &body).await;
+    assert_eq!((taken.status, taken.code().as_str()), (409, "host_taken"), "{}", taken.text);
+    assert!(!taken.text.contains("bookshop"), "{}", taken.text);
+    assert_eq!(broker.delete("/routes/t1", &other).await.status, 204);
+    assert_eq!(broker.get("/routes/t1", &one).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_host_of_another_organisation_is_a_conflict() {
+    let sandbox = sandbox().await;
+    sandbox.world().take_host("acme-saas-approuter", "cfapps.example.test", "fspace").unwrap();
+    let broker = TestBroker::start(&sandbox).await;
+    let got = broker
+        .put("/routes/t1", &sandbox.provider_token(), &json!({"subdomain": "acme", "app": APP}))
+        .await;
+    assert_eq!((got.status, got.code().as_str()), (409, "host_taken_elsewhere"), "{}", got.text);
+}
+
+#[tokio::test]
+async fn one_tenant_asked_for_twenty_times_at_once_has_one_route() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    let body = json!({"subdomain": "acme", "app": APP});
+    let answers = tokio::join!(
+        broker.put("/routes/t1", &token, &body),
+        broker.put("/routes/t1", &token, &body),
+        broker.put("/routes/t1", &token, &body),
+        broker.put("/routes/t1", &token, &body),
+    );
+    let mut statuses = [answers.0.status, answers.1.status, answers.2.status, answers.3.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 201]);
+    assert_eq!(
+        sandbox.world().routes().iter().filter(|route| route.host == "acme-saas-approuter").count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn delete_waits_for_the_job() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    assert_eq!(
+        broker.put("/routes/t1", &token, &json!({"subdomain": "acme", "app": APP})).await.status,
+        201
+    );
+    assert_eq!(broker.delete("/routes/t1", &token).await.status, 204);
+    assert!(sandbox.world().routes().iter().all(|route| route.host != "acme-saas-approuter"));
+    let again = broker.put("/routes/t1", &token, &json!({"subdomain": "acme", "app": APP})).await;
+    assert_eq!(again.status, 201, "{}", again.text);
+}
+
+#[tokio::test]
+async fn cfs_refusals_arrive_as_problems_with_its_own_errors() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    sandbox.world().suspend("provider-org", true).unwrap();
+    let got = broker.put("/routes/t1", &token, &json!({"subdomain": "acme", "app": APP})).await;
+    assert_eq!((got.status, got.code().as_str()), (502, "cf_refused"), "{}", got.text);
+    assert_eq!(got.json()["cf_errors"][0]["code"], 10017, "{}", got.text);
+}

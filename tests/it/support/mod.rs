@@ -1,0 +1,160 @@
+//! A broker in this process, pointed at a sandbox, and a client that speaks to it.
+
+pub(crate) mod process;
+
+use std::collections::BTreeMap;
+
+use cfapi_broker::{
+    app::App,
+    config::{self, Flags, env::Snapshot},
+};
+use cfapi_sandbox::{Options, Sandbox};
+use http::Method;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The app of the sandbox that routes are mapped to.
+pub(crate) const APP: &str = "saas-approuter";
+
+/// A broker on a port of its own.
+pub(crate) struct TestBroker {
+    pub(crate) base: String,
+    stop: CancellationToken,
+    running: JoinHandle<()>,
+}
+
+/// One answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON; null if it is none.
+    pub(crate) fn json(&self) -> Value {
+        parse(&self.text)
+    }
+
+    /// The problem's code, checked to be a complete problem document.
+    pub(crate) fn code(&self) -> String {
+        let body = self.json();
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
+        assert_eq!(body["status"], self.status, "{}", self.text);
+        for member in ["type", "title", "detail", "instance", "correlation_id"] {
+            assert!(
+                body[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{member}: {}",
+                self.text
+            );
+        }
+        assert!(body["retryable"].is_boolean());
+        body["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Reads JSON; null if it is none.
+#[expect(clippy::disallowed_methods, reason = "tests read what the broker wrote")]
+pub(crate) fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// A landscape on free ports.
+pub(crate) async fn sandbox() -> Sandbox {
+    Sandbox::start(Options::default()).await.unwrap()
+}
+
+/// Pulls a lever that must work.
+pub(crate) fn pull(sandbox: &Sandbox, lever: &str, args: &Value) -> Value {
+    sandbox.pull(lever, args).unwrap_or_else(|error| panic!("{lever}: {error}"))
+}
+
+/// The variables that a platform would give a broker in this landscape.
+pub(crate) fn variables(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    variables_of(&sandbox.vcap_services(), &sandbox.vcap_application("127.0.0.1"))
+}
+
+/// The same from the texts themselves.
+pub(crate) fn variables_of(services: &str, application: &str) -> BTreeMap<String, String> {
+    [
+        ("PORT", "0"),
+        ("CFAPI_SERVER__ADDRESS", "127.0.0.1"),
+        ("VCAP_SERVICES", services),
+        ("VCAP_APPLICATION", application),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+impl TestBroker {
+    /// Starts a broker with nothing but the landscape's variables.
+    pub(crate) async fn start(sandbox: &Sandbox) -> Self {
+        Self::with(variables(sandbox)).await
+    }
+
+    /// Starts a broker with these variables.
+    pub(crate) async fn with(variables: BTreeMap<String, String>) -> Self {
+        let snapshot = Snapshot::from_vars(variables);
+        let loaded = config::load(&snapshot, &Flags::default()).unwrap();
+        let app = App::build(loaded.settings, &snapshot).await.unwrap();
+        let base = format!("http://{}", app.address());
+        let stop = app.stopper();
+        #[expect(clippy::disallowed_methods, reason = "the whole broker is one task of the test")]
+        let running = tokio::spawn(app.run());
+        Self { base, stop, running }
+    }
+
+    /// Sends a request with an optional bearer token and JSON body.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&Value>,
+    ) -> Answer {
+        let mut request = client().request(method, format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        answer(request).await
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Answer {
+        self.send(Method::GET, path, Some(token), None).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, token: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, Some(token), Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str, token: &str) -> Answer {
+        self.send(Method::DELETE, path, Some(token), None).await
+    }
+
+    /// Drains and waits for the end.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        self.running.await.unwrap();
+    }
+}
+
+/// A client that follows nothing and has no proxy.
+pub(crate) fn client() -> reqwest::Client {
+    #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
+    let builder = reqwest::Client::builder();
+    builder.no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// Sends and reads the whole answer.
+#[expect(clippy::disallowed_methods, reason = "the tests' own client")]
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer { status, headers, text: response.text().await.unwrap() }
+}

@@ -1,0 +1,106 @@
+//! The real program as a child process, with all it prints.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use super::parse;
+
+/// A running program; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    out: Arc<Mutex<String>>,
+}
+
+/// How a program ended.
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+}
+
+impl Program {
+    /// Starts the program with these arguments and variables and nothing else in its environment.
+    pub(crate) fn start(args: &[&str], variables: &BTreeMap<String, String>) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cfapi-broker"))
+            .args(args)
+            .env_clear()
+            .envs(variables)
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = Arc::new(Mutex::new(String::new()));
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let out = Arc::clone(&out);
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let mut out = out.lock().unwrap();
+                    out.push_str(&line);
+                    out.push('\n');
+                }
+            });
+        }
+        Self { child, out }
+    }
+
+    /// Everything printed so far.
+    pub(crate) fn output(&self) -> String {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Waits until a printed line fulfils the condition, and returns what it found.
+    pub(crate) async fn wait_for<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+        for _ in 0..600 {
+            if let Some(found) = self.output().lines().find_map(&find) {
+                return found;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "ended early:\n{}", self.output());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("not printed:\n{}", self.output());
+    }
+
+    /// The base URL that `serve` names in its first line.
+    pub(crate) async fn base(&mut self) -> String {
+        self.wait_for(|line| Some(format!("http://{}", parse(line)["address"].as_str()?))).await
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub(crate) async fn terminate(mut self) -> Ended {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid).unwrap(),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        self.ended().await
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        for _ in 0..600 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // The readers see the end of the pipes a moment later.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                return Ended { code: status.code(), out: self.output() };
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("does not end:\n{}", self.output());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
