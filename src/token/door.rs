@@ -4,10 +4,11 @@
 //! slot, and the old one goes at once with its refresh token (UAA revokes none; source). Used by `vault`, `source`.
 
 use super::{
+    front::Front,
     gate::CredentialGate,
-    gates::Gates,
+    house::{House, RealSlot},
+    lease::Lease,
     ports::Ports,
-    settings::LogonGrant,
     slot::{Berth, Slot},
     source::Source,
     status::Record,
@@ -15,10 +16,8 @@ use super::{
 use crate::{
     destination::{Destination, DestinationError, DestinationName, Wanted},
     oauth::Fingerprint,
-    telemetry::metrics::Metrics,
 };
 use arc_swap::ArcSwapOption;
-use moka::future::Cache;
 use std::{
     fmt,
     sync::{
@@ -28,7 +27,6 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often a request in passing asks whether the destination has changed. The destination's own cache decides
 /// whether that is a call; a second is what a changed credential may cost on top of its 5 min.
@@ -41,30 +39,12 @@ const POLL_EVERY: Duration = Duration::from_secs(60);
 /// Part of [`POLL_EVERY`] that is drawn by lot.
 const POLL_JITTER: f64 = 0.1;
 
-/// Destination name and credentials: changed credentials are a new key.
-pub(super) type TokenKey = (DestinationName, Fingerprint);
-
-/// A slot with its real source.
-pub(super) type RealSlot<P> = Arc<Slot<Source<P>>>;
-
-/// What all doors share.
-pub(super) struct House<P: Ports> {
-    pub(super) ports: Arc<P>,
-    pub(super) grant: LogonGrant,
-    pub(super) gates: Gates,
-    pub(super) slots: Cache<TokenKey, RealSlot<P>>,
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-    pub(super) metrics: Metrics,
-    /// Moments are kept as distances from here, so that they fit an atomic.
-    pub(super) born: Instant,
-}
-
 /// One destination name.
 pub(super) struct Door<P: Ports> {
     name: DestinationName,
     house: Arc<House<P>>,
     seat: ArcSwapOption<Slot<Source<P>>>,
+    front: Front,
     /// Held while the seat changes: the newest content wins.
     turn: tokio::sync::Mutex<()>,
     looked: AtomicU64,
@@ -78,6 +58,7 @@ impl<P: Ports> Door<P> {
             name,
             house,
             seat: ArcSwapOption::empty(),
+            front: Front::default(),
             turn: tokio::sync::Mutex::new(()),
             looked: AtomicU64::new(0),
             is_polling: AtomicBool::new(false),
@@ -101,7 +82,8 @@ impl<P: Ports> Door<P> {
     /// Returns whether `slot` is the one in service.
     pub(super) fn is_seated(&self, slot: &RealSlot<P>) -> bool {
         let seat = self.seat.load();
-        seat.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, slot))
+        seat.as_ref()
+            .is_some_and(|seated| Arc::ptr_eq(seated, slot))
     }
 
     /// Returns the gate of the credentials in service.
@@ -110,9 +92,15 @@ impl<P: Ports> Door<P> {
         seat.as_ref().map(|slot| Arc::clone(&slot.source().gate))
     }
 
-    /// Returns whether it is time to ask for changes; one comparison.
-    pub(super) fn is_look_due(&self, now: Instant) -> bool {
-        self.tick(now) > self.looked.load(Ordering::Relaxed)
+    /// Returns the lease that may be handed out without a thought.
+    pub(super) fn look_at_front(&self, now: Instant) -> Option<Arc<Lease>> {
+        self.front.look(now)
+    }
+
+    /// Puts a fresh lease of `slot` on show, until the next look at the destination is due.
+    pub(super) fn show(&self, slot: &RealSlot<P>, lease: &Arc<Lease>, now: Instant) {
+        let until = lease.renew_at().min(now + LOOK_EVERY);
+        self.front.show(lease, until, || self.is_seated(slot));
     }
 
     /// Asks for changes behind the caller's back, if it is time.
@@ -166,16 +154,28 @@ impl<P: Ports> Door<P> {
         }
         let door = Arc::clone(self);
         self.house.tasks.spawn(async move {
-            while door.needs_poll() {
-                let pause = POLL_EVERY.mul_f64(1.0 - POLL_JITTER * fastrand::f64());
-                tokio::select! {
-                    () = door.house.stop.cancelled() => break,
-                    () = sleep(pause) => {}
+            loop {
+                let is_stopped = door.poll_while_needed().await;
+                door.is_polling.store(false, Ordering::Release);
+                // A refusal may have come between the last look and this line.
+                if is_stopped || !door.needs_poll() || door.is_polling.swap(true, Ordering::AcqRel)
+                {
+                    return;
                 }
-                door.poll_once().await;
             }
-            door.is_polling.store(false, Ordering::Release);
         });
+    }
+
+    /// Returns whether the broker stops.
+    async fn poll_while_needed(self: &Arc<Self>) -> bool {
+        while self.needs_poll() {
+            let pause = POLL_EVERY.mul_f64(1.0 - POLL_JITTER * fastrand::f64());
+            tokio::select! {
+                () = self.house.stop.cancelled() => return true,
+                () = sleep(pause) => self.poll_once().await,
+            }
+        }
+        false
     }
 
     async fn poll_once(self: &Arc<Self>) {
@@ -191,8 +191,7 @@ impl<P: Ports> Door<P> {
     }
 
     fn needs_poll(&self) -> bool {
-        let now = Instant::now();
-        self.gate().is_none_or(|gate| gate.state(now).is_closed())
+        self.gate().is_none_or(|gate| gate.is_closed())
     }
 
     async fn take_seat(self: &Arc<Self>, content: &Destination) -> RealSlot<P> {
@@ -211,11 +210,15 @@ impl<P: Ports> Door<P> {
             let metrics = &self.house.metrics;
             metrics.gate_state(self.name.as_str(), state.name());
         }
+        // Shown were another slot's lease, or another API.
+        self.front.clear();
         slot
     }
 
     async fn vacate(&self) {
-        if let Some(seated) = self.seat.swap(None) {
+        let seated = self.seat.swap(None);
+        self.front.clear();
+        if let Some(seated) = seated {
             self.dismiss(&seated, None).await;
         }
     }
@@ -235,8 +238,11 @@ impl<P: Ports> Door<P> {
     fn make(self: &Arc<Self>, content: &Destination) -> RealSlot<P> {
         let house = &self.house;
         let gate = house.gates.of(content.fingerprint);
-        let berth =
-            Berth { name: self.name.clone(), tasks: house.tasks.clone(), forced: gate.forced() };
+        let berth = Berth {
+            name: self.name.clone(),
+            tasks: house.tasks.clone(),
+            forced: gate.forced(),
+        };
         let source = Source {
             ports: Arc::clone(&house.ports),
             name: self.name.clone(),

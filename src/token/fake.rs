@@ -1,8 +1,8 @@
 //! A landscape without sockets: scripted answers, a journal of what was sent. For the tests of this room.
 
 use super::{
-    door::House,
     gates::Gates,
+    house::House,
     lease::{Lease, Token},
     ports::Ports,
     schedule::Window,
@@ -137,7 +137,10 @@ pub(super) fn response(lifetime: u64, refresh: Option<&str>) -> TokenResponse {
 
 /// A lease that lives so long.
 pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
-    let response = TokenResponse { sent_at, ..response(lifetime, Some("canary-refresh-token")) };
+    let response = TokenResponse {
+        sent_at,
+        ..response(lifetime, Some("canary-refresh-token"))
+    };
     let window = Window::new(response.sent_at, response.expires_in, 0.5);
     let token = Arc::new(Token::new(response, None, window));
     Lease::new(token, Url::parse("https://api.cf.example.test").unwrap())
@@ -223,7 +226,11 @@ impl Fake {
 
     fn answer(&self, to: &Destination, grant: &'static str) -> Answer {
         let mut state = self.state();
-        state.sent.push(Sent { grant, to: to.fingerprint, at: Instant::now() });
+        state.sent.push(Sent {
+            grant,
+            to: to.fingerprint,
+            at: Instant::now(),
+        });
         if grant == "password"
             && let Some(content) = state.edit_after_logon.take()
         {
@@ -281,7 +288,10 @@ impl Ports for Fake {
             Answer::Broken => return Err(broken()),
             Answer::Crash => panic!("scripted"),
         };
-        Ok(TokenResponse { sent_at, ..response })
+        Ok(TokenResponse {
+            sent_at,
+            ..response
+        })
     }
 
     async fn assertion(&self) -> io::Result<SecretString> {
@@ -324,7 +334,12 @@ impl Stage {
         };
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
         let vault = Arc::new(Vault::new(&names, house));
-        Self { fake, vault, tasks, stop }
+        Self {
+            fake,
+            vault,
+            tasks,
+            stop,
+        }
     }
 
     /// What `TokenVault::lease` does, for `CFAPI`.

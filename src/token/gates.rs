@@ -3,10 +3,7 @@
 //! Invariant: a gate that has refused is not forgotten while the process lives, whatever the cache of slots does; the
 //! number of gates is bounded. Used by `door`.
 
-use super::{
-    budget::Budget,
-    gate::{CredentialGate, GateState},
-};
+use super::{budget::Budget, gate::CredentialGate, state::GateState};
 use crate::oauth::Fingerprint;
 use std::{
     collections::HashMap,
@@ -55,5 +52,44 @@ fn make_room(gates: &mut HashMap<Fingerprint, Arc<CredentialGate>>) {
     let idle = gates.iter().find(|(_, gate)| Arc::strong_count(gate) == 1);
     if let Some(fingerprint) = idle.map(|(fingerprint, _)| *fingerprint) {
         gates.remove(&fingerprint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gates, MOST};
+    use crate::token::{
+        Reason,
+        fake::destination,
+        state::Sending,
+        verdict::{Ruling, Verdict},
+    };
+    use std::sync::Arc;
+    use tokio::time::Instant;
+
+    #[test]
+    fn a_credential_has_one_gate() {
+        let gates = Gates::default();
+        let of = |password| gates.of(destination("CFAPI", password).fingerprint);
+        assert!(Arc::ptr_eq(&of(1), &of(1)));
+        assert!(!Arc::ptr_eq(&of(1), &of(2)));
+    }
+
+    #[test]
+    fn the_number_of_gates_is_bounded_and_refusals_stay_longest() {
+        let gates = Gates::default();
+        let of = |password| gates.of(destination("CFAPI", password).fingerprint);
+        let ruling = Ruling {
+            verdict: Verdict::Rejected,
+            reason: Reason::Rejected,
+        };
+        of(0).failed(Sending::Password, &ruling, Instant::now());
+        let held = of(1);
+        for password in 2..3000 {
+            of(password);
+        }
+        assert!(of(0).is_closed());
+        assert!(Arc::ptr_eq(&held, &of(1)));
+        assert!(gates.gates.lock().unwrap().len() <= MOST);
     }
 }

@@ -23,7 +23,6 @@ use url::Url;
 pub struct Lease {
     token: Arc<Token>,
     api: Url,
-    /// Copied from the token: the read path follows one pointer less.
     window: Window,
 }
 
@@ -75,6 +74,11 @@ impl Lease {
 
     pub(super) fn token(&self) -> &Arc<Token> {
         &self.token
+    }
+
+    /// Returns from when on a successor should be fetched.
+    pub(super) fn renew_at(&self) -> Instant {
+        self.window.renew_at
     }
 
     /// Returns how long requests may still be served with it.

@@ -7,29 +7,37 @@
 mod arrival;
 mod backoff;
 mod budget;
+mod content;
 mod door;
 mod error;
+mod exchange;
 #[cfg(test)]
 mod fake;
+mod front;
 mod gate;
 mod gates;
+mod holdoff;
+mod house;
 mod lease;
+mod ledger;
+mod memory;
 mod ports;
 mod report;
 mod schedule;
 mod settings;
 mod slot;
 mod source;
+mod state;
 mod status;
 mod vault;
 mod verdict;
 
 pub use error::{Reason, Refusal};
-pub use gate::GateState;
+pub use holdoff::Revoked;
 pub use lease::{Freshness, Lease};
 pub use ports::Endpoints;
 pub use settings::{LogonGrant, SettingFinding, Settings};
-pub use slot::Revoked;
+pub use state::GateState;
 pub use status::{DestinationStatus, PastRefusal, Renewal};
 pub use vault::{Attempt, Force, RetryError};
 
@@ -37,8 +45,8 @@ use crate::{
     destination::{DestinationName, Destinations},
     telemetry::metrics::Metrics,
 };
-use door::House;
 use gates::Gates;
+use house::House;
 use moka::future::Cache;
 use ports::Outside;
 use std::{fmt, sync::Arc, time::Duration};
@@ -155,6 +163,9 @@ impl fmt::Debug for Equipment {
     }
 }
 
-fn slots<V: Clone + Send + Sync + 'static>() -> Cache<door::TokenKey, V> {
-    Cache::builder().max_capacity(MOST_SLOTS).time_to_idle(SLOT_IDLE).build()
+fn slots<V: Clone + Send + Sync + 'static>() -> Cache<house::TokenKey, V> {
+    Cache::builder()
+        .max_capacity(MOST_SLOTS)
+        .time_to_idle(SLOT_IDLE)
+        .build()
 }

@@ -65,8 +65,7 @@ mod tests {
     fn at(lifetime: Option<u64>, draw: f64) -> (u64, u64) {
         let sent = Instant::now();
         let window = Window::new(sent, lifetime.map(Duration::from_secs), draw);
-        let seconds =
-            |moment: Instant| u64::try_from((moment - sent).as_millis().div_ceil(1000)).unwrap();
+        let seconds = |moment: Instant| (moment - sent + Duration::from_micros(999_999)).as_secs();
         (seconds(window.renew_at), seconds(window.serve_until))
     }
 

@@ -5,8 +5,9 @@
 
 use super::{
     error::{Reason, Refusal},
-    gate::HoldOff,
+    holdoff::{HoldOff, Revoked},
     lease::{Freshness, Lease},
+    memory::Memory,
     source::TokenSource,
 };
 use crate::destination::DestinationName;
@@ -17,7 +18,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
@@ -25,18 +25,6 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 use url::Url;
-
-/// How long a refusal is remembered that names no moment. Asking earlier could only repeat it, and a request rate of
-/// flights would be the price; what heals it from outside (new credentials, a release) comes with a slot or a flight
-/// of its own.
-const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
-
-/// Likewise for a flight that crashed: long enough for no storm, short enough for a hiccup.
-const CRASH_PAUSE: Duration = Duration::from_secs(5);
-
-/// From so many transient refusals in a row on, callers no longer wait for the next flight: they get the last refusal
-/// at once, as behind an open breaker (reliability.md U4, R2).
-const OUTAGE: u32 = 2;
 
 /// What a slot belongs to and runs on.
 pub(super) struct Berth {
@@ -55,28 +43,6 @@ pub(super) struct Slot<S> {
     /// Flights that have ended.
     landed: AtomicU64,
     outage: ArcSwapOption<Refusal>,
-}
-
-/// What the last flight left.
-#[derive(Default)]
-struct Memory {
-    refusal: Option<Remembered>,
-    /// Transient refusals in a row.
-    rounds: u32,
-}
-
-struct Remembered {
-    refusal: Refusal,
-    until: Instant,
-}
-
-/// Whether CF's refusal of a lease led to a renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// Ask for a new lease and replay.
-    Renewing,
-    /// A forced renewal within the last 30 s did not help: no other one, answer 502.
-    HoldOff,
 }
 
 impl<S: TokenSource> Slot<S> {
@@ -141,7 +107,11 @@ impl<S: TokenSource> Slot<S> {
                 return self.alive().ok_or(refusal);
             }
             // A successor with next to no lifetime is shared all the same, or each waiter would fetch one.
-            let lease = if has_waited { self.unrevoked() } else { self.alive() };
+            let lease = if has_waited {
+                self.unrevoked()
+            } else {
+                self.alive()
+            };
             if let Some(lease) = lease {
                 return Ok(lease);
             }
@@ -163,9 +133,7 @@ impl<S: TokenSource> Slot<S> {
         let memory = Arc::clone(&self.renewal).lock_owned().await;
         prepare(&self.source);
         self.fly(memory);
-        let memory = self.renewal.lock().await;
-        let remembered = memory.refusal.as_ref();
-        match remembered.map(|remembered| remembered.refusal.clone()) {
+        match self.renewal.lock().await.last() {
             Some(refusal) => Err(refusal),
             None => self.unrevoked().ok_or_else(|| self.crash()),
         }
@@ -216,7 +184,11 @@ impl<S: TokenSource> Slot<S> {
     }
 
     fn fly(self: &Arc<Self>, memory: OwnedMutexGuard<Memory>) {
-        let landing = Landing { slot: Arc::clone(self), memory, outcome: None };
+        let landing = Landing {
+            slot: Arc::clone(self),
+            memory,
+            outcome: None,
+        };
         self.berth.tasks.spawn(async move {
             let previous = landing.slot.live();
             let outcome = landing.slot.source.obtain(previous.as_deref()).await;
@@ -250,17 +222,9 @@ impl<S: TokenSource> Slot<S> {
 
 impl<S> fmt::Debug for Slot<S> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Slot").field("live", &*self.live.load()).finish_non_exhaustive()
-    }
-}
-
-impl Memory {
-    /// Returns the refusal that counts for a caller: who has waited for a flight shares its refusal even if its time
-    /// is already over.
-    fn refusal(&self, now: Instant, has_waited: bool) -> Option<Refusal> {
-        let remembered = self.refusal.as_ref()?;
-        let counts = has_waited || now < remembered.until;
-        counts.then(|| remembered.refusal.clone())
+        out.debug_struct("Slot")
+            .field("live", &*self.live.load())
+            .finish_non_exhaustive()
     }
 }
 
@@ -275,14 +239,6 @@ impl<S: TokenSource> Landing<S> {
     fn land(mut self, outcome: Result<Lease, Refusal>) {
         self.outcome = Some(outcome);
     }
-
-    fn refuse(&mut self, refusal: Refusal, until: Instant) {
-        self.memory.rounds =
-            if refusal.is_transient() { self.memory.rounds.saturating_add(1) } else { 0 };
-        let outage = (self.memory.rounds >= OUTAGE).then(|| Arc::new(refusal.clone()));
-        self.slot.outage.store(outage);
-        self.memory.refusal = Some(Remembered { refusal, until });
-    }
 }
 
 impl<S: TokenSource> Drop for Landing<S> {
@@ -291,20 +247,16 @@ impl<S: TokenSource> Drop for Landing<S> {
         match self.outcome.take() {
             Some(Ok(lease)) => {
                 self.slot.live.store(Some(Arc::new(lease)));
-                self.slot.outage.store(None);
                 *self.memory = Memory::default();
             }
-            Some(Err(refusal)) => {
-                let until = refusal.retry_at.unwrap_or(now + DEFINITE_PAUSE);
-                self.refuse(refusal, until);
-            }
+            Some(Err(refusal)) => self.memory.refuse(refusal, now),
             None => {
-                let name = self.slot.berth.name.as_str();
-                tracing::error!(destination = name, "renewal crashed");
-                let refusal = self.slot.crash();
-                self.refuse(refusal, now + CRASH_PAUSE);
+                let destination = self.slot.berth.name.as_str();
+                tracing::error!(destination, "renewal crashed");
+                self.memory.crash(self.slot.crash(), now);
             }
         }
+        self.slot.outage.store(self.memory.outage());
         self.slot.landed.fetch_add(1, Ordering::Release);
     }
 }

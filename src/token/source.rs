@@ -5,23 +5,23 @@
 //! Driven by `slot`.
 
 use super::{
-    arrival,
     backoff::{self, Trouble},
     budget::Place,
     door::Door,
     error::{Reason, Refusal},
-    gate::{CredentialGate, Hold, Sending, Terms},
-    lease::{Lease, Token},
+    exchange::terms,
+    gate::CredentialGate,
+    lease::Lease,
     ports::Ports,
     report,
-    schedule::Window,
     settings::LogonGrant,
+    state::{Hold, Sending},
     status::Record,
     verdict::{self, Verdict},
 };
 use crate::{
-    destination::{Destination, DestinationError, DestinationName, Wanted},
-    oauth::{ExchangeError, Fingerprint, Grant, TokenResponse, fault::FaultKind},
+    destination::DestinationName,
+    oauth::{ExchangeError, Fingerprint, Grant, fault::FaultKind},
     telemetry::metrics::Metrics,
 };
 use secrecy::SecretString;
@@ -33,20 +33,14 @@ use std::{
     },
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
-
-/// A connection that was never made cost nothing: so many repeats within one flight (SAP's table, uaa.md 8) …
-const CONNECT_RETRIES: u32 = 3;
-
-/// … from this pause on, doubling, with full jitter.
-const CONNECT_PAUSE: Duration = Duration::from_millis(300);
-
-/// After new credentials were found, their slot's turn comes at once; the old one's refusal lives no longer than this.
-const MOVED_PAUSE: Duration = Duration::from_secs(1);
+use tokio::time::Instant;
 
 /// While a live lease is left, a failed renewal is repeated after at most this part of the time left, so that the last
 /// tries fall before its end and not after it (T4).
 const TRIES_LEFT: u32 = 4;
+
+/// … but not faster than this.
+const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Obtains a successor. `previous` lends its refresh token.
 pub(super) trait TokenSource: Send + Sync + 'static {
@@ -72,17 +66,12 @@ pub(super) struct Source<P: Ports> {
     pub(super) rounds: AtomicU32,
 }
 
-/// A success and what it took.
-struct Granted {
-    response: TokenResponse,
-    grant: &'static str,
-    took: Duration,
-}
-
 impl<P: Ports> TokenSource for Source<P> {
     async fn obtain(&self, previous: Option<&Lease>) -> Result<Lease, Refusal> {
         let outcome = self.renew(previous).await;
-        if let Err(refusal) = &outcome {
+        if let Err(refusal) = &outcome
+            && !self.is_superseded()
+        {
             self.record.refused(refusal, Instant::now());
         }
         outcome
@@ -109,7 +98,9 @@ impl<P: Ports> Source<P> {
         token: Arc<SecretString>,
     ) -> Result<Option<Lease>, Refusal> {
         let to = self.content().await?;
-        let grant = Grant::RefreshToken { token: SecretString::clone(&token) };
+        let grant = Grant::RefreshToken {
+            token: SecretString::clone(&token),
+        };
         let rounds = self.rounds.load(Ordering::Relaxed);
         match self.exchange(&to, &grant, rounds).await {
             Ok(granted) => {
@@ -143,7 +134,7 @@ impl<P: Ports> Source<P> {
         let left = previous.serves_for(now) / TRIES_LEFT;
         let pause = match trouble {
             Trouble::NoAnswer | Trouble::BadAnswer if !left.is_zero() => {
-                pause.min(left.max(MOVED_PAUSE))
+                pause.min(left.max(LEAST_PAUSE))
             }
             Trouble::NoAnswer | Trouble::BadAnswer | Trouble::RateLimited | Trouble::Asked(_) => {
                 pause
@@ -165,7 +156,11 @@ impl<P: Ports> Source<P> {
         let to = self.confirmed().await?;
         let grant = self.grant(&to).await?;
         let place = match sending {
-            Sending::Password => Some(self.gate.place().await.map_err(held)?),
+            Sending::Password => Some(self.gate.place().await.map_err(|hold| {
+                report::exhausted(&self.name, hold.retry_at);
+                self.show_gate();
+                held(hold)
+            })?),
             Sending::Assertion => None,
         };
         match self.exchange(&to, &grant, self.gate.rounds()).await {
@@ -209,54 +204,6 @@ impl<P: Ports> Source<P> {
         refusal
     }
 
-    /// Sends a grant; repeats it only where no connection was made, and not once that is known to last.
-    async fn exchange(
-        &self,
-        to: &Destination,
-        grant: &Grant,
-        rounds: u32,
-    ) -> Result<Granted, ExchangeError> {
-        let retries = if rounds == 0 { CONNECT_RETRIES } else { 0 };
-        let mut edge = CONNECT_PAUSE;
-        let mut done = 0;
-        loop {
-            let started = Instant::now();
-            let outcome = self.ports.exchange(to, grant).await;
-            let took = started.elapsed();
-            self.count(grant, outcome.as_ref().err(), took);
-            match outcome {
-                Ok(response) => {
-                    return Ok(Granted { response, grant: grant.name(), took });
-                }
-                Err(error) if done < retries && is_unsent(&error) => {
-                    sleep(edge.mul_f64(fastrand::f64())).await;
-                    edge *= 2;
-                    done += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn accept(&self, granted: Granted, kept: Option<Arc<SecretString>>, to: &Destination) -> Lease {
-        let Granted { response, grant, took } = granted;
-        if let Some(claims) = &response.claims {
-            arrival::log(claims, to);
-            if let Some(at) = claims.expires_at {
-                self.metrics.token_expires(self.name.as_str(), at);
-            }
-        }
-        let window = Window::new(response.sent_at, response.expires_in, fastrand::f64());
-        let token = Arc::new(Token::new(response, kept, window));
-        if token.refresh_token().is_none() && self.record.warns_of_no_refresh() {
-            report::no_refresh_token(&self.name);
-        }
-        self.gate.share(&token, terms(to));
-        self.record.renewed(grant, took, Instant::now());
-        report::renewed(&self.name, grant, took, window);
-        Lease::new(token, to.api.clone())
-    }
-
     /// Takes over the token that another slot of this credential has just been given.
     fn borrow(&self, previous: Option<&Lease>) -> Option<Lease> {
         if self.gate.is_released() {
@@ -269,93 +216,11 @@ impl<P: Ports> Source<P> {
         is_ours.then(|| Lease::new(token, to.api.clone()))
     }
 
-    async fn grant(&self, to: &Destination) -> Result<Grant, Refusal> {
-        match self.grant {
-            LogonGrant::Password => Ok(Grant::Password {
-                user: to.credentials.user.clone(),
-                password: to.credentials.password.clone(),
-                login_hint: to.login_hint.clone(),
-                scope: to.scope.clone(),
-                extra: to.extra.clone(),
-            }),
-            LogonGrant::JwtBearer => match self.ports.assertion().await {
-                Ok(assertion) => Ok(Grant::JwtBearer { assertion }),
-                Err(error) => {
-                    let kind = error.kind();
-                    tracing::error!(destination = self.name.as_str(), %kind, "assertion cannot be read");
-                    let advice = "provide the assertion of the JWT bearer grant; it cannot be read";
-                    let reason = Reason::Misconfigured { advice: advice.to_owned() };
-                    Err(Refusal::new(&self.name, reason, None))
-                }
-            },
-        }
-    }
-
     fn sending(&self) -> Sending {
         match self.grant {
             LogonGrant::Password => Sending::Password,
             LogonGrant::JwtBearer => Sending::Assertion,
         }
-    }
-
-    /// Returns the content as it is known, for a grant that cannot lock anybody.
-    async fn content(&self) -> Result<Arc<Destination>, Refusal> {
-        let found = match self.ports.known(&self.name) {
-            Some(known) => Ok(known),
-            None => self.ports.find(&self.name, Wanted::Cached).await,
-        };
-        let found = found.map_err(|error| self.nowhere(error))?;
-        self.ours(found).await
-    }
-
-    /// Returns the content confirmed: a stale password would cost a logon attempt (destination.md 9).
-    async fn confirmed(&self) -> Result<Arc<Destination>, Refusal> {
-        match self.ports.find(&self.name, Wanted::Confirmed).await {
-            Ok(found) => self.ours(found).await,
-            Err(error) if error.is_transient() && self.gate.is_proven() => {
-                // The service is down: only a credential that has worked may be used.
-                let known = self.ports.known(&self.name);
-                let known = known.ok_or_else(|| self.nowhere(error))?;
-                self.ours(known).await
-            }
-            Err(error) => Err(self.nowhere(error)),
-        }
-    }
-
-    async fn ours(&self, found: Arc<Destination>) -> Result<Arc<Destination>, Refusal> {
-        if found.fingerprint == self.fingerprint {
-            return Ok(found);
-        }
-        Err(self.moved().await)
-    }
-
-    /// Reads the destination past the cache; "unchanged" if that does not work.
-    async fn has_changed(&self) -> bool {
-        let found = self.ports.find(&self.name, Wanted::PastCache).await;
-        found.is_ok_and(|found| found.fingerprint != self.fingerprint)
-    }
-
-    /// Hands over to the slot of the new credentials.
-    async fn moved(&self) -> Refusal {
-        if let Some(door) = self.door.upgrade() {
-            // A failure here shows to the next caller, who looks again.
-            drop(door.look(Wanted::Cached).await);
-        }
-        let soon = Instant::now() + MOVED_PAUSE;
-        Refusal::new(&self.name, Reason::UaaUnavailable, Some(soon))
-    }
-
-    fn nowhere(&self, error: DestinationError) -> Refusal {
-        Refusal::of_destination(&self.name, error, Instant::now())
-    }
-
-    fn count(&self, grant: &Grant, error: Option<&ExchangeError>, took: Duration) {
-        let result = match error.map(|error| verdict::judge(error).verdict.is_definite()) {
-            None => "ok",
-            Some(true) => "refused",
-            Some(false) => "transient",
-        };
-        self.metrics.token_fetched(self.name.as_str(), grant.name(), result, took);
     }
 
     fn show_gate(&self) {
@@ -373,22 +238,10 @@ impl<P: Ports> fmt::Debug for Source<P> {
     }
 }
 
-/// What a token of this destination is asked with besides the credential.
-fn terms(to: &Destination) -> Terms {
-    Terms { scope: to.scope.clone(), has_extras: !to.extra.is_empty() || !to.headers.is_empty() }
-}
-
 /// 400, 401 and other 4xx end a refresh token (uaa.md 6); a redirect came from somebody else and does not.
 fn ends_refresh_token(error: &ExchangeError) -> bool {
     match error {
         ExchangeError::Transport(_) => false,
         ExchangeError::Refused(fault) => fault.kind == FaultKind::RefreshTokenRejected,
-    }
-}
-
-fn is_unsent(error: &ExchangeError) -> bool {
-    match error {
-        ExchangeError::Transport(error) => !error.may_have_been_sent(),
-        ExchangeError::Refused(_) => false,
     }
 }

@@ -4,8 +4,8 @@
 
 use super::{
     error::{Reason, Refusal},
-    gate::GateState,
     lease::Freshness,
+    state::GateState,
 };
 use crate::destination::{DestinationName, Source};
 use std::{
@@ -101,5 +101,17 @@ impl Record {
 
     fn past(&self) -> MutexGuard<'_, Past> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Record;
+
+    #[test]
+    fn a_missing_refresh_token_is_worth_one_line() {
+        let record = Record::default();
+        assert!(record.warns_of_no_refresh());
+        assert!(!record.warns_of_no_refresh());
     }
 }

@@ -83,8 +83,11 @@ fn is_unclear(answer: &Answer) -> bool {
 /// Most of `times` that fall into one window.
 fn densest(times: &[Duration]) -> usize {
     let within = |start: &Duration| {
-        let inside = |time: &&Duration| *time >= start && time.saturating_sub(*start) < WINDOW;
-        times.iter().filter(inside).count()
+        let end = *start + WINDOW;
+        times
+            .iter()
+            .filter(|time| (*start..end).contains(*time))
+            .count()
     };
     times.iter().map(within).max().unwrap_or(0)
 }
