@@ -29,9 +29,7 @@ pub(super) fn oddities(claims: &ArrivalClaims, asked: &Destination) -> Vec<Oddit
         (Some(_), None) | (None, _) => false,
     };
     let has_audience = claims.audience.iter().any(|audience| audience == AUDIENCE);
-    let has_scopes = SCOPES
-        .iter()
-        .all(|scope| claims.scopes.iter().any(|given| given == scope));
+    let has_scopes = SCOPES.iter().all(|scope| claims.scopes.iter().any(|given| given == scope));
     let is_expired = match (claims.issued_at, claims.expires_at) {
         (Some(issued), Some(expires)) => expires <= issued,
         (_, None) | (None, Some(_)) => false,
@@ -76,10 +74,7 @@ mod tests {
         ArrivalClaims {
             origin: Some("acme-platform".to_owned()),
             audience: vec!["cf".to_owned(), "cloud_controller".to_owned()],
-            scopes: vec![
-                "cloud_controller.read".to_owned(),
-                "cloud_controller.write".to_owned(),
-            ],
+            scopes: vec!["cloud_controller.read".to_owned(), "cloud_controller.write".to_owned()],
             expires_at: Some(1200),
             issued_at: Some(1),
         }

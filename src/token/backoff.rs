@@ -44,8 +44,7 @@ pub(super) fn pause(trouble: Trouble, rounds: u32, draw: f64) -> Duration {
         }
     };
     let edge = first.saturating_mul(2_u32.saturating_pow(rounds));
-    edge.min(longest.div_f64(1.0 + JITTER))
-        .mul_f64(1.0 + JITTER * draw)
+    edge.min(longest.div_f64(1.0 + JITTER)).mul_f64(1.0 + JITTER * draw)
 }
 
 #[cfg(test)]

@@ -49,11 +49,7 @@ impl Used {
     /// # Errors
     /// When the oldest one is forgotten.
     pub(super) fn admit(&mut self, is_proven: bool, now: Instant) -> Result<(), Instant> {
-        let most = if is_proven {
-            MOST_IN_PROCESS
-        } else {
-            MOST_UNPROVEN
-        };
+        let most = if is_proven { MOST_IN_PROCESS } else { MOST_UNPROVEN };
         self.free_at(most, now).map_or(Ok(()), Err)
     }
 
@@ -92,10 +88,7 @@ impl Budget {
     /// Takes a place although there may be none: an operator's decision. It counts like any other.
     pub(super) fn overdraw(self: Arc<Self>) -> Place {
         self.books().flying += 1;
-        Place {
-            budget: self,
-            is_clear: false,
-        }
+        Place { budget: self, is_clear: false }
     }
 
     fn try_reserve(self: &Arc<Self>) -> Result<Option<Place>, Instant> {
@@ -107,10 +100,7 @@ impl Budget {
             return Ok(None);
         }
         books.flying += 1;
-        Ok(Some(Place {
-            budget: Arc::clone(self),
-            is_clear: false,
-        }))
+        Ok(Some(Place { budget: Arc::clone(self), is_clear: false }))
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -161,10 +151,7 @@ mod tests {
         assert_eq!(until, start + WINDOW);
         advance(until - Instant::now()).await;
         Arc::clone(&budget).reserve().await.unwrap().spend();
-        assert_eq!(
-            budget.reserve().await.unwrap_err(),
-            start + WINDOW + Duration::from_secs(60)
-        );
+        assert_eq!(budget.reserve().await.unwrap_err(), start + WINDOW + Duration::from_secs(60));
     }
 
     #[tokio::test(start_paused = true)]

@@ -82,8 +82,7 @@ impl<P: Ports> Door<P> {
     /// Returns whether `slot` is the one in service.
     pub(super) fn is_seated(&self, slot: &RealSlot<P>) -> bool {
         let seat = self.seat.load();
-        seat.as_ref()
-            .is_some_and(|seated| Arc::ptr_eq(seated, slot))
+        seat.as_ref().is_some_and(|seated| Arc::ptr_eq(seated, slot))
     }
 
     /// Returns the gate of the credentials in service.
@@ -238,11 +237,8 @@ impl<P: Ports> Door<P> {
     fn make(self: &Arc<Self>, content: &Destination) -> RealSlot<P> {
         let house = &self.house;
         let gate = house.gates.of(content.fingerprint);
-        let berth = Berth {
-            name: self.name.clone(),
-            tasks: house.tasks.clone(),
-            forced: gate.forced(),
-        };
+        let berth =
+            Berth { name: self.name.clone(), tasks: house.tasks.clone(), forced: gate.forced() };
         let source = Source {
             ports: Arc::clone(&house.ports),
             name: self.name.clone(),

@@ -78,11 +78,7 @@ impl Refusal {
     }
 
     pub(super) fn new(name: &DestinationName, reason: Reason, retry_at: Option<Instant>) -> Self {
-        Self {
-            destination: name.as_str().to_owned(),
-            reason,
-            retry_at,
-        }
+        Self { destination: name.as_str().to_owned(), reason, retry_at }
     }
 
     /// Tells why there is no destination.

@@ -52,9 +52,7 @@ impl<P: Ports> Source<P> {
                     let kind = error.kind();
                     tracing::error!(destination = self.name.as_str(), %kind, "assertion cannot be read");
                     let advice = "provide the assertion of the JWT bearer grant; it cannot be read";
-                    let reason = Reason::Misconfigured {
-                        advice: advice.to_owned(),
-                    };
+                    let reason = Reason::Misconfigured { advice: advice.to_owned() };
                     Err(Refusal::new(&self.name, reason, None))
                 }
             },
@@ -78,11 +76,7 @@ impl<P: Ports> Source<P> {
             self.count(grant, outcome.as_ref().err(), took);
             match outcome {
                 Ok(response) => {
-                    return Ok(Granted {
-                        response,
-                        grant: grant.name(),
-                        took,
-                    });
+                    return Ok(Granted { response, grant: grant.name(), took });
                 }
                 Err(error) if done < retries && is_unsent(&error) => {
                     sleep(edge.mul_f64(fastrand::f64())).await;
@@ -101,11 +95,7 @@ impl<P: Ports> Source<P> {
         kept: Option<Arc<SecretString>>,
         to: &Destination,
     ) -> Lease {
-        let Granted {
-            response,
-            grant,
-            took,
-        } = granted;
+        let Granted { response, grant, took } = granted;
         if let Some(claims) = &response.claims {
             arrival::log(claims, to);
             if let Some(at) = claims.expires_at {
@@ -129,17 +119,13 @@ impl<P: Ports> Source<P> {
             Some(true) => "refused",
             Some(false) => "transient",
         };
-        self.metrics
-            .token_fetched(self.name.as_str(), grant.name(), result, took);
+        self.metrics.token_fetched(self.name.as_str(), grant.name(), result, took);
     }
 }
 
 /// What a token of this destination is asked with besides the credential.
 pub(super) fn terms(to: &Destination) -> Terms {
-    Terms {
-        scope: to.scope.clone(),
-        has_extras: !to.extra.is_empty() || !to.headers.is_empty(),
-    }
+    Terms { scope: to.scope.clone(), has_extras: !to.extra.is_empty() || !to.headers.is_empty() }
 }
 
 fn is_unsent(error: &ExchangeError) -> bool {

@@ -137,10 +137,7 @@ pub(super) fn response(lifetime: u64, refresh: Option<&str>) -> TokenResponse {
 
 /// A lease that lives so long.
 pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
-    let response = TokenResponse {
-        sent_at,
-        ..response(lifetime, Some("canary-refresh-token"))
-    };
+    let response = TokenResponse { sent_at, ..response(lifetime, Some("canary-refresh-token")) };
     let window = Window::new(response.sent_at, response.expires_in, 0.5);
     let token = Arc::new(Token::new(response, None, window));
     Lease::new(token, Url::parse("https://api.cf.example.test").unwrap())
@@ -226,11 +223,7 @@ impl Fake {
 
     fn answer(&self, to: &Destination, grant: &'static str) -> Answer {
         let mut state = self.state();
-        state.sent.push(Sent {
-            grant,
-            to: to.fingerprint,
-            at: Instant::now(),
-        });
+        state.sent.push(Sent { grant, to: to.fingerprint, at: Instant::now() });
         if grant == "password"
             && let Some(content) = state.edit_after_logon.take()
         {
@@ -288,10 +281,7 @@ impl Ports for Fake {
             Answer::Broken => return Err(broken()),
             Answer::Crash => panic!("scripted"),
         };
-        Ok(TokenResponse {
-            sent_at,
-            ..response
-        })
+        Ok(TokenResponse { sent_at, ..response })
     }
 
     async fn assertion(&self) -> io::Result<SecretString> {
@@ -334,12 +324,7 @@ impl Stage {
         };
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
         let vault = Arc::new(Vault::new(&names, house));
-        Self {
-            fake,
-            vault,
-            tasks,
-            stop,
-        }
+        Self { fake, vault, tasks, stop }
     }
 
     /// What `TokenVault::lease` does, for `CFAPI`.

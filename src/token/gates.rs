@@ -79,10 +79,7 @@ mod tests {
     fn the_number_of_gates_is_bounded_and_refusals_stay_longest() {
         let gates = Gates::default();
         let of = |password| gates.of(destination("CFAPI", password).fingerprint);
-        let ruling = Ruling {
-            verdict: Verdict::Rejected,
-            reason: Reason::Rejected,
-        };
+        let ruling = Ruling { verdict: Verdict::Rejected, reason: Reason::Rejected };
         of(0).failed(Sending::Password, &ruling, Instant::now());
         let held = of(1);
         for password in 2..3000 {

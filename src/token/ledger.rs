@@ -114,10 +114,7 @@ impl Ledger {
                 let probe_at = now + wait.mul_f64(1.0 + LOCK_JITTER * fastrand::f64());
                 self.close(Standing::Locked { probe_at, wait }, ruling);
             }
-            Verdict::Waiting {
-                trouble,
-                is_ambiguous,
-            } => {
+            Verdict::Waiting { trouble, is_ambiguous } => {
                 if is_ambiguous && sending == Sending::Password {
                     self.used.note(now);
                 }

@@ -51,11 +51,7 @@ impl Memory {
     /// Remembers a refusal.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Instant) {
         let until = refusal.retry_at.unwrap_or(now + DEFINITE_PAUSE);
-        self.rounds = if refusal.is_transient() {
-            self.rounds.saturating_add(1)
-        } else {
-            0
-        };
+        self.rounds = if refusal.is_transient() { self.rounds.saturating_add(1) } else { 0 };
         self.refusal = Some(Remembered { refusal, until });
     }
 

@@ -164,8 +164,5 @@ impl fmt::Debug for Equipment {
 }
 
 fn slots<V: Clone + Send + Sync + 'static>() -> Cache<house::TokenKey, V> {
-    Cache::builder()
-        .max_capacity(MOST_SLOTS)
-        .time_to_idle(SLOT_IDLE)
-        .build()
+    Cache::builder().max_capacity(MOST_SLOTS).time_to_idle(SLOT_IDLE).build()
 }

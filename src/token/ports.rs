@@ -110,10 +110,7 @@ mod tests {
         let path = file.path().to_path_buf();
         assert!(read_assertion(&path).await.is_ok());
         file.as_file().set_len(0).unwrap();
-        assert_eq!(
-            read_assertion(&path).await.unwrap_err().kind(),
-            ErrorKind::UnexpectedEof
-        );
+        assert_eq!(read_assertion(&path).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]
@@ -121,9 +118,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(64 * 1024 + 1).unwrap();
         let path = file.path().to_path_buf();
-        assert_eq!(
-            read_assertion(&path).await.unwrap_err().kind(),
-            ErrorKind::FileTooLarge
-        );
+        assert_eq!(read_assertion(&path).await.unwrap_err().kind(), ErrorKind::FileTooLarge);
     }
 }

@@ -49,12 +49,7 @@ pub(super) fn refresh_failed(
     let (destination, cause) = (name.as_str(), chain(error));
     let pause_ms = pause.as_millis();
     if rounds == 0 {
-        tracing::warn!(
-            destination,
-            cause,
-            pause_ms,
-            "renewal failed, will be repeated"
-        );
+        tracing::warn!(destination, cause, pause_ms, "renewal failed, will be repeated");
     } else {
         tracing::debug!(destination, cause, pause_ms, rounds, "renewal failed again");
     }
@@ -64,12 +59,7 @@ pub(super) fn refresh_failed(
 pub(super) fn opened(name: &DestinationName, transition: Transition) {
     let (from, gate) = (transition.from.name(), transition.to.name());
     if transition.from != transition.to {
-        tracing::info!(
-            destination = name.as_str(),
-            from,
-            gate,
-            "credential gate opened"
-        );
+        tracing::info!(destination = name.as_str(), from, gate, "credential gate opened");
     }
 }
 
@@ -106,14 +96,7 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
             "credential gate waits"
         ),
         GateState::Waiting | GateState::Unknown | GateState::Good => {
-            tracing::debug!(
-                destination,
-                from,
-                gate,
-                cause,
-                retry_s,
-                "logon failed again"
-            );
+            tracing::debug!(destination, from, gate, cause, retry_s, "logon failed again");
         }
     }
 }
@@ -121,11 +104,7 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
 /// No logon can be risked for a while; said once per pause, for the pause holds the others back.
 pub(super) fn exhausted(name: &DestinationName, until: Option<Instant>) {
     let (destination, retry_s) = (name.as_str(), until.map(seconds_until));
-    tracing::warn!(
-        destination,
-        retry_s,
-        "too many logons without a clear end, none is risked"
-    );
+    tracing::warn!(destination, retry_s, "too many logons without a clear end, none is risked");
 }
 
 /// A logon failed, but the credentials have changed meanwhile.

@@ -38,14 +38,12 @@ impl Settings {
     /// Judges the settings by themselves; an empty list means that all is well.
     pub fn validate(&self) -> Vec<SettingFinding> {
         let (message, hint) = match (self.grant, &self.assertion_file) {
-            (LogonGrant::JwtBearer, None) => (
-                "is missing, but grant is jwt_bearer",
-                "name the file that holds the assertion",
-            ),
-            (LogonGrant::Password, Some(_)) => (
-                "is set, but grant is password",
-                "set grant to jwt_bearer, or leave the file out",
-            ),
+            (LogonGrant::JwtBearer, None) => {
+                ("is missing, but grant is jwt_bearer", "name the file that holds the assertion")
+            }
+            (LogonGrant::Password, Some(_)) => {
+                ("is set, but grant is password", "set grant to jwt_bearer, or leave the file out")
+            }
             (LogonGrant::JwtBearer, Some(_)) | (LogonGrant::Password, None) => return Vec::new(),
         };
         vec![SettingFinding {

@@ -107,11 +107,7 @@ impl<S: TokenSource> Slot<S> {
                 return self.alive().ok_or(refusal);
             }
             // A successor with next to no lifetime is shared all the same, or each waiter would fetch one.
-            let lease = if has_waited {
-                self.unrevoked()
-            } else {
-                self.alive()
-            };
+            let lease = if has_waited { self.unrevoked() } else { self.alive() };
             if let Some(lease) = lease {
                 return Ok(lease);
             }
@@ -184,11 +180,7 @@ impl<S: TokenSource> Slot<S> {
     }
 
     fn fly(self: &Arc<Self>, memory: OwnedMutexGuard<Memory>) {
-        let landing = Landing {
-            slot: Arc::clone(self),
-            memory,
-            outcome: None,
-        };
+        let landing = Landing { slot: Arc::clone(self), memory, outcome: None };
         self.berth.tasks.spawn(async move {
             let previous = landing.slot.live();
             let outcome = landing.slot.source.obtain(previous.as_deref()).await;
@@ -222,9 +214,7 @@ impl<S: TokenSource> Slot<S> {
 
 impl<S> fmt::Debug for Slot<S> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Slot")
-            .field("live", &*self.live.load())
-            .finish_non_exhaustive()
+        out.debug_struct("Slot").field("live", &*self.live.load()).finish_non_exhaustive()
     }
 }
 

@@ -98,9 +98,7 @@ impl<P: Ports> Source<P> {
         token: Arc<SecretString>,
     ) -> Result<Option<Lease>, Refusal> {
         let to = self.content().await?;
-        let grant = Grant::RefreshToken {
-            token: SecretString::clone(&token),
-        };
+        let grant = Grant::RefreshToken { token: SecretString::clone(&token) };
         let rounds = self.rounds.load(Ordering::Relaxed);
         match self.exchange(&to, &grant, rounds).await {
             Ok(granted) => {

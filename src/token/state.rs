@@ -60,9 +60,6 @@ impl GateState {
 impl Hold {
     /// A hold that time ends.
     pub(super) fn until(at: Instant) -> Self {
-        Self {
-            reason: Reason::UaaUnavailable,
-            retry_at: Some(at),
-        }
+        Self { reason: Reason::UaaUnavailable, retry_at: Some(at) }
     }
 }

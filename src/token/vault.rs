@@ -198,17 +198,12 @@ impl<P: Ports> Vault<P> {
 
     pub(super) fn statuses(&self) -> Vec<DestinationStatus> {
         let now = Instant::now();
-        self.doors
-            .iter()
-            .map(|entry| self.status(&entry.door, now))
-            .collect()
+        self.doors.iter().map(|entry| self.status(&entry.door, now)).collect()
     }
 
     fn status(&self, door: &Door<P>, now: Instant) -> DestinationStatus {
         let content = self.house.ports.known(door.name());
-        let hint = content
-            .as_ref()
-            .and_then(|content| content.login_hint.as_ref());
+        let hint = content.as_ref().and_then(|content| content.login_hint.as_ref());
         let gate = door.gate();
         let hold = gate.as_ref().and_then(|gate| gate.hold(now));
         let opens = hold.and_then(|hold| hold.retry_at);
@@ -216,9 +211,7 @@ impl<P: Ports> Vault<P> {
         DestinationStatus {
             name: door.name().clone(),
             source: content.as_ref().map(|content| content.source),
-            user: content
-                .as_ref()
-                .map(|content| content.credentials.user.clone()),
+            user: content.as_ref().map(|content| content.credentials.user.clone()),
             origin: hint.map(|hint| hint.origin().as_str().to_owned()),
             gate: gate.map_or(GateState::Unknown, |gate| gate.state(now)),
             gate_opens_in: opens.map(|at| at.saturating_duration_since(now)),

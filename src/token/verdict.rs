@@ -75,34 +75,26 @@ pub(super) fn judge(error: &ExchangeError) -> Ruling {
 }
 
 fn judge_fault(fault: &Fault) -> Ruling {
-    let blocked = |reason| Ruling {
-        verdict: Verdict::Blocked,
-        reason,
-    };
-    let locked = |wait| Ruling {
-        verdict: Verdict::Locked(wait),
-        reason: Reason::Locked,
-    };
+    let blocked = |reason| Ruling { verdict: Verdict::Blocked, reason };
+    let locked = |wait| Ruling { verdict: Verdict::Locked(wait), reason: Reason::Locked };
     match fault.kind {
-        FaultKind::BadCredentials | FaultKind::RefreshTokenRejected => Ruling {
-            verdict: Verdict::Rejected,
-            reason: Reason::Rejected,
-        },
+        FaultKind::BadCredentials | FaultKind::RefreshTokenRejected => {
+            Ruling { verdict: Verdict::Rejected, reason: Reason::Rejected }
+        }
         FaultKind::ProviderLocked => locked(PROVIDER_LOCK),
         FaultKind::UaaLocked => locked(UAA_LOCK),
         FaultKind::SecondFactor => blocked(Reason::SecondFactor),
         FaultKind::BadRequest => blocked(Reason::Internal),
-        FaultKind::IssuerMismatch => Ruling {
-            verdict: Verdict::BlockedWithProbe,
-            reason: action(TRUST),
-        },
-        FaultKind::ActionRequired(code) => blocked(Reason::ActionRequired {
-            advice: of_code(code),
-        }),
+        FaultKind::IssuerMismatch => {
+            Ruling { verdict: Verdict::BlockedWithProbe, reason: action(TRUST) }
+        }
+        FaultKind::ActionRequired(code) => {
+            blocked(Reason::ActionRequired { advice: of_code(code) })
+        }
         FaultKind::TrustIncomplete => blocked(action(TRUST)),
-        FaultKind::UserNotCreated => blocked(action(
-            "add the user to org and space with this origin, so that UAA knows it",
-        )),
+        FaultKind::UserNotCreated => {
+            blocked(action("add the user to org and space with this origin, so that UAA knows it"))
+        }
         FaultKind::NotVerified => blocked(action("verify the user's e-mail address in UAA")),
         FaultKind::NoScopes => blocked(action(
             "give the user a role in org and space; it has none of the scopes that the CF API needs",
@@ -118,9 +110,9 @@ fn judge_fault(fault: &Fault) -> Ruling {
         FaultKind::GrantNotAllowed => blocked(misconfigured(
             "the password grant was withdrawn for this client (CF RFC 0037); use the JWT bearer grant",
         )),
-        FaultKind::QueryNotAllowed => blocked(misconfigured(
-            "the token URL does not take this form of request; check it",
-        )),
+        FaultKind::QueryNotAllowed => {
+            blocked(misconfigured("the token URL does not take this form of request; check it"))
+        }
         FaultKind::NotFound => blocked(misconfigured(
             "there is no token endpoint at the token URL; check host and path",
         )),
@@ -138,15 +130,11 @@ fn judge_fault(fault: &Fault) -> Ruling {
 const TRUST: &str = "repair the trust between UAA and the identity provider";
 
 fn action(advice: &str) -> Reason {
-    Reason::ActionRequired {
-        advice: advice.to_owned(),
-    }
+    Reason::ActionRequired { advice: advice.to_owned() }
 }
 
 fn misconfigured(advice: &str) -> Reason {
-    Reason::Misconfigured {
-        advice: advice.to_owned(),
-    }
+    Reason::Misconfigured { advice: advice.to_owned() }
 }
 
 fn waiting(fault: &Fault, trouble: Trouble) -> Ruling {
@@ -174,18 +162,13 @@ fn of_code(code: ActionCode) -> String {
             "INITIAL_PASSWORD_EXPIRED",
             "the initial password has expired: set a new one and put it into the destination",
         ),
-        ActionCode::PasswordDisabled => (
-            "PASSWORD_DISABLED",
-            "allow the user to log on with a password",
-        ),
-        ActionCode::UserInactive => (
-            "USER_INACTIVE",
-            "activate the user at the identity provider",
-        ),
-        ActionCode::MailNotVerified => (
-            "MAIL_NOT_VERIFIED",
-            "verify the user's e-mail address at the identity provider",
-        ),
+        ActionCode::PasswordDisabled => {
+            ("PASSWORD_DISABLED", "allow the user to log on with a password")
+        }
+        ActionCode::UserInactive => ("USER_INACTIVE", "activate the user at the identity provider"),
+        ActionCode::MailNotVerified => {
+            ("MAIL_NOT_VERIFIED", "verify the user's e-mail address at the identity provider")
+        }
         ActionCode::RiskRuleDenied => (
             "RBA_RULE_ACTION_DENY",
             "let the identity provider's risk-based authentication allow the user",

@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("binding", &["upstream"]),
     ("oauth", &["upstream"]),
     ("destination", &["oauth", "upstream", "binding"]),
-    ("token", &["destination", "oauth", "upstream"]),
+    ("token", &["destination", "oauth"]),
     ("capi", &["token", "destination", "upstream"]),
     ("auth", &["upstream", "binding"]),
     ("routes", &["capi", "destination", "auth"]),

@@ -26,10 +26,7 @@ fn ruling(verdict: Verdict) -> Ruling {
 }
 
 fn waiting(is_ambiguous: bool) -> Ruling {
-    ruling(Verdict::Waiting {
-        trouble: Trouble::Asked(seconds(10)),
-        is_ambiguous,
-    })
+    ruling(Verdict::Waiting { trouble: Trouble::Asked(seconds(10)), is_ambiguous })
 }
 
 fn failed(ledger: &mut Ledger, verdict: Verdict, now: Instant) -> Transition {
@@ -47,10 +44,7 @@ fn unknown_and_good_let_a_password_through() {
     assert!(allows(&ledger, now));
     assert!(!ledger.is_proven());
     let transition = ledger.succeeded(now);
-    assert_eq!(
-        (transition.from, transition.to),
-        (GateState::Unknown, GateState::Good)
-    );
+    assert_eq!((transition.from, transition.to), (GateState::Unknown, GateState::Good));
     assert!(allows(&ledger, now));
     assert!(ledger.is_proven());
 }
@@ -68,10 +62,7 @@ fn one_definite_refusal_closes(
 ) {
     let (mut ledger, now) = (Ledger::default(), Instant::now());
     let transition = failed(&mut ledger, verdict, now);
-    assert_eq!(
-        (transition.from, transition.to),
-        (GateState::Unknown, state)
-    );
+    assert_eq!((transition.from, transition.to), (GateState::Unknown, state));
     assert!(ledger.is_closed());
     let hold = ledger.check(Sending::Password, now).unwrap_err();
     assert_eq!(hold.reason, ruling(verdict).reason);
@@ -92,10 +83,7 @@ fn a_success_opens_what_was_closed() {
     let (mut ledger, now) = (Ledger::default(), Instant::now());
     failed(&mut ledger, Verdict::Locked(seconds(330)), now);
     let transition = ledger.succeeded(now + HOUR);
-    assert_eq!(
-        (transition.from, transition.to),
-        (GateState::Locked, GateState::Good)
-    );
+    assert_eq!((transition.from, transition.to), (GateState::Locked, GateState::Good));
     assert!(!ledger.is_closed());
     assert!(allows(&ledger, now));
 }
@@ -106,22 +94,13 @@ fn a_lock_that_still_holds_doubles_and_one_after_a_success_starts_anew() {
     let mut waits = Vec::new();
     for _ in 0..12 {
         failed(&mut ledger, Verdict::Locked(seconds(330)), now);
-        let until = ledger
-            .check(Sending::Password, now)
-            .unwrap_err()
-            .retry_at
-            .unwrap();
+        let until = ledger.check(Sending::Password, now).unwrap_err().retry_at.unwrap();
         waits.push((until - now).as_secs_f64());
         now = until;
     }
-    let expected = [
-        330, 660, 1320, 2640, 5280, 10_560, 21_120, 42_240, 84_480, 86_400, 86_400,
-    ];
+    let expected = [330, 660, 1320, 2640, 5280, 10_560, 21_120, 42_240, 84_480, 86_400, 86_400];
     for (wait, expected) in waits.iter().zip(expected.map(f64::from)) {
-        assert!(
-            (expected..=expected * 1.05).contains(wait),
-            "{wait} {expected}"
-        );
+        assert!((expected..=expected * 1.05).contains(wait), "{wait} {expected}");
     }
     ledger.succeeded(now);
     failed(&mut ledger, Verdict::Locked(seconds(330)), now);
@@ -142,10 +121,7 @@ fn a_pause_lies_over_the_state_before() {
     let (mut ledger, now) = (Ledger::default(), Instant::now());
     ledger.succeeded(now);
     let transition = ledger.failed(Sending::Password, &waiting(false), now);
-    assert_eq!(
-        (transition.from, transition.to),
-        (GateState::Good, GateState::Waiting)
-    );
+    assert_eq!((transition.from, transition.to), (GateState::Good, GateState::Waiting));
     let hold = ledger.check(Sending::Password, now).unwrap_err();
     assert_eq!(hold.reason, Reason::UaaUnavailable);
     let until = hold.retry_at.unwrap();
@@ -161,15 +137,9 @@ fn a_pause_is_overcome_by_an_outcome_only() {
     ledger.failed(Sending::Password, &waiting(false), now);
     let later = now + HOUR;
     let again = ledger.failed(Sending::Password, &waiting(false), later);
-    assert_eq!(
-        (again.from, again.to),
-        (GateState::Waiting, GateState::Waiting)
-    );
+    assert_eq!((again.from, again.to), (GateState::Waiting, GateState::Waiting));
     let transition = ledger.succeeded(later + HOUR);
-    assert_eq!(
-        (transition.from, transition.to),
-        (GateState::Waiting, GateState::Good)
-    );
+    assert_eq!((transition.from, transition.to), (GateState::Waiting, GateState::Good));
 }
 
 #[test]

@@ -35,11 +35,7 @@ impl TokenSource for Scripted {
         sleep(Duration::from_secs(1)).await;
         let answer = {
             let mut answers = self.answers.lock().unwrap();
-            if answers.len() > 1 {
-                answers.remove(0)
-            } else {
-                answers[0]
-            }
+            if answers.len() > 1 { answers.remove(0) } else { answers[0] }
         };
         let later = |wait| Some(Instant::now() + Duration::from_secs(wait));
         let refuse = |reason, at| Err(Refusal::new(&name("CFAPI"), reason, at));
@@ -53,10 +49,7 @@ impl TokenSource for Scripted {
 }
 
 fn slot(answers: &[Answer]) -> Arc<Slot<Scripted>> {
-    let source = Scripted {
-        answers: Mutex::new(answers.to_vec()),
-        calls: Mutex::default(),
-    };
+    let source = Scripted { answers: Mutex::new(answers.to_vec()), calls: Mutex::default() };
     let berth = Berth {
         name: name("CFAPI"),
         tasks: TaskTracker::new(),
@@ -74,10 +67,7 @@ async fn crowd(slot: &Arc<Slot<Scripted>>, count: usize) -> Vec<Result<Arc<Lease
     let tasks: Vec<_> = (0..count)
         .map(|_| {
             let slot = Arc::clone(slot);
-            slot.berth
-                .tasks
-                .clone()
-                .spawn(async move { slot.lease().await })
+            slot.berth.tasks.clone().spawn(async move { slot.lease().await })
         })
         .collect();
     let mut outcomes = Vec::new();

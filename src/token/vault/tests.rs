@@ -32,18 +32,11 @@ async fn reason(stage: &Stage) -> Reason {
 async fn a_thousand_cold_callers_cost_one_logon_although_the_first_hangs_up() {
     let stage = Arc::new(Stage::new());
     stage.fake.latency(Duration::from_millis(300));
-    assert!(
-        timeout(Duration::from_millis(50), stage.lease())
-            .await
-            .is_err()
-    );
+    assert!(timeout(Duration::from_millis(50), stage.lease()).await.is_err());
     let callers: Vec<_> = (0..1000)
         .map(|_| {
             let stage = Arc::clone(&stage);
-            stage
-                .tasks
-                .clone()
-                .spawn(async move { stage.lease().await })
+            stage.tasks.clone().spawn(async move { stage.lease().await })
         })
         .collect();
     for caller in callers {
@@ -132,9 +125,7 @@ async fn the_last_tries_fall_before_the_end_of_a_lease() {
     let stage = Stage::new();
     stage.lease().await.unwrap();
     assert_eq!(stage.callers_for(LIFE / 2).await, 0);
-    stage
-        .fake
-        .usually(REFRESH, Answer::Fault(FaultKind::ServerError));
+    stage.fake.usually(REFRESH, Answer::Fault(FaultKind::ServerError));
     // 20 s before the lease can no longer be served: pauses have long grown to a minute.
     assert_eq!(stage.callers_for(1119 - LIFE / 2).await, 0);
     let tries = stage.fake.count(REFRESH);
@@ -167,9 +158,7 @@ async fn an_outage_past_expiry_gives_503_and_heals_within_five_seconds_with_one_
 async fn a_refused_refresh_token_costs_exactly_one_password() {
     let stage = Stage::new();
     stage.lease().await.unwrap();
-    stage
-        .fake
-        .usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
+    stage.fake.usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
     pass(LIFE).await;
     stage.lease().await.unwrap();
     assert_eq!(stage.fake.grants(), [PASSWORD, REFRESH, PASSWORD]);
@@ -179,9 +168,7 @@ async fn a_refused_refresh_token_costs_exactly_one_password() {
 async fn a_refused_refresh_token_is_not_sent_again_although_its_lease_lives() {
     let stage = Stage::new();
     stage.lease().await.unwrap();
-    stage
-        .fake
-        .usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
+    stage.fake.usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
     stage.fake.usually(PASSWORD, Answer::Unsent);
     pass(900).await;
     assert_eq!(stage.callers_for(200).await, 0);
@@ -193,10 +180,7 @@ async fn a_refused_refresh_token_is_not_sent_again_although_its_lease_lives() {
 async fn a_transient_refresh_failure_keeps_the_refresh_token_and_sends_no_password() {
     let stage = Stage::new();
     stage.lease().await.unwrap();
-    stage.fake.next(
-        REFRESH,
-        [Answer::Fault(FaultKind::ServerError), Answer::Broken],
-    );
+    stage.fake.next(REFRESH, [Answer::Fault(FaultKind::ServerError), Answer::Broken]);
     pass(LIFE).await;
     stage.callers_for(20).await;
     assert!(stage.lease().await.is_ok());
@@ -233,9 +217,7 @@ async fn retry_after_of_a_429_is_honoured_up_to_a_minute() {
     stage.lease().await.unwrap();
     for (asked, least, most) in [(7, 7, 8), (1_000_000_000, 60, 60)] {
         pass(LIFE).await;
-        stage
-            .fake
-            .next(REFRESH, [Answer::Later(FaultKind::RateLimited, asked)]);
+        stage.fake.next(REFRESH, [Answer::Later(FaultKind::RateLimited, asked)]);
         let refusal = stage.lease().await.unwrap_err();
         let wait = refusal.retry_after(Instant::now()).unwrap();
         assert!((least..=most).contains(&wait.as_secs()), "{wait:?}");
@@ -248,26 +230,14 @@ async fn retry_after_of_a_429_is_honoured_up_to_a_minute() {
 async fn cf_s_refusal_costs_one_refresh_grant_and_another_one_not_before_thirty_seconds() {
     let stage = Stage::new();
     let lease = stage.lease().await.unwrap();
-    assert_eq!(
-        stage.vault.revoke(&name("CFAPI"), &lease),
-        Revoked::Renewing
-    );
+    assert_eq!(stage.vault.revoke(&name("CFAPI"), &lease), Revoked::Renewing);
     let second = stage.lease().await.unwrap();
     assert_eq!(stage.fake.grants(), [PASSWORD, REFRESH]);
-    assert_eq!(
-        stage.vault.revoke(&name("CFAPI"), &second),
-        Revoked::HoldOff
-    );
-    assert_eq!(
-        stage.vault.revoke(&name("CFAPI"), &lease),
-        Revoked::Renewing
-    );
+    assert_eq!(stage.vault.revoke(&name("CFAPI"), &second), Revoked::HoldOff);
+    assert_eq!(stage.vault.revoke(&name("CFAPI"), &lease), Revoked::Renewing);
     assert!(Arc::ptr_eq(&stage.lease().await.unwrap(), &second));
     pass(30).await;
-    assert_eq!(
-        stage.vault.revoke(&name("CFAPI"), &second),
-        Revoked::Renewing
-    );
+    assert_eq!(stage.vault.revoke(&name("CFAPI"), &second), Revoked::Renewing);
     stage.lease().await.unwrap();
     assert_eq!(stage.fake.grants(), [PASSWORD, REFRESH, REFRESH]);
 }
@@ -282,9 +252,7 @@ async fn a_wrong_password_is_sent_once_in_each_process_life() {
             None => Stage::new(),
             Some(fake) => Stage::on(fake, &["CFAPI"], LogonGrant::Password),
         };
-        stage
-            .fake
-            .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+        stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
         for _ in 0..600 {
             for _ in 0..10 {
                 let refusal = stage.lease().await.unwrap_err();
@@ -303,9 +271,7 @@ async fn a_wrong_password_is_sent_once_in_each_process_life() {
 async fn a_remembered_refusal_comes_at_once() {
     let stage = Stage::new();
     stage.fake.latency(Duration::from_secs(3));
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
     for _ in 0..100 {
         let before = Instant::now();
@@ -318,9 +284,7 @@ async fn a_remembered_refusal_comes_at_once() {
 #[tokio::test(start_paused = true)]
 async fn while_rejected_the_destination_is_read_each_minute_past_the_cache() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
     assert_eq!(stage.fake.finds(Wanted::PastCache), 1);
     pass(600).await;
@@ -332,9 +296,7 @@ async fn while_rejected_the_destination_is_read_each_minute_past_the_cache() {
 #[tokio::test(start_paused = true)]
 async fn a_corrected_password_serves_again_within_a_minute_without_a_caller() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
     pass(1).await;
     stage.fake.put(destination("CFAPI", 2));
@@ -352,9 +314,7 @@ async fn a_corrected_password_serves_again_within_a_minute_without_a_caller() {
 #[tokio::test(start_paused = true)]
 async fn a_password_corrected_while_it_was_refused_is_tried_at_once() {
     let stage = Stage::new();
-    stage
-        .fake
-        .next(PASSWORD, [Answer::Fault(FaultKind::BadCredentials)]);
+    stage.fake.next(PASSWORD, [Answer::Fault(FaultKind::BadCredentials)]);
     stage.fake.put_after_logon(destination("CFAPI", 2));
     assert!(stage.lease().await.is_ok());
     let sent = stage.fake.sent();
@@ -369,9 +329,7 @@ async fn a_password_that_comes_before_the_first_answer_has_its_own_gate() {
     assert_eq!(reason(&stage).await, Reason::UaaUnavailable);
     let first = stage.fake.sent()[0].to;
     stage.fake.put(destination("CFAPI", 2));
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     pass(6).await;
     assert_eq!(reason(&stage).await, Reason::Rejected);
     let refused = stage.fake.sent().last().unwrap().to;
@@ -388,9 +346,7 @@ async fn a_password_that_comes_before_the_first_answer_has_its_own_gate() {
 #[tokio::test(start_paused = true)]
 async fn handing_over_to_new_credentials_is_no_refusal() {
     let stage = Stage::new();
-    stage
-        .fake
-        .next(PASSWORD, [Answer::Fault(FaultKind::BadCredentials)]);
+    stage.fake.next(PASSWORD, [Answer::Fault(FaultKind::BadCredentials)]);
     stage.fake.put_after_logon(destination("CFAPI", 2));
     stage.lease().await.unwrap();
     let status = stage.vault.statuses().remove(0);
@@ -400,9 +356,7 @@ async fn handing_over_to_new_credentials_is_no_refusal() {
 #[tokio::test(start_paused = true)]
 async fn going_back_to_a_refused_password_sends_nothing() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     for password in [1, 2, 1, 2, 1] {
         stage.fake.put(destination("CFAPI", password));
         stage.callers_for(3).await;
@@ -415,9 +369,7 @@ async fn going_back_to_a_refused_password_sends_nothing() {
 #[tokio::test(start_paused = true)]
 async fn eviction_forgets_no_refusal() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
     for _ in 0..10 {
         stage.vault.house.slots.invalidate_all();
@@ -458,9 +410,7 @@ async fn a_lock_is_waited_out_then_probed_once_and_the_wait_doubles(
 #[tokio::test(start_paused = true)]
 async fn a_lock_never_waits_longer_than_a_day() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::ProviderLocked));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::ProviderLocked));
     for _ in 0..8 {
         let refusal = stage.lease().await.unwrap_err();
         let wait = refusal.retry_after(Instant::now()).unwrap();
@@ -474,9 +424,7 @@ async fn a_lock_never_waits_longer_than_a_day() {
 #[tokio::test(start_paused = true)]
 async fn a_broken_trust_is_probed_once_an_hour() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::IssuerMismatch));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::IssuerMismatch));
     let refusal = stage.lease().await.unwrap_err();
     assert!(matches!(refusal.reason, Reason::ActionRequired { .. }));
     assert_eq!(refusal.retry_after(Instant::now()), None);
@@ -496,9 +444,7 @@ async fn posts_without_a_clear_end_are_counted(#[case] is_proven: bool, #[case] 
         pass(LIFE).await;
     }
     let before = stage.fake.count(PASSWORD);
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::ServerError));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::ServerError));
     stage.callers_for(60 * 60).await;
     assert_eq!(stage.fake.count(PASSWORD) - before, most);
     let refusal = stage.lease().await.unwrap_err();
@@ -543,9 +489,7 @@ async fn posts_without_a_clear_end_are_counted_over_all_credentials() {
 #[tokio::test(start_paused = true)]
 async fn within_one_flight_a_missing_connection_is_tried_three_times_more() {
     let stage = Stage::new();
-    stage
-        .fake
-        .next(PASSWORD, [Answer::Unsent, Answer::Unsent, Answer::Unsent]);
+    stage.fake.next(PASSWORD, [Answer::Unsent, Answer::Unsent, Answer::Unsent]);
     let before = Instant::now();
     assert!(stage.lease().await.is_ok());
     assert!(before.elapsed() <= Duration::from_millis(2100));
@@ -586,13 +530,8 @@ async fn a_rejected_credential_with_a_live_refresh_token_goes_on() {
         ..destination("OTHER", 1)
     };
     stage.fake.put(other);
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
-    assert_eq!(
-        stage.lease_of("OTHER").await.unwrap_err().reason,
-        Reason::Rejected
-    );
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    assert_eq!(stage.lease_of("OTHER").await.unwrap_err().reason, Reason::Rejected);
     assert_eq!(stage.callers_for(3 * LIFE).await, 0);
     assert_eq!(stage.fake.count(PASSWORD), 2);
     assert!(stage.fake.count(REFRESH) > 3);
@@ -611,9 +550,7 @@ async fn two_names_of_one_credential_send_one_password() {
 async fn two_names_of_one_wrong_credential_send_one_password() {
     let stage = Stage::with(&["CFAPI", "OTHER"], LogonGrant::Password);
     stage.fake.latency(Duration::from_secs(1));
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     let (one, two) = tokio::join!(stage.lease(), stage.lease_of("OTHER"));
     assert_eq!(one.unwrap_err().reason, Reason::Rejected);
     assert_eq!(two.unwrap_err().reason, Reason::Rejected);
@@ -624,9 +561,7 @@ async fn two_names_of_one_wrong_credential_send_one_password() {
 async fn one_destination_s_refusal_leaves_another_alone() {
     let stage = Stage::with(&["CFAPI", "OTHER"], LogonGrant::Password);
     stage.fake.put(destination("OTHER", 2));
-    stage
-        .fake
-        .next(PASSWORD, [Answer::Fault(FaultKind::BadCredentials)]);
+    stage.fake.next(PASSWORD, [Answer::Fault(FaultKind::BadCredentials)]);
     assert_eq!(reason(&stage).await, Reason::Rejected);
     assert!(stage.lease_of("OTHER").await.is_ok());
     let states: Vec<_> = stage.vault.statuses().iter().map(|s| s.gate).collect();
@@ -697,9 +632,7 @@ async fn without_the_service_only_a_proven_password_is_sent() {
     pass(3).await;
     stage.lease().await.unwrap();
     stage.fake.service_is_down(true);
-    stage
-        .fake
-        .usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
+    stage.fake.usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
     pass(LIFE).await;
     assert!(stage.lease().await.is_ok());
     assert_eq!(stage.fake.grants(), [PASSWORD, REFRESH, PASSWORD]);
@@ -711,9 +644,7 @@ async fn without_the_service_only_a_proven_password_is_sent() {
 async fn a_release_lets_exactly_one_attempt_through() {
     let stage = Stage::new();
     let cfapi = name("CFAPI");
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::SecondFactor));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::SecondFactor));
     assert_eq!(reason(&stage).await, Reason::SecondFactor);
     let attempt = stage.vault.retry(&cfapi, Force::No).await.unwrap();
     let Attempt::Refused(refusal) = attempt else {
@@ -734,9 +665,7 @@ async fn a_release_lets_exactly_one_attempt_through() {
 async fn a_release_respects_a_lock_unless_forced() {
     let stage = Stage::new();
     let cfapi = name("CFAPI");
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::ProviderLocked));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::ProviderLocked));
     assert_eq!(reason(&stage).await, Reason::Locked);
     let refused = stage.vault.retry(&cfapi, Force::No).await.unwrap_err();
     let RetryError::Locked(refusal) = refused else {
@@ -752,9 +681,7 @@ async fn a_release_respects_a_lock_unless_forced() {
 #[tokio::test(start_paused = true)]
 async fn a_release_without_its_attempt_is_taken_back() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
     stage.fake.service_is_down(true);
     let attempt = stage.vault.retry(&name("CFAPI"), Force::No).await.unwrap();
@@ -789,21 +716,14 @@ async fn the_status_tells_everything_but_secrets() {
     stage.lease().await.unwrap();
     pass(100).await;
     let good = stage.vault.statuses().remove(0);
-    assert_eq!(
-        (good.gate, good.freshness),
-        (GateState::Good, Some(Freshness::Fresh))
-    );
+    assert_eq!((good.gate, good.freshness), (GateState::Good, Some(Freshness::Fresh)));
     assert_eq!(good.origin.as_deref(), Some("acme-platform"));
     let renewal = good.last_renewal.unwrap();
     assert_eq!((renewal.grant, renewal.took.as_millis()), (PASSWORD, 200));
     assert_eq!(renewal.ago.as_secs(), 100);
     assert_eq!(good.expires_in.unwrap().as_secs(), LIFE - 101);
-    stage
-        .fake
-        .usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::ProviderLocked));
+    stage.fake.usually(REFRESH, Answer::Fault(FaultKind::RefreshTokenRejected));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::ProviderLocked));
     pass(LIFE).await;
     assert!(stage.lease().await.is_err());
     let locked = stage.vault.statuses().remove(0);
@@ -828,9 +748,7 @@ async fn the_assertion_takes_the_password_s_place() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_assertion_is_read_anew_after_a_pause() {
     let stage = Stage::with(&["CFAPI"], LogonGrant::JwtBearer);
-    stage
-        .fake
-        .usually("jwt_bearer", Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually("jwt_bearer", Answer::Fault(FaultKind::BadCredentials));
     stage.callers_for(300).await;
     let sent = stage.fake.count("jwt_bearer");
     assert!((9..=11).contains(&sent), "{sent}");
@@ -843,9 +761,7 @@ async fn a_refused_assertion_is_read_anew_after_a_pause() {
 #[tokio::test(start_paused = true)]
 async fn polls_and_delays_end_with_the_broker() {
     let stage = Stage::new();
-    stage
-        .fake
-        .usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
+    stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
     stage.vault.warm(&name("CFAPI"), Duration::from_secs(1000));
     stage.stop.cancel();

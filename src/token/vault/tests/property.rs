@@ -84,10 +84,7 @@ fn is_unclear(answer: &Answer) -> bool {
 fn densest(times: &[Duration]) -> usize {
     let within = |start: &Duration| {
         let end = *start + WINDOW;
-        times
-            .iter()
-            .filter(|time| (*start..end).contains(*time))
-            .count()
+        times.iter().filter(|time| (*start..end).contains(*time)).count()
     };
     times.iter().map(within).max().unwrap_or(0)
 }
