@@ -36,7 +36,8 @@ impl From<Refusal> for Problem {
     }
 }
 
-fn code_of_reason(reason: &Reason) -> Code {
+/// Returns the public code of a reason why there is no token.
+pub(crate) fn code_of_reason(reason: &Reason) -> Code {
     match reason {
         Reason::DestinationMissing => Code::DestinationMissing,
         Reason::DestinationInvalid { .. } | Reason::Misconfigured { .. } => {

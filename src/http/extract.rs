@@ -32,7 +32,7 @@ use crate::{
 
 /// A verified caller that holds the scope `S`.
 #[derive(Debug)]
-pub(crate) struct Allowed<S>(pub(crate) Caller, PhantomData<S>);
+pub(crate) struct Allowed<S>(pub(crate) Caller, pub(crate) PhantomData<S>);
 
 /// A scope as a type, so that a handler's signature says what it needs.
 pub(crate) trait Needs: Send + Sync + 'static {
@@ -51,7 +51,7 @@ macro_rules! needs {
         }
     )+ };
 }
-needs!(RoutesRead, RoutesWrite, SpacesRead, MetricsRead);
+needs!(RoutesRead, RoutesWrite, RoutesAdmin, SpacesRead, MetricsRead);
 
 impl<N: Needs, S> FromRequestParts<S> for Allowed<N>
 where

@@ -23,7 +23,7 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::http::handlers::{health, metrics, root, routes, spaces};
+use crate::http::handlers::{destinations, health, metrics, root, routes, spaces};
 
 /// All paths, inside the stack of `layers`.
 pub fn router(state: &AppState) -> Router {
@@ -35,6 +35,8 @@ pub fn router(state: &AppState) -> Router {
         .route("/routes", get(routes::list).merge(post(routes::create)))
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
         .route("/routes/operations/{id}", get(routes::operation))
+        .route("/destinations", get(destinations::list))
+        .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
         .fallback(root::nothing)
         .with_state(state.clone());

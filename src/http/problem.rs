@@ -83,6 +83,11 @@ impl Problem {
         self.code
     }
 
+    /// Returns the text for the caller.
+    pub(crate) fn into_detail(self) -> String {
+        self.parts.detail
+    }
+
     /// Names a member of the request that is wrong.
     #[must_use]
     pub(crate) fn field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {

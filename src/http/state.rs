@@ -15,6 +15,7 @@ use crate::{
     },
     routes::TenantRoutes,
     telemetry::metrics::Metrics,
+    token::TokenVault,
 };
 
 /// Everything a handler may borrow. Handlers take the part that they use, never the whole.
@@ -24,6 +25,8 @@ pub struct AppState {
     pub routes: TenantRoutes,
     /// The CF API.
     pub capi: CapiClient,
+    /// Tokens of the technical users.
+    pub vault: TokenVault,
     /// Judges callers.
     pub verifier: Verifier,
     /// Answers probes.

@@ -134,6 +134,11 @@ impl Policies {
         self.of_client(caller.client_id())
     }
 
+    /// Returns the destination that a caller's entry names; `None` without an entry of its own.
+    pub fn destination_of(&self, caller: &Caller) -> Option<&DestinationName> {
+        self.0.by_client.get(caller.client_id()).map(|terms| &terms.destination)
+    }
+
     /// Returns the policy of another owner, for whom an administrator acts.
     ///
     /// # Errors

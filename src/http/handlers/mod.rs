@@ -1,5 +1,6 @@
 //! One file per subject: a handler takes what it needs from the request, calls one room, and shapes the answer.
 
+pub(crate) mod destinations;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod root;

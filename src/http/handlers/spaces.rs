@@ -11,6 +11,7 @@ use crate::{
         problem::Problem,
         state::Defaults,
     },
+    routes::TenantRoutes,
 };
 
 #[derive(Debug, Serialize)]
@@ -38,13 +39,16 @@ struct OrganizationView {
 /// # Errors
 /// The problems of the token engine and of the CF API.
 pub(crate) async fn list(
-    _: Allowed<SpacesRead>,
+    Allowed(caller, _): Allowed<SpacesRead>,
     Correlation(correlation): Correlation,
     State(capi): State<CapiClient>,
+    State(routes): State<TenantRoutes>,
     State(defaults): State<Defaults>,
 ) -> Result<impl IntoResponse, Problem> {
     let deadline = Instant::now() + defaults.call_timeout;
-    let spaces = capi.at(&defaults.destination, &correlation, deadline).spaces().await?;
+    let own = routes.policies().destination_of(&caller);
+    let destination = own.unwrap_or(&defaults.destination);
+    let spaces = capi.at(destination, &correlation, deadline).spaces().await?;
     let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();
     Ok(Json(SpaceList { total: resources.len(), resources }))
 }

@@ -1,0 +1,200 @@
+//! `/destinations`: how each configured destination stands, and an operator's release after a repair.
+//!
+//! Invariant: nothing here is a secret, and nothing comes from an upstream's text. Every release leaves two audit lines.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::IntoResponse,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    destination::DestinationName,
+    http::{
+        cause::code_of_reason,
+        code::Code,
+        extract::{Allowed, AppQuery, Correlation, RoutesAdmin, SpacesRead, wall_time},
+        problem::Problem,
+    },
+    telemetry::audit,
+    token::{Attempt, DestinationStatus, Force, Freshness, Reason, RetryError, TokenVault},
+};
+
+#[derive(Debug, Serialize)]
+struct DestinationList {
+    resources: Vec<DestinationBody>,
+}
+
+/// One destination; members are null where nothing is known.
+#[derive(Debug, Serialize)]
+struct DestinationBody {
+    name: String,
+    default: bool,
+    source: Option<&'static str>,
+    origin: Option<String>,
+    gate: GateBody,
+    lease: Option<LeaseBody>,
+    last_renewal: Option<RenewalBody>,
+    last_refusal: Option<RefusalBody>,
+}
+
+#[derive(Debug, Serialize)]
+struct GateBody {
+    state: &'static str,
+    opens_in_seconds: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeaseBody {
+    freshness: &'static str,
+    expires_in_seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct RenewalBody {
+    grant: &'static str,
+    duration_ms: u64,
+    at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusalBody {
+    code: &'static str,
+    hint: String,
+    at: String,
+}
+
+/// `GET /destinations`.
+pub(crate) async fn list(
+    _: Allowed<SpacesRead>,
+    State(vault): State<TokenVault>,
+) -> impl IntoResponse {
+    let statuses = vault.statuses();
+    let bodies = statuses.into_iter().enumerate();
+    let resources = bodies.map(|(index, status)| DestinationBody::of(status, index == 0)).collect();
+    Json(DestinationList { resources })
+}
+
+impl DestinationBody {
+    fn of(status: DestinationStatus, default: bool) -> Self {
+        let lease = status.freshness.zip(status.expires_in);
+        Self {
+            name: status.name.to_string(),
+            default,
+            source: status.source.map(crate::destination::Source::name),
+            origin: status.origin,
+            gate: GateBody {
+                state: status.gate.name(),
+                opens_in_seconds: status.gate_opens_in.map(|wait| wait.as_secs()),
+            },
+            lease: lease.map(|(freshness, left)| LeaseBody {
+                freshness: freshness_word(freshness),
+                expires_in_seconds: left.as_secs(),
+            }),
+            last_renewal: status.last_renewal.map(|renewal| RenewalBody {
+                grant: renewal.grant,
+                duration_ms: u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX),
+                at: moment(renewal.ago),
+            }),
+            last_refusal: status.last_refusal.map(|past| RefusalBody {
+                code: code_of_reason(&past.reason).spec().name,
+                hint: past.hint,
+                at: moment(past.ago),
+            }),
+        }
+    }
+}
+
+fn freshness_word(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Fresh => "fresh",
+        Freshness::Ageing => "ageing",
+        Freshness::Expired => "expired",
+    }
+}
+
+/// The wall time so long ago, as RFC 3339.
+fn moment(ago: Duration) -> String {
+    let at = wall_time().checked_sub(ago).unwrap_or(std::time::UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// Query of a release.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetryQuery {
+    force: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RetryBody {
+    name: String,
+    outcome: &'static str,
+    code: Option<&'static str>,
+    detail: Option<String>,
+}
+
+/// `POST /destinations/{name}/retry`: lets exactly one more attempt through the gate and tells its outcome.
+///
+/// # Errors
+/// `not_found` for a name that is not configured; `technical_user_locked` while a lock runs, without `force`.
+pub(crate) async fn retry(
+    Allowed(caller, _): Allowed<RoutesAdmin>,
+    Path(name): Path<String>,
+    AppQuery(query): AppQuery<RetryQuery>,
+    Correlation(correlation): Correlation,
+    State(vault): State<TokenVault>,
+) -> Result<impl IntoResponse, Problem> {
+    let unknown =
+        || Problem::new(Code::NotFound, "There is no configured destination of that name.");
+    let destination = DestinationName::parse(&name).ok_or_else(unknown)?;
+    let force = if query.force { Force::Yes } else { Force::No };
+    let line = |phase: &'static str, outcome: &'static str| {
+        tracing::info!(
+            target: audit::TARGET,
+            phase,
+            action = "destination_retry",
+            caller = caller.client_id(),
+            destination = destination.as_str(),
+            forced = query.force,
+            outcome,
+            correlation_id = correlation.as_str(),
+            "logon released"
+        );
+    };
+    line("intent", "");
+    let body = match vault.retry(&destination, force).await {
+        Ok(Attempt::Succeeded) => RetryBody::succeeded(&destination),
+        Ok(Attempt::Refused(refusal)) => {
+            RetryBody::refused(&destination, &refusal.reason, refusal.clone().into())
+        }
+        Err(RetryError::UnknownDestination(_)) => {
+            line("outcome", "not_found");
+            return Err(unknown());
+        }
+        Err(RetryError::Locked(refusal)) => {
+            line("outcome", "technical_user_locked");
+            return Err(refusal.into());
+        }
+    };
+    line("outcome", body.code.unwrap_or(body.outcome));
+    Ok(Json(body))
+}
+
+impl RetryBody {
+    fn succeeded(name: &DestinationName) -> Self {
+        Self { name: name.to_string(), outcome: "succeeded", code: None, detail: None }
+    }
+
+    fn refused(name: &DestinationName, reason: &Reason, problem: Problem) -> Self {
+        Self {
+            name: name.to_string(),
+            outcome: "refused",
+            code: Some(code_of_reason(reason).spec().name),
+            detail: Some(problem.into_detail()),
+        }
+    }
+}
