@@ -226,12 +226,13 @@ impl Foundation {
     /// Sends once with the token that is in service.
     async fn attempt(&self, call: &Call) -> Result<(Answer, Loan), CapiError> {
         self.lane.passable()?;
-        let pass = self.lane.gate.enter().await.map_err(full)?;
+        // The token first: callers who wait for one logon must not hold the places of those who have theirs.
         let leasing = self.client.0.tokens.lend(&self.destination);
         let loan = timeout_at(self.deadline, leasing)
             .await
             .map_err(|_| CapiError::Timeout { sent: Sent::No })?
             .map_err(CapiError::Token)?;
+        let pass = self.lane.gate.enter().await.map_err(full)?;
         let correlation = self.correlation.as_str();
         let request = call.request(loan.api(), loan.authorization(), correlation)?;
         let started = Instant::now();

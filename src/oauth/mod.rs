@@ -14,7 +14,7 @@ mod loose;
 pub mod response;
 mod seal;
 
-use crate::upstream::{HttpClient, TransportError};
+use crate::upstream::{ConnectFault, HttpClient, TransportError};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request,
@@ -148,6 +148,18 @@ pub enum ExchangeError {
     /// The endpoint answered, without a token.
     #[error("token endpoint refused")]
     Refused(Fault),
+}
+
+impl ExchangeError {
+    /// Returns whether the endpoint's certificate is not acceptable: somebody must act, and no password has left.
+    pub fn is_certificate(&self) -> bool {
+        match self {
+            Self::Transport(TransportError::Connect { kind, .. }) => {
+                *kind == ConnectFault::TlsCertificate
+            }
+            Self::Transport(_) | Self::Refused(_) => false,
+        }
+    }
 }
 
 /// Reveals an x509 binding's key to the TLS layer (PEM chain and PEM key, PKCS#1 or PKCS#8).

@@ -69,7 +69,7 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
     let (from, gate) = (transition.from.name(), transition.to.name());
     let retry_s = refusal.retry_at.map(seconds_until);
     let (reason, hint) = (refusal.reason.to_string(), refusal.reason.hint());
-    let cause = chain(error);
+    let (cause, is_certificate) = (chain(error), error.is_certificate());
     let answer = fault(error);
     let error = answer.and_then(|fault| fault.error.as_deref());
     let excerpt = answer.and_then(|fault| fault.excerpt.as_deref());
@@ -85,6 +85,16 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
             retry_s,
             "credential gate closed"
         ),
+        GateState::Waiting if is_certificate && transition.from != GateState::Waiting => {
+            tracing::error!(
+                destination,
+                from,
+                gate,
+                cause,
+                retry_s,
+                "certificate of the login server refused"
+            );
+        }
         GateState::Waiting if transition.from != GateState::Waiting => tracing::warn!(
             destination,
             from,

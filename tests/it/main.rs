@@ -7,6 +7,8 @@ mod canonical;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod problems;
@@ -24,3 +26,5 @@ mod spaces;
 mod support;
 #[cfg(test)]
 mod token;
+#[cfg(test)]
+mod uaa_faults;
