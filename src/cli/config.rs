@@ -4,8 +4,8 @@ use std::{fmt::Write, process::ExitCode};
 
 use crate::{
     app,
-    cli::{misconfigured, say},
-    config::{self, Flags, Loaded, env::Snapshot, problem::Problem},
+    cli::{misconfigured, say, serve},
+    config::{Flags, Loaded, env::Snapshot, problem::Problem},
 };
 
 /// Options of `config`.
@@ -31,7 +31,7 @@ pub(super) fn run(flags: &Flags, args: Args) -> ExitCode {
             return misconfigured(&problem.into());
         }
     };
-    let loaded = match config::load(&snapshot, flags) {
+    let loaded = match serve::configuration(&snapshot, flags) {
         Ok(loaded) => loaded,
         Err(problems) => return misconfigured(&problems),
     };

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use crate::{
-    app::{App, StartError},
+    app::{self, App, StartError},
     cli::{Failure, fail, misconfigured},
     config::{
-        self, Flags, Loaded,
+        self, Flags, Loaded, Reading,
         env::Snapshot,
         problem::{Problem, Problems},
     },
@@ -20,7 +20,7 @@ pub(super) async fn run(flags: &Flags) -> ExitCode {
         Ok(snapshot) => snapshot,
         Err(error) => return misconfigured(&unreadable(&error)),
     };
-    let loaded = match config::load(&snapshot, flags) {
+    let loaded = match configuration(&snapshot, flags) {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&snapshot, &problems),
     };
@@ -37,6 +37,19 @@ pub(super) async fn run(flags: &Flags) -> ExitCode {
         }
     };
     until_signalled(app).await
+}
+
+/// Reads settings and bindings.
+///
+/// # Errors
+/// Everything that is wrong with either of them, at once.
+pub(super) fn configuration(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded, Problems> {
+    let Reading { loaded, mut problems } = config::read(snapshot, flags);
+    let Some(loaded) = loaded else { return Err(problems) };
+    if let Err(more) = app::bindings(&loaded.settings, snapshot) {
+        problems.extend(more);
+    }
+    problems.or(loaded)
 }
 
 /// Runs the app until SIGTERM or SIGINT has drained it; a second signal ends it at once.

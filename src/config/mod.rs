@@ -22,7 +22,8 @@ use crate::{
         layer::{Entry, Layers, Origin, PROVIDERS},
         problem::{Problem, Problems},
     },
-    destination, routes, server,
+    destination::{self, DestinationName},
+    routes, server,
     telemetry::logs::LogFormat,
     token,
     upstream::{self, body},
@@ -98,45 +99,63 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
+/// What reading the layers came to: settings as far as they can be had, and all that is wrong with them.
+#[derive(Debug)]
+pub struct Reading {
+    /// The settings; where a value cannot be used its default stands in. `None` if nothing could be read.
+    pub loaded: Option<Loaded>,
+    /// Everything that is wrong.
+    pub problems: Problems,
+}
+
 /// Reads all layers.
 ///
 /// # Errors
 /// All problems at once: unknown keys, values of the wrong form, values out of bounds, unreadable files.
 pub fn load(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded, Problems> {
+    let Reading { loaded, problems } = read(snapshot, flags);
+    match loaded {
+        Some(loaded) => problems.or(loaded),
+        None => Err(problems),
+    }
+}
+
+/// Reads all layers and goes on after a problem, so that whoever calls can look for more of them.
+pub fn read(snapshot: &Snapshot, flags: &Flags) -> Reading {
     let mut problems = Problems::default();
     let mut layers = match Layers::defaults() {
         Ok(layers) => layers,
         Err(error) => {
-            return Err(Problem::of(
-                "defaults",
-                &Origin::Default,
-                error.message(),
-                "a bug: report it",
-            )
-            .into());
+            let problem =
+                Problem::of("defaults", &Origin::Default, error.message(), "a bug: report it");
+            return Reading { loaded: None, problems: problem.into() };
         }
     };
     if let Some(path) = settings_file(snapshot, flags) {
         match fs::read_to_string(&path) {
             Ok(text) => layers.add_file(path, &text, &mut problems),
-            Err(error) => problems.push(Problem::of(
-                "settings file",
-                &Origin::File(path),
-                error.to_string(),
-                "name a readable file",
-            )),
+            Err(error) => {
+                let origin = Origin::File(path);
+                problems.push(Problem::of(
+                    "settings file",
+                    &origin,
+                    error.to_string(),
+                    "name a readable file",
+                ));
+            }
         }
     }
     layers.add_variables(snapshot, &mut problems);
     if let Some(log) = &flags.log {
         layers.add_flag("log.format", log, "--log");
     }
-    let Some(mut settings) = deserialize(&mut layers, &mut problems) else {
-        return Err(problems);
-    };
-    settings.providers = providers(&layers, snapshot, &mut problems);
-    validate(&settings, &layers, &mut problems);
-    problems.or(Loaded { settings, layers })
+    let settings = deserialize(&mut layers, &mut problems);
+    let loaded = settings.map(|mut settings| {
+        settings.providers = providers(&layers, snapshot, &mut problems);
+        validate(&settings, &layers, &mut problems);
+        Loaded { settings, layers }
+    });
+    Reading { loaded, problems }
 }
 
 fn settings_file(snapshot: &Snapshot, flags: &Flags) -> Option<PathBuf> {
@@ -275,6 +294,29 @@ fn validate(settings: &Settings, layers: &Layers, problems: &mut Problems) {
             finding.hint,
         ));
     }
+    for finding in provider_findings(settings) {
+        problems.push(about(layers, &finding.key, finding.problem, finding.hint.to_owned()));
+    }
+}
+
+/// Judges the provider entries by themselves; what the platform says of the broker is not known here and not needed.
+fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
+    let names = [&settings.destination.name].into_iter().chain(&settings.destination.names);
+    let names: Vec<_> = names.filter_map(|name| DestinationName::parse(name)).collect();
+    // A name that is none has been told already.
+    let Some(destination) = names.first().cloned() else { return Vec::new() };
+    let home = routes::Home {
+        destination,
+        space: None,
+        space_name: None,
+        organization: None,
+        organization_name: None,
+        app: None,
+        uris: Vec::new(),
+    };
+    routes::Policies::judge(&settings.routes, &settings.providers, home, &names)
+        .err()
+        .unwrap_or_default()
 }
 
 fn about(layers: &Layers, key: &str, message: String, hint: String) -> Problem {

@@ -62,6 +62,11 @@ impl Problems {
         self.0.push(problem);
     }
 
+    /// Adds all of another list.
+    pub fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     /// Returns them in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

@@ -60,6 +60,26 @@ async fn several_destination_bindings_end_the_start_and_are_named() {
 }
 
 #[tokio::test]
+async fn settings_providers_and_bindings_are_judged_together() {
+    let sandbox = sandbox().await;
+    let mut services = crate::support::parse(&sandbox.vcap_services());
+    let twice = services["xsuaa"][0].clone();
+    services["xsuaa"].as_array_mut().unwrap().push(twice);
+    let mut variables = variables(&sandbox);
+    variables.insert("VCAP_SERVICES".to_owned(), services.to_string());
+    variables.insert("CFAPI_SERVER__IDLE_TIMEOUT".to_owned(), "60s".to_owned());
+    let provider =
+        json!([{"client_ids": ["a"], "space": "x", "apps": ["b"], "host_template": "{nothing}"}]);
+    variables.insert("CFAPI_PROVIDERS".to_owned(), provider.to_string());
+    variables.remove("VCAP_APPLICATION");
+    let ended = Program::start(&["config", "--check"], &variables).ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    for part in ["server.idle_timeout", "host_template", "xsuaa"] {
+        assert!(ended.out.contains(part), "{part}: {}", ended.out);
+    }
+}
+
+#[tokio::test]
 async fn without_any_binding_the_broker_starts_warns_and_says_what_is_missing() {
     let mut program = Program::start(
         &["--log", "json"],
