@@ -127,6 +127,18 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_lists_every_code_in_this_order() {
+        let reference = include_str!("../../docs/reference/problems.md");
+        let listed: Vec<_> = reference.lines().filter(|line| line.starts_with("| `")).collect();
+        let expected = Code::ALL.iter().map(|code| {
+            let spec = code.spec();
+            let again = if spec.retryable { "yes" } else { "no" };
+            format!("| `{}` | {} | {again} | {} |", spec.name, spec.status.as_u16(), spec.title)
+        });
+        assert_eq!(listed, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_gateway_fault_that_waiting_cannot_mend_is_502_and_one_that_it_can_is_503() {
         for code in Code::ALL {
             let spec = code.spec();

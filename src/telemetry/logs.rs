@@ -207,11 +207,17 @@ impl Visit for Fields {
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.put(field, value.into());
     }
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.put(field, u64::try_from(value).unwrap_or(u64::MAX).into());
+    }
     fn record_bool(&mut self, field: &Field, value: bool) {
         self.put(field, value.into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        // A field without a value is left out.
+        if !value.is_empty() {
+            self.put(field, value.into());
+        }
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, format!("{value:?}").into());
@@ -259,7 +265,7 @@ mod tests {
             );
             let _entered = span.enter();
             span.record("tenant_id", "zone-1");
-            tracing::info!(target: audit::TARGET, host = "a\r\n{\"level\":\"error\"}", count = 2_u64, "route intent");
+            tracing::info!(target: audit::TARGET, host = "a\r\n{\"level\":\"error\"}", count = 2_u64, took = 5_u128, code = "", "route intent");
         });
         let bytes = LINES.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
@@ -273,7 +279,8 @@ mod tests {
         assert_eq!(line["tenant_id"], "zone-1");
         assert_eq!(line["component_name"], "cfapi-broker");
         assert_eq!(line["categories"][0], "audit");
-        assert_eq!(line["count"], 2);
+        assert_eq!((&line["count"], &line["took"]), (&2.into(), &5.into()));
+        assert!(line.get("code").is_none());
         assert!(line.get("space_id").is_none());
         assert!(line["written_ts"].is_u64());
     }
