@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cfapi_sandbox::{Part, TECHNICAL_USER};
 use http::Method;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -11,6 +12,7 @@ use crate::support::{APP, TestBroker, answer, client, process::Program, pull, sa
 
 #[tokio::test]
 async fn a_thousand_cold_callers_cost_one_find_and_one_grant_although_the_first_hangs_up() {
+    allow_many_sockets();
     let sandbox = sandbox().await;
     pull(&sandbox, "latency", &json!({"part": "uaa", "ms": 1500}));
     let mut vars = variables(&sandbox);
@@ -32,6 +34,12 @@ async fn a_thousand_cold_callers_cost_one_find_and_one_grant_although_the_first_
     let journal = sandbox.journal();
     assert_eq!(sandbox.password_grants(), 1);
     assert_eq!(journal.iter().filter(|entry| entry.part == Part::Destination).count(), 1);
+}
+
+/// Both ends of each connection are in this process: the usual soft limit of 1024 files is too low.
+fn allow_many_sockets() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
 }
 
 #[tokio::test]
