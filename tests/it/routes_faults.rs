@@ -1,0 +1,449 @@
+//! Tenant routes when things go wrong or happen at once: crashes, races, refusals and silence of CF.
+
+use std::{sync::Arc, time::Duration};
+
+use cfapi_sandbox::{Part, Sandbox, world::RouteView};
+use http::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{
+    APP, Answer, TestBroker, answer, client, process::Program, pull, sandbox, variables,
+};
+
+const HOST: &str = "acme-saas-approuter";
+const DOMAIN: &str = "cfapps.example.test";
+const CREATE: &str = "POST /v3/routes";
+/// The slash keeps the create itself out of it.
+const MAP: &str = "POST /v3/routes/";
+
+fn wish() -> Value {
+    json!({"subdomain": "acme", "app": APP})
+}
+
+async fn put(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
+    broker.put("/routes/t1", &sandbox.provider_token(), &wish()).await
+}
+
+async fn delete(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
+    broker.delete("/routes/t1", &sandbox.provider_token()).await
+}
+
+async fn delete_async(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
+    let request = client().delete(format!("{}/routes/t1", broker.base));
+    let request = request.header("prefer", "respond-async");
+    answer(request.bearer_auth(sandbox.provider_token())).await
+}
+
+/// The routes of a host, whoever has them.
+fn routes_of(sandbox: &Sandbox, host: &str) -> Vec<RouteView> {
+    sandbox.world().routes().into_iter().filter(|route| route.host == host).collect()
+}
+
+fn the_route(sandbox: &Sandbox) -> RouteView {
+    let routes = routes_of(sandbox, HOST);
+    assert_eq!(routes.len(), 1, "{routes:?}");
+    routes.into_iter().next().unwrap()
+}
+
+/// What CF was asked, as `METHOD path`, without token and space look-ups of the start.
+fn asked(sandbox: &Sandbox) -> Vec<String> {
+    let journal = sandbox.journal().into_iter().filter(|entry| entry.part == Part::Cf);
+    journal.map(|entry| format!("{} {}", entry.method, entry.path)).collect()
+}
+
+/// Waits until a condition holds; a broken promise ends the test.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Sends to a program that will be killed before it answers.
+fn send_to_doomed(set: &mut JoinSet<()>, method: Method, base: &str, sandbox: &Sandbox) {
+    let request = client().request(method, format!("{base}/routes/t1"));
+    let request = request.bearer_auth(sandbox.provider_token());
+    let request = request.header("content-type", "application/json").body(wish().to_string());
+    set.spawn(async move { drop(request.send().await) });
+}
+
+#[tokio::test]
+async fn a_broker_killed_between_create_and_map_is_repaired_by_the_next_put() {
+    let sandbox = sandbox().await;
+    let mut doomed = Program::start(&[], &variables(&sandbox));
+    let base = doomed.base().await;
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": MAP}));
+    let mut set = JoinSet::new();
+    send_to_doomed(&mut set, Method::PUT, &base, &sandbox);
+    until("the map is asked for", || {
+        asked(&sandbox).iter().any(|call| call.ends_with("/destinations"))
+    })
+    .await;
+    drop(doomed);
+    pull(&sandbox, "clear", &json!({"part": "cf"}));
+    assert!(the_route(&sandbox).apps.is_empty());
+    let broker = TestBroker::start(&sandbox).await;
+    let got = put(&broker, &sandbox).await;
+    assert_eq!((got.status, got.json()["outcome"].as_str()), (200, Some("repaired")));
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+}
+
+#[tokio::test]
+async fn a_broker_killed_during_delete_is_finished_by_the_next_delete() {
+    let sandbox = sandbox().await;
+    let mut doomed = Program::start(&[], &variables(&sandbox));
+    let base = doomed.base().await;
+    let broker = TestBroker::start(&sandbox).await;
+    assert_eq!(put(&broker, &sandbox).await.status, 201);
+    // The request to delete itself is lost with the broker.
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": "DELETE /v3/routes/"}));
+    let mut set = JoinSet::new();
+    send_to_doomed(&mut set, Method::DELETE, &base, &sandbox);
+    until("the delete is asked for", || {
+        asked(&sandbox).iter().any(|call| call.starts_with("DELETE /v3/routes/"))
+    })
+    .await;
+    drop(doomed);
+    pull(&sandbox, "clear", &json!({"part": "cf"}));
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+    assert_eq!(delete(&broker, &sandbox).await.status, 204);
+    assert!(routes_of(&sandbox, HOST).is_empty());
+}
+
+#[tokio::test]
+async fn a_route_that_cannot_be_mapped_is_taken_back() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    pull(&sandbox, "fail_next", &json!({"part": "cf", "n": 2, "status": 500, "only": MAP}));
+    let failed = put(&broker, &sandbox).await;
+    assert_eq!((failed.status, failed.code().as_str()), (502, "cf_error"), "{}", failed.text);
+    assert_eq!(failed.json()["retryable"], true);
+    until("the route is taken back", || routes_of(&sandbox, HOST).is_empty()).await;
+    let again = put(&broker, &sandbox).await;
+    assert_eq!(again.status, 201, "{}", again.text);
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+}
+
+#[tokio::test]
+async fn one_500_of_a_map_is_looked_through() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    pull(&sandbox, "fail_next", &json!({"part": "cf", "status": 500, "only": MAP}));
+    let got = put(&broker, &sandbox).await;
+    assert_eq!(got.status, 201, "{}", got.text);
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+}
+
+/// A job of CF that takes a while; the broker polls on the real clock.
+const SLOW: Duration = Duration::from_millis(1500);
+
+#[rstest]
+#[case::the_same(false)]
+#[case::another(true)]
+#[tokio::test]
+async fn a_tenant_that_comes_back_at_once_gets_a_new_route_from_any_instance(
+    #[case] elsewhere: bool,
+) {
+    let sandbox = sandbox().await;
+    let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
+    let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
+    sandbox.world().job_delay(SLOW);
+    assert_eq!(delete_async(&one, &sandbox).await.status, 202);
+    let back = put(if elsewhere { &two } else { &one }, &sandbox).await;
+    assert_eq!(back.status, 201, "{}", back.text);
+    assert_ne!(back.json()["route"]["guid"], first);
+    until("no job is left", || sandbox.world().routes().iter().all(|route| !route.deleting)).await;
+    let route = the_route(&sandbox);
+    assert_eq!(back.json()["route"]["guid"], route.guid.as_str());
+    assert_eq!(route.apps, [APP]);
+}
+
+#[tokio::test]
+async fn delete_and_put_at_once_end_as_one_of_the_two_orders() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    put(&broker, &sandbox).await;
+    sandbox.world().job_delay(Duration::from_millis(300));
+    let (gone, back) = tokio::join!(delete(&broker, &sandbox), put(&broker, &sandbox));
+    assert_eq!(gone.status, 204, "{}", gone.text);
+    match back.status {
+        // The put came second.
+        201 => assert_eq!(the_route(&sandbox).apps, [APP]),
+        // It came first.
+        200 => assert!(routes_of(&sandbox, HOST).is_empty()),
+        other => panic!("{other}: {}", back.text),
+    }
+}
+
+#[tokio::test]
+async fn a_removal_that_is_not_waited_for_can_be_followed() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    put(&broker, &sandbox).await;
+    sandbox.world().pause_jobs();
+    let accepted = delete_async(&broker, &sandbox).await;
+    assert_eq!(accepted.status, 202, "{}", accepted.text);
+    assert_eq!(accepted.headers["preference-applied"], "respond-async");
+    let place = accepted.headers["location"].to_str().unwrap().to_owned();
+    let running = broker.get(&place, &token).await;
+    assert_eq!((running.status, &running.json()["status"]), (200, &json!("running")));
+    let other = sandbox.caller_token("sb-orders!t4712", &["Routes.Read"]);
+    assert_eq!(broker.get(&place, &other).await.code(), "not_found");
+    let shown = broker.get("/routes/t1", &token).await.json();
+    assert_eq!(shown["routes"][0]["state"], "deleting", "{shown}");
+    sandbox.world().resume_jobs();
+    until("the route is gone", || routes_of(&sandbox, HOST).is_empty()).await;
+    assert_eq!(broker.get(&place, &token).await.json()["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_failed_job_is_told_and_the_route_lives() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    put(&broker, &sandbox).await;
+    sandbox.world().fail_jobs(1, "disk full");
+    let failed = delete(&broker, &sandbox).await;
+    assert_eq!((failed.status, failed.code().as_str()), (502, "cf_job_failed"), "{}", failed.text);
+    assert!(failed.json()["retryable"].as_bool().unwrap());
+    assert_eq!(put(&broker, &sandbox).await.json()["outcome"], "unchanged");
+    assert_eq!(delete(&broker, &sandbox).await.status, 204);
+}
+
+#[tokio::test]
+async fn fifty_tenants_at_once_have_one_mapped_route_each() {
+    let sandbox = sandbox().await;
+    let broker = Arc::new(TestBroker::start(&sandbox).await);
+    let mut set = JoinSet::new();
+    for index in 0..50 {
+        let (broker, token) = (Arc::clone(&broker), sandbox.provider_token());
+        set.spawn(async move {
+            let body = json!({"subdomain": format!("sub{index}"), "app": APP});
+            broker.put(&format!("/routes/t{index}"), &token, &body).await.status
+        });
+    }
+    assert!(set.join_all().await.into_iter().all(|status| status == 201));
+    for index in 0..50 {
+        let routes = routes_of(&sandbox, &format!("sub{index}-saas-approuter"));
+        assert_eq!(routes.len(), 1);
+        assert_eq!(routes[0].apps, [APP]);
+    }
+    assert_eq!(sandbox.password_grants(), 1);
+}
+
+#[tokio::test]
+async fn twenty_puts_of_one_tenant_through_two_instances_make_one_route() {
+    let sandbox = sandbox().await;
+    let brokers =
+        [Arc::new(TestBroker::start(&sandbox).await), Arc::new(TestBroker::start(&sandbox).await)];
+    let mut set = JoinSet::new();
+    for index in 0..20 {
+        let (broker, token) = (Arc::clone(&brokers[index % 2]), sandbox.provider_token());
+        set.spawn(async move { broker.put("/routes/t1", &token, &wish()).await.status });
+    }
+    let mut statuses = set.join_all().await;
+    statuses.sort_unstable();
+    assert_eq!(statuses.pop(), Some(201));
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+}
+
+#[tokio::test]
+async fn a_warm_broker_asks_cf_twice_for_a_create_twice_for_a_repeat_and_once_for_a_dry_run() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    broker.put("/routes/t0", &token, &json!({"subdomain": "warm", "app": APP})).await;
+
+    sandbox.clear_journal();
+    let foretold = broker.put("/routes/t1?dry_run=true", &token, &wish()).await;
+    assert_eq!((foretold.status, &foretold.json()["outcome"]), (200, &json!("created")));
+    assert_eq!(foretold.json()["plan"], json!(["create", "map"]));
+    assert_eq!(foretold.json()["route"], Value::Null);
+    assert_eq!(asked(&sandbox), ["GET /v3/routes"]);
+    assert!(routes_of(&sandbox, HOST).is_empty());
+
+    sandbox.clear_journal();
+    assert_eq!(put(&broker, &sandbox).await.status, 201);
+    let calls = asked(&sandbox);
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert_eq!(calls[0], CREATE);
+
+    sandbox.clear_journal();
+    assert_eq!(put(&broker, &sandbox).await.status, 200);
+    assert_eq!(asked(&sandbox), [CREATE, "GET /v3/routes"]);
+
+    sandbox.clear_journal();
+    assert_eq!(delete(&broker, &sandbox).await.status, 204);
+    let calls = asked(&sandbox);
+    assert_eq!(calls[0], "GET /v3/routes");
+    assert!(calls[1].starts_with("DELETE /v3/routes/"), "{calls:?}");
+    assert!(calls[2..].iter().all(|call| call.starts_with("GET /v3/jobs/")), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_the_url_while_cf_is_away() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    broker.put("/routes/t0", &token, &json!({"subdomain": "warm", "app": APP})).await;
+    sandbox.stop_part(Part::Cf).await;
+    let got = broker.put("/routes/t1?dry_run=true", &token, &wish()).await;
+    assert_eq!((got.status, &got.json()["outcome"]), (200, &json!("unknown")), "{}", got.text);
+    assert_eq!(got.json()["url"], format!("https://{HOST}.{DOMAIN}"));
+    assert_eq!(got.json()["warnings"][0]["code"], "cf_unchecked");
+}
+
+#[rstest]
+#[case::own_space("dev", 200, "adopted")]
+#[case::other_space("other", 409, "host_taken")]
+#[case::foreign_organisation("fspace", 409, "host_taken_elsewhere")]
+#[tokio::test]
+async fn a_host_that_exists_is_judged_by_whose_it_is(
+    #[case] space: &str,
+    #[case] status: u16,
+    #[case] word: &str,
+) {
+    let sandbox = sandbox().await;
+    sandbox.world().take_host(HOST, DOMAIN, space).unwrap();
+    let broker = TestBroker::start(&sandbox).await;
+    let got = put(&broker, &sandbox).await;
+    assert_eq!(got.status, status, "{}", got.text);
+    if status == 200 {
+        assert_eq!(got.json()["outcome"], word);
+    } else {
+        assert_eq!(got.code(), word);
+        assert_eq!(got.json()["retryable"], false);
+    }
+    assert_eq!(routes_of(&sandbox, HOST).len(), 1);
+}
+
+#[tokio::test]
+async fn an_unlabelled_route_is_a_conflict_for_who_does_not_adopt() {
+    let sandbox = sandbox().await;
+    sandbox.world().take_host(HOST, DOMAIN, "dev").unwrap();
+    let broker = TestBroker::start(&sandbox).await;
+    let body = json!({"subdomain": "acme", "app": APP, "adopt": false});
+    let got = broker.put("/routes/t1", &sandbox.provider_token(), &body).await;
+    assert_eq!((got.status, got.code().as_str()), (409, "host_taken"), "{}", got.text);
+    assert!(the_route(&sandbox).labels.is_empty());
+}
+
+#[tokio::test]
+async fn a_second_tenant_with_the_same_subdomain_is_a_conflict() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    put(&broker, &sandbox).await;
+    let got = broker.put("/routes/t2", &sandbox.provider_token(), &wish()).await;
+    assert_eq!((got.status, got.code().as_str()), (409, "host_of_other_tenant"), "{}", got.text);
+    assert_eq!(the_route(&sandbox).labels["cfapi-broker.internal/tenant"], "t1");
+}
+
+#[tokio::test]
+async fn a_full_quota_stops_new_tenants_only() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    put(&broker, &sandbox).await;
+    sandbox.world().quota("provider-org", Some(1)).unwrap();
+    let body = json!({"subdomain": "second", "app": APP});
+    let full = broker.put("/routes/t2", &sandbox.provider_token(), &body).await;
+    assert_eq!((full.status, full.code().as_str()), (409, "route_quota_exceeded"), "{}", full.text);
+    let again = put(&broker, &sandbox).await;
+    assert_eq!((again.status, &again.json()["outcome"]), (200, &json!("unchanged")));
+}
+
+const HTML: &str = r#"{"content-type":"text/html"}"#;
+const ROUTER: &str = r#"{"x-cf-routererror":"unknown_route"}"#;
+
+#[rstest]
+#[case::failed(500, "{}", r#"{"errors":[{"code":10001,"title":"UnknownError","detail":"x"}]}"#)]
+#[case::empty(500, "{}", "")]
+#[case::html(502, HTML, "<html>bad gateway</html>")]
+#[case::router(404, ROUTER, "404 Not Found: Requested route does not exist.")]
+#[tokio::test]
+async fn one_bad_answer_to_a_create_is_looked_through(
+    #[case] status: u16,
+    #[case] headers: &str,
+    #[case] body: &str,
+) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    fail_create(&sandbox, 1, &answering(status, headers, body));
+    let got = put(&broker, &sandbox).await;
+    assert_eq!(got.status, 201, "{}", got.text);
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+    // It was looked up before it was sent again.
+    let calls: Vec<_> =
+        asked(&sandbox).into_iter().filter(|call| call.ends_with("/v3/routes")).collect();
+    assert_eq!(calls[calls.len() - 3..], [CREATE, "GET /v3/routes", CREATE]);
+}
+
+#[rstest]
+#[case::limited(429, r#"{"retry-after":"30"}"#, "{}", 503, "cf_rate_limited")]
+#[case::failed(
+    500,
+    "{}",
+    r#"{"errors":[{"code":10001,"title":"U","detail":"x"}]}"#,
+    502,
+    "cf_error"
+)]
+#[case::empty(500, "{}", "", 502, "cf_error")]
+#[case::html(502, HTML, "<html>bad gateway</html>", 503, "cf_unavailable")]
+#[case::router(404, ROUTER, "404 Not Found", 503, "cf_unavailable")]
+#[tokio::test]
+async fn bad_answers_that_last_have_their_codes_and_leave_nothing(
+    #[case] status: u16,
+    #[case] headers: &str,
+    #[case] body: &str,
+    #[case] answered: u16,
+    #[case] code: &str,
+) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    fail_create(&sandbox, 9, &answering(status, headers, body));
+    let got = put(&broker, &sandbox).await;
+    assert_eq!((got.status, got.code().as_str()), (answered, code), "{}", got.text);
+    assert_eq!(got.json()["retryable"], true);
+    assert_eq!(got.headers.contains_key("retry-after"), answered == 503, "{:?}", got.headers);
+    assert!(!got.text.contains("bad gateway"), "{}", got.text);
+    assert!(routes_of(&sandbox, HOST).is_empty());
+}
+
+fn answering(status: u16, headers: &str, body: &str) -> Value {
+    json!({"status": status, "headers": crate::support::parse(headers), "body": body})
+}
+
+fn fail_create(sandbox: &Sandbox, times: u64, how: &Value) {
+    let mut args = json!({"part": "cf", "n": times, "only": CREATE});
+    args.as_object_mut().unwrap().extend(how.as_object().unwrap().clone());
+    pull(sandbox, "fail_next", &args);
+}
+
+#[rstest]
+#[case::cut_short("truncate")]
+#[case::never_answered("commit_then_hang")]
+#[tokio::test]
+async fn a_create_that_cf_executed_without_saying_so_is_found_and_not_repeated(
+    #[case] trick: &str,
+) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    pull(&sandbox, trick, &json!({"part": "cf", "only": CREATE}));
+    // The silence ends when the API goes away: waiting for the time-out would take half a minute.
+    let outage = async {
+        until("the create was executed", || !routes_of(&sandbox, HOST).is_empty()).await;
+        if trick == "commit_then_hang" {
+            sandbox.stop_part(Part::Cf).await;
+            sandbox.start_part(Part::Cf).await.unwrap();
+        }
+    };
+    let (got, ()) = tokio::join!(put(&broker, &sandbox), outage);
+    assert_eq!((got.status, &got.json()["outcome"]), (201, &json!("created")), "{}", got.text);
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+    assert_eq!(asked(&sandbox).iter().filter(|call| *call == CREATE).count(), 1);
+}
