@@ -23,7 +23,10 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::http::handlers::{destinations, health, metrics, root, routes, spaces};
+use crate::http::handlers::{destinations, health, metrics, root, route_bulk, routes, spaces};
+
+/// Largest body of a reconcile: 5000 tenants (`routes.md` 9) at some 200 bytes each.
+const LIST_BYTES: usize = 1024 * 1024;
 
 /// All paths, inside the stack of `layers`.
 pub fn router(state: &AppState) -> Router {
@@ -35,6 +38,8 @@ pub fn router(state: &AppState) -> Router {
         .route("/routes", get(routes::list).merge(post(routes::create)))
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
         .route("/routes/operations/{id}", get(routes::operation))
+        .route("/routes/batch", post(route_bulk::batch))
+        .route("/routes/reconcile", post(route_bulk::reconcile).with_state(roomy(state)))
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
@@ -47,4 +52,11 @@ pub fn router(state: &AppState) -> Router {
         .layer(CatchPanicLayer::custom(layers::on_panic))
         .layer(map_response(layers::of_the_router))
         .layer(from_fn_with_state(state.metrics.clone(), layers::observe))
+}
+
+/// The state for calls whose body is a list.
+fn roomy(state: &AppState) -> AppState {
+    let mut roomy = state.clone();
+    roomy.body.bytes = roomy.body.bytes.max(LIST_BYTES);
+    roomy
 }

@@ -177,8 +177,20 @@ impl Problem {
 
     /// Writes the document for the request with this correlation id.
     pub(crate) fn render(&self, correlation: &CorrelationId) -> Response {
+        let body = serde_json::to_vec(&self.document(correlation)).unwrap_or_default();
+        let mut response = (self.code.spec().status, body).into_response();
+        self.decorate(response.headers_mut());
+        response
+    }
+
+    /// Returns the document as a value, for answers that hold several.
+    pub(crate) fn to_value(&self, correlation: &CorrelationId) -> serde_json::Value {
+        serde_json::to_value(self.document(correlation)).unwrap_or_default()
+    }
+
+    fn document<'a>(&'a self, correlation: &'a CorrelationId) -> Document<'a> {
         let spec = self.code.spec();
-        let document = Document {
+        Document {
             r#type: format!("/problems/{}", spec.name.replace('_', "-")),
             title: spec.title,
             status: spec.status.as_u16(),
@@ -192,11 +204,7 @@ impl Problem {
             correlation_id: correlation.as_str(),
             errors: &self.parts.errors,
             cf_errors: &self.parts.cf_errors,
-        };
-        let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut response = (spec.status, body).into_response();
-        self.decorate(response.headers_mut());
-        response
+        }
     }
 
     fn decorate(&self, headers: &mut HeaderMap) {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every mutation that is asked for leaves both, refused ones too. Callers: this room.
 
-use super::{Errand, error::RouteError, remove::Removed, view::Ensured, wish::TenantId};
+use super::{Errand, error::RouteError, remove::Removed, view::Ensured};
 
 /// An operation whose intent has been told.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ struct Outcome<'a> {
 }
 
 impl Audit {
-    /// Tells the intent.
-    pub(super) fn begin(action: &'static str, errand: &Errand, tenant: &TenantId) -> Self {
+    /// Tells the intent; `tenant` is empty where many are meant.
+    pub(super) fn begin(action: &'static str, errand: &Errand, tenant: &str) -> Self {
         let audit = Self {
             action,
             caller: errand.caller.client_id().to_owned(),
             on_behalf_of: errand.on_behalf_of.clone(),
-            tenant: tenant.to_string(),
+            tenant: tenant.to_owned(),
             correlation: errand.correlation.as_str().to_owned(),
         };
         tracing::info!(
@@ -66,6 +66,11 @@ impl Audit {
     /// Tells what was done to one route within the operation.
     pub(super) fn touched(&self, word: &str, host: &str, route: &str, upstream: Option<String>) {
         self.end(&Outcome { word, host, route, upstream });
+    }
+
+    /// Tells that nothing was done, and why.
+    pub(super) fn refused(&self, error: &RouteError) {
+        self.end(&Outcome { word: error.word(), ..Outcome::default() });
     }
 
     fn end(&self, outcome: &Outcome<'_>) {

@@ -126,7 +126,9 @@ impl fmt::Display for Field {
             Self::Tenant => "tenant id",
             Self::Subdomain => "subdomain",
             Self::Page => "page or its size",
-            Self::Items => "list of items",
+            Self::Items => "list of items (at most 100, each tenant once)",
+            Self::Tenants => "list of tenants (at most 5000, each once)",
+            Self::Operation => "op of an item (ensure or remove)",
         })
     }
 }

@@ -156,7 +156,7 @@ fn repaired(outcome: Outcome) -> Outcome {
 }
 
 /// Looks for the domain's wildcard route where the mode asks for it.
-async fn wildcard(
+pub(super) async fn wildcard(
     work: &Work,
     wish: &Wish,
     target: &Target,
@@ -204,7 +204,7 @@ async fn foretell(work: &Work, wish: &Wish, target: &Target) -> Result<Ensured, 
 
 impl Builder<'_> {
     /// What a real run would make of the route that has the host.
-    fn prediction(&self, route: &Route) -> Result<(Outcome, Vec<Step>), RouteError> {
+    pub(super) fn prediction(&self, route: &Route) -> Result<(Outcome, Vec<Step>), RouteError> {
         let fqdn = self.target.fqdn();
         let map = (!route.serves(&self.target.app.guid)).then_some(Step::Map);
         let dying = self.work.order().is_dying(&route.guid);
@@ -257,7 +257,7 @@ fn take_back(work: &Work, route: Guid, ticket: Ticket) {
             Ok(ending) => (*ending, work.cf().last_request_id()),
             Err(error) => ("not_taken_back", error.request_id().map(ToOwned::to_owned)),
         };
-        Audit::begin("take_back", &work.errand, &work.tenant).touched(
+        Audit::begin("take_back", &work.errand, work.tenant.as_str()).touched(
             ending,
             "",
             route.as_str(),

@@ -137,6 +137,10 @@ pub enum Field {
     Page,
     /// The items of a batch.
     Items,
+    /// The tenants of a reconcile.
+    Tenants,
+    /// The operation of an item.
+    Operation,
 }
 
 /// Host and domain of a route; both lawful names.

@@ -1,14 +1,16 @@
-//! Tenant routes: ensure, remove, get, list (`routes.md`).
+//! Tenant routes: ensure, remove, get, list, batch, reconcile (`routes.md`).
 //!
 //! Invariant: a mutation runs to its end on the tracker, whoever hangs up, and leaves two audit lines; one
 //! tenant and one host are worked on by one operation at a time in this process. Callers: `http`, `app`,
 //! `doctor`.
 
+pub mod batch;
 pub mod error;
 pub mod host;
 pub mod label;
 pub mod operation;
 pub mod provider;
+pub mod reconcile;
 pub mod settings;
 pub mod view;
 pub mod wish;
@@ -24,9 +26,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Done, Item};
 pub use error::RouteError;
 pub use operation::{Operation, OperationKey, OperationState};
 pub use provider::{Home, Policies};
+pub use reconcile::{Change, Demand, Reconciled};
 pub use remove::{Patience, Removed};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
 pub use view::{Ensured, ListQuery, Listing, RouteView};
@@ -150,7 +154,7 @@ impl TenantRoutes {
         }
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
-            let audit = Audit::begin("ensure", &errand, &tenant);
+            let audit = Audit::begin("ensure", &errand, tenant.as_str());
             let work = this.work(&errand, &tenant);
             let result = match &work {
                 Ok(work) => Box::pin(ensure::ensure(work, &wish)).await,
@@ -178,7 +182,7 @@ impl TenantRoutes {
     ) -> Result<Removed, RouteError> {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
-            let audit = Audit::begin("remove", &errand, &tenant);
+            let audit = Audit::begin("remove", &errand, tenant.as_str());
             let work = this.work(&errand, &tenant);
             let result = match &work {
                 Ok(work) => Box::pin(remove::remove(work, patience, &audit)).await,
@@ -210,6 +214,38 @@ impl TenantRoutes {
     /// Policy errors, [`RouteError::Capi`].
     pub async fn list(&self, errand: &Errand, query: &ListQuery) -> Result<Listing, RouteError> {
         show::list(&self.grounds(errand)?, query).await
+    }
+
+    /// Works on up to 100 items, a few at a time; an item that could not be read keeps its place.
+    ///
+    /// # Errors
+    /// [`RouteError::BadRequest`] for too many items and for a tenant that is named twice.
+    ///
+    /// # Cancel safety
+    /// Items that were begun go on when the future is dropped.
+    pub async fn batch(
+        &self,
+        errand: &Errand,
+        items: Vec<Result<Item, RouteError>>,
+        run: Run,
+    ) -> Result<Vec<Result<Done, RouteError>>, RouteError> {
+        batch::check(&items)?;
+        Ok(batch::work_off(self, errand, items, run).await)
+    }
+
+    /// Compares all tenants with all routes of the owner and, where that is wanted, mends.
+    ///
+    /// # Errors
+    /// [`RouteError::ReconcileGuard`], [`RouteError::BadRequest`], policy errors, [`RouteError::Capi`].
+    ///
+    /// # Cancel safety
+    /// Changes that were begun go on when the future is dropped.
+    pub async fn reconcile(
+        &self,
+        errand: &Errand,
+        demand: Demand,
+    ) -> Result<Reconciled, RouteError> {
+        Box::pin(reconcile::reconcile(self, errand, demand)).await
     }
 
     /// Tells how a removal stands that outlived its request.

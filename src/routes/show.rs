@@ -28,6 +28,15 @@ pub(super) async fn of_tenant(
     if views.is_empty() { Err(RouteError::NotFound) } else { Ok(views) }
 }
 
+/// Shows all routes of the owner.
+pub(super) async fn all(grounds: &Grounds) -> Result<Vec<RouteView>, RouteError> {
+    let site = site(grounds).await?;
+    let prefix = grounds.routes.policies().prefix();
+    let selector = owner_selector(prefix, &grounds.policy.owner);
+    let routes = grounds.cf.labelled_routes(&site.space, &selector).await?;
+    views(grounds, &site, routes).await
+}
+
 /// Lists the owner's routes.
 pub(super) async fn list(grounds: &Grounds, query: &ListQuery) -> Result<Listing, RouteError> {
     if query.page == 0 || query.per_page == 0 {

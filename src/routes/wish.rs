@@ -100,13 +100,8 @@ impl WishBody {
     /// [`RouteError::TenantMismatch`] when two sources name different tenants,
     /// [`RouteError::BadRequest`] when the subdomain or the tenant is absent, malformed or ambiguous.
     pub fn into_wish(self, path: Option<&TenantId>) -> Result<(TenantId, Wish), RouteError> {
-        let all = [Some(&self.names), self.subscription.as_ref()];
-        let all = || all.iter().flatten();
-        let tenants = all().flat_map(|names| names.tenants()).chain(path.map(TenantId::as_str));
-        let tenant = same(tenants).map_err(|_| RouteError::TenantMismatch)?;
-        let tenant = tenant.and_then(TenantId::parse);
-        let tenant = tenant.ok_or(RouteError::BadRequest(Field::Tenant))?;
-        let subdomain = same(all().flat_map(|names| names.subdomains()));
+        let tenant = self.tenant(path)?;
+        let subdomain = same(self.sources().flat_map(Names::subdomains));
         let subdomain = subdomain.ok().flatten().filter(|text| text.len() <= MAX_SUBDOMAIN);
         let subdomain = subdomain.ok_or(RouteError::BadRequest(Field::Subdomain))?.to_owned();
         let adoption = match self.adopt {
@@ -114,6 +109,30 @@ impl WishBody {
             Some(true) | None => Adoption::Allowed,
         };
         Ok((tenant, Wish { subdomain, app: self.app, domain: self.domain, adoption }))
+    }
+
+    /// Returns the tenant alone, for calls that need no subdomain.
+    ///
+    /// # Errors
+    /// As [`WishBody::into_wish`], as far as the tenant goes.
+    pub fn tenant(&self, path: Option<&TenantId>) -> Result<TenantId, RouteError> {
+        let tenants = self.sources().flat_map(Names::tenants).chain(path.map(TenantId::as_str));
+        let tenant = same(tenants).map_err(|_| RouteError::TenantMismatch)?;
+        tenant.and_then(TenantId::parse).ok_or(RouteError::BadRequest(Field::Tenant))
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Names> {
+        [Some(&self.names), self.subscription.as_ref()].into_iter().flatten()
+    }
+}
+
+impl Wish {
+    /// Fills in app and domain where the wish names none.
+    #[must_use]
+    pub fn or(mut self, app: Option<&str>, domain: Option<&str>) -> Self {
+        self.app = self.app.or_else(|| app.map(ToOwned::to_owned));
+        self.domain = self.domain.or_else(|| domain.map(ToOwned::to_owned));
+        self
     }
 }
 

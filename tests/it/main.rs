@@ -19,6 +19,8 @@ mod rooms;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod routes_bulk;
+#[cfg(test)]
 mod routes_faults;
 #[cfg(test)]
 mod secrets;

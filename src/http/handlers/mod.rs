@@ -5,5 +5,6 @@ pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod root;
 mod route_body;
+pub(crate) mod route_bulk;
 pub(crate) mod routes;
 pub(crate) mod spaces;

@@ -23,7 +23,7 @@ struct AppBody {
 
 /// One route.
 #[derive(Debug, Serialize)]
-struct RouteBody {
+pub(super) struct RouteBody {
     tenant: String,
     subdomain: String,
     url: String,
@@ -36,7 +36,7 @@ struct RouteBody {
 }
 
 impl RouteBody {
-    fn of(view: &RouteView) -> Self {
+    pub(super) fn of(view: &RouteView) -> Self {
         let app = |app: &crate::routes::view::AppView| AppBody {
             name: app.name.clone(),
             guid: app.guid.as_ref().map(ToString::to_string),

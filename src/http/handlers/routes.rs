@@ -26,7 +26,10 @@ use crate::{
         problem::Problem,
         state::AppState,
     },
-    routes::{Errand, ListQuery, Patience, Removed, Run, TenantId, TenantRoutes, WishBody, view},
+    routes::{
+        Errand, ListQuery, Operation, Patience, Removed, Run, TenantId, TenantRoutes, WishBody,
+        view,
+    },
 };
 
 /// Routes per page if the caller does not say.
@@ -74,7 +77,7 @@ query! {
 /// A verified caller's errand with its query; `N` is the scope that it needs.
 #[derive(Debug)]
 pub(crate) struct Asked<N, Q> {
-    errand: Errand,
+    pub(super) errand: Errand,
     query: Q,
     scope: PhantomData<N>,
 }
@@ -191,7 +194,7 @@ pub(crate) async fn remove(
         Removed::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
         Removed::Running { operation } => operation,
     };
-    let place = format!("/routes/operations/{}", routes.seal(&operation)?);
+    let place = operation_path(&routes, &operation)?;
     let mut answer =
         (StatusCode::ACCEPTED, Json(OperationBody::running(&operation))).into_response();
     if let Ok(place) = HeaderValue::try_from(place) {
@@ -204,6 +207,14 @@ pub(crate) async fn remove(
             .insert("preference-applied", HeaderValue::from_static("respond-async"));
     }
     Ok(answer)
+}
+
+/// Returns where an operation can be followed.
+pub(super) fn operation_path(
+    routes: &TenantRoutes,
+    operation: &Operation,
+) -> Result<String, Problem> {
+    Ok(format!("/routes/operations/{}", routes.seal(operation)?))
 }
 
 /// `Prefer: respond-async` (RFC 7240), alone or in a list.

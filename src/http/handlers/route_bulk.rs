@@ -1,0 +1,237 @@
+//! `/routes/batch` and `/routes/reconcile`: many tenants in one call.
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    http::{
+        extract::{AppJson, Correlation, RoutesWrite},
+        handlers::{
+            route_body::{EnsuredBody, OperationBody, RouteBody},
+            routes::{Asked, Plain, operation_path},
+        },
+        problem::Problem,
+    },
+    routes::{
+        Change, Demand, Done, Item, Reconciled, Removed, RouteError, RouteView, Run, TenantRoutes,
+        WishBody, error::Field,
+    },
+    telemetry::trace::CorrelationId,
+};
+
+/// Body of `POST /routes/batch`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BatchBody {
+    items: Vec<ItemBody>,
+    dry_run: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ItemBody {
+    op: String,
+    #[serde(flatten)]
+    wish: WishBody,
+}
+
+impl ItemBody {
+    fn into_item(self) -> Result<Item, RouteError> {
+        match self.op.as_str() {
+            "ensure" => {
+                self.wish.into_wish(None).map(|(tenant, wish)| Item::Ensure { tenant, wish })
+            }
+            "remove" => self.wish.tenant(None).map(|tenant| Item::Remove { tenant }),
+            _ => Err(RouteError::BadRequest(Field::Operation)),
+        }
+    }
+}
+
+/// Answer of `POST /routes/batch`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BatchResults {
+    results: Vec<IndexedResult>,
+}
+
+#[derive(Debug, Serialize)]
+struct IndexedResult {
+    index: usize,
+    #[serde(flatten)]
+    result: ResultBody,
+}
+
+/// What a single call would have answered.
+#[derive(Debug, Serialize)]
+struct ResultBody {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<DoneBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Value>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum DoneBody {
+    Ensured(EnsuredBody),
+    Running(OperationBody),
+    WouldRemove { dry_run: bool, plan: Vec<&'static str>, routes: Vec<RouteBody> },
+}
+
+/// Turns results into bodies.
+struct Teller<'a> {
+    routes: &'a TenantRoutes,
+    correlation: &'a CorrelationId,
+}
+
+impl Teller<'_> {
+    fn tell(&self, result: Result<Done, RouteError>) -> ResultBody {
+        match result.map_err(Problem::from).and_then(|done| self.done(done)) {
+            Ok(told) => told,
+            Err(problem) => ResultBody {
+                status: problem.code().spec().status.as_u16(),
+                location: None,
+                body: None,
+                problem: Some(problem.to_value(self.correlation)),
+            },
+        }
+    }
+
+    fn done(&self, done: Done) -> Result<ResultBody, Problem> {
+        let (status, location, body) = match done {
+            Done::Ensured(ensured) => {
+                let body = EnsuredBody::of(&ensured);
+                let created = body.is_created() && ensured.plan.is_none();
+                let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+                (status, None, Some(DoneBody::Ensured(body)))
+            }
+            Done::Removed(Removed::Done) => (StatusCode::NO_CONTENT, None, None),
+            Done::Removed(Removed::Running { operation }) => {
+                let place = operation_path(self.routes, &operation)?;
+                let body = DoneBody::Running(OperationBody::running(&operation));
+                (StatusCode::ACCEPTED, Some(place), Some(body))
+            }
+            Done::WouldRemove(views) => {
+                let plan = if views.is_empty() { Vec::new() } else { vec!["delete"] };
+                let body = DoneBody::WouldRemove { dry_run: true, plan, routes: bodies(&views) };
+                (StatusCode::OK, None, Some(body))
+            }
+        };
+        Ok(ResultBody { status: status.as_u16(), location, body, problem: None })
+    }
+}
+
+fn bodies(views: &[RouteView]) -> Vec<RouteBody> {
+    views.iter().map(RouteBody::of).collect()
+}
+
+/// `POST /routes/batch`: up to 100 items, four at a time; 200 even if all fail.
+///
+/// # Errors
+/// `bad_request` for too many items or a tenant that is named twice.
+pub(crate) async fn batch(
+    asked: Asked<RoutesWrite, Plain>,
+    State(routes): State<TenantRoutes>,
+    Correlation(correlation): Correlation,
+    AppJson(body): AppJson<BatchBody>,
+) -> Result<Json<BatchResults>, Problem> {
+    let run = if body.dry_run { Run::Dry } else { Run::Real };
+    let items = body.items.into_iter().map(ItemBody::into_item).collect();
+    let results = routes.batch(&asked.errand, items, run).await?;
+    let teller = Teller { routes: &routes, correlation: &correlation };
+    let results = results.into_iter().enumerate();
+    let results =
+        results.map(|(index, result)| IndexedResult { index, result: teller.tell(result) });
+    Ok(Json(BatchResults { results: results.collect() }))
+}
+
+/// Body of `POST /routes/reconcile`; `app` and `domain` are for tenants that name none.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReconcileBody {
+    tenants: Vec<WishBody>,
+    app: Option<String>,
+    domain: Option<String>,
+    apply: bool,
+    delete_orphans: bool,
+    force: bool,
+}
+
+impl ReconcileBody {
+    fn into_demand(self) -> Result<Demand, RouteError> {
+        let (app, domain) = (self.app.as_deref(), self.domain.as_deref());
+        let wishes = self.tenants.into_iter().map(|tenant| {
+            let (tenant, wish) = tenant.into_wish(None)?;
+            Ok((tenant, wish.or(app, domain)))
+        });
+        Ok(Demand {
+            tenants: wishes.collect::<Result<_, RouteError>>()?,
+            apply: self.apply,
+            delete_orphans: self.delete_orphans,
+            force: self.force,
+        })
+    }
+}
+
+/// Answer of `POST /routes/reconcile`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReconciledBody {
+    applied: bool,
+    unchanged: usize,
+    create: Vec<RouteBody>,
+    repair: Vec<RouteBody>,
+    orphans: Vec<RouteBody>,
+    foreign: Vec<RouteBody>,
+    unmapped: Vec<RouteBody>,
+    results: Vec<ChangeBody>,
+    remaining: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangeBody {
+    tenant: String,
+    op: &'static str,
+    #[serde(flatten)]
+    result: ResultBody,
+}
+
+impl ReconciledBody {
+    fn of(done: Reconciled, teller: &Teller<'_>) -> Self {
+        let told = |change: Change| ChangeBody {
+            tenant: change.tenant.to_string(),
+            op: change.operation,
+            result: teller.tell(change.result),
+        };
+        Self {
+            applied: done.applied,
+            unchanged: done.unchanged,
+            create: bodies(&done.create),
+            repair: bodies(&done.repair),
+            orphans: bodies(&done.orphans),
+            foreign: bodies(&done.foreign),
+            unmapped: bodies(&done.unmapped),
+            results: done.results.into_iter().map(told).collect(),
+            remaining: done.remaining,
+        }
+    }
+}
+
+/// `POST /routes/reconcile`: the difference between the tenants listed and the routes that are, and its
+/// repair.
+///
+/// # Errors
+/// `reconcile_guard`, `bad_request`, those of the CF API.
+pub(crate) async fn reconcile(
+    asked: Asked<RoutesWrite, Plain>,
+    State(routes): State<TenantRoutes>,
+    Correlation(correlation): Correlation,
+    AppJson(body): AppJson<ReconcileBody>,
+) -> Result<Json<ReconciledBody>, Problem> {
+    let done = routes.reconcile(&asked.errand, body.into_demand()?).await?;
+    let teller = Teller { routes: &routes, correlation: &correlation };
+    Ok(Json(ReconciledBody::of(done, &teller)))
+}

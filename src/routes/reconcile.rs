@@ -1,0 +1,273 @@
+//! Reconcile: compare the tenants that there are with the routes that there are (`routes.md` 9).
+//!
+//! Invariant: without `apply` CF sees no write; deletions need consent and pass the guard, all or none;
+//! unlabelled routes are never deleted. Callers: [`super::TenantRoutes`].
+
+use super::{
+    Errand, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish, Work,
+    audit::Audit,
+    batch::{self, Done, Item, MOST_ITEMS},
+    create::Builder,
+    ensure,
+    error::Field,
+    settings::Mode,
+    show,
+    target::{Choice, Target},
+    view::{Outcome, State},
+};
+use crate::{
+    auth::Scope,
+    capi::{Guid, model::Route},
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+/// Most tenants of one list (`routes.md` 9).
+const MOST_TENANTS: usize = 5_000;
+/// Share of the owner's routes that may go without force: a list that lacks more is more likely wrong.
+const MAX_ORPHAN_PERCENT: usize = 20;
+
+/// What the caller wants to be so.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// All tenants that there are.
+    pub tenants: Vec<(TenantId, Wish)>,
+    /// Whether anything may be changed.
+    pub apply: bool,
+    /// Whether routes of tenants that are not listed may be deleted.
+    pub delete_orphans: bool,
+    /// Whether the guard is off; needs `Routes.Admin`.
+    pub force: bool,
+}
+
+/// How things stand, and what was done about it.
+#[derive(Debug, Default)]
+pub struct Reconciled {
+    /// Whether changes were made.
+    pub applied: bool,
+    /// Tenants whose route is as it should be.
+    pub unchanged: usize,
+    /// Routes that are missing.
+    pub create: Vec<RouteView>,
+    /// Routes that need mending, and those under an older host name, which stay as they are.
+    pub repair: Vec<RouteView>,
+    /// The owner's routes whose tenant is not listed.
+    pub orphans: Vec<RouteView>,
+    /// Wanted places that somebody else has.
+    pub foreign: Vec<RouteView>,
+    /// The owner's routes without an app of the policy.
+    pub unmapped: Vec<RouteView>,
+    /// What came of each change, and why a wish could not be judged.
+    pub results: Vec<Change>,
+    /// Changes that the next call will make.
+    pub remaining: usize,
+}
+
+/// What came of one tenant.
+#[derive(Debug)]
+pub struct Change {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// `ensure` or `remove`.
+    pub operation: &'static str,
+    /// What came of it.
+    pub result: Result<Done, RouteError>,
+}
+
+/// A wish with its place.
+struct Placed {
+    work: Work,
+    wish: Wish,
+    target: Target,
+}
+
+/// Compares and, where that is wanted, changes.
+pub(super) async fn reconcile(
+    routes: &TenantRoutes,
+    errand: &Errand,
+    demand: Demand,
+) -> Result<Reconciled, RouteError> {
+    let listed = demand.tenants.iter().map(|(tenant, _)| tenant);
+    if demand.tenants.len() > MOST_TENANTS || !batch::are_distinct(listed.clone()) {
+        return Err(RouteError::BadRequest(Field::Tenants));
+    }
+    let listed = listed.map(ToString::to_string).collect::<HashSet<_>>();
+    let mut owned = show::all(&routes.grounds(errand)?).await?;
+    owned.retain(|view| view.state != State::Deleting);
+    let mut plan = Reconciled::default();
+    let placed = placed(routes, errand, &demand, &mut plan).await?;
+    let changes = plan.judge(placed, &owned).await?;
+    plan.compare(&listed, &owned);
+    if !demand.apply {
+        return Ok(plan);
+    }
+    let removals = if demand.delete_orphans { removals(&plan.orphans) } else { Vec::new() };
+    if !removals.is_empty() {
+        guard(errand, &demand, &plan, owned.len())?;
+    }
+    plan.apply(routes, errand, changes.into_iter().chain(removals)).await;
+    Ok(plan)
+}
+
+/// Finds the place of each wish; one that has none is a result, not the end.
+async fn placed(
+    routes: &TenantRoutes,
+    errand: &Errand,
+    demand: &Demand,
+    plan: &mut Reconciled,
+) -> Result<Vec<Placed>, RouteError> {
+    let mut all = Vec::new();
+    let mut wildcards = HashMap::new();
+    for (tenant, wish) in &demand.tenants {
+        let work = routes.work(errand, tenant)?;
+        match Box::pin(place(&work, wish, &mut wildcards)).await {
+            Ok(Some(target)) => all.push(Placed { work, wish: wish.clone(), target }),
+            // The domain's wildcard route serves it.
+            Ok(None) => plan.unchanged += 1,
+            Err(RouteError::Capi(error)) => return Err(error.into()),
+            Err(error) => plan.results.push(Change {
+                tenant: tenant.clone(),
+                operation: "ensure",
+                result: Err(error),
+            }),
+        }
+    }
+    Ok(all)
+}
+
+/// Finds the place of a wish; `None` where the domain's wildcard route does. `wildcards` remembers what
+/// was learned of each domain and app.
+async fn place(
+    work: &Work,
+    wish: &Wish,
+    wildcards: &mut HashMap<(Guid, Guid), bool>,
+) -> Result<Option<Target>, RouteError> {
+    let choice = Choice::of(work, wish)?;
+    let target = Box::pin(Target::resolve(work, wish, choice)).await?;
+    if work.grounds.policy.terms.mode == Mode::Route {
+        return Ok(Some(target));
+    }
+    let key = (target.domain.guid.clone(), target.app.guid.clone());
+    let served = match wildcards.get(&key) {
+        Some(served) => *served,
+        None => ensure::wildcard(work, wish, &target).await?.is_some(),
+    };
+    wildcards.insert(key, served);
+    Ok((!served).then_some(target))
+}
+
+/// Reads the routes that have the wanted hosts, whoever has them, as far as the technical user sees.
+async fn standing(placed: &[Placed]) -> Result<HashMap<(Guid, String), Route>, RouteError> {
+    let mut wanted = BTreeMap::<_, Vec<_>>::new();
+    for one in placed {
+        wanted.entry(&one.target.domain.guid).or_default().push(one);
+    }
+    let mut found = HashMap::new();
+    for (domain, all) in wanted {
+        let [first, ..] = all.as_slice() else { continue };
+        let hosts = all.iter().map(|one| one.target.host.as_str()).collect::<Vec<_>>();
+        for route in first.work.cf().find_routes(domain, &hosts).await? {
+            found.insert((domain.clone(), route.host.to_ascii_lowercase()), route);
+        }
+    }
+    Ok(found)
+}
+
+/// One removal for each tenant.
+fn removals(orphans: &[RouteView]) -> Vec<Item> {
+    let tenants = orphans.iter().map(|view| view.tenant.as_str()).collect::<BTreeSet<_>>();
+    let tenants = tenants.into_iter().filter_map(TenantId::parse);
+    tenants.map(|tenant| Item::Remove { tenant }).collect()
+}
+
+/// Refuses to delete on the word of a list that looks wrong.
+fn guard(
+    errand: &Errand,
+    demand: &Demand,
+    plan: &Reconciled,
+    routes: usize,
+) -> Result<(), RouteError> {
+    let orphans = plan.orphans.len();
+    let many = orphans.saturating_mul(100) > routes.saturating_mul(MAX_ORPHAN_PERCENT);
+    let forced = demand.force && errand.caller.has(Scope::RoutesAdmin);
+    if forced || !(many || demand.tenants.is_empty()) {
+        return Ok(());
+    }
+    let error = RouteError::ReconcileGuard { orphans, routes };
+    Audit::begin("reconcile", errand, "").refused(&error);
+    Err(error)
+}
+
+impl Reconciled {
+    /// Sorts the wishes by what they need; returns those that need something.
+    async fn judge(
+        &mut self,
+        placed: Vec<Placed>,
+        owned: &[RouteView],
+    ) -> Result<Vec<Item>, RouteError> {
+        let standing = standing(&placed).await?;
+        let mut changes = Vec::new();
+        let mut given = HashSet::new();
+        for one in placed {
+            let key = (one.target.domain.guid.clone(), one.target.host.to_string());
+            let route = standing.get(&key);
+            let mut view = RouteView::at(&one.work, &one.wish.subdomain, &one.target, None);
+            self.older(&view, owned);
+            let builder = Builder { work: &one.work, wish: &one.wish, target: one.target.clone() };
+            // Two tenants of the list with one host: the first gets it.
+            let predicted = given.insert(key).then(|| route.map(|route| builder.prediction(route)));
+            let list = match predicted {
+                Some(None | Some(Ok((Outcome::Created, _)))) => &mut self.create,
+                Some(Some(Ok((Outcome::Unchanged, _)))) => {
+                    self.unchanged += 1;
+                    continue;
+                }
+                Some(Some(Ok(_))) => {
+                    view.route = route.map(|route| route.guid.clone());
+                    &mut self.repair
+                }
+                Some(Some(Err(_))) | None => {
+                    self.foreign.push(view);
+                    continue;
+                }
+            };
+            list.push(view);
+            changes.push(Item::Ensure { tenant: one.work.tenant.clone(), wish: one.wish });
+        }
+        Ok(changes)
+    }
+
+    /// Lists the tenant's routes under other names than the wanted one.
+    fn older(&mut self, wanted: &RouteView, owned: &[RouteView]) {
+        let others = owned.iter().filter(|view| view.tenant == wanted.tenant);
+        self.repair.extend(others.filter(|view| view.url != wanted.url).cloned());
+    }
+
+    fn compare(&mut self, listed: &HashSet<String>, owned: &[RouteView]) {
+        self.orphans =
+            owned.iter().filter(|view| !listed.contains(&view.tenant)).cloned().collect();
+        let unmapped = owned.iter().filter(|view| view.state == State::Unmapped);
+        self.unmapped = unmapped.cloned().collect();
+    }
+
+    async fn apply(
+        &mut self,
+        routes: &TenantRoutes,
+        errand: &Errand,
+        changes: impl Iterator<Item = Item>,
+    ) {
+        let mut changes = changes.collect::<Vec<_>>();
+        self.applied = true;
+        self.remaining = changes.len().saturating_sub(MOST_ITEMS);
+        changes.truncate(MOST_ITEMS);
+        let names = changes.iter().map(|item| (item.tenant().clone(), item.word()));
+        let names = names.collect::<Vec<_>>();
+        let items = changes.into_iter().map(Ok).collect();
+        let results = batch::work_off(routes, errand, items, Run::Real).await;
+        let results = names.into_iter().zip(results);
+        self.results.extend(results.map(|((tenant, operation), result)| Change {
+            tenant,
+            operation,
+            result,
+        }));
+    }
+}

@@ -1,0 +1,235 @@
+//! Many tenants in one call: batch and reconcile.
+
+use cfapi_sandbox::{Part, Sandbox};
+use http::Method;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::support::{APP, Answer, TestBroker, sandbox};
+
+const DOMAIN: &str = "cfapps.example.test";
+
+async fn post(broker: &TestBroker, path: &str, token: &str, body: &Value) -> Answer {
+    broker.send(Method::POST, path, Some(token), Some(body)).await
+}
+
+async fn subscribe(broker: &TestBroker, sandbox: &Sandbox, count: usize) {
+    for index in 0..count {
+        let body = json!({"subdomain": format!("sub{index}"), "app": APP});
+        let path = format!("/routes/t{index}");
+        let got = broker.put(&path, &sandbox.provider_token(), &body).await;
+        assert_eq!(got.status, 201, "{}", got.text);
+    }
+}
+
+fn tenants(indices: impl IntoIterator<Item = usize>) -> Value {
+    let one = |index| json!({"tenantId": format!("t{index}"), "subdomain": format!("sub{index}")});
+    indices.into_iter().map(one).collect()
+}
+
+fn hosts(sandbox: &Sandbox) -> Vec<String> {
+    let mut hosts = sandbox.world().routes().into_iter().map(|route| route.host);
+    let mut hosts = hosts.by_ref().filter(|host| host.starts_with("sub")).collect::<Vec<_>>();
+    hosts.sort();
+    hosts
+}
+
+fn hosts_in(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|route| route["host"].as_str().unwrap()).collect()
+}
+
+fn writes(sandbox: &Sandbox) -> usize {
+    let journal = sandbox.journal();
+    journal.iter().filter(|entry| entry.part == Part::Cf && entry.method != "GET").count()
+}
+
+#[tokio::test]
+async fn each_item_of_a_batch_has_the_answer_of_its_own_call() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    subscribe(&broker, &sandbox, 2).await;
+    sandbox.world().take_host("sub9-saas-approuter", DOMAIN, "fspace").unwrap();
+    let body = json!({"items": [
+        {"op": "ensure", "tenantId": "t7", "subdomain": "sub7", "app": APP},
+        {"op": "remove", "tenantId": "t0"},
+        {"op": "ensure", "tenantId": "t9", "subdomain": "sub9", "app": APP},
+        {"op": "ensure", "tenantId": "t1", "subdomain": "sub1", "app": APP},
+        {"op": "ensure", "tenantId": "t8", "app": APP},
+        {"op": "rename", "tenantId": "t6"},
+    ]});
+    let got = post(&broker, "/routes/batch", &token, &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    let results = got.json()["results"].clone();
+    let results = results.as_array().unwrap();
+    let statuses: Vec<_> = results.iter().map(|one| one["status"].as_u64().unwrap()).collect();
+    assert_eq!(statuses, [201, 204, 409, 200, 400, 400], "{}", got.text);
+    for (index, result) in results.iter().enumerate() {
+        assert_eq!(result["index"], index);
+    }
+    assert_eq!(results[0]["body"]["outcome"], "created");
+    assert_eq!(results[2]["problem"]["code"], "host_taken_elsewhere");
+    assert_eq!(results[2]["problem"]["retryable"], false);
+    assert!(results[2]["problem"]["correlation_id"].is_string());
+    assert_eq!(
+        hosts(&sandbox),
+        ["sub1-saas-approuter", "sub7-saas-approuter", "sub9-saas-approuter"]
+    );
+}
+
+#[tokio::test]
+async fn a_dry_batch_writes_nothing() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, 1).await;
+    sandbox.clear_journal();
+    let body = json!({"dry_run": true, "items": [
+        {"op": "ensure", "tenantId": "t7", "subdomain": "sub7", "app": APP},
+        {"op": "remove", "tenantId": "t0"},
+        {"op": "remove", "tenantId": "t5"},
+    ]});
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &body).await;
+    let results = got.json()["results"].clone();
+    assert_eq!(results[0]["body"]["plan"], json!(["create", "map"]), "{}", got.text);
+    assert_eq!(results[0]["status"], 200);
+    assert_eq!(results[1]["body"]["plan"], json!(["delete"]));
+    assert_eq!(results[2]["body"]["plan"], json!([]));
+    assert_eq!((writes(&sandbox), hosts(&sandbox).len()), (0, 1));
+}
+
+#[rstest]
+#[case::too_many((0..101).map(|n| json!({"op": "remove", "tenantId": format!("t{n}")})).collect())]
+#[case::twice(json!([{"op": "remove", "tenantId": "t1"}, {"op": "ensure", "tenantId": "t1", "subdomain": "a"}]))]
+#[tokio::test]
+async fn a_batch_that_is_too_long_or_contradicts_itself_is_refused_whole(#[case] items: Value) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let body = json!({"items": items});
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &body).await;
+    assert_eq!((got.status, got.code().as_str()), (400, "bad_request"), "{}", got.text);
+    assert_eq!(writes(&sandbox), 0);
+}
+
+#[tokio::test]
+async fn a_hundred_items_are_four_at_a_time_and_all_done() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let item = |n| json!({"op": "ensure", "tenantId": format!("t{n}"), "subdomain": format!("sub{n}"), "app": APP});
+    let body = json!({"items": (0..100).map(item).collect::<Vec<_>>()});
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &body).await;
+    let results = got.json()["results"].clone();
+    assert!(results.as_array().unwrap().iter().all(|one| one["status"] == 201), "{}", got.text);
+    assert_eq!(hosts(&sandbox).len(), 100);
+}
+
+#[tokio::test]
+async fn a_plan_names_every_difference_and_changes_nothing() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    subscribe(&broker, &sandbox, 3).await;
+    sandbox.world().take_host("sub8-saas-approuter", DOMAIN, "other").unwrap();
+    let mut wanted = tenants([0, 7, 8]);
+    // t1 has a new subdomain; t2 is gone.
+    wanted.as_array_mut().unwrap().push(json!({"tenantId": "t1", "subdomain": "sub-new"}));
+    wanted.as_array_mut().unwrap().push(json!({"tenantId": "t6", "subdomain": "not_lawful"}));
+    sandbox.clear_journal();
+    let got =
+        post(&broker, "/routes/reconcile", &token, &json!({"tenants": wanted, "app": APP})).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    let plan = got.json();
+    assert_eq!((&plan["applied"], &plan["unchanged"]), (&json!(false), &json!(1)));
+    assert_eq!(hosts_in(&plan["create"]), ["sub7-saas-approuter", "sub-new-saas-approuter"]);
+    assert_eq!(hosts_in(&plan["repair"]), ["sub1-saas-approuter"]);
+    assert_eq!(hosts_in(&plan["orphans"]), ["sub2-saas-approuter"]);
+    assert_eq!(hosts_in(&plan["foreign"]), ["sub8-saas-approuter"]);
+    assert_eq!(plan["results"][0]["problem"]["code"], "host_invalid");
+    assert_eq!((writes(&sandbox), &plan["remaining"]), (0, &json!(0)));
+}
+
+#[tokio::test]
+async fn applied_the_plan_comes_true_and_orphans_go_only_with_consent() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    subscribe(&broker, &sandbox, 5).await;
+    sandbox.world().take_host("sub6-saas-approuter", DOMAIN, "dev").unwrap();
+    let mut body = json!({"tenants": tenants([0, 1, 2, 3, 6, 7]), "app": APP, "apply": true});
+    let got = post(&broker, "/routes/reconcile", &token, &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(hosts_in(&got.json()["repair"]), ["sub6-saas-approuter"]);
+    let results = got.json()["results"].clone();
+    assert_eq!(results.as_array().unwrap().len(), 2, "{}", got.text);
+    assert!(hosts(&sandbox).contains(&"sub4-saas-approuter".to_owned()));
+    body["delete_orphans"] = json!(true);
+    let got = post(&broker, "/routes/reconcile", &token, &body).await;
+    let results = got.json()["results"].clone();
+    assert_eq!(results[0]["op"], "remove", "{}", got.text);
+    assert_eq!((&results[0]["tenant"], &results[0]["status"]), (&json!("t4"), &json!(204)));
+    assert_eq!(got.json()["unchanged"], 6);
+    let left = hosts(&sandbox);
+    assert_eq!(left.len(), 6, "{left:?}");
+    assert!(!left.contains(&"sub4-saas-approuter".to_owned()));
+}
+
+#[rstest]
+#[case::empty_list(5, 0, false)]
+#[case::empty_list_by_force_of_no_admin(5, 0, true)]
+#[case::more_than_a_fifth(4, 3, true)]
+#[tokio::test]
+async fn the_guard_refuses_to_delete_on_a_doubtful_list(
+    #[case] count: usize,
+    #[case] listed: usize,
+    #[case] force: bool,
+) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, count).await;
+    sandbox.clear_journal();
+    let body = json!({"tenants": tenants(0..listed), "app": APP, "apply": true, "delete_orphans": true, "force": force});
+    let got = post(&broker, "/routes/reconcile", &sandbox.provider_token(), &body).await;
+    assert_eq!((got.status, got.code().as_str()), (409, "reconcile_guard"), "{}", got.text);
+    assert_eq!((writes(&sandbox), hosts(&sandbox).len()), (0, count));
+}
+
+#[tokio::test]
+async fn an_administrator_may_force_it() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, 3).await;
+    let admin = sandbox.caller_token("sb-operator!t4713", &["Routes.Write", "Routes.Admin"]);
+    let body = json!({"tenants": [], "apply": true, "delete_orphans": true, "force": true});
+    let path = "/routes/reconcile?on_behalf_of=sb-bookshop!t4711";
+    let got = post(&broker, path, &admin, &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert!(hosts(&sandbox).is_empty());
+}
+
+#[tokio::test]
+async fn unlabelled_routes_and_those_of_others_are_no_orphans() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, 2).await;
+    sandbox.world().take_host("sub-legacy", DOMAIN, "dev").unwrap();
+    let other = sandbox.caller_token("sb-orders!t4712", &["Routes.Write"]);
+    let body = json!({"tenants": [], "apply": true, "delete_orphans": true});
+    let got = post(&broker, "/routes/reconcile", &other, &body).await;
+    assert_eq!((got.status, &got.json()["orphans"]), (200, &json!([])), "{}", got.text);
+    assert_eq!(hosts(&sandbox).len(), 3);
+}
+
+#[tokio::test]
+async fn a_list_of_five_thousand_is_read_and_a_hundred_changes_made_at_a_time() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    let body = json!({"tenants": tenants(0..5000), "app": APP});
+    let got = post(&broker, "/routes/reconcile", &token, &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(got.json()["create"].as_array().unwrap().len(), 5000);
+    let body = json!({"tenants": tenants(0..5001), "app": APP});
+    assert_eq!(post(&broker, "/routes/reconcile", &token, &body).await.code(), "bad_request");
+    let body = json!({"tenants": tenants(0..150), "app": APP, "apply": true});
+    let got = post(&broker, "/routes/reconcile", &token, &body).await.json();
+    assert_eq!((&got["remaining"], hosts(&sandbox).len()), (&json!(50), 100));
+}
