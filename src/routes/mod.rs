@@ -19,6 +19,7 @@ mod audit;
 mod create;
 mod detail;
 mod ensure;
+mod legacy;
 mod order;
 mod remove;
 mod show;
@@ -180,12 +181,40 @@ impl TenantRoutes {
         tenant: &TenantId,
         patience: Patience,
     ) -> Result<Removed, RouteError> {
+        self.remove_with(errand, tenant, None, patience).await
+    }
+
+    /// Removes all routes of a tenant, and the one without labels at the place that `wish` names, where
+    /// the policy allows it.
+    ///
+    /// # Errors
+    /// As [`TenantRoutes::remove`]; [`RouteError::HostTaken`] where it may not go.
+    ///
+    /// # Cancel safety
+    /// It goes on when the future is dropped.
+    pub async fn remove_legacy(
+        &self,
+        errand: &Errand,
+        tenant: &TenantId,
+        wish: Wish,
+        patience: Patience,
+    ) -> Result<Removed, RouteError> {
+        self.remove_with(errand, tenant, Some(wish), patience).await
+    }
+
+    async fn remove_with(
+        &self,
+        errand: &Errand,
+        tenant: &TenantId,
+        former: Option<Wish>,
+        patience: Patience,
+    ) -> Result<Removed, RouteError> {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
             let audit = Audit::begin("remove", &errand, tenant.as_str());
             let work = this.work(&errand, &tenant);
             let result = match &work {
-                Ok(work) => Box::pin(remove::remove(work, patience, &audit)).await,
+                Ok(work) => Box::pin(remove::remove(work, former.as_ref(), patience, &audit)).await,
                 Err(error) => Err(error.clone()),
             };
             audit.removed(&result, work.ok().and_then(|work| work.cf().last_request_id()));

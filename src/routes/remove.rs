@@ -4,10 +4,11 @@
 //! marked, so that no instance hands it out. Callers: [`super::TenantRoutes`].
 
 use super::{
-    RouteError, Work,
+    RouteError, Wish, Work,
     audit::Audit,
     error::NotRemoved,
     label::Claim,
+    legacy,
     operation::{DyingRoute, Operation},
     order::{Key, Ticket},
     provider::Apps,
@@ -69,13 +70,17 @@ struct Pending {
     _ticket: Ticket,
 }
 
-/// Removes all routes of the tenant.
+/// Removes all routes of the tenant; with `former`, also the one without labels that it names.
 pub(super) async fn remove(
     work: &Work,
+    former: Option<&Wish>,
     patience: Patience,
     audit: &Audit,
 ) -> Result<Removed, RouteError> {
     let _tenant = work.take_tenant().await?;
+    if let Some(wish) = former {
+        Box::pin(legacy::claim(work, wish)).await?;
+    }
     let site = site(&work.grounds).await?;
     let listed = Instant::now();
     let routes = work.cf().labelled_routes(&site.space, &work.ownership.selector()).await?;

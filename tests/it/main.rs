@@ -23,6 +23,8 @@ mod routes_bulk;
 #[cfg(test)]
 mod routes_faults;
 #[cfg(test)]
+mod routes_policy;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod spaces;

@@ -27,8 +27,8 @@ use crate::{
         state::AppState,
     },
     routes::{
-        Errand, ListQuery, Operation, Patience, Removed, Run, TenantId, TenantRoutes, WishBody,
-        view,
+        Errand, ListQuery, Operation, Patience, Removed, RouteError, Run, TenantId, TenantRoutes,
+        Wish, WishBody, error::Field, view, wish::Adoption,
     },
 };
 
@@ -68,6 +68,10 @@ query! {
 query! {
     /// Query of `PUT` and `POST`.
     EnsureQuery { dry_run: bool }
+}
+query! {
+    /// Query of `DELETE`; all but `legacy` count only with it.
+    RemoveQuery { legacy: bool, subdomain: Option<String>, app: Option<String>, domain: Option<String> }
 }
 query! {
     /// Query of the list.
@@ -184,13 +188,17 @@ fn state_of(word: &str) -> Result<view::State, Problem> {
 /// # Errors
 /// Those of the CF API; a route that stayed is named.
 pub(crate) async fn remove(
-    asked: Asked<RoutesWrite, Plain>,
+    mut asked: Asked<RoutesWrite, RemoveQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let patience = if prefers_async(&headers) { Patience::DontWait } else { Patience::Wait };
-    let operation = match routes.remove(&asked.errand, &tenant, patience).await? {
+    let removed = match asked.query.former()? {
+        Some(wish) => routes.remove_legacy(&asked.errand, &tenant, wish, patience).await?,
+        None => routes.remove(&asked.errand, &tenant, patience).await?,
+    };
+    let operation = match removed {
         Removed::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
         Removed::Running { operation } => operation,
     };
@@ -207,6 +215,18 @@ pub(crate) async fn remove(
             .insert("preference-applied", HeaderValue::from_static("respond-async"));
     }
     Ok(answer)
+}
+
+impl RemoveQuery {
+    /// The place of the route without labels that is to go, too.
+    fn former(&mut self) -> Result<Option<Wish>, RouteError> {
+        if !self.legacy {
+            return Ok(None);
+        }
+        let subdomain = self.subdomain.take().ok_or(RouteError::BadRequest(Field::Subdomain))?;
+        let (app, domain) = (self.app.take(), self.domain.take());
+        Ok(Some(Wish { subdomain, app, domain, adoption: Adoption::Refused }))
+    }
 }
 
 /// Returns where an operation can be followed.
