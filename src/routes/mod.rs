@@ -9,6 +9,7 @@ pub mod error;
 pub mod host;
 pub mod label;
 pub mod operation;
+pub mod pattern;
 pub mod provider;
 pub mod reconcile;
 pub mod settings;

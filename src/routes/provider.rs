@@ -7,6 +7,7 @@ use super::{
     error::RouteError,
     host::HostTemplate,
     label::LabelPrefix,
+    pattern::TenantPattern,
     settings::{Finding, Judged, MAX_ROUTES_PER_APP, Mode, ProviderSettings, Settings, TEMPLATE},
 };
 use crate::{
@@ -71,6 +72,8 @@ pub struct Terms {
     pub domains: Vec<String>,
     /// How hosts are built.
     pub template: HostTemplate,
+    /// What the approuter finds the tenant by.
+    pub pattern: Option<TenantPattern>,
     /// How tenants get URLs.
     pub mode: Mode,
     /// Whether unlabelled routes may be taken over.
@@ -195,6 +198,7 @@ impl Policies {
             apps: Apps::AnyBut(home.app.clone()),
             domains: Vec::new(),
             template,
+            pattern: None,
             mode: Mode::Route,
             adopt: true,
             legacy_delete: false,

@@ -5,6 +5,7 @@
 
 use super::{
     host::HostTemplate,
+    pattern::TenantPattern,
     provider::{Apps, Home, Terms},
 };
 use crate::capi::{DestinationName, Guid, spaces::SpaceRef};
@@ -99,9 +100,7 @@ impl Judged<'_> {
         let before = self.findings.len();
         self.demand(!from.client_ids.is_empty(), "client_ids", "it is empty", "name a client id");
         self.demand(!from.apps.is_empty(), "apps", "it is empty", "name the app behind the routes");
-        // A look-around in the pattern cannot be checked, and there is no engine for the rest yet.
-        let pattern = from.tenant_host_pattern.is_none();
-        self.demand(pattern, "tenant_host_pattern", "it cannot be checked", "remove it");
+        let pattern = self.pattern(from);
         let template = HostTemplate::parse(from.host_template.as_deref().unwrap_or(TEMPLATE));
         if let Err(error) = &template {
             let problem = error.to_string();
@@ -117,6 +116,7 @@ impl Judged<'_> {
             apps: Apps::Listed(from.apps.clone()),
             domains: from.domains.iter().map(|name| name.to_ascii_lowercase()).collect(),
             template: template.ok()?,
+            pattern,
             mode: from.mode,
             adopt: from.adopt.unwrap_or(true),
             legacy_delete: from.allow_legacy_delete,
@@ -124,6 +124,17 @@ impl Judged<'_> {
             client_ids: from.client_ids.clone(),
         };
         (!broken).then_some(terms)
+    }
+
+    fn pattern(&mut self, from: &ProviderSettings) -> Option<TenantPattern> {
+        match TenantPattern::parse(from.tenant_host_pattern.as_deref()?) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                let hint = "use a pattern without look-around whose first group is the subdomain";
+                self.find("tenant_host_pattern", error.to_string(), hint);
+                None
+            }
+        }
     }
 
     fn space(&mut self, from: &ProviderSettings) -> Option<SpaceRef> {

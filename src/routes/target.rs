@@ -63,6 +63,7 @@ impl Choice {
         let host = host(work, wish, &app, &names).transpose()?;
         if let (Some(host), Some(domain)) = (&host, &domain) {
             fits(host, domain)?;
+            matches(work, wish, host, domain)?;
         }
         Ok(Self { app, domain, host })
     }
@@ -111,6 +112,7 @@ impl Target {
         let (domain, app) = tokio::try_join!(domain, app)?;
         let host = choice.host(work, wish).await?;
         fits(&host, &domain.name)?;
+        matches(work, wish, &host, &domain.name)?;
         Ok(Self { site, choice, domain, app, host })
     }
 
@@ -210,6 +212,15 @@ fn fits(host: &Host, domain: &str) -> Result<(), RouteError> {
         return Ok(());
     }
     Err(RouteError::HostTooLong { length, limit: MAX_NAME })
+}
+
+/// Refuses a host in which the approuter would not find the tenant.
+fn matches(work: &Work, wish: &Wish, host: &Host, domain: &str) -> Result<(), RouteError> {
+    let Some(pattern) = &work.grounds.policy.terms.pattern else {
+        return Ok(());
+    };
+    let found = pattern.finds(&format!("{host}.{domain}"), &wish.subdomain);
+    if found { Ok(()) } else { Err(RouteError::HostPatternMismatch) }
 }
 
 async fn domain(

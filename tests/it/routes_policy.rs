@@ -129,3 +129,29 @@ async fn a_slow_legacy_delete_is_waited_for_by_the_next_put() {
     assert_eq!(back.status, 201, "{}", back.text);
     assert!(exists(&sandbox));
 }
+
+#[rstest]
+#[case::documented("^(.*)-saas-approuter.cfapps.example.test", 201, "")]
+#[case::escaped(r"^(.*)-saas-approuter\.cfapps\.example\.test$", 201, "")]
+#[case::capital_letter("^(.*)-saas-Approuter.cfapps.example.test", 422, "host_pattern_mismatch")]
+#[case::other_domain("^(.*)-saas-approuter.example.org", 422, "host_pattern_mismatch")]
+#[tokio::test]
+async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_before_cf_is_asked(
+    #[case] pattern: &str,
+    #[case] status: u16,
+    #[case] code: &str,
+) {
+    let sandbox = sandbox().await;
+    let entry = with_entry(&sandbox, &json!({"tenant_host_pattern": pattern}));
+    let broker = TestBroker::with(entry).await;
+    sandbox.clear_journal();
+    let wish = json!({"subdomain": "acme"});
+    let got = broker.put("/routes/t1", &sandbox.provider_token(), &wish).await;
+    assert_eq!(got.status, status, "{}", got.text);
+    if status == 422 {
+        assert_eq!(got.code(), code);
+        let asked = sandbox.journal().into_iter().filter(|entry| entry.path == "/v3/routes");
+        assert_eq!(asked.count(), 0);
+    }
+    assert_eq!(exists(&sandbox), status == 201);
+}

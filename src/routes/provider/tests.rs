@@ -156,3 +156,17 @@ fn a_fixed_owner_is_shared_by_all_clients_of_the_entry() {
 fn the_broker_is_no_app_of_the_built_in_policy() {
     assert!(!Apps::AnyBut(Some("cfapi-broker".to_owned())).covers("cfapi-broker"));
 }
+
+#[rstest]
+#[case::look_around("^(?!www)(.*)-shop", false)]
+#[case::no_group("^.*-shop", false)]
+#[case::plain("^(.*)-shop.cfapps.example.test", true)]
+fn a_tenant_host_pattern_that_cannot_be_checked_is_a_finding(
+    #[case] pattern: &str,
+    #[case] lawful: bool,
+) {
+    let entry = ProviderSettings { tenant_host_pattern: Some(pattern.to_owned()), ..entry() };
+    let judged = judge(&[entry]).map(|_| ());
+    let expected = vec!["providers[0].tenant_host_pattern".to_owned()];
+    assert_eq!(judged, if lawful { Ok(()) } else { Err(expected) });
+}
