@@ -47,7 +47,7 @@ async fn a_host_of_another_organisation_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn one_tenant_asked_for_twenty_times_at_once_has_one_route() {
+async fn one_tenant_asked_for_several_times_at_once_has_one_route() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
