@@ -11,6 +11,7 @@
 //! * [`token`]: leases, renewal, the credential gate.
 //! * [`capi`]: the typed CF API v3.
 //! * [`auth`]: who calls.
+//! * [`policy`]: what may pass to the CF API.
 //! * [`routes`]: tenant routes.
 //! * [`http`](mod@http): paths, layers, extractors, problems.
 //! * [`config`], [`app`], [`server`], [`lifecycle`], [`cli`]: how it is put together and run.
@@ -25,6 +26,7 @@ pub mod destination;
 pub mod http;
 pub mod lifecycle;
 pub mod oauth;
+pub mod policy;
 pub mod routes;
 pub mod server;
 pub mod telemetry;

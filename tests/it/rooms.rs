@@ -19,8 +19,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("token", &["destination", "oauth"]),
     ("capi", &["token", "destination", "upstream"]),
     ("auth", &["upstream", "binding"]),
+    ("policy", &["auth"]),
     ("routes", &["capi", "destination", "auth"]),
-    ("http", &["routes", "capi", "auth", "token", "destination", "upstream"]),
+    ("http", &["routes", "policy", "capi", "auth", "token", "destination", "upstream"]),
     ("config", &["server", "binding", "upstream", "destination", "token", "auth", "routes"]),
     ("cli", &["app", "config", "lifecycle"]),
 ];

@@ -1,0 +1,317 @@
+//! The canonical form of a request target: what is odd cannot be expressed.
+//!
+//! Invariant: an [`UpstreamPath`] or [`UpstreamQuery`] is byte for byte what the caller sent, and URL parsing leaves it
+//! as it is; nothing is decoded, merged or normalised (`proxy.md` P1 to P3). Made by the gate in `http`, carried by a
+//! permit.
+
+use percent_encoding::percent_decode_str;
+use std::{fmt, sync::Arc};
+
+/// Longest path in bytes; longer than any that the CF API has.
+pub const MAX_PATH: usize = 2048;
+/// Longest query in bytes; CC itself answers an empty 400 from about 10 KiB on.
+pub const MAX_QUERY: usize = 4096;
+
+/// The path below which everything goes to the CF API.
+const ROOT: &str = "/v3";
+
+/// Parameters that carry credentials elsewhere; a query ends in logs, so none is taken or passed on.
+const CREDENTIALS: &[&str] = &[
+    "access_token",
+    "authorization",
+    "bearer",
+    "client_secret",
+    "id_token",
+    "password",
+    "refresh_token",
+];
+
+/// Why a target is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetFault {
+    /// A byte, an escape or a segment that could be read in more than one way.
+    #[error("malformed target")]
+    Malformed,
+    /// More than [`MAX_PATH`] or [`MAX_QUERY`] bytes.
+    #[error("target too long")]
+    TooLong,
+}
+
+/// Judges the path of any request, ours or the CF API's.
+///
+/// # Errors
+/// `TooLong`; `Malformed` for a path that does not begin with `/`, for `%`, `;`, `\`, `#`, blanks, control and non-ASCII
+/// bytes, for empty segments and for the segments `.` and `..`.
+pub fn judge_path(path: &str) -> Result<(), TargetFault> {
+    if path.len() > MAX_PATH {
+        return Err(TargetFault::TooLong);
+    }
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b';' | b'\\' | b'#');
+    if !path.bytes().all(plain) {
+        return Err(TargetFault::Malformed);
+    }
+    let inside = path.strip_prefix('/').ok_or(TargetFault::Malformed)?;
+    // One slash at the end is no empty segment.
+    let segments = inside.strip_suffix('/').unwrap_or(inside);
+    let odd = |segment: &str| matches!(segment, "" | "." | "..");
+    if inside.is_empty() || !segments.split('/').any(odd) {
+        Ok(())
+    } else {
+        Err(TargetFault::Malformed)
+    }
+}
+
+/// Returns whether a path belongs to the CF API: `/v3` or anything below it, in this case.
+pub fn is_upstream(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A path of the CF API, `/v3` or below; a clone is shallow.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UpstreamPath(Arc<str>);
+
+impl UpstreamPath {
+    /// Takes a path as it came.
+    ///
+    /// # Errors
+    /// As [`judge_path`]; also `Malformed` for a path that is none of the CF API's, or that holds a byte other than
+    /// letters, digits, `- _ . ~ , ! :` and `/`.
+    pub fn parse(path: &str) -> Result<Self, TargetFault> {
+        judge_path(path)?;
+        let lawful = |byte: u8| {
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'-' | b'_' | b'.' | b'~' | b',' | b'!' | b':' | b'/')
+        };
+        if is_upstream(path) && path.bytes().all(lawful) {
+            Ok(Self(path.into()))
+        } else {
+            Err(TargetFault::Malformed)
+        }
+    }
+
+    /// Returns the path as it is sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the segments below `/v3`; a slash at the end adds none.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &str> {
+        let below = self.0.get(ROOT.len()..).unwrap_or_default();
+        let below = below.strip_suffix('/').unwrap_or(below);
+        below.split('/').skip(1)
+    }
+}
+
+impl fmt::Debug for UpstreamPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A query for the CF API, or none; a clone is shallow.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UpstreamQuery(Option<Arc<str>>);
+
+impl UpstreamQuery {
+    /// Takes a query as it came, without the question mark.
+    ///
+    /// # Errors
+    /// `TooLong`; `Malformed` for anything but printable ASCII, for a blank, `#`, `<`, `>`, `"`, `\`, `^`, a backtick,
+    /// `{`, `}`, `|`, and for escapes that are broken, `%00`, or no UTF-8 (CC answers 500 to those).
+    pub fn parse(query: Option<&str>) -> Result<Self, TargetFault> {
+        let Some(query) = query else {
+            return Ok(Self(None));
+        };
+        if query.len() > MAX_QUERY {
+            return Err(TargetFault::TooLong);
+        }
+        let odd = |byte: u8| {
+            !byte.is_ascii_graphic()
+                || matches!(
+                    byte,
+                    b'#' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'}' | b'|'
+                )
+        };
+        if query.bytes().any(odd) || !escapes_are_text(query) {
+            return Err(TargetFault::Malformed);
+        }
+        Ok(Self(Some(query.into())))
+    }
+
+    /// Returns the query as it is sent.
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// Returns whether a parameter is named like a credential, in any case and however it is escaped.
+    pub fn names_credential(&self) -> bool {
+        let pairs = form_urlencoded::parse(self.as_str().unwrap_or_default().as_bytes());
+        let mut names = pairs.map(|(name, _)| name);
+        names.any(|name| CREDENTIALS.iter().any(|word| name.eq_ignore_ascii_case(word)))
+    }
+}
+
+impl fmt::Debug for UpstreamQuery {
+    /// Queries are not for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UpstreamQuery({} bytes)", self.as_str().map_or(0, str::len))
+    }
+}
+
+fn escapes_are_text(query: &str) -> bool {
+    if !query.contains('%') {
+        return true;
+    }
+    let mut pieces = query.split('%');
+    pieces.next();
+    let whole = pieces.all(|piece| {
+        let digits = piece.as_bytes().get(..2);
+        digits.is_some_and(|two| two != b"00" && two.iter().all(u8::is_ascii_hexdigit))
+    });
+    whole && percent_decode_str(query).decode_utf8().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_PATH, MAX_QUERY, TargetFault, UpstreamPath, UpstreamQuery, judge_path};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use rstest::rstest;
+    use url::Url;
+
+    #[rstest]
+    #[case("/")]
+    #[case("/v3")]
+    #[case("/v3/")]
+    #[case("/v3/apps/")]
+    #[case("/v3@evil.example/")]
+    #[case("/routes/a.b_c-d")]
+    fn a_plain_path_is_taken(#[case] path: &str) {
+        assert_eq!(judge_path(path), Ok(()));
+    }
+
+    #[rstest]
+    #[case::empty("")]
+    #[case::relative("v3/apps")]
+    #[case::parent("/v3/../v2/info")]
+    #[case::dot("/v3/./apps")]
+    #[case::parent_at_the_end("/v3/..")]
+    #[case::mixed_escape("/v3/.%2E/v2/info")]
+    #[case::parameter("/v3/..;/oauth/token")]
+    #[case::twice_escaped("/v3/%252e%252e/v2")]
+    #[case::authority("//evil.example/v3/apps")]
+    #[case::empty_segment("/v3//apps")]
+    #[case::two_at_the_end("/v3/apps//")]
+    #[case::only_slashes("//")]
+    #[case::escaped_slash("/v3/apps%2f..%2f..")]
+    #[case::backslash("/v3\\..\\v2")]
+    #[case::nul("/v3/apps%00.json")]
+    #[case::overlong("/v3/%c0%ae%c0%ae/x")]
+    #[case::fragment("/v3/apps#x")]
+    #[case::blank("/v3/a b")]
+    #[case::control("/v3/a\u{7f}")]
+    #[case::umlaut("/v3/\u{e9}")]
+    fn an_odd_path_is_refused(#[case] path: &str) {
+        assert_eq!(judge_path(path), Err(TargetFault::Malformed));
+        assert_eq!(UpstreamPath::parse(path), Err(TargetFault::Malformed));
+    }
+
+    #[rstest]
+    #[case("/V3/apps")]
+    #[case("/v2/info")]
+    #[case("/v3x")]
+    #[case("/v3@evil.example/")]
+    #[case("/v3/a@b")]
+    #[case("/v3/a=b")]
+    #[case("/v3/a+b")]
+    #[case("/v3/a*")]
+    fn a_path_of_others_or_with_other_bytes_is_no_upstream_path(#[case] path: &str) {
+        assert_eq!(UpstreamPath::parse(path), Err(TargetFault::Malformed));
+    }
+
+    #[test]
+    fn lengths_are_exact() {
+        let path = |length: usize| format!("/v3/{}", "a".repeat(length - 4));
+        assert!(UpstreamPath::parse(&path(MAX_PATH)).is_ok());
+        assert_eq!(UpstreamPath::parse(&path(MAX_PATH + 1)), Err(TargetFault::TooLong));
+        assert!(UpstreamQuery::parse(Some(&"a".repeat(MAX_QUERY))).is_ok());
+        let long = "a".repeat(MAX_QUERY + 1);
+        assert_eq!(UpstreamQuery::parse(Some(&long)), Err(TargetFault::TooLong));
+    }
+
+    #[rstest]
+    #[case("/v3", &[])]
+    #[case("/v3/", &[])]
+    #[case("/v3/apps", &["apps"])]
+    #[case("/v3/apps/", &["apps"])]
+    #[case("/v3/apps/a-1/routes", &["apps", "a-1", "routes"])]
+    fn segments_are_those_below_the_root(#[case] path: &str, #[case] expected: &[&str]) {
+        let path = UpstreamPath::parse(path).unwrap();
+        assert_eq!(path.segments().collect::<Vec<_>>(), expected);
+    }
+
+    #[rstest]
+    #[case("x=/../")]
+    #[case("x=%0d%0aSet-Cookie:a")]
+    #[case("names=a%252Cb&page=2")]
+    #[case("label_selector=a%3Db,!c")]
+    #[case("q=%C3%A9")]
+    #[case("")]
+    fn a_lawful_query_stays_as_it_is(#[case] query: &str) {
+        assert_eq!(UpstreamQuery::parse(Some(query)).unwrap().as_str(), Some(query));
+    }
+
+    #[rstest]
+    #[case("names={x}")]
+    #[case("a|b")]
+    #[case("a#b")]
+    #[case("a b")]
+    #[case("a<b")]
+    #[case("a\\b")]
+    #[case("a`b")]
+    #[case("a^b")]
+    #[case("a\"b")]
+    #[case::broken("a=%4")]
+    #[case::no_hex("a=%zz")]
+    #[case::nul("a=%00")]
+    #[case::no_text("a=%ff")]
+    #[case::half_a_character("a=%C3x")]
+    fn an_odd_query_is_refused(#[case] query: &str) {
+        assert_eq!(UpstreamQuery::parse(Some(query)), Err(TargetFault::Malformed));
+    }
+
+    #[rstest]
+    #[case("access_token=t", true)]
+    #[case("a=b&Authorization=x", true)]
+    #[case("%61ccess_token=t", true)]
+    #[case("password", true)]
+    #[case("names=access_token", false)]
+    #[case("tokens=1", false)]
+    fn a_parameter_named_like_a_credential_is_seen(#[case] query: &str, #[case] expected: bool) {
+        assert_eq!(UpstreamQuery::parse(Some(query)).unwrap().names_credential(), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_path_is_what_url_parsing_sees(path in "/v3[-/@:.%?#a-zA-Z0-9\\\\ ;~,!é]{0,24}") {
+            if let Ok(accepted) = UpstreamPath::parse(&path) {
+                prop_assert_eq!(accepted.as_str(), path.as_str());
+                let url = Url::parse(&format!("https://api.cf.example.test{path}")).unwrap();
+                prop_assert_eq!(url.path(), path.as_str());
+                prop_assert_eq!(url.host_str(), Some("api.cf.example.test"));
+                prop_assert!(url.port().is_none() && url.query().is_none() && url.fragment().is_none());
+            }
+        }
+
+        #[test]
+        fn an_accepted_query_is_what_url_parsing_sees(query in "[ -~é]{0,24}") {
+            if let Ok(accepted) = UpstreamQuery::parse(Some(&query)) {
+                let url = Url::parse(&format!("https://api.cf.example.test/v3?{query}")).unwrap();
+                // The crate alone escapes an apostrophe; what is sent is the text itself.
+                let seen = url.query().map(|query| query.replace("%27", "'"));
+                prop_assert_eq!(seen, Some(query.replace("%27", "'")));
+                prop_assert_eq!(accepted.as_str(), Some(query.as_str()));
+                prop_assert_eq!(url.path(), "/v3");
+            }
+        }
+    }
+}
