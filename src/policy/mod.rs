@@ -1,5 +1,109 @@
-//! What may pass to the CF API, and in which form; pure, without I/O.
+//! What may pass to the CF API, and in which form: [`Policy`], [`Permit`]; pure, without I/O.
 //!
-//! Invariant: what is judged is what is sent. Callers: `proxy`, `http`.
+//! Invariant: what is judged is what is sent. Only this room makes a [`Permit`], only a permit can be forwarded, and
+//! whatever no row of the allow list names is denied. Callers: `proxy`, `routes` for the [`Bounds`], `http`, `app`.
 
+mod body;
+mod bounds;
+mod facts;
 pub mod path;
+mod rule;
+mod template;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub use body::Malformed;
+pub use bounds::{AppBounds, Bounds, HostPiece, HostShape, Legacy, Marks};
+pub use facts::{AppFacts, RouteFacts};
+pub use rule::{PolicyFault, RuleId};
+pub use verdict::{Admission, Breach, Denial, Draft, Permit, Question, Request, Verdict};
+
+use crate::auth::Caller;
+use http::Method;
+use path::{UpstreamPath, UpstreamQuery};
+use rule::Rule;
+use std::{fmt, sync::Arc};
+
+/// The allow list as it is shipped.
+const SHIPPED: &str = include_str!("../../config/policy.toml");
+
+/// What an operator may say about the proxy.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// File with an allow list in place of the shipped one; empty: none.
+    pub policy_file: String,
+}
+
+/// The allow list, compiled; a clone is shallow.
+#[derive(Clone)]
+pub struct Policy(Arc<[Vec<Rule>]>);
+
+/// What a request asks for, before its body is read.
+#[derive(Clone, Debug)]
+pub struct RequestLine {
+    /// The method; `HEAD` follows the rows of `GET`.
+    pub method: Method,
+    /// The path as it came.
+    pub path: UpstreamPath,
+    /// The query as it came.
+    pub query: UpstreamQuery,
+}
+
+impl Policy {
+    /// Compiles the shipped allow list.
+    ///
+    /// # Errors
+    /// As [`Policy::parse`]; a mistake of ours, which a test would show first.
+    pub fn shipped() -> Result<Self, Vec<PolicyFault>> {
+        Self::parse(SHIPPED)
+    }
+
+    /// Compiles an allow list.
+    ///
+    /// # Errors
+    /// Every fault of every row; a row that an earlier one hides is a fault too.
+    pub fn parse(text: &str) -> Result<Self, Vec<PolicyFault>> {
+        let rules = rule::read(text)?;
+        let longest = rules.iter().map(Rule::depth).max().unwrap_or_default();
+        let mut by_depth: Vec<Vec<Rule>> = vec![Vec::new(); longest + 1];
+        for rule in rules {
+            let depth = rule.depth();
+            by_depth.extend((by_depth.len()..=depth).map(|_| Vec::new()));
+            if let Some(rules) = by_depth.get_mut(depth) {
+                rules.push(rule);
+            }
+        }
+        Ok(Self(by_depth.into()))
+    }
+
+    /// Finds the row of a request and checks the caller's scopes against it.
+    ///
+    /// # Errors
+    /// [`Denial::NoRule`] and [`Denial::Scope`].
+    pub fn admit(&self, caller: &Caller, line: RequestLine) -> Result<Admission, Denial> {
+        let rule = self.rule(&line).ok_or(Denial::NoRule)?;
+        match rule.lacking(caller) {
+            Some(scope) => Err(Denial::Scope(scope)),
+            None => Ok(Admission::of(rule, line)),
+        }
+    }
+
+    /// Returns every row, for the complete matrix of tests and for documents.
+    pub fn rows(&self) -> impl Iterator<Item = RuleId> + '_ {
+        self.0.iter().flatten().map(Rule::id)
+    }
+
+    fn rule(&self, line: &RequestLine) -> Option<&Rule> {
+        let method = if line.method == Method::HEAD { &Method::GET } else { &line.method };
+        let depth = line.path.segments().count();
+        self.0.get(depth)?.iter().find(|rule| rule.covers(method, &line.path))
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.rows()).finish()
+    }
+}

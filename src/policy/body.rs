@@ -1,0 +1,210 @@
+//! Strict shapes of the bodies that may pass, and how they are written again.
+//!
+//! Invariant: CF sees what this file wrote, never the bytes received: it takes the last of two equal keys, while the
+//! shapes refuse unknown and repeated members. Callers: `verdict`.
+
+use super::template::is_guid;
+use bytes::Bytes;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, MapAccess, Visitor},
+};
+use std::{collections::BTreeMap, fmt};
+
+/// Most targets of one call.
+const MAX_TARGETS: usize = 100;
+/// Ports that CF lets an app listen on.
+const APP_PORTS: std::ops::RangeInclusive<u32> = 1024..=65_535;
+
+/// Why a body is no body of its kind; holds no part of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// No JSON, or a member is missing, unknown, repeated or of the wrong type.
+    #[error("not of the expected form at line {line}, column {column}")]
+    Form {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A value that CF would refuse, or answer with a fault of its own.
+    #[error("{0}")]
+    Value(&'static str),
+}
+
+/// Reads a body in its strict shape.
+pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malformed> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "its error is reduced to a place; this room has no door to upstream"
+    )]
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| Malformed::Form { line: error.line(), column: error.column() })
+}
+
+/// Writes a shape.
+pub(super) fn write(shape: &impl Serialize) -> Option<Bytes> {
+    serde_json::to_vec(shape).ok().map(Bytes::from)
+}
+
+/// A new route, `POST /v3/routes`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteCreate {
+    pub(super) host: String,
+    #[serde(default, skip_serializing)]
+    path: Option<String>,
+    #[serde(default, skip_serializing)]
+    port: Option<u32>,
+    relationships: Places,
+    #[serde(default)]
+    pub(super) metadata: Marked,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Places {
+    space: ToOne,
+    domain: ToOne,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ToOne {
+    data: Reference,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Reference {
+    guid: String,
+}
+
+/// Labels and annotations; null is the same as absent.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Marked {
+    #[serde(default, deserialize_with = "entries")]
+    pub(super) labels: BTreeMap<String, Option<String>>,
+    #[serde(default, deserialize_with = "entries")]
+    pub(super) annotations: BTreeMap<String, Option<String>>,
+}
+
+impl RouteCreate {
+    pub(super) fn space(&self) -> &str {
+        &self.relationships.space.data.guid
+    }
+
+    pub(super) fn domain(&self) -> &str {
+        &self.relationships.domain.data.guid
+    }
+
+    /// Returns whether it asks for more than a host: a path or a port.
+    pub(super) fn is_more_than_a_host(&self) -> bool {
+        self.port.is_some() || self.path.as_deref().is_some_and(|path| !path.is_empty())
+    }
+}
+
+/// Apps behind a route, `POST /v3/routes/{guid}/destinations`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DestinationsAdd {
+    destinations: Vec<Target>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    app: TargetApp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    port: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protocol: Option<Protocol>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct TargetApp {
+    guid: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Process {
+    r#type: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl DestinationsAdd {
+    /// Checks what the shape cannot say.
+    pub(super) fn checked(self) -> Result<Self, Malformed> {
+        if self.destinations.is_empty() || self.destinations.len() > MAX_TARGETS {
+            return Err(Malformed::Value("destinations must hold 1 to 100 entries"));
+        }
+        let mut seen = Vec::with_capacity(self.destinations.len());
+        for target in &self.destinations {
+            if !is_guid(&target.app.guid) {
+                return Err(Malformed::Value("app.guid is no guid"));
+            }
+            if target.port.is_some_and(|port| !APP_PORTS.contains(&port)) {
+                return Err(Malformed::Value("port must be 1024 to 65535"));
+            }
+            let key = target.key();
+            if seen.contains(&key) {
+                return Err(Malformed::Value("an entry is repeated"));
+            }
+            seen.push(key);
+        }
+        Ok(self)
+    }
+
+    /// Returns the guids of the apps, each as often as it is named.
+    pub(super) fn apps(&self) -> impl Iterator<Item = &str> {
+        self.destinations.iter().map(|target| target.app.guid.as_str())
+    }
+}
+
+impl Target {
+    /// What CF tells targets apart by.
+    fn key(&self) -> (&str, &str, Option<u32>) {
+        let process = self.app.process.as_ref().map_or("web", |process| process.r#type.as_str());
+        (&self.app.guid, process, self.port)
+    }
+}
+
+/// Reads a map in which no key comes twice; null is an empty one.
+fn entries<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, Option<String>>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = BTreeMap<String, Option<String>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of texts")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = BTreeMap::new();
+            while let Some((key, value)) = map.next_entry::<String, Option<String>>()? {
+                if entries.insert(key, value).is_some() {
+                    return Err(A::Error::custom("repeated"));
+                }
+            }
+            Ok(entries)
+        }
+    }
+    from.deserialize_any(Entries)
+}

@@ -1,0 +1,129 @@
+//! What one caller may have: space, domains, apps, hosts, and the marks of its ownership.
+//!
+//! Invariant: made of the caller's provider entry alone; nothing that the caller sends widens it. Made in `routes`.
+
+use std::collections::BTreeMap;
+
+/// The limits of one caller's writes.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Guid of the only space.
+    pub space: String,
+    /// Guids of the domains.
+    pub domains: Vec<String>,
+    /// The apps.
+    pub apps: AppBounds,
+    /// Forms that a host may have; one of them must fit.
+    pub hosts: Vec<HostShape>,
+    /// Hosts of the broker itself, which nobody may touch.
+    pub own_hosts: Vec<String>,
+    /// Labels and annotations that say whose route it is.
+    pub marks: Marks,
+    /// What may be done with routes that nobody marked.
+    pub legacy: Legacy,
+}
+
+/// Which apps.
+#[derive(Clone, Debug)]
+pub enum AppBounds {
+    /// The apps with these guids.
+    Listed(Vec<String>),
+    /// Every app of the space but the one with this name: the broker itself.
+    AnyBut(Option<String>),
+}
+
+/// What marks a route as the caller's.
+#[derive(Clone, Debug)]
+pub struct Marks {
+    /// The DNS name in front of all of them, which callers may not write themselves.
+    pub prefix: String,
+    /// Labels of a new route.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of a new route.
+    pub annotations: BTreeMap<String, String>,
+    /// Labels that tell the owner; a route without any of them is nobody's.
+    pub owner_label: (String, String),
+    /// The annotation that must agree, for a hash alone proves nothing.
+    pub owner_annotation: (String, String),
+}
+
+/// Whether unmarked routes of the caller's apps count as the caller's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Legacy {
+    /// For mapping further apps.
+    pub map: bool,
+    /// For deleting.
+    pub delete: bool,
+}
+
+/// The form of a host: fixed text, and between it what tells tenants apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostShape(Vec<HostPiece>);
+
+/// One part of a [`HostShape`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPiece {
+    /// Exactly this.
+    Text(String),
+    /// At least one character.
+    Any,
+}
+
+impl HostShape {
+    /// Makes a shape of its pieces.
+    pub fn new(pieces: Vec<HostPiece>) -> Self {
+        Self(pieces)
+    }
+
+    /// Returns whether a host has this form.
+    pub(super) fn fits(&self, host: &str) -> bool {
+        fits(&self.0, host)
+    }
+}
+
+/// Tries every place for the text behind an open piece: hosts have 63 characters at most, templates few pieces.
+fn fits(pieces: &[HostPiece], host: &str) -> bool {
+    match pieces.split_first() {
+        None => host.is_empty(),
+        Some((HostPiece::Text(text), rest)) => {
+            host.strip_prefix(text.as_str()).is_some_and(|host| fits(rest, host))
+        }
+        Some((HostPiece::Any, [])) => !host.is_empty(),
+        Some((HostPiece::Any, rest)) => {
+            let mut ends = host.char_indices().skip(1).map(|(at, _)| at);
+            ends.any(|at| host.get(at..).is_some_and(|host| fits(rest, host)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HostPiece, HostShape};
+    use rstest::rstest;
+
+    fn shape(text: &str) -> HostShape {
+        let piece = |part: &str| match part {
+            "*" => HostPiece::Any,
+            text => HostPiece::Text(text.to_owned()),
+        };
+        HostShape::new(text.split(' ').map(piece).collect())
+    }
+
+    #[rstest]
+    #[case("* -app", "acme-app", true)]
+    #[case("* -app", "-app", false)]
+    #[case("* -app", "acme-apps", false)]
+    #[case("* -app", "acme-app-app", true)]
+    #[case("pre- *", "pre-acme", true)]
+    #[case("pre- *", "pre-", false)]
+    #[case("pre- *", "acme", false)]
+    #[case("*", "acme", true)]
+    #[case("* - *", "a-b", true)]
+    #[case("* - *", "a-", false)]
+    #[case("* - *", "ab", false)]
+    #[case("* -dev- * -x", "a-dev-b-dev-c-x", true)]
+    #[case("* -dev- * -x", "a-dev-x", false)]
+    fn a_host_fits_its_shape(#[case] text: &str, #[case] host: &str, #[case] expected: bool) {
+        assert_eq!(shape(text).fits(host), expected);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a question learns from the CF API: one route, and the apps that matter.
+//!
+//! Invariant: read right before the verdict and kept nowhere. Filled by `proxy`.
+
+use super::bounds::{AppBounds, Bounds, Legacy};
+use std::collections::BTreeMap;
+
+/// A route as the CF API shows it now.
+#[derive(Clone, Debug, Default)]
+pub struct RouteFacts {
+    /// Its host.
+    pub host: String,
+    /// Its path; empty where it has none.
+    pub path: String,
+    /// Guid of its space.
+    pub space: String,
+    /// Guid of its domain.
+    pub domain: String,
+    /// Guids of the apps behind it.
+    pub apps: Vec<String>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// An app as the CF API shows it now.
+#[derive(Clone, Debug)]
+pub struct AppFacts {
+    /// Its guid.
+    pub guid: String,
+    /// Its name.
+    pub name: String,
+    /// Guid of its space.
+    pub space: String,
+}
+
+/// What is to be done with a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Map,
+    Delete,
+}
+
+impl RouteFacts {
+    /// Returns whether the route is the caller's, by its marks; unmarked ones by their apps, where the caller's terms
+    /// say so.
+    pub(super) fn is_owned(&self, bounds: &Bounds, apps: &[AppFacts], act: Act) -> bool {
+        let marks = &bounds.marks;
+        let has = |set: &BTreeMap<String, String>, (key, value): &(String, String)| {
+            set.get(key) == Some(value)
+        };
+        if has(&self.labels, &marks.owner_label) {
+            return has(&self.annotations, &marks.owner_annotation);
+        }
+        let Legacy { map, delete } = bounds.legacy;
+        let allowed = match act {
+            Act::Map => map,
+            Act::Delete => delete,
+        };
+        let own = |key: &String| key.split('/').next() == Some(marks.prefix.as_str());
+        let unmarked = !self.labels.keys().any(own);
+        allowed && unmarked && self.apps.iter().all(|app| bounds.has_app(app, apps))
+    }
+}
+
+impl Bounds {
+    /// Returns whether an app is within the bounds, as far as `seen` tells.
+    pub(super) fn has_app(&self, guid: &str, seen: &[AppFacts]) -> bool {
+        match &self.apps {
+            AppBounds::Listed(guids) => guids.iter().any(|listed| listed == guid),
+            AppBounds::AnyBut(broker) => seen.iter().any(|app| {
+                app.guid == guid && app.space == self.space && broker.as_ref() != Some(&app.name)
+            }),
+        }
+    }
+
+    /// Returns whether apps must be looked up before [`Bounds::has_app`] can tell.
+    pub fn asks_for_apps(&self) -> bool {
+        match self.apps {
+            AppBounds::Listed(_) => false,
+            AppBounds::AnyBut(_) => true,
+        }
+    }
+}

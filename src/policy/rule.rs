@@ -1,0 +1,187 @@
+//! The rows of the allow list: methods × path template × scope × body rule.
+//!
+//! Invariant: a row that could let a write pass unjudged cannot be expressed: each body rule belongs to one method and
+//! one template, and `none` goes with `GET` only. Callers: this room.
+
+use super::{path::UpstreamPath, template::Template};
+use crate::auth::{Caller, Scope};
+use http::Method;
+use serde::Deserialize;
+use std::{fmt, sync::Arc};
+
+/// Which row let a request through, for log lines: method and template.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RuleId(Arc<str>);
+
+impl RuleId {
+    /// Returns it as text, such as `GET /v3/apps/{guid}/routes`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is wrong with an allow list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct PolicyFault {
+    /// The row, such as `rules[3] GET /v3/apps`, or the file.
+    pub place: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// What a request's body must be, and what is asked of CF before it passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BodyRule {
+    /// No body.
+    None,
+    /// A new route within the caller's bounds.
+    RouteCreate,
+    /// Apps of the caller behind a route of the caller.
+    DestinationsAdd,
+    /// No body; the route in the path is the caller's.
+    OwnRoute,
+}
+
+/// One method and template of a row.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    id: RuleId,
+    method: Method,
+    template: Template,
+    /// Besides `Api.Proxy`, which the face asks for.
+    scope: Option<Scope>,
+    body: BodyRule,
+}
+
+impl Rule {
+    pub(super) fn id(&self) -> RuleId {
+        self.id.clone()
+    }
+
+    pub(super) fn body(&self) -> BodyRule {
+        self.body
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.template.depth()
+    }
+
+    pub(super) fn covers(&self, method: &Method, path: &UpstreamPath) -> bool {
+        self.method == *method && self.template.covers(path)
+    }
+
+    /// Returns the guid in a path that this row covers.
+    pub(super) fn guid<'a>(&self, path: &'a UpstreamPath) -> Option<&'a str> {
+        self.template.guid(path)
+    }
+
+    /// Returns the scope that a caller lacks for this row.
+    pub(super) fn lacking(&self, caller: &Caller) -> Option<Scope> {
+        [Some(Scope::ApiProxy), self.scope].into_iter().flatten().find(|scope| !caller.has(*scope))
+    }
+
+    fn hides(&self, later: &Self) -> bool {
+        self.method == later.method && self.template.hides(&later.template)
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    rules: Vec<Row>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Row {
+    methods: Vec<String>,
+    paths: Vec<String>,
+    scope: Option<String>,
+    body: BodyRule,
+}
+
+/// Reads all rows.
+pub(super) fn read(text: &str) -> Result<Vec<Rule>, Vec<PolicyFault>> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let problem = error.message().to_owned();
+        vec![PolicyFault { place: "the allow list".to_owned(), problem }]
+    })?;
+    let (mut rules, mut faults) = (Vec::<Rule>::new(), Vec::new());
+    if file.rules.is_empty() {
+        let problem = "it has no rules, so everything would be denied".to_owned();
+        faults.push(PolicyFault { place: "the allow list".to_owned(), problem });
+    }
+    for (index, row) in file.rules.iter().enumerate() {
+        for (method, path) in pairs(row) {
+            let place = format!("rules[{index}] {method} {path}");
+            match row.rule(method, path) {
+                Ok(rule) if rules.iter().any(|earlier| earlier.hides(&rule)) => {
+                    let problem = "an earlier row covers all of it".to_owned();
+                    faults.push(PolicyFault { place, problem });
+                }
+                Ok(rule) => rules.push(rule),
+                Err(problem) => faults.push(PolicyFault { place, problem: problem.to_owned() }),
+            }
+        }
+        if row.methods.is_empty() || row.paths.is_empty() {
+            let problem = "it names no method or no path".to_owned();
+            faults.push(PolicyFault { place: format!("rules[{index}]"), problem });
+        }
+    }
+    if faults.is_empty() { Ok(rules) } else { Err(faults) }
+}
+
+fn pairs(row: &Row) -> impl Iterator<Item = (&str, &str)> {
+    let paths = || row.paths.iter().map(String::as_str);
+    row.methods.iter().flat_map(move |method| paths().map(move |path| (method.as_str(), path)))
+}
+
+impl Row {
+    fn rule(&self, method: &str, path: &str) -> Result<Rule, &'static str> {
+        let known = match method {
+            "GET" => Method::GET,
+            "POST" => Method::POST,
+            "DELETE" => Method::DELETE,
+            "HEAD" => return Err("HEAD follows the rows of GET; leave it out"),
+            "PUT" | "PATCH" => return Err("there is no body rule for this method"),
+            _ => return Err("the method is not GET, POST or DELETE"),
+        };
+        let template = Template::parse(path)
+            .ok_or("the path is not /v3 with literal segments of a-z 0-9 _ and {guid}")?;
+        let fits = match self.body {
+            BodyRule::None => known == Method::GET,
+            BodyRule::RouteCreate => (method, path) == ("POST", "/v3/routes"),
+            BodyRule::DestinationsAdd => {
+                (method, path) == ("POST", "/v3/routes/{guid}/destinations")
+            }
+            BodyRule::OwnRoute => (method, path) == ("DELETE", "/v3/routes/{guid}"),
+        };
+        if !fits {
+            return Err("its body rule does not judge this method and path");
+        }
+        let id = RuleId(format!("{method} {path}").into());
+        Ok(Rule { id, method: known, template, scope: self.scope()?, body: self.body })
+    }
+
+    fn scope(&self) -> Result<Option<Scope>, &'static str> {
+        let Some(name) = &self.scope else {
+            return if self.body == BodyRule::None {
+                Ok(None)
+            } else {
+                Err("a write needs a scope")
+            };
+        };
+        let found = Scope::ALL.into_iter().find(|scope| scope.name() == name);
+        found.map(Some).ok_or("its scope is none of the broker's")
+    }
+}

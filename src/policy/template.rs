@@ -1,0 +1,85 @@
+//! Path templates of the allow list: literal segments and `{guid}`.
+//!
+//! Invariant: a template covers whole segments only; nothing spans several. Callers: `rule`.
+
+use super::path::UpstreamPath;
+
+/// Longest guid of CF that is taken; theirs have 36 characters, some older resources other forms.
+const MAX_GUID: usize = 64;
+
+/// A template, `/v3` left off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template(Vec<Segment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Guid,
+}
+
+impl Template {
+    /// Parses `/v3` or `/v3/…`; `None` for anything else than lower-case literal segments and `{guid}`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let below = text.strip_prefix("/v3")?;
+        if below.is_empty() {
+            return Some(Self(Vec::new()));
+        }
+        below.strip_prefix('/')?.split('/').map(Segment::parse).collect::<Option<_>>().map(Self)
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns whether a path has this form.
+    pub(super) fn covers(&self, path: &UpstreamPath) -> bool {
+        let mut segments = path.segments();
+        let all = self.0.iter().all(|own| segments.next().is_some_and(|given| own.covers(given)));
+        all && segments.next().is_none()
+    }
+
+    /// Returns whether every path of `other` has this form too.
+    pub(super) fn hides(&self, other: &Self) -> bool {
+        let pairs = || self.0.iter().zip(&other.0);
+        self.depth() == other.depth() && pairs().all(|(own, other)| own.hides(other))
+    }
+
+    /// Returns the text that stands where the template says `{guid}` first.
+    pub(super) fn guid<'a>(&self, path: &'a UpstreamPath) -> Option<&'a str> {
+        let mut pairs = self.0.iter().zip(path.segments());
+        pairs.find(|(own, _)| **own == Segment::Guid).map(|(_, given)| given)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "{guid}" {
+            return Some(Self::Guid);
+        }
+        let lawful = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let literal = !text.is_empty() && text.bytes().all(lawful);
+        literal.then(|| Self::Literal(text.to_owned()))
+    }
+
+    fn covers(&self, given: &str) -> bool {
+        match self {
+            Self::Literal(own) => own == given,
+            Self::Guid => is_guid(given),
+        }
+    }
+
+    fn hides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Guid, Self::Guid) => true,
+            (Self::Guid, Self::Literal(text)) => is_guid(text),
+            (Self::Literal(own), Self::Literal(text)) => own == text,
+            (Self::Literal(_), Self::Guid) => false,
+        }
+    }
+}
+
+/// Returns whether a text can be a guid: `[A-Za-z0-9-]{1,64}`.
+pub(super) fn is_guid(text: &str) -> bool {
+    let lawful = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=MAX_GUID).contains(&text.len()) && text.bytes().all(lawful)
+}

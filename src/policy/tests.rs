@@ -1,0 +1,457 @@
+//! The whole walk from a request line to a permit, with the shipped allow list.
+
+use super::{
+    Admission, AppBounds, AppFacts, Bounds, Breach, Denial, HostPiece, HostShape, Legacy,
+    Malformed, Marks, Permit, Policy, RequestLine, RouteFacts, Verdict,
+    path::{UpstreamPath, UpstreamQuery},
+};
+use crate::auth::{Caller, Scope};
+use http::Method;
+use rstest::rstest;
+use std::collections::BTreeMap;
+
+const ALL: &[Scope] = &[Scope::ApiProxy, Scope::RoutesWrite];
+
+fn line(method: &str, path: &str) -> RequestLine {
+    RequestLine {
+        method: method.parse::<Method>().unwrap(),
+        path: UpstreamPath::parse(path).unwrap(),
+        query: UpstreamQuery::parse(Some("a=%2C")).unwrap(),
+    }
+}
+
+fn admit(method: &str, path: &str, scopes: &[Scope]) -> Result<Admission, Denial> {
+    Policy::shipped().unwrap().admit(&Caller::for_tests("client", scopes), line(method, path))
+}
+
+fn pair(key: &str, value: &str) -> (String, String) {
+    (key.to_owned(), value.to_owned())
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        space: "space-1".to_owned(),
+        domains: vec!["domain-1".to_owned()],
+        apps: AppBounds::Listed(vec!["app-1".to_owned(), "app-2".to_owned()]),
+        hosts: vec![HostShape::new(vec![HostPiece::Any, HostPiece::Text("-app".to_owned())])],
+        own_hosts: vec!["broker-app".to_owned()],
+        marks: Marks {
+            prefix: "broker.internal".to_owned(),
+            labels: BTreeMap::from([pair("broker.internal/owner", "hash")]),
+            annotations: BTreeMap::from([pair("broker.internal/owner-id", "client")]),
+            owner_label: pair("broker.internal/owner", "hash"),
+            owner_annotation: pair("broker.internal/owner-id", "client"),
+        },
+        legacy: Legacy::default(),
+    }
+}
+
+fn verdict(method: &str, path: &str, body: &str) -> Result<Verdict, Denial> {
+    verdict_within(&bounds(), method, path, body)
+}
+
+fn verdict_within(
+    bounds: &Bounds,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<Verdict, Denial> {
+    let Admission::Write(draft) = admit(method, path, ALL)? else {
+        panic!("{method} {path} is no write");
+    };
+    draft.read(body.as_bytes())?.judge(bounds)
+}
+
+fn create(body: &str) -> Result<Permit, Denial> {
+    match verdict("POST", "/v3/routes", body)? {
+        Verdict::Permit(permit) => Ok(permit),
+        Verdict::Depends(question) => panic!("{question:?}"),
+    }
+}
+
+fn body_of(permit: &Permit) -> &str {
+    std::str::from_utf8(permit.body().unwrap()).unwrap()
+}
+
+const PLACES: &str = r#""relationships":{"space":{"data":{"guid":"space-1"}},"domain":{"data":{"guid":"domain-1"}}}"#;
+
+fn create_body(host: &str, more: &str) -> String {
+    format!(r#"{{"host":"{host}",{PLACES}{more}}}"#)
+}
+
+#[rstest]
+#[case("/v3")]
+#[case("/v3/")]
+#[case("/v3/apps")]
+#[case("/v3/apps/a-1/routes")]
+#[case("/v3/spaces/")]
+fn a_read_on_the_list_needs_only_the_proxy_scope(#[case] path: &str) {
+    for method in ["GET", "HEAD"] {
+        let Ok(Admission::Granted(permit)) = admit(method, path, &[Scope::ApiProxy]) else {
+            panic!("{method} {path}");
+        };
+        assert_eq!((permit.method().as_str(), permit.path().as_str()), (method, path));
+        assert_eq!(permit.query().as_str(), Some("a=%2C"));
+        assert!(permit.body().is_none());
+    }
+}
+
+/// Every row with every method: what the list does not say is denied, whatever scopes the caller holds.
+#[test]
+fn the_matrix_of_methods_and_rows_is_complete() {
+    let policy = Policy::shipped().unwrap();
+    let caller = Caller::for_tests("client", &Scope::ALL);
+    let rows: Vec<_> = policy.rows().map(|id| id.as_str().to_owned()).collect();
+    assert_eq!(rows.len(), 16);
+    let mut granted = Vec::new();
+    for row in &rows {
+        let (_, path) = row.split_once(' ').unwrap();
+        let concrete = path.replace("{guid}", "1b2f0a3c-0000-4000-8000-000000000001");
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
+            let admitted = policy.admit(&caller, line(method, &concrete));
+            let as_row = if method == "HEAD" { "GET" } else { method };
+            let listed = rows.contains(&format!("{as_row} {path}"));
+            assert_eq!(admitted.is_ok(), listed, "{method} {concrete}");
+            if let Err(denial) = admitted {
+                assert_eq!(denial, Denial::NoRule);
+            } else if method == as_row {
+                granted.push(format!("{method} {path}"));
+            }
+        }
+    }
+    granted.sort();
+    granted.dedup();
+    let mut expected = rows;
+    expected.sort();
+    assert_eq!(granted, expected);
+}
+
+#[test]
+fn each_row_asks_for_its_scopes_and_no_other_helps() {
+    for row in Policy::shipped().unwrap().rows() {
+        let (method, path) = row.as_str().split_once(' ').unwrap();
+        let path = path.replace("{guid}", "g-1");
+        let all_but = |left_out: Scope| {
+            Scope::ALL.into_iter().filter(|scope| *scope != left_out).collect::<Vec<_>>()
+        };
+        let without_proxy = admit(method, &path, &all_but(Scope::ApiProxy)).unwrap_err();
+        assert_eq!(without_proxy, Denial::Scope(Scope::ApiProxy), "{row:?}");
+        let without_write = admit(method, &path, &all_but(Scope::RoutesWrite));
+        if method == "GET" {
+            assert!(without_write.is_ok(), "{row:?}");
+        } else {
+            assert_eq!(without_write.unwrap_err(), Denial::Scope(Scope::RoutesWrite), "{row:?}");
+        }
+    }
+}
+
+#[rstest]
+#[case("DELETE", "/v3/spaces/s-1/routes")]
+#[case("POST", "/v3/routes/r-1/relationships/shared_spaces")]
+#[case("PATCH", "/v3/routes/r-1/relationships/space")]
+#[case("PATCH", "/v3/routes/r-1")]
+#[case("PATCH", "/v3/routes/r-1/destinations")]
+#[case("DELETE", "/v3/routes/r-1/destinations/d-1")]
+#[case("GET", "/v3/apps/a-1/env")]
+#[case("GET", "/v3/apps/a-1/environment_variables")]
+#[case("PATCH", "/v3/apps/a-1/environment_variables")]
+#[case("GET", "/v3/service_credential_bindings/b-1/details")]
+#[case("GET", "/v3/roles")]
+#[case("POST", "/v3/roles")]
+#[case("GET", "/v3/users")]
+#[case("POST", "/v3/apps/a-1/tasks")]
+#[case("POST", "/v3/service_brokers")]
+#[case("DELETE", "/v3/apps/a-1")]
+#[case("DELETE", "/v3/spaces/s-1")]
+#[case("DELETE", "/v3/organizations/o-1")]
+#[case("GET", "/v3/info")]
+#[case("GET", "/v3/apps/a.1/routes")]
+#[case("GET", "/v3/apps/a/b/routes")]
+#[case("GET", "/v3/Apps")]
+fn what_no_row_names_is_denied(#[case] method: &str, #[case] path: &str) {
+    let denial = admit(method, path, &Scope::ALL).unwrap_err();
+    assert_eq!(denial, Denial::NoRule);
+}
+
+#[test]
+fn a_guid_has_at_most_64_characters() {
+    let path = |length: usize| format!("/v3/routes/{}", "a".repeat(length));
+    assert!(admit("GET", &path(64), ALL).is_ok());
+    assert_eq!(admit("GET", &path(65), ALL).unwrap_err(), Denial::NoRule);
+}
+
+#[test]
+fn a_new_route_is_written_again_with_the_owners_marks_and_without_a_tenant() {
+    let permit = create(&create_body("acme-app", r#","path":"","port":null"#)).unwrap();
+    let expected = format!(
+        r#"{{"host":"acme-app",{PLACES},"metadata":{{"labels":{{"broker.internal/owner":"hash"}},"annotations":{{"broker.internal/owner-id":"client"}}}}}}"#
+    );
+    assert_eq!(body_of(&permit), expected);
+    assert_eq!(permit.rule().as_str(), "POST /v3/routes");
+}
+
+#[test]
+fn labels_of_the_caller_stay_beside_ours() {
+    let more = r#","metadata":{"labels":{"team":"blue","x.y/z":null},"annotations":null}"#;
+    let permit = create(&create_body("acme-app", more)).unwrap();
+    assert!(body_of(&permit).contains(r#""team":"blue","x.y/z":null"#), "{permit:?}");
+    assert!(body_of(&permit).contains(r#""broker.internal/owner":"hash""#));
+}
+
+#[rstest]
+#[case::foreign_space(r#"{"host":"acme-app","relationships":{"space":{"data":{"guid":"other"}},"domain":{"data":{"guid":"domain-1"}}}}"#, Breach::Space)]
+#[case::foreign_domain(r#"{"host":"acme-app","relationships":{"space":{"data":{"guid":"space-1"}},"domain":{"data":{"guid":"other"}}}}"#, Breach::Domain)]
+#[case::wildcard(&create_body("*", ""), Breach::Host)]
+#[case::other_form(&create_body("acme", ""), Breach::Host)]
+#[case::upper_case(&create_body("Acme-app", ""), Breach::Host)]
+#[case::underscore(&create_body("a_b-app", ""), Breach::Host)]
+#[case::dash_first(&create_body("-a-app", ""), Breach::Host)]
+#[case::empty(&create_body("", ""), Breach::Host)]
+#[case::own_host(&create_body("broker-app", ""), Breach::OwnHost)]
+#[case::path(&create_body("acme-app", r#","path":"/x""#), Breach::PathOrPort)]
+#[case::port(&create_body("acme-app", r#","port":8080"#), Breach::PathOrPort)]
+#[case::label(&create_body("acme-app", r#","metadata":{"labels":{"broker.internal/owner":"x"}}"#), Breach::Label)]
+#[case::label_in_capitals(&create_body("acme-app", r#","metadata":{"labels":{"Broker.Internal/tenant":"x"}}"#), Breach::Label)]
+#[case::annotation(&create_body("acme-app", r#","metadata":{"annotations":{"broker.internal/tenant-id":"x"}}"#), Breach::Label)]
+fn a_new_route_outside_the_bounds_is_denied(#[case] body: &str, #[case] breach: Breach) {
+    assert_eq!(create(body).unwrap_err(), Denial::Breach(breach));
+}
+
+#[test]
+fn a_host_of_64_characters_is_denied_before_the_bounds() {
+    let host = format!("{}-app", "a".repeat(60));
+    let Ok(Admission::Write(draft)) = admit("POST", "/v3/routes", ALL) else { panic!("no write") };
+    let request = draft.read(create_body(&host, "").as_bytes()).unwrap();
+    assert_eq!(request.precheck().unwrap_err(), Denial::Breach(Breach::Host));
+}
+
+#[rstest]
+#[case::nothing("")]
+#[case::no_object("[]")]
+#[case::truncated(r#"{"host":"acme-app""#)]
+#[case::bom("\u{feff}{}")]
+#[case::no_host(&format!("{{{PLACES}}}"))]
+#[case::host_null(&format!(r#"{{"host":null,{PLACES}}}"#))]
+#[case::unknown(&create_body("acme-app", r#","options":{}"#))]
+#[case::repeated(&create_body("acme-app", r#","host":"other-app""#))]
+#[case::repeated_inside(r#"{"host":"a-app","relationships":{"space":{"data":{"guid":"space-1","guid":"other"}},"domain":{"data":{"guid":"domain-1"}}}}"#)]
+#[case::repeated_label(&create_body("acme-app", r#","metadata":{"labels":{"a":"1","a":"2"}}"#))]
+#[case::label_number(&create_body("acme-app", r#","metadata":{"labels":{"a":1}}"#))]
+#[case::deep(&create_body("acme-app", &format!(r#","metadata":{}"#, "[".repeat(200))))]
+#[case::more_behind(&format!("{} {{}}", create_body("acme-app", "")))]
+fn a_new_route_of_another_form_is_malformed(#[case] body: &str) {
+    assert!(matches!(create(body), Err(Denial::Malformed(Malformed::Form { .. }))), "{body}");
+}
+
+#[test]
+fn text_that_is_no_utf8_is_malformed() {
+    let Ok(Admission::Write(draft)) = admit("POST", "/v3/routes", ALL) else { panic!("no write") };
+    let mut body = create_body("acme-app", r#","metadata":{"labels":{"a":"X"}}"#).into_bytes();
+    let at = body.iter().position(|byte| *byte == b'X').unwrap();
+    body[at] = 0xE9;
+    assert!(matches!(draft.read(&body), Err(Denial::Malformed(_))));
+}
+
+const TARGETS: &str = "/v3/routes/r-1/destinations";
+
+#[test]
+fn targets_are_written_again() {
+    let body = r#" {"destinations": [{"app": {"guid": "app-1", "process": {"type": "worker"}}, "port": 8080, "protocol": "http2"}, {"app": {"guid": "app-2"}}]}"#;
+    let Ok(Verdict::Depends(question)) = verdict("POST", TARGETS, body) else {
+        panic!("no question");
+    };
+    assert_eq!(question.needs(), "r-1");
+    let permit = question.settle(&owned(), &[]).unwrap();
+    assert_eq!(
+        body_of(&permit),
+        r#"{"destinations":[{"app":{"guid":"app-1","process":{"type":"worker"}},"port":8080,"protocol":"http2"},{"app":{"guid":"app-2"}}]}"#
+    );
+}
+
+#[rstest]
+#[case::none(r#"{"destinations":[]}"#)]
+#[case::weight(r#"{"destinations":[{"app":{"guid":"app-1"},"weight":1}]}"#)]
+#[case::low_port(r#"{"destinations":[{"app":{"guid":"app-1"},"port":1023}]}"#)]
+#[case::high_port(r#"{"destinations":[{"app":{"guid":"app-1"},"port":65536}]}"#)]
+#[case::protocol(r#"{"destinations":[{"app":{"guid":"app-1"},"protocol":"tcp"}]}"#)]
+#[case::no_guid(r#"{"destinations":[{"app":{"guid":"../x"}}]}"#)]
+#[case::no_app(r#"{"destinations":[{}]}"#)]
+#[case::repeated(r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-1"}}]}"#)]
+#[case::repeated_by_default(r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-1","process":{"type":"web"}}}]}"#)]
+fn targets_that_cf_would_refuse_are_malformed(#[case] body: &str) {
+    let denial = verdict("POST", TARGETS, body).unwrap_err();
+    assert!(matches!(denial, Denial::Malformed(_)), "{denial:?}");
+}
+
+#[test]
+fn a_hundred_targets_pass_and_one_more_does_not() {
+    let body = |count: u32| {
+        let entries =
+            (0..count).map(|i| format!(r#"{{"app":{{"guid":"app-1"}},"port":{}}}"#, 2000 + i));
+        format!(r#"{{"destinations":[{}]}}"#, entries.collect::<Vec<_>>().join(","))
+    };
+    assert!(verdict("POST", TARGETS, &body(100)).is_ok());
+    assert!(matches!(verdict("POST", TARGETS, &body(101)), Err(Denial::Malformed(_))));
+}
+
+#[test]
+fn a_foreign_app_is_denied_without_a_question() {
+    let body = r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-9"}}]}"#;
+    assert_eq!(verdict("POST", TARGETS, body).unwrap_err(), Denial::Breach(Breach::App));
+}
+
+fn owned() -> RouteFacts {
+    RouteFacts {
+        host: "acme-app".to_owned(),
+        path: String::new(),
+        space: "space-1".to_owned(),
+        domain: "domain-1".to_owned(),
+        apps: vec!["app-1".to_owned()],
+        labels: BTreeMap::from([pair("broker.internal/owner", "hash")]),
+        annotations: BTreeMap::from([pair("broker.internal/owner-id", "client")]),
+    }
+}
+
+fn settle(bounds: &Bounds, route: &RouteFacts, apps: &[AppFacts]) -> Result<Permit, Denial> {
+    match verdict_within(bounds, "DELETE", "/v3/routes/r-1", "")? {
+        Verdict::Permit(permit) => panic!("{permit:?}"),
+        Verdict::Depends(question) => {
+            assert_eq!(question.needs(), "r-1");
+            question.settle(route, apps)
+        }
+    }
+}
+
+#[test]
+fn the_callers_own_route_may_go() {
+    let permit = settle(&bounds(), &owned(), &[]).unwrap();
+    assert_eq!((permit.method(), permit.path().as_str()), (&Method::DELETE, "/v3/routes/r-1"));
+    assert!(permit.body().is_none());
+}
+
+#[rstest]
+#[case::space(|route: &mut RouteFacts| route.space = "other".to_owned(), Breach::Space)]
+#[case::domain(|route: &mut RouteFacts| route.domain = "other".to_owned(), Breach::Domain)]
+#[case::host(|route: &mut RouteFacts| route.host = "acme".to_owned(), Breach::Host)]
+#[case::own_host(|route: &mut RouteFacts| route.host = "broker-app".to_owned(), Breach::OwnHost)]
+#[case::path(|route: &mut RouteFacts| route.path = "/x".to_owned(), Breach::PathOrPort)]
+#[case::other_owner(|route: &mut RouteFacts| { route.labels.insert("broker.internal/owner".to_owned(), "x".to_owned()); }, Breach::Owner)]
+#[case::hash_alone(|route: &mut RouteFacts| route.annotations.clear(), Breach::Owner)]
+#[case::unmarked(|route: &mut RouteFacts| route.labels.clear(), Breach::Owner)]
+fn a_route_that_is_not_the_callers_stays(
+    #[case] change: fn(&mut RouteFacts),
+    #[case] breach: Breach,
+) {
+    let mut route = owned();
+    change(&mut route);
+    assert_eq!(settle(&bounds(), &route, &[]).unwrap_err(), Denial::Breach(breach));
+}
+
+#[test]
+fn an_unmarked_route_may_go_where_the_terms_allow_it_and_all_its_apps_are_the_callers() {
+    let mut route = owned();
+    route.labels.clear();
+    let allowing = Bounds { legacy: Legacy { map: false, delete: true }, ..bounds() };
+    assert!(settle(&allowing, &route, &[]).is_ok());
+    let mapping_only = Bounds { legacy: Legacy { map: true, delete: false }, ..bounds() };
+    assert!(settle(&mapping_only, &route, &[]).is_err());
+    route.apps.push("app-9".to_owned());
+    assert_eq!(settle(&allowing, &route, &[]).unwrap_err(), Denial::Breach(Breach::Owner));
+    route.apps.pop();
+    route.labels.insert("broker.internal/tenant".to_owned(), "t".to_owned());
+    assert_eq!(settle(&allowing, &route, &[]).unwrap_err(), Denial::Breach(Breach::Owner));
+}
+
+#[test]
+fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
+    let bounds = Bounds { apps: AppBounds::AnyBut(Some("broker".to_owned())), ..bounds() };
+    let body = r#"{"destinations":[{"app":{"guid":"app-7"}}]}"#;
+    let app = |name: &str, space: &str| AppFacts {
+        guid: "app-7".to_owned(),
+        name: name.to_owned(),
+        space: space.to_owned(),
+    };
+    let settled = |apps: &[AppFacts]| {
+        let Ok(Verdict::Depends(question)) = verdict_within(&bounds, "POST", TARGETS, body) else {
+            panic!("no question");
+        };
+        assert_eq!(question.needs_apps(&owned()), ["app-1", "app-7"]);
+        question.settle(&owned(), apps).map(|_| ())
+    };
+    assert_eq!(settled(&[app("shop", "space-1")]), Ok(()));
+    let denied = Err(Denial::Breach(Breach::App));
+    assert_eq!(settled(&[app("broker", "space-1")]), denied);
+    assert_eq!(settled(&[app("shop", "other")]), denied);
+    assert_eq!(settled(&[]), denied);
+}
+
+#[rstest]
+#[case::nothing("", "it has no rules, so everything would be denied")]
+#[case::unknown_member(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3']\nbody='none'\nx=1",
+    "unknown field `x`, expected one of `methods`, `paths`, `scope`, `body`"
+)]
+#[case::head(
+    "[[rules]]\nmethods=['HEAD']\npaths=['/v3']\nbody='none'",
+    "HEAD follows the rows of GET; leave it out"
+)]
+#[case::patch(
+    "[[rules]]\nmethods=['PATCH']\npaths=['/v3/routes/{guid}']\nscope='Routes.Write'\nbody='own_route'",
+    "there is no body rule for this method"
+)]
+#[case::method(
+    "[[rules]]\nmethods=['get']\npaths=['/v3']\nbody='none'",
+    "the method is not GET, POST or DELETE"
+)]
+#[case::other_root(
+    "[[rules]]\nmethods=['GET']\npaths=['/v2/info']\nbody='none'",
+    "the path is not /v3 with literal segments of a-z 0-9 _ and {guid}"
+)]
+#[case::wildcard(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3/*']\nbody='none'",
+    "the path is not /v3 with literal segments of a-z 0-9 _ and {guid}"
+)]
+#[case::dots(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3/..']\nbody='none'",
+    "the path is not /v3 with literal segments of a-z 0-9 _ and {guid}"
+)]
+#[case::unjudged_delete(
+    "[[rules]]\nmethods=['DELETE']\npaths=['/v3/apps/{guid}']\nscope='Routes.Write'\nbody='none'",
+    "its body rule does not judge this method and path"
+)]
+#[case::borrowed_rule(
+    "[[rules]]\nmethods=['DELETE']\npaths=['/v3/apps/{guid}']\nscope='Routes.Write'\nbody='own_route'",
+    "its body rule does not judge this method and path"
+)]
+#[case::no_scope(
+    "[[rules]]\nmethods=['POST']\npaths=['/v3/routes']\nbody='route_create'",
+    "a write needs a scope"
+)]
+#[case::odd_scope(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3']\nscope='Root'\nbody='none'",
+    "its scope is none of the broker's"
+)]
+#[case::hidden(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3/{guid}','/v3/apps']\nbody='none'",
+    "an earlier row covers all of it"
+)]
+#[case::twice(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3/apps','/v3/apps']\nbody='none'",
+    "an earlier row covers all of it"
+)]
+#[case::empty_row(
+    "[[rules]]\nmethods=['GET']\npaths=[]\nbody='none'",
+    "it names no method or no path"
+)]
+fn an_invalid_row_is_a_fault(#[case] text: &str, #[case] problem: &str) {
+    let faults = Policy::parse(text).unwrap_err();
+    assert!(faults.iter().any(|fault| fault.problem == problem), "{faults:?}");
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_their_place() {
+    let text = "[[rules]]\nmethods=['PUT','BREW']\npaths=['/v3/apps']\nbody='none'";
+    let places: Vec<_> =
+        Policy::parse(text).unwrap_err().into_iter().map(|fault| fault.place).collect();
+    assert_eq!(places, ["rules[0] PUT /v3/apps", "rules[0] BREW /v3/apps"]);
+}

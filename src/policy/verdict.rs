@@ -1,0 +1,337 @@
+//! From a request to a [`Permit`], by steps that cannot be left out.
+//!
+//! Invariant: fields of a permit are private and filled here only; the body in it was written by `body`. Callers:
+//! `http` walks the steps, `proxy` forwards the permit.
+
+use super::{
+    RequestLine,
+    body::{self, DestinationsAdd, Malformed, RouteCreate},
+    bounds::Bounds,
+    facts::{Act, AppFacts, RouteFacts},
+    path::{UpstreamPath, UpstreamQuery},
+    rule::{BodyRule, Rule, RuleId},
+};
+use crate::auth::Scope;
+use bytes::Bytes;
+use http::Method;
+
+/// Proof that a row let this request through.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    method: Method,
+    path: UpstreamPath,
+    query: UpstreamQuery,
+    body: Option<Bytes>,
+    rule: RuleId,
+}
+
+/// What follows once the row and the scope are settled.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// A read: nothing more to judge.
+    Granted(Permit),
+    /// A write, to be judged with its body.
+    Write(Draft),
+}
+
+/// A write whose body has not been read.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    permit: Permit,
+    kind: BodyRule,
+    route: Option<String>,
+}
+
+/// A write in its strict shape, to be held against the caller's bounds.
+#[derive(Clone, Debug)]
+pub struct Request {
+    permit: Permit,
+    wish: Wish,
+}
+
+#[derive(Clone, Debug)]
+enum Wish {
+    Create(RouteCreate),
+    Map { route: String, targets: DestinationsAdd },
+    Delete { route: String },
+}
+
+/// What the bounds say.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// It may pass.
+    Permit(Permit),
+    /// The route has to be read first.
+    Depends(Question),
+}
+
+/// A write whose route must be looked at.
+#[derive(Clone, Debug)]
+pub struct Question {
+    permit: Permit,
+    bounds: Bounds,
+    route: String,
+    apps: Vec<String>,
+    act: Act,
+}
+
+/// Why a request may not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// No row names this method and path.
+    #[error("no rule")]
+    NoRule,
+    /// The token lacks a scope.
+    #[error("scope missing")]
+    Scope(Scope),
+    /// The body is not of the form that the row asks for.
+    #[error("malformed body: {0}")]
+    Malformed(#[from] Malformed),
+    /// It is outside the caller's bounds.
+    #[error("outside the bounds: {0}")]
+    Breach(Breach),
+}
+
+/// Which bound a request broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// Not the provider's space.
+    #[error("space")]
+    Space,
+    /// None of the provider's domains.
+    #[error("domain")]
+    Domain,
+    /// No lawful host, or not of the provider's form.
+    #[error("host")]
+    Host,
+    /// A host of the broker itself.
+    #[error("own host")]
+    OwnHost,
+    /// A path or a port.
+    #[error("path or port")]
+    PathOrPort,
+    /// A label or annotation under the broker's prefix.
+    #[error("label")]
+    Label,
+    /// An app that is not the provider's.
+    #[error("app")]
+    App,
+    /// A route that is not the caller's.
+    #[error("owner")]
+    Owner,
+}
+
+impl Permit {
+    /// Returns the method to send.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Returns the path to send.
+    pub fn path(&self) -> &UpstreamPath {
+        &self.path
+    }
+
+    /// Returns the query to send.
+    pub fn query(&self) -> &UpstreamQuery {
+        &self.query
+    }
+
+    /// Returns the body to send.
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// Returns the row that let it through.
+    pub fn rule(&self) -> &RuleId {
+        &self.rule
+    }
+
+    /// Returns whether it changes nothing in CF.
+    pub fn is_read(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+}
+
+impl Admission {
+    pub(super) fn of(rule: &Rule, line: RequestLine) -> Self {
+        let route = rule.guid(&line.path).map(str::to_owned);
+        let RequestLine { method, path, query } = line;
+        let permit = Permit { method, path, query, body: None, rule: rule.id() };
+        match rule.body() {
+            BodyRule::None => Self::Granted(permit),
+            kind @ (BodyRule::RouteCreate | BodyRule::DestinationsAdd | BodyRule::OwnRoute) => {
+                Self::Write(Draft { permit, kind, route })
+            }
+        }
+    }
+}
+
+impl Draft {
+    /// Returns whether a body belongs to it.
+    pub fn takes_body(&self) -> bool {
+        self.kind != BodyRule::OwnRoute
+    }
+
+    /// Returns the row that let it so far.
+    pub fn rule(&self) -> &RuleId {
+        self.permit.rule()
+    }
+
+    /// Reads the body in its strict shape; without one, give an empty slice.
+    ///
+    /// # Errors
+    /// [`Denial::Malformed`].
+    pub fn read(self, body: &[u8]) -> Result<Request, Denial> {
+        let route = self.route.unwrap_or_default();
+        let wish = match self.kind {
+            BodyRule::RouteCreate => Wish::Create(body::read(body)?),
+            BodyRule::DestinationsAdd => {
+                let targets = body::read::<DestinationsAdd>(body)?.checked()?;
+                Wish::Map { route, targets }
+            }
+            BodyRule::OwnRoute | BodyRule::None => Wish::Delete { route },
+        };
+        Ok(Request { permit: self.permit, wish })
+    }
+}
+
+impl Request {
+    /// Returns the host of a new route, for the audit line.
+    pub fn host(&self) -> Option<&str> {
+        match &self.wish {
+            Wish::Create(create) => Some(&create.host),
+            Wish::Map { .. } | Wish::Delete { .. } => None,
+        }
+    }
+
+    /// Returns the guid of the route that is meant.
+    pub fn route(&self) -> Option<&str> {
+        match &self.wish {
+            Wish::Create(_) => None,
+            Wish::Map { route, .. } | Wish::Delete { route } => Some(route),
+        }
+    }
+
+    /// Checks what needs no bounds: so that a hopeless request costs no call.
+    ///
+    /// # Errors
+    /// [`Denial::Breach`] for a path, a port, and a host that is lawful nowhere.
+    pub fn precheck(&self) -> Result<(), Denial> {
+        let Wish::Create(create) = &self.wish else {
+            return Ok(());
+        };
+        if create.is_more_than_a_host() {
+            return Err(Denial::Breach(Breach::PathOrPort));
+        }
+        if is_host(&create.host) { Ok(()) } else { Err(Denial::Breach(Breach::Host)) }
+    }
+
+    /// Holds it against the caller's bounds.
+    ///
+    /// # Errors
+    /// [`Denial::Breach`].
+    pub fn judge(self, bounds: &Bounds) -> Result<Verdict, Denial> {
+        self.precheck()?;
+        match self.wish {
+            Wish::Create(create) => {
+                let body = created(create, bounds).map_err(Denial::Breach)?;
+                Ok(Verdict::Permit(Permit { body: body::write(&body), ..self.permit }))
+            }
+            Wish::Map { route, targets } => {
+                let apps: Vec<_> = targets.apps().map(str::to_owned).collect();
+                let listed = !bounds.asks_for_apps();
+                if listed && !apps.iter().all(|app| bounds.has_app(app, &[])) {
+                    return Err(Denial::Breach(Breach::App));
+                }
+                let permit = Permit { body: body::write(&targets), ..self.permit };
+                let (bounds, act) = (bounds.clone(), Act::Map);
+                Ok(Verdict::Depends(Question { permit, bounds, route, apps, act }))
+            }
+            Wish::Delete { route } => {
+                let (bounds, act) = (bounds.clone(), Act::Delete);
+                let (permit, apps) = (self.permit, Vec::new());
+                Ok(Verdict::Depends(Question { permit, bounds, route, apps, act }))
+            }
+        }
+    }
+}
+
+impl Question {
+    /// Returns the guid of the route that must be read.
+    pub fn needs(&self) -> &str {
+        &self.route
+    }
+
+    /// Returns the guids of the apps that must be read too; none where the bounds list them.
+    pub fn needs_apps(&self, route: &RouteFacts) -> Vec<String> {
+        if !self.bounds.asks_for_apps() {
+            return Vec::new();
+        }
+        let mut guids = self.apps.clone();
+        guids.extend(route.apps.iter().cloned());
+        guids.sort_unstable();
+        guids.dedup();
+        guids
+    }
+
+    /// Decides by what the CF API showed.
+    ///
+    /// # Errors
+    /// [`Denial::Breach`].
+    pub fn settle(self, route: &RouteFacts, apps: &[AppFacts]) -> Result<Permit, Denial> {
+        let bounds = &self.bounds;
+        let place = in_bounds(&route.space, &route.domain, &route.host, bounds);
+        let breach = match place {
+            Err(breach) => Some(breach),
+            Ok(()) if !route.path.is_empty() => Some(Breach::PathOrPort),
+            Ok(()) if !route.is_owned(bounds, apps, self.act) => Some(Breach::Owner),
+            Ok(()) => {
+                let all = self.apps.iter().all(|app| bounds.has_app(app, apps));
+                (!all).then_some(Breach::App)
+            }
+        };
+        breach.map_or(Ok(self.permit), |breach| Err(Denial::Breach(breach)))
+    }
+}
+
+/// Judges a new route and marks it as the caller's.
+fn created(mut create: RouteCreate, bounds: &Bounds) -> Result<RouteCreate, Breach> {
+    in_bounds(create.space(), create.domain(), &create.host, bounds)?;
+    let marks = &bounds.marks;
+    let reserved = |key: &String| {
+        let prefix = key.split('/').next().unwrap_or_default();
+        key.contains('/') && prefix.eq_ignore_ascii_case(&marks.prefix)
+    };
+    let metadata = &mut create.metadata;
+    if metadata.labels.keys().chain(metadata.annotations.keys()).any(reserved) {
+        return Err(Breach::Label);
+    }
+    let some = |(key, value): (&String, &String)| (key.clone(), Some(value.clone()));
+    metadata.labels.extend(marks.labels.iter().map(some));
+    metadata.annotations.extend(marks.annotations.iter().map(some));
+    Ok(create)
+}
+
+fn in_bounds(space: &str, domain: &str, host: &str, bounds: &Bounds) -> Result<(), Breach> {
+    if space != bounds.space {
+        return Err(Breach::Space);
+    }
+    if !bounds.domains.iter().any(|own| own == domain) {
+        return Err(Breach::Domain);
+    }
+    if !is_host(host) || !bounds.hosts.iter().any(|shape| shape.fits(host)) {
+        return Err(Breach::Host);
+    }
+    if bounds.own_hosts.iter().any(|own| own == host) {
+        return Err(Breach::OwnHost);
+    }
+    Ok(())
+}
+
+/// Returns whether a text is one lower-case label of RFC 1123.
+fn is_host(text: &str) -> bool {
+    let lawful = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let dash_at_end = text.starts_with('-') || text.ends_with('-');
+    (1..=63).contains(&text.len()) && !dash_at_end && text.bytes().all(lawful)
+}
