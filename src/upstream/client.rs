@@ -3,7 +3,11 @@
 //! Invariant: what goes on the wire is the target that was asked for, byte for byte, and over plain
 //! text only to a loopback host. Callers are all rooms that speak HTTP.
 
-use crate::upstream::{Timeouts, body, error::TransportError};
+use crate::upstream::{
+    Timeouts, body,
+    error::TransportError,
+    stream::{Body, Streamed},
+};
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use std::fmt;
@@ -95,6 +99,19 @@ impl Incoming {
             Err(_elapsed) => return Err(TransportError::Timeout { source: None }),
         };
         Ok(Answer { status, headers, body, sent_at: self.sent_at })
+    }
+
+    /// Hands the body on as it comes, at most `cap` bytes and never past the call's time-out.
+    ///
+    /// # Errors
+    /// [`TransportError::TooLarge`] when more than `cap` bytes are announced. What is found out later
+    /// ends the body: [`TransportError::TooLarge`], [`TransportError::Timeout`],
+    /// [`TransportError::Interrupted`].
+    pub fn into_body(mut self, cap: usize) -> Result<Streamed, TransportError> {
+        let status = self.response.status();
+        let headers = std::mem::take(self.response.headers_mut());
+        let body = Body::bounded(self.response.into(), cap, self.deadline)?;
+        Ok(Streamed { status, headers, body })
     }
 }
 

@@ -10,6 +10,7 @@ mod client;
 mod error;
 pub mod gate;
 pub mod retry;
+mod stream;
 #[cfg(test)]
 pub(crate) mod wire;
 
@@ -18,6 +19,7 @@ use std::{path::PathBuf, time::Duration};
 
 pub use client::{Answer, HttpClient, Incoming, is_loopback};
 pub use error::{ConnectFault, TransportError, UpstreamError};
+pub use stream::{Body, Streamed};
 
 /// How we name ourselves upstream: CF and SAP log it, so their support can find our calls.
 const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,316 @@
+//! A body that is handed on while it arrives.
+//!
+//! Invariant: it never yields a byte beyond its cap nor after its deadline, and a body that was cut
+//! short ends with an error, never like a whole one. Made by `Incoming::into_body`; for the proxy.
+
+use crate::upstream::error::TransportError;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// An answer whose body is handed on as it comes.
+#[derive(Debug)]
+pub struct Streamed {
+    /// Whatever the other side said, 3xx included.
+    pub status: StatusCode,
+    /// As received.
+    pub headers: HeaderMap,
+    /// What follows them.
+    pub body: Body,
+}
+
+/// A body on the wire: capped, with a deadline, without trailers. After an error it is at its end.
+///
+/// Dropping it closes the connection or resets the stream.
+pub struct Body {
+    source: reqwest::Body,
+    /// Bytes that may still come.
+    left: usize,
+    deadline: Instant,
+    /// Made when the body is first waited for: most are there with their head.
+    alarm: Option<Pin<Box<Sleep>>>,
+    is_done: bool,
+}
+
+impl Body {
+    /// Bounds a body.
+    ///
+    /// # Errors
+    /// [`TransportError::TooLarge`] when it announces more than the cap.
+    pub(super) fn bounded(
+        source: reqwest::Body,
+        cap: usize,
+        deadline: Instant,
+    ) -> Result<Self, TransportError> {
+        let announced = usize::try_from(source.size_hint().lower());
+        if announced.is_ok_and(|length| length <= cap) {
+            return Ok(Self { source, left: cap, deadline, alarm: None, is_done: false });
+        }
+        Err(TransportError::TooLarge)
+    }
+
+    fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, TransportError>>> {
+        loop {
+            // Before the source: one that always has a little more would never let the clock speak.
+            if Instant::now() >= self.deadline {
+                return Poll::Ready(Some(Err(TransportError::Timeout { source: None })));
+            }
+            let frame = match Pin::new(&mut self.source).poll_frame(context) {
+                Poll::Ready(Some(frame)) => frame?,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => {
+                    ready!(self.alarm().poll(context));
+                    continue;
+                }
+            };
+            // Trailers are dropped (`proxy.md` S38).
+            if let Ok(data) = frame.into_data() {
+                return Poll::Ready(Some(self.counted(data)));
+            }
+        }
+    }
+
+    fn alarm(&mut self) -> Pin<&mut Sleep> {
+        let deadline = self.deadline;
+        self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut()
+    }
+
+    fn counted(&mut self, data: Bytes) -> Result<Bytes, TransportError> {
+        self.left = self.left.checked_sub(data.len()).ok_or(TransportError::TooLarge)?;
+        Ok(data)
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = TransportError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
+        if self.is_done {
+            return Poll::Ready(None);
+        }
+        let data = ready!(self.poll_data(context));
+        self.is_done = !matches!(data, Some(Ok(_)));
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_done || self.source.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.source.size_hint()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Body, Streamed};
+    use crate::upstream::{
+        ClientFactory, Purpose, Settings, Timeouts, TransportError,
+        wire::{Reply, Wire},
+    };
+    use bytes::Bytes;
+    use http::{Request, StatusCode};
+    use http_body_util::BodyExt;
+    use hyper::body::{Body as HttpBody, Frame};
+    use rstest::rstest;
+    use std::{
+        pin::Pin,
+        task::{Context, Poll, ready},
+        time::Duration,
+    };
+    use tokio::time::{Instant, Interval, interval, timeout};
+
+    const CAP: usize = 1024;
+
+    /// Far longer than loopback needs, also on a busy machine.
+    const AMPLE: Duration = Duration::from_secs(20);
+
+    async fn opened(
+        method: &str,
+        reply: Reply,
+        total: Duration,
+    ) -> Result<Streamed, TransportError> {
+        let wire = Wire::answering([reply]).await;
+        let timeouts = Timeouts { connect: AMPLE, head: AMPLE, total };
+        let client = ClientFactory::new(&Settings::default())
+            .unwrap()
+            .client_with_timeouts(Purpose::CfApi, timeouts)
+            .unwrap();
+        let request =
+            Request::builder().method(method).uri(wire.url("/x")).body(Bytes::new()).unwrap();
+        client.send(request).await.unwrap().into_body(CAP)
+    }
+
+    fn bytes(head: &str, body: &[u8]) -> Reply {
+        Reply::Bytes([format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes(), body].concat())
+    }
+
+    /// Everything up to the end or the error, and that the end is the end.
+    async fn heard(mut body: Body) -> (Vec<u8>, Option<TransportError>) {
+        let mut heard = Vec::new();
+        let mut error = None;
+        while let Some(frame) = timeout(AMPLE * 2, body.frame()).await.expect("it hangs") {
+            match frame {
+                Ok(frame) => {
+                    let data = frame.into_data().unwrap();
+                    assert!(!data.is_empty());
+                    heard.extend_from_slice(&data);
+                }
+                Err(fault) => assert!(error.replace(fault).is_none(), "two errors"),
+            }
+        }
+        assert!(body.is_end_stream());
+        (heard, error)
+    }
+
+    #[tokio::test]
+    async fn a_streamed_answer_has_status_headers_and_body() {
+        let reply = Reply::with_headers("404 Not Found", "X-A: b\r\n", b"short");
+        let streamed = opened("GET", reply, AMPLE).await.unwrap();
+        assert_eq!(streamed.status, StatusCode::NOT_FOUND);
+        assert_eq!(streamed.headers["x-a"], "b");
+        assert_eq!(streamed.body.size_hint().exact(), Some(5));
+        let (heard, error) = heard(streamed.body).await;
+        assert_eq!((heard.as_slice(), error.is_none()), (&b"short"[..], true));
+    }
+
+    #[rstest]
+    #[case::one_more(Reply::with_headers("200 OK", "", &[b'x'; CAP + 1]))]
+    #[case::announced_only(bytes("Content-Length: 10000000000\r\n", b""))]
+    #[tokio::test]
+    async fn a_body_that_announces_more_than_the_cap_is_not_begun(#[case] reply: Reply) {
+        let opened = opened("GET", reply, AMPLE).await;
+        assert!(matches!(opened, Err(TransportError::TooLarge)), "{opened:?}");
+    }
+
+    #[tokio::test]
+    async fn a_length_without_a_body_is_no_announcement() {
+        let reply = bytes("Content-Length: 10000000000\r\n", b"");
+        let (heard, error) = heard(opened("HEAD", reply, AMPLE).await.unwrap().body).await;
+        assert!(heard.is_empty() && error.is_none(), "{error:?}");
+    }
+
+    #[rstest]
+    #[case::until_the_end(bytes("", &[b'x'; CAP + 1]))]
+    #[case::chunked(bytes("Transfer-Encoding: chunked\r\n", &chunked(CAP / 16 + 1)))]
+    #[tokio::test]
+    async fn a_body_that_grows_beyond_the_cap_ends_there_with_an_error(#[case] reply: Reply) {
+        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert!(matches!(error, Some(TransportError::TooLarge)), "{error:?}");
+        assert!(heard.len() <= CAP);
+    }
+
+    #[rstest]
+    #[case::announced(Reply::with_headers("200 OK", "", &[b'x'; CAP]))]
+    #[case::until_the_end(bytes("", &[b'x'; CAP]))]
+    #[case::chunked(bytes("Transfer-Encoding: chunked\r\n", &chunked(CAP / 16)))]
+    #[tokio::test]
+    async fn a_body_of_exactly_the_cap_is_whole(#[case] reply: Reply) {
+        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert_eq!((heard.len(), error.is_none()), (CAP, true), "{error:?}");
+    }
+
+    fn chunked(pieces: usize) -> Vec<u8> {
+        format!("{}0\r\n\r\n", "10\r\n0123456789abcdef\r\n".repeat(pieces)).into_bytes()
+    }
+
+    #[rstest]
+    #[case::announced(bytes("Content-Length: 9\r\n", b"abc"))]
+    #[case::chunked(bytes("Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\n"))]
+    #[case::broken_chunk(bytes("Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\nzz\r\n"))]
+    #[tokio::test]
+    async fn a_body_that_breaks_off_ends_with_an_interruption(#[case] reply: Reply) {
+        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert_eq!(heard, b"abc");
+        assert!(matches!(error, Some(TransportError::Interrupted { .. })), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn trailers_are_dropped() {
+        let body = b"3\r\nabc\r\n0\r\nX-Evil: 1\r\n\r\n";
+        let reply = bytes("Transfer-Encoding: chunked\r\nTrailer: X-Evil\r\n", body);
+        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert_eq!((heard.as_slice(), error.is_none()), (&b"abc"[..], true));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_falls_silent_ends_with_a_time_out() {
+        let begun = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
+        let total = Duration::from_millis(500);
+        let streamed = opened("GET", Reply::Stall(begun.into()), total).await.unwrap();
+        let (heard, error) = heard(streamed.body).await;
+        assert_eq!(heard, b"abc");
+        assert!(matches!(error, Some(TransportError::Timeout { source: None })), "{error:?}");
+    }
+
+    /// One byte per tick for ever; without ticks it is always ready.
+    struct Dribble(Option<Interval>);
+
+    impl HttpBody for Dribble {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            if let Some(interval) = &mut self.0 {
+                ready!(interval.poll_tick(context));
+            }
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"x")))))
+        }
+    }
+
+    fn within(dribble: Dribble, span: Duration) -> Body {
+        Body::bounded(reqwest::Body::wrap(dribble), CAP, Instant::now() + span).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_dribbles_ends_at_the_deadline_of_its_call() {
+        let every_second = Dribble(Some(interval(Duration::from_secs(1))));
+        let body = within(every_second, Duration::from_millis(30_500));
+        let begun = Instant::now();
+        let (heard, error) = heard(body).await;
+        assert!(matches!(error, Some(TransportError::Timeout { source: None })), "{error:?}");
+        assert_eq!(heard.len(), 31);
+        // Tokio's timers have a resolution of a millisecond.
+        assert!((30_500..=30_501).contains(&begun.elapsed().as_millis()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_always_ready_ends_at_the_deadline_too() {
+        let mut body = within(Dribble(None), Duration::from_secs(30));
+        assert!(body.frame().await.unwrap().is_ok());
+        tokio::time::advance(Duration::from_secs(30)).await;
+        let frame = body.frame().await.unwrap();
+        assert!(matches!(frame, Err(TransportError::Timeout { source: None })), "{frame:?}");
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn debug_shows_no_content() {
+        let reply = Reply::with_headers("200 OK", "", b"canary");
+        let body = opened("GET", reply, AMPLE).await.unwrap().body;
+        assert_eq!(format!("{body:?}"), "Body { left: 1024, .. }");
+    }
+}
