@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,8 +28,11 @@ use crate::{
     destination::{DestinationName, Destinations},
     http::{self, Admission, AppState, BodyLimits, Deadline, Defaults, PublicBase, Readiness},
     lifecycle::Lifecycle,
+    policy::{self, Policy},
+    proxy::Proxy,
     routes::TenantRoutes,
     server,
+    telemetry::trace::CorrelationId,
     token::TokenVault,
 };
 
@@ -88,7 +91,8 @@ impl App {
         let address = listener.local_addr().map_err(listen)?;
         let (destinations, vault) = (engine.destinations.clone(), engine.vault.clone());
         let base = public_base(&settings.server, &bound, address);
-        let state = state(&settings.server, engine, routes, base);
+        let policy = policy(&settings.proxy)?;
+        let state = state(&settings.server, engine, (routes, policy), base);
         let delay = stagger(snapshot);
         let app = Self {
             listener,
@@ -125,6 +129,9 @@ impl App {
             self.vault.warm(name, self.delay);
         }
         self.state.readiness.is_listening();
+        let until = Instant::now() + self.state.defaults.call_timeout;
+        let destination = &self.state.defaults.destination;
+        self.state.capi.at(destination, &CorrelationId::random(), until).learn_version();
         let router = http::router(&self.state);
         server::serve(self.listener, router, &self.server, self.lifecycle.draining.clone()).await;
         self.lifecycle.wait_for_tasks(self.server.drain_timeout).await;
@@ -161,9 +168,11 @@ impl App {
 fn state(
     server: &server::Settings,
     engine: Engine,
-    routes: TenantRoutes,
+    (routes, policy): (TenantRoutes, Policy),
     base: PublicBase,
 ) -> AppState {
+    let own = Arc::clone(&base.0);
+    let proxy = Proxy::new(own, engine.lifecycle.tasks.clone(), engine.metrics.clone());
     let draining = engine.lifecycle.draining;
     AppState {
         defaults: Defaults {
@@ -179,8 +188,33 @@ fn state(
         verifier: engine.verifier,
         metrics: engine.metrics,
         routes,
+        policy,
+        proxy,
         base,
     }
+}
+
+/// Compiles the allow list: the shipped one, or the operator's own.
+fn policy(settings: &policy::Settings) -> Result<Policy, Problems> {
+    let file = settings.policy_file.as_str();
+    let compiled = if file.is_empty() {
+        Policy::shipped()
+    } else {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let problem = format!("cannot be read: {}", error.kind());
+            let hint = "name a readable file, or leave it empty for the shipped list";
+            Problem::from_source("proxy.policy_file", "settings", problem, hint)
+        })?;
+        Policy::parse(&text)
+    };
+    compiled.map_err(|faults| {
+        let mut problems = Problems::default();
+        for fault in faults {
+            let hint = "config/policy.toml of the source shows the form";
+            problems.push(Problem::from_source(fault.place, "allow list", fault.problem, hint));
+        }
+        problems
+    })
 }
 
 /// Configured name, else the first of `application_uris`; plain http with the own port if that is a loopback host.

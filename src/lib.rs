@@ -12,6 +12,7 @@
 //! * [`capi`]: the typed CF API v3.
 //! * [`auth`]: who calls.
 //! * [`policy`]: what may pass to the CF API.
+//! * [`proxy`]: the transparent CF API.
 //! * [`routes`]: tenant routes.
 //! * [`http`](mod@http): paths, layers, extractors, problems.
 //! * [`config`], [`app`], [`server`], [`lifecycle`], [`cli`]: how it is put together and run.
@@ -27,6 +28,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod oauth;
 pub mod policy;
+pub mod proxy;
 pub mod routes;
 pub mod server;
 pub mod telemetry;

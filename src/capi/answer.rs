@@ -48,20 +48,20 @@ pub(super) fn unauthenticated(answer: &Answer) -> (Unauthenticated, Option<u32>)
 
 /// Returns what stands in the way of even passing an answer on: a page of the router or of nginx
 /// instead of the Cloud Controller's own words (rows 13, 20, 21).
-pub(super) fn intercepted(answer: &Answer) -> Option<CapiError> {
-    let after = retry_after(&answer.headers, MAX_PAUSE);
-    if answer.headers.contains_key("x-cf-routererror") {
-        return Some(CapiError::unavailable(Unavailability::RouterPage, after));
+pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<CapiError> {
+    let after = || retry_after(headers, MAX_PAUSE);
+    if headers.contains_key("x-cf-routererror") {
+        return Some(CapiError::unavailable(Unavailability::RouterPage, after()));
     }
-    if answer.status.as_u16() < 400 || !is_html(&answer.headers) {
+    if status.as_u16() < 400 || !is_html(headers) {
         return None;
     }
-    match answer.status {
+    match status {
         StatusCode::TOO_MANY_REQUESTS => {
-            Some(CapiError::RateLimited { retry_after: after.unwrap_or(DEFAULT_PAUSE) })
+            Some(CapiError::RateLimited { retry_after: after().unwrap_or(DEFAULT_PAUSE) })
         }
         StatusCode::PAYLOAD_TOO_LARGE => None,
-        _ => Some(CapiError::unavailable(Unavailability::RouterPage, after)),
+        _ => Some(CapiError::unavailable(Unavailability::RouterPage, after())),
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) fn retry_after(headers: &HeaderMap, cap: Duration) -> Option<Duration
 }
 
 fn refusal(answer: &Answer) -> CapiError {
-    if let Some(error) = intercepted(answer) {
+    if let Some(error) = intercepted(answer.status, &answer.headers) {
         return error;
     }
     let after = retry_after(&answer.headers, MAX_PAUSE);

@@ -11,51 +11,49 @@ pub mod model;
 pub mod page;
 pub mod routes;
 pub mod spaces;
+pub mod stream;
 
 mod answer;
 mod lane;
+mod outcome;
 #[cfg(test)]
 pub(crate) mod support;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod version;
 
 /// The name under which a technical user is configured; callers of this room need no other door to it.
 pub use crate::destination::DestinationName;
 pub use call::Call;
 pub use error::{Answered, CapiError, Sent, Unavailability};
 pub use model::{CfError, Guid};
+pub use stream::{Body, Opened};
 
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     token::{Revoked, TokenVault},
-    upstream::{
-        Answer, HttpClient, TransportError,
-        gate::{Failure, GateError, Pass},
-    },
+    upstream::{Answer, HttpClient, TransportError, gate::GateError},
 };
 use answer::Unauthenticated;
 use apps::Known;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use lane::Lane;
+use outcome::{Heard, again, settle};
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use stream::{Form, Reply};
 use tokens::{Loan, Tokens};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 /// Retries of one call (`reliability.md` U2).
 const RETRIES: u32 = 2;
-/// Shortest and longest pause before a retry, taken with full jitter (U2).
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest `Retry-After` of a 429 that is waited for within a call (U2).
-const SHORT_LIMIT: Duration = Duration::from_secs(5);
 /// A place in the gate frees itself within about a second.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -71,6 +69,7 @@ struct Shared {
     /// One per configured destination, so bounded by the settings.
     lanes: Mutex<HashMap<DestinationName, Arc<Lane>>>,
     known: Known,
+    version: version::Version,
 }
 
 /// The CF API behind one destination, on behalf of one request; a clone is shallow.
@@ -99,7 +98,8 @@ impl CapiClient {
     fn lent_by(tokens: Tokens, client: HttpClient, metrics: Metrics, tasks: TaskTracker) -> Self {
         let lanes = Mutex::default();
         let known = Known::default();
-        Self(Arc::new(Shared { tokens, client, metrics, tasks, lanes, known }))
+        let version = version::Version::default();
+        Self(Arc::new(Shared { tokens, client, metrics, tasks, lanes, known, version }))
     }
 
     /// Returns the CF API behind a destination for one request, which ends at `deadline`.
@@ -137,11 +137,30 @@ impl Foundation {
     /// or of nginx, a pause after 429, no token, no connection, no answer.
     pub async fn send(&self, call: &Call) -> Result<Answer, CapiError> {
         if call.is_read() {
-            return Box::pin(self.deliver(call)).await;
+            return Box::pin(self.deliver(call, Form::Whole)).await?.0.into_answer();
         }
+        self.send_to_the_end(call).await?.0.into_answer()
+    }
+
+    async fn send_to_the_end(&self, call: &Call) -> Result<(Reply, Loan), CapiError> {
         let (this, call) = (self.clone(), call.clone());
-        let sending = self.client.0.tasks.spawn(async move { this.deliver(&call).await });
+        let sending =
+            self.client.0.tasks.spawn(async move { this.deliver(&call, Form::Whole).await });
         sending.await.unwrap_or(Err(CapiError::Internal("sending_panicked")))
+    }
+
+    /// Sends a read and hands its answer on as it comes; what says no is read whole, as for
+    /// [`Foundation::send`].
+    ///
+    /// # Errors
+    /// As [`Foundation::send`]; [`CapiError::Unreadable`] when CF announces more than the call's cap.
+    pub async fn open(&self, call: &Call) -> Result<Opened, CapiError> {
+        let (reply, loan) = if call.is_read() {
+            Box::pin(self.deliver(call, Form::Streamed)).await?
+        } else {
+            self.send_to_the_end(call).await?
+        };
+        Ok(Opened::of(reply, loan))
     }
 
     /// Returns CF's id of the answer that came last, for the audit line.
@@ -170,10 +189,10 @@ impl Foundation {
         &self.client.0.known
     }
 
-    async fn deliver(&self, call: &Call) -> Result<Answer, CapiError> {
+    async fn deliver(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
         for retry in 0..RETRIES {
-            let outcome = self.renewed(call).await;
-            let Some(pause) = again(call, &outcome, retry) else {
+            let outcome = self.renewed(call, form).await;
+            let Some(pause) = again(call, outcome.as_ref().map(|(reply, _)| reply), retry) else {
                 return outcome;
             };
             if Instant::now() + pause >= self.deadline || !self.lane.gate.may_retry() {
@@ -181,15 +200,16 @@ impl Foundation {
             }
             tokio::time::sleep(pause).await;
         }
-        self.renewed(call).await
+        self.renewed(call, form).await
     }
 
     /// Sends once; on 401 renews the token and replays once, whatever the method: CC executed nothing.
-    async fn renewed(&self, call: &Call) -> Result<Answer, CapiError> {
-        let (refused, loan) = self.attempt(call).await?;
-        if refused.status != StatusCode::UNAUTHORIZED {
-            return self.judged(refused);
-        }
+    async fn renewed(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
+        let (reply, loan) = self.attempt(call, form).await?;
+        let refused = match reply {
+            Reply::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => answer,
+            Reply::Whole(_) | Reply::Streamed(..) => return Ok((self.judged(reply)?, loan)),
+        };
         let (kind, code) = answer::unauthenticated(&refused);
         let request_id = answer::request_id(&refused.headers);
         let unauthorized = CapiError::Unauthorized { code, request_id };
@@ -200,31 +220,42 @@ impl Foundation {
             Revoked::Renewing => {}
             Revoked::HoldOff => return Err(unauthorized),
         }
-        let (answer, _) = self.attempt(call).await?;
-        if answer.status == StatusCode::UNAUTHORIZED {
-            let (_, code) = answer::unauthenticated(&answer);
-            let request_id = answer::request_id(&answer.headers);
-            return Err(CapiError::Unauthorized { code, request_id });
+        let (reply, loan) = self.attempt(call, form).await?;
+        match reply {
+            Reply::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => {
+                let (_, code) = answer::unauthenticated(&answer);
+                let request_id = answer::request_id(&answer.headers);
+                Err(CapiError::Unauthorized { code, request_id })
+            }
+            Reply::Whole(_) | Reply::Streamed(..) => Ok((self.judged(reply)?, loan)),
         }
-        self.judged(answer)
     }
 
     /// Notes what an answer says about the limit and stops what is not CF's own word.
-    fn judged(&self, answer: Answer) -> Result<Answer, CapiError> {
+    fn judged(&self, reply: Reply) -> Result<Reply, CapiError> {
+        let answer = match reply {
+            Reply::Whole(answer) => answer,
+            Reply::Streamed(..) => {
+                self.lane.served();
+                let page = answer::intercepted(reply.status(), reply.headers());
+                return page.map_or(Ok(reply), Err);
+            }
+        };
+        let page = answer::intercepted(answer.status, &answer.headers);
         if answer::limits_the_user(&answer) {
             let asked = answer::retry_after(&answer.headers, answer::MAX_PAUSE);
             let retry_after = self.lane.limited(asked);
-            return match answer::intercepted(&answer) {
+            return match page {
                 Some(_) => Err(CapiError::RateLimited { retry_after }),
-                None => Ok(answer),
+                None => Ok(Reply::Whole(answer)),
             };
         }
         self.lane.served();
-        answer::intercepted(&answer).map_or(Ok(answer), Err)
+        page.map_or(Ok(Reply::Whole(answer)), Err)
     }
 
     /// Sends once with the token that is in service.
-    async fn attempt(&self, call: &Call) -> Result<(Answer, Loan), CapiError> {
+    async fn attempt(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
         self.lane.passable()?;
         // The token first: callers who wait for one logon must not hold the places of those who have theirs.
         let leasing = self.client.0.tokens.lend(&self.destination);
@@ -233,13 +264,28 @@ impl Foundation {
             .map_err(|_| CapiError::Timeout { sent: Sent::No })?
             .map_err(CapiError::Token)?;
         let pass = self.lane.gate.enter().await.map_err(full)?;
-        let correlation = self.correlation.as_str();
-        let request = call.request(loan.api(), loan.authorization(), correlation)?;
+        let request = call.request(loan.api(), loan.authorization(), &self.correlation)?;
         let started = Instant::now();
-        let fetched = self.fetched(call, request).await;
-        self.observe(call, &fetched, started.elapsed());
-        settle(pass, &fetched);
-        Ok((fetched?, loan))
+        let heard = match form {
+            Form::Whole => self.fetched(call, request).await.map(Heard::Whole),
+            Form::Streamed => self.begun(call, request).await,
+        };
+        self.observe(call, &heard, started.elapsed());
+        Ok((settle(pass, heard)?, loan))
+    }
+
+    /// Waits for the head of a read; an answer that says no is read whole.
+    async fn begun(&self, call: &Call, request: Request<Bytes>) -> Result<Heard, TransportError> {
+        let client = &self.client.0.client;
+        let hearing = async {
+            let incoming = client.send(request).await?;
+            if incoming.status().as_u16() >= 400 {
+                return incoming.read(stream::ERROR_CAP).await.map(Heard::Whole);
+            }
+            incoming.into_body(call.cap).map(Heard::Begun)
+        };
+        let heard = timeout_at(self.deadline, hearing).await;
+        heard.unwrap_or(Err(TransportError::Timeout { source: None }))
     }
 
     /// Fetches until the request's end; a mutation that was sent is heard out all the same, within the
@@ -257,61 +303,22 @@ impl Foundation {
         heard.unwrap_or(Err(TransportError::Timeout { source: None }))
     }
 
-    fn observe(&self, call: &Call, fetched: &Result<Answer, TransportError>, took: Duration) {
+    fn observe(&self, call: &Call, heard: &Result<Heard, TransportError>, took: Duration) {
         let metrics = &self.client.0.metrics;
-        let Ok(answer) = fetched else {
-            metrics.upstream_called("cf", call.operation, 0, took);
-            return;
+        let (status, headers) = match heard {
+            Ok(Heard::Whole(answer)) => (answer.status, &answer.headers),
+            Ok(Heard::Begun(streamed)) => (streamed.status, &streamed.headers),
+            Err(_) => {
+                metrics.upstream_called("cf", call.operation, 0, took);
+                return;
+            }
         };
-        metrics.upstream_called("cf", call.operation, answer.status.as_u16(), took);
-        if let Some(remaining) = number(&answer.headers, "x-ratelimit-remaining") {
+        metrics.upstream_called("cf", call.operation, status.as_u16(), took);
+        if let Some(remaining) = number(headers, "x-ratelimit-remaining") {
             metrics.rate_limit_remaining(remaining);
         }
         let mut last = self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = answer::request_id(&answer.headers);
-    }
-}
-
-/// Says after which pause a call goes out again, if at all (`reliability.md` U2).
-fn again(call: &Call, outcome: &Result<Answer, CapiError>, retry: u32) -> Option<Duration> {
-    let jittered = || {
-        let longest =
-            FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(retry + 1)).min(LONGEST_PAUSE);
-        FIRST_PAUSE + longest.saturating_sub(FIRST_PAUSE).mul_f64(fastrand::f64())
-    };
-    match outcome {
-        Ok(answer) if !call.is_idempotent() || answer.status.is_success() => None,
-        Ok(answer) => match answer.status {
-            StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => Some(jittered()),
-            StatusCode::TOO_MANY_REQUESTS => {
-                answer::retry_after(&answer.headers, answer::MAX_PAUSE)
-                    .filter(|pause| *pause <= SHORT_LIMIT)
-            }
-            _ => None,
-        },
-        Err(CapiError::Unavailable { cause, .. }) => {
-            let lawful = cause.is_before_sending() || call.is_idempotent();
-            (lawful && cause.may_pass()).then(jittered)
-        }
-        Err(_) => None,
-    }
-}
-
-/// Tells the gate how the call went: 4xx, 429 too, are successes of the transport (U4).
-fn settle(pass: Pass, fetched: &Result<Answer, TransportError>) {
-    match fetched {
-        Ok(answer) if answer.status.is_server_error() => pass.failed(Failure::Answer),
-        Ok(answer) if answer.headers.contains_key("x-cf-routererror") => {
-            pass.failed(Failure::Answer);
-        }
-        Ok(_) | Err(TransportError::TooLarge) => pass.succeeded(),
-        Err(TransportError::Connect { .. }) => pass.failed(Failure::Connect),
-        Err(TransportError::Timeout { .. } | TransportError::Interrupted { .. }) => {
-            pass.failed(Failure::Answer);
-        }
-        Err(TransportError::Refused) => drop(pass),
+        *last = answer::request_id(headers);
     }
 }
 

@@ -97,11 +97,35 @@ pub struct Included {
 }
 
 /// The root document, `GET /`; any link may be null.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Root {
     /// Links by name.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub links: BTreeMap<String, Option<Link>>,
+    pub links: BTreeMap<String, Option<RootLink>>,
+}
+
+/// A link of the root document.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RootLink {
+    /// What is told of the API behind it.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub meta: RootMeta,
+}
+
+/// What is told of an API.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RootMeta {
+    /// Its version; not each link has one.
+    #[serde(default)]
+    pub version: Option<String>,
+}
+
+impl Root {
+    /// Returns the version of the CF API v3.
+    pub fn version(&self) -> Option<&str> {
+        let link = self.links.get("cloud_controller_v3")?.as_ref();
+        link.and_then(|link| link.meta.version.as_deref())
+    }
 }
 
 /// A space.
@@ -217,6 +241,11 @@ impl App {
     /// Returns whether CF says that it is stopped.
     pub fn is_stopped(&self) -> bool {
         self.state.as_deref() == Some("STOPPED")
+    }
+
+    /// Returns the guid of its space.
+    pub fn space(&self) -> Option<&Guid> {
+        self.relationships.space.guid()
     }
 }
 

@@ -52,10 +52,12 @@ async fn a_request_carries_built_headers_only() {
     names.sort_unstable();
     let expected = [
         "accept",
+        "accept-encoding",
         "authorization",
         "content-length",
         "content-type",
         "host",
+        "traceparent",
         "user-agent",
         "x-vcap-request-id",
     ];

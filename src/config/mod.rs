@@ -23,7 +23,7 @@ use crate::{
         problem::{Problem, Problems},
     },
     destination::{self, DestinationName},
-    routes, server,
+    policy, routes, server,
     telemetry::logs::LogFormat,
     token,
     upstream::{self, body},
@@ -52,6 +52,9 @@ pub struct Settings {
     /// Who may call.
     #[serde(default)]
     pub auth: auth::Settings,
+    /// What may pass to the CF API.
+    #[serde(default)]
+    pub proxy: policy::Settings,
     /// Tenant routes.
     #[serde(default)]
     pub routes: routes::Settings,

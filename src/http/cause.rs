@@ -14,6 +14,8 @@ use crate::{
         code::Code,
         problem::{Problem, Retryable},
     },
+    policy::{Breach, Denial},
+    proxy::ProxyError,
     routes::{RouteError, error::NotRemoved},
     token::{Reason, Refusal},
 };
@@ -169,6 +171,55 @@ fn why_unavailable(cause: Unavailability) -> &'static str {
         | Unavailability::BreakerOpen
         | Unavailability::RouterPage
         | Unavailability::Answered => "The CF API cannot be reached or does not serve now.",
+    }
+}
+
+impl From<ProxyError> for Problem {
+    fn from(error: ProxyError) -> Self {
+        match error {
+            ProxyError::Capi(error) => error.into(),
+            ProxyError::Denied(denial) => denial.into(),
+            ProxyError::Unpassable => {
+                Self::new(Code::CfError, "The CF API answered in a form that is not passed on.")
+                    .retryable(Retryable::No)
+                    .source(error)
+            }
+        }
+    }
+}
+
+impl From<Denial> for Problem {
+    fn from(denial: Denial) -> Self {
+        match &denial {
+            Denial::Scope(scope) => Self::scope_missing(scope.name()),
+            Denial::Malformed(malformed) => Self::new(
+                Code::BadRequest,
+                "The body is not of the form that this call takes; unknown and repeated members are refused.",
+            )
+            .field("body", malformed.to_string()),
+            Denial::NoRule => {
+                let detail = "No rule of the broker's allow list lets this method and path pass.";
+                Self::new(Code::DeniedByPolicy, detail).source(denial)
+            }
+            Denial::Breach(breach) => {
+                Self::new(Code::DeniedByPolicy, what_was_breached(*breach)).source(denial)
+            }
+        }
+    }
+}
+
+fn what_was_breached(breach: Breach) -> &'static str {
+    match breach {
+        Breach::Space => "Only routes of the provider's own space may be written.",
+        Breach::Domain => "The domain is none of the provider's.",
+        Breach::Host => {
+            "The host is no lawful host name (a-z, 0-9 and -), or not of the form of the provider's host template."
+        }
+        Breach::RefusedHost => "The host belongs to the broker or to the platform.",
+        Breach::PathOrPort => "Routes with a path or a port are not written through the broker.",
+        Breach::Label => "Labels and annotations under the broker's prefix are the broker's own.",
+        Breach::App => "An app is none of the provider's.",
+        Breach::Owner => "The route was not made by this caller.",
     }
 }
 

@@ -51,7 +51,7 @@ macro_rules! needs {
         }
     )+ };
 }
-needs!(RoutesRead, RoutesWrite, RoutesAdmin, SpacesRead, MetricsRead);
+needs!(RoutesRead, RoutesWrite, RoutesAdmin, ApiProxy, SpacesRead, MetricsRead);
 
 impl<N: Needs, S> FromRequestParts<S> for Allowed<N>
 where
@@ -176,7 +176,7 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let limits = BodyLimits::from_ref(state);
         refuse_by_head(request.headers(), limits)?;
-        let bytes = read(request, limits).await?;
+        let bytes = read_body(request, limits).await?;
         body::decode(&bytes).map(Self).map_err(|error| {
             Problem::new(Code::BadRequest, "The body is not JSON of the expected form.")
                 .field("body", error.to_string())
@@ -199,7 +199,11 @@ fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem
     Ok(())
 }
 
-async fn read(request: Request, limits: BodyLimits) -> Result<Bytes, Problem> {
+/// Reads a body whole.
+///
+/// # Errors
+/// Larger or slower than the limits, or not framed correctly.
+pub(crate) async fn read_body(request: Request, limits: BodyLimits) -> Result<Bytes, Problem> {
     let body = Limited::new(request.into_body(), limits.bytes);
     match tokio::time::timeout(limits.time, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

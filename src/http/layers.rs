@@ -23,7 +23,7 @@ use tracing::{Instrument, Level, field::Empty};
 
 use crate::{
     auth::Caller,
-    http::{code::Code, problem::Problem},
+    http::{code::Code, handlers::proxy::Row, problem::Problem},
     telemetry::{
         logs::REQUEST_TARGET,
         metrics::Metrics,
@@ -153,6 +153,8 @@ impl Line {
             None if self.route.starts_with("/health") => Level::DEBUG,
             None => Level::INFO,
         };
+        let row = answer.extensions().get::<Row>();
+        let route = row.map_or(self.route.as_str(), |row| &row.0);
         let (status, ms) = (answer.status().as_u16(), took.as_secs_f64() * 1000.0);
         /// `tracing` fixes the level of an event at compile time: one call per level.
         macro_rules! line {
@@ -160,7 +162,7 @@ impl Line {
                 tracing::$level!(
                     target: REQUEST_TARGET,
                     request = self.path, method = self.method, protocol = "HTTP/1.1", direction = "IN",
-                    response_status = status, response_time_ms = ms, route = self.route, code, exception_message = cause,
+                    response_status = status, response_time_ms = ms, route, code, exception_message = cause,
                     "request"
                 )
             };

@@ -19,11 +19,13 @@ pub use state::{AppState, Defaults, PublicBase};
 use axum::{
     Router,
     middleware::{from_fn_with_state, map_response},
-    routing::{get, post, put},
+    routing::{any, get, post, put},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::http::handlers::{destinations, health, metrics, root, route_bulk, routes, spaces};
+use crate::http::handlers::{
+    destinations, health, metrics, proxy, root, route_bulk, routes, spaces,
+};
 
 /// Largest body of a reconcile: 5000 tenants (`routes.md` 9) at some 200 bytes each.
 const LIST_BYTES: usize = 1024 * 1024;
@@ -43,6 +45,9 @@ pub fn router(state: &AppState) -> Router {
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
+        .route("/v3", any(proxy::pass))
+        .route("/v3/", any(proxy::pass))
+        .route("/v3/{*path}", any(proxy::pass))
         .fallback(root::nothing)
         .with_state(state.clone());
     // A layer added later is further out.

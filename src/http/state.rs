@@ -13,6 +13,8 @@ use crate::{
         layers::{Admission, Deadline},
         readiness::Readiness,
     },
+    policy::Policy,
+    proxy::Proxy,
     routes::TenantRoutes,
     telemetry::metrics::Metrics,
     token::TokenVault,
@@ -23,6 +25,10 @@ use crate::{
 pub struct AppState {
     /// Tenant routes.
     pub routes: TenantRoutes,
+    /// What may pass to the CF API.
+    pub policy: Policy,
+    /// Forwards it.
+    pub proxy: Proxy,
     /// The CF API.
     pub capi: CapiClient,
     /// Tokens of the technical users.
@@ -48,6 +54,32 @@ pub struct AppState {
 impl FromRef<AppState> for (TenantRoutes, Defaults) {
     fn from_ref(state: &AppState) -> Self {
         (state.routes.clone(), state.defaults.clone())
+    }
+}
+
+/// What the handler of `/v3` works with.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyDesk {
+    pub(crate) policy: Policy,
+    pub(crate) proxy: Proxy,
+    pub(crate) capi: CapiClient,
+    pub(crate) routes: TenantRoutes,
+    pub(crate) defaults: Defaults,
+    pub(crate) body: BodyLimits,
+    pub(crate) metrics: Metrics,
+}
+
+impl FromRef<AppState> for ProxyDesk {
+    fn from_ref(state: &AppState) -> Self {
+        Self {
+            policy: state.policy.clone(),
+            proxy: state.proxy.clone(),
+            capi: state.capi.clone(),
+            routes: state.routes.clone(),
+            defaults: state.defaults.clone(),
+            body: state.body,
+            metrics: state.metrics.clone(),
+        }
     }
 }
 

@@ -4,6 +4,17 @@
 
 use std::collections::BTreeMap;
 
+/// The limits of one caller's writes, as far as they are known without asking CF.
+#[derive(Clone, Debug, Default)]
+pub struct Outline {
+    /// Guid of the only space; absent where the entry names it otherwise.
+    pub space: Option<String>,
+    /// Forms that a host may have; one of them must fit.
+    pub hosts: Vec<HostShape>,
+    /// Hosts that nobody may touch: the broker's own, and names that users take for the platform's.
+    pub refused_hosts: Vec<String>,
+}
+
 /// The limits of one caller's writes.
 #[derive(Clone, Debug)]
 pub struct Bounds {
@@ -13,10 +24,8 @@ pub struct Bounds {
     pub domains: Vec<String>,
     /// The apps.
     pub apps: AppBounds,
-    /// Forms that a host may have; one of them must fit.
-    pub hosts: Vec<HostShape>,
-    /// Hosts of the broker itself, which nobody may touch.
-    pub own_hosts: Vec<String>,
+    /// Hosts: forms and exceptions, all names resolved.
+    pub outline: Outline,
     /// Labels and annotations that say whose route it is.
     pub marks: Marks,
     /// What may be done with routes that nobody marked.

@@ -14,7 +14,7 @@ mod tests;
 mod verdict;
 
 pub use body::Malformed;
-pub use bounds::{AppBounds, Bounds, HostPiece, HostShape, Legacy, Marks};
+pub use bounds::{AppBounds, Bounds, HostPiece, HostShape, Legacy, Marks, Outline};
 pub use facts::{AppFacts, RouteFacts};
 pub use rule::{PolicyFault, RuleId};
 pub use verdict::{Admission, Breach, Denial, Draft, Permit, Question, Request, Verdict};

@@ -2,7 +2,7 @@
 
 use super::{
     Admission, AppBounds, AppFacts, Bounds, Breach, Denial, HostPiece, HostShape, Legacy,
-    Malformed, Marks, Permit, Policy, RequestLine, RouteFacts, Verdict,
+    Malformed, Marks, Outline, Permit, Policy, RequestLine, RouteFacts, Verdict,
     path::{UpstreamPath, UpstreamQuery},
 };
 use crate::auth::{Caller, Scope};
@@ -33,8 +33,11 @@ fn bounds() -> Bounds {
         space: "space-1".to_owned(),
         domains: vec!["domain-1".to_owned()],
         apps: AppBounds::Listed(vec!["app-1".to_owned(), "app-2".to_owned()]),
-        hosts: vec![HostShape::new(vec![HostPiece::Any, HostPiece::Text("-app".to_owned())])],
-        own_hosts: vec!["broker-app".to_owned()],
+        outline: Outline {
+            space: Some("space-1".to_owned()),
+            hosts: vec![HostShape::new(vec![HostPiece::Any, HostPiece::Text("-app".to_owned())])],
+            refused_hosts: vec!["broker-app".to_owned()],
+        },
         marks: Marks {
             prefix: "broker.internal".to_owned(),
             labels: BTreeMap::from([pair("broker.internal/owner", "hash")]),
@@ -207,7 +210,7 @@ fn labels_of_the_caller_stay_beside_ours() {
 #[case::underscore(&create_body("a_b-app", ""), Breach::Host)]
 #[case::dash_first(&create_body("-a-app", ""), Breach::Host)]
 #[case::empty(&create_body("", ""), Breach::Host)]
-#[case::own_host(&create_body("broker-app", ""), Breach::OwnHost)]
+#[case::own_host(&create_body("broker-app", ""), Breach::RefusedHost)]
 #[case::path(&create_body("acme-app", r#","path":"/x""#), Breach::PathOrPort)]
 #[case::port(&create_body("acme-app", r#","port":8080"#), Breach::PathOrPort)]
 #[case::label(&create_body("acme-app", r#","metadata":{"labels":{"broker.internal/owner":"x"}}"#), Breach::Label)]
@@ -217,12 +220,19 @@ fn a_new_route_outside_the_bounds_is_denied(#[case] body: &str, #[case] breach: 
     assert_eq!(create(body).unwrap_err(), Denial::Breach(breach));
 }
 
-#[test]
-fn a_host_of_64_characters_is_denied_before_the_bounds() {
-    let host = format!("{}-app", "a".repeat(60));
+/// What needs no guid is told before CF is asked for one.
+#[rstest]
+#[case::long(&create_body(&format!("{}-app", "a".repeat(60)), ""), Breach::Host)]
+#[case::form(&create_body("acme", ""), Breach::Host)]
+#[case::path(&create_body("acme-app", r#","path":"/x""#), Breach::PathOrPort)]
+#[case::space(r#"{"host":"acme-app","relationships":{"space":{"data":{"guid":"other"}},"domain":{"data":{"guid":"domain-1"}}}}"#, Breach::Space)]
+fn a_hopeless_request_is_denied_before_anything_is_resolved(
+    #[case] body: &str,
+    #[case] breach: Breach,
+) {
     let Ok(Admission::Write(draft)) = admit("POST", "/v3/routes", ALL) else { panic!("no write") };
-    let request = draft.read(create_body(&host, "").as_bytes()).unwrap();
-    assert_eq!(request.precheck().unwrap_err(), Denial::Breach(Breach::Host));
+    let request = draft.read(body.as_bytes()).unwrap();
+    assert_eq!(request.precheck(&bounds().outline).unwrap_err(), Denial::Breach(breach));
 }
 
 #[rstest]
@@ -333,7 +343,7 @@ fn the_callers_own_route_may_go() {
 #[case::space(|route: &mut RouteFacts| route.space = "other".to_owned(), Breach::Space)]
 #[case::domain(|route: &mut RouteFacts| route.domain = "other".to_owned(), Breach::Domain)]
 #[case::host(|route: &mut RouteFacts| route.host = "acme".to_owned(), Breach::Host)]
-#[case::own_host(|route: &mut RouteFacts| route.host = "broker-app".to_owned(), Breach::OwnHost)]
+#[case::own_host(|route: &mut RouteFacts| route.host = "broker-app".to_owned(), Breach::RefusedHost)]
 #[case::path(|route: &mut RouteFacts| route.path = "/x".to_owned(), Breach::PathOrPort)]
 #[case::other_owner(|route: &mut RouteFacts| { route.labels.insert("broker.internal/owner".to_owned(), "x".to_owned()); }, Breach::Owner)]
 #[case::hash_alone(|route: &mut RouteFacts| route.annotations.clear(), Breach::Owner)]

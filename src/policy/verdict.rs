@@ -6,7 +6,7 @@
 use super::{
     RequestLine,
     body::{self, DestinationsAdd, Malformed, RouteCreate},
-    bounds::Bounds,
+    bounds::{Bounds, Outline},
     facts::{Act, AppFacts, RouteFacts},
     path::{UpstreamPath, UpstreamQuery},
     rule::{BodyRule, Rule, RuleId},
@@ -62,7 +62,7 @@ pub enum Verdict {
     /// It may pass.
     Permit(Permit),
     /// The route has to be read first.
-    Depends(Question),
+    Depends(Box<Question>),
 }
 
 /// A write whose route must be looked at.
@@ -104,9 +104,9 @@ pub enum Breach {
     /// No lawful host, or not of the provider's form.
     #[error("host")]
     Host,
-    /// A host of the broker itself.
-    #[error("own host")]
-    OwnHost,
+    /// A host of the broker itself, or one that users take for the platform's.
+    #[error("refused host")]
+    RefusedHost,
     /// A path or a port.
     #[error("path or port")]
     PathOrPort,
@@ -213,18 +213,23 @@ impl Request {
         }
     }
 
-    /// Checks what needs no bounds: so that a hopeless request costs no call.
+    /// Checks what is known without asking CF, so that a hopeless request costs no call.
     ///
     /// # Errors
-    /// [`Denial::Breach`] for a path, a port, and a host that is lawful nowhere.
-    pub fn precheck(&self) -> Result<(), Denial> {
+    /// [`Denial::Breach`] for a path, a port, another space and a host that does not fit.
+    pub fn precheck(&self, outline: &Outline) -> Result<(), Denial> {
         let Wish::Create(create) = &self.wish else {
             return Ok(());
         };
-        if create.is_more_than_a_host() {
-            return Err(Denial::Breach(Breach::PathOrPort));
-        }
-        if is_host(&create.host) { Ok(()) } else { Err(Denial::Breach(Breach::Host)) }
+        let other_space = outline.space.as_deref().is_some_and(|space| space != create.space());
+        let breach = if create.is_more_than_a_host() {
+            Err(Breach::PathOrPort)
+        } else if other_space {
+            Err(Breach::Space)
+        } else {
+            lawful_host(&create.host, outline)
+        };
+        breach.map_err(Denial::Breach)
     }
 
     /// Holds it against the caller's bounds.
@@ -232,7 +237,7 @@ impl Request {
     /// # Errors
     /// [`Denial::Breach`].
     pub fn judge(self, bounds: &Bounds) -> Result<Verdict, Denial> {
-        self.precheck()?;
+        self.precheck(&bounds.outline)?;
         match self.wish {
             Wish::Create(create) => {
                 let body = created(create, bounds).map_err(Denial::Breach)?;
@@ -246,12 +251,12 @@ impl Request {
                 }
                 let permit = Permit { body: body::write(&targets), ..self.permit };
                 let (bounds, act) = (bounds.clone(), Act::Map);
-                Ok(Verdict::Depends(Question { permit, bounds, route, apps, act }))
+                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, act })))
             }
             Wish::Delete { route } => {
                 let (bounds, act) = (bounds.clone(), Act::Delete);
                 let (permit, apps) = (self.permit, Vec::new());
-                Ok(Verdict::Depends(Question { permit, bounds, route, apps, act }))
+                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, act })))
             }
         }
     }
@@ -320,11 +325,15 @@ fn in_bounds(space: &str, domain: &str, host: &str, bounds: &Bounds) -> Result<(
     if !bounds.domains.iter().any(|own| own == domain) {
         return Err(Breach::Domain);
     }
-    if !is_host(host) || !bounds.hosts.iter().any(|shape| shape.fits(host)) {
+    lawful_host(host, &bounds.outline)
+}
+
+fn lawful_host(host: &str, outline: &Outline) -> Result<(), Breach> {
+    if !is_host(host) || !outline.hosts.iter().any(|shape| shape.fits(host)) {
         return Err(Breach::Host);
     }
-    if bounds.own_hosts.iter().any(|own| own == host) {
-        return Err(Breach::OwnHost);
+    if outline.refused_hosts.iter().any(|refused| refused == host) {
+        return Err(Breach::RefusedHost);
     }
     Ok(())
 }

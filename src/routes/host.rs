@@ -3,6 +3,7 @@
 //! Invariant: a [`Host`] is a lower-case RFC 1123 label that is not reserved, and it is never shortened:
 //! two tenants must not meet in one host. Callers: this room.
 
+use crate::policy::{HostPiece, HostShape};
 use std::fmt;
 
 /// Longest label of a host name (RFC 1035, 2.3.4). CF takes no more either.
@@ -11,7 +12,7 @@ const MAX_LABEL: usize = 63;
 pub(super) const MAX_NAME: usize = 253;
 
 /// Names that users take for the platform's own; a tenant behind one of them could fish for logons.
-const RESERVED: [&str; 15] = [
+pub(super) const RESERVED: [&str; 15] = [
     "api",
     "apps",
     "login",
@@ -124,6 +125,23 @@ impl HostTemplate {
     /// Returns whether a variable occurs.
     pub fn names(&self, variable: Variable) -> bool {
         self.pieces.contains(&Piece::Variable(variable))
+    }
+
+    /// Returns the form of all hosts that it can build for an app, or for any; names that are not known count as open.
+    pub(super) fn shape(
+        &self,
+        app: Option<&str>,
+        org: Option<&str>,
+        space: Option<&str>,
+    ) -> HostShape {
+        let names = HostNames { app: app.unwrap_or_default(), org, space, ..HostNames::default() };
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(fixed) => HostPiece::Text(fixed.clone()),
+            Piece::Variable(Variable::Subdomain | Variable::Tenant) => HostPiece::Any,
+            Piece::Variable(Variable::App) if app.is_none() => HostPiece::Any,
+            Piece::Variable(known) => names.value(*known).map_or(HostPiece::Any, HostPiece::Text),
+        });
+        HostShape::new(pieces.collect())
     }
 
     /// Builds the host; `None` while a name that the template needs is not known.

@@ -3,9 +3,12 @@
 //! Invariant: labels go with the create, so an unlabelled route is never ours; a hash alone never proves
 //! ownership, the annotation behind it must agree. Callers: this room.
 
-use crate::capi::{
-    Guid,
-    model::{Metadata, Route},
+use crate::{
+    capi::{
+        Guid,
+        model::{Metadata, Route},
+    },
+    policy::Marks,
 };
 use aws_lc_rs::digest;
 use std::{
@@ -221,6 +224,26 @@ impl Ownership {
 
     fn key(&self, name: &str) -> String {
         self.prefix.key(name)
+    }
+}
+
+/// Returns what marks a route of an owner that no tenant is known for: one made through `/v3`.
+pub(super) fn marks(prefix: &LabelPrefix, owner: &str, provenance: [&str; 2]) -> Marks {
+    let [created_by, correlation] = provenance;
+    let pair = |name: &str, value: &str| (prefix.key(name), value.to_owned());
+    let owner_label = pair("owner", &hash_of(owner));
+    let owner_annotation = pair("owner-id", owner);
+    Marks {
+        prefix: prefix.0.clone(),
+        labels: [pair("managed-by", MANAGED_BY), owner_label.clone()].into(),
+        annotations: [
+            owner_annotation.clone(),
+            pair("created-by", created_by),
+            pair("correlation-id", correlation),
+        ]
+        .into(),
+        owner_label,
+        owner_annotation,
     }
 }
 

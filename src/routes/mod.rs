@@ -17,6 +17,7 @@ pub mod view;
 pub mod wish;
 
 mod audit;
+mod bounds;
 mod create;
 mod detail;
 mod ensure;

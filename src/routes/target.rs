@@ -171,7 +171,7 @@ fn own_site(space: &SpaceRef, home: &Home, names: SiteNames) -> Option<Site> {
 }
 
 /// Returns the names of organization and space that are known without asking.
-fn known_names(space: &SpaceRef, home: &Home) -> SiteNames {
+pub(super) fn known_names(space: &SpaceRef, home: &Home) -> SiteNames {
     match space {
         SpaceRef::Named { organization, space } => {
             SiteNames { space: Some(space.clone()), organization: Some(organization.clone()) }

@@ -1,9 +1,9 @@
 //! Correlation: which lines, problems and upstream calls belong to one inbound request.
 //!
 //! Invariant: an id that leaves this file holds nothing but `[A-Za-z0-9_-]`, at most 255 characters, so that it is
-//! safe in a header, a log line and a route annotation alike.
+//! safe in a header, a log line and a route annotation alike; a trace context has the one form of its version 00.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::HeaderMap;
 use uuid::{Uuid, Version};
@@ -11,14 +11,25 @@ use uuid::{Uuid, Version};
 /// Longest correlation id; the Cloud Controller cuts its own request id at the same length.
 const LONGEST: usize = 255;
 
+/// Length of a `traceparent` of version 00 (W3C Trace Context, 3.2.2).
+const TRACEPARENT: usize = 55;
+
 /// Identifies one inbound request in logs, problems, annotations and upstream calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorrelationId(Arc<str>);
+pub struct CorrelationId {
+    id: Arc<str>,
+    /// What the caller sent; made anew where it is asked for otherwise.
+    trace: Option<Arc<str>>,
+}
 
 impl CorrelationId {
     /// Makes a new random one (UUID v4).
     pub fn random() -> Self {
-        Self(Uuid::new_v4().to_string().into())
+        Self::from_text(&Uuid::new_v4().to_string())
+    }
+
+    fn from_text(id: &str) -> Self {
+        Self { id: id.into(), trace: None }
     }
 
     /// Reads the id that a caller sent, else the router's request id, else makes a new one.
@@ -26,24 +37,38 @@ impl CorrelationId {
     /// The order is that of SAP's logging libraries: `x-correlationid`, `x-correlation-id`, then
     /// `x-vcap-request-id` if it is a UUID v4. A hostile or over-long id is replaced, not mended.
     pub fn of(headers: &HeaderMap) -> Self {
-        ["x-correlationid", "x-correlation-id"]
+        let own = ["x-correlationid", "x-correlation-id"]
             .into_iter()
             .filter_map(|name| headers.get(name)?.to_str().ok())
             .find(|text| is_lawful(text))
-            .map(|text| Self(text.into()))
-            .or_else(|| request_id(headers).map(|id| Self(id.to_string().into())))
-            .unwrap_or_else(Self::random)
+            .map(Self::from_text)
+            .or_else(|| request_id(headers).map(|id| Self::from_text(&id.to_string())))
+            .unwrap_or_else(Self::random);
+        let mut traces = headers.get_all("traceparent").iter();
+        let trace = traces.next().and_then(|value| value.to_str().ok());
+        let only = trace.filter(|text| traces.next().is_none() && is_traceparent(text));
+        Self { trace: only.map(Into::into), ..own }
+    }
+
+    /// Returns the W3C trace context for a call upstream: the caller's if it sent a lawful one, else a new one that is
+    /// not sampled.
+    pub fn traceparent(&self) -> Cow<'_, str> {
+        if let Some(trace) = &self.trace {
+            return Cow::Borrowed(trace);
+        }
+        let (trace, span) = (Uuid::new_v4().simple(), fastrand::u64(1..));
+        Cow::Owned(format!("00-{trace}-{span:016x}-00"))
     }
 
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.id
     }
 }
 
 impl fmt::Display for CorrelationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.id)
     }
 }
 
@@ -52,6 +77,19 @@ pub fn request_id(headers: &HeaderMap) -> Option<Uuid> {
     let text = headers.get("x-vcap-request-id")?.to_str().ok()?;
     let id = Uuid::try_parse(text).ok()?;
     (id.get_version() == Some(Version::Random)).then_some(id)
+}
+
+/// Version 00 alone: two lower-case hex digits, then 32, 16 and 2, neither id all zero.
+fn is_traceparent(text: &str) -> bool {
+    let hex = |text: &str, length: usize| {
+        let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        text.len() == length && text.bytes().all(lower)
+    };
+    let id = |text: &str, length| hex(text, length) && text.bytes().any(|byte| byte != b'0');
+    let mut parts = text.split('-');
+    let mut next = || parts.next().unwrap_or_default();
+    let lawful = next() == "00" && id(next(), 32) && id(next(), 16) && hex(next(), 2);
+    lawful && text.len() == TRACEPARENT
 }
 
 fn is_lawful(text: &str) -> bool {
@@ -87,6 +125,33 @@ mod tests {
             headers.insert("x-correlationid", map);
             assert_ne!(CorrelationId::of(&headers).as_str(), hostile);
         }
+    }
+
+    #[test]
+    fn a_lawful_trace_context_is_passed_on_and_any_other_is_made_anew() {
+        let lawful = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(CorrelationId::of(&headers(&[("traceparent", lawful)])).traceparent(), lawful);
+        for odd in [
+            "",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        ] {
+            let made =
+                CorrelationId::of(&headers(&[("traceparent", odd)])).traceparent().into_owned();
+            assert_ne!(made, odd);
+            assert!(super::is_traceparent(&made), "{made}");
+        }
+    }
+
+    #[test]
+    fn two_trace_contexts_are_none() {
+        let one = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut both = headers(&[("traceparent", one)]);
+        both.append("traceparent", HeaderValue::from_static(one));
+        assert_ne!(CorrelationId::of(&both).traceparent(), one);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use error::{ConnectFault, TransportError, UpstreamError};
 pub use stream::{Body, Streamed};
 
 /// How we name ourselves upstream: CF and SAP log it, so their support can find our calls.
-const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));
+pub const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));
 
 /// A pooled connection idles at most this long. R25 gives 60 s for a changed address to be noticed;
 /// below it we also stay under the idle limits of the routers in front of CF and UAA, whose close

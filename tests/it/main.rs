@@ -15,6 +15,8 @@ mod problems;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod rooms;
 #[cfg(test)]
 mod routes;

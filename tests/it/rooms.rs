@@ -20,9 +20,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("capi", &["token", "destination", "upstream"]),
     ("auth", &["upstream", "binding"]),
     ("policy", &["auth"]),
-    ("routes", &["capi", "destination", "auth"]),
-    ("http", &["routes", "policy", "capi", "auth", "token", "destination", "upstream"]),
-    ("config", &["server", "binding", "upstream", "destination", "token", "auth", "routes"]),
+    ("proxy", &["policy", "capi", "auth"]),
+    ("routes", &["capi", "destination", "policy", "auth"]),
+    ("http", &["routes", "proxy", "policy", "capi", "auth", "token", "destination", "upstream"]),
+    (
+        "config",
+        &["server", "binding", "upstream", "destination", "token", "auth", "policy", "routes"],
+    ),
     ("cli", &["app", "config", "lifecycle"]),
 ];
 
@@ -30,7 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const ROOTS: &[&str] = &["app", "lib", "lifecycle", "main", "server"];
 
 /// Rooms that may speak of HTTP statuses: the wires, and the one that answers.
-const STATUS: &[&str] = &["upstream", "oauth", "destination", "capi", "auth", "http"];
+const STATUS: &[&str] = &["upstream", "oauth", "destination", "capi", "auth", "proxy", "http"];
 
 /// Non-test lines above which a file must be split, and above which it is worth a look.
 const LONGEST: usize = 400;

@@ -3,7 +3,9 @@
 //! Invariant: that of the room's models: lenient in reading, exact in writing. Callers: by way of
 //! [`super`].
 
-use super::{Guid, Relationships};
+use super::{super::error::CapiError, Guid, Relationships};
+use crate::upstream::body;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -36,6 +38,18 @@ pub struct Route {
 }
 
 impl Route {
+    /// Reads the body of a route that was opened.
+    ///
+    /// # Errors
+    /// [`CapiError::Unreadable`].
+    pub fn read(body: &[u8]) -> Result<Self, CapiError> {
+        body::decode(body).map_err(|source| CapiError::Unreadable {
+            status: StatusCode::OK,
+            request_id: None,
+            source: Some(source),
+        })
+    }
+
     /// Returns the guid of its space.
     pub fn space(&self) -> Option<&Guid> {
         self.relationships.space.guid()

@@ -3,7 +3,10 @@
 use axum::{Json, extract::State, response::IntoResponse};
 use serde::Serialize;
 
-use crate::http::{code::Code, problem::Problem, state::PublicBase};
+use crate::{
+    capi::CapiClient,
+    http::{code::Code, problem::Problem, state::PublicBase},
+};
 
 #[derive(Debug, Serialize)]
 struct Root {
@@ -15,7 +18,7 @@ struct Root {
 struct Links {
     #[serde(rename = "self")]
     own: Link,
-    cloud_controller_v3: Option<Link>,
+    cloud_controller_v3: VersionedLink,
     login: Option<Link>,
     uaa: Option<Link>,
 }
@@ -25,11 +28,29 @@ struct Link {
     href: String,
 }
 
+/// A link with the version of the API behind it, as CF last named it.
+#[derive(Debug, Serialize)]
+struct VersionedLink {
+    href: String,
+    meta: Meta,
+}
+
+#[derive(Debug, Serialize)]
+struct Meta {
+    version: Option<String>,
+}
+
 /// Answers from memory; names the broker only.
-pub(crate) async fn document(State(base): State<PublicBase>) -> impl IntoResponse {
+pub(crate) async fn document(
+    State(base): State<PublicBase>,
+    State(capi): State<CapiClient>,
+) -> impl IntoResponse {
     let links = Links {
         own: Link { href: base.to_string() },
-        cloud_controller_v3: None,
+        cloud_controller_v3: VersionedLink {
+            href: format!("{base}/v3"),
+            meta: Meta { version: capi.version() },
+        },
         login: None,
         uaa: None,
     };

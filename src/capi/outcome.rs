@@ -1,0 +1,99 @@
+//! What one attempt brought: what the gate learns of it, and whether the call goes out again.
+//!
+//! Invariant: 4xx never count against the upstream's health, and nothing that is not idempotent goes out twice once it
+//! may have arrived. Callers: this room.
+
+use super::{Call, answer, error::CapiError, stream::Reply};
+use crate::upstream::{
+    Answer, Streamed, TransportError,
+    gate::{Failure, Pass},
+};
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Shortest and longest pause before a retry, taken with full jitter (U2).
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest `Retry-After` of a 429 that is waited for within a call (U2).
+const SHORT_LIMIT: Duration = Duration::from_secs(5);
+/// Says after which pause a call goes out again, if at all (`reliability.md` U2).
+pub(super) fn again(
+    call: &Call,
+    outcome: Result<&Reply, &CapiError>,
+    retry: u32,
+) -> Option<Duration> {
+    let jittered = || {
+        let longest =
+            FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(retry + 1)).min(LONGEST_PAUSE);
+        FIRST_PAUSE + longest.saturating_sub(FIRST_PAUSE).mul_f64(fastrand::f64())
+    };
+    match outcome {
+        Ok(reply) if !call.is_idempotent() || reply.status().is_success() => None,
+        Ok(reply) => match reply.status() {
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Some(jittered()),
+            StatusCode::TOO_MANY_REQUESTS => {
+                answer::retry_after(reply.headers(), answer::MAX_PAUSE)
+                    .filter(|pause| *pause <= SHORT_LIMIT)
+            }
+            _ => None,
+        },
+        Err(CapiError::Unavailable { cause, .. }) => {
+            let lawful = cause.is_before_sending() || call.is_idempotent();
+            (lawful && cause.may_pass()).then(jittered)
+        }
+        Err(_) => None,
+    }
+}
+
+/// What came over the wire for one attempt.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Whole(Answer),
+    Begun(Streamed),
+}
+
+/// Tells the gate how the call went: 4xx, 429 too, are successes of the transport (U4). A body that is still
+/// on its way keeps its place.
+pub(super) fn settle(
+    pass: Pass,
+    heard: Result<Heard, TransportError>,
+) -> Result<Reply, TransportError> {
+    match heard {
+        Ok(Heard::Begun(streamed)) if !is_of_router(&streamed.headers) => {
+            Ok(Reply::Streamed(streamed, pass))
+        }
+        // The page is not read: nobody passes it on.
+        Ok(Heard::Begun(streamed)) => {
+            pass.failed(Failure::Answer);
+            let Streamed { status, headers, .. } = streamed;
+            let body = Vec::new().into();
+            Ok(Reply::Whole(Answer { status, headers, body, sent_at: Instant::now() }))
+        }
+        Ok(Heard::Whole(answer)) => {
+            if answer.status.is_server_error() || is_of_router(&answer.headers) {
+                pass.failed(Failure::Answer);
+            } else {
+                pass.succeeded();
+            }
+            Ok(Reply::Whole(answer))
+        }
+        Err(error) => {
+            match &error {
+                TransportError::TooLarge => pass.succeeded(),
+                TransportError::Connect { .. } => pass.failed(Failure::Connect),
+                TransportError::Timeout { .. } | TransportError::Interrupted { .. } => {
+                    pass.failed(Failure::Answer);
+                }
+                TransportError::Refused => drop(pass),
+            }
+            Err(error)
+        }
+    }
+}
+
+fn is_of_router(headers: &HeaderMap) -> bool {
+    headers.contains_key("x-cf-routererror")
+}

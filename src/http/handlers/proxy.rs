@@ -1,0 +1,189 @@
+//! `/v3` and everything below it: the CF API, as far as the allow list and the caller's terms let a request pass.
+//!
+//! Nothing is sent before all checks have passed, in the order of `proxy.md` 2; this file only walks the steps.
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Method, header::CONTENT_TYPE};
+use tokio::time::Instant;
+
+use crate::{
+    auth::Caller,
+    capi::Foundation,
+    http::{
+        code::Code,
+        extract::{Allowed, ApiProxy, Correlation, read_body, wall_time},
+        problem::Problem,
+        state::ProxyDesk,
+    },
+    policy::{
+        Admission, Denial, Draft, RequestLine, Verdict,
+        path::{UpstreamPath, UpstreamQuery},
+    },
+    proxy::Audited,
+    routes::Errand,
+    telemetry::trace::CorrelationId,
+};
+
+/// Judges and forwards one request.
+///
+/// # Errors
+/// A malformed target, a denial, what the token engine and the CF API give in place of an answer. CF's own refusals
+/// are answers, not errors.
+pub(crate) async fn pass(
+    Allowed(caller, _): Allowed<ApiProxy>,
+    Correlation(correlation): Correlation,
+    State(desk): State<ProxyDesk>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let line = line_of(&request)?;
+    let visit =
+        Visit { caller, correlation, deadline: Instant::now() + desk.defaults.call_timeout };
+    match desk.policy.admit(&visit.caller, line.clone()) {
+        Ok(Admission::Granted(permit)) => {
+            let cf = visit.foundation(&desk);
+            let answer = desk.proxy.forward(&permit, &cf).await?;
+            cf.learn_version();
+            Ok(told(answer, permit.rule().as_str()))
+        }
+        Ok(Admission::Write(draft)) => Box::pin(write(draft, visit, &desk, request)).await,
+        Err(denial) => {
+            let action = format!("{} {}", line.method, line.path.as_str());
+            Err(denied(denial, &desk, visit.is_mutation(&line.method, action).as_ref()))
+        }
+    }
+}
+
+/// Who asks for what, until when.
+struct Visit {
+    caller: Caller,
+    correlation: CorrelationId,
+    deadline: Instant,
+}
+
+impl Visit {
+    /// Returns the CF API of the caller's entry, or the default one.
+    fn foundation(&self, desk: &ProxyDesk) -> Foundation {
+        let own = desk.routes.policies().destination_of(&self.caller);
+        let destination = own.unwrap_or(&desk.defaults.destination);
+        desk.capi.at(destination, &self.correlation, self.deadline)
+    }
+
+    fn errand(&self) -> Errand {
+        Errand::new(&self.caller, &self.correlation, wall_time(), self.deadline)
+    }
+
+    fn audited(&self, action: String) -> Audited {
+        let (caller, correlation) = (self.caller.clone(), self.correlation.clone());
+        Audited { caller, correlation, action, host: None, route: None }
+    }
+
+    fn is_mutation(&self, method: &Method, action: String) -> Option<Audited> {
+        (!matches!(*method, Method::GET | Method::HEAD)).then(|| self.audited(action))
+    }
+}
+
+/// A write: body, bounds, verdict; then it is out of the caller's hands.
+async fn write(
+    draft: Draft,
+    visit: Visit,
+    desk: &ProxyDesk,
+    request: Request,
+) -> Result<Response, Problem> {
+    let rule = draft.rule().clone();
+    let mut audited = visit.audited(rule.as_str().to_owned());
+    let verdict = judged(draft, &visit, desk, request, &mut audited).await?;
+    let (verdict, cf) = verdict;
+    let answer = desk.proxy.write(verdict, cf, audited).await?;
+    Ok(told(answer, rule.as_str()))
+}
+
+async fn judged(
+    draft: Draft,
+    visit: &Visit,
+    desk: &ProxyDesk,
+    request: Request,
+    audited: &mut Audited,
+) -> Result<(Verdict, Foundation), Problem> {
+    let refused = |denial, audited: &Audited| denied(denial, desk, Some(audited));
+    let body = if draft.takes_body() {
+        let kind = is_json(request.headers());
+        let body = read_body(request, desk.body).await?;
+        if !kind {
+            let detail = "The body must be sent as Content-Type: application/json.";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        body
+    } else {
+        bytes::Bytes::new()
+    };
+    let wish = draft.read(&body).map_err(|denial| refused(denial, audited))?;
+    audited.host = wish.host().map(str::to_owned);
+    audited.route = wish.route().map(str::to_owned);
+    let errand = visit.errand();
+    let outline = desk.routes.outline(&errand).inspect_err(|error| audited.denied(error.word()))?;
+    wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
+    let bounds = desk.routes.bounds(&errand).await;
+    let (bounds, cf) = bounds.inspect_err(|error| audited.denied(error.word()))?;
+    let verdict = wish.judge(&bounds).map_err(|denial| refused(denial, audited))?;
+    Ok((verdict, cf))
+}
+
+/// Takes the target that the gate has judged.
+fn line_of(request: &Request) -> Result<RequestLine, Problem> {
+    let odd = |_| Problem::new(Code::MalformedPath, "The path or the query is malformed.");
+    let path = match request.extensions().get::<UpstreamPath>() {
+        Some(judged) => judged.clone(),
+        None => UpstreamPath::parse(request.uri().path()).map_err(odd)?,
+    };
+    let query = match request.extensions().get::<UpstreamQuery>() {
+        Some(judged) => judged.clone(),
+        None => UpstreamQuery::parse(request.uri().query()).map_err(odd)?,
+    };
+    if query.names_credential() {
+        let detail =
+            "A query must not carry a credential; send the token in the Authorization header.";
+        return Err(Problem::new(Code::BadRequest, detail));
+    }
+    Ok(RequestLine { method: request.method().clone(), path, query })
+}
+
+/// JSON, in UTF-8 where a character set is named.
+fn is_json(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CONTENT_TYPE).iter();
+    let only = lines.next().filter(|_| lines.next().is_none());
+    let Some(text) = only.and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
+    let essence = parts.next().is_some_and(|essence| essence == "application/json");
+    essence && parts.all(|part| matches!(part.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
+}
+
+/// Tells a denial where it is to be told: counted, and audited if it is about a mutation.
+fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&Audited>) -> Problem {
+    let word = match &denial {
+        Denial::NoRule => "no_rule",
+        Denial::Scope(_) => "scope",
+        Denial::Malformed(_) => "body",
+        Denial::Breach(_) => "bounds",
+    };
+    desk.metrics.policy_denied(word);
+    if let Some(audited) = audited {
+        audited.denied("denied");
+    }
+    denial.into()
+}
+
+/// Which row let a request through; for the log line.
+#[derive(Clone, Debug)]
+pub(crate) struct Row(pub(crate) String);
+
+fn told(answer: Response<crate::proxy::Body>, rule: &str) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    parts.extensions.insert(Row(rule.to_owned()));
+    (parts, Body::new(body)).into_response()
+}

@@ -1,0 +1,122 @@
+//! The body that goes back: as it came, or with its links rewritten.
+//!
+//! Invariant: an error of the source ends the body with an error, so that the caller never takes a part for the whole.
+//! Callers: this room; `http` hands it to the caller.
+
+use super::links::Rewriter;
+use crate::capi::{Body as Source, CapiError};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// Up to this size a body is taken whole, so that its length can be told and a fault can still become a problem.
+const SMALL: usize = 64 * 1024;
+
+/// A body on its way to the caller.
+pub struct Body(Kind);
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Plain(Source),
+    Links { source: Source, rewriter: Rewriter, done: bool },
+}
+
+impl Body {
+    /// No body.
+    pub(super) fn none() -> Self {
+        Self(Kind::Whole(None))
+    }
+
+    /// Passes a source on; with a rewriter, its links are changed.
+    ///
+    /// # Errors
+    /// That of the source, if it broke while a small body was read.
+    pub(super) async fn of(
+        source: Source,
+        rewriter: Option<Rewriter>,
+        announced: Option<usize>,
+    ) -> Result<Self, CapiError> {
+        if announced.is_some_and(|length| length <= SMALL) {
+            let whole = source.collect().await?.to_bytes();
+            let whole = match rewriter {
+                Some(rewriter) => rewritten(rewriter, &whole),
+                None => whole,
+            };
+            return Ok(Self(Kind::Whole(Some(whole).filter(|bytes| !bytes.is_empty()))));
+        }
+        Ok(Self(match rewriter {
+            Some(rewriter) => Kind::Links { source, rewriter, done: false },
+            None => Kind::Plain(source),
+        }))
+    }
+}
+
+fn rewritten(mut rewriter: Rewriter, whole: &Bytes) -> Bytes {
+    let begin = rewriter.push(whole);
+    let end = rewriter.finish();
+    if end.is_empty() { begin } else { [begin, end].concat().into() }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = CapiError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CapiError>>> {
+        let (source, rewriter, done) = match &mut self.0 {
+            Kind::Whole(bytes) => {
+                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
+            }
+            Kind::Plain(source) => return Pin::new(source).poll_frame(context),
+            Kind::Links { source, rewriter, done } => (source, rewriter, done),
+        };
+        while !*done {
+            let frame = ready!(Pin::new(&mut *source).poll_frame(context)).transpose()?;
+            let piece = match frame.map(Frame::into_data) {
+                Some(Ok(data)) => rewriter.push(&data),
+                // Trailers are dropped.
+                Some(Err(_)) => continue,
+                None => {
+                    *done = true;
+                    rewriter.finish()
+                }
+            };
+            if !piece.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Plain(source) => source.is_end_stream(),
+            Kind::Links { done, .. } => *done,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Whole(bytes) => {
+                let length = bytes.as_ref().map_or(0, Bytes::len);
+                SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
+            }
+            Kind::Plain(source) => source.size_hint(),
+            Kind::Links { .. } => SizeHint::default(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! What a question wants to know, read from the CF API right before the verdict.
+//!
+//! Invariant: nothing is kept; where CF knows no such route, CF's own answer goes back. Callers: this room.
+
+use super::error::ProxyError;
+use crate::{
+    capi::{Call, Foundation, Guid, Opened, model::Route},
+    policy::{AppFacts, Permit, Question, RouteFacts},
+};
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use std::collections::BTreeMap;
+
+/// A route is some kB, with many targets some hundred.
+const ROUTE_CAP: usize = 2 * 1024 * 1024;
+
+/// What came of a question.
+#[derive(Debug)]
+pub(super) enum Settled {
+    /// It may pass.
+    Permit(Permit),
+    /// CF does not show the route: its own words.
+    Answer(Box<Opened>),
+}
+
+/// Reads what the question asks for and lets it decide.
+pub(super) async fn settle(question: Question, cf: &Foundation) -> Result<Settled, ProxyError> {
+    let path = format!("/v3/routes/{}", question.needs());
+    let call = Call::new("read_route", Method::GET, path).with_cap(ROUTE_CAP);
+    let opened = cf.open(&call).await?;
+    if opened.status != StatusCode::OK {
+        return Ok(Settled::Answer(Box::new(opened)));
+    }
+    let body = opened.body.collect().await?.to_bytes();
+    let route = route_facts(Route::read(&body)?);
+    let guids: Vec<_> =
+        question.needs_apps(&route).iter().filter_map(|guid| Guid::parse(guid)).collect();
+    let apps = if guids.is_empty() { Vec::new() } else { cf.apps_by_guid(&guids).await? };
+    let apps: Vec<_> = apps
+        .into_iter()
+        .map(|app| AppFacts {
+            space: app.space().map(ToString::to_string).unwrap_or_default(),
+            guid: app.guid.to_string(),
+            name: app.name,
+        })
+        .collect();
+    Ok(Settled::Permit(question.settle(&route, &apps)?))
+}
+
+fn route_facts(route: Route) -> RouteFacts {
+    let text = |guid: Option<&Guid>| guid.map(ToString::to_string).unwrap_or_default();
+    let known = |entries: BTreeMap<String, Option<String>>| {
+        entries.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    };
+    RouteFacts {
+        space: text(route.space()),
+        domain: text(route.domain()),
+        apps: route.apps().map(ToString::to_string).collect(),
+        host: route.host,
+        path: route.path,
+        labels: known(route.metadata.labels),
+        annotations: known(route.metadata.annotations),
+    }
+}

@@ -1,0 +1,178 @@
+//! The rewriter against whole texts, every cut of them, and a JSON parser.
+
+use super::{Bases, Rewriter};
+use bytes::Bytes;
+use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
+use rstest::rstest;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use url::Url;
+
+const API: &str = "https://api.cf.test";
+const OWN: &str = "https://broker.test";
+
+fn bases() -> Bases {
+    Bases::new(&Url::parse(API).unwrap(), &Arc::from(OWN))
+}
+
+fn rewrite(pieces: &[&[u8]]) -> String {
+    let mut rewriter = Rewriter::new(bases());
+    let mut out = Vec::new();
+    for piece in pieces {
+        out.extend_from_slice(&rewriter.push(&Bytes::copy_from_slice(piece)));
+        assert!(rewriter.held.len() <= 6 * (API.len() + 1) + 64, "held {}", rewriter.held.len());
+    }
+    out.extend_from_slice(&rewriter.finish());
+    String::from_utf8(out).unwrap()
+}
+
+#[rstest]
+#[case::link(
+    r#"{"href":"https://api.cf.test/v3/apps"}"#,
+    r#"{"href":"https://broker.test/v3/apps"}"#
+)]
+#[case::end(r#"{"href":"https://api.cf.test"}"#, r#"{"href":"https://broker.test"}"#)]
+#[case::query(r#"{"href":"https://api.cf.test?a=b"}"#, r#"{"href":"https://broker.test?a=b"}"#)]
+#[case::blanks(
+    "{ \"href\" \t:\n \"https://api.cf.test/x\" }",
+    "{ \"href\" \t:\n \"https://broker.test/x\" }"
+)]
+#[case::ampersand(
+    r#"{"href":"https://api.cf.test/v3?a=1\u0026b=2"}"#,
+    r#"{"href":"https://broker.test/v3?a=1\u0026b=2"}"#
+)]
+#[case::escaped_slashes(
+    r#"{"href":"https:\/\/api.cf.test\/v3"}"#,
+    r#"{"href":"https://broker.test\/v3"}"#
+)]
+#[case::escaped_letter(
+    r#"{"href":"\u0068ttps://api.cf.test/v3"}"#,
+    r#"{"href":"https://broker.test/v3"}"#
+)]
+#[case::several(
+    r#"[{"href":"https://api.cf.test/a"},{"href":"https://api.cf.test/b"}]"#,
+    r#"[{"href":"https://broker.test/a"},{"href":"https://broker.test/b"}]"#
+)]
+#[case::denied_paths_too(
+    r#"{"href":"https://api.cf.test/v2"}"#,
+    r#"{"href":"https://broker.test/v2"}"#
+)]
+fn a_link_of_the_api_becomes_one_of_the_broker(#[case] text: &str, #[case] expected: &str) {
+    assert_eq!(rewrite(&[text.as_bytes()]), expected);
+}
+
+#[rstest]
+#[case::null(r#"{"href":null}"#)]
+#[case::other_host(r#"{"href":"https://login.cf.test/x"}"#)]
+#[case::longer_host(r#"{"href":"https://api.cf.test.evil.example/x"}"#)]
+#[case::port(r#"{"href":"https://api.cf.test:8443/x"}"#)]
+#[case::userinfo(r#"{"href":"https://api.cf.test@evil.example/x"}"#)]
+#[case::plain_http(r#"{"href":"http://api.cf.test/x"}"#)]
+#[case::other_member(r#"{"url":"https://api.cf.test/x"}"#)]
+#[case::longer_member(r#"{"xhref":"https://api.cf.test/x","hrefs":"https://api.cf.test/x"}"#)]
+#[case::value_named_so(r#"["href","https://api.cf.test/x"]"#)]
+#[case::inside_a_text(r#"{"a":"{\"href\":\"https://api.cf.test/x\"}"}"#)]
+#[case::name_ends_so(r#"{"a\"href":"https://api.cf.test/x"}"#)]
+#[case::text_in_the_middle(r#"{"href":"see https://api.cf.test/x"}"#)]
+#[case::numbers(r#"{"href":12345678901234567890.10,"b":1e400}"#)]
+#[case::object(r#"{"href":{"a":"https://api.cf.test/x"}}"#)]
+#[case::short(r#"{"href":"https://api.cf"}"#)]
+#[case::cut_off(r#"{"href":"https://api.c"#)]
+#[case::no_json("\"href\" \"href\"::\"\\")]
+#[case::empty("")]
+fn everything_else_stays_as_it_is(#[case] text: &str) {
+    assert_eq!(rewrite(&[text.as_bytes()]), text);
+}
+
+#[test]
+fn backslashes_before_a_name_are_counted() {
+    let two = r#"{"a":"\\","href":"https://api.cf.test/x"}"#;
+    assert!(rewrite(&[two.as_bytes()]).contains(OWN));
+    let name = r#"{"a\\\"href":"https://api.cf.test/x"}"#;
+    assert_eq!(rewrite(&[name.as_bytes()]), name);
+}
+
+#[test]
+fn a_text_without_links_is_not_copied() {
+    let text = Bytes::from_static(b"{\"a\":1}");
+    let mut rewriter = Rewriter::new(bases());
+    assert_eq!(rewriter.push(&text).as_ptr(), text.as_ptr());
+}
+
+#[test]
+fn every_cut_in_two_and_every_byte_alone_gives_the_same() {
+    let text = br#"{"a":"\\\"href","links":{"self":{"href" : "https:\/\/api.cf.test/v3?x=\u0026"},"n":{"href":null},"o":{"href":"https://api.cf.tesT/"}}}"#;
+    let expected = rewrite(&[text]);
+    assert!(expected.contains("https://broker.test/v3"));
+    for at in 0..=text.len() {
+        let (left, right) = text.split_at(at);
+        assert_eq!(rewrite(&[left, right]), expected, "cut at {at}");
+    }
+    let bytes: Vec<_> = text.chunks(1).collect();
+    assert_eq!(rewrite(&bytes), expected);
+}
+
+#[test]
+fn a_whole_url_is_below_the_base_or_not() {
+    assert_eq!(bases().below("https://api.cf.test/v3/jobs/x"), Some("/v3/jobs/x"));
+    assert_eq!(bases().below("https://api.cf.test"), Some(""));
+    assert_eq!(bases().below("https://api.cf.test.evil/x"), None);
+    assert_eq!(bases().below("/v3"), None);
+}
+
+/// A JSON value with links, texts that look like them, and everything around.
+fn value() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        Just(format!("{API}/v3/x")),
+        Just(API.to_owned()),
+        Just(format!("{API}.evil/x")),
+        Just("\"href\":\"https://api.cf.test/x\"".to_owned()),
+        "[\\\\\"a-zé\u{1F600}]{0,6}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<i64>().prop_map(Value::from),
+        text.clone().prop_map(Value::from)
+    ];
+    let name = prop_oneof![Just("href".to_owned()), text];
+    leaf.prop_recursive(4, 32, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(name.clone(), inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+fn by_parser(value: &Value) -> Value {
+    let changed = |name: &str, value: &Value| match value.as_str() {
+        Some(text) if name == "href" => match bases().below(text) {
+            Some(rest) => Value::from(format!("{OWN}{rest}")),
+            None => value.clone(),
+        },
+        _ => by_parser(value),
+    };
+    match value {
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), changed(name, value))).collect()
+        }
+        Value::Array(items) => items.iter().map(by_parser).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn it_does_what_a_parser_would(value in value(), sizes in prop::collection::vec(1_usize..40, 1..12)) {
+        let text = value.to_string();
+        let mut pieces = Vec::new();
+        let mut rest = text.as_bytes();
+        for size in sizes {
+            let (piece, behind) = rest.split_at(size.min(rest.len()));
+            pieces.push(piece);
+            rest = behind;
+        }
+        pieces.push(rest);
+        let expected = by_parser(&value).to_string();
+        prop_assert_eq!(rewrite(&pieces), expected);
+    }
+}

@@ -1,0 +1,183 @@
+//! The transparent CF API: a [`Permit`](crate::policy::Permit) in, CF's own answer out.
+//!
+//! Invariant: method, path, query and body come out of the permit, headers are built, and what goes back is chosen by
+//! allow list and leads to the broker only. A write runs to its end on the tracker and is audited. Callers: `http`.
+
+mod audit;
+mod body;
+mod error;
+mod facts;
+mod headers;
+mod links;
+
+pub use audit::Audited;
+pub use body::Body;
+pub use error::ProxyError;
+
+use crate::{
+    capi::{Call, Foundation, Opened},
+    policy::{Permit, Question, Verdict},
+    telemetry::metrics::Metrics,
+};
+use facts::Settled;
+use headers::Location;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use links::{Bases, Rewriter};
+use std::{fmt, sync::Arc};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// Largest answer that is passed on (`proxy.md` P8).
+const ANSWER_CAP: usize = 10 * 1024 * 1024;
+/// Response header of RFC 9209.
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Forwards permits; a clone is shallow.
+#[derive(Clone)]
+pub struct Proxy(Arc<Shared>);
+
+struct Shared {
+    /// The broker's own base, without a slash at the end.
+    own: Arc<str>,
+    tasks: TaskTracker,
+    metrics: Metrics,
+}
+
+impl Proxy {
+    /// Makes the proxy. `own` is the broker's public base, to which links lead; writes run on `tasks`.
+    pub fn new(own: Arc<str>, tasks: TaskTracker, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared { own, tasks, metrics }))
+    }
+
+    /// Forwards a read and returns CF's answer, its body still on the wire.
+    ///
+    /// # Errors
+    /// [`ProxyError::Capi`] where CF gave no answer of its own, [`ProxyError::Unpassable`].
+    pub async fn forward(
+        &self,
+        permit: &Permit,
+        cf: &Foundation,
+    ) -> Result<Response<Body>, ProxyError> {
+        let opened = cf.open(&call_of(permit)).await?;
+        self.passed(opened, permit.method()).await
+    }
+
+    /// Forwards a write; reads the route first where the verdict depends on it.
+    ///
+    /// # Errors
+    /// As [`Proxy::forward`]; [`ProxyError::Denied`] by what CF showed.
+    ///
+    /// # Cancel safety
+    /// It goes on when the future is dropped.
+    pub async fn write(
+        &self,
+        verdict: Verdict,
+        cf: Foundation,
+        audited: Audited,
+    ) -> Result<Response<Body>, ProxyError> {
+        let this = self.clone();
+        let writing = async move {
+            let begun = Instant::now();
+            let written = Box::pin(this.written(verdict, &cf, &audited)).await;
+            let upstream = cf.last_request_id();
+            let (word, status) = match &written {
+                Ok(answer) if answer.status().is_success() => ("done", Some(answer.status())),
+                Ok(answer) => ("refused", Some(answer.status())),
+                Err(error) => (error.word(), None),
+            };
+            audited.outcome(word, status, upstream.as_deref(), begun.elapsed());
+            written
+        };
+        let running = self.0.tasks.spawn(writing.in_current_span());
+        let lost = crate::capi::CapiError::Internal("writing_panicked");
+        running.await.unwrap_or(Err(lost.into()))
+    }
+
+    async fn written(
+        &self,
+        verdict: Verdict,
+        cf: &Foundation,
+        audited: &Audited,
+    ) -> Result<Response<Body>, ProxyError> {
+        let permit = match verdict {
+            Verdict::Permit(permit) => permit,
+            Verdict::Depends(question) => match self.settled(question, cf).await? {
+                Settled::Permit(permit) => permit,
+                Settled::Answer(opened) => return self.passed(*opened, &Method::GET).await,
+            },
+        };
+        audited.intent();
+        let opened = cf.open(&call_of(&permit)).await?;
+        self.passed(opened, permit.method()).await
+    }
+
+    async fn settled(
+        &self,
+        question: Box<Question>,
+        cf: &Foundation,
+    ) -> Result<Settled, ProxyError> {
+        let settled = facts::settle(*question, cf).await;
+        if let Err(ProxyError::Denied(_)) = &settled {
+            self.0.metrics.policy_denied("route");
+        }
+        settled
+    }
+
+    /// Builds the caller's answer from CF's.
+    async fn passed(&self, opened: Opened, method: &Method) -> Result<Response<Body>, ProxyError> {
+        let bases = Bases::new(opened.api(), &self.0.own);
+        let Opened { status, headers: from, body, .. } = opened;
+        if status == StatusCode::SWITCHING_PROTOCOLS || headers::is_encoded(&from) {
+            return Err(ProxyError::Unpassable);
+        }
+        let (mut headers, location) = headers::passed(&from, &bases);
+        if location == Location::Dropped {
+            self.0.metrics.policy_denied("foreign_location");
+        }
+        told(&mut headers, status);
+        let bodiless = *method == Method::HEAD
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let body = if bodiless {
+            Body::none()
+        } else {
+            // Errors of CF pass byte for byte: they are texts, not documents with links.
+            let linked = status.as_u16() < 400 && headers::is_json(&from);
+            let rewriter = linked.then(|| Rewriter::new(bases));
+            Body::of(body, rewriter, headers::length(&from)).await?
+        };
+        let mut answer = Response::new(body);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        Ok(answer)
+    }
+}
+
+/// Says that the answer is CF's, and which status CF gave (RFC 9209).
+fn told(headers: &mut HeaderMap, status: StatusCode) {
+    let value = match status {
+        StatusCode::OK => Ok(HeaderValue::from_static("cfapi-broker; received-status=200")),
+        other => HeaderValue::try_from(format!("cfapi-broker; received-status={}", other.as_u16())),
+    };
+    if let Ok(value) = value {
+        headers.insert(PROXY_STATUS, value);
+    }
+}
+
+/// What is sent is what the permit holds.
+fn call_of(permit: &Permit) -> Call {
+    let operation = if permit.is_read() { "proxy_read" } else { "proxy_write" };
+    let mut call = Call::new(operation, permit.method().clone(), permit.path().as_str())
+        .with_exact_query(permit.query().as_str())
+        .with_cap(ANSWER_CAP);
+    if let Some(body) = permit.body() {
+        call = call.with_body(body.clone());
+    }
+    call
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("own", &self.0.own).finish_non_exhaustive()
+    }
+}
