@@ -26,7 +26,10 @@ use crate::{
         problem::{Problem, Problems},
     },
     destination::{DestinationName, Destinations},
-    http::{self, Admission, AppState, BodyLimits, Deadline, Defaults, PublicBase, Readiness},
+    http::{
+        self, Admission, AppState, BodyLimits, Deadline, Defaults, Elsewhere, GateRules, Hosts,
+        PublicBase, Readiness,
+    },
     lifecycle::Lifecycle,
     policy::{self, Policy},
     proxy::Proxy,
@@ -34,6 +37,7 @@ use crate::{
     server,
     telemetry::trace::CorrelationId,
     token::TokenVault,
+    upstream::is_loopback,
 };
 
 /// Port without the variable PORT.
@@ -90,9 +94,10 @@ impl App {
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let (destinations, vault) = (engine.destinations.clone(), engine.vault.clone());
-        let base = public_base(&settings.server, &bound, address);
+        let names =
+            (hosts(&settings.server, &bound), public_base(&settings.server, &bound, address));
         let policy = policy(&settings.proxy)?;
-        let state = state(&settings.server, engine, (routes, policy), base);
+        let state = state(&settings.server, engine, (routes, policy), names);
         let delay = stagger(snapshot);
         let app = Self {
             listener,
@@ -169,7 +174,7 @@ fn state(
     server: &server::Settings,
     engine: Engine,
     (routes, policy): (TenantRoutes, Policy),
-    base: PublicBase,
+    (hosts, base): (Hosts, PublicBase),
 ) -> AppState {
     let own = Arc::clone(&base.0);
     let proxy = Proxy::new(own, engine.lifecycle.tasks.clone(), engine.metrics.clone());
@@ -181,6 +186,7 @@ fn state(
         },
         readiness: Readiness::new(engine.vault.clone(), engine.verifier.clone(), draining.clone()),
         admission: Admission { places: Arc::new(Semaphore::new(server.max_in_flight)), draining },
+        gate: GateRules { hosts, body: server.body_limit },
         body: BodyLimits { bytes: server.body_limit, time: server.body_timeout },
         deadline: Deadline(server.request_timeout),
         vault: engine.vault,
@@ -217,6 +223,18 @@ fn policy(settings: &policy::Settings) -> Result<Policy, Problems> {
     })
 }
 
+/// The hosts of the app's routes, internal ones too, and the configured names; away from a foundation any loopback host.
+fn hosts(server: &server::Settings, bound: &BoundServices) -> Hosts {
+    let application = bound.all.application();
+    let uris = application.map(|application| application.uris.as_slice()).unwrap_or_default();
+    let api = application.and_then(|application| application.cf_api.as_ref());
+    let elsewhere = match api {
+        Some(api) if !is_loopback(api) => Elsewhere::Nowhere,
+        Some(_) | None => Elsewhere::Loopback,
+    };
+    Hosts::new(server.names.iter().chain(uris).map(String::as_str), elsewhere)
+}
+
 /// Configured name, else the first of `application_uris`; plain http with the own port if that is a loopback host.
 fn public_base(
     server: &server::Settings,
@@ -226,10 +244,10 @@ fn public_base(
     let uris =
         bound.all.application().map(|application| application.uris.as_slice()).unwrap_or_default();
     let name = server.names.first().or(uris.first());
-    let is_loopback =
+    let is_local =
         |name: &str| name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let base = match name {
-        Some(name) if !is_loopback(name) => format!("https://{name}"),
+        Some(name) if !is_local(name) => format!("https://{name}"),
         Some(name) => format!("http://{name}:{}", address.port()),
         None => format!("http://localhost:{}", address.port()),
     };

@@ -188,7 +188,7 @@ fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem
     let length =
         headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limits.bytes) {
-        return Err(too_large(limits));
+        return Err(Problem::too_large(limits.bytes));
     }
     let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = kind.split(';').next().unwrap_or("").trim();
@@ -207,14 +207,16 @@ pub(crate) async fn read_body(request: Request, limits: BodyLimits) -> Result<By
     let body = Limited::new(request.into_body(), limits.bytes);
     match tokio::time::timeout(limits.time, body.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limits)),
-        Ok(Err(_)) => {
-            Err(Problem::new(Code::BadRequest, "The body broke off or is not framed correctly."))
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Problem::too_large(limits.bytes))
         }
-        Err(_) => Err(Problem::new(Code::RequestTimeout, "The body did not arrive in time.")),
+        Ok(Err(_)) => {
+            let detail = "The body broke off or is not framed correctly.";
+            Err(Problem::new(Code::BadRequest, detail).closing())
+        }
+        Err(_) => {
+            let detail = "The body did not arrive in time.";
+            Err(Problem::new(Code::RequestTimeout, detail).closing())
+        }
     }
-}
-
-fn too_large(limits: BodyLimits) -> Problem {
-    Problem::new(Code::TooLarge, format!("The body is larger than {} bytes.", limits.bytes))
 }

@@ -6,8 +6,10 @@
 //! 1. [`observe`]: correlation id, span, metrics, the one line; writes problems, so it must see every answer.
 //! 2. [`of_the_router`]: the router's bare 405 becomes a problem.
 //! 3. panic guard: inside `observe`, so that a panic too gets its line and its problem.
-//! 4. [`admit`]: stop and load limits, before any work is done for the request.
-//! 5. [`hurry`]: the deadline of the whole request, nearest to the work it bounds.
+//! 4. `gate`: method, host, target and the headers that speak of the body, before a request takes a place: what is
+//!    malformed gets the same answer whatever the load.
+//! 5. [`admit`]: stop and load limits, before any work is done for the request.
+//! 6. [`hurry`]: the deadline of the whole request, nearest to the work it bounds.
 
 use std::{any::Any, sync::Arc, time::Duration};
 

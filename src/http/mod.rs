@@ -5,13 +5,17 @@
 mod cause;
 pub mod code;
 mod extract;
+mod gate;
 mod handlers;
+mod hosts;
 mod layers;
 mod problem;
 mod readiness;
 mod state;
 
 pub use extract::BodyLimits;
+pub use gate::{CutTarget, GateRules};
+pub use hosts::{Elsewhere, Hosts};
 pub use layers::{Admission, Deadline};
 pub use readiness::Readiness;
 pub use state::{AppState, Defaults, PublicBase};
@@ -29,6 +33,8 @@ use crate::http::handlers::{
 
 /// Largest body of a reconcile: 5000 tenants (`routes.md` 9) at some 200 bytes each.
 const LIST_BYTES: usize = 1024 * 1024;
+/// The one path with such a body.
+const RECONCILE: &str = "/routes/reconcile";
 
 /// All paths, inside the stack of `layers`.
 pub fn router(state: &AppState) -> Router {
@@ -41,7 +47,7 @@ pub fn router(state: &AppState) -> Router {
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
         .route("/routes/operations/{id}", get(routes::operation))
         .route("/routes/batch", post(route_bulk::batch))
-        .route("/routes/reconcile", post(route_bulk::reconcile).with_state(roomy(state)))
+        .route(RECONCILE, post(route_bulk::reconcile).with_state(roomy(state)))
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
@@ -50,10 +56,12 @@ pub fn router(state: &AppState) -> Router {
         .route("/v3/{*path}", any(proxy::pass))
         .fallback(root::nothing)
         .with_state(state.clone());
+    let roomy = (RECONCILE, state.body.bytes.max(LIST_BYTES));
     // A layer added later is further out.
     paths
         .layer(from_fn_with_state(state.deadline, layers::hurry))
         .layer(from_fn_with_state(state.admission.clone(), layers::admit))
+        .layer(state.gate.layer(roomy))
         .layer(CatchPanicLayer::custom(layers::on_panic))
         .layer(map_response(layers::of_the_router))
         .layer(from_fn_with_state(state.metrics.clone(), layers::observe))

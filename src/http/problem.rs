@@ -8,7 +8,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
@@ -128,6 +128,22 @@ impl Problem {
     pub(crate) fn source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.parts.source = Some(Arc::new(source));
         self
+    }
+
+    /// Closes the connection behind the answer: what follows on it cannot be told from the rest of this request.
+    #[must_use]
+    pub(crate) fn closing(self) -> Self {
+        self.header(CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// 404 for every path that is none of ours.
+    pub(crate) fn nowhere() -> Self {
+        Self::new(Code::NotFound, "There is nothing under this path.")
+    }
+
+    /// 413 for a body over this many bytes.
+    pub(crate) fn too_large(limit: usize) -> Self {
+        Self::new(Code::TooLarge, format!("The body is larger than {limit} bytes."))
     }
 
     /// 405 with `Allow` (RFC 9110, 15.5.6).

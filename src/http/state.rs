@@ -10,6 +10,7 @@ use crate::{
     destination::DestinationName,
     http::{
         extract::BodyLimits,
+        gate::GateRules,
         layers::{Admission, Deadline},
         readiness::Readiness,
     },
@@ -43,6 +44,8 @@ pub struct AppState {
     pub defaults: Defaults,
     /// What a body may cost.
     pub body: BodyLimits,
+    /// What is refused by the head alone.
+    pub gate: GateRules,
     /// What is taken in.
     pub admission: Admission,
     /// How long a request may take.

@@ -66,9 +66,12 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Sends to a program that will be killed before it answers.
 fn send_to_doomed(set: &mut JoinSet<()>, method: Method, base: &str, sandbox: &Sandbox) {
-    let request = client().request(method, format!("{base}/routes/t1"));
-    let request = request.bearer_auth(sandbox.provider_token());
-    let request = request.header("content-type", "application/json").body(wish().to_string());
+    let has_body = method != Method::DELETE;
+    let mut request = client().request(method, format!("{base}/routes/t1"));
+    request = request.bearer_auth(sandbox.provider_token());
+    if has_body {
+        request = request.header("content-type", "application/json").body(wish().to_string());
+    }
     set.spawn(async move { drop(request.send().await) });
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     capi::CapiClient,
-    http::{code::Code, problem::Problem, state::PublicBase},
+    http::{problem::Problem, state::PublicBase},
 };
 
 #[derive(Debug, Serialize)]
@@ -59,5 +59,5 @@ pub(crate) async fn document(
 
 /// 404 for every path that is none of ours.
 pub(crate) async fn nothing() -> Problem {
-    Problem::new(Code::NotFound, "There is nothing under this path.")
+    Problem::nowhere()
 }

@@ -1,0 +1,252 @@
+//! The gate in front of every request: what can be refused by the head alone, before anyone asks who is calling.
+//!
+//! In the order of `proxy.md` section 2: method, form of the target and `Host`, path and query byte by byte, a path that
+//! is neither ours nor the CF API's, then what other headers say of the body. Nothing is mended, decoded or normalised.
+//!
+//! Invariant: what passes has a lawful target for this host; for the CF API's paths it carries [`UpstreamPath`] and
+//! [`UpstreamQuery`] as extensions, byte for byte as they came. Only `mod` and `server` name this.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    task::{Context, Poll},
+};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, HeaderValue, Method, Uri, Version,
+    header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING},
+    uri::Authority,
+};
+use tokio_util::either::Either;
+use tower::{Layer, Service};
+
+use crate::{
+    http::{
+        code::Code,
+        hosts::{Hosts, Named},
+        problem::Problem,
+    },
+    policy::path::{TargetFault, UpstreamPath, UpstreamQuery, is_upstream, judge_path},
+};
+
+/// Methods that any path of ours or of the CF API may have.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
+/// Paths below this take any host: the platform probes by address.
+const PROBES: &str = "/health";
+
+/// Set by the listener where the parser did not keep the target as it was sent: it cuts `#` and all behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct CutTarget;
+
+/// What the gate goes by; a clone is shallow.
+#[derive(Clone, Debug)]
+pub struct GateRules {
+    /// Hosts that are ours.
+    pub hosts: Hosts,
+    /// Most bytes of a body.
+    pub body: usize,
+}
+
+impl GateRules {
+    /// Makes the layer; the body of one path may be larger than that of all others.
+    pub(crate) fn layer(&self, roomy: (&'static str, usize)) -> GateLayer {
+        GateLayer { rules: self.clone(), roomy }
+    }
+
+    /// Judges a request by its head and notes the target of one for the CF API.
+    fn judge(&self, request: &mut Request, limit: usize) -> Result<(), Problem> {
+        judge_method(request.method())?;
+        judge_form(request.uri(), request.version(), &self.hosts)?;
+        self.judge_host(request.uri().path(), request.headers())?;
+        judge_target(request)?;
+        judge_headers(request.method(), request.headers(), limit)
+    }
+
+    fn judge_host(&self, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
+        let mut lines = headers.get_all(HOST).iter();
+        let (Some(host), None) = (lines.next(), lines.next()) else {
+            return Err(bad("The request must have exactly one Host header."));
+        };
+        if host.is_empty() {
+            return Err(bad("The Host header is empty."));
+        }
+        if path.starts_with(PROBES) {
+            return Ok(());
+        }
+        match host.to_str().ok().and_then(Named::parse) {
+            None => Err(bad("The Host header is no name with an optional port.")),
+            Some(host) if self.hosts.serve(host) => Ok(()),
+            Some(_) => Err(misdirected()),
+        }
+    }
+}
+
+fn judge_method(method: &Method) -> Result<(), Problem> {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE => Ok(()),
+        _ if method.as_str() == "PRI" => Err(bad("HTTP/2 is not spoken here.").closing()),
+        _ => {
+            let detail = "This method is not taken; see the Allow header.";
+            Err(Problem::new(Code::MethodNotAllowed, detail).header(ALLOW, METHODS))
+        }
+    }
+}
+
+/// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1.
+fn judge_form(uri: &Uri, version: Version, hosts: &Hosts) -> Result<(), Problem> {
+    if version != Version::HTTP_11 {
+        return Err(bad("Only HTTP/1.1 is spoken here."));
+    }
+    if let (Some(_), Some(authority)) = (uri.scheme(), uri.authority())
+        && is_foreign(authority, hosts)
+    {
+        return Err(misdirected());
+    }
+    let is_origin = uri.scheme().is_none()
+        && uri.authority().is_none()
+        && uri.path_and_query().is_some_and(|target| target.as_str().starts_with('/'));
+    if is_origin { Ok(()) } else { Err(bad("The request target must be a path with its query.")) }
+}
+
+/// Whether an absolute target is plainly another's; one with user information is not plain.
+fn is_foreign(authority: &Authority, hosts: &Hosts) -> bool {
+    let text = authority.as_str();
+    !text.contains('@') && !Named::parse(text).is_some_and(|named| hosts.serve(named))
+}
+
+fn judge_target(request: &mut Request) -> Result<(), Problem> {
+    let uri = request.uri();
+    let upstream = is_upstream(uri.path());
+    if upstream {
+        let path = UpstreamPath::parse(uri.path()).map_err(odd_path)?;
+        let query = UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
+        request.extensions_mut().insert(path);
+        request.extensions_mut().insert(query);
+    } else {
+        judge_path(uri.path()).map_err(odd_path)?;
+        UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
+    }
+    let extensions = request.extensions();
+    if extensions.get::<CutTarget>().is_some() {
+        return Err(odd_path(TargetFault::Malformed));
+    }
+    if !upstream && extensions.get::<MatchedPath>().is_none() {
+        return Err(Problem::nowhere());
+    }
+    Ok(())
+}
+
+/// What the headers say of a body that nobody has read yet.
+fn judge_headers(method: &Method, headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
+    let is_odd = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(EXPECT).iter().any(is_odd) {
+        let detail = "The only expectation that is met is 100-continue.";
+        return Err(Problem::new(Code::ExpectationFailed, detail));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    if coding.is_some_and(|coding| coding != "chunked") || codings.next().is_some() {
+        return Err(bad("The only transfer coding that is read is chunked.").closing());
+    }
+    let is_coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(CONTENT_ENCODING).iter().any(is_coded) {
+        let detail = "The body must be sent without a content coding.";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
+    let length = headers.get(CONTENT_LENGTH);
+    // The parser has made sure that it is a number.
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    if length > limit {
+        return Err(Problem::too_large(limit));
+    }
+    let is_bodiless = matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
+    if is_bodiless && (length > 0 || coding.is_some()) {
+        return Err(bad("A request with this method must not have a body."));
+    }
+    Ok(())
+}
+
+fn bad(detail: &'static str) -> Problem {
+    Problem::new(Code::BadRequest, detail)
+}
+
+fn misdirected() -> Problem {
+    let detail =
+        "This host is not served here; hosts are those of the app's routes and server.names.";
+    Problem::new(Code::Misdirected, detail)
+}
+
+fn odd_path(fault: TargetFault) -> Problem {
+    refused(fault, "The path holds a byte, an escape or a segment that is not taken.")
+}
+
+fn odd_query(fault: TargetFault) -> Problem {
+    refused(fault, "The query holds a byte or an escape that is not taken.")
+}
+
+fn refused(fault: TargetFault, detail: &'static str) -> Problem {
+    match fault {
+        TargetFault::Malformed => Problem::new(Code::MalformedPath, detail),
+        TargetFault::TooLong => Problem::new(
+            Code::UriTooLong,
+            "A path may have 2048 bytes and a query 4096; this one has more.",
+        ),
+    }
+}
+
+/// Puts the gate in front of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct GateLayer {
+    rules: GateRules,
+    roomy: (&'static str, usize),
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind the gate. No `from_fn`: this runs for each proxied request, and a judgement needs no allocation.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate<S> {
+    inner: S,
+    layer: GateLayer,
+}
+
+impl<S> Service<Request> for Gate<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let (path, bytes) = self.layer.roomy;
+        let rules = &self.layer.rules;
+        let limit = if request.uri().path() == path { bytes } else { rules.body };
+        match rules.judge(&mut request, limit) {
+            Ok(()) => Either::Left(self.inner.call(request)),
+            Err(problem) => Either::Right(ready(Ok(problem.into_response()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

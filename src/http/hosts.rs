@@ -1,0 +1,146 @@
+//! The names under which the broker is reached: what a request's `Host` is judged by.
+//!
+//! Invariant: the names come from configuration, never from a request. Made by `app`, asked by `gate`.
+
+use std::{net::Ipv4Addr, str::FromStr, sync::Arc};
+
+/// Which hosts besides the named ones are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// Any loopback host and port: this process does not serve a foundation.
+    Loopback,
+    /// None.
+    Nowhere,
+}
+
+/// The hosts that are served; a clone is shallow.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    names: Arc<[Name]>,
+    elsewhere: Elsewhere,
+}
+
+/// A configured host; without a port it is reached on any, for the platform's router goes by the name alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Name {
+    host: String,
+    port: Option<u16>,
+}
+
+/// A lawful host and port as a request names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl Hosts {
+    /// Takes `application_uris` (a path behind the host is left out) and further names; what is no host is left out,
+    /// for no request could name it.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, elsewhere: Elsewhere) -> Self {
+        let host_of = |text: &str| {
+            let authority = text.split('/').next().unwrap_or_default();
+            let parsed = Named::parse(authority)?;
+            Some(Name { host: parsed.host.to_owned(), port: parsed.port })
+        };
+        Self { names: names.into_iter().filter_map(host_of).collect(), elsewhere }
+    }
+
+    /// Returns whether a host is one of ours.
+    pub(crate) fn serve(&self, named: Named<'_>) -> bool {
+        let is_named = self.names.iter().any(|name| {
+            name.host.eq_ignore_ascii_case(named.host)
+                && (name.port.is_none() || name.port == named.port)
+        });
+        is_named || (self.elsewhere == Elsewhere::Loopback && is_loopback(named.host))
+    }
+}
+
+impl<'a> Named<'a> {
+    /// Reads `host` or `host:port`: a name of letters, digits, `.` and `-`, a port of digits, at most 65535.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        };
+        let lawful = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        if host.is_empty() || !host.bytes().all(lawful) {
+            return None;
+        }
+        let number = |port: &str| {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| u16::from_str(port).ok()).flatten()
+        };
+        match port.map(number) {
+            Some(None) => None,
+            Some(port) => Some(Self { host, port }),
+            None => Some(Self { host, port: None }),
+        }
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost")
+        || Ipv4Addr::from_str(host).is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{Elsewhere, Hosts, Named};
+
+    fn serves(elsewhere: Elsewhere, host: &str) -> bool {
+        let names = ["broker.cfapps.example.test/path", "Second.example.test:8443", "a b"];
+        Hosts::new(names, elsewhere).serve(Named::parse(host).unwrap())
+    }
+
+    #[rstest]
+    #[case("broker.cfapps.example.test")]
+    #[case("BROKER.cfapps.example.TEST:443")]
+    #[case("broker.cfapps.example.test:1")]
+    #[case("second.example.test:8443")]
+    fn a_configured_name_is_ours_in_any_case(#[case] host: &str) {
+        assert!(serves(Elsewhere::Nowhere, host));
+    }
+
+    #[rstest]
+    #[case("evil.example")]
+    #[case("broker.cfapps.example.test.")]
+    #[case("x.broker.cfapps.example.test")]
+    #[case("second.example.test")]
+    #[case("second.example.test:80")]
+    #[case("127.0.0.1.evil.example")]
+    fn any_other_name_is_not(#[case] host: &str) {
+        assert!(!serves(Elsewhere::Loopback, host));
+    }
+
+    #[rstest]
+    #[case("localhost")]
+    #[case("LOCALHOST:8080")]
+    #[case("127.0.0.1:5000")]
+    #[case("127.8.9.10")]
+    fn loopback_is_ours_only_away_from_a_foundation(#[case] host: &str) {
+        assert!(serves(Elsewhere::Loopback, host));
+        assert!(!serves(Elsewhere::Nowhere, host));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case(":80")]
+    #[case("a:")]
+    #[case("a:x")]
+    #[case("a:+1")]
+    #[case("a:65536")]
+    #[case("a:1:2")]
+    #[case("a_b")]
+    #[case("a b")]
+    #[case("a/b")]
+    #[case("u@a")]
+    #[case("a,b")]
+    #[case("[::1]")]
+    #[case("é.example")]
+    fn a_malformed_host_is_none(#[case] host: &str) {
+        assert_eq!(Named::parse(host), None);
+    }
+}
