@@ -138,8 +138,9 @@ impl App {
         let destination = &self.state.defaults.destination;
         self.state.capi.at(destination, &CorrelationId::random(), until).learn_version();
         let router = http::router(&self.state);
-        server::serve(self.listener, router, &self.server, self.lifecycle.draining.clone()).await;
-        self.lifecycle.wait_for_tasks(self.server.drain_timeout).await;
+        let draining = self.lifecycle.draining.clone();
+        let deadline = server::serve(self.listener, router, &self.server, draining).await;
+        self.lifecycle.wait_for_tasks(deadline).await;
         tracing::info!("drained");
     }
 

@@ -3,9 +3,12 @@
 //! Invariant: after the first signal readiness is 503 and the listener closes; work that was begun is waited for
 //! until the deadline. Only `app` and `cli` call this.
 
-use std::{io, time::Duration};
+use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Handles on the life of the process; a clone is shallow.
@@ -18,10 +21,10 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Waits for the tasks to end, at most `deadline`.
-    pub async fn wait_for_tasks(&self, deadline: Duration) {
+    /// Waits for the tasks to end, at most until `deadline`.
+    pub async fn wait_for_tasks(&self, deadline: Instant) {
         self.tasks.close();
-        if tokio::time::timeout(deadline, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 tasks = self.tasks.len(),
                 "tasks were still running at the end of the drain time"

@@ -1,30 +1,27 @@
 //! The listener: an accept loop of our own over hyper's HTTP/1.1, with limits that `axum::serve` does not have.
 //!
 //! Invariant: a connection is either served within the limits or closed; nothing that a client does keeps the process
-//! from stopping within the drain time. Only `app` calls this.
+//! from stopping within the drain time. Only `app` calls this. In reading order: this file (who gets in), `connection`
+//! (how one is served), `guard` and `head` (what hyper does not watch).
+
+mod connection;
+mod guard;
+mod head;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
-    service::TowerToHyperService,
-};
 use serde::{Deserialize, Deserializer};
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    sync::Semaphore,
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Headers of one request; the platform's router passes at most this many.
-const MAX_HEADERS: usize = 101;
-/// Bytes of one request's head; the platform's router passes at most this much.
-const MAX_HEAD: usize = 64 * 1024;
+use crate::server::connection::Limits;
+
 /// First pause after a failing `accept` (no file descriptors left); doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause after a failing `accept`: a second without new connections is bearable, a busy loop is not.
@@ -118,7 +115,7 @@ impl Settings {
     }
 }
 
-/// Serves until `stop` is cancelled, then lets requests in flight end within the drain time.
+/// Serves until `stop` is cancelled, then lets requests in flight end within the drain time; returns when that is over.
 ///
 /// Idle and half-open connections are dropped at the stop; answers given after it close their connection.
 pub async fn serve(
@@ -126,8 +123,8 @@ pub async fn serve(
     router: Router,
     settings: &Settings,
     stop: CancellationToken,
-) {
-    let graceful = GracefulShutdown::new();
+) -> Instant {
+    let limits = Limits { idle: settings.idle_timeout, head: settings.head_timeout };
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
     let mut pause = FIRST_PAUSE;
@@ -139,7 +136,15 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 pause = FIRST_PAUSE;
-                accept(stream, &router, settings, &places, &graceful, &connections);
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    connections.spawn(turn_away(stream));
+                    continue;
+                };
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection::serve(stream, router, limits, stop).await;
+                    drop(place);
+                });
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -149,60 +154,18 @@ pub async fn serve(
             }
         }
     }
+    let drained = Instant::now() + settings.drain_timeout;
     drop(listener);
     connections.close();
-    if timeout(settings.drain_timeout, graceful.shutdown()).await.is_err() {
+    if timeout_at(drained, connections.wait()).await.is_err() {
         tracing::warn!("requests were still running at the end of the drain time");
     }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one accept loop, all borrowed")]
-fn accept(
-    stream: TcpStream,
-    router: &Router,
-    settings: &Settings,
-    places: &Arc<Semaphore>,
-    graceful: &GracefulShutdown,
-    connections: &TaskTracker,
-) {
-    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-        connections.spawn(turn_away(stream));
-        return;
-    };
-    connections.spawn(converse(
-        stream,
-        router.clone(),
-        settings.idle_timeout,
-        graceful.watcher(),
-        place,
-    ));
+    drained
 }
 
 async fn turn_away(mut stream: TcpStream) {
     // The peer may be gone already; there is nobody left to tell.
     drop(timeout(LONGEST_PAUSE, stream.write_all(FULL)).await);
-}
-
-async fn converse(
-    stream: TcpStream,
-    router: Router,
-    idle: Duration,
-    watcher: Watcher,
-    place: OwnedSemaphorePermit,
-) {
-    drop(stream.set_nodelay(true));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(idle)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_HEAD)
-        .half_close(false)
-        .keep_alive(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(%error, "connection ended");
-    }
-    drop(place);
 }
 
 /// Errors of `accept` that concern one peer only.

@@ -1,0 +1,273 @@
+use std::{io, time::Duration};
+
+use axum::{Router, body::Bytes, extract::Request, response::IntoResponse, routing::any};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::JoinHandle,
+    time::{Instant, advance, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    http::CutTarget,
+    server::connection::{Limits, serve},
+};
+
+const GET: &str = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
+const LIMITS: Limits = Limits { idle: Duration::from_secs(100), head: Duration::from_secs(10) };
+
+/// A client at one end of a connection that is served at the other.
+struct Client {
+    stream: DuplexStream,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+async fn echo(request: Request) -> impl IntoResponse {
+    let cut = request.extensions().get::<CutTarget>().is_some();
+    let path = request.uri().path().to_owned();
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await;
+    let body = body.unwrap_or_else(|_| Bytes::from_static(b"broken"));
+    format!("[{path} {} {cut}]", String::from_utf8_lossy(&body))
+}
+
+/// Takes no body and answers late.
+async fn slow() -> &'static str {
+    sleep(Duration::from_secs(30)).await;
+    "[slow]"
+}
+
+fn connect() -> Client {
+    let (stream, server) = duplex(64 * 1024);
+    let stop = CancellationToken::new();
+    let router =
+        Router::new().route("/slow", any(slow)).route("/deaf", any("[deaf]")).fallback(any(echo));
+    #[expect(clippy::disallowed_methods, reason = "the server's end of a test's connection")]
+    let serving = tokio::spawn(serve(server, router, LIMITS, stop.clone()));
+    Client { stream, stop, serving }
+}
+
+impl Client {
+    async fn send(&mut self, bytes: &str) {
+        self.stream.write_all(bytes.as_bytes()).await.unwrap();
+    }
+
+    /// Reads until so many answers of `echo` have come.
+    async fn answers(&mut self, count: usize) -> String {
+        let mut text = String::new();
+        while text.matches(']').count() < count {
+            let mut piece = [0; 1024];
+            let length = self.stream.read(&mut piece).await.unwrap();
+            assert_ne!(length, 0, "closed after {text}");
+            text.push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
+        text
+    }
+
+    /// Reads until the connection is closed.
+    async fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await.unwrap();
+        String::from_utf8(rest).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dribbled_head_is_cut_off_at_its_limit() {
+    let mut client = connect();
+    sleep(Duration::from_secs(50)).await;
+    let began = Instant::now();
+    let mut written = Ok(());
+    for byte in GET.bytes().cycle().take(200) {
+        written = client.stream.write_all(&[byte | 0x40]).await;
+        if written.is_err() {
+            break;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(written.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert!(began.elapsed() <= Duration::from_secs(11), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_stops_is_cut_off_at_its_limit_without_another_byte() {
+    let mut client = connect();
+    client.send("GET / HT").await;
+    let began = Instant::now();
+    assert_eq!(client.rest().await, "");
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_served() {
+    let mut client = connect();
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n").await;
+    for _ in 0..10 {
+        sleep(Duration::from_secs(5)).await;
+        client.send("x").await;
+    }
+    assert!(client.answers(1).await.contains("[/echo xxxxxxxxxx false]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_is_waited_for() {
+    let mut client = connect();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(client.answers(1).await.ends_with("[slow]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_idle_for_95_seconds_is_still_usable() {
+    let mut client = connect();
+    for _ in 0..3 {
+        client.send(GET).await;
+        client.answers(1).await;
+        advance(Duration::from_secs(95)).await;
+    }
+    client.send(GET).await;
+    assert!(client.answers(1).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_at_its_limit() {
+    let mut client = connect();
+    client.send(GET).await;
+    client.answers(1).await;
+    let began = Instant::now();
+    assert_eq!(client.rest().await, "");
+    assert_eq!(began.elapsed().as_secs(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_head_has_its_own_time() {
+    let mut client = connect();
+    for _ in 0..4 {
+        let (first, second) = GET.split_at(9);
+        client.send(first).await;
+        sleep(Duration::from_secs(6)).await;
+        client.send(second).await;
+        client.answers(1).await;
+    }
+    client.send("GET").await;
+    let began = Instant::now();
+    client.rest().await;
+    assert_eq!(began.elapsed().as_secs(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_sent_at_once_are_answered_in_turn() {
+    let mut client = connect();
+    let post = "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nxyz";
+    client.send(&format!("GET /a HTTP/1.1\r\nHost: a\r\n\r\n{post}{GET}{GET}")).await;
+    let all = client.answers(4).await;
+    let order: Vec<_> = all.split('[').skip(1).filter_map(|text| text.split(']').next()).collect();
+    assert_eq!(order, ["/a  false", "/b xyz false", "/echo  false", "/echo  false"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_head_behind_a_request_that_is_being_answered_waits_without_a_limit_of_its_own() {
+    let mut client = connect();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /ec").await;
+    assert!(client.answers(1).await.ends_with("[slow]"));
+    client.send("ho HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(client.answers(1).await.ends_with("[/echo  false]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fragment_is_seen_though_the_parser_cuts_it() {
+    for target in ["/v3/apps#x", "/#", "/a?b=c#d", "/a?#"] {
+        let mut client = connect();
+        client.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        assert!(client.answers(1).await.contains(" true]"), "{target}");
+    }
+    for target in ["/", "/v3/apps", "/a?b=c", "/a?", "/é"] {
+        let mut client = connect();
+        client.send(&format!("\r\nGET {target} HTTP/1.1\nHost: a\n\n")).await;
+        assert!(client.answers(1).await.contains(" false]"), "{target}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_target_is_left_to_the_gate() {
+    let mut client = connect();
+    let long = "a".repeat(9000);
+    client.send(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    assert!(client.answers(1).await.contains(" false]"));
+    client.send(&format!("GET /a#{long} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+    assert!(client.answers(1).await.contains(" true]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hides_behind_a_chunked_body_is_known_as_unknown() {
+    let mut client = connect();
+    let post =
+        "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    client.send(&format!("{post}{GET}")).await;
+    let all = client.answers(2).await;
+    assert!(all.contains("[/b x false]") && all.contains("[/echo  true]"), "{all}");
+    client.send(GET).await;
+    assert!(client.answers(1).await.contains("[/echo  false]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_the_body_leaves_the_next_head_where_it_is() {
+    let mut client = connect();
+    let post = "POST /deaf HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
+    client.send(&format!("{post}{GET}")).await;
+    let all = client.answers(2).await;
+    assert!(all.ends_with("[/echo  false]"), "{all}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_the_body_reaches_a_client_that_goes_on_sending() {
+    let mut client = connect();
+    client.send("POST /deaf HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n").await;
+    sleep(Duration::from_millis(10)).await;
+    // Far more than the pipe holds: it must be taken in, or this would hang.
+    client.send(&"x".repeat(800_000)).await;
+    assert!(client.rest().await.ends_with("[deaf]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_preface_of_http2_is_not_answered() {
+    let mut client = connect();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_idle_and_half_open_connections_at_once() {
+    for begun in ["", "GET / HT", &format!("{GET}GET / HT")] {
+        let mut client = connect();
+        client.send(begun).await;
+        sleep(Duration::from_millis(10)).await;
+        let began = Instant::now();
+        client.stop.cancel();
+        client.serving.await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(10), "{begun}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_under_way_at_the_stop_is_answered_and_closes_its_connection() {
+    let mut client = connect();
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    sleep(Duration::from_secs(1)).await;
+    client.stop.cancel();
+    let answer = client.rest().await;
+    assert!(answer.ends_with("[slow]"), "{answer}");
+    assert!(answer.contains("connection: close\r\n"), "{answer}");
+    client.serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_hangs_up_ends_the_work_for_it() {
+    let Client { mut stream, stop: _stop, serving } = connect();
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
+    drop(stream);
+    serving.await.unwrap();
+    assert_eq!(began.elapsed().as_secs(), 0);
+}
