@@ -36,3 +36,5 @@ mod support;
 mod token;
 #[cfg(test)]
 mod uaa_faults;
+#[cfg(test)]
+mod wire;

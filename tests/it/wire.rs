@@ -1,0 +1,429 @@
+//! Bytes as a hostile peer sends them, to the real port: what each gets, and that the CF API sees none of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use cfapi_sandbox::{PROVIDER_CLIENT, Part, Sandbox};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::support::{TestBroker, parse, sandbox, variables};
+
+/// Nothing here takes as long, but for a broker that hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// All scopes that there are.
+const SCOPES: &[&str] =
+    &["Routes.Read", "Routes.Write", "Routes.Admin", "Spaces.Read", "Metrics.Read", "Api.Proxy"];
+
+/// One answer as it came.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// What a row of the table must get.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Must {
+    /// This status, from the parser itself: no document.
+    Bare(u16),
+    /// A problem with this status and code.
+    Be(u16, &'static str),
+    /// An answer that is no refusal of ours.
+    Serve,
+}
+
+/// What is added to a row's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Add {
+    /// `Host`, `Connection: close`, a token with all scopes.
+    All,
+    /// All but `Host`.
+    NoHost,
+    /// All but the token.
+    NoToken,
+    /// All but `Connection`.
+    NoClose,
+}
+
+/// Number, first line (or more lines), what is added, the rest behind the added lines, what must come.
+pub(crate) type Row = (u16, Vec<u8>, Add, &'static str, Must);
+
+pub(crate) fn row(
+    number: u16,
+    first: impl AsRef<[u8]>,
+    add: Add,
+    rest: &'static str,
+    must: Must,
+) -> Row {
+    (number, first.as_ref().to_vec(), add, rest, must)
+}
+
+/// A landscape, a broker in it, and a token with all scopes.
+pub(crate) struct Wire {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) broker: TestBroker,
+    token: String,
+}
+
+impl Wire {
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
+        let sandbox = sandbox().await;
+        let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let all: BTreeMap<_, _> = variables(&sandbox).into_iter().chain(own).collect();
+        let broker = TestBroker::with(all).await;
+        let token = sandbox.caller_token(PROVIDER_CLIENT, SCOPES);
+        Self { sandbox, broker, token }
+    }
+
+    pub(crate) fn own_host(&self) -> &str {
+        self.broker.base.trim_start_matches("http://")
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.own_host()).await.unwrap()
+    }
+
+    /// Puts the bytes of a row together; CRLF stands as a line feed in the table.
+    pub(crate) fn bytes(&self, first: &[u8], add: Add, rest: &str) -> Vec<u8> {
+        let mut bytes = first.to_vec();
+        let mut line = |text: &str| bytes.extend_from_slice(format!("\r\n{text}").as_bytes());
+        if add != Add::NoHost {
+            line(&format!("Host: {}", self.own_host()));
+        }
+        if add != Add::NoClose {
+            line("Connection: close");
+        }
+        if add != Add::NoToken {
+            line(&format!("Authorization: Bearer {}", self.token));
+        }
+        if !rest.contains("\n\n") {
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(rest.replace('\n', "\r\n").as_bytes());
+        if !rest.contains("\n\n") {
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes
+    }
+
+    /// Sends and reads to the end of the connection.
+    pub(crate) async fn exchange(&self, bytes: &[u8]) -> Vec<Raw> {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        read(&mut stream).await
+    }
+
+    /// Requests that reached the CF API.
+    pub(crate) fn upstream(&self) -> Vec<String> {
+        let of_cf = self.sandbox.journal().into_iter().filter(|entry| entry.part == Part::Cf);
+        of_cf.map(|e| format!("{} {}?{}", e.method, e.path, e.query)).collect()
+    }
+
+    /// Runs the rows and returns what is wrong, by number; `Serve` rows are for the caller to look at further.
+    pub(crate) async fn run(&self, rows: Vec<Row>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (number, first, add, rest, must) in rows {
+            let before = self.upstream().len();
+            let got = self.exchange(&self.bytes(&first, add, rest)).await;
+            let seen = self.upstream().len() - before;
+            let verdict = match (must, got.as_slice()) {
+                (Must::Bare(status), [one]) => one.status == status && seen == 0,
+                (Must::Be(status, code), [one]) => {
+                    (one.status, one.code().as_str()) == (status, code) && seen == 0
+                }
+                (Must::Serve, [one]) => one.status == 200,
+                (Must::Bare(_) | Must::Be(..) | Must::Serve, _) => false,
+            };
+            if !verdict {
+                wrong.push(format!("row {number}: {must:?}, {seen} upstream, {got:?}"));
+            }
+        }
+        wrong
+    }
+}
+
+impl Raw {
+    /// The problem's code; empty where the body is none.
+    pub(crate) fn code(&self) -> String {
+        let is_problem = self.head.contains("content-type: application/problem+json");
+        let body = parse(&self.body);
+        let code = body["code"].as_str().filter(|_| is_problem && body["status"] == self.status);
+        code.unwrap_or_default().to_owned()
+    }
+}
+
+/// Reads until the peer closes and takes the answers apart.
+pub(crate) async fn read(stream: &mut TcpStream) -> Vec<Raw> {
+    let mut bytes = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("never closed").unwrap();
+    let mut text = String::from_utf8(bytes).unwrap();
+    let mut answers = Vec::new();
+    while !text.is_empty() {
+        let (head, rest) = text.split_once("\r\n\r\n").expect("half a head");
+        let head = head.to_ascii_lowercase();
+        let status = head.get(9..12).and_then(|digits| digits.parse().ok()).expect("no status");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(rest.len(), |length| length.parse().unwrap());
+        let (body, rest) = rest.split_at(length);
+        answers.push(Raw { status, head: head.clone(), body: body.to_owned() });
+        text = rest.to_owned();
+    }
+    answers
+}
+
+fn lines(name: &str, count: usize) -> String {
+    (0..count).map(|n| format!("{name}-{n}: 1")).collect::<Vec<_>>().join("\n")
+}
+
+/// Rows 1 to 35 and 39 of the table: those that end before anyone asks who is calling, or are about paths of our own.
+fn rows() -> Vec<Row> {
+    use Add::{All, NoHost, NoToken};
+    use Must::{Bare, Be, Serve};
+    const ODD: Must = Be(400, "malformed_path");
+    const BAD: Must = Be(400, "bad_request");
+    const LOST: Must = Be(404, "not_found");
+    const ELSEWHERE: Must = Be(421, "misdirected");
+    const METHOD: Must = Be(405, "method_not_allowed");
+    const LONG: Must = Be(414, "uri_too_long");
+    let get = |target: &str| format!("GET {target} HTTP/1.1");
+    let long = "a".repeat(8200);
+    let post = "POST /v3/routes HTTP/1.1";
+    vec![
+        row(1, get("/v3/../v2/info"), All, "", ODD),
+        row(2, get("/v3/.%2E/v2/info"), All, "", ODD),
+        row(3, get("/v3/..;/oauth/token"), All, "", ODD),
+        row(4, get("/v3/%252e%252e/v2"), All, "", ODD),
+        row(5, get("//evil.example/v3/apps"), All, "", ODD),
+        row(6, get("/v3//apps"), All, "", ODD),
+        row(7, get("/v3/apps%2f..%2f.."), All, "", ODD),
+        row(8, get("/v3\\..\\v2"), All, "", ODD),
+        row(9, get("/v3/apps%00.json"), All, "", ODD),
+        row(10, get("/v3/apps%0d%0aX-Evil:1"), All, "", ODD),
+        row(11, get("/v3@evil.example/"), All, "", LOST),
+        row(12, get("/v3/apps#x"), All, "", ODD),
+        row(13, get("/v3/%c0%ae%c0%ae/x"), All, "", ODD),
+        row(14, b"GET /v3/\xe9 HTTP/1.1", All, "", Bare(400)),
+        row(15, get("/V3/apps"), All, "", LOST),
+        row(16, get(&format!("/v3/{long}")), All, "", LONG),
+        row(19, get(&format!("/v3/apps?{long}")), All, "", LONG),
+        row(20, get("/v3/apps?names={x}"), All, "", ODD),
+        row(21, get("*"), All, "", BAD),
+        row(22, get("v3/apps"), All, "", Bare(400)),
+        row(23, get("http://evil.example/v3/apps"), All, "", ELSEWHERE),
+        row(24, "TRACE /v3/apps HTTP/1.1", All, "", METHOD),
+        row(25, "CONNECT b.example:443 HTTP/1.1", All, "", METHOD),
+        row(26, "get /v3/apps HTTP/1.1", All, "", METHOD),
+        row(27, get("/"), NoHost, "", BAD),
+        row(28, get("/"), All, "Host: evil.example\n", BAD),
+        row(29, get("/"), NoHost, "Host: evil.example\n", ELSEWHERE),
+        row(30, get("/"), NoToken, "X-Forwarded-Host: evil.example\n", Serve),
+        row(32, post, All, "\nContent-Length: 4\nContent-Length: 5\n\nabcde", Bare(400)),
+        row(33, post, All, "\nContent-Length: +4\n\nabcd", Bare(400)),
+        row(34, post, All, "\nTransfer-Encoding: gzip, chunked\n\n0\n\n", BAD),
+        row(35, get("/"), All, "X-A: 1\n 2\n", Bare(400)),
+    ]
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_before_anyone_asks_who_is_calling() {
+    let wire = Wire::start(&[]).await;
+    let wrong = wire.run(rows()).await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(wire.upstream(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn row_30_names_of_a_forged_host_appear_nowhere() {
+    let wire = Wire::start(&[]).await;
+    let first = b"GET / HTTP/1.1";
+    let rest = "X-Forwarded-Host: evil.example\nForwarded: host=evil.example\n";
+    let got = wire.exchange(&wire.bytes(first, Add::All, rest)).await;
+    assert_eq!(got[0].status, 200);
+    assert!(!got[0].head.contains("evil") && !got[0].body.contains("evil"), "{got:?}");
+}
+
+#[tokio::test]
+async fn row_39_too_many_or_too_long_headers_are_431() {
+    let wire = Wire::start(&[]).await;
+    let long = format!("x-long: {}\n", "a".repeat(70 * 1024));
+    for (case, headers) in [lines("x", 200), lines("x", 99), long].into_iter().enumerate() {
+        let first = format!("GET / HTTP/1.1\n{headers}").trim_end().replace('\n', "\r\n");
+        let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
+        assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [431], "{case}");
+    }
+    // With the three that are added these are 101.
+    let first = format!("GET / HTTP/1.1\n{}", lines("x", 98)).trim_end().replace('\n', "\r\n");
+    let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
+    assert_eq!(got[0].status, 200);
+}
+
+#[tokio::test]
+async fn mixed_lengths_get_one_answer_and_a_closed_connection() {
+    let wire = Wire::start(&[]).await;
+    let smuggled = "0\n\nGET /x HTTP/1.1\nHost: a\n\n";
+    let headers = [
+        "Content-Length: 4\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\nContent-Length: 4",
+        "Transfer-Encoding: chunked\nTransfer-Encoding: chunked\nContent-Length: 4",
+        "Transfer-Encoding: identity\nContent-Length: 4",
+        "Transfer-Encoding: xchunked\nContent-Length: 4",
+        "Transfer-Encoding: chunked, identity\nContent-Length: 4",
+        "Transfer-Encoding:\nContent-Length: 4",
+        "Transfer-Encoding: \u{b}chunked\nContent-Length: 4",
+        "Transfer-Encoding : chunked\nContent-Length: 4",
+        "Content-Length: 4\nContent-Length: 4, 5",
+        "Content-Length: 0x4",
+        "Content-Length: -1",
+        "Content-Length: 99999999999999999999",
+    ];
+    for path in ["/v3/routes", "/routes"] {
+        for header in headers {
+            let first = format!("POST {path} HTTP/1.1");
+            let rest = format!("\n{header}\nContent-Type: application/json\n\n{smuggled}");
+            let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::NoClose, &rest)).await;
+            assert_eq!(got.len(), 1, "{path} {header}: {got:?}");
+            assert!((400..500).contains(&got[0].status), "{path} {header}: {got:?}");
+        }
+    }
+    assert_eq!(wire.upstream(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_broken_chunk_is_400_and_the_connection_closes() {
+    let wire = Wire::start(&[]).await;
+    let rest = "\nTransfer-Encoding: chunked\nContent-Type: application/json\n\nzz\nabc\n0\n\n";
+    let got = wire.exchange(&wire.bytes(b"POST /routes HTTP/1.1", Add::NoClose, rest)).await;
+    assert_eq!((got.len(), got[0].status, got[0].code().as_str()), (1, 400, "bad_request"));
+    assert!(got[0].head.contains("connection: close"), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_is_408_and_the_connection_closes() {
+    let wire = Wire::start(&[("CFAPI_SERVER__BODY_TIMEOUT", "1s")]).await;
+    for length in ["Transfer-Encoding: chunked\n\n5\nab", "Content-Length: 5\n\nab"] {
+        let rest = format!("\nContent-Type: application/json\n{length}");
+        let got = wire.exchange(&wire.bytes(b"POST /routes HTTP/1.1", Add::NoClose, &rest)).await;
+        assert_eq!((got.len(), got[0].status, got[0].code().as_str()), (1, 408, "request_timeout"));
+        assert!(got[0].head.contains("connection: close"), "{got:?}");
+    }
+    assert_eq!(wire.upstream(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_by_its_length_without_being_read() {
+    let wire = Wire::start(&[]).await;
+    let rest = "\nContent-Type: application/json\nContent-Length: 2000000\n\nab";
+    for (path, add) in
+        [("/v3/routes", Add::NoToken), ("/routes", Add::NoToken), ("/routes/reconcile", Add::All)]
+    {
+        let first = format!("POST {path} HTTP/1.1");
+        let got = wire.exchange(&wire.bytes(first.as_bytes(), add, rest)).await;
+        assert_eq!((got[0].status, got[0].code().as_str()), (413, "too_large"), "{path}");
+    }
+    let roomy = "\nContent-Type: application/json\nContent-Length: 70000\n\nab";
+    let roomy = wire.bytes(b"POST /routes/reconcile HTTP/1.1", Add::NoToken, roomy);
+    assert_eq!(wire.exchange(&roomy).await[0].status, 401);
+}
+
+#[tokio::test]
+async fn other_heads_that_are_refused_or_taken() {
+    let wire = Wire::start(&[]).await;
+    let json = "\nContent-Type: application/json\n";
+    for (first, rest, status) in [
+        ("GET / HTTP/1.0", String::new(), 400),
+        ("PRI * HTTP/1.1", String::new(), 400),
+        ("OPTIONS * HTTP/1.1", String::new(), 405),
+        ("GET / HTTP/1.1", "Expect: 200-ok\n".to_owned(), 417),
+        (
+            "POST /routes HTTP/1.1",
+            format!("{json}Content-Encoding: gzip\nContent-Length: 2\n\n{{}}"),
+            415,
+        ),
+        ("DELETE /routes/t1 HTTP/1.1", format!("{json}Content-Length: 2\n\n{{}}"), 400),
+        ("GET /routes HTTP/1.1", "\nTransfer-Encoding: chunked\n\n0\n\n".to_owned(), 400),
+        ("GET /health HTTP/1.1", "Upgrade: websocket\n".to_owned(), 200),
+    ] {
+        let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, &rest)).await;
+        assert_eq!(
+            got.iter().map(|one| one.status).collect::<Vec<_>>(),
+            [status],
+            "{first} {rest}"
+        );
+    }
+    let probe = wire.bytes(b"GET /health HTTP/1.1", Add::NoHost, "Host: 10.1.2.3:8080\n");
+    assert_eq!(wire.exchange(&probe).await[0].status, 200);
+    assert_eq!(wire.upstream(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn at_a_foundation_no_loopback_name_is_ours() {
+    let wire = Wire::start(&[("CFAPI_SERVER__NAMES", "extra.example.test")]).await;
+    let application = wire.sandbox.vcap_application("broker.cfapps.example.test");
+    let mut application = parse(&application);
+    application["cf_api"] = "https://api.cf.example.test".into();
+    let mut all = variables(&wire.sandbox);
+    all.insert("VCAP_APPLICATION".to_owned(), application.to_string());
+    all.insert("CFAPI_SERVER__NAMES".to_owned(), "extra.example.test".to_owned());
+    let there = Wire { broker: TestBroker::with(all).await, ..wire };
+    for (host, status) in [
+        ("localhost", 421),
+        ("127.0.0.1:8080", 421),
+        ("broker.cfapps.example.test", 200),
+        ("EXTRA.example.test:443", 200),
+    ] {
+        let rest = format!("Host: {host}\n");
+        let got = there.exchange(&there.bytes(b"GET / HTTP/1.1", Add::NoHost, &rest)).await;
+        assert_eq!(got[0].status, status, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn the_preface_of_http2_is_closed_without_an_answer() {
+    let wire = Wire::start(&[]).await;
+    let got = wire.exchange(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(got.is_empty(), "{got:?}");
+}
+
+#[tokio::test]
+async fn an_upgrade_to_http2_is_not_taken_up() {
+    let wire = Wire::start(&[]).await;
+    let first = b"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk";
+    let got = wire.exchange(&wire.bytes(first, Add::All, "")).await;
+    assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [200]);
+}
+
+#[tokio::test]
+async fn trailers_are_dropped_and_never_merged() {
+    let wire = Wire::start(&[]).await;
+    let forged = format!("Authorization: Bearer {}", wire.token);
+    let body = r#"{"tenantId":"t1","subdomain":"acme","app":"saas-approuter"}"#;
+    let chunked = |trailer: &str| {
+        let head = "Content-Type: application/json\nTransfer-Encoding: chunked\nTE: trailers\nTrailer: X-Evil";
+        format!("\n{head}\n\n{:x}\n{body}\n0\n{trailer}\n\n", body.len())
+    };
+    let first = b"POST /routes HTTP/1.1";
+    let refused = wire.exchange(&wire.bytes(first, Add::NoToken, &chunked(&forged))).await;
+    assert_eq!((refused.len(), refused[0].status), (1, 401), "{refused:?}");
+    assert_eq!(wire.upstream(), Vec::<String>::new());
+    let made =
+        wire.exchange(&wire.bytes(first, Add::All, &chunked("X-Evil: trailer-canary"))).await;
+    assert_eq!((made.len(), made[0].status), (1, 201), "{made:?}");
+    let last = wire.sandbox.last_request(Part::Cf);
+    assert!(!String::from_utf8_lossy(&last).to_lowercase().contains("evil"));
+}
+
+#[tokio::test]
+async fn two_connection_lines_are_two_and_none_of_what_they_name_goes_on() {
+    let wire = Wire::start(&[]).await;
+    let first = b"GET /spaces HTTP/1.1\r\nConnection: X-A, Authorization\r\nConnection: X-B";
+    let rest = "X-A: hop-canary\nX-B: hop-canary\nKeep-Alive: hop-canary\nTE: hop-canary\n";
+    let got = wire.exchange(&wire.bytes(first, Add::All, rest)).await;
+    assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [200], "{got:?}");
+    let last = String::from_utf8(wire.sandbox.last_request(Part::Cf)).unwrap();
+    assert!(last.starts_with("GET /v3/") && !last.contains("hop-canary"), "{last}");
+}
