@@ -23,13 +23,21 @@ pub enum AuthError {
         /// When asking again may help.
         retry_after: Duration,
     },
+    /// The caller is known and asks more than one caller may.
+    #[error("too many requests of one caller: {reason}")]
+    TooMany {
+        /// Constant word for log and metric.
+        reason: &'static str,
+        /// When the next request may be taken.
+        retry_after: Duration,
+    },
 }
 
 impl AuthError {
     /// Whether the same token may be accepted a little later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::KeysUnavailable { .. } => true,
+            Self::KeysUnavailable { .. } | Self::TooMany { .. } => true,
             Self::Missing | Self::Invalid { .. } => false,
         }
     }
@@ -37,7 +45,9 @@ impl AuthError {
     /// When asking again may help, where waiting helps at all.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable { retry_after } => Some(*retry_after),
+            Self::KeysUnavailable { retry_after } | Self::TooMany { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::Missing | Self::Invalid { .. } => None,
         }
     }
@@ -46,7 +56,7 @@ impl AuthError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
-            Self::Invalid { reason } => reason,
+            Self::Invalid { reason } | Self::TooMany { reason, .. } => reason,
             Self::KeysUnavailable { .. } => "keys_unavailable",
         }
     }

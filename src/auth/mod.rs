@@ -18,7 +18,9 @@ mod jose;
 mod jwks;
 mod keys;
 mod lenient;
+mod limits;
 mod scope;
+mod settings;
 mod strict;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,9 @@ mod xsuaa;
 
 pub use caller::Caller;
 pub use error::AuthError;
+pub use limits::Place;
 pub use scope::Scope;
+pub use settings::Settings;
 
 use crate::{binding::XsuaaBinding, telemetry::metrics::Metrics, upstream::HttpClient};
 use bearer::CompactToken;
@@ -36,6 +40,7 @@ use endpoint::KeysEndpoint;
 use http::HeaderMap;
 use issuer::XsuaaIssuer;
 use keys::KeyCache;
+use limits::CallerLimits;
 use std::{
     fmt,
     sync::Arc,
@@ -47,12 +52,13 @@ use xsuaa::Rules;
 /// When to ask again without a usable binding: only a restart with one helps, so seldom.
 const UNBOUND_PAUSE: Duration = Duration::from_secs(60);
 
-/// What an operator may say about callers.
-#[derive(Clone, Debug, Default, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// Further zones (subaccounts) whose tokens are accepted, besides the binding's own.
-    pub zones: Vec<String>,
+/// A verified caller, and its place among its requests in flight, which is to be kept until the answer is complete.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Who it is.
+    pub caller: Caller,
+    /// What it holds meanwhile.
+    pub place: Place,
 }
 
 /// Judges bearer tokens by rules A1 to A11 and A15; a clone is shallow.
@@ -66,6 +72,7 @@ pub struct Verifier {
 struct Parts {
     issuer: Option<XsuaaIssuer<KeysEndpoint>>,
     decisions: DecisionCache,
+    limits: CallerLimits,
     metrics: Metrics,
 }
 
@@ -80,13 +87,32 @@ impl Verifier {
     ) -> Self {
         let issuer =
             binding.and_then(|binding| bound_issuer(settings, &binding, client, tasks, &metrics));
-        let parts = Parts { issuer, decisions: DecisionCache::new(), metrics };
+        let limits = CallerLimits::new(settings);
+        let parts = Parts { issuer, decisions: DecisionCache::new(), limits, metrics };
         Self { parts: Arc::new(parts) }
     }
 
     /// Returns whether there is a usable xsuaa binding, so that callers can be verified at all.
     pub fn is_bound(&self) -> bool {
         self.parts.issuer.is_some()
+    }
+
+    /// Returns who sent a request with these headers, within what one caller may ask.
+    ///
+    /// # Errors
+    /// Those of [`Verifier::verify`], and `TooMany`.
+    ///
+    /// # Cancel safety
+    /// As [`Verifier::verify`].
+    pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Admitted, AuthError> {
+        let caller = self.verify(headers, now).await?;
+        match self.parts.limits.admit(caller.client_id()) {
+            Ok(place) => Ok(Admitted { caller, place }),
+            Err(error) => {
+                self.parts.metrics.auth_refused(error.reason());
+                Err(error)
+            }
+        }
     }
 
     /// Returns who sent a request with these headers.

@@ -281,7 +281,8 @@ fn validate(settings: &Settings, layers: &Layers, problems: &mut Problems) {
     }
     let about_bindings = settings.binding.validate().into_iter().map(|f| ("binding", f));
     let about_destination = settings.destination.validate().into_iter().map(|f| ("destination", f));
-    for (part, finding) in about_bindings.chain(about_destination) {
+    let about_callers = settings.auth.validate().into_iter().map(|f| ("auth", f));
+    for (part, finding) in about_bindings.chain(about_destination).chain(about_callers) {
         problems.push(about(
             layers,
             &format!("{part}.{}", finding.field),

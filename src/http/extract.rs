@@ -30,6 +30,34 @@ use crate::{
     upstream::body,
 };
 
+/// A verified caller, within what one caller may ask, whatever its scopes.
+///
+/// Its place among the caller's requests in flight is kept by [`Seen`] until the answer is complete; a second question
+/// within one request costs nothing.
+#[derive(Debug)]
+pub(crate) struct Known(pub(crate) Caller);
+
+impl<S> FromRequestParts<S> for Known
+where
+    Verifier: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let seen = parts.extensions.get::<Seen>();
+        if let Some(caller) = seen.and_then(Seen::caller) {
+            return Ok(Self(caller.clone()));
+        }
+        let admitted = Verifier::from_ref(state).admit(&parts.headers, wall_time()).await?;
+        let caller = admitted.caller.clone();
+        if let Some(seen) = seen {
+            seen.remember(admitted);
+        }
+        Ok(Self(caller))
+    }
+}
+
 /// A verified caller that holds the scope `S`.
 #[derive(Debug)]
 pub(crate) struct Allowed<S>(pub(crate) Caller, pub(crate) PhantomData<S>);
@@ -61,10 +89,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let caller = Verifier::from_ref(state).verify(&parts.headers, wall_time()).await?;
-        if let Some(seen) = parts.extensions.get::<Seen>() {
-            seen.remember(&caller);
-        }
+        let Known(caller) = Known::from_request_parts(parts, state).await?;
         if !caller.has(N::SCOPE) {
             return Err(Problem::scope_missing(N::SCOPE.name()));
         }
@@ -90,6 +115,12 @@ impl From<AuthError> for Problem {
                 let wait = Some(*retry_after);
                 let detail = "The keys of the XSUAA service cannot be had, so no caller can be verified now.";
                 Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
+            }
+            AuthError::TooMany { retry_after, .. } => {
+                let wait = Some(*retry_after);
+                let detail =
+                    "This client sends more requests than the broker takes from one client.";
+                Self::new(Code::TooManyRequests, detail).retry_after(wait).source(error)
             }
         }
     }

@@ -20,13 +20,18 @@ async fn a_thousand_cold_callers_cost_one_find_and_one_grant_although_the_first_
     // The first logon of the start itself must not be the one that is counted: no warm-up for 5 s.
     vars.insert("CF_INSTANCE_INDEX".to_owned(), "10".to_owned());
     let broker = TestBroker::with(vars).await;
-    let (url, token) = (format!("{}/spaces", broker.base), sandbox.developer_token());
+    let url = format!("{}/spaces", broker.base);
+    // So many that none asks more than one caller may.
+    let callers = (0..100).map(|number| format!("sb-{number}!t1"));
+    let tokens: Vec<_> =
+        callers.map(|caller| sandbox.caller_token(&caller, &["Spaces.Read"])).collect();
     let http = client();
-    let hasty = http.get(&url).bearer_auth(&token).timeout(std::time::Duration::from_millis(100));
+    let hasty =
+        http.get(&url).bearer_auth(&tokens[0]).timeout(std::time::Duration::from_millis(100));
     let mut crowd = JoinSet::new();
     crowd.spawn(async move { hasty.send().await.is_err() });
-    for _ in 0..999 {
-        let request = http.get(&url).bearer_auth(&token);
+    for token in tokens.iter().cycle().take(999) {
+        let request = http.get(&url).bearer_auth(token);
         crowd.spawn(async move { answer(request).await.status == 200 });
     }
     let outcomes = crowd.join_all().await;
@@ -50,9 +55,10 @@ async fn a_wrong_password_costs_one_logon_in_each_life_of_the_process() {
         let mut program = Program::start(&[], &variables(&sandbox));
         let base = program.base().await;
         let mut crowd = JoinSet::new();
-        for _ in 0..100 {
-            let request =
-                client().get(format!("{base}/spaces")).bearer_auth(sandbox.developer_token());
+        for number in 0..100 {
+            // Ten callers, for one alone may not have so many answered at once.
+            let token = sandbox.caller_token(&format!("sb-{}!t1", number % 10), &["Spaces.Read"]);
+            let request = client().get(format!("{base}/spaces")).bearer_auth(token);
             crowd.spawn(async move { answer(request).await.code() });
         }
         assert!(crowd.join_all().await.iter().all(|code| code == "technical_user_rejected"));

@@ -9,6 +9,8 @@ mod embedded;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod problems;

@@ -221,7 +221,9 @@ async fn a_failed_job_is_told_and_the_route_lives() {
 #[tokio::test]
 async fn fifty_tenants_at_once_have_one_mapped_route_each() {
     let sandbox = sandbox().await;
-    let broker = Arc::new(TestBroker::start(&sandbox).await);
+    let mut variables = variables(&sandbox);
+    variables.insert("CFAPI_AUTH__MAX_IN_FLIGHT".to_owned(), "50".to_owned());
+    let broker = Arc::new(TestBroker::with(variables).await);
     let mut set = JoinSet::new();
     for index in 0..50 {
         let (broker, token) = (Arc::clone(&broker), sandbox.provider_token());

@@ -9,8 +9,11 @@ use crate::support::{APP, TestBroker, pull, sandbox};
 async fn a_hundred_cold_callers_cost_one_service_token_one_find_and_one_grant() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    let token = sandbox.developer_token();
-    let calls = (0..100).map(|_| broker.get("/spaces", &token));
+    // Ten callers, for one alone may not have so many answered at once.
+    let callers = (0..10).map(|number| format!("sb-{number}!t1"));
+    let tokens: Vec<_> =
+        callers.map(|caller| sandbox.caller_token(&caller, &["Spaces.Read"])).collect();
+    let calls = tokens.iter().cycle().take(100).map(|token| broker.get("/spaces", token));
     let mut running = Vec::new();
     for call in calls {
         running.push(call);

@@ -56,7 +56,7 @@ async fn a_user_is_known_by_name_origin_and_the_hash_of_the_token_id() {
 #[tokio::test]
 async fn keys_are_asked_for_by_the_configured_zone() {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
-    let settings = Settings { zones: vec!["a zone/ü".to_owned()] };
+    let settings = Settings { zones: vec!["a zone/ü".to_owned()], ..Settings::default() };
     let binding = Some(binding(&server.domain));
     let verifier =
         Verifier::new(&settings, binding, client(), TaskTracker::new(), Metrics::default());

@@ -1,0 +1,48 @@
+//! Settings of the section `[auth]`. Gathered by `config`; used by this room only.
+//!
+//! Invariant: without any setting only the bound issuer's own callers get in, each within the limits of U5.
+
+use crate::binding::SettingFinding;
+
+/// What an operator may say about callers; bounds are in `config/default.toml`.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Further zones (subaccounts) whose tokens are accepted, besides the binding's own.
+    pub zones: Vec<String>,
+    /// Requests per second of one client id, in the long run.
+    pub requests_per_second: u32,
+    /// Requests of one client id after a rest.
+    pub burst: u32,
+    /// Requests of one client id that are being answered at once.
+    pub max_in_flight: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { zones: Vec::new(), requests_per_second: 20, burst: 100, max_in_flight: 16 }
+    }
+}
+
+impl Settings {
+    /// Judges the settings by themselves; an empty list means that all is well.
+    pub fn validate(&self) -> Vec<SettingFinding> {
+        let bounds = [
+            (
+                "requests_per_second",
+                (1..=10_000).contains(&self.requests_per_second),
+                "must be 1 to 10000",
+            ),
+            ("burst", (1..=100_000).contains(&self.burst), "must be 1 to 100000"),
+            ("max_in_flight", (1..=4096).contains(&self.max_in_flight), "must be 1 to 4096"),
+        ];
+        let broken = bounds.into_iter().filter(|(_, is_kept, _)| !is_kept);
+        broken
+            .map(|(field, _, message)| SettingFinding {
+                field,
+                message: message.to_owned(),
+                hint: String::new(),
+            })
+            .collect()
+    }
+}
