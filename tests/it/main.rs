@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+mod callers;
+#[cfg(test)]
 mod canonical;
 #[cfg(test)]
 mod embedded;

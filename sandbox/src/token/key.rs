@@ -8,7 +8,8 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::{
-    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, UnparsedPublicKey,
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512,
+    RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, UnparsedPublicKey,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -19,6 +20,31 @@ use crate::part::locked;
 /// The keys that every landscape of this process starts with. Making one takes about 0.2 s, and tests start hundreds of
 /// landscapes; they stay apart by their issuers.
 static FIRST: Mutex<BTreeMap<String, Arc<KeyPair>>> = Mutex::new(BTreeMap::new());
+
+/// How a text is signed with RSA (RFC 7518 §3.1); issuers here use the first one only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of RFC 7518")]
+pub enum Scheme {
+    Rs256,
+    Rs384,
+    Rs512,
+    Ps256,
+    Ps384,
+    Ps512,
+}
+
+impl Scheme {
+    fn encoding(self) -> &'static dyn RsaEncoding {
+        match self {
+            Self::Rs256 => &RSA_PKCS1_SHA256,
+            Self::Rs384 => &RSA_PKCS1_SHA384,
+            Self::Rs512 => &RSA_PKCS1_SHA512,
+            Self::Ps256 => &RSA_PSS_SHA256,
+            Self::Ps384 => &RSA_PSS_SHA384,
+            Self::Ps512 => &RSA_PSS_SHA512,
+        }
+    }
+}
 
 /// An RSA signing key with its key id; clones share the key.
 #[derive(Clone, Debug)]
@@ -38,6 +64,16 @@ impl SigningKey {
     )]
     pub fn generate(kid: &str) -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).expect("the machine can make an RSA key");
+        Self { kid: kid.to_owned(), pair: Arc::new(pair) }
+    }
+
+    /// Makes a new 3072-bit key, for tests: the platform's issuers have shorter ones.
+    ///
+    /// # Panics
+    /// As [`SigningKey::generate`].
+    #[expect(clippy::expect_used, reason = "as above")]
+    pub fn generate_long(kid: &str) -> Self {
+        let pair = KeyPair::generate(KeySize::Rsa3072).expect("the machine can make an RSA key");
         Self { kid: kid.to_owned(), pair: Arc::new(pair) }
     }
 
@@ -69,17 +105,33 @@ impl SigningKey {
     /// Signs claims under a JOSE header of the caller's making; the signature is RS256 whatever the header says.
     ///
     /// # Panics
+    /// As [`SigningKey::signature`].
+    pub fn sign_with(&self, header: &Value, claims: &Value) -> String {
+        self.sign_texts(&header.to_string(), &claims.to_string())
+    }
+
+    /// Signs two texts, which may be anything but JSON, with RS256.
+    ///
+    /// # Panics
+    /// As [`SigningKey::signature`].
+    pub fn sign_texts(&self, header: &str, claims: &str) -> String {
+        let signed =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = self.signature(&signed, Scheme::Rs256);
+        format!("{signed}.{signature}")
+    }
+
+    /// Returns the third segment for a text: its signature by any of the schemes that RSA has.
+    ///
+    /// # Panics
     /// Where the machine has no random source.
     #[expect(clippy::expect_used, reason = "signing fails only without a random source")]
-    pub fn sign_with(&self, header: &Value, claims: &Value) -> String {
-        let head = URL_SAFE_NO_PAD.encode(header.to_string());
-        let body = URL_SAFE_NO_PAD.encode(claims.to_string());
-        let signed = format!("{head}.{body}");
+    pub fn signature(&self, signed: &str, scheme: Scheme) -> String {
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
-            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+            .sign(scheme.encoding(), &SystemRandom::new(), signed.as_bytes(), &mut signature)
             .expect("an RSA key can sign");
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        URL_SAFE_NO_PAD.encode(signature)
     }
 
     /// Returns the claims of a token that this key signed, whatever they say.

@@ -1,0 +1,265 @@
+//! Who may call, over the real port: a corpus of named tokens with the expected status (S1), and what floods, forgers and
+//! rotations of keys come to.
+//!
+//! A case changes one thing of a request that is lawful. All cases meet one broker, whose XSUAA publishes odd keys, too.
+
+mod claims;
+mod forms;
+mod keys;
+mod pressure;
+
+use std::collections::HashSet;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cfapi_sandbox::{Part, Sandbox, token::key::SigningKey};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, TestBroker, answer, client, parse, sandbox};
+
+/// Who the lawful token names.
+const CALLER: &str = "sb-caller!t7";
+/// A path that asks for `Spaces.Read` and no other system.
+const PATH: &str = "/destinations";
+
+/// One request, and the status it gets.
+struct Case {
+    name: &'static str,
+    status: u16,
+    /// Values of `Authorization`, each in a header of its own.
+    authorization: Vec<String>,
+}
+
+/// Makes tokens that differ from a lawful one.
+struct Mint {
+    key: SigningKey,
+    /// Further keys of the set, and keys that it must not accept.
+    other: keys::Others,
+    header: Value,
+    claims: Value,
+    /// `uaadomain` of the binding.
+    domain: String,
+    application: String,
+}
+
+/// One member that is set to this JSON text; an empty one takes it away. `DOMAIN`, `APP` and `ZONE` stand for those of the
+/// landscape; `@+5` is the number of five seconds from now.
+type Row = (&'static str, u16, &'static str, &'static str);
+
+impl Mint {
+    fn of(sandbox: &Sandbox) -> Self {
+        let token = sandbox.caller_token(CALLER, &["Spaces.Read"]);
+        let [header, claims, _] = split(&token).map(decoded);
+        Self {
+            key: sandbox.xsuaa_key(),
+            other: keys::Others::publish(sandbox),
+            header,
+            claims,
+            domain: sandbox.uaa_domain(),
+            application: sandbox.xsappname().to_owned(),
+        }
+    }
+
+    /// The lawful token.
+    fn token(&self) -> String {
+        self.key.sign_with(&self.header, &self.claims)
+    }
+
+    /// The text of a table, with what stands for the landscape's names and for moments.
+    fn text(&self, text: &str) -> String {
+        if let Some(offset) = text.strip_prefix('@') {
+            let now = self.claims["iat"].as_i64().unwrap();
+            return (now + offset.parse::<i64>().unwrap()).to_string();
+        }
+        let zone = self.claims["zid"].as_str().unwrap();
+        text.replace("DOMAIN", &self.domain).replace("APP", &self.application).replace("ZONE", zone)
+    }
+
+    /// A lawful token with one other header member.
+    fn header(&self, (name, status, member, text): Row) -> Case {
+        let mut header = self.header.clone();
+        set(&mut header, member, &self.text(text));
+        Case::token(name, status, &self.key.sign_with(&header, &self.claims))
+    }
+
+    /// A lawful token with one other claim.
+    fn claim(&self, (name, status, claim, text): Row) -> Case {
+        let mut claims = self.claims.clone();
+        set(&mut claims, claim, &self.text(text));
+        Case::token(name, status, &self.key.sign_with(&self.header, &claims))
+    }
+
+    /// A lawful token with several other claims.
+    fn claims(&self, name: &'static str, status: u16, bend: &Value) -> Case {
+        let mut claims = self.claims.clone();
+        for (claim, value) in bend.as_object().unwrap() {
+            claims[claim] = value.clone();
+        }
+        Case::token(name, status, &self.key.sign_with(&self.header, &claims))
+    }
+
+    /// A lawful token whose header is this text.
+    fn header_text(&self, name: &'static str, status: u16, text: &str) -> Case {
+        let text = text.replace("KID", self.key.kid());
+        Case::token(name, status, &self.key.sign_texts(&text, &self.claims.to_string()))
+    }
+
+    /// A lawful token whose payload is this text; `…` stands for the lawful members.
+    fn payload(&self, name: &'static str, status: u16, text: &str) -> Case {
+        let claims = self.claims.to_string();
+        let members = claims.trim_start_matches('{').trim_end_matches('}');
+        let text = self.text(text).replace('…', members);
+        Case::token(name, status, &self.key.sign_texts(&self.header.to_string(), &text))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        [forms::authorization(self), forms::encoding(self), forms::header(self)]
+            .into_iter()
+            .chain([claims::kinds(self), claims::rows(self), claims::texts(self)])
+            .chain([keys::algorithms(self), keys::sets(self), keys::tampering(self)])
+            .flatten()
+            .collect()
+    }
+}
+
+impl Case {
+    fn token(name: &'static str, status: u16, token: &str) -> Self {
+        Self { name, status, authorization: vec![format!("Bearer {token}")] }
+    }
+}
+
+/// Sets a member to a JSON text, or takes it away.
+fn set(object: &mut Value, member: &str, text: &str) {
+    if text.is_empty() {
+        object.as_object_mut().unwrap().remove(member);
+    } else {
+        let value = parse(text);
+        assert!(value != Value::Null || text == "null", "{text}");
+        object[member] = value;
+    }
+}
+
+fn split(token: &str) -> [&str; 3] {
+    token.split('.').collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn decoded(segment: &str) -> Value {
+    URL_SAFE_NO_PAD
+        .decode(segment)
+        .map_or(Value::Null, |bytes| parse(&String::from_utf8_lossy(&bytes)))
+}
+
+async fn send(broker: &TestBroker, authorization: &[String]) -> Answer {
+    let mut request = client().get(format!("{}{PATH}", broker.base));
+    for value in authorization {
+        request = request.header("authorization", value);
+    }
+    answer(request).await
+}
+
+/// Sends each case; returns what went wrong, and the bodies of the 401s without what differs by design (S12).
+async fn judge(broker: &TestBroker, cases: &[Case]) -> (Vec<String>, HashSet<String>) {
+    let (mut faults, mut refusals) = (Vec::new(), HashSet::new());
+    for case in cases {
+        let got = send(broker, &case.authorization).await;
+        if got.status != case.status {
+            faults.push(format!("{}: expected {}, got {}", case.name, case.status, got.status));
+        }
+        let challenge = got.headers.get("www-authenticate").and_then(|value| value.to_str().ok());
+        let expected = match (got.status, case.authorization.is_empty()) {
+            (401, true) => Some(r#"Bearer realm="cfapi-broker""#),
+            (401, false) => Some(r#"Bearer realm="cfapi-broker", error="invalid_token""#),
+            (403, _) => Some(r#"Bearer realm="cfapi-broker", error="insufficient_scope""#),
+            _ => None,
+        };
+        if challenge != expected {
+            faults.push(format!("{}: challenge {challenge:?}", case.name));
+        }
+        if got.status == 401 {
+            let mut body = got.json();
+            for member in ["instance", "correlation_id"] {
+                assert!(body.as_object_mut().unwrap().remove(member).is_some());
+            }
+            refusals.insert(body.to_string());
+        }
+    }
+    (faults, refusals)
+}
+
+#[tokio::test]
+async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let cases = Mint::of(&sandbox).cases();
+    let (faults, refusals) = judge(&broker, &cases).await;
+    assert_eq!(faults, Vec::<String>::new());
+    assert_eq!(refusals.len(), 1, "all 401 say the same: {refusals:?}");
+    let journal = sandbox.journal();
+    let fetches = journal.iter().filter(|entry| entry.path == "/token_keys").count();
+    assert!((1..=2).contains(&fetches), "one, and one for the first unknown name: {fetches}");
+    assert_eq!(journal.iter().filter(|entry| entry.part == Part::Cf).count(), 0);
+}
+
+#[tokio::test]
+async fn the_corpus_is_large_and_mixed_and_each_case_has_its_name() {
+    let cases = Mint::of(&sandbox().await).cases();
+    let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len());
+    let count = |status: u16| cases.iter().filter(|case| case.status == status).count();
+    let (good, bare) = (count(200), count(403));
+    assert!(cases.len() >= 150, "{}", cases.len());
+    assert!(good * 7 >= cases.len() && bare >= 8, "{good} good, {bare} good for nothing");
+}
+
+/// The corpus can fail: a forged token that is expected to be good is reported, and so is a good one that is not.
+#[tokio::test]
+async fn a_wrong_expectation_is_reported() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let mint = Mint::of(&sandbox);
+    let forged = mint.other.foreign.sign_with(&mint.header, &mint.claims);
+    let cases = [
+        Case::token("right", 200, &mint.token()),
+        Case::token("forged", 200, &forged),
+        Case::token("good", 401, &mint.token()),
+    ];
+    let (faults, _) = judge(&broker, &cases).await;
+    let named: Vec<_> =
+        faults.iter().filter_map(|fault| fault.split(": expected").next()).collect();
+    assert_eq!(named, ["forged", "good"]);
+}
+
+/// S4: each scope guards its paths, whatever else a token holds.
+#[tokio::test]
+async fn each_scope_guards_its_paths() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let paths = [
+        ("GET", "/spaces", "Spaces.Read"),
+        ("GET", "/destinations", "Spaces.Read"),
+        ("GET", "/routes", "Routes.Read"),
+        ("GET", "/routes/t1", "Routes.Read"),
+        ("GET", "/routes/operations/x", "Routes.Read"),
+        ("PUT", "/routes/t1", "Routes.Write"),
+        ("DELETE", "/routes/t1", "Routes.Write"),
+        ("POST", "/routes", "Routes.Write"),
+        ("POST", "/routes/batch", "Routes.Write"),
+        ("POST", "/routes/reconcile", "Routes.Write"),
+        ("POST", "/destinations/CFAPI/retry", "Routes.Admin"),
+        ("GET", "/metrics", "Metrics.Read"),
+    ];
+    let all =
+        ["Routes.Read", "Routes.Write", "Routes.Admin", "Api.Proxy", "Spaces.Read", "Metrics.Read"];
+    for (method, path, scope) in paths {
+        let others: Vec<_> = all.into_iter().filter(|other| *other != scope).collect();
+        let method = http::Method::from_bytes(method.as_bytes()).unwrap();
+        let lacking = sandbox.caller_token("sb-lacking!t1", &others);
+        let refused = broker.send(method.clone(), path, Some(&lacking), Some(&json!({}))).await;
+        assert_eq!((refused.status, refused.code().as_str()), (403, "forbidden_scope"), "{path}");
+        let challenge = refused.headers["www-authenticate"].to_str().unwrap();
+        assert!(challenge.contains("insufficient_scope"), "{challenge}");
+        assert!(refused.json()["detail"].as_str().unwrap().contains(scope));
+        let holding = sandbox.caller_token("sb-holding!t1", &[scope]);
+        let passed = broker.send(method, path, Some(&holding), Some(&json!({}))).await;
+        assert!(!matches!(passed.status, 401 | 403), "{path}: {}", passed.text);
+    }
+}

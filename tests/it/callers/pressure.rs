@@ -1,0 +1,184 @@
+//! Keys under pressure: forgers with key servers of their own, floods, rotations, outages (S2, S5 to S8, R18 to R20).
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cfapi_sandbox::{Part, Sandbox, token::key::SigningKey};
+use rstest::rstest;
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{CALLER, Mint, PATH, split};
+use crate::support::{TestBroker, answer, client, pull, sandbox};
+
+fn fetches(sandbox: &Sandbox) -> usize {
+    sandbox.journal().iter().filter(|entry| entry.path == "/token_keys").count()
+}
+
+fn good(sandbox: &Sandbox) -> String {
+    sandbox.caller_token(CALLER, &["Spaces.Read"])
+}
+
+#[tokio::test]
+async fn a_forgers_key_server_is_never_called() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let mint = Mint::of(&sandbox);
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let url = json!(format!("http://{address}/token_keys"));
+    let forger = SigningKey::first("forger");
+    for kid in [mint.key.kid(), forger.kid()] {
+        for member in ["jku", "x5u", "iss", "jwks_uri", "kid"] {
+            let (mut header, mut claims) = (mint.header.clone(), mint.claims.clone());
+            header["kid"] = json!(kid);
+            header[member] = url.clone();
+            assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+            claims[member] = url.clone();
+            claims["iss"] = json!(format!("http://{address}/oauth/token"));
+            assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+        }
+    }
+    let redirect = json!({"part": "xsuaa", "only": "GET /token_keys", "status": 302, "headers": {"location": url}});
+    let fresh = TestBroker::start(&sandbox).await;
+    pull(&sandbox, "fail_next", &redirect);
+    assert_eq!(fresh.get(PATH, &mint.token()).await.code(), "keys_unavailable");
+    // Connections are accepted in their order: the first one is ours.
+    let own = TcpStream::connect(address).await.unwrap();
+    let (_, first) = server.accept().await.unwrap();
+    assert_eq!(first, own.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn a_flood_of_ten_thousand_unknown_key_ids_fetches_once_a_minute() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = good(&sandbox);
+    assert_eq!(broker.get(PATH, &token).await.status, 200);
+    let [_, payload, signature] = split(&token).map(str::to_owned);
+    let url = format!("{}{PATH}", broker.base);
+    let (http, started) = (client(), Instant::now());
+    let mut workers = JoinSet::new();
+    for worker in 0..16 {
+        let (http, url) = (http.clone(), url.clone());
+        let (payload, signature) = (payload.clone(), signature.clone());
+        workers.spawn(async move {
+            for number in 0..625 {
+                let kid = format!("{worker}-{number}");
+                let header = json!({"alg": "RS256", "kid": kid}).to_string();
+                let token = format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(header));
+                assert_eq!(answer(http.get(&url).bearer_auth(token)).await.status, 401);
+            }
+        });
+    }
+    workers.join_all().await;
+    let minutes = usize::try_from(started.elapsed().as_secs() / 60).unwrap();
+    let fetched = fetches(&sandbox);
+    assert!(
+        fetched <= 2 + minutes,
+        "{fetched} fetches in {minutes} min; the first is not the flood's"
+    );
+    assert_eq!(broker.get(PATH, &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_token_of_a_foreign_zone_causes_no_fetch() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    for zid in [json!("11111111-0815-4711-8899-aabbccddeeff"), json!(""), Value::Null, json!("*")] {
+        let token = sandbox.token_with_claims(&json!({ "zid": zid }));
+        assert_eq!(broker.get(PATH, &token).await.status, 401);
+    }
+    assert_eq!(fetches(&sandbox), 0);
+}
+
+#[tokio::test]
+async fn a_new_key_is_accepted_on_first_use_and_the_old_one_as_long_as_it_stands_there() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let before = good(&sandbox);
+    assert_eq!(broker.get(PATH, &before).await.status, 200);
+    pull(&sandbox, "rotate_keys", &json!({"part": "xsuaa", "keep_old": true}));
+    let after = good(&sandbox);
+    let mut crowd = JoinSet::new();
+    for _ in 0..10 {
+        let request = client().get(format!("{}{PATH}", broker.base)).bearer_auth(&after);
+        crowd.spawn(async move { answer(request).await.status });
+    }
+    assert!(crowd.join_all().await.into_iter().all(|status| status == 200));
+    assert_eq!(broker.get(PATH, &before).await.status, 200);
+    assert_eq!(fetches(&sandbox), 2);
+}
+
+#[tokio::test]
+async fn after_a_forced_rotation_the_old_key_ends_with_the_first_use_of_the_new_one() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let before = good(&sandbox);
+    assert_eq!(broker.get(PATH, &before).await.status, 200);
+    pull(&sandbox, "rotate_keys", &json!({"part": "xsuaa"}));
+    assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
+    assert_eq!(broker.get(PATH, &before).await.status, 401, "its remembered decision ends, too");
+}
+
+#[tokio::test]
+async fn without_any_keys_the_broker_cannot_decide_and_says_when_to_come_back() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    sandbox.stop_part(Part::Xsuaa).await;
+    let token = good(&sandbox);
+    for token in [token.as_str(), &SigningKey::first("forger").sign(&json!({}))] {
+        let got = broker.get(PATH, token).await;
+        if token.len() > 600 {
+            assert_eq!(
+                (got.status, got.code().as_str()),
+                (503, "keys_unavailable"),
+                "{}",
+                got.text
+            );
+            let wait: u64 = got.headers["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=16).contains(&wait), "{wait}");
+        } else {
+            assert_eq!(got.status, 401, "what breaks a rule is refused without any key");
+        }
+    }
+    sandbox.start_part(Part::Xsuaa).await.unwrap();
+    for _ in 0..200 {
+        if broker.get(PATH, &token).await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the keys are not asked for again");
+}
+
+#[tokio::test]
+async fn an_outage_of_the_issuer_is_not_felt_by_callers_whose_keys_are_held() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
+    sandbox.stop_part(Part::Xsuaa).await;
+    for _ in 0..5 {
+        assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
+    }
+}
+
+#[rstest]
+#[case::ten_megabytes(json!({"status": 200, "body_size": 10_000_000}))]
+#[case::not_json(json!({"status": 200, "body": "<html>"}))]
+#[case::server_error(json!({"status": 500}))]
+#[case::unchanged_though_nothing_is_held(json!({"status": 304}))]
+#[tokio::test]
+async fn an_answer_that_is_no_key_set_is_no_verdict(#[case] fault: Value) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let mut fault = fault;
+    fault["part"] = json!("xsuaa");
+    fault["only"] = json!("GET /token_keys");
+    pull(&sandbox, "fail_next", &fault);
+    let got = broker.get(PATH, &good(&sandbox)).await;
+    assert_eq!((got.status, got.code().as_str()), (503, "keys_unavailable"), "{}", got.text);
+    assert!(got.headers.contains_key("retry-after"));
+}
