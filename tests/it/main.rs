@@ -20,6 +20,7 @@ mod problems;
 mod process;
 #[cfg(test)]
 mod proxy;
+mod revoked;
 #[cfg(test)]
 mod rooms;
 #[cfg(test)]
