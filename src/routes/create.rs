@@ -6,6 +6,7 @@
 
 use super::{
     RouteError, Wish, Work,
+    audit::Audit,
     label::{Claim, Life, Provenance},
     target::Target,
     wish::Adoption,
@@ -22,6 +23,10 @@ use tokio::time::Instant;
 /// How long a create waits for a former route to go (`routes.md` 7): CF's job takes 0 to 2 s, and the
 /// caller gives up at 60 s.
 const DELETE_WAIT: Duration = Duration::from_secs(25);
+/// After this a delete is unusual (CF needs 0 to 2 s): its job may have failed, or it was never sent.
+const UNUSUAL: Duration = Duration::from_secs(2);
+/// What is kept of the deadline for the answer.
+const RESERVE: Duration = Duration::from_millis(500);
 /// What a caller is told when a host was taken and free in turns.
 const FLICKER_PAUSE: Duration = Duration::from_secs(5);
 /// CF-UniquenessError: two writers at once; reading tells who won.
@@ -192,9 +197,14 @@ impl Builder<'_> {
         Ok(labelled.map(|route| Taken { route, origin: Origin::Mended }))
     }
 
-    /// Waits until a dying route is gone; `Some` when its mark was taken away instead.
+    /// Waits until a dying route is gone; `Some` when its mark was taken away instead. One that does not
+    /// go is deleted once more: whoever marked it may have been killed before, and a job that failed after
+    /// its request had ended is heard of by nobody.
     async fn outlive(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
-        let end = (Instant::now() + DELETE_WAIT).min(self.work.errand.deadline);
+        let now = Instant::now();
+        let latest = self.work.errand.deadline.checked_sub(RESERVE).unwrap_or(now);
+        let end = (now + DELETE_WAIT).min(latest);
+        let mut overdue = Some(now + UNUSUAL);
         let mut pace = Pace::default();
         while pace.pause(end).await == Turn::Next {
             let Some(seen) = self.work.cf().route(route).await? else {
@@ -204,11 +214,32 @@ impl Builder<'_> {
             let claim =
                 self.work.ownership.claim(&seen, &self.target.site.space, self.work.errand.now);
             let remembered = self.work.order().is_dying(route);
-            if claim == Claim::Ours(Life::Live) && !remembered {
-                return Ok(Some(Taken { route: seen, origin: Origin::Found }));
+            match claim {
+                Claim::Ours(Life::Live) if !remembered => {
+                    return Ok(Some(Taken { route: seen, origin: Origin::Found }));
+                }
+                Claim::Ours(_) if overdue.take_if(|since| *since <= Instant::now()).is_some() => {
+                    self.delete_again(&seen).await?;
+                }
+                Claim::Ours(_) => {}
+                // It was given up: the next create tells whose it is.
+                Claim::Unclaimed | Claim::OtherTenant | Claim::Foreign => return Ok(None),
             }
         }
         Err(RouteError::BeingDeleted)
+    }
+
+    /// Asks for a delete that was asked for before; where one is pending, CF ends both (`reliability.md` U3).
+    async fn delete_again(&self, route: &Route) -> Result<(), RouteError> {
+        let deleted = self.work.cf().delete_route(&route.guid).await;
+        let (word, request_id) = match &deleted {
+            Ok(_) => ("deleted_again", self.work.cf().last_request_id()),
+            Err(error) => (error.word(), error.request_id().map(ToOwned::to_owned)),
+        };
+        let audit = Audit::begin("remove", &self.work.errand, self.work.tenant.as_str());
+        audit.touched(word, &route.host, route.guid.as_str(), request_id);
+        deleted?;
+        Ok(())
     }
 }
 

@@ -126,7 +126,14 @@ impl Removal<'_> {
             self.told("given_up", &route.host, &route.guid);
             return Ok(None);
         }
-        let deletion = self.work.cf().delete_route(&route.guid).await?;
+        let deletion = match self.work.cf().delete_route(&route.guid).await {
+            Err(error) if error.may_have_been_executed() => {
+                // It may be dying: nobody may hand it out. Whoever wants the host finishes the delete.
+                self.mark(&route.guid).await;
+                return Err(error.into());
+            }
+            other => other?,
+        };
         let Deletion::Job(job) = deletion else {
             self.told("gone", &route.host, &route.guid);
             return Ok(None);
@@ -185,7 +192,7 @@ impl Removal<'_> {
             Patience::DontWait => pending,
         };
         for one in &slow {
-            self.mark(&one.dying).await;
+            self.mark(&one.dying.guid).await;
         }
         let running = match patience {
             Patience::Wait => self.poll(slow, end).await,
@@ -211,7 +218,7 @@ impl Removal<'_> {
                 }
                 Err(error) => {
                     // It is dying all the same: nobody may hand it out.
-                    self.mark(&one.dying).await;
+                    self.mark(&one.dying.guid).await;
                     self.fail(one.dying.guid, one.dying.host, error.into());
                 }
             }
@@ -232,11 +239,11 @@ impl Removal<'_> {
 
     /// Tells this process and, by the label, all others that a route is dying. Without the label the
     /// memory of this process must do.
-    async fn mark(&self, dying: &DyingRoute) {
-        self.work.order().remember_dying(&dying.guid).await;
+    async fn mark(&self, dying: &Guid) {
+        self.work.order().remember_dying(dying).await;
         let patch = self.work.ownership.dying(self.work.errand.now);
-        if let Err(error) = self.work.cf().label_route(&dying.guid, &patch).await {
-            tracing::warn!(route = %dying.guid, %error, "a dying route could not be marked");
+        if let Err(error) = self.work.cf().label_route(dying, &patch).await {
+            tracing::warn!(route = %dying, %error, "a dying route could not be marked");
         }
     }
 

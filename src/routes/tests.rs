@@ -421,6 +421,30 @@ async fn a_dying_route_is_waited_for_and_made_anew() {
 }
 
 #[tokio::test]
+async fn a_dying_route_that_does_not_go_is_deleted_once_more() {
+    let dying = Seen::ours().dying_for(2);
+    let reads = || dying.read();
+    let replies =
+        [exists(), dying.listed(), reads(), reads(), reads(), reads(), accepted("j2"), reads()];
+    let end = [missing(), created(), mapped()];
+    let world = World::answering(replies.into_iter().chain(end)).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Created);
+    let calls = world.calls();
+    let deletes = calls.iter().filter(|call| call.starts_with("DELETE ")).count();
+    assert_eq!((calls.len(), deletes), (11, 1), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_dying_route_that_is_given_up_meanwhile_is_judged_anew() {
+    let dying = Seen::ours().dying_for(2).listed();
+    let free = Seen::unlabelled();
+    let replies = [exists(), dying, free.read(), exists(), free.listed(), Seen::ours().read()];
+    let world = World::answering(replies).await;
+    let error = world.ensure().await.unwrap();
+    assert_eq!(error.outcome, Outcome::Adopted);
+}
+
+#[tokio::test]
 async fn a_route_that_survived_its_delete_is_taken_as_live() {
     let survived = Seen::ours().dying_for(301).listed();
     let world = World::answering([exists(), survived, Seen::ours().read()]).await;
@@ -519,6 +543,22 @@ async fn a_removal_that_nobody_waits_for_is_marked_and_can_be_asked_about() {
     let (_, state) = world.routes.operation(&errand(), &id).await.unwrap();
     assert_eq!(state, super::OperationState::Succeeded);
     assert_eq!(world.calls()[2], "PATCH /v3/routes/r1");
+}
+
+#[tokio::test]
+async fn a_route_whose_delete_has_no_known_outcome_is_marked() {
+    let failed = cf_error("500 Internal Server Error", 10001, "x");
+    let world = World::answering([Seen::ours().listed(), failed, Seen::ours().read()]).await;
+    assert_eq!(world.remove(Patience::Wait).await.unwrap_err().word(), "cf_error");
+    assert_eq!(world.calls()[1..], ["DELETE /v3/routes/r1", "PATCH /v3/routes/r1"]);
+}
+
+#[tokio::test]
+async fn a_route_whose_delete_is_refused_is_not_marked() {
+    let refused = cf_error("403 Forbidden", 10003, "x");
+    let world = World::answering([Seen::ours().listed(), refused]).await;
+    let error = world.remove(Patience::Wait).await.unwrap_err();
+    assert_eq!((error.word(), world.calls().len()), ("technical_user_lacks_role", 2));
 }
 
 #[tokio::test]

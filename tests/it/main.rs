@@ -32,6 +32,10 @@ mod routes_faults;
 #[cfg(test)]
 mod routes_policy;
 #[cfg(test)]
+mod routes_property;
+#[cfg(test)]
+mod routes_refused;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod spaces;

@@ -2,67 +2,22 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cfapi_sandbox::{Part, Sandbox, world::RouteView};
+use cfapi_sandbox::{Part, Sandbox};
 use http::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    APP, Answer, TestBroker, answer, client, process::Program, pull, sandbox, variables,
+    APP, TestBroker, client,
+    process::Program,
+    pull, sandbox,
+    tenant::{
+        CREATE, DOMAIN, HOST, MAP, asked, delete, delete_async, put, routes_of, the_route, until,
+        wish,
+    },
+    variables,
 };
-
-const HOST: &str = "acme-saas-approuter";
-const DOMAIN: &str = "cfapps.example.test";
-const CREATE: &str = "POST /v3/routes";
-/// The slash keeps the create itself out of it.
-const MAP: &str = "POST /v3/routes/";
-
-fn wish() -> Value {
-    json!({"subdomain": "acme", "app": APP})
-}
-
-async fn put(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
-    broker.put("/routes/t1", &sandbox.provider_token(), &wish()).await
-}
-
-async fn delete(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
-    broker.delete("/routes/t1", &sandbox.provider_token()).await
-}
-
-async fn delete_async(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
-    let request = client().delete(format!("{}/routes/t1", broker.base));
-    let request = request.header("prefer", "respond-async");
-    answer(request.bearer_auth(sandbox.provider_token())).await
-}
-
-/// The routes of a host, whoever has them.
-fn routes_of(sandbox: &Sandbox, host: &str) -> Vec<RouteView> {
-    sandbox.world().routes().into_iter().filter(|route| route.host == host).collect()
-}
-
-fn the_route(sandbox: &Sandbox) -> RouteView {
-    let routes = routes_of(sandbox, HOST);
-    assert_eq!(routes.len(), 1, "{routes:?}");
-    routes.into_iter().next().unwrap()
-}
-
-/// What CF was asked, as `METHOD path`, without token and space look-ups of the start.
-fn asked(sandbox: &Sandbox) -> Vec<String> {
-    let journal = sandbox.journal().into_iter().filter(|entry| entry.part == Part::Cf);
-    journal.map(|entry| format!("{} {}", entry.method, entry.path)).collect()
-}
-
-/// Waits until a condition holds; a broken promise ends the test.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..400 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("never: {what}");
-}
 
 /// Sends to a program that will be killed before it answers.
 fn send_to_doomed(set: &mut JoinSet<()>, method: Method, base: &str, sandbox: &Sandbox) {
@@ -118,6 +73,64 @@ async fn a_broker_killed_during_delete_is_finished_by_the_next_delete() {
     assert!(routes_of(&sandbox, HOST).is_empty());
 }
 
+#[rstest]
+#[case::delete(Method::DELETE)]
+#[case::put(Method::PUT)]
+#[tokio::test]
+async fn a_broker_killed_while_cf_deletes_leaves_nothing_that_the_next_call_cannot_finish(
+    #[case] next: Method,
+) {
+    let sandbox = sandbox().await;
+    let mut doomed = Program::start(&[], &variables(&sandbox));
+    let base = doomed.base().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let first = put(&broker, &sandbox).await.json()["route"]["guid"].clone();
+    sandbox.world().pause_jobs();
+    let mut set = JoinSet::new();
+    send_to_doomed(&mut set, Method::DELETE, &base, &sandbox);
+    // The mark stands before the broker dies.
+    until("the route is marked", || {
+        the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state")
+    })
+    .await;
+    drop(doomed);
+    assert!(the_route(&sandbox).deleting);
+    let resume = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        sandbox.world().resume_jobs();
+    };
+    if next == Method::DELETE {
+        let (gone, ()) = tokio::join!(delete(&broker, &sandbox), resume);
+        assert_eq!(gone.status, 204, "{}", gone.text);
+        assert!(routes_of(&sandbox, HOST).is_empty());
+    } else {
+        let (back, ()) = tokio::join!(put(&broker, &sandbox), resume);
+        assert_eq!(back.status, 201, "{}", back.text);
+        assert_ne!(back.json()["route"]["guid"], first);
+        assert_eq!(the_route(&sandbox).apps, [APP]);
+    }
+}
+
+#[rstest]
+#[case::the_same(false)]
+#[case::another(true)]
+#[tokio::test]
+async fn a_delete_whose_job_failed_unheard_is_finished_by_the_next_put(#[case] elsewhere: bool) {
+    let sandbox = sandbox().await;
+    let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
+    let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
+    sandbox.world().fail_jobs(1, "disk full");
+    assert_eq!(delete_async(&one, &sandbox).await.status, 202);
+    until("the job has failed", || !the_route(&sandbox).deleting).await;
+    let back = put(if elsewhere { &two } else { &one }, &sandbox).await;
+    assert_eq!(back.status, 201, "{}", back.text);
+    let route = the_route(&sandbox);
+    assert_ne!(first, route.guid.as_str());
+    assert_eq!(back.json()["route"]["guid"], route.guid.as_str());
+    assert_eq!(route.apps, [APP]);
+    assert!(!route.labels.contains_key("cfapi-broker.internal/state"));
+}
+
 #[tokio::test]
 async fn a_route_that_cannot_be_mapped_is_taken_back() {
     let sandbox = sandbox().await;
@@ -162,6 +175,29 @@ async fn a_tenant_that_comes_back_at_once_gets_a_new_route_from_any_instance(
     assert_ne!(back.json()["route"]["guid"], first);
     until("no job is left", || sandbox.world().routes().iter().all(|route| !route.deleting)).await;
     let route = the_route(&sandbox);
+    assert_eq!(back.json()["route"]["guid"], route.guid.as_str());
+    assert_eq!(route.apps, [APP]);
+}
+
+#[tokio::test]
+async fn a_tenant_that_comes_back_while_its_removal_is_waited_for_gets_a_new_route() {
+    let sandbox = sandbox().await;
+    let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
+    let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
+    // Longer than the usual job: the other instance must learn of it.
+    sandbox.world().job_delay(Duration::from_secs(4));
+    let back = async {
+        until("the route is marked", || {
+            the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state")
+        })
+        .await;
+        put(&two, &sandbox).await
+    };
+    let (gone, back) = tokio::join!(delete(&one, &sandbox), back);
+    assert_eq!((gone.status, back.status), (204, 201), "{} {}", gone.text, back.text);
+    until("no job is left", || sandbox.world().routes().iter().all(|route| !route.deleting)).await;
+    let route = the_route(&sandbox);
+    assert_ne!(first, route.guid.as_str());
     assert_eq!(back.json()["route"]["guid"], route.guid.as_str());
     assert_eq!(route.apps, [APP]);
 }

@@ -1,0 +1,61 @@
+//! One tenant and its route: what most tests of tenant routes ask and look at.
+
+use std::time::Duration;
+
+use cfapi_sandbox::{Part, Sandbox, world::RouteView};
+use serde_json::{Value, json};
+
+use super::{APP, Answer, TestBroker, answer, client};
+
+/// The tenant's host.
+pub(crate) const HOST: &str = "acme-saas-approuter";
+pub(crate) const DOMAIN: &str = "cfapps.example.test";
+pub(crate) const CREATE: &str = "POST /v3/routes";
+/// The slash keeps the create itself out of it.
+pub(crate) const MAP: &str = "POST /v3/routes/";
+
+pub(crate) fn wish() -> Value {
+    json!({"subdomain": "acme", "app": APP})
+}
+
+pub(crate) async fn put(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
+    broker.put("/routes/t1", &sandbox.provider_token(), &wish()).await
+}
+
+pub(crate) async fn delete(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
+    broker.delete("/routes/t1", &sandbox.provider_token()).await
+}
+
+pub(crate) async fn delete_async(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
+    let request = client().delete(format!("{}/routes/t1", broker.base));
+    let request = request.header("prefer", "respond-async");
+    answer(request.bearer_auth(sandbox.provider_token())).await
+}
+
+/// The routes of a host, whoever has them.
+pub(crate) fn routes_of(sandbox: &Sandbox, host: &str) -> Vec<RouteView> {
+    sandbox.world().routes().into_iter().filter(|route| route.host == host).collect()
+}
+
+pub(crate) fn the_route(sandbox: &Sandbox) -> RouteView {
+    let routes = routes_of(sandbox, HOST);
+    assert_eq!(routes.len(), 1, "{routes:?}");
+    routes.into_iter().next().unwrap()
+}
+
+/// What CF was asked, as `METHOD path`, without token and space look-ups of the start.
+pub(crate) fn asked(sandbox: &Sandbox) -> Vec<String> {
+    let journal = sandbox.journal().into_iter().filter(|entry| entry.part == Part::Cf);
+    journal.map(|entry| format!("{} {}", entry.method, entry.path)).collect()
+}
+
+/// Waits until a condition holds; a broken promise ends the test.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("never: {what}");
+}
