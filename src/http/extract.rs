@@ -26,7 +26,7 @@ use crate::{
         problem::{Problem, Token},
     },
     routes::TenantId,
-    telemetry::trace::CorrelationId,
+    telemetry::{audit::Trail, trace::CorrelationId},
     upstream::body,
 };
 
@@ -136,6 +136,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let known = parts.extensions.get::<CorrelationId>().cloned();
         Ok(Self(known.unwrap_or_else(CorrelationId::random)))
+    }
+}
+
+/// What notes whether this request has left an audit line.
+#[derive(Clone, Debug)]
+pub(crate) struct OnTrail(pub(crate) Trail);
+
+impl<S: Send + Sync> FromRequestParts<S> for OnTrail {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get::<Trail>().cloned().unwrap_or_default()))
     }
 }
 

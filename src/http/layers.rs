@@ -36,6 +36,7 @@ use crate::{
     auth::{Admitted, Caller},
     http::{code::Code, handlers::proxy::Row, problem::Problem},
     telemetry::{
+        audit::{self, Trail},
         logs::REQUEST_TARGET,
         metrics::Metrics,
         trace::{CorrelationId, request_id},
@@ -44,6 +45,8 @@ use crate::{
 
 /// Header of the correlation id in answers.
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlationid");
+/// Methods that change nothing (RFC 9110 §9.2.1): to be refused one leaves no audit line.
+const READS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "TRACE"];
 /// Matched path of requests that no route takes.
 const UNMATCHED: &str = "unmatched";
 
@@ -124,8 +127,9 @@ pub(crate) async fn observe(
         tenant_id = Empty,
         caller = Empty,
     );
-    let seen = Seen::default();
+    let (seen, trail) = (Seen::default(), Trail::default());
     request.extensions_mut().insert(correlation.clone());
+    request.extensions_mut().insert(trail.clone());
     request.extensions_mut().insert(seen.clone());
     let line = Line::of(&request);
     let in_flight = metrics.request_started();
@@ -142,6 +146,9 @@ pub(crate) async fn observe(
     let took = started.elapsed();
     drop(in_flight);
     metrics.request_answered(&line.route, &line.method, answer.status().as_u16(), took);
+    if let Some(caller) = seen.caller().filter(|_| !trail.is_marked()) {
+        line.audit(&answer, caller, &correlation);
+    }
     line.write(&answer, took);
     seen.outlast(answer)
 }
@@ -191,6 +198,31 @@ impl Line {
             route: route.to_owned(),
             method: request.method().as_str().to_owned(),
             path: request.uri().path().to_owned(),
+        }
+    }
+
+    /// The audit line of a mutation that was refused before any room began it (K9): scope, body, query, path.
+    fn audit(&self, answer: &Response, caller: &Caller, correlation: &CorrelationId) {
+        let refused = answer.status().is_client_error() && !READS.contains(&self.method.as_str());
+        let problem = answer.extensions().get::<Problem>();
+        if let Some(problem) = problem.filter(|_| refused) {
+            tracing::info!(
+                target: audit::TARGET,
+                phase = "outcome",
+                action = format!("{} {}", self.method, self.route),
+                path = self.path,
+                caller = caller.client_id(),
+                subject = caller.subject(),
+                user = caller.user(),
+                origin = caller.origin(),
+                zone = caller.zone(),
+                token_hash = caller.token_hash(),
+                outcome = audit::DENIED,
+                code = problem.code().spec().name,
+                status = answer.status().as_u16(),
+                correlation_id = correlation.as_str(),
+                "mutation refused"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: every mutation that is asked for leaves both, refused ones too. Callers: this room.
 
 use super::{Errand, error::RouteError, remove::Removed, view::Ensured};
+use crate::telemetry::audit::DENIED;
 
 /// An operation whose intent has been told.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(super) struct Audit {
 #[derive(Debug, Default)]
 struct Outcome<'a> {
     word: &'a str,
+    /// Which rule denied it.
+    code: &'a str,
     host: &'a str,
     route: &'a str,
     upstream: Option<String>,
@@ -26,6 +29,7 @@ struct Outcome<'a> {
 impl Audit {
     /// Tells the intent; `tenant` is empty where many are meant.
     pub(super) fn begin(action: &'static str, errand: &Errand, tenant: &str) -> Self {
+        errand.trail.mark();
         let audit = Self {
             action,
             caller: errand.caller.client_id().to_owned(),
@@ -49,8 +53,13 @@ impl Audit {
     /// Tells the outcome of an ensure.
     pub(super) fn ensured(&self, result: &Result<Ensured, RouteError>, upstream: Option<String>) {
         let route = result.as_ref().ok().and_then(|done| done.view.route.as_ref());
+        let (word, code) = match result {
+            Ok(done) => (done.outcome.word(), ""),
+            Err(error) => words(error),
+        };
         self.end(&Outcome {
-            word: result.as_ref().map_or_else(RouteError::word, |done| done.outcome.word()),
+            word,
+            code,
             host: result.as_ref().map_or("", |done| &done.view.host),
             route: route.map_or("", |guid| guid.as_str()),
             upstream,
@@ -59,18 +68,22 @@ impl Audit {
 
     /// Tells the outcome of a removal.
     pub(super) fn removed(&self, result: &Result<Removed, RouteError>, upstream: Option<String>) {
-        let word = result.as_ref().map_or_else(RouteError::word, Removed::word);
-        self.end(&Outcome { word, upstream, ..Outcome::default() });
+        let (word, code) = match result {
+            Ok(done) => (done.word(), ""),
+            Err(error) => words(error),
+        };
+        self.end(&Outcome { word, code, upstream, ..Outcome::default() });
     }
 
     /// Tells what was done to one route within the operation.
     pub(super) fn touched(&self, word: &str, host: &str, route: &str, upstream: Option<String>) {
-        self.end(&Outcome { word, host, route, upstream });
+        self.end(&Outcome { word, host, route, upstream, ..Outcome::default() });
     }
 
     /// Tells that nothing was done, and why.
     pub(super) fn refused(&self, error: &RouteError) {
-        self.end(&Outcome { word: error.word(), ..Outcome::default() });
+        let (word, code) = words(error);
+        self.end(&Outcome { word, code, ..Outcome::default() });
     }
 
     fn end(&self, outcome: &Outcome<'_>) {
@@ -84,9 +97,15 @@ impl Audit {
             host = outcome.host,
             route = outcome.route,
             outcome = outcome.word,
+            code = outcome.code,
             upstream_request_id = outcome.upstream,
             correlation_id = self.correlation,
             "tenant route mutation"
         );
     }
+}
+
+/// Outcome and code of a refusal: what the caller's policy forbids is denied by the rule that the code names.
+fn words(error: &RouteError) -> (&'static str, &'static str) {
+    if error.is_denial() { (DENIED, error.word()) } else { (error.word(), "") }
 }

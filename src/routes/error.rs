@@ -213,6 +213,17 @@ impl RouteError {
         if let Self::JobFailed { cf_errors } = self { cf_errors } else { &[] }
     }
 
+    /// Whether the caller may not have what it asked for: its scopes or its policy say no.
+    pub(super) fn is_denial(&self) -> bool {
+        matches!(
+            self,
+            Self::ForbiddenScope
+                | Self::ForbiddenProvider
+                | Self::ForbiddenApp
+                | Self::ForbiddenDomain
+        )
+    }
+
     /// Returns a constant word for the audit line; for our own refusals it is the public code.
     pub fn word(&self) -> &'static str {
         match self {

@@ -42,7 +42,7 @@ pub use wish::{TenantId, Wish, WishBody};
 use crate::{
     auth::Caller,
     capi::{CapiClient, Foundation},
-    telemetry::{metrics::Metrics, trace::CorrelationId},
+    telemetry::{audit::Trail, metrics::Metrics, trace::CorrelationId},
 };
 use audit::Audit;
 use label::Ownership;
@@ -74,6 +74,7 @@ pub struct Errand {
     now: SystemTime,
     deadline: Instant,
     on_behalf_of: Option<String>,
+    trail: Trail,
 }
 
 /// Whether an ensure may write.
@@ -112,7 +113,15 @@ impl Errand {
         deadline: Instant,
     ) -> Self {
         let (caller, correlation) = (caller.clone(), correlation.clone());
-        Self { caller, correlation, now, deadline, on_behalf_of: None }
+        let trail = Trail::default();
+        Self { caller, correlation, now, deadline, on_behalf_of: None, trail }
+    }
+
+    /// Notes on this trail that an audit line was written.
+    #[must_use]
+    pub fn on_trail(mut self, trail: Trail) -> Self {
+        self.trail = trail;
+        self
     }
 
     /// Acts for another owner; needs `Routes.Admin`.

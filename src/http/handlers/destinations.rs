@@ -16,7 +16,7 @@ use crate::{
     http::{
         cause::code_of_reason,
         code::Code,
-        extract::{Allowed, AppQuery, Correlation, RoutesAdmin, SpacesRead, wall_time},
+        extract::{Allowed, AppQuery, Correlation, OnTrail, RoutesAdmin, SpacesRead, wall_time},
         problem::Problem,
     },
     telemetry::audit,
@@ -145,7 +145,7 @@ pub(crate) async fn retry(
     Allowed(caller, _): Allowed<RoutesAdmin>,
     Path(name): Path<String>,
     AppQuery(query): AppQuery<RetryQuery>,
-    Correlation(correlation): Correlation,
+    (Correlation(correlation), OnTrail(trail)): (Correlation, OnTrail),
     State(vault): State<TokenVault>,
 ) -> Result<impl IntoResponse, Problem> {
     let unknown =
@@ -153,6 +153,7 @@ pub(crate) async fn retry(
     let destination = DestinationName::parse(&name).ok_or_else(unknown)?;
     let force = if query.force { Force::Yes } else { Force::No };
     let line = |phase: &'static str, outcome: &'static str| {
+        trail.mark();
         tracing::info!(
             target: audit::TARGET,
             phase,

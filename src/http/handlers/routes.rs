@@ -19,8 +19,8 @@ use crate::{
     http::{
         code::Code,
         extract::{
-            Allowed, AppJson, AppQuery, Correlation, Needs, RoutesRead, RoutesWrite, Tenant,
-            wall_time,
+            Allowed, AppJson, AppQuery, Correlation, Needs, OnTrail, RoutesRead, RoutesWrite,
+            Tenant, wall_time,
         },
         handlers::route_body::{EnsuredBody, ListBody, OperationBody, TenantBody, state_named},
         problem::Problem,
@@ -92,10 +92,12 @@ impl<N: Needs, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState> for As
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let caller = Allowed::<N>::from_request_parts(parts, state).await?.0;
         let Ok(Correlation(correlation)) = Correlation::from_request_parts(parts, state).await;
+        let Ok(OnTrail(trail)) = OnTrail::from_request_parts(parts, state).await;
         let AppQuery(mut query) = AppQuery::<Q>::from_request_parts(parts, state).await?;
         let deadline = Instant::now() + state.defaults.call_timeout;
-        let errand =
-            Errand::new(&caller, &correlation, wall_time(), deadline).on_behalf_of(query.owner());
+        let errand = Errand::new(&caller, &correlation, wall_time(), deadline)
+            .on_behalf_of(query.owner())
+            .on_trail(trail);
         Ok(Self { errand, query, scope: PhantomData })
     }
 }

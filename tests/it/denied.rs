@@ -1,0 +1,162 @@
+//! Refused mutations leave an audit line; what changes nothing, and callers that nobody knows, leave none.
+
+use std::collections::BTreeMap;
+
+use cfapi_sandbox::Sandbox;
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{APP, answer, client, parse, process::Program, sandbox, variables};
+
+const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
+
+/// The program, and what it wrote about one request after another.
+struct Scene {
+    program: Program,
+    base: String,
+    count: usize,
+}
+
+impl Scene {
+    async fn start(variables: &BTreeMap<String, String>) -> Self {
+        let mut program = Program::start(&["--log", "json"], variables);
+        let base = program.base().await;
+        Self { program, base, count: 0 }
+    }
+
+    /// Sends a request; returns its status and its audit lines.
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        token: &str,
+        body: &str,
+    ) -> (u16, Vec<Value>) {
+        self.count += 1;
+        let id = format!("request-{}", self.count);
+        let request = client().request(method, format!("{}{path}", self.base));
+        let request = request.bearer_auth(token).header("x-correlationid", &id);
+        let request = request.header("content-type", "application/json").body(body.to_owned());
+        let status = answer(request).await.status;
+        // The line of the request is the last one of it.
+        let is_last = |line: &Value| line["type"] == "request" && line["correlation_id"] == *id;
+        self.program.wait_for(|line| Some(parse(line)).filter(&is_last)).await;
+        let lines = self.program.output();
+        let own = lines
+            .lines()
+            .map(parse)
+            .filter(|line| line["correlation_id"] == *id && line["categories"] == json!(["audit"]));
+        (status, own.collect())
+    }
+}
+
+fn entry(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let mut variables = variables(sandbox);
+    let entry = json!([{"client_ids": ["sb-bookshop!t4711"], "space": SPACE, "apps": [APP]}]);
+    variables.insert("CFAPI_PROVIDERS".to_owned(), entry.to_string());
+    variables
+}
+
+fn one(lines: &[Value]) -> &Value {
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    &lines[0]
+}
+
+/// Request, who sends it, body, status, template of the path, code. `WISH` and `LARGE` stand for a good and a large body.
+type Row = (&'static str, &'static str, &'static str, u16, &'static str, &'static str);
+
+const READER: &str = "sb-reader!t1";
+const WRITER: &str = "sb-bookshop!t4711";
+const TENANT: &str = "/routes/{tenant}";
+const RETRY: &str = "/destinations/{name}/retry";
+
+const REFUSED: &[Row] = &[
+    ("PUT /routes/t1", READER, "WISH", 403, TENANT, "forbidden_scope"),
+    ("DELETE /routes/t1", READER, "", 403, TENANT, "forbidden_scope"),
+    ("POST /routes", READER, "{}", 403, "/routes", "forbidden_scope"),
+    ("POST /routes/batch", READER, "{}", 403, "/routes/batch", "forbidden_scope"),
+    ("POST /routes/reconcile", READER, "{}", 403, "/routes/reconcile", "forbidden_scope"),
+    ("POST /destinations/CFAPI/retry", WRITER, "", 403, RETRY, "forbidden_scope"),
+    ("PUT /routes/t1", WRITER, "{", 400, TENANT, "bad_request"),
+    ("PUT /routes/t1", WRITER, "{}", 400, TENANT, "bad_request"),
+    ("PUT /routes/t1", WRITER, "LARGE", 413, TENANT, "too_large"),
+    ("PUT /routes/t1?x=1", WRITER, "WISH", 400, TENANT, "bad_request"),
+    ("DELETE /routes/a%20b", WRITER, "", 400, TENANT, "bad_request"),
+];
+
+#[tokio::test]
+async fn a_mutation_that_is_refused_before_it_begins_leaves_one_line_that_says_who_and_why() {
+    let sandbox = sandbox().await;
+    let mut scene = Scene::start(&entry(&sandbox)).await;
+    for (request, client, body, status, template, code) in REFUSED {
+        let (method, path) = request.split_once(' ').unwrap();
+        let scope = if *client == READER { "Routes.Read" } else { "Routes.Write" };
+        let token = sandbox.caller_token(client, &[scope]);
+        let body = match *body {
+            "WISH" => json!({"subdomain": "acme", "app": APP}).to_string(),
+            "LARGE" => format!("{{\"x\":\"{}\"}}", "x".repeat(70_000)),
+            other => other.to_owned(),
+        };
+        let (got, lines) = scene.ask(method.parse().unwrap(), path, &token, &body).await;
+        let line = one(&lines);
+        assert_eq!(got, *status, "{request}: {line}");
+        let told = ["phase", "outcome", "action", "code", "caller", "subject", "zone", "path"];
+        let told = told.map(|field| line[field].as_str().unwrap_or_default().to_owned());
+        let action = format!("{method} {template}");
+        let path = path.split('?').next().unwrap();
+        let zone = sandbox.zone_id();
+        assert_eq!(
+            told,
+            ["outcome", "denied", &action, code, client, client, zone, path],
+            "{line}"
+        );
+        assert_eq!(line["status"], *status);
+        assert_eq!(line["token_hash"].as_str().map(str::len), Some(64));
+    }
+}
+
+#[tokio::test]
+async fn a_mutation_that_the_policy_refuses_ends_as_denied_and_names_the_rule() {
+    let sandbox = sandbox().await;
+    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let stranger = sandbox.caller_token("sb-stranger!t1", &["Routes.Write"]);
+    let provider = sandbox.provider_token();
+    let wish = |app: &str, domain: Option<&str>| {
+        json!({"subdomain": "a", "app": app, "domain": domain}).to_string()
+    };
+    let cases = [
+        (Method::PUT, "/routes/t1", &stranger, wish(APP, None), "forbidden_provider"),
+        (Method::DELETE, "/routes/t1", &stranger, String::new(), "forbidden_provider"),
+        (Method::PUT, "/routes/t1", &provider, wish("another-app", None), "forbidden_app"),
+        (Method::PUT, "/routes/t1", &provider, wish(APP, Some("far.example")), "forbidden_domain"),
+        (Method::PUT, "/routes/t1?on_behalf_of=x", &provider, wish(APP, None), "forbidden_scope"),
+    ];
+    for (method, path, token, body, code) in cases {
+        let (status, lines) = scene.ask(method, path, token, &body).await;
+        assert_eq!(status, 403, "{lines:?}");
+        let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
+        assert_eq!(phases, ["intent", "outcome"]);
+        assert_eq!((&lines[1]["outcome"], &lines[1]["code"]), (&json!("denied"), &json!(code)));
+    }
+}
+
+#[tokio::test]
+async fn reads_strangers_and_what_was_begun_leave_no_line_of_this_kind() {
+    let sandbox = sandbox().await;
+    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let reader = sandbox.caller_token("sb-reader!t1", &["Spaces.Read"]);
+    let wish = json!({"subdomain": "acme", "app": APP}).to_string();
+    for (method, path, token, status) in [
+        (Method::GET, "/routes", reader.as_str(), 403),
+        (Method::GET, "/routes/t1", reader.as_str(), 403),
+        (Method::PUT, "/routes/t1", "a.b.c", 401),
+        (Method::PATCH, "/routes/t1", reader.as_str(), 405),
+    ] {
+        assert_eq!(scene.ask(method, path, token, &wish).await, (status, Vec::new()), "{path}");
+    }
+    let (status, lines) =
+        scene.ask(Method::PUT, "/routes/t1", &sandbox.provider_token(), &wish).await;
+    assert_eq!(status, 201);
+    let outcomes: Vec<_> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["created"]);
+}
