@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::Semaphore, time::Instant};
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -35,7 +35,6 @@ use crate::{
     proxy::Proxy,
     routes::TenantRoutes,
     server,
-    telemetry::trace::CorrelationId,
     token::TokenVault,
     upstream::is_loopback,
 };
@@ -134,9 +133,6 @@ impl App {
             self.vault.warm(name, self.delay);
         }
         self.state.readiness.is_listening();
-        let until = Instant::now() + self.state.defaults.call_timeout;
-        let destination = &self.state.defaults.destination;
-        self.state.capi.at(destination, &CorrelationId::random(), until).learn_version();
         let router = http::router(&self.state);
         let draining = self.lifecycle.draining.clone();
         let deadline = server::serve(self.listener, router, &self.server, draining).await;

@@ -1,7 +1,7 @@
 //! Which version of the CF API answers, for the broker's own root document.
 //!
 //! Invariant: asked in the background, at most once an hour and behind a token that is there anyway; nobody waits for it.
-//! Callers: `app` once, `http` after a call that CF has served.
+//! Callers: `http`, after a call that CF has served.
 
 use super::{Call, CapiClient, Foundation, answer, model::Root};
 use http::Method;

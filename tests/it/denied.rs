@@ -62,7 +62,7 @@ fn one(lines: &[Value]) -> &Value {
     &lines[0]
 }
 
-/// Request, who sends it, body, status, template of the path, code. `WISH` and `LARGE` stand for a good and a large body.
+/// Request, who sends it, body, status, template of the path, code. `WISH` stands for a good body.
 type Row = (&'static str, &'static str, &'static str, u16, &'static str, &'static str);
 
 const READER: &str = "sb-reader!t1";
@@ -79,9 +79,8 @@ const REFUSED: &[Row] = &[
     ("POST /destinations/CFAPI/retry", WRITER, "", 403, RETRY, "forbidden_scope"),
     ("PUT /routes/t1", WRITER, "{", 400, TENANT, "bad_request"),
     ("PUT /routes/t1", WRITER, "{}", 400, TENANT, "bad_request"),
-    ("PUT /routes/t1", WRITER, "LARGE", 413, TENANT, "too_large"),
     ("PUT /routes/t1?x=1", WRITER, "WISH", 400, TENANT, "bad_request"),
-    ("DELETE /routes/a%20b", WRITER, "", 400, TENANT, "bad_request"),
+    ("DELETE /routes/operations", WRITER, "", 400, TENANT, "bad_request"),
 ];
 
 #[tokio::test]
@@ -94,7 +93,6 @@ async fn a_mutation_that_is_refused_before_it_begins_leaves_one_line_that_says_w
         let token = sandbox.caller_token(client, &[scope]);
         let body = match *body {
             "WISH" => json!({"subdomain": "acme", "app": APP}).to_string(),
-            "LARGE" => format!("{{\"x\":\"{}\"}}", "x".repeat(70_000)),
             other => other.to_owned(),
         };
         let (got, lines) = scene.ask(method.parse().unwrap(), path, &token, &body).await;
@@ -152,7 +150,8 @@ async fn reads_strangers_and_what_was_begun_leave_no_line_of_this_kind() {
         (Method::PUT, "/routes/t1", "a.b.c", 401),
         (Method::PATCH, "/routes/t1", reader.as_str(), 405),
     ] {
-        assert_eq!(scene.ask(method, path, token, &wish).await, (status, Vec::new()), "{path}");
+        let body = if method == Method::GET { "" } else { wish.as_str() };
+        assert_eq!(scene.ask(method, path, token, body).await, (status, Vec::new()), "{path}");
     }
     let (status, lines) =
         scene.ask(Method::PUT, "/routes/t1", &sandbox.provider_token(), &wish).await;

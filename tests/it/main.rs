@@ -22,6 +22,7 @@ mod problems;
 mod process;
 #[cfg(test)]
 mod proxy;
+#[cfg(test)]
 mod revoked;
 #[cfg(test)]
 mod rooms;

@@ -98,7 +98,9 @@ async fn a_second_401_is_no_401_of_ours_and_no_reason_to_come_again(
 async fn fifty_puts_with_a_wrong_password_cost_one_logon() {
     let sandbox = sandbox().await;
     pull(&sandbox, "change_password", &json!({"user": TECHNICAL_USER, "password": "another"}));
-    let broker = Arc::new(TestBroker::start(&sandbox).await);
+    let mut variables = variables(&sandbox);
+    variables.insert("CFAPI_AUTH__MAX_IN_FLIGHT".to_owned(), "50".to_owned());
+    let broker = Arc::new(TestBroker::with(variables).await);
     let mut set = JoinSet::new();
     for index in 0..50 {
         let (broker, token) = (Arc::clone(&broker), sandbox.provider_token());
