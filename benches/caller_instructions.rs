@@ -1,8 +1,8 @@
 //! Admits a caller whose token was judged before a given number of times, for callgrind to count.
 //!
 //! `caller_instructions <way> <times>`; ways: `admit` (the decision, then the caller's limits), `verify` (the decision
-//! alone). `benches/instructions.sh` runs this with two numbers of times, so that what is paid once falls out. Some two
-//! thirds are the SHA-256 of the token, which callgrind counts without the processor's own instructions for it.
+//! alone). `benches/instructions.sh` runs this with two numbers of times, so that what is paid once falls out. Nine
+//! tenths are the SHA-256 of the token, which callgrind counts without the processor's own instructions for it.
 
 use std::{
     env, fmt,

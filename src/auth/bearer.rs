@@ -11,12 +11,18 @@ use http::{HeaderMap, header};
 /// Longest token that is looked at: XSUAA takes 16 KB of headers, so no lawful caller holds more.
 const TOKEN_LIMIT: usize = 16 * 1024;
 
+/// Scheme and blank (RFC 6750 §2.1), the letters in any case.
+const SCHEME: &[u8] = b"bearer ";
+
+/// What a request presents as its token; only the scheme in front of it was looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Presented<'h>(&'h [u8]);
+
 /// Takes the bearer token out of the request's headers (RFC 6750 §2.1).
 ///
 /// # Errors
-/// `Missing` without any `Authorization`; `Invalid` if it stands there twice, or is anything but
-/// `Bearer`, one blank and one token.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
+/// `Missing` without any `Authorization`; `Invalid` if it stands there twice, or does not begin with `Bearer` and a blank.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<Presented<'_>, AuthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(AuthError::Missing);
@@ -24,17 +30,41 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
     if values.next().is_some() {
         return Err(Refusal::HeaderRepeated.into());
     }
-    let text = value.to_str().map_err(|_| Refusal::HeaderForm)?;
-    let Some((scheme, token)) = text.split_once(' ') else {
-        return Err(Refusal::HeaderForm.into());
-    };
-    let odd = !scheme.eq_ignore_ascii_case("bearer")
-        || token.is_empty()
-        || token.contains([' ', '\t', ',']);
-    if odd {
-        return Err(Refusal::HeaderForm.into());
+    match value.as_bytes().split_at_checked(SCHEME.len()) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() => {
+            Ok(Presented(token))
+        }
+        Some(_) | None => Err(Refusal::HeaderForm.into()),
     }
-    Ok(token)
+}
+
+impl<'h> Presented<'h> {
+    /// SHA-256 of the whole token: names it without keeping it. Equal ones are equal byte for byte, so that nothing of a
+    /// token that was judged before needs to be looked at again.
+    ///
+    /// # Errors
+    /// [`Refusal::TokenSize`]: what is too long is not even hashed.
+    pub(super) fn fingerprint(self) -> Result<TokenFingerprint, Refusal> {
+        if self.0.len() > TOKEN_LIMIT {
+            return Err(Refusal::TokenSize);
+        }
+        let hash = digest::digest(&digest::SHA256, self.0);
+        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(hash.as_ref());
+        Ok(TokenFingerprint(bytes))
+    }
+
+    /// The one token that stands there, as text.
+    ///
+    /// # Errors
+    /// [`Refusal::HeaderForm`] if it is more than one, or not of visible characters.
+    pub(super) fn text(self) -> Result<&'h str, Refusal> {
+        let is_odd = |byte: &u8| !byte.is_ascii_graphic() || *byte == b',';
+        if self.0.iter().any(is_odd) {
+            return Err(Refusal::HeaderForm);
+        }
+        str::from_utf8(self.0).map_err(|_| Refusal::HeaderForm)
+    }
 }
 
 /// A token whose form is right; nothing of it is believed yet.
@@ -86,14 +116,6 @@ impl<'t> CompactToken<'t> {
     pub(super) fn signed(&self) -> &'t str {
         let end = self.text.len() - self.signature.len() - 1;
         self.text.get(..end).unwrap_or_default()
-    }
-
-    /// SHA-256 of the whole token: names it without keeping it.
-    pub(super) fn fingerprint(&self) -> TokenFingerprint {
-        let hash = digest::digest(&digest::SHA256, self.text.as_bytes());
-        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
-        bytes.copy_from_slice(hash.as_ref());
-        TokenFingerprint(bytes)
     }
 }
 

@@ -69,7 +69,8 @@ impl DecisionCache {
 #[cfg(test)]
 mod tests {
     use super::{DecisionCache, MEMORY};
-    use crate::auth::{Caller, bearer::CompactToken, bearer::TokenFingerprint, issuer::Verified};
+    use crate::auth::{Caller, bearer::TokenFingerprint, bearer::bearer, issuer::Verified};
+    use http::{HeaderMap, HeaderValue, header};
     use rstest::rstest;
     use std::time::{Duration, SystemTime};
     use tokio::time;
@@ -81,7 +82,9 @@ mod tests {
     }
 
     fn fingerprint(token: &str) -> TokenFingerprint {
-        CompactToken::parse(token).unwrap().fingerprint()
+        let value = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+        bearer(&headers).unwrap().fingerprint().unwrap()
     }
 
     /// A cache that keeps a decision about `AAAA.AAAA.AAAA`, made now with generation 7.

@@ -143,17 +143,17 @@ impl Verifier {
     }
 
     async fn judge(&self, headers: &HeaderMap, now: SystemTime) -> Result<Caller, AuthError> {
-        let text = bearer::bearer(headers)?;
+        let presented = bearer::bearer(headers)?;
         let Some(issuer) = &self.parts.issuer else {
             return Err(AuthError::KeysUnavailable { retry_after: UNBOUND_PAUSE });
         };
-        let token = CompactToken::parse(text)?;
-        let fingerprint = token.fingerprint();
+        let fingerprint = presented.fingerprint()?;
         let decisions = &self.parts.decisions;
         if let Some(caller) = decisions.find(fingerprint, now, |zone| issuer.generation(zone)).await
         {
             return Ok(caller);
         }
+        let token = CompactToken::parse(presented.text()?)?;
         let verified = issuer.verify(&token, now).await?;
         decisions.keep(fingerprint, &verified, now).await;
         Ok(verified.caller)
