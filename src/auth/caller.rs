@@ -27,6 +27,8 @@ pub(super) struct Identity {
     pub(super) origin: Option<String>,
     /// Lower-case hex of SHA-256 over `jti`.
     pub(super) token_hash: Option<String>,
+    /// `cnf["x5t#S256"]`: the certificate that the token is bound to.
+    pub(super) certificate: Option<String>,
     /// Our scopes among those of the token.
     pub(super) scopes: Vec<Scope>,
 }
@@ -63,6 +65,11 @@ impl Caller {
         self.identity.token_hash.as_deref()
     }
 
+    /// Returns the thumbprint of the certificate that the token is bound to.
+    pub(super) fn certificate(&self) -> Option<&str> {
+        self.identity.certificate.as_deref()
+    }
+
     /// Tells whether the token grants `scope`.
     pub fn has(&self, scope: Scope) -> bool {
         self.identity.scopes.contains(&scope)
@@ -88,6 +95,7 @@ impl Caller {
             user: None,
             origin: None,
             token_hash: None,
+            certificate: None,
             scopes: scopes.to_vec(),
         })
     }

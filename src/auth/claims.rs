@@ -53,6 +53,17 @@ pub(super) struct Claims {
     /// Identity provider of the user.
     #[serde(default, deserialize_with = "present")]
     pub(super) origin: Option<String>,
+    /// What the token is bound to (RFC 7800 §3.1).
+    #[serde(default, deserialize_with = "present")]
+    pub(super) cnf: Option<Object<Confirmation>>,
+}
+
+/// `cnf`, as far as certificates go.
+#[derive(Deserialize)]
+pub(super) struct Confirmation {
+    /// Base64url of SHA-256 over the certificate in DER (RFC 8705 §3.1).
+    #[serde(rename = "x5t#S256", default, deserialize_with = "present")]
+    pub(super) thumbprint: Option<String>,
 }
 
 impl Claims {

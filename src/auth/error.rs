@@ -107,6 +107,8 @@ pub(super) enum Refusal {
     Client,
     /// A11: no list of scopes.
     Scope,
+    /// A12: the call did not come with the certificate that the token is bound to.
+    Certificate,
 }
 
 impl Refusal {
@@ -134,6 +136,7 @@ impl Refusal {
             Self::Issuer => "issuer",
             Self::Client => "client",
             Self::Scope => "scope",
+            Self::Certificate => "certificate",
         }
     }
 }

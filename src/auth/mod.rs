@@ -8,6 +8,7 @@ mod bearer;
 mod book;
 mod cache;
 mod caller;
+mod certificate;
 mod claims;
 mod domain;
 mod endpoint;
@@ -19,6 +20,7 @@ mod jwks;
 mod keys;
 mod lenient;
 mod limits;
+mod pins;
 mod scope;
 mod settings;
 mod strict;
@@ -29,12 +31,14 @@ mod xsuaa;
 pub use caller::Caller;
 pub use error::AuthError;
 pub use limits::Place;
+pub use pins::Pins;
 pub use scope::Scope;
 pub use settings::Settings;
 
 use crate::{binding::XsuaaBinding, telemetry::metrics::Metrics, upstream::HttpClient};
 use bearer::CompactToken;
 use cache::DecisionCache;
+use certificate::Binding;
 use domain::UaaDomain;
 use endpoint::KeysEndpoint;
 use http::HeaderMap;
@@ -61,7 +65,7 @@ pub struct Admitted {
     pub place: Place,
 }
 
-/// Judges bearer tokens by rules A1 to A11 and A15; a clone is shallow.
+/// Judges bearer tokens by rules A1 to A12 and A15; a clone is shallow.
 ///
 /// Without a usable xsuaa binding every token gets [`AuthError::KeysUnavailable`].
 #[derive(Clone)]
@@ -73,6 +77,7 @@ struct Parts {
     issuer: Option<XsuaaIssuer<KeysEndpoint>>,
     decisions: DecisionCache,
     limits: CallerLimits,
+    certificates: Binding,
     metrics: Metrics,
 }
 
@@ -87,8 +92,13 @@ impl Verifier {
     ) -> Self {
         let issuer =
             binding.and_then(|binding| bound_issuer(settings, &binding, client, tasks, &metrics));
-        let limits = CallerLimits::new(settings);
-        let parts = Parts { issuer, decisions: DecisionCache::new(), limits, metrics };
+        let parts = Parts {
+            issuer,
+            decisions: DecisionCache::new(),
+            limits: CallerLimits::new(settings),
+            certificates: Binding::of(settings),
+            metrics,
+        };
         Self { parts: Arc::new(parts) }
     }
 
@@ -124,7 +134,10 @@ impl Verifier {
     /// # Cancel safety
     /// Nothing is lost: a fetch of keys goes on without the caller.
     pub async fn verify(&self, headers: &HeaderMap, now: SystemTime) -> Result<Caller, AuthError> {
-        let verdict = self.judge(headers, now).await;
+        let verdict = self.judge(headers, now).await.and_then(|caller| {
+            self.parts.certificates.judge(&caller, headers)?;
+            Ok(caller)
+        });
         if let Err(error) = &verdict {
             self.parts.metrics.auth_refused(error.reason());
         }
@@ -177,7 +190,7 @@ fn bound_issuer(
     metrics: &Metrics,
 ) -> Option<XsuaaIssuer<KeysEndpoint>> {
     let rules = UaaDomain::parse(&binding.uaa_domain)
-        .and_then(|domain| Rules::new(binding, domain, &settings.zones));
+        .and_then(|domain| Rules::new(binding, domain, settings));
     let Some(rules) = rules else {
         tracing::error!(
             binding = binding.name,

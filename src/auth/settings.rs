@@ -2,6 +2,7 @@
 //!
 //! Invariant: without any setting only the bound issuer's own callers get in, each within the limits of U5.
 
+use super::pins::Pins;
 use crate::binding::SettingFinding;
 
 /// What an operator may say about callers; bounds are in `config/default.toml`.
@@ -16,11 +17,25 @@ pub struct Settings {
     pub burst: u32,
     /// Requests of one client id that are being answered at once.
     pub max_in_flight: usize,
+    /// Who may hold a scope, for scopes that are pinned.
+    pub pins: Pins,
+    /// Whether a token must be bound to the certificate that the call came with.
+    pub require_mtls: bool,
+    /// Hosts on which the platform's router itself says which certificate a call came with.
+    pub cert_hosts: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { zones: Vec::new(), requests_per_second: 20, burst: 100, max_in_flight: 16 }
+        Self {
+            zones: Vec::new(),
+            requests_per_second: 20,
+            burst: 100,
+            max_in_flight: 16,
+            pins: Pins::default(),
+            require_mtls: false,
+            cert_hosts: Vec::new(),
+        }
     }
 }
 
@@ -35,6 +50,11 @@ impl Settings {
             ),
             ("burst", (1..=100_000).contains(&self.burst), "must be 1 to 100000"),
             ("max_in_flight", (1..=4096).contains(&self.max_in_flight), "must be 1 to 4096"),
+            (
+                "cert_hosts",
+                !self.require_mtls || !self.cert_hosts.is_empty(),
+                "must name a host if require_mtls is on, or nobody could call",
+            ),
         ];
         let broken = bounds.into_iter().filter(|(_, is_kept, _)| !is_kept);
         broken

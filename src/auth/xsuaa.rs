@@ -1,11 +1,11 @@
-//! The rules for XSUAA tokens: A7 to A11.
+//! The rules for XSUAA tokens: A7 to A11, and the pins of A12.
 //!
 //! Invariant: [`Rules::judge`] may refuse, never grant; a [`Caller`] comes out of a
 //! [`VerifiedPayload`] only. Pure. For [`issuer`](super::issuer) only.
 
 use super::{
-    Caller, Scope, caller::Identity, claims::Claims, domain::UaaDomain, error::Refusal,
-    jose::VerifiedPayload,
+    Caller, Pins, Scope, Settings, caller::Identity, claims::Claims, domain::UaaDomain,
+    error::Refusal, jose::VerifiedPayload,
 };
 use crate::binding::XsuaaBinding;
 use aws_lc_rs::digest;
@@ -30,23 +30,34 @@ pub(super) struct Rules {
     xsappname: String,
     domain: UaaDomain,
     zones: Vec<String>,
+    pins: Pins,
 }
 
 impl Rules {
-    /// Reads the rules out of a binding; `zones` are further zones that the settings allow.
+    /// Reads the rules out of a binding; the settings may allow further zones, and pin scopes.
     ///
     /// `None` if the binding could never judge a token: an empty name would match everything.
-    pub(super) fn new(binding: &XsuaaBinding, domain: UaaDomain, zones: &[String]) -> Option<Self> {
+    pub(super) fn new(
+        binding: &XsuaaBinding,
+        domain: UaaDomain,
+        settings: &Settings,
+    ) -> Option<Self> {
         if binding.client_id.is_empty() || binding.xsappname.is_empty() {
             return None;
         }
-        let zones =
-            binding.zones.iter().chain(zones).filter(|zone| !zone.is_empty()).cloned().collect();
+        let zones = binding
+            .zones
+            .iter()
+            .chain(&settings.zones)
+            .filter(|zone| !zone.is_empty())
+            .cloned()
+            .collect();
         Some(Self {
             client_id: binding.client_id.clone(),
             xsappname: binding.xsappname.clone(),
             domain,
             zones,
+            pins: settings.pins.clone(),
         })
     }
 
@@ -91,8 +102,9 @@ impl Rules {
     ) -> Result<(Caller, Duration), Refusal> {
         let claims = Claims::read(payload.bytes())?;
         self.judge(&claims, now)?;
-        let scopes = self.scopes(claims.scope.as_deref().ok_or(Refusal::Scope)?);
+        let mut scopes = self.scopes(claims.scope.as_deref().ok_or(Refusal::Scope)?);
         let client_id = claims.cid.filter(|cid| !cid.is_empty()).ok_or(Refusal::Client)?;
+        scopes.retain(|scope| self.pins.allow(*scope, &client_id));
         let expires = claims.exp.ok_or(Refusal::Expiry)?.0;
         let identity = Identity {
             client_id,
@@ -101,6 +113,7 @@ impl Rules {
             user: claims.user_name,
             origin: claims.origin,
             token_hash: claims.jti.as_deref().map(hash),
+            certificate: claims.cnf.and_then(|confirmation| confirmation.0.thumbprint),
             scopes,
         };
         Ok((Caller::new(identity), expires))

@@ -4,8 +4,8 @@ use super::support::{
     APPLICATION, CLIENT, KEY, KID, NOW, binding, key_set, lawful_claims, lawful_header, now,
 };
 use crate::auth::{
-    bearer::CompactToken, domain::UaaDomain, error::Refusal, jose::VerifiedPayload, jwks::KeySet,
-    xsuaa::Rules,
+    Settings, bearer::CompactToken, domain::UaaDomain, error::Refusal, jose::VerifiedPayload,
+    jwks::KeySet, xsuaa::Rules,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -19,7 +19,9 @@ fn admit(claims: &Value, now: SystemTime) -> Result<(), Refusal> {
     let token = CompactToken::parse(&text).unwrap();
     let keys = KeySet::parse(key_set(&[KEY.jwk(KID)]).as_bytes()).unwrap();
     let payload = VerifiedPayload::check(&token, keys.find(KID).unwrap())?;
-    let rules = Rules::new(&binding(DOMAIN), UaaDomain::parse(DOMAIN).unwrap(), &[]).unwrap();
+    let rules =
+        Rules::new(&binding(DOMAIN), UaaDomain::parse(DOMAIN).unwrap(), &Settings::default())
+            .unwrap();
     rules.admit(&payload, now).map(|_| ())
 }
 

@@ -3,6 +3,7 @@
 //!
 //! A case changes one thing of a request that is lawful. All cases meet one broker, whose XSUAA publishes odd keys, too.
 
+mod certificate;
 mod claims;
 mod forms;
 mod keys;
