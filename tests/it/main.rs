@@ -7,6 +7,8 @@ mod callers;
 #[cfg(test)]
 mod canonical;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod denied;
 #[cfg(test)]
 mod embedded;

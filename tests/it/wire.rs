@@ -12,7 +12,7 @@ use tokio::{
 use crate::support::{TestBroker, parse, sandbox, variables};
 
 /// Nothing here takes as long, but for a broker that hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All scopes that there are.
 const SCOPES: &[&str] =

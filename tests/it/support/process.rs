@@ -27,8 +27,25 @@ pub(crate) struct Ended {
 impl Program {
     /// Starts the program with these arguments and variables and nothing else in its environment.
     pub(crate) fn start(args: &[&str], variables: &BTreeMap<String, String>) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_cfapi-broker"))
-            .args(args)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cfapi-broker"));
+        command.args(args);
+        Self::run(command, variables)
+    }
+
+    /// The same with a limit on open files.
+    pub(crate) fn start_with_files(
+        files: u32,
+        args: &[&str],
+        variables: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_cfapi-broker")).args(args);
+        Self::run(command, variables)
+    }
+
+    fn run(mut command: Command, variables: &BTreeMap<String, String>) -> Self {
+        let mut child = command
             .env_clear()
             .envs(variables)
             .current_dir(std::env::temp_dir())
