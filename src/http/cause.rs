@@ -267,7 +267,7 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::RouteQuotaExceeded => Code::RouteQuotaExceeded,
         RouteError::AppRouteLimit { .. } => Code::AppRouteLimit,
         RouteError::WildcardNotMapped { .. } => Code::WildcardNotMapped,
-        RouteError::ReconcileGuard { .. } => Code::ReconcileGuard,
+        RouteError::ReconcileGuard { .. } | RouteError::WantedAnew => Code::ReconcileGuard,
         RouteError::HostInvalid => Code::HostInvalid,
         RouteError::HostTooLong { .. } => Code::HostTooLong,
         RouteError::HostReserved => Code::HostReserved,

@@ -6,6 +6,7 @@
 use super::{
     Ensured, Errand, Patience, Removed, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish,
     error::Field,
+    remove::{Extent, Seen},
 };
 use std::{
     collections::HashSet,
@@ -31,6 +32,13 @@ pub enum Item {
         /// Whose routes.
         tenant: TenantId,
     },
+    /// Remove routes that a reconcile saw, unless the tenant was wanted since.
+    RemoveSeen {
+        /// Whose routes.
+        tenant: TenantId,
+        /// Which routes.
+        seen: Seen,
+    },
 }
 
 /// What came of an item.
@@ -48,7 +56,9 @@ impl Item {
     /// Returns the tenant.
     pub fn tenant(&self) -> &TenantId {
         match self {
-            Self::Ensure { tenant, .. } | Self::Remove { tenant } => tenant,
+            Self::Ensure { tenant, .. }
+            | Self::Remove { tenant }
+            | Self::RemoveSeen { tenant, .. } => tenant,
         }
     }
 
@@ -56,7 +66,7 @@ impl Item {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Ensure { .. } => "ensure",
-            Self::Remove { .. } => "remove",
+            Self::Remove { .. } | Self::RemoveSeen { .. } => "remove",
         }
     }
 }
@@ -119,10 +129,16 @@ async fn one(
         (Item::Remove { tenant }, Run::Real) => {
             routes.remove(errand, &tenant, Patience::Wait).await.map(Done::Removed)
         }
-        (Item::Remove { tenant }, Run::Dry) => match routes.get(errand, &tenant).await {
-            Ok(views) => Ok(Done::WouldRemove(views)),
-            Err(RouteError::NotFound) => Ok(Done::WouldRemove(Vec::new())),
-            Err(error) => Err(error),
-        },
+        (Item::RemoveSeen { tenant, seen }, Run::Real) => {
+            let extent = Extent::Seen(seen);
+            routes.remove_with(errand, &tenant, extent, Patience::Wait).await.map(Done::Removed)
+        }
+        (Item::Remove { tenant } | Item::RemoveSeen { tenant, .. }, Run::Dry) => {
+            match routes.get(errand, &tenant).await {
+                Ok(views) => Ok(Done::WouldRemove(views)),
+                Err(RouteError::NotFound) => Ok(Done::WouldRemove(Vec::new())),
+                Err(error) => Err(error),
+            }
+        }
     }
 }

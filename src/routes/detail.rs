@@ -7,7 +7,10 @@ use super::error::{Field, Fqdn, RouteError};
 use std::{borrow::Cow, fmt};
 
 const TENANT_MISMATCH: &str = "The request names two different tenants.";
-const FORBIDDEN_SCOPE: &str = "Acting on behalf of another owner needs the scope Routes.Admin.";
+const FORBIDDEN_SCOPE: &str = "Acting on behalf of another owner, and force, need the scope \
+    Routes.Admin.";
+const WANTED_ANEW: &str =
+    "Not deleted: the tenant was subscribed again after the reconcile had looked.";
 const FORBIDDEN_PROVIDER: &str = "This client may not manage tenant routes. An operator of the broker \
     adds its client id to a [[providers]] entry.";
 const FORBIDDEN_APP: &str = "This client may not manage routes of that app. An operator of the broker \
@@ -57,6 +60,7 @@ impl RouteError {
             Self::RouteQuotaExceeded => QUOTA.into(),
             Self::AppRouteLimit { limit } => app_limit(*limit).into(),
             Self::WildcardNotMapped { domain } => wildcard(domain).into(),
+            Self::WantedAnew => WANTED_ANEW.into(),
             Self::ReconcileGuard { orphans, routes } => guard(*orphans, *routes).into(),
             Self::HostInvalid => HOST_INVALID.into(),
             Self::HostTooLong { length, limit } => too_long(*length, *limit).into(),

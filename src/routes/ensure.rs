@@ -25,6 +25,8 @@ const TAKE_BACK: Duration = Duration::from_secs(30);
 pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
     let choice = Choice::of(work, wish)?;
     let _tenant = work.take_tenant().await?;
+    // A reconcile that looked before this moment must not remove what is found or made here.
+    work.order().remember_wanted(work.tenant_key()).await;
     let target = Box::pin(Target::resolve(work, wish, choice)).await?;
     if let Some(served) = wildcard(work, wish, &target).await? {
         return Ok(served);

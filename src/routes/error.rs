@@ -71,6 +71,9 @@ pub enum RouteError {
         /// Routes of the owner.
         routes: usize,
     },
+    /// `reconcile_guard`: the tenant was wanted again after the reconcile had looked.
+    #[error("tenant wanted anew")]
+    WantedAnew,
     /// `host_invalid`: subdomain and template give no host name.
     #[error("host invalid")]
     HostInvalid,
@@ -180,6 +183,7 @@ impl RouteError {
             | Self::AppRouteLimit { .. }
             | Self::WildcardNotMapped { .. }
             | Self::ReconcileGuard { .. }
+            | Self::WantedAnew
             | Self::HostInvalid
             | Self::HostTooLong { .. }
             | Self::HostReserved
@@ -241,7 +245,7 @@ impl RouteError {
             Self::RouteQuotaExceeded => "route_quota_exceeded",
             Self::AppRouteLimit { .. } => "app_route_limit",
             Self::WildcardNotMapped { .. } => "wildcard_not_mapped",
-            Self::ReconcileGuard { .. } => "reconcile_guard",
+            Self::ReconcileGuard { .. } | Self::WantedAnew => "reconcile_guard",
             Self::HostInvalid => "host_invalid",
             Self::HostTooLong { .. } => "host_too_long",
             Self::HostReserved => "host_reserved",

@@ -34,7 +34,7 @@ pub use error::RouteError;
 pub use operation::{Operation, OperationKey, OperationState};
 pub use provider::{Home, Policies};
 pub use reconcile::{Change, Demand, Reconciled};
-pub use remove::{Patience, Removed};
+pub use remove::{Patience, Removed, Seen};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
 pub use view::{Ensured, ListQuery, Listing, RouteView};
 pub use wish::{TenantId, Wish, WishBody};
@@ -48,6 +48,7 @@ use audit::Audit;
 use label::Ownership;
 use order::{Key, Order, Ticket};
 use provider::ProviderPolicy;
+use remove::Extent;
 use std::{fmt, sync::Arc, time::SystemTime};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -192,7 +193,7 @@ impl TenantRoutes {
         tenant: &TenantId,
         patience: Patience,
     ) -> Result<Removed, RouteError> {
-        self.remove_with(errand, tenant, None, patience).await
+        self.remove_with(errand, tenant, Extent::All, patience).await
     }
 
     /// Removes all routes of a tenant, and the one without labels at the place that `wish` names, where
@@ -210,14 +211,14 @@ impl TenantRoutes {
         wish: Wish,
         patience: Patience,
     ) -> Result<Removed, RouteError> {
-        self.remove_with(errand, tenant, Some(wish), patience).await
+        self.remove_with(errand, tenant, Extent::AndFormer(Box::new(wish)), patience).await
     }
 
     async fn remove_with(
         &self,
         errand: &Errand,
         tenant: &TenantId,
-        former: Option<Wish>,
+        extent: Extent,
         patience: Patience,
     ) -> Result<Removed, RouteError> {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
@@ -225,7 +226,7 @@ impl TenantRoutes {
             let audit = Audit::begin("remove", &errand, tenant.as_str());
             let work = this.work(&errand, &tenant);
             let result = match &work {
-                Ok(work) => Box::pin(remove::remove(work, former.as_ref(), patience, &audit)).await,
+                Ok(work) => Box::pin(remove::remove(work, &extent, patience, &audit)).await,
                 Err(error) => Err(error.clone()),
             };
             audit.removed(&result, work.ok().and_then(|work| work.cf().last_request_id()));
@@ -353,8 +354,12 @@ impl TenantRoutes {
 impl Work {
     /// Waits for the tenant.
     async fn take_tenant(&self) -> Result<Ticket, RouteError> {
+        self.take(self.tenant_key()).await
+    }
+
+    fn tenant_key(&self) -> Key {
         let owner = self.grounds.policy.owner.clone();
-        self.take(Key::Tenant { owner, tenant: self.tenant.to_string() }).await
+        Key::Tenant { owner, tenant: self.tenant.to_string() }
     }
 
     /// Waits for a tenant or a host.

@@ -21,6 +21,12 @@ const DYING_FOR: Duration = Duration::from_secs(300);
 /// Deletes remembered at once.
 const MAX_DYING: u64 = 10_000;
 
+/// How long it is known that a tenant was wanted: longer than a reconcile may take from its look to its last
+/// removal, which is one request.
+const WANTED_FOR: Duration = Duration::from_secs(900);
+/// Tenants of which that is known at once.
+const MAX_WANTED: u64 = 10_000;
+
 /// What is done one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
@@ -45,6 +51,7 @@ pub(super) enum Key {
 pub(super) struct Order {
     locks: Arc<Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>>,
     dying: Cache<Guid, ()>,
+    wanted: Cache<Key, Instant>,
 }
 
 /// The right to work on a key, until it is dropped.
@@ -58,7 +65,8 @@ pub(super) struct Ticket {
 impl Default for Order {
     fn default() -> Self {
         let dying = Cache::builder().max_capacity(MAX_DYING).time_to_live(DYING_FOR).build();
-        Self { locks: Arc::default(), dying }
+        let wanted = Cache::builder().max_capacity(MAX_WANTED).time_to_live(WANTED_FOR).build();
+        Self { locks: Arc::default(), dying, wanted }
     }
 }
 
@@ -83,6 +91,16 @@ impl Order {
     /// Returns whether a route is known to be dying.
     pub(super) fn is_dying(&self, route: &Guid) -> bool {
         self.dying.contains_key(route)
+    }
+
+    /// Remembers that a tenant is wanted now.
+    pub(super) async fn remember_wanted(&self, tenant: Key) {
+        self.wanted.insert(tenant, Instant::now()).await;
+    }
+
+    /// Returns whether a tenant was wanted at this time or later.
+    pub(super) async fn was_wanted_since(&self, tenant: &Key, since: Instant) -> bool {
+        self.wanted.get(tenant).await.is_some_and(|last| last >= since)
     }
 
     fn lock(&self, key: &Key) -> Arc<AsyncMutex<()>> {

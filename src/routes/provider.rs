@@ -43,6 +43,7 @@ pub struct Policies(Arc<Table>);
 struct Table {
     home: Home,
     prefix: LabelPrefix,
+    max_orphan_percent: u8,
     own_hosts: Vec<String>,
     entries: Vec<Arc<Terms>>,
     by_client: HashMap<String, Arc<Terms>>,
@@ -114,6 +115,14 @@ impl Policies {
                 hint: "use a name such as cfapi-broker.internal",
             });
         }
+        let max_orphan_percent = settings.max_orphan_percent;
+        if max_orphan_percent > 100 {
+            findings.push(Finding {
+                key: "routes.max_orphan_percent".to_owned(),
+                problem: "it is above 100".to_owned(),
+                hint: "give 0 to 100",
+            });
+        }
         let mut entries = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
             let mut judged = Judged { index, findings: &mut findings };
@@ -125,7 +134,8 @@ impl Policies {
         };
         let label = |uri: &String| uri.split('.').next().unwrap_or_default().to_ascii_lowercase();
         let own_hosts = home.uris.iter().map(label).filter(|host| !host.is_empty()).collect();
-        Ok(Self(Arc::new(Table { home, prefix, own_hosts, entries, by_client })))
+        let table = Table { home, prefix, max_orphan_percent, own_hosts, entries, by_client };
+        Ok(Self(Arc::new(table)))
     }
 
     /// Returns the policy of a caller.
@@ -169,6 +179,11 @@ impl Policies {
 
     pub(super) fn prefix(&self) -> &LabelPrefix {
         &self.0.prefix
+    }
+
+    /// Share of an owner's routes that one reconcile may delete without force, in percent.
+    pub(super) fn max_orphan_percent(&self) -> usize {
+        usize::from(self.0.max_orphan_percent)
     }
 
     pub(super) fn own_hosts(&self) -> &[String] {

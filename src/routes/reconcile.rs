@@ -10,6 +10,7 @@ use super::{
     create::Builder,
     ensure,
     error::Field,
+    remove::Seen,
     settings::Mode,
     show,
     target::{Choice, Target},
@@ -20,11 +21,10 @@ use crate::{
     capi::{Guid, model::Route},
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use tokio::time::Instant;
 
 /// Most tenants of one list (`routes.md` 9).
 const MOST_TENANTS: usize = 5_000;
-/// Share of the owner's routes that may go without force: a list that lacks more is more likely wrong.
-const MAX_ORPHAN_PERCENT: usize = 20;
 
 /// What the caller wants to be so.
 #[derive(Clone, Debug)]
@@ -86,6 +86,10 @@ pub(super) async fn reconcile(
     errand: &Errand,
     demand: Demand,
 ) -> Result<Reconciled, RouteError> {
+    if demand.force && !errand.caller.has(Scope::RoutesAdmin) {
+        return Err(refused(errand, RouteError::ForbiddenScope));
+    }
+    let seen_at = Instant::now();
     let listed = demand.tenants.iter().map(|(tenant, _)| tenant);
     if demand.tenants.len() > MOST_TENANTS || !batch::are_distinct(listed.clone()) {
         return Err(RouteError::BadRequest(Field::Tenants));
@@ -100,9 +104,11 @@ pub(super) async fn reconcile(
     if !demand.apply {
         return Ok(plan);
     }
-    let removals = if demand.delete_orphans { removals(&plan.orphans) } else { Vec::new() };
-    if !removals.is_empty() {
-        guard(errand, &demand, &plan, owned.len())?;
+    let removals =
+        if demand.delete_orphans { removals(&plan.orphans, seen_at) } else { Vec::new() };
+    if !removals.is_empty() && !demand.force {
+        let most = routes.policies().max_orphan_percent();
+        guard(&demand, &plan, owned.len(), most).map_err(|error| refused(errand, error))?;
     }
     plan.apply(routes, errand, changes.into_iter().chain(removals)).await;
     Ok(plan)
@@ -172,29 +178,33 @@ async fn standing(placed: &[Placed]) -> Result<HashMap<(Guid, String), Route>, R
     Ok(found)
 }
 
-/// One removal for each tenant.
-fn removals(orphans: &[RouteView]) -> Vec<Item> {
-    let tenants = orphans.iter().map(|view| view.tenant.as_str()).collect::<BTreeSet<_>>();
-    let tenants = tenants.into_iter().filter_map(TenantId::parse);
-    tenants.map(|tenant| Item::Remove { tenant }).collect()
+/// One removal for each tenant, of nothing but the routes that were seen.
+fn removals(orphans: &[RouteView], seen_at: Instant) -> Vec<Item> {
+    let mut tenants = BTreeMap::<_, BTreeSet<_>>::new();
+    for view in orphans {
+        tenants.entry(view.tenant.as_str()).or_default().extend(view.route.clone());
+    }
+    let removals = tenants.into_iter().filter_map(|(tenant, routes)| {
+        let tenant = TenantId::parse(tenant)?;
+        Some(Item::RemoveSeen { tenant, seen: Seen { routes, at: seen_at } })
+    });
+    removals.collect()
 }
 
-/// Refuses to delete on the word of a list that looks wrong.
-fn guard(
-    errand: &Errand,
-    demand: &Demand,
-    plan: &Reconciled,
-    routes: usize,
-) -> Result<(), RouteError> {
+/// Refuses to delete on the word of a list that looks wrong; `most` is a share in percent.
+fn guard(demand: &Demand, plan: &Reconciled, routes: usize, most: usize) -> Result<(), RouteError> {
     let orphans = plan.orphans.len();
-    let many = orphans.saturating_mul(100) > routes.saturating_mul(MAX_ORPHAN_PERCENT);
-    let forced = demand.force && errand.caller.has(Scope::RoutesAdmin);
-    if forced || !(many || demand.tenants.is_empty()) {
-        return Ok(());
+    let many = orphans.saturating_mul(100) > routes.saturating_mul(most);
+    if many || demand.tenants.is_empty() {
+        return Err(RouteError::ReconcileGuard { orphans, routes });
     }
-    let error = RouteError::ReconcileGuard { orphans, routes };
+    Ok(())
+}
+
+/// Tells the audit log of a reconcile that was refused as a whole.
+fn refused(errand: &Errand, error: RouteError) -> RouteError {
     Audit::begin("reconcile", errand, "").refused(&error);
-    Err(error)
+    error
 }
 
 impl Reconciled {

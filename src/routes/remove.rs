@@ -41,6 +41,26 @@ pub enum Patience {
     DontWait,
 }
 
+/// Which routes of a tenant a removal is about.
+#[derive(Clone, Debug)]
+pub(super) enum Extent {
+    /// All that carry its labels.
+    All,
+    /// All, and the one without labels at the place that this wish names.
+    AndFormer(Box<Wish>),
+    /// None but those that a reconcile saw.
+    Seen(Seen),
+}
+
+/// What a reconcile saw of a tenant that is not listed.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its routes; one that came later is not meant.
+    pub routes: BTreeSet<Guid>,
+    /// When the reconcile began to look; a tenant that was wanted since keeps its routes.
+    pub at: Instant,
+}
+
 /// What a removal came to.
 #[derive(Clone, Debug)]
 pub enum Removed {
@@ -51,6 +71,15 @@ pub enum Removed {
         /// What runs.
         operation: Operation,
     },
+}
+
+impl Extent {
+    fn covers(&self, route: &Route) -> bool {
+        match self {
+            Self::All | Self::AndFormer(_) => true,
+            Self::Seen(seen) => seen.routes.contains(&route.guid),
+        }
+    }
 }
 
 impl Removed {
@@ -70,23 +99,29 @@ struct Pending {
     _ticket: Ticket,
 }
 
-/// Removes all routes of the tenant; with `former`, also the one without labels that it names.
+/// Removes the tenant's routes.
 pub(super) async fn remove(
     work: &Work,
-    former: Option<&Wish>,
+    extent: &Extent,
     patience: Patience,
     audit: &Audit,
 ) -> Result<Removed, RouteError> {
     let _tenant = work.take_tenant().await?;
-    if let Some(wish) = former {
-        Box::pin(legacy::claim(work, wish)).await?;
+    match extent {
+        Extent::All => {}
+        Extent::AndFormer(wish) => Box::pin(legacy::claim(work, wish)).await?,
+        Extent::Seen(seen) => {
+            if work.order().was_wanted_since(&work.tenant_key(), seen.at).await {
+                return Err(RouteError::WantedAnew);
+            }
+        }
     }
     let site = site(&work.grounds).await?;
     let listed = Instant::now();
     let routes = work.cf().labelled_routes(&site.space, &work.ownership.selector()).await?;
     let mut removal = Removal { work, audit, site, failures: Vec::new() };
     let mut pending = Vec::new();
-    for route in routes {
+    for route in routes.into_iter().filter(|route| extent.covers(route)) {
         let (guid, host) = (route.guid.clone(), route.host.clone());
         match removal.start(route, listed).await {
             Ok(started) => pending.extend(started),

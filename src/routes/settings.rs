@@ -18,6 +18,8 @@ pub(super) const MAX_ROUTES_PER_APP: u64 = 900;
 pub(super) const TEMPLATE: &str = "{subdomain}-{app}";
 /// Default of `label_prefix`.
 const PREFIX: &str = "cfapi-broker.internal";
+/// Default of `max_orphan_percent` (`routes.md` 9): a list that lacks more tenants is more likely wrong.
+const MAX_ORPHAN_PERCENT: u8 = 20;
 
 /// `[routes]` of the settings.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +27,8 @@ const PREFIX: &str = "cfapi-broker.internal";
 pub struct Settings {
     /// Prefix of the labels on our routes: a DNS name with at least one dot.
     pub label_prefix: String,
+    /// Share of an owner's routes that one reconcile may delete without force, in percent.
+    pub max_orphan_percent: u8,
 }
 
 /// One `[[providers]]` entry of the settings.
@@ -182,7 +186,7 @@ impl Judged<'_> {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { label_prefix: PREFIX.to_owned() }
+        Self { label_prefix: PREFIX.to_owned(), max_orphan_percent: MAX_ORPHAN_PERCENT }
     }
 }
 

@@ -1,16 +1,25 @@
 //! Many tenants in one call: batch and reconcile.
 
+use std::collections::BTreeMap;
+
 use cfapi_sandbox::{Part, Sandbox};
 use http::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{APP, Answer, TestBroker, sandbox};
+use crate::support::{APP, Answer, TestBroker, pull, sandbox, tenant::until, variables};
 
 const DOMAIN: &str = "cfapps.example.test";
 
 async fn post(broker: &TestBroker, path: &str, token: &str, body: &Value) -> Answer {
     broker.send(Method::POST, path, Some(token), Some(body)).await
+}
+
+/// Variables of a broker that lets so many percent of the routes go.
+fn with_share(sandbox: &Sandbox, percent: &str) -> BTreeMap<String, String> {
+    let mut variables = variables(sandbox);
+    variables.insert("CFAPI_ROUTES__MAX_ORPHAN_PERCENT".to_owned(), percent.to_owned());
+    variables
 }
 
 async fn subscribe(broker: &TestBroker, sandbox: &Sandbox, count: usize) {
@@ -173,23 +182,108 @@ async fn applied_the_plan_comes_true_and_orphans_go_only_with_consent() {
 }
 
 #[rstest]
-#[case::empty_list(5, 0, false)]
-#[case::empty_list_by_force_of_no_admin(5, 0, true)]
-#[case::more_than_a_fifth(4, 3, true)]
+#[case::empty_list(5, 0, "20")]
+#[case::empty_list_although_all_may_go(5, 0, "100")]
+#[case::more_than_a_fifth(14, 11, "20")]
+#[case::more_than_the_setting(4, 1, "74")]
+#[case::none_may_go(4, 3, "0")]
 #[tokio::test]
 async fn the_guard_refuses_to_delete_on_a_doubtful_list(
     #[case] count: usize,
     #[case] listed: usize,
-    #[case] force: bool,
+    #[case] percent: &str,
 ) {
     let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
+    let broker = TestBroker::with(with_share(&sandbox, percent)).await;
     subscribe(&broker, &sandbox, count).await;
     sandbox.clear_journal();
-    let body = json!({"tenants": tenants(0..listed), "app": APP, "apply": true, "delete_orphans": true, "force": force});
+    let body =
+        json!({"tenants": tenants(0..listed), "app": APP, "apply": true, "delete_orphans": true});
     let got = post(&broker, "/routes/reconcile", &sandbox.provider_token(), &body).await;
     assert_eq!((got.status, got.code().as_str()), (409, "reconcile_guard"), "{}", got.text);
     assert_eq!((writes(&sandbox), hosts(&sandbox).len()), (0, count));
+}
+
+#[rstest]
+#[case::a_fifth(5, 4, "20")]
+#[case::as_the_setting_says(4, 1, "75")]
+#[tokio::test]
+async fn what_the_guard_allows_goes(
+    #[case] count: usize,
+    #[case] listed: usize,
+    #[case] percent: &str,
+) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(with_share(&sandbox, percent)).await;
+    subscribe(&broker, &sandbox, count).await;
+    let body =
+        json!({"tenants": tenants(0..listed), "app": APP, "apply": true, "delete_orphans": true});
+    let got = post(&broker, "/routes/reconcile", &sandbox.provider_token(), &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(hosts(&sandbox).len(), listed);
+}
+
+#[rstest]
+#[case::plan(false)]
+#[case::applied(true)]
+#[tokio::test]
+async fn force_is_for_administrators_only(#[case] apply: bool) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, 2).await;
+    sandbox.clear_journal();
+    let body = json!({"tenants": tenants(0..2), "app": APP, "apply": apply, "delete_orphans": true, "force": true});
+    let got = post(&broker, "/routes/reconcile", &sandbox.provider_token(), &body).await;
+    assert_eq!((got.status, got.code().as_str()), (403, "forbidden_scope"), "{}", got.text);
+    assert!(sandbox.journal().iter().all(|entry| entry.part != Part::Cf));
+}
+
+/// What happens to an orphan between the look of a reconcile and its removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    FoundHere,
+    MadeAnewHere,
+    MadeAnewElsewhere,
+}
+
+#[rstest]
+#[case::found(Meanwhile::FoundHere, 409)]
+#[case::made_anew(Meanwhile::MadeAnewHere, 409)]
+#[case::made_anew_elsewhere(Meanwhile::MadeAnewElsewhere, 204)]
+#[tokio::test]
+async fn a_tenant_that_is_wanted_after_the_look_keeps_its_route(
+    #[case] meanwhile: Meanwhile,
+    #[case] told: u16,
+) {
+    let sandbox = sandbox().await;
+    let (broker, other) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
+    let token = sandbox.provider_token();
+    subscribe(&broker, &sandbox, 5).await;
+    sandbox.clear_journal();
+    // The look is over, the names of the apps are not known yet.
+    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 2500, "only": "GET /v3/apps"}));
+    let body = json!({"tenants": tenants(0..4), "app": APP, "apply": true, "delete_orphans": true});
+    let reconciling = post(&broker, "/routes/reconcile", &token, &body);
+    let wanting = async {
+        until("the look is over", || sandbox.journal().iter().any(|one| one.path == "/v3/apps"))
+            .await;
+        let by = if meanwhile == Meanwhile::MadeAnewElsewhere { &other } else { &broker };
+        if meanwhile != Meanwhile::FoundHere {
+            assert_eq!(by.delete("/routes/t4", &token).await.status, 204);
+        }
+        let wish = json!({"subdomain": "sub4", "app": APP});
+        by.put("/routes/t4", &token, &wish).await.json()["route"]["guid"].clone()
+    };
+    let (reconciled, guid) = tokio::join!(reconciling, wanting);
+    let result = reconciled.json()["results"][0].clone();
+    assert_eq!((&result["tenant"], &result["status"]), (&json!("t4"), &json!(told)), "{result}");
+    if told == 409 {
+        assert_eq!(result["problem"]["code"], "reconcile_guard");
+    }
+    let routes = sandbox.world().routes();
+    let kept = routes.iter().find(|route| route.host == "sub4-saas-approuter").unwrap();
+    assert_eq!(guid, kept.guid.as_str());
+    assert!(!kept.deleting);
 }
 
 #[tokio::test]

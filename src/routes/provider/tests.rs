@@ -170,3 +170,10 @@ fn a_tenant_host_pattern_that_cannot_be_checked_is_a_finding(
     let expected = vec!["providers[0].tenant_host_pattern".to_owned()];
     assert_eq!(judged, if lawful { Ok(()) } else { Err(expected) });
 }
+
+#[test]
+fn a_share_above_all_is_a_finding() {
+    let settings = Settings { max_orphan_percent: 101, ..Settings::default() };
+    let findings = Policies::judge(&settings, &[], home(), &[]).unwrap_err();
+    assert_eq!(findings[0].key, "routes.max_orphan_percent");
+}
