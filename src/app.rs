@@ -132,6 +132,8 @@ impl App {
         for name in self.destinations.names() {
             self.vault.warm(name, self.delay);
         }
+        // With the first logon: both share one lease.
+        self.state.routes.survey(self.delay, self.lifecycle.draining.clone());
         self.state.readiness.is_listening();
         let router = http::router(&self.state);
         let draining = self.lifecycle.draining.clone();
@@ -181,7 +183,12 @@ fn state(
             destination: routes.policies().home().destination.clone(),
             call_timeout: server.request_timeout.saturating_sub(RESERVE),
         },
-        readiness: Readiness::new(engine.vault.clone(), engine.verifier.clone(), draining.clone()),
+        readiness: Readiness::new(
+            engine.vault.clone(),
+            engine.verifier.clone(),
+            routes.clone(),
+            draining.clone(),
+        ),
         admission: Admission { places: Arc::new(Semaphore::new(server.max_in_flight)), draining },
         gate: GateRules { hosts, body: server.body_limit },
         body: BodyLimits { bytes: server.body_limit, time: server.body_timeout },

@@ -92,6 +92,17 @@ impl Foundation {
         self.visible("read_quota", format!("/v3/space_quotas/{quota}")).await
     }
 
+    /// Finds an organization by its name; `None` when there is no visible one.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the call.
+    pub async fn organization_named(&self, name: &str) -> Result<Option<Organization>, CapiError> {
+        let query = Query::default().with_list("names", [name]);
+        let call = Call::new("list_organizations", Method::GET, "/v3/organizations");
+        let listing = self.list::<Organization>(call.with_query(query.into_text())).await?;
+        Ok(listing.resources.into_iter().next())
+    }
+
     async fn read_space(
         &self,
         wanted: &SpaceRef,
@@ -116,10 +127,7 @@ impl Foundation {
         organization: &str,
         space: &str,
     ) -> Result<Option<SpaceInOrganization>, CapiError> {
-        let query = Query::default().with_list("names", [organization]);
-        let call = Call::new("list_organizations", Method::GET, "/v3/organizations");
-        let listing = self.list::<Organization>(call.with_query(query.into_text())).await?;
-        let Some(organization) = listing.resources.into_iter().next() else {
+        let Some(organization) = self.organization_named(organization).await? else {
             return Ok(None);
         };
         let query = Query::default()

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::Verifier,
+    routes::{Entries, TenantRoutes},
     token::{DestinationStatus, Freshness, GateState, Reason, TokenVault},
 };
 
@@ -63,6 +64,8 @@ pub struct Seen {
     pub uaa: Part,
     /// Keys of callers' tokens.
     pub keys: Part,
+    /// What the provider entries name.
+    pub providers: Part,
 }
 
 /// Answers the probes; a clone is shallow.
@@ -72,12 +75,18 @@ pub struct Readiness {
     draining: CancellationToken,
     vault: TokenVault,
     verifier: Verifier,
+    routes: TenantRoutes,
 }
 
 impl Readiness {
     /// Makes it in the phase `Starting`.
-    pub fn new(vault: TokenVault, verifier: Verifier, draining: CancellationToken) -> Self {
-        Self { listening: Arc::default(), draining, vault, verifier }
+    pub fn new(
+        vault: TokenVault,
+        verifier: Verifier,
+        routes: TenantRoutes,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { listening: Arc::default(), draining, vault, verifier, routes }
     }
 
     /// The listener takes connections.
@@ -94,6 +103,11 @@ impl Readiness {
             uaa: worst(all.iter().map(uaa)),
             cf_api: Part::Unknown,
             keys: if self.verifier.is_bound() { Part::Ok } else { Part::Missing },
+            providers: match self.routes.entries() {
+                Entries::Unknown => Part::Unknown,
+                Entries::Resolved => Part::Ok,
+                Entries::Unresolved => Part::Missing,
+            },
         }
     }
 

@@ -21,37 +21,44 @@ mod bounds;
 mod create;
 mod detail;
 mod ensure;
+mod errand;
 mod legacy;
 mod order;
 mod remove;
 mod show;
+mod survey;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{Done, Item};
+pub use errand::Errand;
 pub use error::RouteError;
 pub use operation::{Operation, OperationKey, OperationState};
 pub use provider::{Home, Policies};
 pub use reconcile::{Change, Demand, Reconciled};
 pub use remove::{Patience, Removed, Seen};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
+pub use survey::Entries;
 pub use view::{Ensured, ListQuery, Listing, RouteView};
 pub use wish::{TenantId, Wish, WishBody};
 
 use crate::{
-    auth::Caller,
     capi::{CapiClient, Foundation},
-    telemetry::{audit::Trail, metrics::Metrics, trace::CorrelationId},
+    telemetry::metrics::Metrics,
 };
 use audit::Audit;
 use label::Ownership;
 use order::{Key, Order, Ticket};
 use provider::ProviderPolicy;
 use remove::Extent;
-use std::{fmt, sync::Arc, time::SystemTime};
-use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use survey::Survey;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
 /// The tenant routes of all providers; a clone is shallow.
@@ -65,17 +72,7 @@ struct Shared {
     tasks: TaskTracker,
     metrics: Metrics,
     order: Order,
-}
-
-/// Who asks, and until when.
-#[derive(Clone, Debug)]
-pub struct Errand {
-    caller: Caller,
-    correlation: CorrelationId,
-    now: SystemTime,
-    deadline: Instant,
-    on_behalf_of: Option<String>,
-    trail: Trail,
+    survey: Survey,
 }
 
 /// Whether an ensure may write.
@@ -105,34 +102,6 @@ struct Work {
     tenant: TenantId,
 }
 
-impl Errand {
-    /// Makes an errand. `now` is the wall time at which it began, `deadline` the end of the request.
-    pub fn new(
-        caller: &Caller,
-        correlation: &CorrelationId,
-        now: SystemTime,
-        deadline: Instant,
-    ) -> Self {
-        let (caller, correlation) = (caller.clone(), correlation.clone());
-        let trail = Trail::default();
-        Self { caller, correlation, now, deadline, on_behalf_of: None, trail }
-    }
-
-    /// Notes on this trail that an audit line was written.
-    #[must_use]
-    pub fn on_trail(mut self, trail: Trail) -> Self {
-        self.trail = trail;
-        self
-    }
-
-    /// Acts for another owner; needs `Routes.Admin`.
-    #[must_use]
-    pub fn on_behalf_of(mut self, owner: Option<String>) -> Self {
-        self.on_behalf_of = owner;
-        self
-    }
-}
-
 impl TenantRoutes {
     /// Makes the tenant routes. `key` seals the ids of operations; all instances share it. Mutations run
     /// on `tasks`.
@@ -143,8 +112,24 @@ impl TenantRoutes {
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let order = Order::default();
-        Self(Arc::new(Shared { policies, key, capi, tasks, metrics, order }))
+        let (order, survey) = (Order::default(), Survey::default());
+        Self(Arc::new(Shared { policies, key, capi, tasks, metrics, order, survey }))
+    }
+
+    /// Looks in the background at what the provider entries name, after `delay`; ends with `stop`. Without
+    /// entries there is nothing to do.
+    pub fn survey(&self, delay: Duration, stop: CancellationToken) {
+        if self.0.policies.entries().is_empty() {
+            return;
+        }
+        let (survey, policies) = (self.0.survey.clone(), self.0.policies.clone());
+        let capi = self.0.capi.clone();
+        self.0.tasks.spawn(async move { survey.run(policies, capi, delay, stop).await });
+    }
+
+    /// Returns how the provider entries stand, without asking anyone.
+    pub fn entries(&self) -> Entries {
+        self.0.survey.entries(&self.0.policies)
     }
 
     /// Creates or repairs the route of a tenant, or tells what that would take.
@@ -173,6 +158,10 @@ impl TenantRoutes {
                 Ok(work) => Box::pin(ensure::ensure(work, &wish)).await,
                 Err(error) => Err(error.clone()),
             };
+            if let (Ok(work), Ok(done)) = (&work, &result) {
+                let terms = &work.grounds.policy.terms;
+                this.0.survey.proven(&this.0.policies, terms, &done.view);
+            }
             audit.ensured(&result, work.ok().and_then(|work| work.cf().last_request_id()));
             this.count("ensure", result.as_ref().map(|done| done.outcome.word()));
             result

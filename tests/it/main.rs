@@ -33,6 +33,8 @@ mod routes;
 #[cfg(test)]
 mod routes_bulk;
 #[cfg(test)]
+mod routes_entries;
+#[cfg(test)]
 mod routes_faults;
 #[cfg(test)]
 mod routes_policy;

@@ -203,6 +203,21 @@ async fn a_tenant_that_comes_back_while_its_removal_is_waited_for_gets_a_new_rou
 }
 
 #[tokio::test]
+async fn a_delete_waits_for_the_put_of_the_tenant_that_came_first() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 700, "only": CREATE}));
+    let gone = async {
+        until("the create is under way", || asked(&sandbox).iter().any(|call| call == CREATE))
+            .await;
+        delete(&broker, &sandbox).await
+    };
+    let (made, gone) = tokio::join!(put(&broker, &sandbox), gone);
+    assert_eq!((made.status, gone.status), (201, 204), "{} {}", made.text, gone.text);
+    assert!(routes_of(&sandbox, HOST).is_empty());
+}
+
+#[tokio::test]
 async fn delete_and_put_at_once_end_as_one_of_the_two_orders() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;

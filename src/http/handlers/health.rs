@@ -37,6 +37,7 @@ struct Parts {
     cf_api: &'static str,
     uaa: &'static str,
     keys: &'static str,
+    providers: &'static str,
 }
 
 /// 200, or 503 while starting or draining; the body tells degraded parts.
@@ -49,6 +50,7 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
         ("cf_api", seen.cf_api),
         ("uaa", seen.uaa),
         ("keys", seen.keys),
+        ("providers", seen.providers),
     ];
     let degraded =
         named.iter().filter(|(_, part)| part.is_degraded()).map(|(name, _)| *name).collect();
@@ -58,6 +60,7 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
         cf_api: seen.cf_api.word(),
         uaa: seen.uaa.word(),
         keys: seen.keys.word(),
+        providers: seen.providers.word(),
     };
     let status = if phase == Phase::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { status: phase.word(), degraded, parts })).into_response()

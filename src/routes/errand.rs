@@ -1,0 +1,50 @@
+//! Who asks for something, and until when.
+//!
+//! Invariant: the caller is verified; the deadline is that of its request. Callers: `http` makes it, this room
+//! reads it.
+
+use crate::{
+    auth::Caller,
+    telemetry::{audit::Trail, trace::CorrelationId},
+};
+use std::time::SystemTime;
+use tokio::time::Instant;
+
+/// Who asks, and until when.
+#[derive(Clone, Debug)]
+pub struct Errand {
+    pub(super) caller: Caller,
+    pub(super) correlation: CorrelationId,
+    pub(super) now: SystemTime,
+    pub(super) deadline: Instant,
+    pub(super) on_behalf_of: Option<String>,
+    pub(super) trail: Trail,
+}
+
+impl Errand {
+    /// Makes an errand. `now` is the wall time at which it began, `deadline` the end of the request.
+    pub fn new(
+        caller: &Caller,
+        correlation: &CorrelationId,
+        now: SystemTime,
+        deadline: Instant,
+    ) -> Self {
+        let (caller, correlation) = (caller.clone(), correlation.clone());
+        let trail = Trail::default();
+        Self { caller, correlation, now, deadline, on_behalf_of: None, trail }
+    }
+
+    /// Notes on this trail that an audit line was written.
+    #[must_use]
+    pub fn on_trail(mut self, trail: Trail) -> Self {
+        self.trail = trail;
+        self
+    }
+
+    /// Acts for another owner; needs `Routes.Admin`.
+    #[must_use]
+    pub fn on_behalf_of(mut self, owner: Option<String>) -> Self {
+        self.on_behalf_of = owner;
+        self
+    }
+}
