@@ -1,0 +1,6 @@
+namespace bookshop;
+
+entity Books {
+  key ID : Integer;
+  title  : String(111);
+}

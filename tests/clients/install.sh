@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs what the locks in these folders name into target/clients, where it is missing or out of date. The packages are for
+# these tests only; several are under the SAP Developer License: they are neither committed nor shipped.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+for folder in node22 cap/cds9 cap/cds10 approuter; do
+  from=tests/clients/$folder to=target/clients/$folder
+  if cmp -s "$from/package-lock.json" "$to/installed.json"; then continue; fi
+  mkdir -p "$to"
+  rm -f "$to/installed.json"
+  cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$to/"
+  # No install scripts: nothing is compiled, and nothing comes from elsewhere than the registry.
+  ( cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error )
+  cp "$from/package-lock.json" "$to/installed.json"
+done
