@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 /// Most callers that are told apart: some hundred bytes each. A subaccount has some dozens of clients; those beyond share
@@ -31,6 +31,9 @@ const MOST_CALLERS: usize = 1024;
 
 /// When to come back while one's own requests are still being answered: nobody knows how long they take.
 const SOON: Duration = Duration::from_secs(1);
+
+/// How long a request waits for a place of its caller (`reliability.md` U5).
+const QUEUE: Duration = Duration::from_secs(1);
 
 /// The word for log and metric: too many requests a second.
 pub(super) const RATE: &str = "caller_rate";
@@ -100,15 +103,42 @@ impl CallerLimits {
         Self { terms, clock, table: Mutex::default(), shared }
     }
 
-    /// Takes a place for one request of this verified client id.
+    /// Takes a place for one request of this verified client id; where all are taken, waits for one, at most
+    /// [`QUEUE`]: a provider app that subscribes fifty tenants at once is no attacker.
     ///
     /// # Errors
     /// [`AuthError::TooMany`]; a refused request uses nothing up.
-    pub(super) fn admit(&self, client_id: &str) -> Result<Place, AuthError> {
+    ///
+    /// # Cancel safety
+    /// Who leaves the queue has taken nothing.
+    pub(super) async fn admit(&self, client_id: &str) -> Result<Place, AuthError> {
+        match self.try_admit(client_id) {
+            Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after }) => {
+                let places = Arc::clone(&self.allowance(client_id).places);
+                let waiting = timeout(QUEUE, places.acquire_owned()).await;
+                let Ok(Ok(permit)) = waiting else {
+                    return Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after });
+                };
+                self.checked(&self.allowance(client_id), permit)
+            }
+            settled => settled,
+        }
+    }
+
+    /// As [`CallerLimits::admit`], without waiting.
+    fn try_admit(&self, client_id: &str) -> Result<Place, AuthError> {
         let allowance = self.allowance(client_id);
         let Ok(permit) = Arc::clone(&allowance.places).try_acquire_owned() else {
             return Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after: SOON });
         };
+        self.checked(&allowance, permit)
+    }
+
+    fn checked(
+        &self,
+        allowance: &Allowance,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Place, AuthError> {
         match allowance.rate.check() {
             Ok(()) => Ok(Place { _permit: permit }),
             Err(until) => {
@@ -182,14 +212,28 @@ mod tests {
 
     /// How many of `count` requests, each answered at once, are let in.
     fn let_in(limits: &CallerLimits, client: &str, count: usize) -> usize {
-        (0..count).filter(|_| limits.admit(client).is_ok()).count()
+        (0..count).filter(|_| limits.try_admit(client).is_ok()).count()
     }
 
     fn refusal(limits: &CallerLimits, client: &str) -> (&'static str, Duration) {
-        match limits.admit(client) {
+        match limits.try_admit(client) {
             Err(AuthError::TooMany { reason, retry_after }) => (reason, retry_after),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_a_second_for_a_place_of_its_caller() {
+        let limits = limits();
+        let mut held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
+        let begun = time::Instant::now();
+        assert!(limits.admit("a").await.is_err());
+        assert_eq!(begun.elapsed(), Duration::from_secs(1));
+        let (waited, ()) = tokio::join!(limits.admit("a"), async {
+            time::sleep(Duration::from_millis(900)).await;
+            held.pop();
+        });
+        assert!(waited.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -212,23 +256,23 @@ mod tests {
         time::advance(Duration::from_millis(40)).await;
         assert_eq!(refusal(&limits, "a").0, RATE);
         time::advance(Duration::from_millis(10)).await;
-        assert!(limits.admit("a").is_ok());
+        assert!(limits.try_admit("a").is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn sixteen_at_once_and_a_place_comes_back_when_its_answer_is_done() {
         let limits = limits();
-        let mut held: Vec<Place> = (0..16).map(|_| limits.admit("a").unwrap()).collect();
+        let mut held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(refusal(&limits, "a"), (IN_FLIGHT, Duration::from_secs(1)));
         held.pop();
-        held.push(limits.admit("a").unwrap());
+        held.push(limits.try_admit("a").unwrap());
         assert_eq!(refusal(&limits, "a").0, IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn refused_requests_use_nothing_up() {
         let limits = limits();
-        let held: Vec<Place> = (0..16).map(|_| limits.admit("a").unwrap()).collect();
+        let held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(let_in(&limits, "a", 1000), 0);
         drop(held);
         assert_eq!(let_in(&limits, "a", 1000), 84);
@@ -240,17 +284,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_caller_costs_another_nothing() {
         let limits = limits();
-        let _held: Vec<Place> = (0..16).map(|_| limits.admit("a").unwrap()).collect();
+        let _held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(let_in(&limits, "b", 1000), 100);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_table_is_bounded_and_forgets_only_callers_at_rest() {
         let limits = limits();
-        let _held = limits.admit("busy").unwrap();
+        let _held = limits.try_admit("busy").unwrap();
         assert_eq!(let_in(&limits, "busy", 1000), 99);
         for number in 1..MOST_CALLERS {
-            assert!(limits.admit(&format!("client-{number}")).is_ok());
+            assert!(limits.try_admit(&format!("client-{number}")).is_ok());
         }
         assert_eq!(let_in(&limits, "late", 1000), 100, "the shared allowance");
         assert_eq!(let_in(&limits, "later", 1000), 0, "it is one for all of them");
@@ -266,12 +310,12 @@ mod tests {
     async fn forgetting_a_caller_gives_it_nothing() {
         let limits = limits();
         for number in 1..MOST_CALLERS {
-            assert!(limits.admit(&format!("client-{number}")).is_ok());
+            assert!(limits.try_admit(&format!("client-{number}")).is_ok());
         }
         time::advance(Duration::from_secs(1)).await;
         assert_eq!(let_in(&limits, "eager", 1000), 100);
         time::advance(Duration::from_millis(4900)).await;
-        assert!(limits.admit("late").is_ok(), "makes the others go");
+        assert!(limits.try_admit("late").is_ok(), "makes the others go");
         assert_eq!(limits.table.lock().unwrap().len(), 2);
         assert_eq!(let_in(&limits, "eager", 1000), 98);
     }
@@ -283,7 +327,7 @@ mod tests {
         let limits = CallerLimits::new(&settings);
         assert_eq!(let_in(&limits, "a", 10), 3);
         time::advance(Duration::from_secs(1)).await;
-        let _held = limits.admit("a").unwrap();
+        let _held = limits.try_admit("a").unwrap();
         assert_eq!(refusal(&limits, "a").0, IN_FLIGHT);
     }
 }

@@ -116,7 +116,7 @@ impl Verifier {
     /// As [`Verifier::verify`].
     pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Admitted, AuthError> {
         let caller = self.verify(headers, now).await?;
-        match self.parts.limits.admit(caller.client_id()) {
+        match self.parts.limits.admit(caller.client_id()).await {
             Ok(place) => Ok(Admitted { caller, place }),
             Err(error) => {
                 self.parts.metrics.auth_refused(error.reason());
