@@ -297,10 +297,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if held_back {
             return this.poll_hang_up(context, buffer);
         }
-        if let Phase::Head { until } = phase
-            && (stopping || Instant::now() >= until)
-        {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if stopping && matches!(phase, Phase::Head { .. }) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if let Poll::Ready(read) = this.poll_more(context, buffer) {
             return Poll::Ready(read);

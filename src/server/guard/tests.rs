@@ -1,13 +1,15 @@
 use std::{io, time::Duration};
 
 use axum::{Router, body::Bytes, extract::Request, response::IntoResponse, routing::any};
+use http::{Method, Uri};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
-    time::{Instant, advance, sleep},
+    time::{Instant, advance, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+use super::{Body, Guarded};
 use crate::{
     http::CutTarget,
     server::connection::{Limits, serve},
@@ -37,11 +39,21 @@ async fn slow() -> &'static str {
     "[slow]"
 }
 
+/// Answers at once and takes the body later.
+async fn keep(request: Request) -> &'static str {
+    #[expect(clippy::disallowed_methods, reason = "outlives its answer on purpose")]
+    tokio::spawn(axum::body::to_bytes(request.into_body(), 1 << 20));
+    "[keep]"
+}
+
 fn connect() -> Client {
     let (stream, server) = duplex(64 * 1024);
     let stop = CancellationToken::new();
-    let router =
-        Router::new().route("/slow", any(slow)).route("/deaf", any("[deaf]")).fallback(any(echo));
+    let router = Router::new()
+        .route("/slow", any(slow))
+        .route("/keep", any(keep))
+        .route("/deaf", any("[deaf]"))
+        .fallback(any(echo));
     #[expect(clippy::disallowed_methods, reason = "the server's end of a test's connection")]
     let serving = tokio::spawn(serve(server, router, LIMITS, stop.clone()));
     Client { stream, stop, serving }
@@ -217,6 +229,32 @@ async fn an_answer_before_the_body_leaves_the_next_head_where_it_is() {
     client.send(&format!("{post}{GET}")).await;
     let all = client.answers(2).await;
     assert!(all.ends_with("[/echo  false]"), "{all}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_goes_on_behind_its_answer_leaves_the_next_head_where_it_is() {
+    let mut client = connect();
+    client.send("POST /keep HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").await;
+    client.answers(1).await;
+    client.send(&format!("llo{GET}")).await;
+    assert!(client.answers(1).await.ends_with("[/echo  false]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_held_back_goes_on_when_the_answer_is_out() {
+    let (mut client, server) = duplex(1024);
+    let (mut guarded, watch) = Guarded::new(server, LIMITS.head);
+    client.write_all(format!("{GET}{GET}").as_bytes()).await.unwrap();
+    let mut piece = [0; 1024];
+    assert_eq!(guarded.read(&mut piece).await.unwrap(), GET.len());
+    watch.begin(&Method::GET, &Uri::from_static("/echo"), Body::Exactly(0));
+    #[expect(clippy::disallowed_methods, reason = "a task of its own is woken by nothing else")]
+    let reading = tokio::spawn(async move { guarded.read(&mut piece).await });
+    sleep(Duration::from_secs(1)).await;
+    assert!(!reading.is_finished());
+    watch.finish();
+    let length = timeout(Duration::from_secs(1), reading).await.expect("not woken").unwrap();
+    assert_eq!(length.unwrap(), GET.len());
 }
 
 #[tokio::test(start_paused = true)]
