@@ -5,3 +5,4 @@ cargo build -q --locked
 bash tests/clients/install.sh
 node --test --test-reporter=spec tests/clients/cap/subscribe.test.mjs
 node --test --test-reporter=spec tests/clients/approuter/zones.test.mjs
+node --test --test-reporter=spec tests/clients/capi/clients.test.mjs

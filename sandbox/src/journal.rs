@@ -50,6 +50,8 @@ pub struct JournalEntry {
     pub grant_type: Option<String>,
     /// Scheme and hash of the `Authorization` header; `Basic Y2Y6` is shown as it is.
     pub authorization: Option<String>,
+    /// The `User-Agent` header as sent: whose program asked.
+    pub user_agent: Option<String>,
     /// The identity provider that was asked with a password: a lost login hint shows here.
     pub provider: Option<String>,
     /// The body as sent, the values of secret fields of a form replaced by their hashes.
@@ -95,6 +97,7 @@ impl Journal {
             status: None,
             grant_type: grant_type(&head.method, &head.uri, if form { body } else { b"" }),
             authorization: shown_authorization(&head.headers),
+            user_agent: shown_agent(&head.headers),
             provider: None,
             body: if form { shown_pairs(&text) } else { text.into_owned() },
             body_sha256: sha256_hex(body),
@@ -180,6 +183,11 @@ fn shown_authorization(headers: &HeaderMap) -> Option<String> {
     Some(format!("{scheme} {}", mark(credentials.as_bytes())))
 }
 
+fn shown_agent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::USER_AGENT)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
 /// Keeps `name=value` pairs as they were sent, but for the values of secret fields.
 fn shown_pairs(text: &str) -> String {
     let shown = |pair: &str| match pair.split_once('=') {
@@ -217,6 +225,7 @@ mod tests {
     fn head(authorization: &str) -> http::request::Parts {
         let request = Request::post("/oauth/token?login_hint=x")
             .header("authorization", authorization)
+            .header("user-agent", "probe/1")
             .header("content-type", "application/x-www-form-urlencoded");
         request.body(()).unwrap().into_parts().0
     }
@@ -231,13 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn only_the_public_client_is_shown() {
+    fn only_the_public_client_is_shown_and_every_program() {
         let journal = Journal::new();
         journal.open(Part::Uaa, &head("Basic Y2Y6"), b"grant_type=password");
         journal.open(Part::Uaa, &head("Basic Y2Y6eA=="), b"grant_type=refresh_token");
         let entries = journal.entries();
         assert_eq!(entries[0].authorization.as_deref(), Some("Basic Y2Y6"));
         assert!(entries[1].authorization.as_deref().unwrap().starts_with("Basic sha256:"));
+        assert_eq!(entries[1].user_agent.as_deref(), Some("probe/1"));
         assert_eq!(journal.grants(Part::Uaa, "password"), 1);
         assert_eq!(journal.grants(Part::Xsuaa, "password"), 0);
     }

@@ -134,6 +134,8 @@ export async function landscape(instances = 1, settings = {}) {
     counts: front.counts,
     lever,
     journal: async part => (await ask('GET', `${addresses.levers}/journal`)).json.requests.filter(entry => !part || entry.part === part),
+    /** The last request of a part, byte for byte. */
+    wire: async part => (await ask('GET', `${addresses.levers}/wire/${part}`)).text,
     forget: () => ask('DELETE', `${addresses.levers}/journal`),
     /** Waits until every broker dares to ask the CF API again. */
     healed: async () => {
