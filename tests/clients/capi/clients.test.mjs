@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import path from 'node:path'
 import { describe, it, before, after } from 'node:test'
-import { app, cloudFoundry, domain, installed, landscape, sources, start } from '../lib/landscape.mjs'
+import { app, ask, cloudFoundry, domain, installed, landscape, sources, start } from '../lib/landscape.mjs'
 
 const node22 = path.join(installed, `node22/node_modules/node-linux-${process.arch}/bin/node`)
 const script = name => path.join(sources, 'capi', name)
@@ -60,6 +60,21 @@ describe('clients of the CF API', () => {
       })
     })
   }
+
+  it('a route that such code left behind is adopted by the first PUT, and leaves with the tenant', async () => {
+    const headers = { authorization: `Bearer ${await land.token()}` }
+    const { space_id } = JSON.parse(land.vcap_application)
+    const [{ guid }] = (await ask('GET', `${land.url}/v3/domains?names=${domain}`, { headers })).json.resources
+    const relationships = { space: { data: { guid: space_id } }, domain: { data: { guid } } }
+    const left = await ask('POST', `${land.url}/v3/routes`, { headers, body: { host: `legacy-${app}`, relationships } })
+    assert.equal(left.status, 201, left.text)
+    const put = await ask('PUT', `${land.url}/routes/t-legacy`, { headers, body: { subdomain: 'legacy', app } })
+    assert.equal(put.status, 200, put.text)
+    assert.equal(put.json.outcome, 'adopted')
+    assert.equal(put.json.route.guid, left.json.guid)
+    assert.equal((await ask('DELETE', `${land.url}/routes/t-legacy`, { headers })).status, 204)
+    assert.equal((await ask('GET', `${land.url}/v3/routes/${left.json.guid}`, { headers })).status, 404)
+  })
 
   function isDone(saw, base) {
     assert.deepEqual(saw.spaces.toSorted(), ['dev', 'fspace', 'other', 'tspace'])
