@@ -20,6 +20,10 @@ const OWN: &[u8] =
 const OTHER: &[u8] = b"\x30\x82\x03\x01somebody else's certificate";
 const HOST: &str = "broker.cert.cfapps.example.test";
 
+/// All hosts that the broker answers to here; the gate refuses others before anyone looks at a certificate.
+const NAMES: &str =
+    "broker.cert.cfapps.example.test,broker.cfapps.example.test,x.broker.cert.cfapps.example.test";
+
 fn pem(der: &[u8], line_break: &str) -> String {
     let text = STANDARD.encode(der);
     format!("-----BEGIN CERTIFICATE-----{line_break}{text}{line_break}-----END CERTIFICATE-----")
@@ -35,6 +39,7 @@ fn bound_to(der: &[u8]) -> Value {
 
 fn strict(sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
+    variables.insert("CFAPI_SERVER__NAMES".to_owned(), NAMES.to_owned());
     variables.insert("CFAPI_AUTH__REQUIRE_MTLS".to_owned(), "true".to_owned());
     variables.insert("CFAPI_AUTH__CERT_HOSTS".to_owned(), format!("other.example.test,{HOST}"));
     variables
@@ -102,7 +107,9 @@ async fn a_bound_token_counts_with_its_certificate_on_the_right_host_only() {
 #[tokio::test]
 async fn without_the_setting_certificates_are_neither_needed_nor_looked_at() {
     let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
+    let mut variables = variables(&sandbox);
+    variables.insert("CFAPI_SERVER__NAMES".to_owned(), NAMES.to_owned());
+    let broker = TestBroker::with(variables).await;
     let token = sandbox.developer_token();
     assert_eq!(status(&broker, &token, HOST, &[&envoy(OTHER)]).await, 200);
     assert_eq!(status(&broker, &token, HOST, &["garbage", "garbage"]).await, 200);
