@@ -54,3 +54,5 @@ mod token;
 mod uaa_faults;
 #[cfg(test)]
 mod wire;
+#[cfg(test)]
+mod wire_proxy;

@@ -325,7 +325,7 @@ async fn a_credential_in_the_query_is_no_way_in() {
     let path = format!("/v3/apps?access_token={}", cf.token);
     assert_eq!(cf.broker.send(Method::GET, &path, None, None).await.status, 401);
     let refused = cf.get("/v3/apps?Access_Token=t").await;
-    assert_eq!((refused.status, refused.code().as_str()), (400, "bad_request"));
+    assert_eq!((refused.status, refused.code().as_str()), (400, "malformed_path"));
 }
 
 #[tokio::test]

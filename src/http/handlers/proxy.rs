@@ -146,7 +146,7 @@ fn line_of(request: &Request) -> Result<RequestLine, Problem> {
     if query.names_credential() {
         let detail =
             "A query must not carry a credential; send the token in the Authorization header.";
-        return Err(Problem::new(Code::BadRequest, detail));
+        return Err(Problem::new(Code::MalformedPath, detail));
     }
     Ok(RequestLine { method: request.method().clone(), path, query })
 }
