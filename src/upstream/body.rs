@@ -3,7 +3,9 @@
 //! Invariant: nothing that was read leaves this file but as a decoded value (`proxy.md` K2). The
 //! one place that parses JSON from outside: bindings, destinations, tokens, keys, CF's answers.
 
-use crate::upstream::error::TransportError;
+use crate::upstream::{error::TransportError, stream::Body};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use std::cmp::max;
@@ -46,28 +48,19 @@ pub struct DecodeError {
     pub kind: &'static str,
 }
 
-/// Reads a body chunk by chunk; stops at the first byte beyond the cap.
+/// Reads a body to its end.
 ///
 /// # Errors
-/// [`TransportError::TooLarge`] beyond the cap, announced or real; else what broke the connection.
-pub(super) async fn read_capped(
-    response: &mut reqwest::Response,
-    cap: usize,
-) -> Result<Zeroizing<Vec<u8>>, TransportError> {
-    let announced = response.content_length().map(usize::try_from);
-    let capacity = match announced {
-        Some(Ok(length)) if length <= cap => length,
-        Some(_) => return Err(TransportError::TooLarge),
-        None => FIRST_BUFFER.min(cap),
-    };
+/// Those of the body, which knows its cap.
+pub(super) async fn read_whole(mut source: Body) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+    let announced = source.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let capacity = announced.unwrap_or(FIRST_BUFFER);
     let mut body = Zeroizing::new(Vec::with_capacity(capacity));
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = source.frame().await {
+        let Ok(chunk) = frame?.into_data() else { continue };
         let length = body.len().saturating_add(chunk.len());
-        if length > cap {
-            return Err(TransportError::TooLarge);
-        }
         if length > body.capacity() {
-            body = moved(&body, max(length, body.capacity().saturating_mul(2)).min(cap));
+            body = moved(&body, max(length, body.capacity().saturating_mul(2)));
         }
         body.extend_from_slice(&chunk);
     }

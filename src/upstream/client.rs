@@ -6,13 +6,14 @@
 use crate::upstream::{
     Timeouts, body,
     error::TransportError,
-    stream::{Body, Streamed},
+    pooled::Pooled,
+    stream::{Body, Source, Streamed},
+    target,
 };
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, Uri};
-use std::fmt;
+use http::{HeaderMap, Request, Response, StatusCode};
+use std::{fmt, sync::Arc};
 use tokio::time::{Instant, timeout_at};
-use url::{Host, Url};
 use zeroize::Zeroizing;
 
 /// Heads beyond this are refused: BTP's router itself lets no more pass (`proxy.md` 7), so only a
@@ -22,13 +23,22 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Sends one request; a clone is shallow. https only, except to loopback hosts.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: reqwest::Client,
+    library: Library,
     timeouts: Timeouts,
 }
 
+/// Who speaks HTTP for us (decision 7).
+#[derive(Clone, Debug)]
+pub(super) enum Library {
+    /// Everything but the CF API; HTTP/2 and client certificates.
+    Reqwest(reqwest::Client),
+    /// The CF API: half the instructions.
+    Pooled(Arc<Pooled>),
+}
+
 impl HttpClient {
-    pub(super) fn new(client: reqwest::Client, timeouts: Timeouts) -> Self {
-        Self { client, timeouts }
+    pub(super) fn new(library: Library, timeouts: Timeouts) -> Self {
+        Self { library, timeouts }
     }
 
     /// Sends and reads the whole answer, at most `cap` bytes.
@@ -54,23 +64,47 @@ impl HttpClient {
     /// # Errors
     /// [`TransportError`], as [`HttpClient::fetch`].
     pub async fn send(&self, request: Request<Bytes>) -> Result<Incoming, TransportError> {
-        let request = checked(request)?;
         let sent_at = Instant::now();
-        let head = timeout_at(sent_at + self.timeouts.head, self.client.execute(request));
-        let response = match head.await {
-            Ok(response) => response?,
+        let head = timeout_at(sent_at + self.timeouts.head, self.library.send(request));
+        let answer = match head.await {
+            Ok(answer) => answer?,
             Err(_elapsed) => return Err(TransportError::Timeout { source: None }),
         };
-        if head_size(response.headers()) > MAX_HEAD {
+        if head_size(answer.headers()) > MAX_HEAD {
             return Err(TransportError::TooLarge);
         }
-        Ok(Incoming { response, sent_at, deadline: sent_at + self.timeouts.total })
+        Ok(Incoming { answer, sent_at, deadline: sent_at + self.timeouts.total })
     }
+}
+
+impl Library {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Source>, TransportError> {
+        match self {
+            Self::Reqwest(client) => {
+                let answer: Response<reqwest::Body> =
+                    client.execute(translated(request)?).await?.into();
+                Ok(answer.map(Source::Reqwest))
+            }
+            Self::Pooled(client) => Ok(client.send(request).await?.map(Source::Pooled)),
+        }
+    }
+}
+
+/// Turns a request into the library's, if its target may be called at all.
+fn translated(request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
+    let (parts, body) = request.into_parts();
+    let url = target::parsed(&parts.uri).ok_or(TransportError::Refused)?;
+    let mut request = reqwest::Request::new(parts.method, url);
+    *request.headers_mut() = parts.headers;
+    if !body.is_empty() {
+        *request.body_mut() = Some(body.into());
+    }
+    Ok(request)
 }
 
 /// An answer whose body is still on the wire.
 pub struct Incoming {
-    response: reqwest::Response,
+    answer: Response<Source>,
     sent_at: Instant,
     deadline: Instant,
 }
@@ -78,27 +112,23 @@ pub struct Incoming {
 impl Incoming {
     /// Returns the status.
     pub fn status(&self) -> StatusCode {
-        self.response.status()
+        self.answer.status()
     }
 
     /// Returns the headers.
     pub fn headers(&self) -> &HeaderMap {
-        self.response.headers()
+        self.answer.headers()
     }
 
     /// Reads the whole body, at most `cap` bytes and never past the call's time-out.
     ///
     /// # Errors
     /// [`TransportError::TooLarge`], [`TransportError::Timeout`], [`TransportError::Interrupted`].
-    pub async fn read(mut self, cap: usize) -> Result<Answer, TransportError> {
-        let status = self.response.status();
-        let headers = std::mem::take(self.response.headers_mut());
-        let body = match timeout_at(self.deadline, body::read_capped(&mut self.response, cap)).await
-        {
-            Ok(body) => body?,
-            Err(_elapsed) => return Err(TransportError::Timeout { source: None }),
-        };
-        Ok(Answer { status, headers, body, sent_at: self.sent_at })
+    pub async fn read(self, cap: usize) -> Result<Answer, TransportError> {
+        let sent_at = self.sent_at;
+        let Streamed { status, headers, body } = self.into_body(cap)?;
+        let body = body::read_whole(body).await?;
+        Ok(Answer { status, headers, body, sent_at })
     }
 
     /// Hands the body on as it comes, at most `cap` bytes and never past the call's time-out.
@@ -107,11 +137,10 @@ impl Incoming {
     /// [`TransportError::TooLarge`] when more than `cap` bytes are announced. What is found out later
     /// ends the body: [`TransportError::TooLarge`], [`TransportError::Timeout`],
     /// [`TransportError::Interrupted`].
-    pub fn into_body(mut self, cap: usize) -> Result<Streamed, TransportError> {
-        let status = self.response.status();
-        let headers = std::mem::take(self.response.headers_mut());
-        let body = Body::bounded(self.response.into(), cap, self.deadline)?;
-        Ok(Streamed { status, headers, body })
+    pub fn into_body(self, cap: usize) -> Result<Streamed, TransportError> {
+        let (parts, source) = self.answer.into_parts();
+        let body = Body::bounded(source, cap, self.deadline)?;
+        Ok(Streamed { status: parts.status, headers: parts.headers, body })
     }
 }
 
@@ -143,59 +172,6 @@ impl fmt::Debug for Answer {
             .field("headers", &self.headers.len())
             .field("body", &self.body.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Returns whether a URL names this very machine: `127.0.0.0/8`, `::1` or `localhost`
-/// (`callers.md` 4). Only there plain `http` is spoken.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-/// Turns a request into the library's, if its target may be called at all.
-fn checked(request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
-    let (parts, body) = request.into_parts();
-    let url = Url::parse(&parts.uri.to_string()).map_err(|_| TransportError::Refused)?;
-    if !is_speakable(&url) || !is_same_target(&parts.uri, &url) {
-        return Err(TransportError::Refused);
-    }
-    let mut request = reqwest::Request::new(parts.method, url);
-    *request.headers_mut() = parts.headers;
-    if !body.is_empty() {
-        *request.body_mut() = Some(body.into());
-    }
-    Ok(request)
-}
-
-fn is_speakable(url: &Url) -> bool {
-    let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
-    is_private && url.username().is_empty() && url.password().is_none()
-}
-
-/// Compares what was asked for with what the library will ask for. URL parsing folds dot segments
-/// (also `%2e%2e`), backslashes and odd spellings of addresses; whatever it changed is refused, so
-/// that a rule which judged the path has judged the path that is sent.
-fn is_same_target(uri: &Uri, url: &Url) -> bool {
-    let port = uri.port_u16().or_else(|| default_port(uri));
-    uri.scheme_str() == Some(url.scheme())
-        && uri
-            .host()
-            .zip(url.host_str())
-            .is_some_and(|(asked, parsed)| asked.eq_ignore_ascii_case(parsed))
-        && port == url.port_or_known_default()
-        && uri.path() == url.path()
-}
-
-fn default_port(uri: &Uri) -> Option<u16> {
-    match uri.scheme_str() {
-        Some("https") => Some(443),
-        Some("http") => Some(80),
-        _ => None,
     }
 }
 

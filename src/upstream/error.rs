@@ -5,6 +5,9 @@
 
 use std::{error::Error, io, path::PathBuf};
 
+/// What one of the two client libraries says.
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+
 /// How rustls begins the text of every refusal of a server's certificate. The library that holds
 /// the error type is no direct dependency, so the text is the only handle; a changed text would
 /// make the fault a [`ConnectFault::TlsProtocol`], which is refused all the same.
@@ -20,21 +23,21 @@ pub enum TransportError {
         kind: ConnectFault,
         /// The library's view of it.
         #[source]
-        source: Option<reqwest::Error>,
+        source: Option<BoxError>,
     },
     /// Sent, but no whole answer in time.
     #[error("no answer in time")]
     Timeout {
         /// The library's view of it; absent when our own clock ended the call.
         #[source]
-        source: Option<reqwest::Error>,
+        source: Option<BoxError>,
     },
     /// Sent, then the connection broke.
     #[error("connection broke")]
     Interrupted {
         /// The library's view of it.
         #[source]
-        source: Option<reqwest::Error>,
+        source: Option<BoxError>,
     },
     /// The answer is larger than the cap.
     #[error("answer too large")]
@@ -61,19 +64,53 @@ impl From<reqwest::Error> for TransportError {
         // The URL may carry a query, and the chain goes to the log.
         let error = error.without_url();
         if error.is_connect() {
-            return Self::Connect { kind: ConnectFault::of(&error), source: Some(error) };
+            let kind = ConnectFault::of(&error);
+            return Self::Connect { kind, source: Some(error.into()) };
         }
         if error.is_builder() {
             return Self::Refused;
         }
-        let source = Some(error);
-        if source.as_ref().is_some_and(reqwest::Error::is_timeout) {
-            Self::Timeout { source }
-        } else {
-            Self::Interrupted { source }
-        }
+        let is_timeout = error.is_timeout();
+        Self::after_sending(error.into(), is_timeout)
     }
 }
+
+impl From<hyper_util::client::legacy::Error> for TransportError {
+    /// As for the other library; its errors hold no URL.
+    fn from(error: hyper_util::client::legacy::Error) -> Self {
+        if error.is_connect() {
+            let kind = ConnectFault::in_chain(&error);
+            return Self::Connect { kind, source: Some(error.into()) };
+        }
+        let is_timeout = is_late(&error);
+        Self::after_sending(error.into(), is_timeout)
+    }
+}
+
+impl From<hyper::Error> for TransportError {
+    /// A body that broke off.
+    fn from(error: hyper::Error) -> Self {
+        let is_timeout = is_late(&error);
+        Self::after_sending(error.into(), is_timeout)
+    }
+}
+
+impl TransportError {
+    fn after_sending(error: BoxError, is_timeout: bool) -> Self {
+        let source = Some(error);
+        if is_timeout { Self::Timeout { source } } else { Self::Interrupted { source } }
+    }
+}
+
+/// The system gave up on the connection: bytes were not acknowledged in time (R24).
+fn is_late(error: &(dyn Error + 'static)) -> bool {
+    links(error).any(|link| kind_of(link) == Some(io::ErrorKind::TimedOut))
+}
+
+/// The name has no address; `source` is the system's view of it.
+#[derive(Debug, thiserror::Error)]
+#[error("no address")]
+pub(super) struct NoAddress(#[source] pub(super) io::Error);
 
 /// What was in the way of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,23 +142,21 @@ impl ConnectFault {
 
     /// Looks through the sources for the first link that tells.
     fn in_chain(error: &(dyn Error + 'static)) -> Self {
-        let mut next = Some(error);
-        while let Some(link) = next {
-            if let Some(fault) = Self::of_link(link) {
-                return fault;
-            }
-            next = behind(link);
-        }
-        Self::Other
+        links(error).find_map(Self::of_link).unwrap_or(Self::Other)
     }
 
     fn of_link(link: &(dyn Error + 'static)) -> Option<Self> {
+        if link.is::<NoAddress>() {
+            return Some(Self::Dns);
+        }
         if link.to_string().starts_with(CERTIFICATE_TEXT) {
             return Some(Self::TlsCertificate);
         }
-        let kind = link.downcast_ref::<io::Error>()?.kind();
+        let kind = kind_of(link)?;
         if kind == io::ErrorKind::ConnectionRefused {
             Some(Self::Refused)
+        } else if kind == io::ErrorKind::TimedOut {
+            Some(Self::Timeout)
         } else if matches!(
             kind,
             // TCP is up at this point: broken records, alerts and an early end of the handshake.
@@ -132,6 +167,15 @@ impl ConnectFault {
             None
         }
     }
+}
+
+fn kind_of(link: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    link.downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+/// Returns an error and what is behind it, outermost first.
+fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |link| behind(*link))
 }
 
 /// Returns the next link. The TLS connector wraps one I/O error in another, and `source` of an I/O
@@ -167,20 +211,20 @@ pub enum UpstreamError {
     Identity {
         /// The library's view of it.
         #[source]
-        source: reqwest::Error,
+        source: BoxError,
     },
     /// TLS could not be set up.
     #[error("cannot set up an HTTP client")]
     Build {
         /// The library's view of it.
         #[source]
-        source: reqwest::Error,
+        source: BoxError,
     },
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ConnectFault, TransportError};
+    use super::{ConnectFault, NoAddress, TransportError};
     use rstest::rstest;
     use std::io::{Error, ErrorKind};
 
@@ -202,6 +246,8 @@ mod tests {
         ConnectFault::TlsCertificate
     )]
     #[case::refused(Error::from(ErrorKind::ConnectionRefused), ConnectFault::Refused)]
+    #[case::late(Error::from(ErrorKind::TimedOut), ConnectFault::Timeout)]
+    #[case::nameless(Error::other(NoAddress(Error::other("x"))), ConnectFault::Dns)]
     #[case::unreachable(Error::from(ErrorKind::NetworkUnreachable), ConnectFault::Other)]
     fn the_chain_tells_what_was_in_the_way(#[case] link: Error, #[case] kind: ConnectFault) {
         assert_eq!(ConnectFault::in_chain(&link), kind);

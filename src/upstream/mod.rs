@@ -9,17 +9,25 @@ mod breaker;
 mod client;
 mod error;
 pub mod gate;
+mod pooled;
 pub mod retry;
 mod stream;
+mod target;
+#[cfg(test)]
+mod trust;
 #[cfg(test)]
 pub(crate) mod wire;
 
+use client::Library;
+use pooled::Pooled;
 use reqwest::{Certificate, Identity, redirect::Policy, tls::Version};
-use std::{path::PathBuf, time::Duration};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub use client::{Answer, HttpClient, Incoming, is_loopback};
+pub use client::{Answer, HttpClient, Incoming};
 pub use error::{ConnectFault, TransportError, UpstreamError};
 pub use stream::{Body, Streamed};
+pub use target::is_loopback;
 
 /// How we name ourselves upstream: CF and SAP log it, so their support can find our calls.
 pub const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));
@@ -99,6 +107,15 @@ impl Purpose {
         }
     }
 
+    /// Returns whether the lean client serves it: the CF API's answers are passed on by the thousand,
+    /// all others are rare (decision 7).
+    const fn is_pooled(self) -> bool {
+        match self {
+            Self::CfApi => true,
+            Self::Token | Self::Destination | Self::Keys => false,
+        }
+    }
+
     /// Returns how many idle connections are kept. Grants are minutes apart, and a pooled
     /// connection that the peer has just closed would make a password post ambiguous (`uaa.md` 9):
     /// each grant gets a connection of its own.
@@ -120,7 +137,7 @@ impl Timeouts {
 /// Makes clients; holds the further certificate authorities. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct ClientFactory {
-    extra_roots: Vec<Certificate>,
+    extra_roots: Vec<CertificateDer<'static>>,
 }
 
 impl ClientFactory {
@@ -135,7 +152,8 @@ impl ClientFactory {
         };
         let pem = std::fs::read(path)
             .map_err(|source| UpstreamError::CaFile { path: path.clone(), source })?;
-        let extra_roots = Certificate::from_pem_bundle(&pem)
+        let extra_roots = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<Vec<_>, _>>()
             .ok()
             .filter(|roots| !roots.is_empty())
             .ok_or_else(|| UpstreamError::CaContent { path: path.clone() })?;
@@ -147,8 +165,7 @@ impl ClientFactory {
     /// # Errors
     /// [`UpstreamError::Build`] when TLS cannot be set up: no usable root, or an extra one is broken.
     pub fn client(&self, purpose: Purpose) -> Result<HttpClient, UpstreamError> {
-        let builder = self.builder(purpose, purpose.timeouts());
-        Self::finish(builder, purpose.timeouts())
+        self.client_with_timeouts(purpose, purpose.timeouts())
     }
 
     /// Makes a client that shows a certificate when the server asks for one (x509 bindings).
@@ -162,13 +179,11 @@ impl ClientFactory {
     ) -> Result<HttpClient, UpstreamError> {
         // Without the identity first: what fails then is not the identity's fault.
         self.client(purpose)?;
-        let builder = self.builder(purpose, purpose.timeouts()).identity(identity);
-        Self::finish(builder, purpose.timeouts()).map_err(|error| match error {
-            UpstreamError::Build { source } => UpstreamError::Identity { source },
-            other @ (UpstreamError::CaFile { .. }
-            | UpstreamError::CaContent { .. }
-            | UpstreamError::Identity { .. }) => other,
-        })
+        let timeouts = purpose.timeouts();
+        let builder = self.builder(purpose, timeouts).map_err(build)?.identity(identity);
+        let client =
+            builder.build().map_err(|error| UpstreamError::Identity { source: error.into() })?;
+        Ok(HttpClient::new(Library::Reqwest(client), timeouts))
     }
 
     /// Makes a client with time-outs of the caller's choice instead of the purpose's.
@@ -180,11 +195,24 @@ impl ClientFactory {
         purpose: Purpose,
         timeouts: Timeouts,
     ) -> Result<HttpClient, UpstreamError> {
-        Self::finish(self.builder(purpose, timeouts), timeouts)
+        let library = if purpose.is_pooled() {
+            Library::Pooled(Arc::new(
+                Pooled::new(&self.extra_roots, timeouts.connect).map_err(build)?,
+            ))
+        } else {
+            let builder = self.builder(purpose, timeouts).map_err(build)?;
+            Library::Reqwest(builder.build().map_err(build)?)
+        };
+        Ok(HttpClient::new(library, timeouts))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place where clients are built")]
-    fn builder(&self, purpose: Purpose, timeouts: Timeouts) -> reqwest::ClientBuilder {
+    fn builder(
+        &self,
+        purpose: Purpose,
+        timeouts: Timeouts,
+    ) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+        let roots = self.extra_roots.iter().map(|root| Certificate::from_der(root));
         let builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .redirect(Policy::none())
@@ -202,19 +230,15 @@ impl ClientFactory {
             .tcp_keepalive_retries(KEEPALIVE_PROBES)
             .http2_keep_alive_interval(PING_INTERVAL)
             .http2_keep_alive_timeout(PING_TIMEOUT)
-            .tls_certs_merge(self.extra_roots.iter().cloned());
+            .tls_certs_merge(roots.collect::<Result<Vec<_>, _>>()?);
         #[cfg(target_os = "linux")]
         let builder = builder.tcp_user_timeout(USER_TIMEOUT);
-        builder
+        Ok(builder)
     }
+}
 
-    fn finish(
-        builder: reqwest::ClientBuilder,
-        timeouts: Timeouts,
-    ) -> Result<HttpClient, UpstreamError> {
-        let client = builder.build().map_err(|source| UpstreamError::Build { source })?;
-        Ok(HttpClient::new(client, timeouts))
-    }
+fn build(source: impl Into<error::BoxError>) -> UpstreamError {
+    UpstreamError::Build { source: source.into() }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::upstream::error::TransportError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use std::{
     fmt,
     pin::Pin,
@@ -29,7 +29,7 @@ pub struct Streamed {
 ///
 /// Dropping it closes the connection or resets the stream.
 pub struct Body {
-    source: reqwest::Body,
+    source: Source,
     /// Bytes that may still come.
     left: usize,
     deadline: Instant,
@@ -38,13 +38,21 @@ pub struct Body {
     is_done: bool,
 }
 
+/// Where the bytes come from.
+pub(super) enum Source {
+    /// reqwest's body.
+    Reqwest(reqwest::Body),
+    /// The pooled client's body.
+    Pooled(Incoming),
+}
+
 impl Body {
     /// Bounds a body.
     ///
     /// # Errors
     /// [`TransportError::TooLarge`] when it announces more than the cap.
     pub(super) fn bounded(
-        source: reqwest::Body,
+        source: Source,
         cap: usize,
         deadline: Instant,
     ) -> Result<Self, TransportError> {
@@ -64,7 +72,7 @@ impl Body {
             if Instant::now() >= self.deadline {
                 return Poll::Ready(Some(Err(TransportError::Timeout { source: None })));
             }
-            let frame = match Pin::new(&mut self.source).poll_frame(context) {
+            let frame = match self.source.poll_frame(context) {
                 Poll::Ready(Some(frame)) => frame?,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
@@ -87,6 +95,32 @@ impl Body {
     fn counted(&mut self, data: Bytes) -> Result<Bytes, TransportError> {
         self.left = self.left.checked_sub(data.len()).ok_or(TransportError::TooLarge)?;
         Ok(data)
+    }
+}
+
+impl Source {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
+        match self {
+            Self::Reqwest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Pooled(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Reqwest(body) => body.is_end_stream(),
+            Self::Pooled(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Reqwest(body) => body.size_hint(),
+            Self::Pooled(body) => body.size_hint(),
+        }
     }
 }
 
@@ -123,7 +157,7 @@ impl fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, Streamed};
+    use super::{Body, Source, Streamed};
     use crate::upstream::{
         ClientFactory, Purpose, Settings, Timeouts, TransportError,
         wire::{Reply, Wire},
@@ -282,7 +316,8 @@ mod tests {
     }
 
     fn within(dribble: Dribble, span: Duration) -> Body {
-        Body::bounded(reqwest::Body::wrap(dribble), CAP, Instant::now() + span).unwrap()
+        let source = Source::Reqwest(reqwest::Body::wrap(dribble));
+        Body::bounded(source, CAP, Instant::now() + span).unwrap()
     }
 
     #[tokio::test(start_paused = true)]

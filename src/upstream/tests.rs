@@ -1,54 +1,60 @@
-//! The client on a real socket: what it sends, what it refuses to send, how failures are sorted.
+//! The client on a real socket: what it sends, what it refuses to send, how failures are sorted. The
+//! purposes `Token` and `CfApi` stand for the two libraries, which must not differ in anything here.
 
 use crate::upstream::{
-    Answer, ClientFactory, ConnectFault, HttpClient, Purpose, Settings, Timeouts, TransportError,
-    UpstreamError, is_loopback,
+    Answer, ClientFactory, ConnectFault, HttpClient,
+    Purpose::{self, CfApi, Token},
+    Settings, Timeouts, TransportError, UpstreamError,
     wire::{Reply, Wire},
 };
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::LOCATION};
 use rstest::rstest;
 use std::{io::Write, path::PathBuf, time::Duration};
-use url::Url;
 
 const CAP: usize = 1024;
 
 /// Far longer than loopback needs, also on a busy machine.
 const AMPLE: Duration = Duration::from_secs(20);
 
-fn client() -> HttpClient {
-    client_within(Timeouts::whole(AMPLE, AMPLE))
+fn client(purpose: Purpose) -> HttpClient {
+    client_within(purpose, Timeouts::whole(AMPLE, AMPLE))
 }
 
-fn client_within(timeouts: Timeouts) -> HttpClient {
+fn client_within(purpose: Purpose, timeouts: Timeouts) -> HttpClient {
     let factory = ClientFactory::new(&Settings::default()).unwrap();
-    factory.client_with_timeouts(Purpose::Token, timeouts).unwrap()
+    factory.client_with_timeouts(purpose, timeouts).unwrap()
 }
 
 fn get(url: &str) -> Request<Bytes> {
     Request::get(url).body(Bytes::new()).unwrap()
 }
 
-async fn fetched(reply: Reply) -> Result<Answer, TransportError> {
+async fn fetched(purpose: Purpose, reply: Reply) -> Result<Answer, TransportError> {
     let wire = Wire::answering([reply]).await;
-    client().fetch(get(&wire.url("/x")), CAP).await
+    client(purpose).fetch(get(&wire.url("/x")), CAP).await
 }
 
 fn bytes(text: &str) -> Reply {
     Reply::Bytes(text.into())
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_answer_has_status_headers_and_body() {
-    let answer =
-        fetched(Reply::with_headers("418 I'm a teapot", "X-A: b\r\n", b"short")).await.unwrap();
+async fn an_answer_has_status_headers_and_body(#[values(Token, CfApi)] purpose: Purpose) {
+    let answer = fetched(purpose, Reply::with_headers("418 I'm a teapot", "X-A: b\r\n", b"short"))
+        .await
+        .unwrap();
     assert_eq!(answer.status, StatusCode::IM_A_TEAPOT);
     assert_eq!(answer.headers["x-a"], "b");
     assert_eq!(answer.body.as_slice(), b"short");
 }
 
+#[rstest]
 #[tokio::test]
-async fn the_request_holds_no_header_but_ours_and_the_necessary_ones() {
+async fn the_request_holds_no_header_but_ours_and_the_necessary_ones(
+    #[values(Token, CfApi)] purpose: Purpose,
+) {
     let wire = Wire::answering([Reply::json("200 OK", "{}")]).await;
     let request = Request::builder()
         .method(Method::POST)
@@ -56,7 +62,7 @@ async fn the_request_holds_no_header_but_ours_and_the_necessary_ones() {
         .header("X-Ours", "1")
         .body(Bytes::from_static(b"body"))
         .unwrap();
-    client().fetch(request, CAP).await.unwrap();
+    client(purpose).fetch(request, CAP).await.unwrap();
     let seen = wire.seen().join("");
     let (head, body) = seen.split_once("\r\n\r\n").unwrap();
     let mut names: Vec<_> =
@@ -68,24 +74,26 @@ async fn the_request_holds_no_header_but_ours_and_the_necessary_ones() {
     assert!(head.contains(&agent));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_is_not_followed() {
+async fn a_redirect_is_an_answer_and_is_not_followed(#[values(Token, CfApi)] purpose: Purpose) {
     let elsewhere = Wire::answering([Reply::json("200 OK", "{}")]).await;
     let location = format!("Location: {}\r\n", elsewhere.url("/"));
-    let answer = fetched(Reply::with_headers("302 Found", &location, b"")).await.unwrap();
+    let answer = fetched(purpose, Reply::with_headers("302 Found", &location, b"")).await.unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
     assert!(answer.headers.contains_key(LOCATION));
     assert_eq!(elsewhere.seen(), [""; 0]);
 }
 
+#[rstest]
 #[tokio::test]
-async fn no_cookie_is_kept() {
+async fn no_cookie_is_kept(#[values(Token, CfApi)] purpose: Purpose) {
     let wire = Wire::answering([
         Reply::with_headers("200 OK", "Set-Cookie: a=b; Path=/\r\n", b""),
         Reply::json("200 OK", "{}"),
     ])
     .await;
-    let client = client();
+    let client = client(purpose);
     for _ in 0..2 {
         client.fetch(get(&wire.url("/x")), CAP).await.unwrap();
     }
@@ -98,16 +106,22 @@ async fn no_cookie_is_kept() {
 #[case::without_length(Reply::Bytes([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; CAP + 1]].concat()))]
 #[case::long_head(Reply::with_headers("200 OK", &format!("X: {}\r\n", "x".repeat(70_000)), b""))]
 #[tokio::test]
-async fn an_answer_beyond_the_cap_is_not_read(#[case] reply: Reply) {
-    assert!(matches!(fetched(reply).await, Err(TransportError::TooLarge)));
+async fn an_answer_beyond_the_cap_is_not_read(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] reply: Reply,
+) {
+    assert!(matches!(fetched(purpose, reply).await, Err(TransportError::TooLarge)));
 }
 
 #[rstest]
 #[case::announced(Reply::with_headers("200 OK", "", &[b'x'; CAP]))]
 #[case::without_length(Reply::Bytes([&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[b'x'; CAP]].concat()))]
 #[tokio::test]
-async fn an_answer_of_exactly_the_cap_is_read(#[case] reply: Reply) {
-    assert_eq!(fetched(reply).await.unwrap().body.len(), CAP);
+async fn an_answer_of_exactly_the_cap_is_read(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] reply: Reply,
+) {
+    assert_eq!(fetched(purpose, reply).await.unwrap().body.len(), CAP);
 }
 
 #[rstest]
@@ -118,8 +132,11 @@ async fn an_answer_of_exactly_the_cap_is_read(#[case] reply: Reply) {
 #[case::two_lengths(bytes("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"))]
 #[case::many_headers(Reply::with_headers("200 OK", &"X: y\r\n".repeat(101), b""))]
 #[tokio::test]
-async fn a_broken_answer_is_an_interruption_after_sending(#[case] reply: Reply) {
-    let error = fetched(reply).await.unwrap_err();
+async fn a_broken_answer_is_an_interruption_after_sending(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] reply: Reply,
+) {
+    let error = fetched(purpose, reply).await.unwrap_err();
     assert!(matches!(error, TransportError::Interrupted { .. }), "{error:?}");
 }
 
@@ -128,16 +145,20 @@ async fn a_broken_answer_is_an_interruption_after_sending(#[case] reply: Reply) 
 #[case::body(Reply::Stall("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".into()), 20_000, 500)]
 #[tokio::test]
 async fn silence_is_a_time_out_after_sending(
+    #[values(Token, CfApi)] purpose: Purpose,
     #[case] reply: Reply,
     #[case] head: u64,
     #[case] total: u64,
 ) {
     let wire = Wire::answering([reply]).await;
-    let client = client_within(Timeouts {
-        connect: AMPLE,
-        head: Duration::from_millis(head),
-        total: Duration::from_millis(total),
-    });
+    let client = client_within(
+        purpose,
+        Timeouts {
+            connect: AMPLE,
+            head: Duration::from_millis(head),
+            total: Duration::from_millis(total),
+        },
+    );
     let error = client.fetch(get(&wire.url("/")), CAP).await.unwrap_err();
     assert!(matches!(error, TransportError::Timeout { .. }), "{error:?}");
     assert!(error.may_have_been_sent());
@@ -147,15 +168,20 @@ async fn silence_is_a_time_out_after_sending(
 #[case::refused("http", ConnectFault::Refused)]
 #[case::refused_tls("https", ConnectFault::Refused)]
 #[tokio::test]
-async fn a_closed_port_is_a_refused_connection(#[case] scheme: &str, #[case] fault: ConnectFault) {
+async fn a_closed_port_is_a_refused_connection(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] scheme: &str,
+    #[case] fault: ConnectFault,
+) {
     let url = format!("{scheme}://{}/", Wire::nobody().await);
-    assert_connect_fault(&client().fetch(get(&url), CAP).await, fault);
+    assert_connect_fault(&client(purpose).fetch(get(&url), CAP).await, fault);
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_name_without_address_is_told_apart() {
+async fn a_name_without_address_is_told_apart(#[values(Token, CfApi)] purpose: Purpose) {
     // RFC 6761 keeps this top level without any name; a machine without resolver fails likewise.
-    let answer = client().fetch(get("https://nowhere.invalid/"), CAP).await;
+    let answer = client(purpose).fetch(get("https://nowhere.invalid/"), CAP).await;
     assert_connect_fault(&answer, ConnectFault::Dns);
 }
 
@@ -165,19 +191,25 @@ async fn a_name_without_address_is_told_apart() {
 // A fatal alert: protocol version.
 #[case::old_version(Reply::Bytes(vec![0x15, 3, 1, 0, 2, 2, 70]))]
 #[tokio::test]
-async fn a_peer_without_our_tls_gets_no_byte_of_the_request(#[case] reply: Reply) {
+async fn a_peer_without_our_tls_gets_no_byte_of_the_request(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] reply: Reply,
+) {
     let wire = Wire::answering([reply]).await;
     let url = wire.url("/secret-path").replace("http:", "https:");
     let request = Request::post(url).body(Bytes::from("secret-body")).unwrap();
-    let answer = client().fetch(request, CAP).await;
+    let answer = client(purpose).fetch(request, CAP).await;
     assert_connect_fault(&answer, ConnectFault::TlsProtocol);
     assert!(!wire.seen().join("").contains("secret"));
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_silent_tls_peer_is_a_connection_that_was_never_made() {
+async fn a_silent_tls_peer_is_a_connection_that_was_never_made(
+    #[values(Token, CfApi)] purpose: Purpose,
+) {
     let wire = Wire::answering([Reply::Silence]).await;
-    let client = client_within(Timeouts::whole(Duration::from_millis(50), AMPLE));
+    let client = client_within(purpose, Timeouts::whole(Duration::from_millis(50), AMPLE));
     let url = wire.url("/").replace("http:", "https:");
     assert_connect_fault(&client.fetch(get(&url), CAP).await, ConnectFault::Timeout);
 }
@@ -200,42 +232,36 @@ fn assert_connect_fault(answer: &Result<Answer, TransportError>, fault: ConnectF
 #[case::decimal_address("http://2130706433/")]
 #[case::short_address("http://127.1/")]
 #[tokio::test]
-async fn a_target_that_is_unsafe_or_would_be_rewritten_is_refused(#[case] url: &str) {
-    let answer = client().fetch(get(url), CAP).await;
+async fn a_target_that_is_unsafe_or_would_be_rewritten_is_refused(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] url: &str,
+) {
+    let answer = client(purpose).fetch(get(url), CAP).await;
     assert!(matches!(answer, Err(TransportError::Refused)), "{answer:?}");
 }
 
+#[rstest]
 #[tokio::test]
-async fn a_relative_target_is_refused() {
-    let answer = client().fetch(get("/v3/apps"), CAP).await;
+async fn a_relative_target_is_refused(#[values(Token, CfApi)] purpose: Purpose) {
+    let answer = client(purpose).fetch(get("/v3/apps"), CAP).await;
     assert!(matches!(answer, Err(TransportError::Refused)));
 }
 
 #[rstest]
-#[case("http://127.0.0.1/", true)]
-#[case("http://127.9.9.9:8080/", true)]
-#[case("http://[::1]/", true)]
-#[case("http://LOCALHOST/", true)]
-#[case("http://localhost.example.com/", false)]
-#[case("http://128.0.0.1/", false)]
-#[case("http://[::2]/", false)]
-#[case("data:text", false)]
-fn loopback_is_an_address_of_this_machine(#[case] url: &str, #[case] expected: bool) {
-    assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected);
-}
-
 #[tokio::test]
-async fn debug_shows_status_and_sizes_only() {
-    let answer =
-        fetched(Reply::with_headers("200 OK", "X-A: canary\r\n", b"canary")).await.unwrap();
+async fn debug_shows_status_and_sizes_only(#[values(Token, CfApi)] purpose: Purpose) {
+    let answer = fetched(purpose, Reply::with_headers("200 OK", "X-A: canary\r\n", b"canary"))
+        .await
+        .unwrap();
     let shown = format!("{answer:?}");
     assert_eq!(shown, "Answer { status: 200, headers: 3, body: 6, .. }");
 }
 
+#[rstest]
 #[tokio::test]
-async fn an_error_shows_no_query() {
+async fn an_error_shows_no_query(#[values(Token, CfApi)] purpose: Purpose) {
     let url = format!("http://{}/?a=canary", Wire::nobody().await);
-    let error = client().fetch(get(&url), CAP).await.unwrap_err();
+    let error = client(purpose).fetch(get(&url), CAP).await.unwrap_err();
     assert!(!format!("{error:?} {error}").contains("canary"));
 }
 

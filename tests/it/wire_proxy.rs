@@ -4,10 +4,11 @@ use cfapi_sandbox::Part;
 
 use crate::wire::{
     Add::{All, NoClose, NoToken},
-    Must::Be,
+    Must::{self, Be},
     Wire, row,
 };
 
+const NOBODY: Must = Be(401, "unauthenticated");
 const TARGETS: [&str; 2] = ["/v3/apps?x=/../", "/v3/apps?x=%0d%0aSet-Cookie:a"];
 
 /// The last request that the CF API saw, in lower case but for its first line.
@@ -56,7 +57,6 @@ async fn rows_36_40_and_41_are_served_and_what_came_with_them_goes_nowhere() {
 async fn rows_37_38_and_42_to_45_are_refused_without_a_call() {
     let wire = Wire::start(&[("CFAPI_SERVER__BODY_TIMEOUT", "1s")]).await;
     let (get, post) = ("GET /v3/apps HTTP/1.1", "POST /v3/routes HTTP/1.1");
-    const NOBODY: crate::wire::Must = Be(401, "unauthenticated");
     let two = "Authorization: Bearer a\nAuthorization: Bearer b\n";
     let asking = "GET /v3/apps?access_token=t HTTP/1.1";
     let zz = "\nTransfer-Encoding: chunked\n\nzz\nabc\n0\n\n";

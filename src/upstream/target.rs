@@ -1,0 +1,204 @@
+//! Which targets may be called at all: https, or plain text on this very machine; nothing that
+//! parsing would change.
+//!
+//! Invariant: what is lawful as a `Uri` is lawful as a `Url` and says the same there, so that a rule
+//! which judged the path has judged the path that is sent (`proxy.md` P2). Callers: the clients.
+
+use http::Uri;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use url::{Host, Url};
+
+/// Returns whether a URL names this very machine: `127.0.0.0/8`, `::1` or `localhost`
+/// (`callers.md` 4). Only there plain `http` is spoken.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Turns a target into the one that a library of URLs would send, if that is the same and lawful.
+pub(super) fn parsed(uri: &Uri) -> Option<Url> {
+    let url = Url::parse(&uri.to_string()).ok()?;
+    let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+    let is_anonymous = url.username().is_empty() && url.password().is_none();
+    (is_private && is_anonymous && is_same(uri, &url)).then_some(url)
+}
+
+/// Compares what was asked for with what the library will ask for. URL parsing folds dot segments
+/// (also `%2e%2e`), backslashes and odd spellings of addresses; whatever it changed is refused.
+fn is_same(uri: &Uri, url: &Url) -> bool {
+    let port = uri.port_u16().or_else(|| default_port(uri));
+    uri.scheme_str() == Some(url.scheme())
+        && uri
+            .host()
+            .zip(url.host_str())
+            .is_some_and(|(asked, parsed)| asked.eq_ignore_ascii_case(parsed))
+        && port == url.port_or_known_default()
+        && uri.path() == url.path()
+}
+
+fn default_port(uri: &Uri) -> Option<u16> {
+    match uri.scheme_str() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    }
+}
+
+/// Judges a target that is sent as it stands, without making a URL of it.
+pub(super) fn is_lawful(uri: &Uri) -> bool {
+    let Some((scheme, authority)) = uri.scheme_str().zip(uri.authority()) else {
+        return false;
+    };
+    let Some(place) = Place::of(authority.host()) else {
+        return false;
+    };
+    let is_private = scheme == "https" || (scheme == "http" && place == Place::Here);
+    is_private && is_bare(authority.as_str(), authority.host()) && is_plain(uri.path())
+}
+
+/// Where a host is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Here,
+    Elsewhere,
+}
+
+impl Place {
+    /// Reads a host; a name or an address in an odd spelling is none.
+    fn of(host: &str) -> Option<Self> {
+        let place = |is_here| if is_here { Self::Here } else { Self::Elsewhere };
+        if let Some(address) = host.strip_prefix('[') {
+            let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
+            let canonical = host.eq_ignore_ascii_case(&format!("[{address}]"));
+            return canonical.then(|| place(address.is_loopback()));
+        }
+        if let Ok(address) = host.parse::<Ipv4Addr>() {
+            return Some(place(address.is_loopback()));
+        }
+        is_name(host).then(|| place(host.eq_ignore_ascii_case("localhost")))
+    }
+}
+
+/// Letters, digits, `-`, `_` in labels. If the last one began with a digit, some parsers would read
+/// the whole as an address.
+fn is_name(host: &str) -> bool {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    host.bytes().all(is_usual) && last.starts_with(|first: char| first.is_ascii_alphabetic())
+}
+
+/// Returns whether an authority is a host and at most a port: no user, no lonely colon.
+fn is_bare(authority: &str, host: &str) -> bool {
+    match authority.strip_prefix(host) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()),
+        None => false,
+    }
+}
+
+/// Returns whether a path means the same to everybody: no dot segment in any spelling, no backslash,
+/// no byte that URL parsing would escape.
+fn is_plain(path: &str) -> bool {
+    let is_usual = |byte: u8| {
+        byte.is_ascii_graphic()
+            && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'}')
+    };
+    path.starts_with('/') && path.bytes().all(is_usual) && !path.split('/').any(is_dots)
+}
+
+/// Returns whether a segment is `.` or `..`, each dot as it is or escaped.
+fn is_dots(segment: &str) -> bool {
+    match after_dot(segment) {
+        Some("") => true,
+        Some(rest) => after_dot(rest) == Some(""),
+        None => false,
+    }
+}
+
+fn after_dot(text: &str) -> Option<&str> {
+    [".", "%2e", "%2E"].into_iter().find_map(|dot| text.strip_prefix(dot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_lawful, is_loopback, parsed};
+    use http::Uri;
+    use proptest::prelude::{prop_assert, proptest};
+    use rstest::rstest;
+    use url::Url;
+
+    #[rstest]
+    #[case("http://127.0.0.1/", true)]
+    #[case("http://127.9.9.9:8080/", true)]
+    #[case("http://[::1]/", true)]
+    #[case("http://LOCALHOST/", true)]
+    #[case("http://localhost.example.com/", false)]
+    #[case("http://128.0.0.1/", false)]
+    #[case("http://[::2]/", false)]
+    #[case("data:text", false)]
+    fn loopback_is_an_address_of_this_machine(#[case] url: &str, #[case] expected: bool) {
+        assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected);
+    }
+
+    #[rstest]
+    #[case::usual("https://api.cf.eu10.hana.ondemand.com/v3/spaces?names=a%252Cb&per_page=5000")]
+    #[case::port("https://api.example.com:8443/v3")]
+    #[case::root("https://api.example.com")]
+    #[case::capitals("https://API.example.com/v3/Apps")]
+    #[case::final_dot("https://api.example.com./v3")]
+    #[case::punycode("https://xn--bcher-kva.example/v3")]
+    #[case::loopback("http://127.0.0.1:8080/v3")]
+    #[case::loopback_name("http://localhost:8080/v3")]
+    #[case::loopback_six("http://[::1]:8080/v3")]
+    #[case::six("https://[2001:db8::1]/v3")]
+    #[case::four("https://10.0.0.1/v3")]
+    #[case::dots_inside("https://api.example.com/v3/a..b/.c/d./...")]
+    fn a_lawful_target_is_lawful_for_both_clients(#[case] target: Uri) {
+        assert!(is_lawful(&target) && parsed(&target).is_some());
+    }
+
+    #[rstest]
+    #[case::relative("/v3/apps")]
+    #[case::plain_text("http://example.com/")]
+    #[case::plain_text_to_an_address("http://10.0.0.1/")]
+    #[case::plain_text_to_six("http://[::2]/")]
+    #[case::begins_like_loopback("http://localhost.example.com/")]
+    #[case::begins_like_an_address("http://127.0.0.1.example.com/")]
+    #[case::other_scheme("ftp://127.0.0.1/")]
+    #[case::user("https://user@example.com/")]
+    #[case::password("https://user:pw@example.com/")]
+    #[case::user_like_a_host("http://127.0.0.1@example.com/")]
+    #[case::parent("https://example.com/v3/../v2")]
+    #[case::parent_at_the_end("https://example.com/v3/..")]
+    #[case::same("https://example.com/v3/./apps")]
+    #[case::escaped_parent("https://example.com/v3/%2e%2E/v2")]
+    #[case::half_escaped_parent("https://example.com/v3/.%2e/v2")]
+    #[case::decimal("http://2130706433/")]
+    #[case::short("http://127.1/")]
+    #[case::hexadecimal("http://0x7f.0.0.1/")]
+    #[case::hexadecimal_end("https://10.0.0.0x1/")]
+    #[case::octal("http://0177.0.0.1/")]
+    #[case::final_dot_after_an_address("http://127.0.0.1./")]
+    #[case::mapped("http://[::ffff:127.0.0.1]/")]
+    #[case::long_six("http://[0:0:0:0:0:0:0:1]/")]
+    fn an_unlawful_target_is_refused_by_both_clients(#[case] target: Uri) {
+        assert!(!is_lawful(&target) && parsed(&target).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_lawful_as_it_stands_means_the_same_to_a_parser(
+            scheme in "https?",
+            host in "(127\\.0\\.0\\.1|localhost|\\[::1\\]|[a-z0-9x.%@:_-]{1,12}|[0-9x.]{1,9})",
+            path in "(/([.]|%2[eE]|[!-~]){0,5}){0,3}",
+        ) {
+            if let Ok(target) = format!("{scheme}://{host}{path}").parse::<Uri>() {
+                prop_assert!(!is_lawful(&target) || host.contains("xn--") || parsed(&target).is_some());
+            }
+        }
+    }
+}
