@@ -6,6 +6,7 @@
 use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
     error::CapiError,
+    shed::{Shedding, Weight},
 };
 use crate::{telemetry::metrics::Metrics, upstream::gate::Gate};
 use std::{
@@ -21,6 +22,7 @@ const PLACES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) gate: Gate,
+    pub(super) shedding: Shedding,
     pause: Mutex<Pause>,
 }
 
@@ -34,18 +36,18 @@ struct Pause {
 impl Lane {
     pub(super) fn new(metrics: Metrics) -> Self {
         let gate = Gate::new("cf", PLACES, metrics);
-        Self { gate, pause: Mutex::default() }
+        Self { gate, shedding: Shedding::default(), pause: Mutex::default() }
     }
 
-    /// Lets a call pass unless CF has the technical user wait.
-    pub(super) fn passable(&self) -> Result<(), CapiError> {
+    /// Lets a call pass unless CF has the technical user wait, or the call can wait itself.
+    pub(super) fn passable(&self, weight: Weight) -> Result<(), CapiError> {
         let until = self.pause().until;
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match left {
             Some(retry_after) if !retry_after.is_zero() => {
                 Err(CapiError::RateLimited { retry_after })
             }
-            Some(_) | None => Ok(()),
+            Some(_) | None => self.shedding.passable(weight),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod stream;
 mod answer;
 mod lane;
 mod outcome;
+mod shed;
 #[cfg(test)]
 pub(crate) mod support;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use lane::Lane;
 use outcome::{Heard, again, settle};
+use shed::Weight;
 use std::{
     collections::HashMap,
     fmt,
@@ -80,6 +82,7 @@ pub struct Foundation {
     lane: Arc<Lane>,
     correlation: CorrelationId,
     deadline: Instant,
+    weight: Weight,
     last_request_id: Arc<Mutex<Option<String>>>,
 }
 
@@ -115,6 +118,7 @@ impl CapiClient {
             lane: self.lane(destination),
             correlation: correlation.clone(),
             deadline,
+            weight: Weight::Light,
             last_request_id: Arc::default(),
         }
     }
@@ -182,6 +186,13 @@ impl Foundation {
     #[must_use]
     pub fn until(mut self, deadline: Instant) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// Returns the same foundation for a write: its reads do not give way when the rate limit is low.
+    #[must_use]
+    pub fn for_write(mut self) -> Self {
+        self.weight = Weight::Heavy;
         self
     }
 
@@ -256,7 +267,7 @@ impl Foundation {
 
     /// Sends once with the token that is in service.
     async fn attempt(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
-        self.lane.passable()?;
+        self.lane.passable(if call.is_read() { self.weight } else { Weight::Heavy })?;
         // The token first: callers who wait for one logon must not hold the places of those who have theirs.
         let leasing = self.client.0.tokens.lend(&self.destination);
         let loan = timeout_at(self.deadline, leasing)
@@ -314,6 +325,10 @@ impl Foundation {
             }
         };
         metrics.upstream_called("cf", call.operation, status.as_u16(), took);
+        // Beside a 401 the headers are about the address, not about the technical user.
+        if status != StatusCode::UNAUTHORIZED {
+            self.lane.shedding.learn(headers);
+        }
         if let Some(remaining) = number(headers, "x-ratelimit-remaining") {
             metrics.rate_limit_remaining(remaining);
         }

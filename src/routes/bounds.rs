@@ -37,7 +37,9 @@ impl TenantRoutes {
     /// As [`TenantRoutes::outline`]; [`RouteError::SpaceInvisible`], [`RouteError::DomainNotFound`] and
     /// [`RouteError::AppNotFound`] where CF shows nothing of that name, [`RouteError::Capi`].
     pub async fn bounds(&self, errand: &Errand) -> Result<(Bounds, Foundation), RouteError> {
-        let grounds = self.grounds(errand)?;
+        let mut grounds = self.grounds(errand)?;
+        // Whoever asks is about to write.
+        grounds.cf = grounds.cf.for_write();
         let site = site(&grounds).await?;
         let terms = &grounds.policy.terms;
         let space = site.space.to_string();

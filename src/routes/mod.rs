@@ -153,7 +153,7 @@ impl TenantRoutes {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
             let audit = Audit::begin("ensure", &errand, tenant.as_str());
-            let work = this.work(&errand, &tenant);
+            let work = this.work(&errand, &tenant).map(Work::for_write);
             let result = match &work {
                 Ok(work) => Box::pin(ensure::ensure(work, &wish)).await,
                 Err(error) => Err(error.clone()),
@@ -213,7 +213,7 @@ impl TenantRoutes {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
             let audit = Audit::begin("remove", &errand, tenant.as_str());
-            let work = this.work(&errand, &tenant);
+            let work = this.work(&errand, &tenant).map(Work::for_write);
             let result = match &work {
                 Ok(work) => Box::pin(remove::remove(work, &extent, patience, &audit)).await,
                 Err(error) => Err(error.clone()),
@@ -344,6 +344,12 @@ impl Work {
     /// Waits for the tenant.
     async fn take_tenant(&self) -> Result<Ticket, RouteError> {
         self.take(self.tenant_key()).await
+    }
+
+    /// Lets its reads through when CF's rate limit is low.
+    fn for_write(mut self) -> Self {
+        self.grounds.cf = self.grounds.cf.for_write();
+        self
     }
 
     fn tenant_key(&self) -> Key {

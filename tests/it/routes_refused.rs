@@ -309,3 +309,34 @@ async fn a_caller_without_the_scope_changes_nothing() {
     assert_problem(&broker.delete("/routes/t1", &reader).await, 403, "forbidden_scope", false);
     assert!(routes_of(&sandbox, HOST).is_empty());
 }
+
+#[tokio::test]
+async fn when_the_rate_limit_runs_out_reads_give_way_to_writes() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    assert_eq!(put(&broker, &sandbox).await.status, 201);
+    pull(&sandbox, "rate_limit", &json!({"n": 200, "retry_after": 600}));
+    let mut read = broker.get("/routes/t1", &token).await;
+    for _ in 0..200 {
+        if read.status != 200 {
+            break;
+        }
+        read = broker.get("/routes/t1", &token).await;
+    }
+    assert_problem(&read, 503, "cf_rate_limited", true);
+    let after: u64 = read.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=600).contains(&after), "{after}");
+    assert!(asked(&sandbox).len() < 200, "the limit itself was not met");
+    // A change of its own, a repair that must look first, and a removal: each with its reads.
+    let body = json!({"subdomain": "beta", "app": APP});
+    let made = broker.put("/routes/t2", &token, &body).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    assert_eq!(put(&broker, &sandbox).await.json()["outcome"], "unchanged");
+    assert_eq!(delete(&broker, &sandbox).await.status, 204);
+    // Nothing but an answer can tell that it is over; a write brings one.
+    assert_eq!(broker.get("/routes/t2", &token).await.status, 503);
+    sandbox.world().rate_limit(Some(1000), 600);
+    assert_eq!(put(&broker, &sandbox).await.status, 201);
+    assert_eq!(broker.get("/routes/t2", &token).await.status, 200);
+}
