@@ -6,7 +6,7 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::HeaderMap;
-use uuid::{Uuid, Version};
+use uuid::{Builder, Uuid, Version};
 
 /// Longest correlation id; the Cloud Controller cuts its own request id at the same length.
 const LONGEST: usize = 255;
@@ -23,9 +23,10 @@ pub struct CorrelationId {
 }
 
 impl CorrelationId {
-    /// Makes a new random one (UUID v4).
+    /// Makes a new random one (UUID v4). It is a name, no secret: nobody is asked for entropy.
     pub fn random() -> Self {
-        Self::from_text(&Uuid::new_v4().to_string())
+        let id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+        Self::from_text(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 
     fn from_text(id: &str) -> Self {
@@ -56,8 +57,8 @@ impl CorrelationId {
         if let Some(trace) = &self.trace {
             return Cow::Borrowed(trace);
         }
-        let (trace, span) = (Uuid::new_v4().simple(), fastrand::u64(1..));
-        Cow::Owned(format!("00-{trace}-{span:016x}-00"))
+        let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+        Cow::Owned(format!("00-{trace:032x}-{span:016x}-00"))
     }
 
     /// Returns the id as text.

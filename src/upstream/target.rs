@@ -102,7 +102,7 @@ fn is_bare(authority: &str, host: &str) -> bool {
 
 /// Returns whether a path means the same to everybody: no dot segment in any spelling, no backslash,
 /// no byte that URL parsing would escape.
-fn is_plain(path: &str) -> bool {
+pub fn is_plain(path: &str) -> bool {
     let is_usual = |byte: u8| {
         byte.is_ascii_graphic()
             && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'}')
