@@ -28,13 +28,14 @@ use crate::{
     destination::{DestinationName, Destinations},
     http::{
         self, Admission, AppState, BodyLimits, Deadline, Defaults, Elsewhere, GateRules, Hosts,
-        PublicBase, Readiness,
+        Parts, PublicBase, Readiness,
     },
     lifecycle::Lifecycle,
     policy::{self, Policy},
     proxy::Proxy,
     routes::TenantRoutes,
     server,
+    telemetry::sink::Sink,
     token::TokenVault,
     upstream::is_loopback,
 };
@@ -59,6 +60,7 @@ pub struct App {
     vault: TokenVault,
     destinations: Destinations,
     delay: Duration,
+    log: Sink,
 }
 
 /// Why the broker does not start.
@@ -107,9 +109,23 @@ impl App {
             vault,
             destinations,
             delay,
+            log: Sink::default(),
         };
         app.introduce(&bound, settings.providers.len());
         Ok(app)
+    }
+
+    /// Tells where log lines wait: mutations begin only while there is room for their audit lines.
+    #[must_use]
+    pub fn with_log(mut self, log: Sink) -> Self {
+        self.state = self.state.with_log(log.clone());
+        self.log = log;
+        self
+    }
+
+    /// Returns where log lines wait to be written.
+    pub fn log(&self) -> Sink {
+        self.log.clone()
     }
 
     /// Returns the address that the broker listens on.
@@ -178,7 +194,7 @@ fn state(
     let own = Arc::clone(&base.0);
     let proxy = Proxy::new(own, engine.lifecycle.tasks.clone(), engine.metrics.clone());
     let draining = engine.lifecycle.draining;
-    AppState {
+    AppState::new(Parts {
         defaults: Defaults {
             destination: routes.policies().home().destination.clone(),
             call_timeout: server.request_timeout.saturating_sub(RESERVE),
@@ -189,7 +205,11 @@ fn state(
             routes.clone(),
             draining.clone(),
         ),
-        admission: Admission { places: Arc::new(Semaphore::new(server.max_in_flight)), draining },
+        admission: Admission {
+            places: Arc::new(Semaphore::new(server.max_in_flight)),
+            draining,
+            log: Sink::default(),
+        },
         gate: GateRules { hosts, body: server.body_limit },
         body: BodyLimits { bytes: server.body_limit, time: server.body_timeout },
         deadline: Deadline(server.request_timeout),
@@ -201,7 +221,7 @@ fn state(
         policy,
         proxy,
         base,
-    }
+    })
 }
 
 /// Compiles the allow list: the shipped one, or the operator's own.

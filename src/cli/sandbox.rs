@@ -108,8 +108,8 @@ async fn with_broker(flags: &Flags, args: Args, sandbox: &Sandbox, own: &Snapsho
         }
     };
     announce(args, sandbox, Some(&format!("http://{}", app.address())));
-    serve::start_logs(&loaded, own);
-    serve::until_signalled(app).await
+    let log = serve::start_logs(&loaded, own);
+    serve::until_signalled(app.with_log(log)).await
 }
 
 /// The variables that a platform would give the broker, and those of the real environment that are settings.

@@ -1,6 +1,6 @@
 //! `serve`: settings and bindings → `App` → run until a signal.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use crate::{
     app::{self, App, StartError},
@@ -11,8 +11,11 @@ use crate::{
         problem::{Problem, Problems},
     },
     lifecycle::{Signals, Wish},
-    telemetry::logs,
+    telemetry::{logs, sink::Sink},
 };
+
+/// How long the exit waits for a reader of the log; the drain time leaves the platform two seconds.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the broker until it is told to stop.
 pub(super) async fn run(flags: &Flags) -> ExitCode {
@@ -24,9 +27,9 @@ pub(super) async fn run(flags: &Flags) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return refuse(&snapshot, &problems),
     };
-    start_logs(&loaded, &snapshot);
+    let log = start_logs(&loaded, &snapshot);
     let app = match App::build(loaded.settings, &snapshot).await {
-        Ok(app) => app,
+        Ok(app) => app.with_log(log),
         Err(StartError::Configuration(problems)) => return refuse(&snapshot, &problems),
         Err(StartError::Listen { address, error }) => {
             return fail(&Failure::new(
@@ -64,13 +67,16 @@ pub(super) async fn until_signalled(app: App) -> ExitCode {
             ));
         }
     };
-    let stop = app.stopper();
+    let (stop, log) = (app.stopper(), app.log());
     let vault = app.vault();
     let running = app.run();
     tokio::pin!(running);
     loop {
         tokio::select! {
-            () = &mut running => return ExitCode::SUCCESS,
+            () = &mut running => {
+                log.finish(LAST_LINES);
+                return ExitCode::SUCCESS;
+            }
             wish = signals.next() => match wish {
                 Wish::Reload => vault.reread(),
                 Wish::Stop if stop.is_cancelled() => return ExitCode::FAILURE,
@@ -80,20 +86,22 @@ pub(super) async fn until_signalled(app: App) -> ExitCode {
     }
 }
 
-/// Starts the log lines with the fields that name this instance.
-pub(super) fn start_logs(loaded: &Loaded, snapshot: &Snapshot) {
+/// Starts the log lines with the fields that name this instance. Without a thread for them the broker runs mute.
+pub(super) fn start_logs(loaded: &Loaded, snapshot: &Snapshot) -> Sink {
     let identity = crate::app::log_identity(snapshot);
-    logs::init(loaded.settings.log.format, snapshot.get("RUST_LOG"), identity);
+    logs::init(loaded.settings.log.format, snapshot.get("RUST_LOG"), &identity).unwrap_or_default()
 }
 
 /// On the platform each problem is one ERROR line and then their count; elsewhere they are a text.
 fn refuse(snapshot: &Snapshot, problems: &Problems) -> ExitCode {
     if snapshot.get("VCAP_APPLICATION").is_some() {
-        logs::init(logs::LogFormat::Json, None, crate::app::log_identity(snapshot));
+        let identity = crate::app::log_identity(snapshot);
+        let log = logs::init(logs::LogFormat::Json, None, &identity).unwrap_or_default();
         for problem in problems.iter() {
             tracing::error!(hint = problem.hint, "{problem}");
         }
         tracing::error!(count = problems.iter().count(), "the configuration cannot work");
+        log.finish(LAST_LINES);
     }
     misconfigured(problems)
 }

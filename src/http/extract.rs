@@ -22,8 +22,8 @@ use crate::{
     auth::{AuthError, Caller, Scope, Verifier},
     http::{
         code::Code,
-        layers::Seen,
         problem::{Problem, Token},
+        seen::Seen,
     },
     routes::TenantId,
     telemetry::{audit::Trail, trace::CorrelationId},

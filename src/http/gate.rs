@@ -6,23 +6,12 @@
 //! Invariant: what passes has a lawful target for this host; for the CF API's paths it carries [`UpstreamPath`] and
 //! [`UpstreamQuery`] as extensions, byte for byte as they came. Only `mod` and `server` name this.
 
-use std::{
-    convert::Infallible,
-    future::{Ready, ready},
-    task::{Context, Poll},
-};
-
-use axum::{
-    extract::{MatchedPath, Request},
-    response::{IntoResponse, Response},
-};
+use axum::extract::{MatchedPath, Request};
 use http::{
     HeaderMap, HeaderValue, Method, Uri, Version,
     header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING},
     uri::Authority,
 };
-use tokio_util::either::Either;
-use tower::{Layer, Service};
 
 use crate::{
     http::{
@@ -52,13 +41,13 @@ pub struct GateRules {
 }
 
 impl GateRules {
-    /// Makes the layer; the body of one path may be larger than that of all others.
-    pub(crate) fn layer(&self, roomy: (&'static str, usize)) -> GateLayer {
-        GateLayer { rules: self.clone(), roomy }
-    }
-
     /// Judges a request by its head and notes the target of one for the CF API.
-    fn judge(&self, request: &mut Request, limit: usize) -> Result<(), Problem> {
+    ///
+    /// `limit`: most bytes of its body.
+    ///
+    /// # Errors
+    /// The problem of the first rule that is broken.
+    pub(super) fn judge(&self, request: &mut Request, limit: usize) -> Result<(), Problem> {
         judge_method(request.method())?;
         judge_form(request.uri(), request.version(), &self.hosts)?;
         self.judge_host(request.uri().path(), request.headers())?;
@@ -200,51 +189,6 @@ fn refused(fault: TargetFault, detail: &'static str) -> Problem {
             Code::UriTooLong,
             "A path may have 2048 bytes and a query 4096; this one has more.",
         ),
-    }
-}
-
-/// Puts the gate in front of a service.
-#[derive(Clone, Debug)]
-pub(crate) struct GateLayer {
-    rules: GateRules,
-    roomy: (&'static str, usize),
-}
-
-impl<S> Layer<S> for GateLayer {
-    type Service = Gate<S>;
-
-    fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, layer: self.clone() }
-    }
-}
-
-/// A service behind the gate. No `from_fn`: this runs for each proxied request, and a judgement needs no allocation.
-#[derive(Clone, Debug)]
-pub(crate) struct Gate<S> {
-    inner: S,
-    layer: GateLayer,
-}
-
-impl<S> Service<Request> for Gate<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let (path, bytes) = self.layer.roomy;
-        let rules = &self.layer.rules;
-        let limit = if request.uri().path() == path { bytes } else { rules.body };
-        match rules.judge(&mut request, limit) {
-            Ok(()) => Either::Left(self.inner.call(request)),
-            Err(problem) => Either::Right(ready(Ok(problem.into_response()))),
-        }
     }
 }
 

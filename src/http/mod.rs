@@ -9,8 +9,10 @@ mod gate;
 mod handlers;
 mod hosts;
 mod layers;
+mod observe;
 mod problem;
 mod readiness;
+mod seen;
 mod state;
 
 pub use extract::BodyLimits;
@@ -18,17 +20,16 @@ pub use gate::{CutTarget, GateRules};
 pub use hosts::{Elsewhere, Hosts};
 pub use layers::{Admission, Deadline};
 pub use readiness::Readiness;
-pub use state::{AppState, Defaults, PublicBase};
+pub use state::{AppState, Defaults, Parts, PublicBase};
 
 use axum::{
     Router,
-    middleware::{from_fn_with_state, map_response},
     routing::{any, get, post, put},
 };
-use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::http::handlers::{
-    destinations, health, metrics, proxy, root, route_bulk, routes, spaces,
+use crate::http::{
+    handlers::{destinations, health, metrics, proxy, root, route_bulk, routes, spaces},
+    layers::Stack,
 };
 
 /// Largest body of a reconcile: 5000 tenants (`routes.md` 9) at some 200 bytes each.
@@ -57,19 +58,12 @@ pub fn router(state: &AppState) -> Router {
         .fallback(root::nothing)
         .with_state(state.clone());
     let roomy = (RECONCILE, state.body.bytes.max(LIST_BYTES));
-    // A layer added later is further out.
-    paths
-        .layer(from_fn_with_state(state.deadline, layers::hurry))
-        .layer(from_fn_with_state(state.admission.clone(), layers::admit))
-        .layer(state.gate.layer(roomy))
-        .layer(CatchPanicLayer::custom(layers::on_panic))
-        .layer(map_response(layers::of_the_router))
-        .layer(from_fn_with_state(state.metrics.clone(), layers::observe))
+    paths.layer(Stack::new(state, roomy))
 }
 
 /// The state for calls whose body is a list.
 fn roomy(state: &AppState) -> AppState {
-    let mut roomy = state.clone();
-    roomy.body.bytes = roomy.body.bytes.max(LIST_BYTES);
-    roomy
+    let mut parts = Parts::clone(state);
+    parts.body.bytes = parts.body.bytes.max(LIST_BYTES);
+    AppState::new(parts)
 }

@@ -1,6 +1,6 @@
 //! What handlers may borrow. Each field is a handle; a clone is shallow.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
 
@@ -17,13 +17,24 @@ use crate::{
     policy::Policy,
     proxy::Proxy,
     routes::TenantRoutes,
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, sink::Sink},
     token::TokenVault,
 };
 
-/// Everything a handler may borrow. Handlers take the part that they use, never the whole.
-#[derive(Clone, Debug, FromRef)]
-pub struct AppState {
+/// Everything a handler may borrow, behind one handle: the router copies it for each request. Handlers take the part
+/// that they use, never the whole.
+#[derive(Clone, Debug)]
+pub struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    parts: Parts,
+    desk: Arc<ProxyDesk>,
+}
+
+/// What [`AppState`] holds.
+#[derive(Clone, Debug)]
+pub struct Parts {
     /// Tenant routes.
     pub routes: TenantRoutes,
     /// What may pass to the CF API.
@@ -54,14 +65,60 @@ pub struct AppState {
     pub base: PublicBase,
 }
 
+impl AppState {
+    /// Puts the parts behind one handle.
+    pub fn new(parts: Parts) -> Self {
+        let desk = Arc::new(ProxyDesk::of(&parts));
+        Self(Arc::new(Shared { parts, desk }))
+    }
+
+    /// Returns the same state with another place for log lines.
+    #[must_use]
+    pub fn with_log(&self, log: Sink) -> Self {
+        self.metrics.log_loses(log.lost());
+        let mut parts = Parts::clone(self);
+        parts.admission.log = log;
+        Self::new(parts)
+    }
+}
+
+impl Deref for AppState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+/// Lends each part to the handlers that name its type.
+macro_rules! lend {
+    ($($kind:ty: $part:ident),+) => { $(
+        impl FromRef<AppState> for $kind {
+            fn from_ref(state: &AppState) -> Self {
+                state.$part.clone()
+            }
+        }
+    )+ };
+}
+lend!(
+    TenantRoutes: routes, CapiClient: capi, TokenVault: vault, Verifier: verifier, Readiness: readiness,
+    Metrics: metrics, Defaults: defaults, BodyLimits: body, PublicBase: base
+);
+
 impl FromRef<AppState> for (TenantRoutes, Defaults) {
     fn from_ref(state: &AppState) -> Self {
         (state.routes.clone(), state.defaults.clone())
     }
 }
 
+impl FromRef<AppState> for Arc<ProxyDesk> {
+    fn from_ref(state: &AppState) -> Self {
+        Self::clone(&state.0.desk)
+    }
+}
+
 /// What the handler of `/v3` works with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct ProxyDesk {
     pub(crate) policy: Policy,
     pub(crate) proxy: Proxy,
@@ -72,16 +129,16 @@ pub(crate) struct ProxyDesk {
     pub(crate) metrics: Metrics,
 }
 
-impl FromRef<AppState> for ProxyDesk {
-    fn from_ref(state: &AppState) -> Self {
+impl ProxyDesk {
+    fn of(parts: &Parts) -> Self {
         Self {
-            policy: state.policy.clone(),
-            proxy: state.proxy.clone(),
-            capi: state.capi.clone(),
-            routes: state.routes.clone(),
-            defaults: state.defaults.clone(),
-            body: state.body,
-            metrics: state.metrics.clone(),
+            policy: parts.policy.clone(),
+            proxy: parts.proxy.clone(),
+            capi: parts.capi.clone(),
+            routes: parts.routes.clone(),
+            defaults: parts.defaults.clone(),
+            body: parts.body,
+            metrics: parts.metrics.clone(),
         }
     }
 }

@@ -37,7 +37,8 @@ pub(super) enum Location {
 
 /// Picks what may pass.
 pub(super) fn passed(from: &HeaderMap, bases: &Bases) -> (HeaderMap, Location) {
-    let mut headers = HeaderMap::with_capacity(16);
+    // With those that the broker adds, so that the map does not grow on the way.
+    let mut headers = HeaderMap::with_capacity(24);
     for name in &PASSED {
         if from.contains_key(CONNECTION) && is_nominated(from, name) {
             continue;

@@ -5,12 +5,12 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
-    io::{self, IsTerminal, Write},
+    fmt::{self, Write as _},
+    io::{self, IsTerminal},
+    ops::Range,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::{Map, Value};
 use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
@@ -21,11 +21,14 @@ use tracing_subscriber::{
     EnvFilter, Layer,
     filter::{FilterExt, filter_fn},
     layer::{Context, SubscriberExt},
-    registry::{LookupSpan, Scope},
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
-use crate::telemetry::audit;
+use crate::telemetry::{
+    audit,
+    sink::{Kind, Sink},
+};
 
 /// Target of the one line per inbound request.
 pub const REQUEST_TARGET: &str = "request";
@@ -63,10 +66,14 @@ impl LogIdentity {
     }
 }
 
-/// Installs the process-wide subscriber; later calls change nothing.
+/// Installs the process-wide subscriber and returns where its lines wait to be written; later calls change nothing.
 ///
 /// `filter` is the text of `RUST_LOG`; an unreadable one counts as `info`. `identity` is empty away from the platform.
-pub fn init(format: LogFormat, filter: Option<&str>, identity: LogIdentity) {
+///
+/// # Errors
+/// If the operating system has no thread left for the lines.
+pub fn init(format: LogFormat, filter: Option<&str>, identity: &LogIdentity) -> io::Result<Sink> {
+    let sink = Sink::start(io::stdout())?;
     let json = match format {
         LogFormat::Json => true,
         LogFormat::Human => false,
@@ -78,14 +85,15 @@ pub fn init(format: LogFormat, filter: Option<&str>, identity: LogIdentity) {
     let own = filter_fn(is_ours_or_quiet);
     let registry = tracing_subscriber::registry();
     let done = if json {
-        let line = JsonLine { identity, out: io::stdout };
+        let line = JsonLine::new(identity, sink.clone());
         registry.with(line.with_filter(own.and(always.or(wanted)))).try_init()
     } else {
-        let text = tracing_subscriber::fmt::layer().with_target(false);
+        let text = tracing_subscriber::fmt::layer().with_target(false).with_writer(sink.clone());
         registry.with(text.with_filter(own.and(always.or(wanted)))).try_init()
     };
     // A second start in one process (tests) keeps the first subscriber.
     drop(done);
+    Ok(sink)
 }
 
 fn is_ours_or_quiet(meta: &Metadata<'_>) -> bool {
@@ -98,70 +106,135 @@ fn is_ours_or_quiet(meta: &Metadata<'_>) -> bool {
 }
 
 /// The layer that writes JSON lines.
-struct JsonLine<W> {
-    identity: LogIdentity,
-    out: fn() -> W,
+struct JsonLine {
+    /// The members of the identity as JSON, each with a comma behind it; the same in every line.
+    identity: String,
+    sink: Sink,
 }
 
-/// Fields of a span, kept beside it until a line needs them.
-struct SpanFields(Map<String, Value>);
+impl JsonLine {
+    fn new(identity: &LogIdentity, sink: Sink) -> Self {
+        let mut members = Members::default();
+        for (name, value) in &identity.0 {
+            members.put(name, |text| escaped(text, value));
+        }
+        Self { identity: members.text, sink }
+    }
+}
 
-impl<S, W> Layer<S> for JsonLine<W>
+impl<S> Layer<S> for JsonLine
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    W: Write + 'static,
 {
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
-        let mut fields = Fields(Map::new());
-        attrs.record(&mut fields);
-        if let Some(span) = ctx.span(id) {
-            span.extensions_mut().insert(SpanFields(fields.0));
-        }
+        let Some(span) = ctx.span(id) else { return };
+        let mut members = Members::default();
+        attrs.record(&mut members);
+        span.extensions_mut().insert(members);
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, ctx: Context<'_, S>) {
         let Some(span) = ctx.span(id) else { return };
-        let mut extensions = span.extensions_mut();
-        let Some(SpanFields(known)) = extensions.get_mut::<SpanFields>() else {
-            return;
-        };
-        let mut fields = Fields(std::mem::take(known));
-        values.record(&mut fields);
-        *known = fields.0;
+        if let Some(members) = span.extensions_mut().get_mut::<Members>() {
+            values.record(members);
+        }
     }
 
     fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
-        let mut line = Map::new();
+        let mut line = Members::with_capacity(LINE);
+        line.text.push('{');
         let now = SystemTime::UNIX_EPOCH + since_epoch();
-        line.insert(
-            "written_at".to_owned(),
-            humantime::format_rfc3339_millis(now).to_string().into(),
-        );
-        line.insert("written_ts".to_owned(), nanoseconds(now).into());
         let meta = event.metadata();
+        line.put("written_at", |text| {
+            write!(text, "\"{}\"", humantime::format_rfc3339_millis(now))
+        });
+        line.put("written_ts", |text| write!(text, "{}", nanoseconds(now)));
         let kind = if meta.target() == REQUEST_TARGET { "request" } else { "log" };
-        line.insert("type".to_owned(), kind.into());
-        line.insert("level".to_owned(), level_word(*meta.level()).into());
-        line.insert("logger".to_owned(), meta.target().into());
-        line.insert("layer".to_owned(), "[RUST]".into());
-        if meta.target() == audit::TARGET {
-            line.insert("categories".to_owned(), Value::from(vec![audit::TARGET]));
+        line.put("type", |text| escaped(text, kind));
+        line.put("level", |text| escaped(text, level_word(*meta.level())));
+        line.put("logger", |text| escaped(text, meta.target()));
+        line.put("layer", |text| escaped(text, "[RUST]"));
+        let is_audit = meta.target() == audit::TARGET;
+        if is_audit {
+            line.put("categories", |text| write!(text, "[\"{}\"]", audit::TARGET));
         }
-        for (name, value) in &self.identity.0 {
-            line.insert((*name).to_owned(), value.as_str().into());
-        }
-        for span in ctx.event_scope(event).into_iter().flat_map(Scope::from_root) {
-            if let Some(SpanFields(fields)) = span.extensions().get::<SpanFields>() {
-                line.extend(fields.iter().map(|(k, v)| (k.clone(), v.clone())));
+        line.text.push_str(&self.identity);
+        event.record(&mut line);
+        // Whoever is nearest has the last word: the event, then its span, then the spans around it.
+        for span in ctx.event_scope(event).into_iter().flatten() {
+            if let Some(members) = span.extensions().get::<Members>() {
+                line.take_over(members);
             }
         }
-        let mut fields = Fields(line);
-        event.record(&mut fields);
-        let mut text = Value::Object(fields.0).to_string();
-        text.push('\n');
-        // A closed or full pipe must not take the service down.
-        drop((self.out)().write_all(text.as_bytes()));
+        // The comma behind the last member.
+        line.text.pop();
+        line.text.push_str("}\n");
+        let kind = if is_audit { Kind::Audit } else { Kind::Ordinary };
+        self.sink.push(line.text.as_bytes(), kind);
     }
+}
+
+/// Bytes that most lines do not exceed.
+const LINE: usize = 1024;
+
+/// Members of a JSON object, written once; each with a comma behind it.
+#[derive(Default)]
+struct Members {
+    text: String,
+    /// Names in the text, and where their member begins and ends.
+    marks: Vec<(&'static str, Range<usize>)>,
+}
+
+impl Members {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), marks: Vec::with_capacity(16) }
+    }
+
+    /// Writes a member whose name needs no escaping.
+    fn put(&mut self, name: &str, value: impl FnOnce(&mut String) -> fmt::Result) {
+        let begin = self.text.len();
+        self.text.push('"');
+        self.text.push_str(name);
+        self.text.push_str("\":");
+        match value(&mut self.text) {
+            Ok(()) => self.text.push(','),
+            Err(fmt::Error) => self.text.truncate(begin),
+        }
+    }
+
+    /// Writes the member of a field; the first one of a name stays.
+    fn field(&mut self, field: &Field, value: impl FnOnce(&mut String) -> fmt::Result) {
+        let name = if field.name() == "message" { "msg" } else { field.name() };
+        let begin = self.text.len();
+        self.put(name, value);
+        self.marks.push((name, begin..self.text.len()));
+    }
+
+    /// Adds the members of a span, but those that stand here already.
+    fn take_over(&mut self, span: &Self) {
+        for (name, range) in &span.marks {
+            let known = self.marks.iter().any(|(known, _)| known == name);
+            if let Some(member) = span.text.get(range.clone()).filter(|_| !known) {
+                let begin = self.text.len();
+                self.text.push_str(member);
+                self.marks.push((name, begin..self.text.len()));
+            }
+        }
+    }
+}
+
+/// Writes a text as a JSON string: nobody can forge a member or a line.
+fn escaped(text: &mut String, value: &str) -> fmt::Result {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if value.bytes().all(is_plain) {
+        text.push('"');
+        text.push_str(value);
+        text.push('"');
+        return Ok(());
+    }
+    let json = serde_json::to_string(value).map_err(|_| fmt::Error)?;
+    text.push_str(&json);
+    Ok(())
 }
 
 #[expect(
@@ -188,39 +261,32 @@ fn level_word(level: Level) -> &'static str {
 }
 
 /// Collects the fields of an event or span; `message` becomes SAP's `msg`.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        let name = if field.name() == "message" { "msg" } else { field.name() };
-        self.0.insert(name.to_owned(), value);
-    }
-}
-
-impl Visit for Fields {
+impl Visit for Members {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        // JSON knows no other numbers.
+        let value = Some(value).filter(|value| value.is_finite()).unwrap_or_default();
+        self.field(field, |text| write!(text, "{value}"));
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.field(field, |text| write!(text, "{value}"));
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.field(field, |text| write!(text, "{value}"));
     }
     fn record_u128(&mut self, field: &Field, value: u128) {
-        self.put(field, u64::try_from(value).unwrap_or(u64::MAX).into());
+        self.field(field, |text| write!(text, "{}", u64::try_from(value).unwrap_or(u64::MAX)));
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.field(field, |text| write!(text, "{value}"));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
         // A field without a value is left out.
         if !value.is_empty() {
-            self.put(field, value.into());
+            self.field(field, |text| escaped(text, value));
         }
     }
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
+        self.field(field, |text| escaped(text, &format!("{value:?}")));
     }
 }
 
@@ -228,22 +294,22 @@ impl Visit for Fields {
 mod tests {
     use std::{
         io::{self, Write},
-        sync::{LazyLock, Mutex},
+        sync::{Arc, Mutex},
+        time::Duration,
     };
 
     use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::{JsonLine, LogIdentity};
-    use crate::telemetry::audit;
+    use crate::telemetry::{audit, sink::Sink};
 
-    static LINES: LazyLock<Mutex<Vec<u8>>> = LazyLock::new(Mutex::default);
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    struct Sink;
-
-    impl Write for Sink {
+    impl Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            LINES.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -256,7 +322,10 @@ mod tests {
         let identity = LogIdentity::default()
             .with("component_name", Some("cfapi-broker"))
             .with("space_id", None);
-        let subscriber = tracing_subscriber::registry().with(JsonLine { identity, out: || Sink });
+        let lines = Lines::default();
+        let sink = Sink::start(lines.clone()).unwrap();
+        let subscriber =
+            tracing_subscriber::registry().with(JsonLine::new(&identity, sink.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!(
                 "request",
@@ -267,7 +336,8 @@ mod tests {
             span.record("tenant_id", "zone-1");
             tracing::info!(target: audit::TARGET, host = "a\r\n{\"level\":\"error\"}", count = 2_u64, took = 5_u128, code = "", "route intent");
         });
-        let bytes = LINES.lock().unwrap().clone();
+        sink.finish(Duration::from_secs(60));
+        let bytes = lines.0.lock().unwrap().clone();
         let text = String::from_utf8(bytes).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");
         #[expect(clippy::disallowed_methods, reason = "reads back the line under test")]

@@ -3,7 +3,11 @@
 //! Invariant: no label holds a user, a token, a tenant or a raw path; each label has a closed set of values or a
 //! configured one (destination names). Everyone may count; only the `/metrics` handler reads.
 
-use std::{fmt, sync::Arc, sync::atomic::AtomicU64, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -22,7 +26,7 @@ const GATE_STATES: [&str; 6] = ["unknown", "good", "rejected", "blocked", "locke
 pub struct Metrics(Arc<Inner>);
 
 struct Inner {
-    registry: Registry,
+    registry: Mutex<Registry>,
     families: Families,
 }
 
@@ -37,8 +41,8 @@ macro_rules! labels {
 }
 
 labels! {
-    OneRequest { route: String, method: String, status: u16 }
-    OneRoute { route: String, method: String }
+    OneRequest { route: String, method: &'static str, status: u16 }
+    OneRoute { route: String, method: &'static str }
     OneFetch { destination: String, grant: &'static str, result: &'static str }
     OneGrant { destination: String, grant: &'static str }
     PerDestination { destination: String }
@@ -73,6 +77,12 @@ struct Families {
     route_operations: Family<RouteOperation, Counter>,
 }
 
+impl Inner {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let families = Families::new();
@@ -80,7 +90,7 @@ impl Default for Metrics {
         families.register(&mut registry);
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this broker", build);
-        Self(Arc::new(Inner { registry, families }))
+        Self(Arc::new(Inner { registry: Mutex::new(registry), families }))
     }
 }
 
@@ -150,8 +160,13 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail; an empty answer would show in the scrape.
-        _ = encode(&mut text, &self.0.registry);
+        _ = encode(&mut text, &self.0.registry());
         text
+    }
+
+    /// Shows a counter of log lines that were lost; there is one place for log lines in a process.
+    pub fn log_loses(&self, lost: Counter) {
+        self.0.registry().register("log_lines_lost", "Log lines that found no room", lost);
     }
 
     /// Counts an inbound request from here until the returned guard is dropped.
@@ -162,11 +177,11 @@ impl Metrics {
 
     /// Counts an answered request; `route` is the template, never the raw path.
     pub fn request_answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let (route, method) = (route.to_owned(), method.to_owned());
+        let (route, method) = (route.to_owned(), method_label(method));
         let families = &self.0.families;
         families
             .http_duration
-            .get_or_create(&OneRoute { route: route.clone(), method: method.clone() })
+            .get_or_create(&OneRoute { route: route.clone(), method })
             .observe(took.as_secs_f64());
         families.http_requests.get_or_create(&OneRequest { route, method, status }).inc();
     }
@@ -280,6 +295,12 @@ impl Metrics {
     }
 }
 
+/// The methods that a caller can choose between; whatever else it sends is one label, not one for each word.
+fn method_label(method: &str) -> &'static str {
+    const KNOWN: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
 /// Counts a request as being in flight until dropped.
 #[derive(Debug)]
 pub struct InFlight(Metrics);
@@ -314,6 +335,22 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn a_method_of_the_callers_own_is_no_label_of_its_own() {
+        let metrics = Metrics::default();
+        for word in ["BREW", "WHEN"] {
+            metrics.request_answered("unmatched", word, 405, Duration::ZERO);
+        }
+        let text = metrics.encode();
+        assert!(
+            text.contains(
+                r#"http_requests_total{route="unmatched",method="other",status="405"} 2"#
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("BREW"));
     }
 
     #[test]

@@ -2,10 +2,12 @@
 //!
 //! Nothing is sent before all checks have passed, in the order of `proxy.md` 2; this file only walks the steps.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     extract::{Request, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use http::{HeaderMap, Method, header::CONTENT_TYPE};
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ use crate::{
         state::ProxyDesk,
     },
     policy::{
-        Admission, Denial, Draft, RequestLine, Verdict,
+        Admission, Denial, Draft, RequestLine, RuleId, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
     proxy::Audited,
@@ -36,7 +38,7 @@ use crate::{
 pub(crate) async fn pass(
     Allowed(caller, _): Allowed<ApiProxy>,
     Correlation(correlation): Correlation,
-    State(desk): State<ProxyDesk>,
+    State(desk): State<Arc<ProxyDesk>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let line = line_of(&request)?;
@@ -47,7 +49,7 @@ pub(crate) async fn pass(
             let cf = visit.foundation(&desk);
             let answer = desk.proxy.forward(&permit, &cf).await?;
             cf.learn_version();
-            Ok(told(answer, permit.rule().as_str()))
+            Ok(told(answer, permit.rule().clone()))
         }
         Ok(Admission::Write(draft)) => Box::pin(write(draft, visit, &desk, request)).await,
         Err(denial) => {
@@ -98,7 +100,7 @@ async fn write(
     let verdict = judged(draft, &visit, desk, request, &mut audited).await?;
     let (verdict, cf) = verdict;
     let answer = desk.proxy.write(verdict, cf, audited).await?;
-    Ok(told(answer, rule.as_str()))
+    Ok(told(answer, rule))
 }
 
 async fn judged(
@@ -180,10 +182,17 @@ fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&Audited>) -> Proble
 
 /// Which row let a request through; for the log line.
 #[derive(Clone, Debug)]
-pub(crate) struct Row(pub(crate) String);
+pub(crate) struct Row(RuleId);
 
-fn told(answer: Response<crate::proxy::Body>, rule: &str) -> Response {
+impl Row {
+    /// Returns method and path template.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+fn told(answer: Response<crate::proxy::Body>, rule: RuleId) -> Response {
     let (mut parts, body) = answer.into_parts();
-    parts.extensions.insert(Row(rule.to_owned()));
-    (parts, Body::new(body)).into_response()
+    parts.extensions.insert(Row(rule));
+    Response::from_parts(parts, Body::new(body))
 }
