@@ -5,9 +5,12 @@
 //! that says so. Used by `Bindings` only.
 
 use super::{
-    BindingError, DestinationBinding, Form, ServiceBinding, ServiceCredential, Settings,
-    XsuaaBinding, address::base_url,
+    BindingError, DestinationBinding, Form, IdentityBinding, ServiceBinding, ServiceCredential,
+    Settings, XsuaaBinding,
+    address::base_url,
+    loose::{LooseItems, LooseText},
 };
+use crate::upstream::body::decode;
 use secrecy::SecretString;
 use std::{fs, path::Path};
 use url::Url;
@@ -34,15 +37,7 @@ pub(super) fn xsuaa(
 ) -> Result<XsuaaBinding, BindingError> {
     let [client_id, url, uaa_domain, xsappname] =
         required(binding, ["clientid", "url", "uaadomain", "xsappname"])?;
-    let zones = ["zoneid", "identityzoneid", "tenantid"];
-    let mut zones: Vec<String> = zones
-        .iter()
-        .filter_map(|field| binding.credentials.text(field))
-        .filter(|zone| !zone.is_empty())
-        .map(str::to_owned)
-        .collect();
-    zones.sort();
-    zones.dedup();
+    let zones = present(binding, &["zoneid", "identityzoneid", "tenantid"]);
     if zones.is_empty() {
         return Err(incomplete(binding, vec!["identityzoneid"]));
     }
@@ -55,6 +50,36 @@ pub(super) fn xsuaa(
         xsappname: xsappname.to_owned(),
         zones,
     })
+}
+
+/// Reads a binding of Identity Authentication. Tokens are verified without its credential, so any
+/// kind of it is fine; a `domains` that is no list lacks, an empty one is a list.
+pub(super) fn identity(binding: &ServiceBinding) -> Result<IdentityBinding, BindingError> {
+    let [client_id, domains] = required(binding, ["clientid", "domains"])?;
+    let domains = decode::<LooseItems<LooseText>>(domains.as_bytes())
+        .map_err(|_| incomplete(binding, vec!["domains"]))?;
+    let secret = binding.credentials.sealed("clientsecret");
+    Ok(IdentityBinding {
+        name: binding.name.clone(),
+        client_id: client_id.to_owned(),
+        secret: secret.filter(|it| it.form != Form::Empty).map(|it| it.text.clone()),
+        url: binding.credentials.text("url").and_then(base_url),
+        domains: domains.into_texts(),
+        tenants: present(binding, &["app_tid", "zone_uuid"]),
+    })
+}
+
+/// The values of those fields that are there, each once.
+fn present(binding: &ServiceBinding, fields: &[&str]) -> Vec<String> {
+    let mut values: Vec<String> = fields
+        .iter()
+        .filter_map(|field| binding.credentials.text(field))
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+        .collect();
+    values.sort();
+    values.dedup();
+    values
 }
 
 fn credential(

@@ -6,9 +6,10 @@
 //! `Debug` shows names only. Used by this room and by `destination` (a destination's properties are
 //! fields too).
 
-use super::loose::{Loosely, Shape, TextShape};
+use super::loose::{LooseItems, LooseText, Loosely, Shape};
+use crate::upstream::body::decode;
 use secrecy::SecretString;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -16,10 +17,12 @@ use zeroize::Zeroizing;
 /// a credential. A name that is missing here costs a feature, one too many could cost a secret.
 const OPEN: &[&str] = &[
     // Service credentials.
+    "app_tid",
     "certificate",
     "certurl",
     "clientid",
     "credential-type",
+    "domains",
     "hide-certificate",
     "hide-secret",
     "identityzone",
@@ -29,6 +32,7 @@ const OPEN: &[&str] = &[
     "uri",
     "url",
     "xsappname",
+    "zone_uuid",
     "zoneid",
     // Destination properties.
     "Authentication",
@@ -56,6 +60,10 @@ const OPEN: &[&str] = &[
     "type",
     "username",
 ];
+
+/// Open fields that may hold a list of texts; kept as the text of a JSON array, a form that some
+/// deliveries write themselves (callers.md 6).
+const LISTS: &[&str] = &["domains"];
 
 /// Header values must be readable to become headers, where they are marked sensitive.
 const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
@@ -103,6 +111,21 @@ impl Fields {
     pub fn push(&mut self, name: String, text: &str) {
         let field = Field::of(&name, text);
         self.0.push((name, field));
+    }
+
+    /// Takes one more field whose value is written as JSON; `None` if it is no JSON. A value that no
+    /// field may have is skipped.
+    pub(super) fn push_json(&mut self, name: String, json: &[u8]) -> Option<()> {
+        let text = decode::<LooseText>(json).ok()?.0.map(Zeroizing::new);
+        match text {
+            Some(text) => self.push(name, &text),
+            None if LISTS.contains(&name.as_str()) => {
+                let items: LooseItems<LooseText> = decode(json).ok()?;
+                self.push(name, &list_text(&items.into_texts())?);
+            }
+            None => {}
+        }
+        Some(())
     }
 
     /// Returns the readable value of that name; the last one, if it came twice.
@@ -208,8 +231,8 @@ impl fmt::Debug for Field {
     }
 }
 
-/// Reads an object; values that are neither text nor true or false are skipped, and so is anything
-/// that is no object.
+/// Reads an object; values that are neither text nor true or false are skipped, but for lists where
+/// one is lawful, and so is anything that is no object.
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         Loosely(FieldsShape).deserialize(input)
@@ -228,13 +251,41 @@ impl<'de> Shape<'de> for FieldsShape {
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = object.next_key::<String>()? {
-            let value = TextShape(|text: &str| Field::of(&name, text));
-            if let Some(field) = object.next_value_seed(Loosely(value))? {
+            if let Some(field) = object.next_value_seed(Loosely(FieldShape(&name)))? {
                 fields.0.push((name, field));
             }
         }
         Ok(fields)
     }
+}
+
+/// The value of a field of this name.
+struct FieldShape<'n>(&'n str);
+
+impl<'de> Shape<'de> for FieldShape<'_> {
+    type Value = Option<Field>;
+
+    fn nothing(self) -> Option<Field> {
+        None
+    }
+
+    fn text(self, text: &str) -> Option<Field> {
+        Some(Field::of(self.0, text))
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Field>, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(LooseText(item)) = array.next_element()? {
+            texts.extend(item);
+        }
+        let list = LISTS.contains(&self.0).then(|| list_text(&texts)).flatten();
+        Ok(list.map(|list| Field::of(self.0, &list)))
+    }
+}
+
+/// A list as the text of a JSON array.
+fn list_text(texts: &[String]) -> Option<String> {
+    serde_json::to_string(texts).ok()
 }
 
 #[cfg(test)]
@@ -268,6 +319,17 @@ mod tests {
         .unwrap();
         assert_eq!(fields.names().collect::<Vec<_>>(), ["TrustAll", "User"]);
         assert_eq!(fields.text("TrustAll"), Some("true"));
+    }
+
+    #[rstest]
+    #[case(r#"["a","b"]"#)]
+    #[case(r#"["a",7,null,{"x":["y"]},"b"]"#)]
+    #[case(r#""[\"a\",\"b\"]""#)]
+    fn a_list_is_kept_as_the_text_of_a_list(#[case] value: &str) {
+        let fields: Fields =
+            decode(format!(r#"{{"domains":{value},"other":["a"]}}"#).as_bytes()).unwrap();
+        assert_eq!(fields.text("domains"), Some(r#"["a","b"]"#));
+        assert!(!fields.has("other"));
     }
 
     #[rstest]

@@ -19,7 +19,8 @@ mod vcap;
 pub use error::BindingError;
 pub use field::{Field, Fields, Form, Sealed};
 pub use model::{
-    Application, BindingSummary, Delivery, DestinationBinding, ServiceCredential, XsuaaBinding,
+    Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
+    XsuaaBinding,
 };
 pub use settings::{SettingFinding, Settings};
 
@@ -104,6 +105,15 @@ impl Bindings {
     pub fn xsuaa(&self, settings: &Settings) -> Result<Option<XsuaaBinding>, BindingError> {
         let chosen = self.choose("xsuaa", settings.xsuaa.as_deref())?;
         chosen.map(|binding| credential::xsuaa(binding, settings)).transpose()
+    }
+
+    /// Returns the usable binding of Identity Authentication, or `None` without one.
+    ///
+    /// # Errors
+    /// As for [`Self::destination`].
+    pub fn identity(&self, settings: &Settings) -> Result<Option<IdentityBinding>, BindingError> {
+        let chosen = self.choose("identity", settings.identity.as_deref())?;
+        chosen.map(credential::identity).transpose()
     }
 
     /// Returns the credentials of the user-provided service that is itself the destination called

@@ -88,6 +88,23 @@ pub struct XsuaaBinding {
     pub zones: Vec<String>,
 }
 
+/// A usable binding of Identity Authentication (IAS): what telling its tokens apart takes.
+#[derive(Clone, Debug)]
+pub struct IdentityBinding {
+    /// Name of the binding.
+    pub name: String,
+    /// `clientid`.
+    pub client_id: String,
+    /// `clientsecret`; bindings with a certificate, or with no credential at all, have none.
+    pub secret: Option<SecretString>,
+    /// `url`: base of the own IAS tenant.
+    pub url: Option<Url>,
+    /// `domains`: what issuers stand below. May be empty: then no issuer is trusted.
+    pub domains: Vec<String>,
+    /// `app_tid`, `zone_uuid`: those present.
+    pub tenants: Vec<String>,
+}
+
 /// `VCAP_APPLICATION`, what the broker uses of it.
 #[derive(Clone, Debug, Default)]
 pub struct Application {

@@ -123,11 +123,7 @@ fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding
         let (name, form, bytes) = property.read(directory)?;
         match form {
             Form::Text => credentials.push(name, trimmed(&bytes)?),
-            Form::Json => {
-                if let Some(text) = decode::<LooseText>(&bytes).ok()?.0 {
-                    credentials.push(name, &Zeroizing::new(text));
-                }
-            }
+            Form::Json => credentials.push_json(name, &bytes)?,
             Form::Container => credentials.append(decode(&bytes).ok()?),
         }
     }

@@ -1,6 +1,6 @@
 use super::{
     Application, BindingError, BindingSources, Bindings, Delivery, DestinationBinding,
-    ServiceCredential, Settings, SourceText,
+    IdentityBinding, ServiceCredential, Settings, SourceText,
 };
 use rstest::rstest;
 use std::{fs, path::Path};
@@ -416,6 +416,84 @@ fn an_xsuaa_binding_has_its_zones() {
     assert_eq!(binding.xsappname, "broker!t1");
     assert_eq!(binding.uaa_domain, "authentication.example");
     assert_eq!(binding.zones, ["zone-1", "zone-2"]);
+}
+
+const IDENTITY: &str = r#""clientid":"c0ffee00-1","clientsecret":"s","credential-type":"SECRET",
+    "url":"https://t.accounts.example","app_tid":"tenant-1","btp-tenant-api":"https://api.example""#;
+
+fn identity(more: &str) -> Result<Option<IdentityBinding>, BindingError> {
+    let text = format!(
+        r#"{{"identity":[{{"name":"ias","label":"identity","credentials":{{{IDENTITY}{more}}}}}]}}"#
+    );
+    bindings(&text).identity(&Settings::default())
+}
+
+#[rstest]
+#[case::list(r#","domains":["accounts.example","a.example"]"#, &["accounts.example", "a.example"])]
+#[case::text_of_a_list(r#","domains":"[\"accounts.example\"]""#, &["accounts.example"])]
+#[case::empty(r#","domains":[]"#, &[])]
+#[case::empty_text_of_a_list(r#","domains":"[]""#, &[])]
+#[case::odd_items(r#","domains":[1,"accounts.example",null,["x"]]"#, &["accounts.example"])]
+#[case::text_of_no_list(r#","domains":"{\"a\":1}""#, &[])]
+fn an_identity_binding_has_its_domains(#[case] more: &str, #[case] domains: &[&str]) {
+    let binding = identity(more).unwrap().unwrap();
+    assert_eq!(binding.domains, domains);
+    assert_eq!(
+        (binding.client_id.as_str(), binding.tenants),
+        ("c0ffee00-1", vec!["tenant-1".to_owned()])
+    );
+    assert_eq!(binding.url.unwrap().host_str(), Some("t.accounts.example"));
+    assert!(binding.secret.is_some());
+}
+
+#[rstest]
+#[case::absent("")]
+#[case::null(r#","domains":null"#)]
+#[case::number(r#","domains":7"#)]
+#[case::object(r#","domains":{"accounts.example":1}"#)]
+#[case::plain_text(r#","domains":"accounts.example""#)]
+#[case::empty_text(r#","domains":"""#)]
+fn an_identity_binding_without_a_list_of_domains_is_incomplete(#[case] more: &str) {
+    assert_eq!(
+        identity(more).unwrap_err().to_string(),
+        "binding ias (VCAP_SERVICES) lacks domains"
+    );
+}
+
+#[test]
+fn an_identity_binding_needs_no_credential_and_knows_the_older_name_of_its_tenant() {
+    let text = r#"{"x":[{"name":"ias","tags":["identity"],"credentials":{
+        "clientid":"c","credential-type":"NONE","zone_uuid":"tenant-2","app_tid":"","domains":["d.example"]}}]}"#;
+    let binding = bindings(text).identity(&Settings::default()).unwrap().unwrap();
+    assert!(binding.secret.is_none() && binding.url.is_none());
+    assert_eq!(binding.tenants, ["tenant-2"]);
+}
+
+#[rstest]
+#[case::json("json", r#"["accounts.example","b.example"]"#)]
+#[case::text("text", r#"["accounts.example","b.example"]"#)]
+#[case::text_in_json("json", r#""[\"accounts.example\",\"b.example\"]""#)]
+fn a_list_comes_through_files_too(#[case] format: &str, #[case] domains: &str) {
+    let root = tempfile::tempdir().unwrap();
+    let place = root.path().join("ias");
+    fs::create_dir(&place).unwrap();
+    let metadata = format!(
+        r#"{{"metaDataProperties":[{{"name":"type","format":"text"}}],
+            "credentialProperties":[{{"name":"clientid","format":"text"}},{{"name":"domains","format":"{format}"}}]}}"#
+    );
+    for (name, text) in [
+        (".metadata", metadata.as_str()),
+        ("type", "identity"),
+        ("clientid", "c"),
+        ("domains", domains),
+    ] {
+        fs::write(place.join(name), text).unwrap();
+    }
+    let sources =
+        BindingSources { binding_root: Some(root.path().to_owned()), ..BindingSources::default() };
+    let binding =
+        Bindings::read(&sources).unwrap().identity(&Settings::default()).unwrap().unwrap();
+    assert_eq!(binding.domains, ["accounts.example", "b.example"]);
 }
 
 #[test]
