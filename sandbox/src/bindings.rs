@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::Sandbox;
+use crate::ias::{IAS_BROKER_CLIENT, IAS_BROKER_SECRET, IAS_TENANT};
 use crate::part::Part;
 use crate::token::CfTokenSpec;
 use crate::token::key::SigningKey;
@@ -24,11 +25,25 @@ const VERSION: &str = "1c6b3f5e-4f9d-4a80-8f0e-6d2f64c6f3ab";
 impl Sandbox {
     /// Returns `VCAP_SERVICES`: a destination and an xsuaa binding.
     pub fn vcap_services(&self) -> String {
+        self.services().to_string()
+    }
+
+    /// Returns `VCAP_SERVICES` of a broker that is bound to the IAS tenant as well.
+    pub fn vcap_services_with_identity(&self) -> String {
+        let mut services = self.services();
+        let credentials = self.identity_credentials();
+        let identity = json!([entry("identity", "application", &["identity"], &credentials)]);
+        if let Some(services) = services.as_object_mut() {
+            services.insert("identity".to_owned(), identity);
+        }
+        services.to_string()
+    }
+
+    fn services(&self) -> Value {
         json!({
             "destination": [entry("destination", "lite", &["destination", "conn", "connsvc"], &self.destination_credentials())],
             "xsuaa": [entry("xsuaa", "application", &["xsuaa"], &self.xsuaa_credentials())],
         })
-        .to_string()
     }
 
     /// Returns `VCAP_APPLICATION` of a broker that is reached at `broker_uri` (host and port).
@@ -82,6 +97,21 @@ impl Sandbox {
         self.landscape.xsuaa.key()
     }
 
+    /// Returns an IAS token of a client for the broker, with some claims replaced; a null takes one away.
+    pub fn ias_token(&self, client_id: &str, claims: &Value) -> String {
+        self.landscape.ias.token(client_id, claims)
+    }
+
+    /// Returns the key that signs IAS tokens at this moment.
+    pub fn ias_key(&self) -> SigningKey {
+        self.landscape.ias.key()
+    }
+
+    /// Returns the one entry of `domains` of the identity binding: host and port of the IAS tenant.
+    pub fn ias_domain(&self) -> String {
+        self.landscape.addresses.ias.to_string()
+    }
+
     /// Returns a token for the CF API, made without the UAA's token endpoint.
     pub fn cf_token(&self, spec: &CfTokenSpec) -> String {
         self.landscape.tokens.mint(spec)
@@ -119,6 +149,12 @@ impl Sandbox {
             "tenantid": ZONE, "tenantmode": "dedicated", "uaadomain": self.uaa_domain(),
             "url": self.xsuaa_url(), "verificationkey": self.verification_key(),
             "xsappname": XSAPPNAME, "zoneid": ZONE})
+    }
+
+    fn identity_credentials(&self) -> Value {
+        json!({"app_tid": IAS_TENANT, "btp-tenant-api": "https://api.authentication.example.test",
+            "clientid": IAS_BROKER_CLIENT, "clientsecret": IAS_BROKER_SECRET,
+            "credential-type": "SECRET", "domains": [self.ias_domain()], "url": self.ias_url()})
     }
 
     fn verification_key(&self) -> String {

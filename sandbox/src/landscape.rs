@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::destination::Destinations;
 use crate::front::{Captured, Watch};
+use crate::ias::Ias;
 use crate::journal::Journal;
 use crate::levers::tricks::Tricks;
 use crate::part::{Addresses, Part, PerPart};
@@ -27,6 +28,7 @@ pub(crate) struct Landscape {
     pub(crate) uaa: Arc<Uaa>,
     pub(crate) tokens: Arc<CfTokens>,
     pub(crate) cf: Arc<CfWorld>,
+    pub(crate) ias: Arc<Ias>,
 }
 
 impl Landscape {
@@ -48,6 +50,7 @@ impl Landscape {
             uaa: Arc::new(Uaa::new(uaa_base, clock.clone(), Arc::clone(&tokens))),
             tokens,
             cf: Arc::new(cf),
+            ias: Arc::new(Ias::new(addresses.url(Part::Ias), clock.clone())),
             clock,
         }
     }

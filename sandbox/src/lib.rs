@@ -1,11 +1,11 @@
-//! A landscape on loopback: Destination service, XSUAA, UAA and CF API v3, each on its own port, over one in-memory world.
+//! A landscape on loopback: Destination service, XSUAA, UAA, CF API v3 and an IAS tenant, each on its own port, over one in-memory world.
 //!
-//! [`Sandbox::start`] opens five ports: one for each part, and one for the levers with which a test makes them fail. The parts
+//! [`Sandbox::start`] opens six ports: one for each part, and one for the levers with which a test makes them fail. The parts
 //! are as strict as the real ones; their texts are those that real systems answer. Nothing here knows the broker, so that a wrong
 //! field name cannot agree with itself.
 //!
 //! In reading order: `part` and `landscape` (what there is), `door`, `wire` and `front` (how a request comes in), `oauth`,
-//! `identity`, [`token`] (who may), `destination`, `xsuaa`, `uaa`, `capi` over [`world`] (the parts), `levers` and `journal`
+//! `identity`, [`token`] (who may), `destination`, `xsuaa`, `uaa`, `ias`, `capi` over [`world`] (the parts), `levers` and `journal`
 //! (how a test changes and sees them), `bindings` (what a broker is told about them), [`replay`]
 //! (the proof that the CF API answers as the real one).
 
@@ -15,6 +15,7 @@ pub mod clock;
 mod destination;
 mod door;
 mod front;
+mod ias;
 mod identity;
 mod journal;
 mod landscape;
@@ -38,6 +39,10 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::DropGuard;
 
+pub use crate::ias::{
+    IAS_BROKER_CLIENT, IAS_BROKER_SECRET, IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT,
+    IAS_SECOND_TENANT, IAS_TENANT,
+};
 pub use crate::identity::{
     DEV_USER, TECHNICAL_GUID, TECHNICAL_ORIGIN, TECHNICAL_PASSWORD, TECHNICAL_USER,
 };
@@ -61,7 +66,7 @@ use crate::world::CfWorld;
 /// How a landscape starts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// The broker's own port: the parts take the five after it. `None` or 0 takes free ones.
+    /// The broker's own port: the parts take the six after it. `None` or 0 takes free ones.
     pub port_base: Option<u16>,
 }
 
@@ -90,7 +95,7 @@ impl Sandbox {
             let front = Front::new(router, Some(landscape.watch(part)));
             Arc::new(Door::open_on(listener, address, front, tasks.clone()))
         };
-        let PerPart { destination, xsuaa, uaa, cf } = listeners.parts;
+        let PerPart { destination, xsuaa, uaa, cf, ias } = listeners.parts;
         let destinations = destination::router(Arc::clone(&landscape.destinations));
         let logins = xsuaa::router(Arc::clone(&landscape.xsuaa));
         let doors = PerPart {
@@ -98,6 +103,7 @@ impl Sandbox {
             xsuaa: open(Part::Xsuaa, xsuaa, addresses.xsuaa, logins),
             uaa: open(Part::Uaa, uaa, addresses.uaa, uaa::router(Arc::clone(&landscape.uaa))),
             cf: open(Part::Cf, cf, addresses.cf, capi::router(Arc::clone(&landscape.cf))),
+            ias: open(Part::Ias, ias, addresses.ias, ias::router(Arc::clone(&landscape.ias))),
         };
         let board = Arc::new(Board { landscape: Arc::clone(&landscape), doors });
         let front = Front::new(levers::router(Arc::clone(&board)), None);
@@ -131,6 +137,11 @@ impl Sandbox {
     /// Returns the base address of the CF API.
     pub fn cf_url(&self) -> String {
         self.landscape.addresses.url(Part::Cf)
+    }
+
+    /// Returns the base address of the IAS tenant: the issuer of its tokens.
+    pub fn ias_url(&self) -> String {
+        self.landscape.addresses.url(Part::Ias)
     }
 
     /// Returns the base address of the levers.

@@ -18,11 +18,13 @@ pub enum Part {
     Uaa,
     /// The CF API.
     Cf,
+    /// The Identity Authentication tenant.
+    Ias,
 }
 
 impl Part {
     /// Every part, in the order of the ports.
-    pub const ALL: [Self; 4] = [Self::Destination, Self::Xsuaa, Self::Uaa, Self::Cf];
+    pub const ALL: [Self; 5] = [Self::Destination, Self::Xsuaa, Self::Uaa, Self::Cf, Self::Ias];
 
     /// Returns the name used in the journal and by levers.
     pub fn name(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Part {
             Self::Xsuaa => "xsuaa",
             Self::Uaa => "uaa",
             Self::Cf => "cf",
+            Self::Ias => "ias",
         }
     }
 
@@ -47,6 +50,7 @@ pub(crate) struct PerPart<T> {
     pub(crate) xsuaa: T,
     pub(crate) uaa: T,
     pub(crate) cf: T,
+    pub(crate) ias: T,
 }
 
 impl<T> PerPart<T> {
@@ -57,6 +61,7 @@ impl<T> PerPart<T> {
             Part::Xsuaa => &self.xsuaa,
             Part::Uaa => &self.uaa,
             Part::Cf => &self.cf,
+            Part::Ias => &self.ias,
         }
     }
 }
@@ -68,6 +73,7 @@ pub(crate) struct Addresses {
     pub(crate) xsuaa: SocketAddr,
     pub(crate) uaa: SocketAddr,
     pub(crate) cf: SocketAddr,
+    pub(crate) ias: SocketAddr,
     pub(crate) levers: SocketAddr,
 }
 
@@ -79,6 +85,7 @@ impl Addresses {
             Part::Xsuaa => self.xsuaa,
             Part::Uaa => self.uaa,
             Part::Cf => self.cf,
+            Part::Ias => self.ias,
         };
         format!("http://{address}")
     }

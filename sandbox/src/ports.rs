@@ -1,4 +1,4 @@
-//! The five ports of a landscape, open before anything answers there: addresses are known first. Called by `lib` at start.
+//! The six ports of a landscape, open before anything answers there: addresses are known first. Called by `lib` at start.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use crate::part::{Addresses, PerPart};
 
-/// The five open ports, before anything answers there.
+/// The six open ports, before anything answers there.
 pub(crate) struct Listeners {
     pub(crate) parts: PerPart<TcpListener>,
     pub(crate) levers: TcpListener,
@@ -22,6 +22,7 @@ impl Listeners {
                 xsuaa: bind(base, 2).await?,
                 uaa: bind(base, 3).await?,
                 cf: bind(base, 4).await?,
+                ias: bind(base, 6).await?,
             },
             levers: bind(base, 5).await?,
         })
@@ -34,6 +35,7 @@ impl Listeners {
             xsuaa: self.parts.xsuaa.local_addr()?,
             uaa: self.parts.uaa.local_addr()?,
             cf: self.parts.cf.local_addr()?,
+            ias: self.parts.ias.local_addr()?,
             levers: self.levers.local_addr()?,
         })
     }

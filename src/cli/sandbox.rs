@@ -13,7 +13,7 @@ use crate::{
     config::{self, Flags, env::Snapshot},
 };
 
-/// First port of the sandbox: the broker's; the landscape takes the five after it.
+/// First port of the sandbox: the broker's; the landscape takes the six after it.
 const PORT_BASE: u16 = 8080;
 
 /// Options of `sandbox`.
@@ -22,7 +22,7 @@ const PORT_BASE: u16 = 8080;
     after_help = "Examples:\n  cfapi-broker sandbox\n  cfapi-broker sandbox --port-base 0 --json"
 )]
 pub(super) struct Args {
-    /// First of six ports in a row; 0 takes free ones.
+    /// First of seven ports in a row; 0 takes free ones.
     #[arg(long, default_value_t = PORT_BASE, value_name = "N")]
     port_base: u16,
     /// Print one JSON object with all addresses, tokens and variables as the first line.

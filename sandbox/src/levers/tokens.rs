@@ -1,7 +1,8 @@
-//! Levers for tokens and keys of both UAAs.
+//! Levers for tokens and keys of both UAAs and of the IAS tenant.
 
 use serde_json::{Value, json};
 
+use crate::ias::Knowledge;
 use crate::identity::TECHNICAL_USER;
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
@@ -25,14 +26,17 @@ pub(super) const LEVERS: &[(&str, &str)] = &[
     ("token_origin", "{origin}: the claim origin of access tokens; null = the truth"),
     ("expire_all", "{}: the CF API takes no access token issued so far"),
     ("revoke_all", "{}: as expire_all, and all refresh tokens end"),
-    ("rotate_keys", "{part=uaa|xsuaa, keep_old=false}: a new key signs"),
+    ("rotate_keys", "{part=uaa|xsuaa|ias, keep_old=false}: a new key signs"),
     (
         "add_odd_keys",
-        "{part=uaa|xsuaa, keys}: symmetric, unknown, encryption and short keys in the key set; or these JWKs",
+        "{part=uaa|xsuaa|ias, keys}: symmetric, unknown, encryption and short keys in the key set; or these JWKs",
     ),
     ("query_parameters", "{on=true}: whether UAA's token endpoint takes a query (F19)"),
     ("assertion", "{user, claims={}}: an assertion for the JWT-bearer grant"),
     ("caller_token", "{client, scopes} or {claims}: an XSUAA token for a caller of the broker"),
+    ("ias_token", "{client, claims={}}: an IAS token for a caller of the broker"),
+    ("ias_client", "{client, on=true}: whether IAS hands out keys for a client"),
+    ("ias_tenant", "{tenant, on=true}: whether IAS hands out keys for a tenant"),
 ];
 
 pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
@@ -49,6 +53,9 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
         "query_parameters" => query_parameters(landscape, args),
         "assertion" => assertion(landscape, args),
         "caller_token" => caller_token(landscape, args),
+        "ias_token" => ias_token(landscape, args),
+        "ias_client" => ias_knows(landscape, "client", args),
+        "ias_tenant" => ias_knows(landscape, "tenant", args),
         _ => return None,
     })
 }
@@ -152,7 +159,25 @@ fn caller_token(landscape: &Landscape, args: &Value) -> LeverResult {
     Ok(json!({"access_token": token}))
 }
 
-/// The two parts that issue tokens.
+fn ias_token(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["client", "claims"])?;
+    let bend = Value::Object(args.map("claims")?);
+    Ok(json!({"access_token": landscape.ias.token(args.text("client")?, &bend)}))
+}
+
+fn ias_knows(landscape: &Landscape, what: &str, args: &Value) -> LeverResult {
+    let args = Args::read(args, &[what, "on"])?;
+    let knowledge = if args.is_on()? { Knowledge::Known } else { Knowledge::Unknown };
+    let name = args.text(what)?;
+    if what == "client" {
+        landscape.ias.client(name, knowledge);
+    } else {
+        landscape.ias.tenant(name, knowledge);
+    }
+    Ok(Value::Null)
+}
+
+/// The two parts with a token endpoint.
 enum Login {
     Uaa,
     Xsuaa,
@@ -162,11 +187,14 @@ fn login_part(args: &Args<'_>) -> Result<Login, String> {
     match args.part_or(Part::Uaa)? {
         Part::Uaa => Ok(Login::Uaa),
         Part::Xsuaa => Ok(Login::Xsuaa),
-        Part::Destination | Part::Cf => Err("argument part is uaa or xsuaa".to_owned()),
+        Part::Destination | Part::Cf | Part::Ias => Err("argument part is uaa or xsuaa".to_owned()),
     }
 }
 
 fn ring<'a>(landscape: &'a Landscape, args: &Args<'_>) -> Result<&'a KeyRing, String> {
+    if args.part_or(Part::Uaa)? == Part::Ias {
+        return Ok(&landscape.ias.ring);
+    }
     Ok(match login_part(args)? {
         Login::Uaa => landscape.tokens.ring(),
         Login::Xsuaa => &landscape.xsuaa.ring,

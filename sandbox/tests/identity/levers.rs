@@ -86,7 +86,7 @@ async fn unknown_levers_and_arguments_are_told() {
     assert_eq!(pull(&sandbox, "no_such_lever", json!({})).await.status, 404);
     let wrong = pull(&sandbox, "latency", json!({"part": "uua", "ms": 1})).await;
     assert_eq!(wrong.status, 400);
-    let wanted = "unknown part uua: known are destination, xsuaa, uaa, cf";
+    let wanted = "unknown part uua: known are destination, xsuaa, uaa, cf, ias";
     assert_eq!(wrong.json()["error"], wanted);
     assert_eq!(pull(&sandbox, "latency", json!([])).await.status, 400);
     let no_json = client().post(format!("{}/clear", sandbox.levers_url())).body("{");

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod destination;
 #[cfg(test)]
+mod ias;
+#[cfg(test)]
 mod levers;
 #[cfg(test)]
 mod support;

@@ -1,0 +1,172 @@
+//! An Identity Authentication tenant: discovery, keys for those whom it knows, tokens for clients of the broker.
+//! Invariant: keys are handed out only to a client that is told apart, for a tenant and a client that are known; all others get
+//! 400, as from the real one. Mounted by `lib`.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::get;
+use http::{HeaderMap, Response, StatusCode};
+use serde_json::{Value, json};
+
+use crate::clock::Clock;
+use crate::oauth::{Refusal, json_answer};
+use crate::part::locked;
+use crate::token::key::SigningKey;
+use crate::token::ring::KeyRing;
+use crate::uaa::pages::keys_answer;
+
+/// The broker's own client.
+pub const IAS_BROKER_CLIENT: &str = "3f8a1c52-0001-4c9e-8f55-2f1d2a2e8c77";
+
+/// Its secret.
+pub const IAS_BROKER_SECRET: &str = "sandbox-only-ias-broker-secret";
+
+/// A provider app's client.
+pub const IAS_PROVIDER_CLIENT: &str = "3f8a1c52-0002-4c9e-8f55-2f1d2a2e8c77";
+
+/// A second provider app's client.
+pub const IAS_SECOND_CLIENT: &str = "3f8a1c52-0003-4c9e-8f55-2f1d2a2e8c77";
+
+/// The provider's tenant (`app_tid`).
+pub const IAS_TENANT: &str = "9a6f1b20-0001-4711-8899-aabbccddeeff";
+
+/// A subscriber's tenant, which the IAS knows as well.
+pub const IAS_SECOND_TENANT: &str = "9a6f1b20-0002-4711-8899-aabbccddeeff";
+
+/// Where keys are.
+const KEYS: &str = "/oauth2/certs";
+
+/// Seconds; IAS' own tokens live an hour or less.
+const LIFETIME: i64 = 3600;
+
+/// The IAS tenant's state.
+#[derive(Debug)]
+pub(crate) struct Ias {
+    base: String,
+    pub(crate) ring: KeyRing,
+    clock: Clock,
+    known: Mutex<Known>,
+}
+
+/// For whom keys are handed out.
+#[derive(Debug)]
+struct Known {
+    clients: BTreeSet<String>,
+    tenants: BTreeSet<String>,
+}
+
+/// Whether a name is known from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knowledge {
+    /// Keys are handed out.
+    Known,
+    /// 400.
+    Unknown,
+}
+
+impl Ias {
+    pub(crate) fn new(base: String, clock: Clock) -> Self {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let known = Known {
+            clients: set(&[IAS_BROKER_CLIENT, IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT]),
+            tenants: set(&[IAS_TENANT, IAS_SECOND_TENANT]),
+        };
+        let ring = KeyRing::new("sandbox-ias", clock.clone());
+        Self { base, ring, clock, known: Mutex::new(known) }
+    }
+
+    /// Makes a client known or unknown.
+    pub(crate) fn client(&self, name: &str, knowledge: Knowledge) {
+        change(&mut locked(&self.known).clients, name, knowledge);
+    }
+
+    /// Makes a tenant known or unknown.
+    pub(crate) fn tenant(&self, name: &str, knowledge: Knowledge) {
+        change(&mut locked(&self.known).tenants, name, knowledge);
+    }
+
+    /// Returns the key that signs, for a test that makes tokens of its own.
+    pub(crate) fn key(&self) -> SigningKey {
+        self.ring.signing()
+    }
+
+    /// Mints a technical token for the broker, with some claims replaced; a null takes one away.
+    pub(crate) fn token(&self, client: &str, bend: &Value) -> String {
+        let now = self.clock.seconds();
+        let mut claims = json!({"jti": uuid::Uuid::new_v4().to_string(), "sub": client, "azp": client,
+            "aud": [IAS_BROKER_CLIENT], "iss": self.base, "app_tid": IAS_TENANT, "iat": now,
+            "exp": now.saturating_add(LIFETIME)});
+        if let (Some(claims), Some(bend)) = (claims.as_object_mut(), bend.as_object()) {
+            claims.extend(bend.clone());
+            claims.retain(|_, value| !value.is_null());
+        }
+        let key = self.ring.signing();
+        let jku = format!("{}{KEYS}", self.base);
+        let header = json!({"alg": "RS256", "jku": jku, "kid": key.kid(), "typ": "JWT"});
+        key.sign_with(&header, &claims)
+    }
+
+    /// Returns what is wrong with a question for keys.
+    fn refusal(&self, headers: &HeaderMap) -> Option<&'static str> {
+        let known = locked(&self.known);
+        let asker = only(headers, "x-client_id");
+        if asker != Ok(Some(IAS_BROKER_CLIENT)) {
+            return Some("x-client_id is no client of this tenant");
+        }
+        match only(headers, "x-app_tid") {
+            Ok(Some(tenant)) if known.tenants.contains(tenant) => {}
+            _ => return Some("x-app_tid is no tenant of this client"),
+        }
+        match only(headers, "x-azp") {
+            Ok(None) => None,
+            Ok(Some(client)) if known.clients.contains(client) => None,
+            _ => Some("x-azp is no client of this tenant"),
+        }
+    }
+}
+
+fn change(set: &mut BTreeSet<String>, name: &str, knowledge: Knowledge) {
+    match knowledge {
+        Knowledge::Known => drop(set.insert(name.to_owned())),
+        Knowledge::Unknown => drop(set.remove(name)),
+    }
+}
+
+/// The value of a header that stands there once; an error if it stands there twice or is no text.
+fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ()> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next();
+    if values.next().is_some() {
+        return Err(());
+    }
+    value.map(|value| value.to_str().map_err(|_| ())).transpose()
+}
+
+/// Mounts the IAS tenant.
+pub(crate) fn router(ias: Arc<Ias>) -> Router {
+    Router::new()
+        .route("/.well-known/openid-configuration", get(discovery))
+        .route(KEYS, get(keys))
+        .with_state(ias)
+}
+
+async fn discovery(State(ias): State<Arc<Ias>>) -> Response<Body> {
+    let base = &ias.base;
+    let body = json!({"issuer": base, "authorization_endpoint": format!("{base}/oauth2/authorize"),
+        "token_endpoint": format!("{base}/oauth2/token"),
+        "end_session_endpoint": format!("{base}/oauth2/logout"),
+        "jwks_uri": format!("{base}{KEYS}"), "response_types_supported": ["code", "id_token", "token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"]});
+    json_answer(StatusCode::OK, &body)
+}
+
+async fn keys(State(ias): State<Arc<Ias>>, headers: HeaderMap) -> Response<Body> {
+    match ias.refusal(&headers) {
+        Some(text) => Refusal::bad_request("invalid_request", text).answer(),
+        None => keys_answer(&ias.ring.key_set(), &headers),
+    }
+}
