@@ -175,11 +175,13 @@ impl App {
             providers,
             "cfapi-broker listens"
         );
-        if bound.xsuaa.is_none() {
-            tracing::warn!(
+        match (&bound.xsuaa, &bound.identity) {
+            (Some(_), _) => {}
+            (None, Some(_)) => tracing::info!("no xsuaa binding: only IAS tokens are accepted"),
+            (None, None) => tracing::warn!(
                 hint = "bind a service instance of xsuaa and restart",
                 "no xsuaa binding: every caller is refused"
-            );
+            ),
         }
     }
 }

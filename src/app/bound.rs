@@ -5,7 +5,8 @@
 
 use crate::{
     binding::{
-        Application, BindingError, BindingSources, Bindings, DestinationBinding, XsuaaBinding,
+        Application, BindingError, BindingSources, Bindings, DestinationBinding, IdentityBinding,
+        XsuaaBinding,
     },
     config::{
         Settings,
@@ -21,6 +22,8 @@ pub struct BoundServices {
     pub(super) all: Bindings,
     pub(super) destination: Option<DestinationBinding>,
     pub(super) xsuaa: Option<XsuaaBinding>,
+    /// Read only where IAS is switched on: whatever else it is bound for is no business of ours.
+    pub(super) identity: Option<IdentityBinding>,
 }
 
 impl BoundServices {
@@ -67,7 +70,9 @@ pub fn bindings(settings: &Settings, snapshot: &Snapshot) -> Result<BoundService
         .ok()
         .flatten();
     let xsuaa = all.xsuaa(&settings.binding).map_err(|error| keep("xsuaa", error)).ok().flatten();
-    problems.or(BoundServices { all, destination, xsuaa })
+    let identity = settings.auth.ias.enabled.then(|| all.identity(&settings.binding)).transpose();
+    let identity = identity.map_err(|error| keep("identity", error)).ok().flatten().flatten();
+    problems.or(BoundServices { all, destination, xsuaa, identity })
 }
 
 /// Returns the fields that name this instance in log lines; empty away from the platform.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     app::BoundServices,
-    auth::Verifier,
+    auth::{Bound, Verifier},
     binding::ServiceCredential,
     capi::{CapiClient, Guid},
     config::{
@@ -65,8 +65,8 @@ impl Engine {
         };
         let vault = TokenVault::new(&settings.token, destinations.clone(), workshop);
         let capi = CapiClient::new(vault.clone(), cf_api, metrics.clone(), tasks.clone());
-        let verifier =
-            Verifier::new(&settings.auth, bound.xsuaa.clone(), keys, tasks, metrics.clone());
+        let callers = Bound { xsuaa: bound.xsuaa.clone(), identity: bound.identity.clone() };
+        let verifier = Verifier::new(&settings.auth, &callers, &keys, &tasks, metrics.clone());
         Ok(Self { destinations, vault, capi, verifier, metrics, lifecycle: lifecycle.clone() })
     }
 
@@ -140,12 +140,15 @@ fn policies(
     )
 }
 
-/// The key that seals ids of operations: the same on all instances where the xsuaa binding has a secret.
+/// The key that seals ids of operations: the same on all instances where the xsuaa binding, or else the identity binding
+/// that stands in for it, has a secret.
 fn operation_key(bound: &BoundServices) -> Result<OperationKey, Problems> {
     let shared = bound.xsuaa.as_ref().and_then(|xsuaa| match &xsuaa.credential {
         ServiceCredential::Secret(secret) => Some(sealing_key(secret, OPERATIONS)),
         ServiceCredential::Certificate { .. } => None,
     });
+    let identity = || bound.identity.as_ref().and_then(|identity| identity.secret.as_ref());
+    let shared = shared.or_else(|| identity().map(|secret| sealing_key(secret, OPERATIONS)));
     OperationKey::new(&shared.unwrap_or_else(random_key)).ok_or_else(|| {
         Problem::from_source("operation key", "start", "cannot be made", "a bug: report it").into()
     })

@@ -3,7 +3,7 @@
 //! Invariant: every fetch begins with a [`Step::Fetch`] of this book, which also notes it. Pure but
 //! for the handle of the flight. For [`keys`](super::keys) only.
 
-use super::keys::KeyError;
+use super::source::KeyError;
 use std::{collections::VecDeque, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
@@ -154,7 +154,7 @@ impl Book {
 #[cfg(test)]
 mod tests {
     use super::{Book, COOLDOWN, LONGEST_PAUSE, Step, UNKNOWN_LIMIT};
-    use crate::auth::keys::KeyError;
+    use crate::auth::source::KeyError;
     use std::time::Duration;
     use tokio::time::{self, Instant};
 

@@ -5,7 +5,12 @@
 //! of the keys. The token itself is not kept, only its SHA-256. For [`Verifier`](super::Verifier)
 //! only.
 
-use super::{Caller, bearer::TokenFingerprint, issuer::Verified, xsuaa::since_epoch};
+use super::{
+    Caller,
+    bearer::TokenFingerprint,
+    issuer::{KeysOf, Verified},
+    time::since_epoch,
+};
 use moka::future::Cache;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -28,6 +33,7 @@ struct Decision {
     caller: Caller,
     expires: Duration,
     until: Instant,
+    keys: KeysOf,
     generation: u64,
 }
 
@@ -39,17 +45,17 @@ impl DecisionCache {
     }
 
     /// Returns the caller of a token that was verified within the last minute. `generation` tells
-    /// which keys of a zone are in use: a decision made with others is void.
+    /// which keys are in use for that caller: a decision made with others is void.
     pub(super) async fn find(
         &self,
         token: TokenFingerprint,
         now: SystemTime,
-        generation: impl Fn(&str) -> Option<u64>,
+        generation: impl Fn(&Caller, &KeysOf) -> Option<u64>,
     ) -> Option<Caller> {
         let decision = self.decisions.get(&token).await?;
         let counts = Instant::now() < decision.until
             && since_epoch(now) < decision.expires
-            && generation(decision.caller.zone()) == Some(decision.generation);
+            && generation(&decision.caller, &decision.keys) == Some(decision.generation);
         counts.then_some(decision.caller)
     }
 
@@ -60,6 +66,7 @@ impl DecisionCache {
             caller: verified.caller.clone(),
             expires: verified.expires,
             until: Instant::now() + left.min(MEMORY),
+            keys: verified.keys.clone(),
             generation: verified.generation,
         };
         self.decisions.insert(token, decision).await;
@@ -68,7 +75,7 @@ impl DecisionCache {
 
 #[cfg(test)]
 mod tests {
-    use super::{DecisionCache, MEMORY};
+    use super::{DecisionCache, KeysOf, MEMORY};
     use crate::auth::{Caller, bearer::TokenFingerprint, bearer::bearer, issuer::Verified};
     use http::{HeaderMap, HeaderValue, header};
     use rstest::rstest;
@@ -93,6 +100,7 @@ mod tests {
         let verified = Verified {
             caller: Caller::for_tests("caller", &[]),
             expires: NOW + lives,
+            keys: KeysOf::Zone,
             generation: 7,
         };
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified, at(NOW)).await;
@@ -101,7 +109,7 @@ mod tests {
 
     async fn knows(cache: &DecisionCache, now: Duration, generation: Option<u64>) -> bool {
         let token = fingerprint("AAAA.AAAA.AAAA");
-        cache.find(token, at(now), |_| generation).await.is_some()
+        cache.find(token, at(now), |_, _| generation).await.is_some()
     }
 
     #[rstest]
@@ -143,6 +151,6 @@ mod tests {
     async fn another_token_is_unknown() {
         let cache = keep(Duration::from_secs(3600)).await;
         let other = fingerprint("AAAA.AAAA.AAAE");
-        assert!(cache.find(other, at(NOW), |_| Some(7)).await.is_none());
+        assert!(cache.find(other, at(NOW), |_, _| Some(7)).await.is_none());
     }
 }

@@ -4,7 +4,11 @@
 //! room that asks who is calling; it never holds the token itself.
 
 use super::Scope;
+use aws_lc_rs::digest;
 use std::sync::Arc;
+
+/// What the client ids of IAS callers begin with; no XSUAA client is let in whose id does.
+pub(super) const IAS_MARK: &str = "ias:";
 
 /// A verified caller; a clone is shallow.
 #[derive(Clone, Debug)]
@@ -15,13 +19,13 @@ pub struct Caller {
 /// The facts behind a [`Caller`].
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// `cid`: owner of tenant routes.
+    /// `cid`, or `ias:<app_tid>:<client>`: owner of tenant routes.
     pub(super) client_id: String,
-    /// `zid`: one of the configured zones.
+    /// `zid` or `app_tid`: one of the configured zones or tenants.
     pub(super) zone: String,
     /// `sub`.
     pub(super) subject: Option<String>,
-    /// `user_name` of a user token.
+    /// `user_name` of a user token; IAS: `user_uuid`.
     pub(super) user: Option<String>,
     /// `origin`: the identity provider of a user.
     pub(super) origin: Option<String>,
@@ -34,17 +38,18 @@ pub(super) struct Identity {
 }
 
 impl Caller {
-    /// Returns the verified client id (XSUAA `cid`): the owner of tenant routes.
+    /// Returns the verified client id, the owner of tenant routes: XSUAA `cid`; IAS
+    /// `ias:<app_tid>:<client>`, which no `cid` can be.
     pub fn client_id(&self) -> &str {
         &self.identity.client_id
     }
 
-    /// Returns the zone (subaccount) whose XSUAA issued the token.
+    /// Returns the zone (subaccount) whose XSUAA issued the token, or the IAS tenant (`app_tid`).
     pub fn zone(&self) -> &str {
         &self.identity.zone
     }
 
-    /// Returns the `user_name` of a user token; a technical token has none.
+    /// Returns the `user_name` of a user token (IAS: `user_uuid`); a technical token has none.
     pub fn user(&self) -> Option<&str> {
         self.identity.user.as_deref()
     }
@@ -99,4 +104,11 @@ impl Caller {
             scopes: scopes.to_vec(),
         })
     }
+}
+
+/// SHA-256 in lower-case hex.
+pub(super) fn hash(text: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }

@@ -1,16 +1,18 @@
 //! The claims of an XSUAA token as typed data (rule A4).
 //!
 //! Invariant: reading judges types only; a claim that is present has its type. Unknown claims are
-//! skipped without recursion, however deep. For [`xsuaa`](super::xsuaa) only.
+//! skipped without recursion, however deep. For the issuers of this room; [`Claims`] are those of
+//! [`xsuaa`](super::xsuaa).
 
 use super::{
     error::Refusal,
     strict::{Object, present},
+    time::Lifetime,
 };
 use crate::upstream::body;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{DeserializeOwned, Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 use std::{fmt, time::Duration};
 
@@ -72,10 +74,23 @@ impl Claims {
     /// # Errors
     /// [`Refusal::ClaimsMalformed`] for anything but an object of well-typed members, each once.
     pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
-        match body::decode::<Object<Self>>(payload) {
-            Ok(Object(claims)) => Ok(claims),
-            Err(_) => Err(Refusal::ClaimsMalformed),
-        }
+        read(payload)
+    }
+
+    /// The claims that say when the token counts.
+    pub(super) fn lifetime(&self) -> Lifetime<'_> {
+        Lifetime { exp: self.exp, nbf: self.nbf, iat: self.iat, jti: self.jti.as_deref() }
+    }
+}
+
+/// Reads a payload as claims of this kind.
+///
+/// # Errors
+/// As [`Claims::read`].
+pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
+    match body::decode::<Object<T>>(payload) {
+        Ok(Object(claims)) => Ok(claims),
+        Err(_) => Err(Refusal::ClaimsMalformed),
     }
 }
 

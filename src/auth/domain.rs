@@ -3,43 +3,20 @@
 //! Invariant: the domain is a plain host; only a loopback host may have a port, plain http and an
 //! issuer without a label. For [`xsuaa`](super::xsuaa) only.
 
-use crate::upstream;
+use super::host::{Place, Reach, TrustedHost};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::Url;
 
 /// All but the unreserved characters of RFC 3986 §2.3.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Longest label of a host name (RFC 1035 §2.3.4).
-const LABEL_LIMIT: usize = 63;
-
 /// The host that XSUAA's issuers stand below.
 #[derive(Clone)]
-pub(super) struct UaaDomain {
-    name: String,
-    reach: Reach,
-}
-
-/// Where the domain is: decides which schemes are lawful.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reach {
-    Remote,
-    Loopback,
-}
+pub(super) struct UaaDomain(TrustedHost);
 
 impl UaaDomain {
     /// Parses the binding's value; `None` for anything but a host, or a port on a remote one.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let url = Url::parse(&format!("http://{text}/")).ok()?;
-        let authority = match url.port() {
-            Some(port) => format!("{}:{port}", url.host_str()?),
-            None => url.host_str()?.to_owned(),
-        };
-        let reach = if upstream::is_loopback(&url) { Reach::Loopback } else { Reach::Remote };
-        if authority != text || (reach == Reach::Remote && url.port().is_some()) {
-            return None;
-        }
-        Some(Self { name: authority, reach })
+        TrustedHost::parse(text).map(Self)
     }
 
     /// Whether `issuer` is `https://<label>.{uaadomain}/oauth/token` (A10).
@@ -47,36 +24,31 @@ impl UaaDomain {
         let Some(host) = self.host_of(issuer) else {
             return false;
         };
-        match host.strip_suffix(self.name.as_str()) {
-            Some("") => self.reach == Reach::Loopback,
-            Some(label) => label.strip_suffix('.').is_some_and(is_label),
+        match self.0.place_of(host) {
+            Some(Place::Same) => self.0.reach() == Reach::Loopback,
+            Some(Place::Below) => true,
             None => false,
         }
     }
 
     /// The address of the keys of `zone`.
     pub(super) fn keys_url(&self, zone: &str) -> String {
-        let scheme = match self.reach {
+        let scheme = match self.0.reach() {
             Reach::Remote => "https",
             Reach::Loopback => "http",
         };
         let zone = utf8_percent_encode(zone, COMPONENT);
-        format!("{scheme}://{}/token_keys?zid={zone}", self.name)
+        format!("{scheme}://{}/token_keys?zid={zone}", self.0.name())
     }
 
     /// What stands between a lawful scheme and the path of XSUAA's token endpoint.
     fn host_of<'i>(&self, issuer: &'i str) -> Option<&'i str> {
-        let plain = || match self.reach {
+        let plain = || match self.0.reach() {
             Reach::Remote => None,
             Reach::Loopback => issuer.strip_prefix("http://"),
         };
         issuer.strip_prefix("https://").or_else(plain)?.strip_suffix("/oauth/token")
     }
-}
-
-fn is_label(text: &str) -> bool {
-    (1..=LABEL_LIMIT).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 #[cfg(test)]

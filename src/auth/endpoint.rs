@@ -1,14 +1,15 @@
 //! XSUAA's `/token_keys` on the wire: one address for each zone.
 //!
 //! Invariant: the address is built from the binding and a configured zone, never from a token. For
-//! [`keys`](super::keys), behind its port.
+//! [`keys`](super::keys), behind its port. How an answer is read is shared with
+//! [`ias`](super::ias).
 
 use super::{
     held::Fetched,
     jwks::{DOCUMENT_LIMIT, KeySet, KeySetError},
-    keys::KeySource,
+    source::KeySource,
 };
-use crate::upstream::{HttpClient, TransportError};
+use crate::upstream::{Answer, HttpClient, TransportError};
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 
@@ -52,13 +53,21 @@ impl KeySource for KeysEndpoint {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
         let answer = self.client.fetch(request.body(Bytes::new())?, DOCUMENT_LIMIT).await?;
-        match answer.status.as_u16() {
-            200 => Ok(Fetched::Keys {
-                keys: KeySet::parse(&answer.body)?,
-                etag: answer.headers.get(header::ETAG).cloned(),
-            }),
-            304 if is_conditional => Ok(Fetched::Unchanged),
-            status => Err(KeysFault::Status(status)),
-        }
+        read(&answer, is_conditional)
+    }
+}
+
+/// What an answer of a key endpoint brings; only who sent an `ETag` believes "unchanged".
+///
+/// # Errors
+/// [`KeysFault::Status`] or [`KeysFault::Document`].
+pub(super) fn read(answer: &Answer, is_conditional: bool) -> Result<Fetched, KeysFault> {
+    match answer.status.as_u16() {
+        200 => Ok(Fetched::Keys {
+            keys: KeySet::parse(&answer.body)?,
+            etag: answer.headers.get(header::ETAG).cloned(),
+        }),
+        304 if is_conditional => Ok(Fetched::Unchanged),
+        status => Err(KeysFault::Status(status)),
     }
 }

@@ -99,11 +99,11 @@ pub(super) enum Refusal {
     RefreshToken,
     /// A8: meant for somebody else.
     Audience,
-    /// A9: of a zone that is not ours.
+    /// A9: of a zone or tenant that is not ours.
     Zone,
     /// A10: from another issuer.
     Issuer,
-    /// A8: no client id, so nobody could own what the call makes.
+    /// A8: no client id, or none that could own what the call makes.
     Client,
     /// A11: no list of scopes.
     Scope,

@@ -62,9 +62,9 @@ pub(super) enum Age {
 }
 
 impl Held {
-    /// The set after a successful fetch. An equal set keeps its generation, so that decisions made
-    /// with it stay.
-    pub(super) fn after(held: Option<&Self>, fetched: Fetched, now: Instant) -> Self {
+    /// The set after a successful fetch; the first one has the generation `first`. An equal set keeps
+    /// its generation, so that decisions made with it stay.
+    pub(super) fn after(held: Option<&Self>, fetched: Fetched, first: u64, now: Instant) -> Self {
         let (keys, etag) = match (fetched, held) {
             (Fetched::Keys { keys, etag }, _) => (Arc::new(keys), etag),
             (Fetched::Unchanged, Some(held)) => (Arc::clone(&held.keys), held.etag.clone()),
@@ -73,7 +73,7 @@ impl Held {
         let generation = match held {
             Some(held) if held.keys == keys => held.generation,
             Some(held) => held.generation + 1,
-            None => 0,
+            None => first,
         };
         Self { keys, etag, confirmed_at: now, generation }
     }

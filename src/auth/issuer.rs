@@ -1,20 +1,23 @@
 //! An XSUAA instance as issuer: the order of the checks, and the keys of each zone.
 //!
 //! Invariant: before the signature is checked a token can only be refused, and no key is asked for
-//! on behalf of a token that the rules refuse. For [`Verifier`](super::Verifier) only; a second
-//! kind of issuer would stand beside it.
+//! on behalf of a token that the rules refuse. For [`issuers`](super::issuers) only; the second
+//! kind of issuer is [`ias`](super::ias).
 
 use super::{
     AuthError, Caller,
     bearer::CompactToken,
     claims::Claims,
     error::Refusal,
+    ias::Address,
     jose::{self, VerifiedPayload},
-    keys::{KeyCache, KeyError, KeySource},
+    keys::KeyCache,
+    source::{KeyError, KeySource},
     xsuaa::Rules,
 };
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -24,8 +27,19 @@ pub(super) struct Verified {
     pub(super) caller: Caller,
     /// `exp`, since 1970.
     pub(super) expires: Duration,
-    /// The generation of the keys that it was checked with.
+    /// The keys that it was checked with.
+    pub(super) keys: KeysOf,
+    /// Their generation.
     pub(super) generation: u64,
+}
+
+/// Whose keys a token was checked with.
+#[derive(Clone)]
+pub(super) enum KeysOf {
+    /// Those of the caller's zone at XSUAA.
+    Zone,
+    /// Those of an IAS tenant, as handed out for this client.
+    Ias(Arc<Address>),
 }
 
 /// One XSUAA instance: its rules, and the keys of each zone that may call.
@@ -60,7 +74,7 @@ impl<S: KeySource> XsuaaIssuer<S> {
         let found = cache.key(&kid).await.map_err(refused)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
         let (caller, expires) = self.rules.admit(&payload, now)?;
-        Ok(Verified { caller, expires, generation: found.generation })
+        Ok(Verified { caller, expires, keys: KeysOf::Zone, generation: found.generation })
     }
 
     /// How many usable keys the issuer holds, all zones together.
@@ -82,7 +96,7 @@ impl<S: KeySource> XsuaaIssuer<S> {
 }
 
 /// What a caller is told when there is no key.
-fn refused(error: KeyError) -> AuthError {
+pub(super) fn refused(error: KeyError) -> AuthError {
     match error {
         KeyError::Unknown => Refusal::KeyUnknown.into(),
         KeyError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },

@@ -1,51 +1,22 @@
-//! The keys of one issuer's zone: fresh, revalidated in the background, kept through an outage
+//! The keys of one issuer's zone or tenant: fresh, revalidated in the background, kept through an outage
 //! (`callers.md` 5).
 //!
 //! Invariant: at most one fetch is under way, and after a failed one none before its back-off ends.
-//! A caller that goes away never cancels a fetch. No timer: an idle broker makes no call. For
-//! [`issuer`](super::issuer) only.
+//! A caller that goes away never cancels a fetch. No timer: an idle broker makes no call. For the
+//! issuers of this room.
 
 use super::{
     book::{Book, Flight, Step},
     held::{Age, Fetched, FoundKey, Held},
+    source::{KeyError, KeySource},
 };
 use crate::telemetry::metrics::Metrics;
 use arc_swap::ArcSwapOption;
-use http::HeaderValue;
-use std::{
-    error::Error,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
 
-/// Where keys come from: the port between the cache and the wire, so that tests own time and
-/// refusals.
-pub(super) trait KeySource: Send + Sync + 'static {
-    /// Why a fetch failed; its text goes to the log.
-    type Fault: Error + Send;
-
-    /// Fetches the key set, or learns that the one with this `ETag` is still the current one.
-    fn fetch(
-        &self,
-        etag: Option<HeaderValue>,
-    ) -> impl Future<Output = Result<Fetched, Self::Fault>> + Send;
-}
-
-/// Why there is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KeyError {
-    /// The issuer does not know this `kid`.
-    Unknown,
-    /// The issuer does not answer, so nobody can say.
-    Unavailable {
-        /// When the next fetch may be made, at least.
-        retry_after: Duration,
-    },
-}
-
-/// The cache of one zone; a clone is shallow.
+/// The cache of one address; a clone is shallow.
 pub(super) struct KeyCache<S> {
     shared: Arc<Shared<S>>,
 }
@@ -54,17 +25,37 @@ struct Shared<S> {
     source: S,
     held: ArcSwapOption<Held>,
     book: Mutex<Book>,
+    /// The generation of the first set.
+    first: u64,
     tasks: TaskTracker,
     metrics: Metrics,
+}
+
+impl<S> Clone for KeyCache<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
 }
 
 impl<S: KeySource> KeyCache<S> {
     /// Makes an empty cache; the first question fetches.
     pub(super) fn new(source: S, tasks: TaskTracker, metrics: Metrics) -> Self {
+        Self::numbered_from(0, source, tasks, metrics)
+    }
+
+    /// As [`KeyCache::new`]; generations count from `first`, so that those of a cache that was
+    /// dropped do not come again.
+    pub(super) fn numbered_from(
+        first: u64,
+        source: S,
+        tasks: TaskTracker,
+        metrics: Metrics,
+    ) -> Self {
         let shared = Shared {
             source,
             held: ArcSwapOption::empty(),
             book: Mutex::new(Book::default()),
+            first,
             tasks,
             metrics,
         };
@@ -90,6 +81,12 @@ impl<S: KeySource> KeyCache<S> {
             return Err(KeyError::Unknown);
         }
         self.refetch(kid, &held).await
+    }
+
+    /// Returns the key of exactly this name if it is held and usable; asks nobody.
+    pub(super) fn peek(&self, kid: &str) -> Option<FoundKey> {
+        let held = self.shared.held.load();
+        held.as_ref().filter(|held| held.is_alive(Instant::now()))?.find(kid)
     }
 
     /// Fetches or revalidates as a token would cause it, and returns how many keys are usable.
@@ -189,7 +186,7 @@ impl<S: KeySource> Shared<S> {
 
     fn settle(&self, held: Option<&Held>, fetched: Fetched) {
         let now = Instant::now();
-        let next = Held::after(held, fetched, now);
+        let next = Held::after(held, fetched, self.first, now);
         let is_changed = held.is_none_or(|held| held.generation() != next.generation());
         if is_changed {
             tracing::info!(keys = next.len(), "caller keys changed");
@@ -205,6 +202,8 @@ impl<S: KeySource> Shared<S> {
         self.metrics.jwks_fetched("error");
         if held.is_some_and(|held| held.is_alive(now)) {
             tracing::warn!(error = %fault, "caller keys not fetched, the old ones stay in use");
+        } else if !self.source.is_needed() {
+            tracing::warn!(error = %fault, "caller keys not fetched, an unproven token is not judged");
         } else {
             tracing::error!(error = %fault, "caller keys not fetched, no caller can be verified");
         }

@@ -1,8 +1,8 @@
 //! Who calls: [`Verifier`], [`Caller`], [`Scope`]. The rules are those of `callers.md` 4 and 5.
 //!
 //! Invariant: nothing is granted from data whose signature was not checked, and the token itself is
-//! not kept. For `http`, and for rooms that ask what a caller may do. IAS as a second issuer would
-//! be one more kind beside `issuer`, chosen by `iss` before any key is asked for.
+//! not kept. For `http`, and for rooms that ask what a caller may do. Issuers are XSUAA (`issuer`,
+//! `xsuaa`) and IAS (`ias`); `issuers` chooses by the claims before any key is asked for.
 
 mod bearer;
 mod book;
@@ -14,47 +14,57 @@ mod domain;
 mod endpoint;
 mod error;
 mod held;
+mod host;
+mod ias;
 mod issuer;
+mod issuers;
 mod jose;
 mod jwks;
 mod keys;
 mod lenient;
 mod limits;
+mod lists;
 mod pins;
 mod scope;
 mod settings;
+mod source;
 mod strict;
 #[cfg(test)]
 mod tests;
+mod time;
 mod xsuaa;
 
 pub use caller::Caller;
 pub use error::AuthError;
+pub use ias::IasSettings;
 pub use limits::Place;
+pub use lists::ScopeLists;
 pub use pins::Pins;
 pub use scope::Scope;
 pub use settings::Settings;
 
-use crate::{binding::XsuaaBinding, telemetry::metrics::Metrics, upstream::HttpClient};
+use crate::{
+    binding::{IdentityBinding, XsuaaBinding},
+    telemetry::metrics::Metrics,
+    upstream::HttpClient,
+};
 use bearer::CompactToken;
 use cache::DecisionCache;
 use certificate::Binding;
-use domain::UaaDomain;
-use endpoint::KeysEndpoint;
 use http::HeaderMap;
-use issuer::XsuaaIssuer;
-use keys::KeyCache;
+use issuers::{Issuers, unbound};
 use limits::CallerLimits;
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 use tokio_util::task::TaskTracker;
-use xsuaa::Rules;
 
-/// When to ask again without a usable binding: only a restart with one helps, so seldom.
-const UNBOUND_PAUSE: Duration = Duration::from_secs(60);
+/// The bindings that callers' tokens are judged by.
+#[derive(Clone, Debug, Default)]
+pub struct Bound {
+    /// XSUAA.
+    pub xsuaa: Option<XsuaaBinding>,
+    /// Identity Authentication; counts only where the settings switch it on.
+    pub identity: Option<IdentityBinding>,
+}
 
 /// A verified caller, and its place among its requests in flight, which is to be kept until the answer is complete.
 #[derive(Debug)]
@@ -65,16 +75,16 @@ pub struct Admitted {
     pub place: Place,
 }
 
-/// Judges bearer tokens by rules A1 to A12 and A15; a clone is shallow.
+/// Judges bearer tokens by rules A1 to A13 and A15; a clone is shallow.
 ///
-/// Without a usable xsuaa binding every token gets [`AuthError::KeysUnavailable`].
+/// Without a usable binding every token gets [`AuthError::KeysUnavailable`].
 #[derive(Clone)]
 pub struct Verifier {
     parts: Arc<Parts>,
 }
 
 struct Parts {
-    issuer: Option<XsuaaIssuer<KeysEndpoint>>,
+    issuers: Issuers,
     decisions: DecisionCache,
     limits: CallerLimits,
     certificates: Binding,
@@ -85,15 +95,13 @@ impl Verifier {
     /// Makes a verifier; keys are fetched when the first token asks for them, on `tasks`.
     pub fn new(
         settings: &Settings,
-        binding: Option<XsuaaBinding>,
-        client: HttpClient,
-        tasks: TaskTracker,
+        bound: &Bound,
+        client: &HttpClient,
+        tasks: &TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let issuer =
-            binding.and_then(|binding| bound_issuer(settings, &binding, client, tasks, &metrics));
         let parts = Parts {
-            issuer,
+            issuers: Issuers::new(settings, bound, client, tasks, &metrics),
             decisions: DecisionCache::new(),
             limits: CallerLimits::new(settings),
             certificates: Binding::of(settings),
@@ -102,9 +110,9 @@ impl Verifier {
         Self { parts: Arc::new(parts) }
     }
 
-    /// Returns whether there is a usable xsuaa binding, so that callers can be verified at all.
+    /// Returns whether there is a usable binding, so that callers can be verified at all.
     pub fn is_bound(&self) -> bool {
-        self.parts.issuer.is_some()
+        !self.parts.issuers.is_empty()
     }
 
     /// Returns who sent a request with these headers, within what one caller may ask.
@@ -149,25 +157,22 @@ impl Verifier {
     /// # Errors
     /// `KeysUnavailable` without a usable binding, or if the keys cannot be had.
     pub async fn probe(&self) -> Result<usize, AuthError> {
-        match &self.parts.issuer {
-            Some(issuer) => issuer.probe().await,
-            None => Err(AuthError::KeysUnavailable { retry_after: UNBOUND_PAUSE }),
-        }
+        self.parts.issuers.probe().await
     }
 
     async fn judge(&self, headers: &HeaderMap, now: SystemTime) -> Result<Caller, AuthError> {
         let presented = bearer::bearer(headers)?;
-        let Some(issuer) = &self.parts.issuer else {
-            return Err(AuthError::KeysUnavailable { retry_after: UNBOUND_PAUSE });
-        };
+        let Parts { issuers, decisions, .. } = &*self.parts;
+        if issuers.is_empty() {
+            return Err(unbound());
+        }
         let fingerprint = presented.fingerprint()?;
-        let decisions = &self.parts.decisions;
-        if let Some(caller) = decisions.find(fingerprint, now, |zone| issuer.generation(zone)).await
-        {
+        let generation = |caller: &Caller, keys: &_| issuers.generation(caller, keys);
+        if let Some(caller) = decisions.find(fingerprint, now, generation).await {
             return Ok(caller);
         }
         let token = CompactToken::parse(presented.text()?)?;
-        let verified = issuer.verify(&token, now).await?;
+        let verified = issuers.verify(&token, now).await?;
         decisions.keep(fingerprint, &verified, now).await;
         Ok(verified.caller)
     }
@@ -178,28 +183,4 @@ impl fmt::Debug for Verifier {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Verifier").finish_non_exhaustive()
     }
-}
-
-/// The issuer behind a binding; `None`, with a line that says so, if no token could ever be judged
-/// with it.
-fn bound_issuer(
-    settings: &Settings,
-    binding: &XsuaaBinding,
-    client: HttpClient,
-    tasks: TaskTracker,
-    metrics: &Metrics,
-) -> Option<XsuaaIssuer<KeysEndpoint>> {
-    let rules = UaaDomain::parse(&binding.uaa_domain)
-        .and_then(|domain| Rules::new(binding, domain, settings));
-    let Some(rules) = rules else {
-        tracing::error!(
-            binding = binding.name,
-            "xsuaa binding without a usable uaadomain, clientid or xsappname"
-        );
-        return None;
-    };
-    Some(XsuaaIssuer::new(rules, move |url| {
-        let source = KeysEndpoint::new(client.clone(), url);
-        KeyCache::new(source, tasks.clone(), metrics.clone())
-    }))
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: without any setting only the bound issuer's own callers get in, each within the limits of U5.
 
-use super::pins::Pins;
+use super::{ias::IasSettings, pins::Pins};
 use crate::binding::SettingFinding;
 
 /// What an operator may say about callers; bounds are in `config/default.toml`.
@@ -19,6 +19,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Who may hold a scope, for scopes that are pinned.
     pub pins: Pins,
+    /// Identity Authentication as second issuer.
+    pub ias: IasSettings,
     /// Whether a token must be bound to the certificate that the call came with.
     pub require_mtls: bool,
     /// Hosts on which the platform's router itself says which certificate a call came with.
@@ -33,6 +35,7 @@ impl Default for Settings {
             burst: 100,
             max_in_flight: 16,
             pins: Pins::default(),
+            ias: IasSettings::default(),
             require_mtls: false,
             cert_hosts: Vec::new(),
         }
@@ -63,6 +66,7 @@ impl Settings {
                 message: message.to_owned(),
                 hint: String::new(),
             })
+            .chain(self.ias.validate())
             .collect()
     }
 }

@@ -4,21 +4,15 @@
 //! [`VerifiedPayload`] only. Pure. For [`issuer`](super::issuer) only.
 
 use super::{
-    Caller, Pins, Scope, Settings, caller::Identity, claims::Claims, domain::UaaDomain,
-    error::Refusal, jose::VerifiedPayload,
+    Caller, Pins, Scope, Settings,
+    caller::{IAS_MARK, Identity, hash},
+    claims::Claims,
+    domain::UaaDomain,
+    error::Refusal,
+    jose::VerifiedPayload,
 };
 use crate::binding::XsuaaBinding;
-use aws_lc_rs::digest;
 use std::time::{Duration, SystemTime};
-
-/// How far clocks may differ (A7); SAP's libraries allow the same.
-const LEEWAY: Duration = Duration::from_secs(60);
-
-/// Longest life of a token: XSUAA's `token-validity` ends at one day, plus what clocks differ (A7).
-const LONGEST_LIFE: Duration = Duration::from_secs(86_400 + 600);
-
-/// What a UAA refresh token's `jti` ends in; UAA itself tells them apart that way.
-const REFRESH_MARK: &str = "-r";
 
 /// What a client id holds when its instance was made in a subaccount; only such may receive cloned
 /// clients' tokens.
@@ -87,7 +81,7 @@ impl Rules {
         if !self.is_audience(claims) {
             return Err(Refusal::Audience);
         }
-        judge_time(claims, now)
+        claims.lifetime().judge(now).map(|_| ())
     }
 
     /// Returns the caller that a checked payload names, and when the token ends; judges all of it
@@ -103,7 +97,9 @@ impl Rules {
         let claims = Claims::read(payload.bytes())?;
         self.judge(&claims, now)?;
         let mut scopes = self.scopes(claims.scope.as_deref().ok_or(Refusal::Scope)?);
-        let client_id = claims.cid.filter(|cid| !cid.is_empty()).ok_or(Refusal::Client)?;
+        // One that reads like an IAS client would own that client's routes.
+        let is_lawful = |cid: &String| !cid.is_empty() && !cid.starts_with(IAS_MARK);
+        let client_id = claims.cid.filter(is_lawful).ok_or(Refusal::Client)?;
         scopes.retain(|scope| self.pins.allow(*scope, &client_id));
         let expires = claims.exp.ok_or(Refusal::Expiry)?.0;
         let identity = Identity {
@@ -153,40 +149,4 @@ impl Rules {
         };
         Scope::ALL.into_iter().filter(holds).collect()
     }
-}
-
-/// A7, and the mark of a refresh token. Whole seconds: within the second of an edge the stricter
-/// side counts.
-fn judge_time(claims: &Claims, now: SystemTime) -> Result<(), Refusal> {
-    let now = since_epoch(now);
-    let second = Duration::from_secs(now.as_secs());
-    let exp = claims.exp.ok_or(Refusal::Expiry)?.0;
-    if exp.is_zero()
-        || now >= exp.saturating_add(LEEWAY)
-        || exp > second.saturating_add(LONGEST_LIFE)
-    {
-        return Err(Refusal::Expiry);
-    }
-    if claims.nbf.is_some_and(|nbf| nbf.0.is_zero() || second.saturating_add(LEEWAY) <= nbf.0) {
-        return Err(Refusal::NotBefore);
-    }
-    if claims.iat.is_some_and(|iat| iat.0 > second.saturating_add(LEEWAY)) {
-        return Err(Refusal::IssuedAt);
-    }
-    if claims.jti.as_ref().is_some_and(|jti| jti.ends_with(REFRESH_MARK)) {
-        return Err(Refusal::RefreshToken);
-    }
-    Ok(())
-}
-
-/// The wall clock as claims count it; a clock before 1970 makes every token one of the future.
-pub(super) fn since_epoch(now: SystemTime) -> Duration {
-    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-/// SHA-256 in lower-case hex.
-fn hash(text: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    let digits = hash.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }

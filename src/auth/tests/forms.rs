@@ -18,7 +18,7 @@ async fn verdict(values: &[&str]) -> &'static str {
             headers.append(name, value);
             headers
         });
-    let verifier = verifier(binding(&server.domain), client());
+    let verifier = verifier(binding(&server.domain), &client());
     verifier.verify(&headers, now()).await.map_or_else(|error| error.reason(), |_| "accepted")
 }
 
@@ -90,6 +90,6 @@ async fn other_headers_bring_no_token() {
         headers.insert(name, value.clone());
     }
     let error =
-        verifier(binding(&server.domain), client()).verify(&headers, now()).await.unwrap_err();
+        verifier(binding(&server.domain), &client()).verify(&headers, now()).await.unwrap_err();
     assert_eq!(error.reason(), "missing");
 }

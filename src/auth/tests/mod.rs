@@ -4,6 +4,7 @@
 mod admission;
 mod corpus;
 mod forms;
+mod ias;
 mod robustness;
 mod support;
 mod verifier;

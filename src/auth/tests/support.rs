@@ -1,7 +1,7 @@
 //! Keys, tokens and a key server for the tests of this room.
 
 use crate::{
-    auth::{AuthError, Caller, Settings, Verifier},
+    auth::{AuthError, Bound, Caller, Settings, Verifier},
     binding::{ServiceCredential, XsuaaBinding},
     telemetry::metrics::Metrics,
     upstream::{self, ClientFactory, HttpClient, Purpose},
@@ -235,9 +235,17 @@ pub(super) fn client() -> HttpClient {
     ClientFactory::new(&upstream::Settings::default()).unwrap().client(Purpose::Keys).unwrap()
 }
 
-pub(super) fn verifier(binding: XsuaaBinding, client: HttpClient) -> Verifier {
-    let settings = Settings::default();
-    Verifier::new(&settings, Some(binding), client, TaskTracker::new(), Metrics::default())
+pub(super) fn verifier(binding: XsuaaBinding, client: &HttpClient) -> Verifier {
+    verifier_with(&Settings::default(), &bound(binding), client)
+}
+
+/// The bindings of a broker without IAS.
+pub(super) fn bound(binding: XsuaaBinding) -> Bound {
+    Bound { xsuaa: Some(binding), identity: None }
+}
+
+pub(super) fn verifier_with(settings: &Settings, bound: &Bound, client: &HttpClient) -> Verifier {
+    Verifier::new(settings, bound, client, &TaskTracker::new(), Metrics::default())
 }
 
 pub(super) fn now() -> SystemTime {

@@ -2,24 +2,20 @@
 //! bindings.
 
 use super::support::{
-    KEY, KID, KeyServer, NOW, OTHER_KEY, ZONE, base64url, bearer, binding, client, key_set,
-    lawful_claims, lawful_header, now, verifier, verify,
+    KEY, KID, KeyServer, NOW, OTHER_KEY, ZONE, base64url, bearer, binding, bound, client, key_set,
+    lawful_claims, lawful_header, now, verifier, verifier_with, verify,
 };
-use crate::{
-    auth::{AuthError, Caller, Scope, Settings, Verifier},
-    telemetry::metrics::Metrics,
-};
+use crate::auth::{AuthError, Bound, Caller, Scope, Settings, Verifier};
 use http::HeaderMap;
 use rstest::rstest;
 use serde_json::json;
 use std::time::Duration;
-use tokio_util::task::TaskTracker;
 
 /// A server that knows the usual key, a verifier bound to it, and a lawful token.
 async fn start() -> (KeyServer, Verifier, String) {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let token = KEY.token(&lawful_header(), &lawful_claims(&server.domain));
-    let verifier = verifier(binding(&server.domain), client());
+    let verifier = verifier(binding(&server.domain), &client());
     (server, verifier, token)
 }
 
@@ -57,9 +53,7 @@ async fn a_user_is_known_by_name_origin_and_the_hash_of_the_token_id() {
 async fn keys_are_asked_for_by_the_configured_zone() {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let settings = Settings { zones: vec!["a zone/ü".to_owned()], ..Settings::default() };
-    let binding = Some(binding(&server.domain));
-    let verifier =
-        Verifier::new(&settings, binding, client(), TaskTracker::new(), Metrics::default());
+    let verifier = verifier_with(&settings, &bound(binding(&server.domain)), &client());
     let mut claims = lawful_claims(&server.domain);
     claims["zid"] = json!("a zone/ü");
     verify(&verifier, &KEY.token(&lawful_header(), &claims)).await.unwrap();
@@ -82,7 +76,7 @@ async fn without_a_header_the_token_is_missing() {
 async fn without_a_binding_no_token_can_be_judged() {
     let (_server, _, token) = start().await;
     let settings = Settings::default();
-    let verifier = Verifier::new(&settings, None, client(), TaskTracker::new(), Metrics::default());
+    let verifier = verifier_with(&settings, &Bound::default(), &client());
     let error = verify(&verifier, &token).await.unwrap_err();
     assert!(matches!(error, AuthError::KeysUnavailable { .. }));
     assert!(error.is_transient() && error.retry_after() >= Some(Duration::from_secs(1)));
@@ -108,7 +102,7 @@ async fn a_binding_that_cannot_judge_counts_as_none(
         xsappname: xsappname.to_owned(),
         ..binding(domain)
     };
-    let error = verify(&verifier(binding, client()), "a.b.c").await.unwrap_err();
+    let error = verify(&verifier(binding, &client()), "a.b.c").await.unwrap_err();
     assert!(matches!(error, AuthError::KeysUnavailable { .. }));
 }
 
@@ -246,7 +240,7 @@ async fn a_dead_endpoint_makes_keys_unavailable() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap().to_string()
     };
-    let verifier = verifier(binding(&domain), client());
+    let verifier = verifier(binding(&domain), &client());
     let token = KEY.token(&lawful_header(), &lawful_claims(&domain));
     assert_eq!(reason(verify(&verifier, &token).await), "keys_unavailable");
 }

@@ -177,8 +177,7 @@ async fn judge(cases: Vec<Case>) -> Vec<String> {
         let server = KeyServer::start(case.keys).await;
         let mut binding = binding(&server.domain);
         (case.bind)(&mut binding);
-        let verdict =
-            verify(&verifier(binding, client.clone()), &(case.make)(&server.domain)).await;
+        let verdict = verify(&verifier(binding, &client), &(case.make)(&server.domain)).await;
         let is_right = match (&verdict, case.verdict) {
             (Ok(caller), Accept(scopes)) => caller.scopes() == scopes,
             (Err(error), Refuse(reason)) => error.reason() == reason,
@@ -260,7 +259,7 @@ async fn an_attackers_key_server_is_never_asked() {
     let attacker =
         KeyServer::start(key_set(&[OTHER_KEY.jwk(KID), OTHER_KEY.jwk("attacker")])).await;
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
-    let verifier = verifier(binding(&server.domain), client());
+    let verifier = verifier(binding(&server.domain), &client());
     let address = format!("http://{}/token_keys", attacker.domain);
     for kid in [KID, "attacker"] {
         for member in ["jku", "x5u", "jwk", "iss"] {

@@ -1,0 +1,74 @@
+//! A host that issuers stand at or below: what a binding calls a domain.
+//!
+//! Invariant: it is a plain host; only a loopback host may have a port, and only there plain http is lawful. For
+//! [`domain`](super::domain) and [`ias`](super::ias).
+
+use crate::upstream;
+use url::Url;
+
+/// Longest label of a host name (RFC 1035 §2.3.4).
+const LABEL_LIMIT: usize = 63;
+
+/// A trusted host.
+#[derive(Clone)]
+pub(super) struct TrustedHost {
+    name: String,
+    reach: Reach,
+}
+
+/// Where the host is: decides which schemes are lawful.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Somewhere else: https only.
+    Remote,
+    /// On this very machine.
+    Loopback,
+}
+
+/// How another host stands to a trusted one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is the same.
+    Same,
+    /// It is one label below.
+    Below,
+}
+
+impl TrustedHost {
+    /// Parses a binding's value; `None` for anything but a host, or a port on a remote one.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let url = Url::parse(&format!("http://{text}/")).ok()?;
+        let authority = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str()?),
+            None => url.host_str()?.to_owned(),
+        };
+        let reach = if upstream::is_loopback(&url) { Reach::Loopback } else { Reach::Remote };
+        if authority != text || (reach == Reach::Remote && url.port().is_some()) {
+            return None;
+        }
+        Some(Self { name: authority, reach })
+    }
+
+    /// The host, with its port where it has one.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is.
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// How `host` stands to this one; `None` if it is neither the same nor one label below.
+    pub(super) fn place_of(&self, host: &str) -> Option<Place> {
+        match host.strip_suffix(self.name.as_str())? {
+            "" => Some(Place::Same),
+            label => label.strip_suffix('.').is_some_and(is_label).then_some(Place::Below),
+        }
+    }
+}
+
+fn is_label(text: &str) -> bool {
+    (1..=LABEL_LIMIT).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}

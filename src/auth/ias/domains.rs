@@ -1,0 +1,105 @@
+//! Which issuers are IAS tenants that we trust: an entry of the binding's `domains`, or one label below it
+//! (`callers.md` 6).
+//!
+//! Invariant: an [`Issuer`] is an address of a trusted host and nothing else; it is made here only. Pure.
+
+use crate::auth::host::{Place, Reach, TrustedHost};
+
+/// Longest address of keys that is believed; IAS' own has about 60 characters.
+const ADDRESS_LIMIT: usize = 2048;
+
+/// Longest client id or tenant that goes into a header (`callers.md` 6).
+const HEADER_LIMIT: usize = 256;
+
+/// The domains of a binding; without any of them no issuer is trusted.
+#[derive(Clone)]
+pub(super) struct TrustedDomains(Vec<TrustedHost>);
+
+/// A trusted issuer: scheme and host in lower case, with a port on loopback.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Issuer(String);
+
+impl TrustedDomains {
+    /// Takes those of these texts that are hosts with a dot in them, or loopback hosts.
+    pub(super) fn of(domains: &[String]) -> Self {
+        // A domain without a dot would make every site below a top-level domain an issuer.
+        let is_narrow = |host: &TrustedHost| {
+            let labels = || host.name().split('.');
+            let is_complete = labels().count() > 1 && labels().all(|label| !label.is_empty());
+            host.reach() == Reach::Loopback || is_complete
+        };
+        Self(domains.iter().filter_map(|name| TrustedHost::parse(name)).filter(is_narrow).collect())
+    }
+
+    /// Whether no domain is trusted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Reads the issuer of a token: `https://` or no scheme, then a trusted host and nothing behind it. What a host may
+    /// not hold, a `%` or a control character among it, is in no trusted host.
+    pub(super) fn issuer(&self, text: &str) -> Option<Issuer> {
+        let (scheme, host) = match text.split_once("://") {
+            Some((scheme, host)) => (Some(scheme), host),
+            None => (None, text),
+        };
+        let scheme = match (self.reach_of(host)?, scheme) {
+            (_, Some("https")) | (Reach::Remote, None) => "https",
+            (Reach::Loopback, Some("http") | None) => "http",
+            (Reach::Remote | Reach::Loopback, Some(_)) => return None,
+        };
+        Some(Issuer(format!("{scheme}://{}", host.to_ascii_lowercase())))
+    }
+
+    /// Whether an issuer's own document may send us to this address for its keys: the same rule about hosts.
+    pub(super) fn hold(&self, address: &str) -> bool {
+        let is_usual = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
+        let Some((scheme, rest)) = address.split_once("://") else {
+            return false;
+        };
+        let host = rest.split_once('/').map(|(host, _)| host);
+        address.len() <= ADDRESS_LIMIT
+            && address.bytes().all(is_usual)
+            && host.is_some_and(|host| self.issuer(&format!("{scheme}://{host}")).is_some())
+    }
+
+    /// Where a trusted host is; `None` for any other.
+    fn reach_of(&self, host: &str) -> Option<Reach> {
+        let holds = |trusted: &&TrustedHost| match trusted.place_of(host) {
+            Some(Place::Same | Place::Below) => true,
+            None => is_same_machine(trusted, host),
+        };
+        self.0.iter().find(holds).map(TrustedHost::reach)
+    }
+}
+
+/// Whether `host` is a loopback domain with any port; a domain that has a port has this one only.
+fn is_same_machine(trusted: &TrustedHost, host: &str) -> bool {
+    let port = host.strip_prefix(trusted.name()).and_then(|rest| rest.strip_prefix(':'));
+    trusted.reach() == Reach::Loopback
+        && port.is_some_and(|port| {
+            port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+        })
+}
+
+impl Issuer {
+    /// The address without a path.
+    pub(super) fn base(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a text can be sent in a header as it is: 1 to 256 printable ASCII characters, no blank at either end.
+pub(super) fn is_sendable(text: &str) -> bool {
+    (1..=HEADER_LIMIT).contains(&text.len())
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        && text.trim_matches(' ') == text
+}
+
+/// Whether a text can be a tenant: sendable, and without the separator of callers' names.
+pub(super) fn is_name_of_tenant(text: &str) -> bool {
+    is_sendable(text) && !text.contains(':')
+}
+
+#[cfg(test)]
+mod tests;

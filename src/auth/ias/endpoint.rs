@@ -1,0 +1,102 @@
+//! An IAS tenant's key set on the wire. The tenant itself decides for whom it hands keys out, so that it is told who asks
+//! and who calls.
+//!
+//! Invariant: 400 is an answer (no key is good for this client or tenant); all else that is no key set decides nothing.
+
+use super::{
+    Address,
+    discovery::{Discovery, DiscoveryFault},
+};
+use crate::{
+    auth::{
+        endpoint::{self, KeysFault},
+        held::Fetched,
+        jwks::{DOCUMENT_LIMIT, KeySet},
+        source::KeySource,
+    },
+    upstream::HttpClient,
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, header, request::Builder};
+use std::sync::Arc;
+
+const OWN_CLIENT: HeaderName = HeaderName::from_static("x-client_id");
+const TENANT: HeaderName = HeaderName::from_static("x-app_tid");
+const CALLER: HeaderName = HeaderName::from_static("x-azp");
+
+/// Fetches the keys for one address.
+pub(in crate::auth) struct IasEndpoint {
+    client: HttpClient,
+    discovery: Arc<Discovery>,
+    own_client: String,
+    address: Arc<Address>,
+    is_home: bool,
+}
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::auth) enum IasFault {
+    /// Nobody knows where they are.
+    #[error("discovery: {0}")]
+    Discovery(#[from] DiscoveryFault),
+    /// They are not there.
+    #[error("keys: {0}")]
+    Keys(#[from] KeysFault),
+}
+
+impl IasEndpoint {
+    /// Makes the fetcher of an address; `own_client` is who asks.
+    pub(super) fn new(
+        client: HttpClient,
+        discovery: Arc<Discovery>,
+        own_client: String,
+        (address, is_home): (Arc<Address>, bool),
+    ) -> Self {
+        Self { client, discovery, own_client, address, is_home }
+    }
+
+    fn request(&self, url: &str, etag: Option<HeaderValue>) -> Builder {
+        let mut request = Request::get(url)
+            .header(header::ACCEPT, "application/json")
+            .header(OWN_CLIENT, &self.own_client)
+            .header(TENANT, &self.address.tenant);
+        if let Some(caller) = &self.address.client {
+            request = request.header(CALLER, caller);
+        }
+        if let Some(etag) = etag {
+            request = request.header(header::IF_NONE_MATCH, etag);
+        }
+        request
+    }
+
+    async fn keys(&self, url: &str, etag: Option<HeaderValue>) -> Result<Fetched, KeysFault> {
+        let is_conditional = etag.is_some();
+        let request = self.request(url, etag).body(Bytes::new())?;
+        let answer = self.client.fetch(request, DOCUMENT_LIMIT).await?;
+        if answer.status.as_u16() == 400 {
+            tracing::info!(
+                issuer = self.address.issuer.base(),
+                "IAS hands out no keys for a client or tenant"
+            );
+            return Ok(Fetched::Keys { keys: KeySet::default(), etag: None });
+        }
+        endpoint::read(&answer, is_conditional)
+    }
+}
+
+impl KeySource for IasEndpoint {
+    type Fault = IasFault;
+
+    async fn fetch(&self, etag: Option<HeaderValue>) -> Result<Fetched, IasFault> {
+        let url = self.discovery.keys_url().await?;
+        let fetched = self.keys(&url, etag).await;
+        if fetched.is_err() {
+            self.discovery.doubt().await;
+        }
+        Ok(fetched?)
+    }
+
+    fn is_needed(&self) -> bool {
+        self.is_home
+    }
+}

@@ -1,0 +1,66 @@
+//! Settings of the section `[auth.ias]`. Gathered by `config` with those of the room; used by the rules of IAS tokens.
+//!
+//! Invariant: without any setting IAS is off, and switched on it grants nobody anything that no list names.
+
+use super::{domains::is_name_of_tenant, rules::is_name_of_caller};
+use crate::{
+    auth::{Scope, ScopeLists},
+    binding::SettingFinding,
+};
+
+/// What an operator may say about callers with IAS tokens; bounds are in `config/default.toml`.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IasSettings {
+    /// Whether IAS tokens are accepted at all; needs an identity binding.
+    pub enabled: bool,
+    /// Further tenants (`app_tid`) whose tokens are accepted, besides the binding's own.
+    pub tenants: Vec<String>,
+    /// Names of APIs (`ias_apis`) that grant a scope.
+    pub apis: ScopeLists,
+    /// Callers (`ias:<app_tid>:<client>`) that have a scope whatever their tokens say.
+    pub clients: ScopeLists,
+}
+
+impl IasSettings {
+    /// Judges the settings by themselves; an empty list means that all is well.
+    pub(in crate::auth) fn validate(&self) -> Vec<SettingFinding> {
+        let mut findings = Vec::new();
+        let mut demand = |holds: bool, field, message: &str, hint: &str| {
+            if !holds {
+                let (message, hint) = (message.to_owned(), hint.to_owned());
+                findings.push(SettingFinding { field, message, hint });
+            }
+        };
+        demand(
+            self.tenants.iter().all(|tenant| is_name_of_tenant(tenant)),
+            "ias.tenants",
+            "must hold texts of 1 to 256 printable characters without colon",
+            "name the app_tid of each tenant",
+        );
+        for scope in Scope::ALL {
+            let [apis, clients] = fields(scope);
+            let is_filled = self.apis.of(scope).iter().all(|name| !name.is_empty());
+            demand(is_filled, apis, "holds an empty name", "name APIs of the IAS application");
+            demand(
+                self.clients.of(scope).iter().all(|name| is_name_of_caller(name)),
+                clients,
+                "must hold callers of the form ias:<app_tid>:<client>",
+                "write the tenant (app_tid) and the client id (azp) of the caller",
+            );
+        }
+        findings
+    }
+}
+
+/// The keys of both lists for a scope.
+fn fields(scope: Scope) -> [&'static str; 2] {
+    match scope {
+        Scope::RoutesRead => ["ias.apis.routes_read", "ias.clients.routes_read"],
+        Scope::RoutesWrite => ["ias.apis.routes_write", "ias.clients.routes_write"],
+        Scope::RoutesAdmin => ["ias.apis.routes_admin", "ias.clients.routes_admin"],
+        Scope::ApiProxy => ["ias.apis.api_proxy", "ias.clients.api_proxy"],
+        Scope::SpacesRead => ["ias.apis.spaces_read", "ias.clients.spaces_read"],
+        Scope::MetricsRead => ["ias.apis.metrics_read", "ias.clients.metrics_read"],
+    }
+}

@@ -1,0 +1,155 @@
+//! Who may have issued a token: the bound XSUAA, and IAS where it is bound and switched on.
+//!
+//! Invariant: a token is judged by the rules of one issuer only. Which one is chosen by its claims before any key is asked
+//! for, and the signature covers these claims. For [`Verifier`](super::Verifier) only.
+
+use super::{
+    AuthError, Bound, Caller, Settings,
+    bearer::CompactToken,
+    domain::UaaDomain,
+    endpoint::KeysEndpoint,
+    error::Refusal,
+    ias::{self, IasEndpoint, IasIssuer},
+    issuer::{KeysOf, Verified, XsuaaIssuer},
+    keys::KeyCache,
+    xsuaa,
+};
+use crate::{
+    binding::{IdentityBinding, XsuaaBinding},
+    telemetry::metrics::Metrics,
+    upstream::HttpClient,
+};
+use std::time::{Duration, SystemTime};
+use tokio_util::task::TaskTracker;
+
+/// When to ask again without a usable binding: only a restart with one helps, so seldom.
+const UNBOUND_PAUSE: Duration = Duration::from_secs(60);
+
+/// The issuers of this broker.
+pub(super) struct Issuers {
+    xsuaa: Option<XsuaaIssuer<KeysEndpoint>>,
+    ias: Option<IasIssuer<IasEndpoint>>,
+}
+
+impl Issuers {
+    /// Makes the issuers behind the bindings.
+    pub(super) fn new(
+        settings: &Settings,
+        bound: &Bound,
+        client: &HttpClient,
+        tasks: &TaskTracker,
+        metrics: &Metrics,
+    ) -> Self {
+        let xsuaa = bound.xsuaa.as_ref().and_then(|binding| xsuaa_rules(settings, binding));
+        let ias = match &bound.identity {
+            Some(binding) if settings.ias.enabled => ias_rules(settings, binding),
+            Some(_) => None,
+            None => {
+                warn_of_missing(settings);
+                None
+            }
+        };
+        let cache = |url| {
+            let source = KeysEndpoint::new(client.clone(), url);
+            KeyCache::new(source, tasks.clone(), metrics.clone())
+        };
+        Self {
+            xsuaa: xsuaa.map(|rules| XsuaaIssuer::new(rules, cache)),
+            ias: ias.map(|rules| {
+                IasIssuer::over(rules, client.clone(), tasks.clone(), metrics.clone())
+            }),
+        }
+    }
+
+    /// Whether no token can be judged at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.xsuaa.is_none() && self.ias.is_none()
+    }
+
+    /// Judges a token by the rules of the issuer that it claims.
+    ///
+    /// # Errors
+    /// `Invalid`, or `KeysUnavailable` if the keys cannot be had.
+    pub(super) async fn verify(
+        &self,
+        token: &CompactToken<'_>,
+        now: SystemTime,
+    ) -> Result<Verified, AuthError> {
+        match &self.ias {
+            Some(ias) if ias.claims(token)? => return ias.verify(token, now).await,
+            Some(_) | None => {}
+        }
+        match &self.xsuaa {
+            Some(xsuaa) => xsuaa.verify(token, now).await,
+            None => Err(Refusal::Issuer.into()),
+        }
+    }
+
+    /// How many usable keys the issuers hold.
+    ///
+    /// # Errors
+    /// `KeysUnavailable` if those of any cannot be had, or without an issuer.
+    pub(super) async fn probe(&self) -> Result<usize, AuthError> {
+        if self.is_empty() {
+            return Err(unbound());
+        }
+        let mut count = 0;
+        if let Some(xsuaa) = &self.xsuaa {
+            count += xsuaa.probe().await?;
+        }
+        if let Some(ias) = &self.ias {
+            count += ias.probe().await?;
+        }
+        Ok(count)
+    }
+
+    /// The generation of the usable keys that a caller's token is checked with; `None` without any.
+    pub(super) fn generation(&self, caller: &Caller, keys: &KeysOf) -> Option<u64> {
+        match keys {
+            KeysOf::Zone => self.xsuaa.as_ref()?.generation(caller.zone()),
+            KeysOf::Ias(address) => self.ias.as_ref()?.generation(address),
+        }
+    }
+}
+
+/// What every caller is told without an issuer.
+pub(super) fn unbound() -> AuthError {
+    AuthError::KeysUnavailable { retry_after: UNBOUND_PAUSE }
+}
+
+/// The rules of an xsuaa binding; `None`, with a line that says so, if no token could ever be judged by them.
+fn xsuaa_rules(settings: &Settings, binding: &XsuaaBinding) -> Option<xsuaa::Rules> {
+    let rules = UaaDomain::parse(&binding.uaa_domain)
+        .and_then(|domain| xsuaa::Rules::new(binding, domain, settings));
+    if rules.is_none() {
+        tracing::error!(
+            binding = binding.name,
+            "xsuaa binding without a usable uaadomain, clientid or xsappname"
+        );
+    }
+    rules
+}
+
+/// Says that IAS was switched on in vain.
+fn warn_of_missing(settings: &Settings) {
+    if settings.ias.enabled {
+        tracing::error!(
+            hint = "bind a service instance of identity and restart, or leave auth.ias.enabled out",
+            "auth.ias is on without an identity binding: IAS tokens are refused"
+        );
+    }
+}
+
+/// The same for an identity binding.
+fn ias_rules(settings: &Settings, binding: &IdentityBinding) -> Option<ias::Rules> {
+    let rules = ias::Rules::new(binding, settings);
+    let lack = rules.as_ref().map_or(Some("clientid"), ias::Rules::lack);
+    if let Some(field) = lack {
+        tracing::error!(
+            binding = binding.name,
+            field,
+            "identity binding lacks a usable field: every IAS token is refused"
+        );
+    }
+    rules
+}
