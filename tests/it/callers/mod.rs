@@ -6,6 +6,7 @@
 mod certificate;
 mod claims;
 mod forms;
+mod ias;
 mod keys;
 mod pressure;
 

@@ -1,0 +1,171 @@
+//! What forgers and floods come to.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cfapi_sandbox::{IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT, Sandbox, token::key::SigningKey};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::Instant,
+};
+
+use super::{asked, broker, fetches, good, token};
+use crate::{
+    callers::{PATH, decoded, split},
+    support::{TestBroker, pull, sandbox},
+};
+
+/// A lawful token with other claims, signed by a key that nobody serves.
+fn forged(sandbox: &Sandbox, bend: &Value) -> String {
+    let [header, mut claims, _] = split(&good(sandbox)).map(decoded);
+    claims.as_object_mut().unwrap().extend(bend.as_object().unwrap().clone());
+    SigningKey::first("forger").sign_with(&header, &claims)
+}
+
+/// At most so many fetches for new addresses, all in all.
+fn most(since: Instant) -> usize {
+    32 + usize::try_from(since.elapsed().as_secs() / 2).unwrap() + 1
+}
+
+#[tokio::test]
+async fn a_forgers_servers_are_never_called() {
+    let sandbox = sandbox().await;
+    let broker = broker(&sandbox, &[]).await;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let (base, url) = (format!("http://{address}"), format!("http://{address}/certs"));
+    let forger = SigningKey::first("forger");
+    let [lawful, claims, _] = split(&good(&sandbox)).map(decoded);
+    for issuer in [
+        base.clone(),
+        address.to_string(),
+        format!("https://{address}"),
+        format!("{}@{address}", sandbox.ias_url()),
+        format!("{base}/{}", sandbox.ias_url()),
+        format!("{base}#{}", sandbox.ias_domain()),
+    ] {
+        for claim in ["iss", "ias_iss"] {
+            let (mut header, mut claims) = (lawful.clone(), claims.clone());
+            header["jku"] = json!(url);
+            header["x5u"] = json!(url);
+            claims[claim] = json!(issuer);
+            claims["jwks_uri"] = json!(url);
+            assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+        }
+    }
+    assert_eq!(fetches(&sandbox), 0);
+    let mut header = lawful.clone();
+    header["jku"] = json!(url);
+    assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+    // Even an issuer that we trust sends us nowhere else, neither by its document nor by a redirect.
+    let discovery = "GET /.well-known/openid-configuration";
+    let tricks = [
+        (discovery, json!({"status": 200, "body": json!({"jwks_uri": url})})),
+        (discovery, json!({"status": 302, "headers": {"location": url}})),
+        ("GET /oauth2/certs", json!({"status": 302, "headers": {"location": url}})),
+    ];
+    for (only, mut trick) in tricks {
+        let fresh = TestBroker::with(super::both(&sandbox, &[])).await;
+        trick["part"] = json!("ias");
+        trick["only"] = json!(only);
+        pull(&sandbox, "fail_next", &trick);
+        assert_eq!(fresh.get(PATH, &good(&sandbox)).await.code(), "keys_unavailable");
+    }
+    // Connections are accepted in their order: the first one is ours.
+    let own = TcpStream::connect(address).await.unwrap();
+    let (_, first) = server.accept().await.unwrap();
+    assert_eq!(first, own.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn a_flood_of_clients_causes_few_fetches_and_none_once_a_key_is_known() {
+    let sandbox = sandbox().await;
+    let broker = broker(&sandbox, &[]).await;
+    let started = Instant::now();
+    let mut statuses = [0_usize; 2];
+    for number in 0..150 {
+        let token = forged(&sandbox, &json!({"azp": format!("random-{number}")}));
+        let got = broker.get(PATH, &token).await;
+        match got.status {
+            401 => statuses[0] += 1,
+            503 => {
+                assert!(got.headers.contains_key("retry-after"));
+                statuses[1] += 1;
+            }
+            other => panic!("{other}: {}", got.text),
+        }
+    }
+    assert!(fetches(&sandbox) <= most(started), "{}", fetches(&sandbox));
+    assert!(statuses[0] >= 32 && statuses[1] > 50, "{statuses:?}");
+    // A lawful caller gets in as soon as a new one may be asked about.
+    let mut is_in = false;
+    while !is_in && started.elapsed().as_secs() < 60 {
+        is_in = broker.get(PATH, &good(&sandbox)).await.status == 200;
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert!(is_in);
+    let before = fetches(&sandbox);
+    for number in 0..100 {
+        let token = forged(&sandbox, &json!({"azp": format!("again-{number}")}));
+        assert_eq!(broker.get(PATH, &token).await.status, 401);
+    }
+    assert_eq!(fetches(&sandbox), before);
+    assert_eq!(broker.get(PATH, &token(&sandbox, IAS_SECOND_CLIENT)).await.status, 200);
+    assert_eq!(asked(&sandbox, "/.well-known/openid-configuration"), 1);
+}
+
+/// Labels below a loopback host lead nowhere, so that each attempt fails: the metric counts them.
+#[tokio::test]
+async fn a_flood_of_labels_causes_few_attempts() {
+    let sandbox = sandbox().await;
+    let broker = broker(&sandbox, &[]).await;
+    assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
+    let started = Instant::now();
+    for number in 0..150 {
+        let issuer = format!("https://label-{number}.{}", sandbox.ias_domain());
+        let token = forged(&sandbox, &json!({"iss": issuer}));
+        assert_eq!(broker.get(PATH, &token).await.code(), "keys_unavailable");
+    }
+    let operator = sandbox.admin_token();
+    let metrics = broker.get("/metrics", &operator).await.text;
+    let failed = metrics.lines().find(|line| line.contains("jwks_fetch") && line.contains("error"));
+    let failed: usize = failed.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!((1..=most(started)).contains(&failed), "{failed}");
+    assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
+    assert_eq!(broker.get(PATH, &token(&sandbox, IAS_SECOND_CLIENT)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_flood_of_unknown_key_ids_fetches_once() {
+    let sandbox = sandbox().await;
+    let broker = broker(&sandbox, &[]).await;
+    let token = good(&sandbox);
+    assert_eq!(broker.get(PATH, &token).await.status, 200);
+    let [_, payload, signature] = split(&token).map(str::to_owned);
+    let started = Instant::now();
+    for number in 0..100 {
+        let header = json!({"alg": "RS256", "kid": format!("kid-{number}")}).to_string();
+        let token = format!("{}.{payload}.{signature}", URL_SAFE_NO_PAD.encode(header));
+        assert_eq!(broker.get(PATH, &token).await.status, 401);
+    }
+    let minutes = usize::try_from(started.elapsed().as_secs() / 60).unwrap();
+    assert!(fetches(&sandbox) <= 2 + minutes, "{}", fetches(&sandbox));
+}
+
+#[tokio::test]
+async fn foreign_tenants_and_unfit_clients_cause_no_question_at_all() {
+    let sandbox = sandbox().await;
+    let broker = broker(&sandbox, &[]).await;
+    let long = "a".repeat(257);
+    for claims in [
+        json!({"app_tid": "other"}),
+        json!({"app_tid": "*"}),
+        json!({"azp": long}),
+        json!({"azp": "a\nb"}),
+        json!({"aud": ["other"]}),
+        json!({"exp": 1}),
+    ] {
+        let token = sandbox.ias_token(IAS_PROVIDER_CLIENT, &claims);
+        assert_eq!(broker.get(PATH, &token).await.status, 401, "{claims}");
+    }
+    assert_eq!((fetches(&sandbox), asked(&sandbox, "/.well-known/openid-configuration")), (0, 0));
+}
