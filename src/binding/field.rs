@@ -6,9 +6,11 @@
 //! `Debug` shows names only. Used by this room and by `destination` (a destination's properties are
 //! fields too).
 
-use super::loose::{LooseItems, LooseText, Loosely, Shape};
+use super::{
+    loose::{LooseItems, LooseText, Loosely, Shape},
+    sealed::Sealed,
+};
 use crate::upstream::body::decode;
-use secrecy::SecretString;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -68,9 +70,6 @@ const LISTS: &[&str] = &["domains"];
 /// Header values must be readable to become headers, where they are marked sensitive.
 const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
 
-/// A cockpit export puts a remark of this form where a secret was.
-const EXPORT_MARK: (&str, &str) = ("<<", ">>");
-
 /// Named values in the order in which they came. A name may come twice.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<(String, Field)>);
@@ -84,28 +83,6 @@ pub enum Field {
     Sealed(Sealed),
 }
 
-/// A secret and what is known about its form.
-#[derive(Clone, Debug)]
-pub struct Sealed {
-    /// The secret.
-    pub text: SecretString,
-    /// Seen before it was sealed.
-    pub form: Form,
-}
-
-/// What the rules must know about a sealed value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// No character at all.
-    Empty,
-    /// The cockpit's remark that the secret was removed.
-    ExportMark,
-    /// Holds a NUL character, which UAA answers with an error page (uaa.md 4).
-    HasNul,
-    /// Anything else.
-    Usable,
-}
-
 impl Fields {
     /// Takes one more field; its name decides whether it stays readable.
     pub fn push(&mut self, name: String, text: &str) {
@@ -116,8 +93,7 @@ impl Fields {
     /// Takes one more field whose value is written as JSON; `None` if it is no JSON. A value that no
     /// field may have is skipped.
     pub(super) fn push_json(&mut self, name: String, json: &[u8]) -> Option<()> {
-        let text = decode::<LooseText>(json).ok()?.0.map(Zeroizing::new);
-        match text {
+        match decode::<LooseText>(json).ok()?.0.map(Zeroizing::new) {
             Some(text) => self.push(name, &text),
             None if LISTS.contains(&name.as_str()) => {
                 let items: LooseItems<LooseText> = decode(json).ok()?;
@@ -200,22 +176,6 @@ impl Field {
     }
 }
 
-impl Sealed {
-    /// Seals a text.
-    pub fn new(text: &str) -> Self {
-        let form = if text.is_empty() {
-            Form::Empty
-        } else if text.trim().starts_with(EXPORT_MARK.0) && text.trim().ends_with(EXPORT_MARK.1) {
-            Form::ExportMark
-        } else if text.contains('\0') {
-            Form::HasNul
-        } else {
-            Form::Usable
-        };
-        Self { text: SecretString::from(text), form }
-    }
-}
-
 impl fmt::Debug for Fields {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.names()).finish()
@@ -290,7 +250,8 @@ fn list_text(texts: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Field, Fields, Form, Sealed};
+    use super::{Field, Fields, Sealed};
+    use crate::binding::Form;
     use crate::upstream::body::decode;
     use rstest::rstest;
 

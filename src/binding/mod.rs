@@ -13,15 +13,17 @@ mod field;
 mod loose;
 mod model;
 mod root;
+mod sealed;
 mod settings;
 mod vcap;
 
 pub use error::BindingError;
-pub use field::{Field, Fields, Form, Sealed};
+pub use field::{Field, Fields};
 pub use model::{
     Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
     XsuaaBinding,
 };
+pub use sealed::{Form, Sealed};
 pub use settings::{SettingFinding, Settings};
 
 use std::{fmt, path::PathBuf};
