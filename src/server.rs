@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::server::connection::Limits;
+use crate::server::{connection::Limits, guard::Room};
 
 /// First pause after a failing `accept` (no file descriptors left); doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -49,10 +49,10 @@ pub struct Settings {
     /// First byte of a head to its last.
     #[serde(deserialize_with = "duration")]
     pub head_timeout: Duration,
-    /// A request's body, whole.
+    /// A request's body, whole; also how long a client may take nothing of its answer.
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
-    /// A request, whole.
+    /// A request, whole, its answer included.
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
     /// SIGTERM to exit.
@@ -124,7 +124,13 @@ pub async fn serve(
     settings: &Settings,
     stop: CancellationToken,
 ) -> Instant {
-    let limits = Limits { idle: settings.idle_timeout, head: settings.head_timeout };
+    let limits = Limits {
+        idle: settings.idle_timeout,
+        head: settings.head_timeout,
+        still: settings.body_timeout,
+        whole: settings.request_timeout,
+    };
+    let room = Room::default();
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
     let mut pause = FIRST_PAUSE;
@@ -140,9 +146,9 @@ pub async fn serve(
                     connections.spawn(turn_away(stream));
                     continue;
                 };
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, room, stop) = (router.clone(), room.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection::serve(stream, router, limits, stop).await;
+                    connection::serve(stream, router, limits, room, stop).await;
                     drop(place);
                 });
             }

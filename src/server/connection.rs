@@ -26,7 +26,7 @@ use tower::Service as _;
 
 use crate::{
     http::CutTarget,
-    server::guard::{Body, Guarded, MAX_HEAD, Target, Watch},
+    server::guard::{Body, Guarded, MAX_HEAD, Room, Target, Watch},
 };
 
 /// Headers of one request; the platform's router passes at most this many.
@@ -39,14 +39,24 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// With a head that has begun.
     pub(super) head: Duration,
+    /// With an answer of which the client takes nothing.
+    pub(super) still: Duration,
+    /// With one request, its answer included.
+    pub(super) whole: Duration,
 }
 
-/// Serves a connection until it ends; after `stop` the request under way is its last.
-pub(super) async fn serve<S>(stream: S, router: Router, limits: Limits, stop: CancellationToken)
-where
+/// Serves a connection until it ends; after `stop` the request under way is its last. Large heads share `room` with
+/// those of other connections.
+pub(super) async fn serve<S>(
+    stream: S,
+    router: Router,
+    limits: Limits,
+    room: Room,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (guarded, watch) = Guarded::new(stream, limits.head);
+    let (guarded, watch) = Guarded::new(stream, limits, room);
     let arrivals = Arrivals { router, watch: Arc::clone(&watch) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,5 +1,5 @@
-//! A guard on the reading side of a connection: a head that has begun must be complete in time, and its first line is
-//! kept as it came.
+//! A guard on a connection: a head that has begun must be complete in time, its first line is kept as it came, and an
+//! answer must be taken in.
 //!
 //! hyper has one limit for an idle connection and for a slow head, and the platform's router wants idle connections kept
 //! longer than a slow head may last. So the guard counts for itself: waiting (no limit of its own) → head (from its
@@ -8,6 +8,9 @@
 //! Invariant: hyper gets one head at a time and nothing behind it before the answer is out, so that each byte is known
 //! to be of a head or of a body. Where a body is chunked its end is not known; what is sent behind it before the answer
 //! is out has no known request line and is refused. Only `server` uses it.
+
+mod patience;
+mod room;
 
 use std::{
     io,
@@ -23,7 +26,15 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use crate::server::head::{Head, LONGEST_LINE};
+use patience::Patience;
+use room::Share;
+
+use crate::server::{
+    connection::Limits,
+    head::{Head, LONGEST_LINE},
+};
+
+pub(super) use room::Room;
 
 /// Bytes of one request's head; the platform's router passes at most this much. hyper answers 431 to more.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -77,6 +88,12 @@ pub(super) struct Watch(Mutex<Shared>);
 struct Shared {
     phase: Phase,
     head: Head,
+    /// What the head takes beyond the ordinary.
+    share: Share,
+    /// A request, whole.
+    whole: Duration,
+    /// When the last request that began ends at the latest, its answer included.
+    end: Option<Instant>,
     /// Set while reading is held back until the answer is out.
     reader: Option<Waker>,
     /// Whether the client may still be sending when the connection closes.
@@ -94,6 +111,8 @@ impl Watch {
         let mut shared = self.lock();
         let target = compare(shared.head.line(), method, uri);
         shared.head.reset();
+        shared.share.release();
+        shared.end = Some(Instant::now() + shared.whole);
         shared.unread = body != Body::Exactly(0);
         shared.phase = Phase::Request { body, answer: Answer::Pending };
         target
@@ -113,6 +132,11 @@ impl Watch {
         if let Some(reader) = reader {
             reader.wake();
         }
+    }
+
+    /// Returns when the last request that began ends at the latest.
+    fn end(&self) -> Option<Instant> {
+        self.lock().end
     }
 
     /// Ends the connection if a head is under way, now or later.
@@ -143,14 +167,18 @@ pub(super) struct Guarded<S> {
     held: Vec<u8>,
     /// Until when a closing connection takes in what comes.
     lingering: Option<Instant>,
+    patience: Patience,
 }
 
 impl<S> Guarded<S> {
-    /// Guards a stream: a head has `limit` from its first byte to its last.
-    pub(super) fn new(stream: S, limit: Duration) -> (Self, Arc<Watch>) {
+    /// Guards a stream; large heads share `room` with those of other connections.
+    pub(super) fn new(stream: S, limits: Limits, room: Room) -> (Self, Arc<Watch>) {
         let watch = Arc::new(Watch(Mutex::new(Shared {
             phase: Phase::Waiting,
             head: Head::default(),
+            share: Share::of(room),
+            whole: limits.whole,
+            end: None,
             reader: None,
             unread: false,
             stopping: false,
@@ -158,10 +186,11 @@ impl<S> Guarded<S> {
         let guarded = Self {
             stream,
             watch: Arc::clone(&watch),
-            limit,
+            limit: limits.head,
             timer: None,
             held: Vec::new(),
             lingering: None,
+            patience: Patience::new(limits.still),
         };
         (guarded, watch)
     }
@@ -189,6 +218,9 @@ impl Shared {
                 }
                 let room = MAX_HEAD.saturating_sub(self.head.taken());
                 let end = self.head.feed(bytes);
+                if !self.share.grow(self.head.taken().min(MAX_HEAD)) {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
                 if self.head.is_preface() {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP/2 is not spoken"));
                 }
@@ -317,11 +349,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.patience.judge(written, || this.watch.end(), context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(context);
+        this.patience.judge(flushed, || this.watch.end(), context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -345,7 +381,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
+        this.patience.judge(written, || this.watch.end(), context)
     }
 }
 

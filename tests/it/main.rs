@@ -47,6 +47,8 @@ mod secrets;
 #[cfg(test)]
 mod spaces;
 #[cfg(test)]
+mod stuck;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod token;

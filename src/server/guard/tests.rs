@@ -1,7 +1,23 @@
-use std::{io, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use axum::{Router, body::Bytes, extract::Request, response::IntoResponse, routing::any};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Request, State},
+    response::IntoResponse,
+    routing::any,
+};
 use http::{Method, Uri};
+use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
@@ -9,19 +25,26 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, Guarded};
+use super::{Body, Guarded, Room};
 use crate::{
     http::CutTarget,
     server::connection::{Limits, serve},
 };
 
 const GET: &str = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
-const LIMITS: Limits = Limits { idle: Duration::from_secs(100), head: Duration::from_secs(10) };
+const LIMITS: Limits = Limits {
+    idle: Duration::from_secs(100),
+    head: Duration::from_secs(10),
+    still: Duration::from_secs(15),
+    whole: Duration::from_secs(55),
+};
 
 /// A client at one end of a connection that is served at the other.
 struct Client {
     stream: DuplexStream,
     stop: CancellationToken,
+    /// Whether the endless answer was let go of.
+    let_go: Arc<AtomicBool>,
     serving: JoinHandle<()>,
 }
 
@@ -46,17 +69,43 @@ async fn keep(request: Request) -> &'static str {
     "[keep]"
 }
 
+/// More than any buffer between hyper and the client holds; tells when it is let go of.
+async fn large(State(letting_go): State<Arc<AtomicBool>>) -> axum::body::Body {
+    struct Large(Arc<AtomicBool>);
+    impl Drop for Large {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    impl hyper::body::Body for Large {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 8192])))))
+        }
+    }
+    axum::body::Body::new(Large(letting_go))
+}
+
 fn connect() -> Client {
+    connect_in(&Room::default())
+}
+
+fn connect_in(room: &Room) -> Client {
     let (stream, server) = duplex(64 * 1024);
-    let stop = CancellationToken::new();
+    let (stop, let_go) = (CancellationToken::new(), Arc::default());
     let router = Router::new()
         .route("/slow", any(slow))
         .route("/keep", any(keep))
         .route("/deaf", any("[deaf]"))
+        .route("/large", any(large).with_state(Arc::clone(&let_go)))
         .fallback(any(echo));
     #[expect(clippy::disallowed_methods, reason = "the server's end of a test's connection")]
-    let serving = tokio::spawn(serve(server, router, LIMITS, stop.clone()));
-    Client { stream, stop, serving }
+    let serving = tokio::spawn(serve(server, router, LIMITS, room.clone(), stop.clone()));
+    Client { stream, stop, let_go, serving }
 }
 
 impl Client {
@@ -243,7 +292,7 @@ async fn a_body_that_goes_on_behind_its_answer_leaves_the_next_head_where_it_is(
 #[tokio::test(start_paused = true)]
 async fn a_read_that_is_held_back_goes_on_when_the_answer_is_out() {
     let (mut client, server) = duplex(1024);
-    let (mut guarded, watch) = Guarded::new(server, LIMITS.head);
+    let (mut guarded, watch) = Guarded::new(server, LIMITS, Room::default());
     client.write_all(format!("{GET}{GET}").as_bytes()).await.unwrap();
     let mut piece = [0; 1024];
     assert_eq!(guarded.read(&mut piece).await.unwrap(), GET.len());
@@ -301,11 +350,77 @@ async fn a_request_under_way_at_the_stop_is_answered_and_closes_its_connection()
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_hangs_up_ends_the_work_for_it() {
-    let Client { mut stream, stop: _stop, serving } = connect();
+    let Client { mut stream, stop: _stop, serving, .. } = connect();
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     sleep(Duration::from_secs(1)).await;
     let began = Instant::now();
     drop(stream);
     serving.await.unwrap();
     assert_eq!(began.elapsed().as_secs(), 0);
+}
+
+const LARGE: &str = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_which_nothing_is_taken_is_given_up() {
+    let mut client = connect();
+    client.send(LARGE).await;
+    let began = Instant::now();
+    timeout(Duration::from_secs(60), client.serving).await.expect("held for ever").unwrap();
+    assert_eq!(began.elapsed().as_secs(), LIMITS.still.as_secs());
+    assert!(client.let_go.load(Ordering::Relaxed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_byte_by_byte_ends_with_its_request() {
+    let mut client = connect();
+    client.send(LARGE).await;
+    let began = Instant::now();
+    let mut piece = [0; 1];
+    while !client.let_go.load(Ordering::Relaxed) {
+        assert!(began.elapsed() < Duration::from_secs(300), "held for ever");
+        client.stream.read_exact(&mut piece).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    let took = began.elapsed().as_secs();
+    assert!((LIMITS.whole.as_secs()..=LIMITS.whole.as_secs() + 1).contains(&took), "{took}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_slowly_but_in_time_is_whole() {
+    let mut client = connect();
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
+    client.send(&"x".repeat(200_000)).await;
+    sleep(LIMITS.still.saturating_sub(Duration::from_secs(1))).await;
+    let mut taken = 0;
+    while taken < 120_000 {
+        let mut piece = [0; 16 * 1024];
+        taken += client.stream.read(&mut piece).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(client.answers(1).await.ends_with("false]"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_heads_that_are_not_complete_share_a_bounded_room() {
+    let room = Room::default();
+    let begun = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(60 * 1024));
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = connect_in(&room);
+        client.send(&begun).await;
+        clients.push(client);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let closed = clients.iter().filter(|client| client.serving.is_finished()).count();
+    assert!((20..100).contains(&closed), "{closed}");
+    // Those who send an ordinary head are served all the same.
+    let mut client = connect_in(&room);
+    client.send(GET).await;
+    client.answers(1).await;
+    drop(clients);
+    sleep(Duration::from_secs(1)).await;
+    let mut client = connect_in(&room);
+    client.send(&format!("{begun}\r\nHost: a\r\n\r\n")).await;
+    client.answers(1).await;
 }
