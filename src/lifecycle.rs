@@ -6,6 +6,7 @@
 use std::io;
 
 use tokio::{
+    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     time::Instant,
 };
@@ -88,4 +89,34 @@ pub fn harden() {
         let place = panic.location().map_or_else(String::new, ToString::to_string);
         tracing::error!(stacktrace = place, "panic");
     }));
+}
+
+/// Runs a program and returns what it returns, without waiting for what still blocks a thread: a name resolution of the
+/// operating system may take longer than the platform waits for the exit.
+pub fn to_the_end<T>(runtime: Runtime, program: impl Future<Output = T>) -> T {
+    let outcome = runtime.block_on(program);
+    runtime.shutdown_background();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::to_the_end;
+    use std::{sync::mpsc, thread, time::Duration};
+
+    #[test]
+    fn a_thread_that_hangs_does_not_hold_up_the_exit() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        let program = async move {
+            tokio::task::spawn_blocking(move || held.recv());
+            7
+        };
+        let running = thread::spawn(move || ended.send(to_the_end(runtime, program)));
+        let outcome = end.recv_timeout(Duration::from_secs(5));
+        drop(release);
+        assert_eq!(outcome, Ok(7));
+        running.join().unwrap().unwrap();
+    }
 }

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     lifecycle::harden();
     let cli = cli::Cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(cli::run(cli)),
+        Ok(runtime) => lifecycle::to_the_end(runtime, cli::run(cli)),
         Err(error) => cli::fail(&cli::Failure::new(
             "the runtime does not start",
             "operating system",
