@@ -1,9 +1,9 @@
 //! Strict shapes of the bodies that may pass, and how they are written again.
 //!
 //! Invariant: CF sees what this file wrote, never the bytes received: it takes the last of two equal keys, while the
-//! shapes refuse unknown and repeated members. Callers: `verdict`.
+//! shapes refuse unknown and repeated members, and an array where CF wants an object. Callers: `verdict`.
 
-use super::template::is_guid;
+use super::{object::Object, template::is_guid};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -38,8 +38,10 @@ pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malform
         clippy::disallowed_methods,
         reason = "its error is reduced to a place; this room has no door to upstream"
     )]
-    let parsed = serde_json::from_slice(bytes);
-    parsed.map_err(|error| Malformed::Form { line: error.line(), column: error.column() })
+    let parsed = serde_json::from_slice::<Object<T>>(bytes);
+    parsed
+        .map(|Object(shape)| shape)
+        .map_err(|error| Malformed::Form { line: error.line(), column: error.column() })
 }
 
 /// Writes a shape.
@@ -52,26 +54,27 @@ pub(super) fn write(shape: &impl Serialize) -> Option<Bytes> {
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteCreate {
     pub(super) host: String,
+    /// Absent or empty; unlike a port it is never null (`proxy.md` 4).
     #[serde(default, skip_serializing)]
-    path: Option<String>,
+    path: String,
     #[serde(default, skip_serializing)]
     port: Option<u32>,
-    relationships: Places,
+    relationships: Object<Places>,
     #[serde(default)]
-    pub(super) metadata: Marked,
+    pub(super) metadata: Object<Marked>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Places {
-    space: ToOne,
-    domain: ToOne,
+    space: Object<ToOne>,
+    domain: Object<ToOne>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct ToOne {
-    data: Reference,
+    data: Object<Reference>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -90,18 +93,28 @@ pub(super) struct Marked {
     pub(super) annotations: BTreeMap<String, Option<String>>,
 }
 
+impl Marked {
+    /// Returns whether a label or an annotation is under a prefix, in any case.
+    pub(super) fn has_prefix(&self, prefix: &str) -> bool {
+        let mut keys = self.labels.keys().chain(self.annotations.keys());
+        keys.any(|key| {
+            key.split_once('/').is_some_and(|(before, _)| before.eq_ignore_ascii_case(prefix))
+        })
+    }
+}
+
 impl RouteCreate {
     pub(super) fn space(&self) -> &str {
-        &self.relationships.space.data.guid
+        &self.relationships.0.space.0.data.0.guid
     }
 
     pub(super) fn domain(&self) -> &str {
-        &self.relationships.domain.data.guid
+        &self.relationships.0.domain.0.data.0.guid
     }
 
     /// Returns whether it asks for more than a host: a path or a port.
     pub(super) fn is_more_than_a_host(&self) -> bool {
-        self.port.is_some() || self.path.as_deref().is_some_and(|path| !path.is_empty())
+        self.port.is_some() || !self.path.is_empty()
     }
 }
 
@@ -109,13 +122,13 @@ impl RouteCreate {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestinationsAdd {
-    destinations: Vec<Target>,
+    destinations: Vec<Object<Target>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Target {
-    app: TargetApp,
+    app: Object<TargetApp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     port: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,7 +140,7 @@ struct Target {
 struct TargetApp {
     guid: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    process: Option<Process>,
+    process: Option<Object<Process>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -150,33 +163,42 @@ impl DestinationsAdd {
             return Err(Malformed::Value("destinations must hold 1 to 100 entries"));
         }
         let mut seen = Vec::with_capacity(self.destinations.len());
-        for target in &self.destinations {
-            if !is_guid(&target.app.guid) {
+        for Object(target) in &self.destinations {
+            if !is_guid(&target.app.0.guid) {
                 return Err(Malformed::Value("app.guid is no guid"));
             }
             if target.port.is_some_and(|port| !APP_PORTS.contains(&port)) {
                 return Err(Malformed::Value("port must be 1024 to 65535"));
             }
-            let key = target.key();
-            if seen.contains(&key) {
-                return Err(Malformed::Value("an entry is repeated"));
+            if seen.iter().any(|earlier: &&Target| earlier.may_be(target)) {
+                return Err(Malformed::Value(
+                    "an entry is repeated, or may be by its default port",
+                ));
             }
-            seen.push(key);
+            seen.push(target);
         }
         Ok(self)
     }
 
     /// Returns the guids of the apps, each as often as it is named.
     pub(super) fn apps(&self) -> impl Iterator<Item = &str> {
-        self.destinations.iter().map(|target| target.app.guid.as_str())
+        self.destinations.iter().map(|Object(target)| target.app.0.guid.as_str())
     }
 }
 
 impl Target {
-    /// What CF tells targets apart by.
-    fn key(&self) -> (&str, &str, Option<u32>) {
-        let process = self.app.process.as_ref().map_or("web", |process| process.r#type.as_str());
-        (&self.app.guid, process, self.port)
+    /// Returns whether CF might take both for one: it answers 500 to a target that comes twice. A port that is left out
+    /// is the app's default, which is known to CF alone, so it may be any.
+    fn may_be(&self, other: &Self) -> bool {
+        let same_port = match (self.port, other.port) {
+            (Some(one), Some(two)) => one == two,
+            (None, _) | (_, None) => true,
+        };
+        same_port && self.app.0.guid == other.app.0.guid && self.process() == other.process()
+    }
+
+    fn process(&self) -> &str {
+        self.app.0.process.as_ref().map_or("web", |Object(process)| process.r#type.as_str())
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Outline {
     pub hosts: Vec<HostShape>,
     /// Hosts that nobody may touch: the broker's own, and names that users take for the platform's.
     pub refused_hosts: Vec<String>,
+    /// The DNS name in front of the broker's labels and annotations, which callers may not write themselves.
+    pub reserved_prefix: String,
 }
 
 /// The limits of one caller's writes.
@@ -44,7 +46,7 @@ pub enum AppBounds {
 /// What marks a route as the caller's.
 #[derive(Clone, Debug)]
 pub struct Marks {
-    /// The DNS name in front of all of them, which callers may not write themselves.
+    /// The DNS name in front of all of them.
     pub prefix: String,
     /// Labels of a new route.
     pub labels: BTreeMap<String, String>,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: read right before the verdict and kept nowhere. Filled by `proxy`.
 
-use super::bounds::{AppBounds, Bounds, Legacy};
+use super::bounds::{AppBounds, Bounds, Legacy, Marks};
 use std::collections::BTreeMap;
 
 /// A route as the CF API shows it now.
@@ -45,22 +45,34 @@ pub(super) enum Act {
 impl RouteFacts {
     /// Returns whether the route is the caller's, by its marks; unmarked ones by their apps, where the caller's terms
     /// say so.
+    ///
+    /// A route behind which there is no app is nobody's: it may be mapped, as the typed API adopts it ("no destination
+    /// but our apps", `routes.md` 7), but not deleted, for nothing says that it was made for this caller ("mapped only
+    /// to the caller's apps", `proxy.md` 4).
     pub(super) fn is_owned(&self, bounds: &Bounds, apps: &[AppFacts], act: Act) -> bool {
         let marks = &bounds.marks;
-        let has = |set: &BTreeMap<String, String>, (key, value): &(String, String)| {
-            set.get(key) == Some(value)
-        };
-        if has(&self.labels, &marks.owner_label) {
-            return has(&self.annotations, &marks.owner_annotation);
+        if self.has_label(marks) {
+            return self.is_marked(marks);
         }
         let Legacy { map, delete } = bounds.legacy;
         let allowed = match act {
             Act::Map => map,
-            Act::Delete => delete,
+            Act::Delete => delete && !self.apps.is_empty(),
         };
         let own = |key: &String| key.split('/').next() == Some(marks.prefix.as_str());
         let unmarked = !self.labels.keys().any(own);
         allowed && unmarked && self.apps.iter().all(|app| bounds.has_app(app, apps))
+    }
+
+    /// Returns whether the route carries the owner's label and the annotation behind it.
+    pub(super) fn is_marked(&self, marks: &Marks) -> bool {
+        let (key, value) = &marks.owner_annotation;
+        self.has_label(marks) && self.annotations.get(key) == Some(value)
+    }
+
+    fn has_label(&self, marks: &Marks) -> bool {
+        let (key, value) = &marks.owner_label;
+        self.labels.get(key) == Some(value)
     }
 }
 

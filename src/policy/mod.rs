@@ -6,6 +6,7 @@
 mod body;
 mod bounds;
 mod facts;
+mod object;
 pub mod path;
 mod rule;
 mod template;

@@ -143,9 +143,11 @@ impl UpstreamQuery {
         self.0.as_deref()
     }
 
-    /// Returns whether a parameter is named like a credential, in any case and however it is escaped.
+    /// Returns whether a parameter is named like a credential, in any case and however it is escaped; a semicolon
+    /// separates parameters too, as it does for some readers.
     pub fn names_credential(&self) -> bool {
-        let pairs = form_urlencoded::parse(self.as_str().unwrap_or_default().as_bytes());
+        let pieces = self.as_str().unwrap_or_default().split(';');
+        let pairs = pieces.flat_map(|piece| form_urlencoded::parse(piece.as_bytes()));
         let mut names = pairs.map(|(name, _)| name);
         names.any(|name| CREDENTIALS.iter().any(|word| name.eq_ignore_ascii_case(word)))
     }
@@ -284,7 +286,10 @@ mod tests {
     #[case("a=b&Authorization=x", true)]
     #[case("%61ccess_token=t", true)]
     #[case("password", true)]
+    #[case("a=b;access_token=t", true)]
+    #[case("a=b&c;Authorization=t", true)]
     #[case("names=access_token", false)]
+    #[case("names=a;tokens=1", false)]
     #[case("tokens=1", false)]
     fn a_parameter_named_like_a_credential_is_seen(#[case] query: &str, #[case] expected: bool) {
         assert_eq!(UpstreamQuery::parse(Some(query)).unwrap().names_credential(), expected);

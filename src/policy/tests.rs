@@ -37,6 +37,7 @@ fn bounds() -> Bounds {
             space: Some("space-1".to_owned()),
             hosts: vec![HostShape::new(vec![HostPiece::Any, HostPiece::Text("-app".to_owned())])],
             refused_hosts: vec!["broker-app".to_owned()],
+            reserved_prefix: "broker.internal".to_owned(),
         },
         marks: Marks {
             prefix: "broker.internal".to_owned(),
@@ -226,6 +227,8 @@ fn a_new_route_outside_the_bounds_is_denied(#[case] body: &str, #[case] breach: 
 #[case::form(&create_body("acme", ""), Breach::Host)]
 #[case::path(&create_body("acme-app", r#","path":"/x""#), Breach::PathOrPort)]
 #[case::space(r#"{"host":"acme-app","relationships":{"space":{"data":{"guid":"other"}},"domain":{"data":{"guid":"domain-1"}}}}"#, Breach::Space)]
+#[case::label(&create_body("acme-app", r#","metadata":{"labels":{"Broker.Internal/owner":"x"}}"#), Breach::Label)]
+#[case::annotation(&create_body("acme-app", r#","metadata":{"annotations":{"broker.internal/x":"x"}}"#), Breach::Label)]
 fn a_hopeless_request_is_denied_before_anything_is_resolved(
     #[case] body: &str,
     #[case] breach: Breach,
@@ -238,6 +241,12 @@ fn a_hopeless_request_is_denied_before_anything_is_resolved(
 #[rstest]
 #[case::nothing("")]
 #[case::no_object("[]")]
+#[case::array(r#"["acme-app","",null,{"space":{"data":{"guid":"space-1"}},"domain":{"data":{"guid":"domain-1"}}},{}]"#)]
+#[case::array_of_places(r#"{"host":"acme-app","relationships":[{"data":{"guid":"space-1"}},{"data":{"guid":"domain-1"}}]}"#)]
+#[case::array_of_one(r#"{"host":"acme-app","relationships":{"space":[{"guid":"space-1"}],"domain":{"data":{"guid":"domain-1"}}}}"#)]
+#[case::array_of_data(r#"{"host":"acme-app","relationships":{"space":{"data":["space-1"]},"domain":{"data":{"guid":"domain-1"}}}}"#)]
+#[case::array_of_marks(&create_body("acme-app", r#","metadata":[{},{}]"#))]
+#[case::path_null(&create_body("acme-app", r#","path":null"#))]
 #[case::truncated(r#"{"host":"acme-app""#)]
 #[case::bom("\u{feff}{}")]
 #[case::no_host(&format!("{{{PLACES}}}"))]
@@ -286,11 +295,28 @@ fn targets_are_written_again() {
 #[case::protocol(r#"{"destinations":[{"app":{"guid":"app-1"},"protocol":"tcp"}]}"#)]
 #[case::no_guid(r#"{"destinations":[{"app":{"guid":"../x"}}]}"#)]
 #[case::no_app(r#"{"destinations":[{}]}"#)]
+#[case::array(r#"[[{"app":{"guid":"app-1"}}]]"#)]
+#[case::array_for_a_target(r#"{"destinations":[[{"guid":"app-1"}]]}"#)]
+#[case::array_for_an_app(r#"{"destinations":[{"app":["app-1"]}]}"#)]
+#[case::array_for_a_process(r#"{"destinations":[{"app":{"guid":"app-1","process":["web"]}}]}"#)]
 #[case::repeated(r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-1"}}]}"#)]
+#[case::repeated_by_default_port(
+    r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-1"},"port":8080}]}"#
+)]
+#[case::repeated_by_default_port_in_front(
+    r#"{"destinations":[{"app":{"guid":"app-1"},"port":8081},{"app":{"guid":"app-1"}}]}"#
+)]
 #[case::repeated_by_default(r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-1","process":{"type":"web"}}}]}"#)]
 fn targets_that_cf_would_refuse_are_malformed(#[case] body: &str) {
     let denial = verdict("POST", TARGETS, body).unwrap_err();
     assert!(matches!(denial, Denial::Malformed(_)), "{denial:?}");
+}
+
+#[rstest]
+#[case::ports(r#"{"destinations":[{"app":{"guid":"app-1"},"port":8080},{"app":{"guid":"app-1"},"port":8081}]}"#)]
+#[case::processes(r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-1","process":{"type":"worker"}}}]}"#)]
+fn targets_that_differ_pass(#[case] body: &str) {
+    assert!(verdict("POST", TARGETS, body).is_ok());
 }
 
 #[test]
@@ -373,6 +399,20 @@ fn an_unmarked_route_may_go_where_the_terms_allow_it_and_all_its_apps_are_the_ca
 }
 
 #[test]
+fn an_unmarked_route_of_no_app_may_be_mapped_but_not_deleted() {
+    let mut route = owned();
+    (route.labels, route.apps) = (BTreeMap::new(), Vec::new());
+    let allowing = Bounds { legacy: Legacy { map: true, delete: true }, ..bounds() };
+    let denied = Denial::Breach(Breach::Owner);
+    assert_eq!(settle(&allowing, &route, &[]).unwrap_err(), denied);
+    let body = r#"{"destinations":[{"app":{"guid":"app-1"}}]}"#;
+    let Ok(Verdict::Depends(question)) = verdict_within(&allowing, "POST", TARGETS, body) else {
+        panic!("no question");
+    };
+    assert!(question.settle(&route, &[]).is_ok());
+}
+
+#[test]
 fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
     let bounds = Bounds { apps: AppBounds::AnyBut(Some("broker".to_owned())), ..bounds() };
     let body = r#"{"destinations":[{"app":{"guid":"app-7"}}]}"#;
@@ -385,7 +425,10 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
         let Ok(Verdict::Depends(question)) = verdict_within(&bounds, "POST", TARGETS, body) else {
             panic!("no question");
         };
-        assert_eq!(question.needs_apps(&owned()), ["app-1", "app-7"]);
+        assert_eq!(question.needs_apps(), ["app-7"]);
+        assert!(question.needs_apps_of(&owned()).is_empty(), "its mark says enough");
+        let unmarked = RouteFacts { labels: BTreeMap::new(), ..owned() };
+        assert_eq!(question.needs_apps_of(&unmarked), ["app-1"]);
         question.settle(&owned(), apps).map(|_| ())
     };
     assert_eq!(settled(&[app("shop", "space-1")]), Ok(()));

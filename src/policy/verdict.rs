@@ -216,7 +216,7 @@ impl Request {
     /// Checks what is known without asking CF, so that a hopeless request costs no call.
     ///
     /// # Errors
-    /// [`Denial::Breach`] for a path, a port, another space and a host that does not fit.
+    /// [`Denial::Breach`] for a path, a port, another space, labels of the broker's and a host that does not fit.
     pub fn precheck(&self, outline: &Outline) -> Result<(), Denial> {
         let Wish::Create(create) = &self.wish else {
             return Ok(());
@@ -226,6 +226,8 @@ impl Request {
             Err(Breach::PathOrPort)
         } else if other_space {
             Err(Breach::Space)
+        } else if create.metadata.0.has_prefix(&outline.reserved_prefix) {
+            Err(Breach::Label)
         } else {
             lawful_host(&create.host, outline)
         };
@@ -268,16 +270,16 @@ impl Question {
         &self.route
     }
 
-    /// Returns the guids of the apps that must be read too; none where the bounds list them.
-    pub fn needs_apps(&self, route: &RouteFacts) -> Vec<String> {
-        if !self.bounds.asks_for_apps() {
-            return Vec::new();
-        }
-        let mut guids = self.apps.clone();
-        guids.extend(route.apps.iter().cloned());
-        guids.sort_unstable();
-        guids.dedup();
-        guids
+    /// Returns the guids of the apps that must be read in any case; none where the bounds list them.
+    pub fn needs_apps(&self) -> &[String] {
+        if self.bounds.asks_for_apps() { &self.apps } else { &[] }
+    }
+
+    /// Returns the guids of the apps that must be read too, now that the route is known: those behind a route that
+    /// carries no mark of the caller.
+    pub fn needs_apps_of<'a>(&self, route: &'a RouteFacts) -> &'a [String] {
+        let by_apps = self.bounds.asks_for_apps() && !route.is_marked(&self.bounds.marks);
+        if by_apps { &route.apps } else { &[] }
     }
 
     /// Decides by what the CF API showed.
@@ -304,12 +306,8 @@ impl Question {
 fn created(mut create: RouteCreate, bounds: &Bounds) -> Result<RouteCreate, Breach> {
     in_bounds(create.space(), create.domain(), &create.host, bounds)?;
     let marks = &bounds.marks;
-    let reserved = |key: &String| {
-        let prefix = key.split('/').next().unwrap_or_default();
-        key.contains('/') && prefix.eq_ignore_ascii_case(&marks.prefix)
-    };
-    let metadata = &mut create.metadata;
-    if metadata.labels.keys().chain(metadata.annotations.keys()).any(reserved) {
+    let metadata = &mut create.metadata.0;
+    if metadata.has_prefix(&marks.prefix) {
         return Err(Breach::Label);
     }
     let some = |(key, value): (&String, &String)| (key.clone(), Some(value.clone()));

@@ -1,6 +1,7 @@
 //! What a question wants to know, read from the CF API right before the verdict.
 //!
-//! Invariant: nothing is kept; where CF knows no such route, CF's own answer goes back. Callers: this room.
+//! Invariant: nothing is kept, and the route is read last: between it and the write that follows there is no other
+//! call. Where CF knows no such route, CF's own answer goes back. Callers: this room.
 
 use super::error::ProxyError;
 use crate::{
@@ -25,26 +26,50 @@ pub(super) enum Settled {
 
 /// Reads what the question asks for and lets it decide.
 pub(super) async fn settle(question: Question, cf: &Foundation) -> Result<Settled, ProxyError> {
+    let mut apps = apps(question.needs_apps(), cf).await?;
+    let mut route = match read(&question, cf).await? {
+        Seen::Route(route) => route,
+        Seen::Answer(answer) => return Ok(Settled::Answer(answer)),
+    };
+    let more = question.needs_apps_of(&route);
+    if !more.is_empty() {
+        apps.extend(self::apps(more, cf).await?);
+        // An app that has come since is unknown, and what is unknown is not the caller's.
+        route = match read(&question, cf).await? {
+            Seen::Route(route) => route,
+            Seen::Answer(answer) => return Ok(Settled::Answer(answer)),
+        };
+    }
+    Ok(Settled::Permit(question.settle(&route, &apps)?))
+}
+
+/// What CF shows of a route.
+enum Seen {
+    Route(RouteFacts),
+    /// Not the route.
+    Answer(Box<Opened>),
+}
+
+async fn read(question: &Question, cf: &Foundation) -> Result<Seen, ProxyError> {
     let path = format!("/v3/routes/{}", question.needs());
     let call = Call::new("read_route", Method::GET, path).with_cap(ROUTE_CAP);
     let opened = cf.open(&call).await?;
     if opened.status != StatusCode::OK {
-        return Ok(Settled::Answer(Box::new(opened)));
+        return Ok(Seen::Answer(Box::new(opened)));
     }
     let body = opened.body.collect().await?.to_bytes();
-    let route = route_facts(Route::read(&body)?);
-    let guids: Vec<_> =
-        question.needs_apps(&route).iter().filter_map(|guid| Guid::parse(guid)).collect();
+    Ok(Seen::Route(route_facts(Route::read(&body)?)))
+}
+
+async fn apps(guids: &[String], cf: &Foundation) -> Result<Vec<AppFacts>, ProxyError> {
+    let guids: Vec<_> = guids.iter().filter_map(|guid| Guid::parse(guid)).collect();
     let apps = if guids.is_empty() { Vec::new() } else { cf.apps_by_guid(&guids).await? };
-    let apps: Vec<_> = apps
-        .into_iter()
-        .map(|app| AppFacts {
-            space: app.space().map(ToString::to_string).unwrap_or_default(),
-            guid: app.guid.to_string(),
-            name: app.name,
-        })
-        .collect();
-    Ok(Settled::Permit(question.settle(&route, &apps)?))
+    let facts = apps.into_iter().map(|app| AppFacts {
+        space: app.space().map(ToString::to_string).unwrap_or_default(),
+        guid: app.guid.to_string(),
+        name: app.name,
+    });
+    Ok(facts.collect())
 }
 
 fn route_facts(route: Route) -> RouteFacts {

@@ -63,6 +63,7 @@ fn outline(grounds: &Grounds, space: Option<String>, names: &SiteNames) -> Outli
         space,
         hosts: shapes(terms, names),
         refused_hosts: own.chain(RESERVED.map(str::to_owned)).collect(),
+        reserved_prefix: grounds.routes.policies().prefix().as_str().to_owned(),
     }
 }
 

@@ -43,6 +43,11 @@ impl LabelPrefix {
         (dotted && text != "cloudfoundry.org").then(|| Self(text.to_owned()))
     }
 
+    /// Returns the DNS name.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Returns the key of a label or annotation.
     pub(super) fn key(&self, name: &str) -> String {
         format!("{}/{name}", self.0)
