@@ -60,9 +60,20 @@ pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<Cap
         StatusCode::TOO_MANY_REQUESTS => {
             Some(CapiError::RateLimited { retry_after: after().unwrap_or(DEFAULT_PAUSE) })
         }
-        StatusCode::PAYLOAD_TOO_LARGE => None,
-        _ => Some(CapiError::unavailable(Unavailability::RouterPage, after())),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Some(CapiError::unavailable(Unavailability::RouterPage, after()))
+        }
+        // Any other page is an answer like any other: it would be the same again.
+        _ => None,
     }
+}
+
+/// Returns whether a 500 speaks of the request that it answers: the Cloud Controller's own words, which it has only
+/// while it works (rows 15 and 16).
+pub(super) fn is_about_the_request(answer: &Answer) -> bool {
+    answer.status == StatusCode::INTERNAL_SERVER_ERROR
+        && !answer.headers.contains_key("x-cf-routererror")
+        && errors(answer).code().is_some()
 }
 
 /// Returns whether a 429 is about the technical user as a whole; limits of service calls, of v2 and
@@ -112,6 +123,9 @@ fn refusal(answer: &Answer) -> CapiError {
         return error;
     }
     let after = retry_after(&answer.headers, MAX_PAUSE);
+    if is_error_page(answer) {
+        return CapiError::unavailable(Unavailability::RouterPage, after);
+    }
     let errors = errors(answer);
     let code = errors.code();
     let status = answer.status;
@@ -132,6 +146,12 @@ fn refusal(answer: &Answer) -> CapiError {
             CapiError::Unreadable { status, request_id: answered.request_id, source: None }
         }
     }
+}
+
+/// A page where the Cloud Controller would have written JSON: for the typed API it says nothing about a resource.
+fn is_error_page(answer: &Answer) -> bool {
+    let status = answer.status;
+    status.as_u16() >= 400 && status != StatusCode::PAYLOAD_TOO_LARGE && is_html(&answer.headers)
 }
 
 fn errors(answer: &Answer) -> CapiErrors {

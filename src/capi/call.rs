@@ -38,6 +38,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Headers of a call, with what the client adds.
 const HEADERS: usize = 10;
+/// Answers of writes, which are read whole: a route with all the targets that it may have is some 30 kB. With 64 calls
+/// in flight ten times as much would be more memory than the broker has.
+const WRITE_CAP: usize = 1024 * 1024;
 
 /// One call, ready to be sent any number of times.
 #[derive(Clone, Debug)]
@@ -48,13 +51,24 @@ pub struct Call {
     pub(super) query: Option<String>,
     pub(super) body: Option<Bytes>,
     pub(super) cap: usize,
+    pub(super) repeats: Repeats,
+}
+
+/// Whether a call may go out again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeats {
+    /// As `reliability.md` U2 says.
+    AsLawful,
+    /// Not at all: what was judged right before would have to be judged again.
+    Never,
 }
 
 impl Call {
     /// Makes a call without query and body. `operation` names it in metrics.
     pub fn new(operation: &'static str, method: Method, path: impl Into<String>) -> Self {
         let path = path.into();
-        Self { operation, method, path, query: None, body: None, cap: TYPED_CAP }
+        let (cap, repeats) = (TYPED_CAP, Repeats::AsLawful);
+        Self { operation, method, path, query: None, body: None, cap, repeats }
     }
 
     /// Adds a query that is already encoded.
@@ -83,6 +97,18 @@ impl Call {
     pub fn with_cap(mut self, cap: usize) -> Self {
         self.cap = cap;
         self
+    }
+
+    /// Sends it at most once, but for a token that CF does not accept: whoever wants it again looks first.
+    #[must_use]
+    pub fn never_repeated(mut self) -> Self {
+        self.repeats = Repeats::Never;
+        self
+    }
+
+    /// Returns how long its answer may be.
+    pub(super) fn cap(&self) -> usize {
+        if self.is_read() { self.cap } else { self.cap.min(WRITE_CAP) }
     }
 
     /// Returns whether sending it twice does no more than sending it once (`reliability.md` U2).

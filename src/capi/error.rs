@@ -249,6 +249,14 @@ impl CapiError {
         }
     }
 
+    /// Makes the error of a body that did not come whole although its head did.
+    pub(super) fn cut_short(error: TransportError, status: StatusCode) -> Self {
+        if matches!(error, TransportError::Interrupted { .. } | TransportError::Unreadable { .. }) {
+            return Self::Unreadable { status, request_id: None, source: None };
+        }
+        error.into()
+    }
+
     /// Makes the error of a call that CF did not serve.
     pub(super) fn unavailable(cause: Unavailability, retry_after: Option<Duration>) -> Self {
         let retry_after = retry_after.unwrap_or(UNAVAILABLE_PAUSE);
@@ -330,7 +338,7 @@ impl From<TransportError> for CapiError {
             TransportError::Timeout { .. } => {
                 return Self::Timeout { sent: Sent::Perhaps };
             }
-            TransportError::TooLarge => {
+            TransportError::TooLarge | TransportError::Unreadable { .. } => {
                 let status = StatusCode::OK;
                 return Self::Unreadable { status, request_id: None, source: None };
             }

@@ -1,7 +1,7 @@
-//! The road to one CF API for one technical user: gate, and pause after a 429.
+//! The road to a CF API for one technical user: pause after a 429, and the gate, which all users of that API share.
 //!
-//! Invariant: while CF has the technical user wait, nothing is sent (`reliability.md` U6). Callers:
-//! [`super::CapiClient`].
+//! Invariant: while CF has the technical user wait, nothing is sent (`reliability.md` U6); places and breaker are those
+//! of the API, however many destinations lead to it (U4, U5). Callers: [`super::CapiClient`].
 
 use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
@@ -10,18 +10,41 @@ use super::{
 };
 use crate::{telemetry::metrics::Metrics, upstream::gate::Gate};
 use std::{
-    sync::{Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
+use url::{Origin, Url};
 
 /// Calls in flight to one CF API (`reliability.md` U5).
 const PLACES: usize = 64;
 
+/// The gates of all APIs. An address that is not configured never gets here, so they are as few as the destinations.
+#[derive(Debug)]
+pub(super) struct Gates {
+    by_origin: Mutex<HashMap<Origin, Gate>>,
+    metrics: Metrics,
+}
+
+impl Gates {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { by_origin: Mutex::default(), metrics }
+    }
+
+    fn of(&self, api: &Url) -> Gate {
+        let mut gates = self.by_origin.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Gate::new("cf", PLACES, self.metrics.clone());
+        gates.entry(api.origin()).or_insert_with(make).clone()
+    }
+}
+
 /// One lane; shared by all calls through the same destination.
 #[derive(Debug)]
 pub(super) struct Lane {
-    pub(super) gate: Gate,
+    gates: Arc<Gates>,
+    /// The API that was called last, so that a call looks nothing up.
+    gate: Mutex<Option<(Url, Gate)>>,
     pub(super) shedding: Shedding,
     pause: Mutex<Pause>,
 }
@@ -34,9 +57,28 @@ struct Pause {
 }
 
 impl Lane {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        let gate = Gate::new("cf", PLACES, metrics);
-        Self { gate, shedding: Shedding::default(), pause: Mutex::default() }
+    pub(super) fn new(gates: Arc<Gates>) -> Self {
+        let (shedding, pause) = (Shedding::default(), Mutex::default());
+        Self { gates, gate: Mutex::default(), shedding, pause }
+    }
+
+    /// Returns the gate of an API.
+    pub(super) fn gate(&self, api: &Url) -> Gate {
+        let mut last = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, gate)) if known == api => gate.clone(),
+            Some(_) | None => {
+                let gate = self.gates.of(api);
+                *last = Some((api.clone(), gate.clone()));
+                gate
+            }
+        }
+    }
+
+    /// Returns whether the call that was made last may be repeated now, and counts the repetition.
+    pub(super) fn may_retry(&self) -> bool {
+        let last = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_some_and(|(_, gate)| gate.may_retry())
     }
 
     /// Lets a call pass unless CF has the technical user wait, or the call can wait itself.

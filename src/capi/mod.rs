@@ -40,7 +40,7 @@ use answer::Unauthenticated;
 use apps::Known;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
-use lane::Lane;
+use lane::{Gates, Lane};
 use outcome::{Heard, again, settle};
 use shed::Weight;
 use std::{
@@ -70,6 +70,7 @@ struct Shared {
     tasks: TaskTracker,
     /// One per configured destination, so bounded by the settings.
     lanes: Mutex<HashMap<DestinationName, Arc<Lane>>>,
+    gates: Arc<Gates>,
     known: Known,
     version: version::Version,
 }
@@ -102,7 +103,8 @@ impl CapiClient {
         let lanes = Mutex::default();
         let known = Known::default();
         let version = version::Version::default();
-        Self(Arc::new(Shared { tokens, client, metrics, tasks, lanes, known, version }))
+        let gates = Arc::new(Gates::new(metrics.clone()));
+        Self(Arc::new(Shared { tokens, client, metrics, tasks, lanes, gates, known, version }))
     }
 
     /// Returns the CF API behind a destination for one request, which ends at `deadline`.
@@ -125,7 +127,7 @@ impl CapiClient {
 
     fn lane(&self, destination: &DestinationName) -> Arc<Lane> {
         let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Lane::new(self.0.metrics.clone()));
+        let make = || Arc::new(Lane::new(Arc::clone(&self.0.gates)));
         lanes.entry(destination.clone()).or_insert_with(make).clone()
     }
 }
@@ -206,7 +208,7 @@ impl Foundation {
             let Some(pause) = again(call, outcome.as_ref().map(|(reply, _)| reply), retry) else {
                 return outcome;
             };
-            if Instant::now() + pause >= self.deadline || !self.lane.gate.may_retry() {
+            if Instant::now() + pause >= self.deadline || !self.lane.may_retry() {
                 return outcome;
             }
             tokio::time::sleep(pause).await;
@@ -225,6 +227,7 @@ impl Foundation {
         let request_id = answer::request_id(&refused.headers);
         let unauthorized = CapiError::Unauthorized { code, request_id };
         if kind == Unauthenticated::Bug {
+            self.client.0.metrics.alarm("unusable_header");
             return Err(unauthorized);
         }
         match self.client.0.tokens.revoke(&self.destination, &loan) {
@@ -274,8 +277,9 @@ impl Foundation {
             .await
             .map_err(|_| CapiError::Timeout { sent: Sent::No })?
             .map_err(CapiError::Token)?;
-        let pass = self.lane.gate.enter().await.map_err(full)?;
-        let request = call.request(loan.api(), loan.authorization(), &self.correlation)?;
+        let pass = self.lane.gate(loan.api()).enter().await.map_err(full)?;
+        let request = call.request(loan.api(), loan.authorization(), &self.correlation);
+        let request = request.inspect_err(|_| self.client.0.metrics.alarm("target_mismatch"))?;
         let started = Instant::now();
         let heard = match form {
             Form::Whole => self.fetched(call, request).await.map(Heard::Whole),
@@ -291,9 +295,10 @@ impl Foundation {
         let hearing = async {
             let incoming = client.send(request).await?;
             if incoming.status().as_u16() >= 400 {
-                return incoming.read(stream::ERROR_CAP).await.map(Heard::Whole);
+                let read = incoming.read(stream::ERROR_CAP).await;
+                return read.map(Heard::Whole).map_err(TransportError::behind_a_head);
             }
-            incoming.into_body(call.cap).map(Heard::Begun)
+            incoming.into_body(call.cap()).map(Heard::Begun)
         };
         let heard = timeout_at(self.deadline, hearing).await;
         heard.unwrap_or(Err(TransportError::Timeout { source: None }))
@@ -306,7 +311,7 @@ impl Foundation {
         call: &Call,
         request: Request<Bytes>,
     ) -> Result<Answer, TransportError> {
-        let fetching = self.client.0.client.fetch(request, call.cap);
+        let fetching = self.client.0.client.fetch(request, call.cap());
         if !call.is_read() {
             return fetching.await;
         }

@@ -3,7 +3,7 @@
 //! Invariant: 4xx never count against the upstream's health, and nothing that is not idempotent goes out twice once it
 //! may have arrived. Callers: this room.
 
-use super::{Call, answer, error::CapiError, stream::Reply};
+use super::{Call, answer, call::Repeats, error::CapiError, stream::Reply};
 use crate::upstream::{
     Answer, Streamed, TransportError,
     gate::{Failure, Pass},
@@ -17,6 +17,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest `Retry-After` of a 429 that is waited for within a call (U2).
 const SHORT_LIMIT: Duration = Duration::from_secs(5);
+
 /// Says after which pause a call goes out again, if at all (`reliability.md` U2).
 pub(super) fn again(
     call: &Call,
@@ -28,6 +29,9 @@ pub(super) fn again(
             FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(retry + 1)).min(LONGEST_PAUSE);
         FIRST_PAUSE + longest.saturating_sub(FIRST_PAUSE).mul_f64(fastrand::f64())
     };
+    if call.repeats == Repeats::Never {
+        return None;
+    }
     match outcome {
         Ok(reply) if !call.is_idempotent() || reply.status().is_success() => None,
         Ok(reply) => match reply.status() {
@@ -55,8 +59,9 @@ pub(super) enum Heard {
     Begun(Streamed),
 }
 
-/// Tells the gate how the call went: 4xx, 429 too, are successes of the transport (U4). A body that is still
-/// on its way keeps its place.
+/// Tells the gate how the call went: 4xx, 429 too, are successes of the transport (U4), and a 500 in which the Cloud
+/// Controller itself says that it stumbled over this request counts as neither: one caller could provoke it for all
+/// (decision 8). A body that is still on its way keeps its place.
 pub(super) fn settle(
     pass: Pass,
     heard: Result<Heard, TransportError>,
@@ -73,7 +78,9 @@ pub(super) fn settle(
             Ok(Reply::Whole(Answer { status, headers, body, sent_at: Instant::now() }))
         }
         Ok(Heard::Whole(answer)) => {
-            if answer.status.is_server_error() || is_of_router(&answer.headers) {
+            if answer::is_about_the_request(&answer) {
+                drop(pass);
+            } else if answer.status.is_server_error() || is_of_router(&answer.headers) {
                 pass.failed(Failure::Answer);
             } else {
                 pass.succeeded();
@@ -84,9 +91,9 @@ pub(super) fn settle(
             match &error {
                 TransportError::TooLarge => pass.succeeded(),
                 TransportError::Connect { .. } => pass.failed(Failure::Connect),
-                TransportError::Timeout { .. } | TransportError::Interrupted { .. } => {
-                    pass.failed(Failure::Answer);
-                }
+                TransportError::Timeout { .. }
+                | TransportError::Interrupted { .. }
+                | TransportError::Unreadable { .. } => pass.failed(Failure::Answer),
                 TransportError::Refused => drop(pass),
             }
             Err(error)

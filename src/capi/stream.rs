@@ -57,7 +57,7 @@ pub struct Body(Source);
 
 enum Source {
     Whole(Option<Bytes>),
-    Wire { wire: Wire, pass: Option<Pass> },
+    Wire { status: StatusCode, wire: Wire, pass: Option<Pass> },
 }
 
 impl Reply {
@@ -93,7 +93,7 @@ impl Opened {
                 Self { status: answer.status, headers: answer.headers, body, loan }
             }
             Reply::Streamed(Streamed { status, headers, body }, pass) => {
-                let body = Body(Source::Wire { wire: body, pass: Some(pass) });
+                let body = Body(Source::Wire { status, wire: body, pass: Some(pass) });
                 Self { status, headers, body, loan }
             }
         }
@@ -102,6 +102,15 @@ impl Opened {
     /// Returns the base of the API that answered, for links that name it.
     pub fn api(&self) -> &Url {
         self.loan.api()
+    }
+}
+
+impl Body {
+    /// Lets go of a body that is not passed on, where CF has done its work: there is none, or nobody wants it.
+    pub fn dismiss(self) {
+        if let Source::Wire { pass: Some(pass), .. } = self.0 {
+            pass.succeeded();
+        }
     }
 }
 
@@ -115,13 +124,16 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, CapiError>>> {
         match &mut self.0 {
             Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Wire { wire, pass } => {
-                let frame = ready!(Pin::new(wire).poll_frame(context));
-                let over = !matches!(frame, Some(Ok(_)));
+            Source::Wire { status, wire, pass } => {
+                let frame = ready!(Pin::new(&mut *wire).poll_frame(context));
+                // Whoever knows the length does not ask again once it has come.
+                let over = !matches!(frame, Some(Ok(_))) || wire.is_end_stream();
                 if let Some(pass) = pass.take_if(|_| over) {
                     tell(pass, frame.as_ref());
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(CapiError::from)))
+                let status = *status;
+                let cut_short = |error| CapiError::cut_short(error, status);
+                Poll::Ready(frame.map(|frame| frame.map_err(cut_short)))
             }
         }
     }
@@ -154,6 +166,7 @@ fn tell(pass: Pass, last: Option<&Result<Frame<Bytes>, TransportError>>) {
         Some(Err(
             TransportError::Connect { .. }
             | TransportError::Timeout { .. }
+            | TransportError::Unreadable { .. }
             | TransportError::Interrupted { .. },
         )) => pass.failed(Failure::Answer),
     }

@@ -22,6 +22,7 @@ use url::Url;
 pub(crate) struct ScriptedCf {
     pub(crate) client: CapiClient,
     pub(crate) tasks: TaskTracker,
+    pub(crate) metrics: Metrics,
     wire: Wire,
 }
 
@@ -33,8 +34,9 @@ impl ScriptedCf {
         let factory = ClientFactory::new(&Settings::default()).unwrap();
         let http = factory.client(Purpose::CfApi).unwrap();
         let tasks = TaskTracker::new();
-        let client = CapiClient::lent_by(tokens, http, Metrics::default(), tasks.clone());
-        Self { client, tasks, wire }
+        let metrics = Metrics::default();
+        let client = CapiClient::lent_by(tokens, http, metrics.clone(), tasks.clone());
+        Self { client, tasks, metrics, wire }
     }
 
     /// The CF API for one request with the correlation id `c1`.

@@ -1,14 +1,17 @@
 use super::{
-    CapiError, Guid, Unavailability,
+    Call, CapiError, DestinationName, Guid, Unavailability,
     jobs::{JobOutcome, Pace, Turn},
     model::Metadata,
     routes::{Deletion, RouteSpec},
     support::{ScriptedCf, accepted, cf_error, job, list},
 };
-use crate::upstream::wire::Reply;
+use crate::upstream::{gate::Failure, wire::Reply};
+use http::Method;
+use http_body_util::BodyExt as _;
 use rstest::rstest;
 use std::time::Duration;
 use tokio::time::Instant;
+use url::Url;
 
 const ROUTE: &str =
     r#"{"guid":"r1","host":"acme-app","url":"acme-app.example.test","destinations":[]}"#;
@@ -114,6 +117,7 @@ async fn a_401_about_a_missing_header_renews_nothing() {
     let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
     assert!(matches!(error, CapiError::Unauthorized { code: Some(10002), .. }));
     assert_eq!(cf.requests().len(), 1);
+    assert!(cf.metrics.encode().contains(r#"alarms_total{reason="unusable_header"} 1"#));
 }
 
 #[tokio::test]
@@ -347,4 +351,112 @@ async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
         std::task::Poll::Ready(polled.is_pending())
     })
     .await
+}
+
+#[tokio::test]
+async fn a_target_that_parsing_would_change_is_an_alarm_and_no_call() {
+    let cf = ScriptedCf::answering([]).await;
+    let call = Call::new("test", Method::GET, "/v3/../v2/info");
+    let error = cf.foundation().send(&call).await.unwrap_err();
+    assert!(matches!(error, CapiError::Internal("target_mismatch")), "{error:?}");
+    assert!(cf.calls().is_empty());
+    assert!(cf.metrics.encode().contains(r#"alarms_total{reason="target_mismatch"} 1"#));
+}
+
+fn bytes(text: &str) -> Reply {
+    Reply::Bytes(text.into())
+}
+
+#[rstest]
+#[case::many_headers(Reply::with_headers("200 OK", &"X: y\r\n".repeat(105), b"{}"))]
+#[case::two_lengths(bytes("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"))]
+#[case::large_head(Reply::with_headers("200 OK", &format!("X: {}\r\n", "x".repeat(70_000)), b"{}"))]
+#[case::error_cut_short(bytes("HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nabc"))]
+#[tokio::test]
+async fn an_answer_that_is_none_is_not_asked_for_again(#[case] reply: Reply) {
+    let cf = ScriptedCf::answering([reply, Reply::json("200 OK", ROUTE)]).await;
+    let call = Call::new("test", Method::GET, "/v3/apps");
+    let error = cf.foundation().open(&call).await.unwrap_err();
+    assert!(matches!(error, CapiError::Unreadable { .. }), "{error:?}");
+    assert_eq!(cf.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_an_unreadable_answer() {
+    let cf =
+        ScriptedCf::answering([bytes("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")]).await;
+    let call = Call::new("test", Method::GET, "/v3/apps");
+    let opened = cf.foundation().open(&call).await.unwrap();
+    let error = opened.body.collect().await.unwrap_err();
+    assert!(matches!(error, CapiError::Unreadable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_answer_to_a_write_is_read_up_to_a_mebibyte() {
+    let reply = |length: usize| Reply::with_headers("200 OK", "", &vec![b'x'; length]);
+    let cf = ScriptedCf::answering([reply(1024 * 1024), reply(1024 * 1024 + 1)]).await;
+    let call = Call::new("test", Method::POST, "/v3/routes").with_cap(10 * 1024 * 1024);
+    assert!(cf.foundation().send(&call).await.is_ok());
+    let error = cf.foundation().send(&call).await.unwrap_err();
+    assert!(matches!(error, CapiError::Unreadable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_never_repeated_goes_out_once() {
+    let unavailable = || cf_error("503 Service Unavailable", 10015, "x");
+    let cf = ScriptedCf::answering([unavailable(), unavailable()]).await;
+    let call = Call::new("test", Method::DELETE, "/v3/routes/r1").never_repeated();
+    assert_eq!(cf.foundation().send(&call).await.unwrap().status, 503);
+    assert_eq!(cf.calls().len(), 1);
+}
+
+/// A caller can bring the Cloud Controller to answer 500; a fault of its database nobody can.
+#[rstest]
+#[case::in_ccs_own_words(
+    cf_error("500 Internal Server Error", 10001, "An unknown error occurred."),
+    true
+)]
+#[case::without_a_word(Reply::with_headers("500 Internal Server Error", "", b""), false)]
+#[tokio::test]
+async fn only_a_500_without_ccs_own_words_opens_the_breaker(
+    #[case] reply: Reply,
+    #[case] open_to_others: bool,
+) {
+    let cf = ScriptedCf::answering(vec![reply; 13]).await;
+    for _ in 0..12 {
+        let call = Call::new("test", Method::POST, "/v3/routes");
+        drop(cf.foundation().send(&call).await);
+    }
+    let other = cf.foundation().send(&Call::new("test", Method::POST, "/v3/routes")).await;
+    assert_eq!(other.is_ok(), open_to_others, "{other:?}");
+}
+
+#[tokio::test]
+async fn all_destinations_of_an_api_share_its_places_and_its_breaker() {
+    let cf = ScriptedCf::answering([]).await;
+    let lane = |name: &str| cf.client.lane(&DestinationName::parse(name).unwrap());
+    let api = |text: &str| Url::parse(text).unwrap();
+    let (one, same, other) =
+        (api("https://api.cf.test"), api("https://API.cf.test:443/"), api("https://api.cf2.test"));
+    for _ in 0..5 {
+        lane("A").gate(&one).enter().await.unwrap().failed(Failure::Connect);
+    }
+    assert!(lane("B").gate(&same).enter().await.is_err());
+    assert!(lane("B").gate(&other).enter().await.is_ok());
+    lane("B").gate(&one);
+    assert!(lane("B").gate(&one).enter().await.is_err(), "the last one is remembered");
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_wants_counts_as_a_success() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
+    let cf = ScriptedCf::answering([bytes(head)]).await;
+    let opened = cf.foundation().open(&Call::new("test", Method::HEAD, "/v3/apps")).await.unwrap();
+    let gate = cf.foundation().lane.gate(opened.api());
+    for _ in 0..4 {
+        gate.enter().await.unwrap().failed(Failure::Connect);
+    }
+    opened.body.dismiss();
+    gate.enter().await.unwrap().failed(Failure::Connect);
+    assert!(gate.enter().await.is_ok());
 }

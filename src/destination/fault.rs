@@ -60,7 +60,7 @@ impl FindFault {
             TransportError::Timeout { .. } | TransportError::Interrupted { .. } => {
                 Transient::NoAnswer
             }
-            TransportError::TooLarge => Transient::Unreadable,
+            TransportError::TooLarge | TransportError::Unreadable { .. } => Transient::Unreadable,
             TransportError::Refused => return Self::Refused("its address is not allowed"),
         })
     }

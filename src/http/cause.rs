@@ -145,6 +145,9 @@ fn code_of_call(error: &CapiError) -> (Code, &'static str) {
             Code::CfRateLimited,
             "The technical user has used up its rate limit at the CF API; every app behind it shares that limit.",
         ),
+        CapiError::Unavailable { cause: Unavailability::Busy, .. } => {
+            (Code::Overloaded, "Too many calls to the CF API are in flight.")
+        }
         CapiError::Unavailable { cause, .. } => (Code::CfUnavailable, why_unavailable(*cause)),
         CapiError::Timeout { .. } => (
             Code::CfTimeout,
@@ -159,11 +162,11 @@ fn code_of_call(error: &CapiError) -> (Code, &'static str) {
 
 fn why_unavailable(cause: Unavailability) -> &'static str {
     match cause {
-        Unavailability::Busy => "Too many calls to the CF API are in flight.",
         Unavailability::TlsCertificate | Unavailability::TlsProtocol => {
             "The CF API cannot be reached safely: its TLS certificate or protocol is refused."
         }
-        Unavailability::Dns
+        Unavailability::Busy
+        | Unavailability::Dns
         | Unavailability::ConnectionRefused
         | Unavailability::ConnectionTimeout
         | Unavailability::Connection
@@ -179,6 +182,7 @@ impl From<ProxyError> for Problem {
         match error {
             ProxyError::Capi(error) => error.into(),
             ProxyError::Denied(denial) => denial.into(),
+            ProxyError::Unclear(error) => unclear(error),
             ProxyError::Unpassable => {
                 Self::new(Code::CfError, "The CF API answered in a form that is not passed on.")
                     .retryable(Retryable::No)
@@ -186,6 +190,26 @@ impl From<ProxyError> for Problem {
             }
         }
     }
+}
+
+/// CF may have executed it: on `/v3` nothing looks, so a repetition may meet what the first one did (`reliability.md`
+/// R14).
+fn unclear(error: CapiError) -> Problem {
+    let code = match &error {
+        CapiError::Timeout { .. } => Code::CfTimeout,
+        CapiError::Token(_)
+        | CapiError::Unauthorized { .. }
+        | CapiError::LacksRole(_)
+        | CapiError::NotFound(_)
+        | CapiError::Refused(_)
+        | CapiError::Failed(_)
+        | CapiError::RateLimited { .. }
+        | CapiError::Unavailable { .. }
+        | CapiError::Unreadable { .. }
+        | CapiError::Internal(_) => Code::CfError,
+    };
+    let detail = "The CF API got the request but gave no answer, so it may have been executed. Look before you repeat it.";
+    Problem::new(code, detail).retryable(Retryable::No).source(error)
 }
 
 impl From<Denial> for Problem {
@@ -281,5 +305,51 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::SpaceInvisible => Code::TechnicalUserLacksRole,
         // Both have been taken out by the caller.
         RouteError::Capi(_) | RouteError::NotRemoved(_) | RouteError::Internal(_) => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rstest::rstest;
+
+    use crate::{
+        capi::{CapiError, Sent, Unavailability},
+        http::{code::Code, problem::Problem},
+        proxy::ProxyError,
+        telemetry::trace::CorrelationId,
+    };
+
+    fn unavailable(cause: Unavailability) -> CapiError {
+        CapiError::Unavailable { cause, retry_after: Duration::from_secs(1), source: None }
+    }
+
+    #[test]
+    fn a_full_gate_is_an_overload_of_a_second() {
+        let problem = Problem::from(unavailable(Unavailability::Busy));
+        assert_eq!(problem.code(), Code::Overloaded);
+        let answer = problem.render(&CorrelationId::random());
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["retry-after"]),
+            (503, &"1".parse().unwrap())
+        );
+        let told = answer.headers()["proxy-status"].to_str().unwrap();
+        assert!(!told.contains("connection_terminated"), "{told}");
+    }
+
+    #[rstest]
+    #[case::broken_off(unavailable(Unavailability::ConnectionTerminated), 502)]
+    #[case::too_slow(CapiError::Timeout { sent: Sent::Perhaps }, 504)]
+    #[tokio::test]
+    async fn a_write_of_unknown_outcome_is_not_to_be_repeated_blindly(
+        #[case] error: CapiError,
+        #[case] status: u16,
+    ) {
+        let answer = Problem::from(ProxyError::Unclear(error)).render(&CorrelationId::random());
+        assert_eq!(answer.status(), status);
+        let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains(r#""retryable":false"#), "{text}");
     }
 }

@@ -21,15 +21,21 @@ const SMALL: usize = 64 * 1024;
 pub struct Body(Kind);
 
 enum Kind {
+    /// None, whatever length is told.
+    Absent,
     Whole(Option<Bytes>),
     Plain(Source),
-    Links { source: Source, rewriter: Rewriter, done: bool },
+    Links {
+        source: Source,
+        rewriter: Rewriter,
+        done: bool,
+    },
 }
 
 impl Body {
-    /// No body.
+    /// No body, and no word on how long one would be.
     pub(super) fn none() -> Self {
-        Self(Kind::Whole(None))
+        Self(Kind::Absent)
     }
 
     /// Passes a source on; with a rewriter, its links are changed.
@@ -71,6 +77,7 @@ impl HttpBody for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CapiError>>> {
         let (source, rewriter, done) = match &mut self.0 {
+            Kind::Absent => return Poll::Ready(None),
             Kind::Whole(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
             }
@@ -97,6 +104,7 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
+            Kind::Absent => true,
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Plain(source) => source.is_end_stream(),
             Kind::Links { done, .. } => *done,
@@ -110,7 +118,7 @@ impl HttpBody for Body {
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
             Kind::Plain(source) => source.size_hint(),
-            Kind::Links { .. } => SizeHint::default(),
+            Kind::Absent | Kind::Links { .. } => SizeHint::default(),
         }
     }
 }

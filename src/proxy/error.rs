@@ -8,6 +8,9 @@ pub enum ProxyError {
     /// The CF API gave no answer that can be passed on.
     #[error(transparent)]
     Capi(#[from] CapiError),
+    /// A write that is not idempotent was sent, and CF gave no answer to it.
+    #[error("no answer to a write")]
+    Unclear(#[source] CapiError),
     /// What the CF API showed of the route says no.
     #[error(transparent)]
     Denied(#[from] Denial),
@@ -20,7 +23,7 @@ impl ProxyError {
     /// Returns a constant word for audit lines.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Capi(error) => error.word(),
+            Self::Capi(error) | Self::Unclear(error) => error.word(),
             Self::Denied(_) => "denied_by_policy",
             Self::Unpassable => "cf_error",
         }

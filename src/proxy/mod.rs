@@ -15,13 +15,15 @@ pub use body::Body;
 pub use error::ProxyError;
 
 use crate::{
-    capi::{Call, Foundation, Opened},
+    capi::{Call, CapiError, Foundation, Opened, Unavailability},
     policy::{Permit, Question, Verdict},
     telemetry::metrics::Metrics,
 };
 use facts::Settled;
 use headers::Location;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_LENGTH,
+};
 use links::{Bases, Rewriter};
 use std::{fmt, sync::Arc};
 use tokio::time::Instant;
@@ -90,7 +92,7 @@ impl Proxy {
             written
         };
         let running = self.0.tasks.spawn(writing.in_current_span());
-        let lost = crate::capi::CapiError::Internal("writing_panicked");
+        let lost = CapiError::Internal("writing_panicked");
         running.await.unwrap_or(Err(lost.into()))
     }
 
@@ -108,7 +110,8 @@ impl Proxy {
             },
         };
         audited.intent();
-        let opened = cf.open(&call_of(&permit)).await?;
+        let opened = cf.open(&call_of(&permit)).await;
+        let opened = opened.map_err(|error| unanswered(error, permit.method()))?;
         self.passed(opened, permit.method()).await
     }
 
@@ -136,13 +139,18 @@ impl Proxy {
             self.0.metrics.policy_denied("foreign_location");
         }
         told(&mut headers, status);
-        let bodiless = *method == Method::HEAD
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        // Errors of CF pass byte for byte: they are texts, not documents with links.
+        let linked = status.as_u16() < 400 && headers::is_json(&from);
+        let is_head = *method == Method::HEAD;
+        let bodiless =
+            is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let body = if bodiless {
+            body.dismiss();
+            if let Some(length) = headers::length(&from).filter(|_| is_head && !linked) {
+                headers.insert(CONTENT_LENGTH, length.into());
+            }
             Body::none()
         } else {
-            // Errors of CF pass byte for byte: they are texts, not documents with links.
-            let linked = status.as_u16() < 400 && headers::is_json(&from);
             let rewriter = linked.then(|| Rewriter::new(bases));
             Body::of(body, rewriter, headers::length(&from)).await?
         };
@@ -164,17 +172,41 @@ fn told(headers: &mut HeaderMap, status: StatusCode) {
     }
 }
 
-/// What is sent is what the permit holds.
+/// Sorts out the writes of which nobody knows what became: a POST that was sent and not answered.
+fn unanswered(error: CapiError, method: &Method) -> ProxyError {
+    let silent = match &error {
+        CapiError::Unavailable { cause, .. } => *cause == Unavailability::ConnectionTerminated,
+        CapiError::Timeout { .. } | CapiError::Unreadable { .. } => error.may_have_been_executed(),
+        CapiError::Token(_)
+        | CapiError::Unauthorized { .. }
+        | CapiError::LacksRole(_)
+        | CapiError::NotFound(_)
+        | CapiError::Refused(_)
+        | CapiError::Failed(_)
+        | CapiError::RateLimited { .. }
+        | CapiError::Internal(_) => false,
+    };
+    if silent && *method == Method::POST { ProxyError::Unclear(error) } else { error.into() }
+}
+
+/// What is sent is what the permit holds. A delete was judged by the route as it was read right before, so it does not
+/// go out again by itself.
 fn call_of(permit: &Permit) -> Call {
     let operation = if permit.is_read() { "proxy_read" } else { "proxy_write" };
     let mut call = Call::new(operation, permit.method().clone(), permit.path().as_str())
         .with_exact_query(permit.query().as_str())
         .with_cap(ANSWER_CAP);
+    if *permit.method() == Method::DELETE {
+        call = call.never_repeated();
+    }
     if let Some(body) = permit.body() {
         call = call.with_body(body.clone());
     }
     call
 }
+
+#[cfg(test)]
+mod tests;
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -74,6 +74,7 @@ struct Families {
     jwks_fetch: Family<Outcome, Counter>,
     auth_refusals: Family<Refused, Counter>,
     policy_denials: Family<Refused, Counter>,
+    alarms: Family<Refused, Counter>,
     route_operations: Family<RouteOperation, Counter>,
 }
 
@@ -128,6 +129,7 @@ impl Families {
             jwks_fetch: Family::default(),
             auth_refusals: Family::default(),
             policy_denials: Family::default(),
+            alarms: Family::default(),
             route_operations: Family::default(),
         }
     }
@@ -151,6 +153,7 @@ impl Families {
         r.register("jwks_fetch", "Fetches of a key set", self.jwks_fetch.clone());
         r.register("auth_refusals", "Refused callers", self.auth_refusals.clone());
         r.register("policy_denials", "Requests refused by policy", self.policy_denials.clone());
+        r.register("alarms", "Faults of our own that should never be", self.alarms.clone());
         r.register("route_operations", "Operations on tenant routes", self.route_operations.clone());
     }
 }
@@ -283,6 +286,12 @@ impl Metrics {
     /// Counts a request that policy refused.
     pub fn policy_denied(&self, reason: &'static str) {
         self.0.families.policy_denials.get_or_create(&Refused { reason }).inc();
+    }
+
+    /// Counts a fault of our own: `target_mismatch` (a URL that parsing would have changed) or `unusable_header` (CF saw
+    /// no token).
+    pub fn alarm(&self, reason: &'static str) {
+        self.0.families.alarms.get_or_create(&Refused { reason }).inc();
     }
 
     /// Counts an operation on a tenant route.

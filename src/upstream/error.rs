@@ -39,6 +39,13 @@ pub enum TransportError {
         #[source]
         source: Option<BoxError>,
     },
+    /// Sent, but what came is no HTTP answer: too many headers, two lengths.
+    #[error("no http answer")]
+    Unreadable {
+        /// The library's view of it.
+        #[source]
+        source: Option<BoxError>,
+    },
     /// The answer is larger than the cap.
     #[error("answer too large")]
     TooLarge,
@@ -53,7 +60,10 @@ impl TransportError {
     pub fn may_have_been_sent(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Refused => false,
-            Self::Timeout { .. } | Self::Interrupted { .. } | Self::TooLarge => true,
+            Self::Timeout { .. }
+            | Self::Interrupted { .. }
+            | Self::Unreadable { .. }
+            | Self::TooLarge => true,
         }
     }
 }
@@ -96,10 +106,33 @@ impl From<hyper::Error> for TransportError {
 }
 
 impl TransportError {
-    fn after_sending(error: BoxError, is_timeout: bool) -> Self {
-        let source = Some(error);
-        if is_timeout { Self::Timeout { source } } else { Self::Interrupted { source } }
+    /// Returns the same about a body whose head has come: the other side was there, and began what it did not finish.
+    #[must_use]
+    pub fn behind_a_head(self) -> Self {
+        match self {
+            Self::Interrupted { source } => Self::Unreadable { source },
+            Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::Unreadable { .. }
+            | Self::TooLarge
+            | Self::Refused => self,
+        }
     }
+
+    fn after_sending(error: BoxError, is_timeout: bool) -> Self {
+        let is_unreadable = links(&*error).any(is_unparsed);
+        let source = Some(error);
+        match (is_timeout, is_unreadable) {
+            (true, _) => Self::Timeout { source },
+            (false, true) => Self::Unreadable { source },
+            (false, false) => Self::Interrupted { source },
+        }
+    }
+}
+
+/// The parser gave up on the other side's head.
+fn is_unparsed(link: &(dyn Error + 'static)) -> bool {
+    link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
 /// The system gave up on the connection: bytes were not acknowledged in time (R24).
@@ -258,6 +291,7 @@ mod tests {
     #[case(TransportError::Refused, false)]
     #[case(TransportError::Timeout { source: None }, true)]
     #[case(TransportError::Interrupted { source: None }, true)]
+    #[case(TransportError::Unreadable { source: None }, true)]
     #[case(TransportError::TooLarge, true)]
     fn only_a_missing_connection_proves_that_nothing_was_sent(
         #[case] error: TransportError,

@@ -125,12 +125,23 @@ async fn an_answer_of_exactly_the_cap_is_read(
 }
 
 #[rstest]
-#[case::closed_without_answer(Reply::Hangup)]
 #[case::not_http(bytes("pardon?\r\n\r\n"))]
-#[case::truncated_head(bytes("HTTP/1.1 200 OK\r\nContent-Le"))]
-#[case::truncated_body(bytes("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"))]
 #[case::two_lengths(bytes("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"))]
 #[case::many_headers(Reply::with_headers("200 OK", &"X: y\r\n".repeat(101), b""))]
+#[tokio::test]
+async fn an_answer_that_is_no_http_is_unreadable(
+    #[values(Token, CfApi)] purpose: Purpose,
+    #[case] reply: Reply,
+) {
+    let error = fetched(purpose, reply).await.unwrap_err();
+    assert!(matches!(error, TransportError::Unreadable { .. }), "{error:?}");
+    assert!(error.may_have_been_sent());
+}
+
+#[rstest]
+#[case::closed_without_answer(Reply::Hangup)]
+#[case::truncated_head(bytes("HTTP/1.1 200 OK\r\nContent-Le"))]
+#[case::truncated_body(bytes("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"))]
 #[tokio::test]
 async fn a_broken_answer_is_an_interruption_after_sending(
     #[values(Token, CfApi)] purpose: Purpose,

@@ -1,4 +1,7 @@
-use super::{CapiError, Unauthenticated, limits_the_user, retry_after, success, unauthenticated};
+use super::{
+    CapiError, Unauthenticated, intercepted, is_about_the_request, limits_the_user, retry_after,
+    success, unauthenticated,
+};
 use crate::{capi::Unavailability, upstream::Answer};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rstest::rstest;
@@ -76,6 +79,34 @@ fn the_fault_table_is_read(
     #[case] expected: &str,
 ) {
     assert_eq!(kind(status, &[("content-type", content_type)], body), expected);
+}
+
+#[rstest]
+#[case::not_found(404, false)]
+#[case::size(413, false)]
+#[case::failed(500, false)]
+#[case::limit(429, true)]
+#[case::gateway(502, true)]
+#[case::unavailable(503, true)]
+#[case::gateway_time(504, true)]
+fn only_pages_that_speak_of_the_service_are_held_back(#[case] status: u16, #[case] held: bool) {
+    let answer = answer(status, &[("content-type", HTML)], "<html>");
+    assert_eq!(intercepted(answer.status, &answer.headers).is_some(), held);
+}
+
+#[rstest]
+#[case::of_cc(500, &[], &cf(10001, "An unknown error occurred."), true)]
+#[case::empty(500, &[], "", false)]
+#[case::text(500, &[], "500 Internal Server Error", false)]
+#[case::unavailable(503, &[], &cf(10015, "x"), false)]
+#[case::router(500, &[("x-cf-routererror", "x")], &cf(10001, "x"), false)]
+fn a_500_in_ccs_own_words_is_about_the_request(
+    #[case] status: u16,
+    #[case] headers: &[(&str, &str)],
+    #[case] body: &str,
+    #[case] expected: bool,
+) {
+    assert_eq!(is_about_the_request(&answer(status, headers, body)), expected);
 }
 
 #[rstest]
