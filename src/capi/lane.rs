@@ -7,6 +7,7 @@ use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
     error::CapiError,
     shed::{Shedding, Weight},
+    version::Root,
 };
 use crate::{telemetry::metrics::Metrics, upstream::gate::Gate};
 use std::{
@@ -46,6 +47,7 @@ pub(super) struct Lane {
     /// The API that was called last, so that a call looks nothing up.
     gate: Mutex<Option<(Url, Gate)>>,
     pub(super) shedding: Shedding,
+    pub(super) root: Root,
     pause: Mutex<Pause>,
 }
 
@@ -58,8 +60,8 @@ struct Pause {
 
 impl Lane {
     pub(super) fn new(gates: Arc<Gates>) -> Self {
-        let (shedding, pause) = (Shedding::default(), Mutex::default());
-        Self { gates, gate: Mutex::default(), shedding, pause }
+        let (shedding, root) = (Shedding::default(), Root::default());
+        Self { gates, gate: Mutex::default(), shedding, root, pause: Mutex::default() }
     }
 
     /// Returns the gate of an API.

@@ -72,7 +72,8 @@ struct Shared {
     lanes: Mutex<HashMap<DestinationName, Arc<Lane>>>,
     gates: Arc<Gates>,
     known: Known,
-    version: version::Version,
+    /// The version of the API that told it last.
+    version: Mutex<Option<String>>,
 }
 
 /// The CF API behind one destination, on behalf of one request; a clone is shallow.
@@ -102,7 +103,7 @@ impl CapiClient {
     fn lent_by(tokens: Tokens, client: HttpClient, metrics: Metrics, tasks: TaskTracker) -> Self {
         let lanes = Mutex::default();
         let known = Known::default();
-        let version = version::Version::default();
+        let version = Mutex::default();
         let gates = Arc::new(Gates::new(metrics.clone()));
         Self(Arc::new(Shared { tokens, client, metrics, tasks, lanes, gates, known, version }))
     }
@@ -166,7 +167,7 @@ impl Foundation {
         } else {
             self.send_to_the_end(call).await?
         };
-        Ok(Opened::of(reply, loan))
+        Ok(Opened::of(reply, loan, self.lane.root.external()))
     }
 
     /// Returns CF's id of the answer that came last, for the audit line.

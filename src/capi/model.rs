@@ -107,6 +107,9 @@ pub struct Root {
 /// A link of the root document.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct RootLink {
+    /// Where it leads.
+    #[serde(default)]
+    pub href: Option<String>,
     /// What is told of the API behind it.
     #[serde(default, deserialize_with = "null_as_default")]
     pub meta: RootMeta,
@@ -121,6 +124,11 @@ pub struct RootMeta {
 }
 
 impl Root {
+    /// Returns the address by which the API names itself.
+    pub fn address(&self) -> Option<&str> {
+        self.links.get("self")?.as_ref()?.href.as_deref()
+    }
+
     /// Returns the version of the CF API v3.
     pub fn version(&self) -> Option<&str> {
         let link = self.links.get("cloud_controller_v3")?.as_ref();

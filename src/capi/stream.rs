@@ -15,6 +15,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use url::Url;
@@ -50,6 +51,7 @@ pub struct Opened {
     pub body: Body,
     /// Knows the API that answered.
     loan: Loan,
+    external: Option<Arc<Url>>,
 }
 
 /// The body of an [`Opened`]; ends with an error where it was cut short.
@@ -85,16 +87,16 @@ impl Reply {
 }
 
 impl Opened {
-    pub(super) fn of(reply: Reply, loan: Loan) -> Self {
+    pub(super) fn of(reply: Reply, loan: Loan, external: Option<Arc<Url>>) -> Self {
         match reply {
             Reply::Whole(mut answer) => {
                 let bytes = Bytes::from(std::mem::take(&mut *answer.body));
                 let body = Body(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())));
-                Self { status: answer.status, headers: answer.headers, body, loan }
+                Self { status: answer.status, headers: answer.headers, body, loan, external }
             }
             Reply::Streamed(Streamed { status, headers, body }, pass) => {
                 let body = Body(Source::Wire { status, wire: body, pass: Some(pass) });
-                Self { status, headers, body, loan }
+                Self { status, headers, body, loan, external }
             }
         }
     }
@@ -102,6 +104,12 @@ impl Opened {
     /// Returns the base of the API that answered, for links that name it.
     pub fn api(&self) -> &Url {
         self.loan.api()
+    }
+
+    /// Returns the address by which the API named itself last: CC builds its links from its own external domain,
+    /// whatever name it is called by (`capi.md` 2).
+    pub fn external(&self) -> Option<&Url> {
+        self.external.as_deref()
     }
 }
 

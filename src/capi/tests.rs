@@ -460,3 +460,21 @@ async fn a_body_that_nobody_wants_counts_as_a_success() {
     gate.enter().await.unwrap().failed(Failure::Connect);
     assert!(gate.enter().await.is_ok());
 }
+
+#[tokio::test]
+async fn the_name_that_the_api_gives_itself_is_known_to_later_answers() {
+    let root = r#"{"links":{"self":{"href":"https://cf.alias.test"},"cloud_controller_v3":{"href":"x","meta":{"version":"3.200.0"}},"credhub":null}}"#;
+    let page = || Reply::json("200 OK", "{}");
+    let cf = ScriptedCf::answering([page(), Reply::json("200 OK", root), page()]).await;
+    let call = Call::new("test", Method::GET, "/v3/apps");
+    let first = cf.foundation().open(&call).await.unwrap();
+    assert_eq!(first.external(), None);
+    cf.foundation().learn_version();
+    cf.tasks.close();
+    cf.tasks.wait().await;
+    assert_eq!(cf.client.version().as_deref(), Some("3.200.0"));
+    let second = cf.foundation().open(&call).await.unwrap();
+    assert_eq!(second.external().map(Url::as_str), Some("https://cf.alias.test/"));
+    cf.foundation().learn_version();
+    assert_eq!(cf.calls().len(), 3, "it is known for an hour");
+}

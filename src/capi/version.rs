@@ -1,32 +1,34 @@
-//! Which version of the CF API answers, for the broker's own root document.
+//! What the CF API says of itself in its root document: its version, and the address that its links begin with.
 //!
 //! Invariant: asked in the background, at most once an hour and behind a token that is there anyway; nobody waits for it.
 //! Callers: `http`, after a call that CF has served.
 
-use super::{Call, CapiClient, Foundation, answer, model::Root};
+use super::{Call, CapiClient, Foundation, answer, model};
+use crate::upstream::is_loopback;
 use http::Method;
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::time::Instant;
+use url::Url;
 
 /// Platforms are updated every few weeks.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 /// After a failed question.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What is known of the version.
+/// What is known of the API behind one destination.
 #[derive(Debug, Default)]
-pub(super) struct Version(Mutex<Seen>);
+pub(super) struct Root(Mutex<Seen>);
 
 #[derive(Debug, Default)]
 struct Seen {
-    text: Option<String>,
+    external: Option<Arc<Url>>,
     next: Option<Instant>,
 }
 
-impl Version {
+impl Root {
     fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -41,24 +43,33 @@ impl Version {
         due
     }
 
-    fn learn(&self, text: String) {
+    fn learn(&self, external: Option<Url>) {
         let mut seen = self.lock();
-        seen.text = Some(text);
+        seen.external = external.map(Arc::new);
         seen.next = Some(Instant::now() + KNOWN_FOR);
+    }
+
+    /// Returns the address by which the API named itself last.
+    pub(super) fn external(&self) -> Option<Arc<Url>> {
+        self.lock().external.clone()
     }
 }
 
 impl CapiClient {
+    fn version_seen(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.0.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the version that the CF API named last; `None` while it has not been seen.
     pub fn version(&self) -> Option<String> {
-        self.0.version.lock().text.clone()
+        self.version_seen().clone()
     }
 }
 
 impl Foundation {
-    /// Asks for the version in the background, if that is due.
+    /// Asks for the root document in the background, if that is due.
     pub fn learn_version(&self) {
-        if !self.client.0.version.is_due() {
+        if !self.lane.root.is_due() {
             return;
         }
         let this = self.clone();
@@ -67,10 +78,44 @@ impl Foundation {
             let Ok(read) = this.send(&Call::new("read_root", Method::GET, "/")).await else {
                 return;
             };
-            let root = answer::expect::<Root>(&read).unwrap_or_default();
+            let root = answer::expect::<model::Root>(&read).unwrap_or_default();
             if let Some(text) = root.version() {
-                this.client.0.version.learn(text.to_owned());
+                *this.client.version_seen() = Some(text.to_owned());
+                this.lane.root.learn(root.address().and_then(origin));
             }
         });
+    }
+}
+
+/// Takes an address that is an origin and nothing more, safe to be read as one.
+fn origin(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let safe = match url.scheme() {
+        "https" => url.has_host(),
+        "http" => is_loopback(&url),
+        _ => false,
+    };
+    let more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    let named = !url.username().is_empty() || url.password().is_some();
+    (safe && !more && !named).then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("https://api.cf.test", true)]
+    #[case("https://api.cf.test:8443/", true)]
+    #[case("http://127.0.0.1:8080", true)]
+    #[case("http://api.cf.test", false)]
+    #[case("https://api.cf.test/cf", false)]
+    #[case("https://user@api.cf.test", false)]
+    #[case("https://api.cf.test?x", false)]
+    #[case("api.cf.test", false)]
+    #[case("ftp://api.cf.test", false)]
+    fn an_address_is_an_origin_and_nothing_more(#[case] text: &str, #[case] expected: bool) {
+        assert_eq!(origin(text).is_some(), expected);
     }
 }

@@ -14,17 +14,17 @@ use http::{
 };
 
 /// Passed as they are (`proxy.md` 5).
-static PASSED: [HeaderName; 9] = [
+static PASSED: [HeaderName; 6] = [
     CONTENT_TYPE,
     ETAG,
     RETRY_AFTER,
     WARNING,
     HeaderName::from_static("x-cf-warnings"),
-    HeaderName::from_static("x-ratelimit-limit"),
-    HeaderName::from_static("x-ratelimit-remaining"),
-    HeaderName::from_static("x-ratelimit-reset"),
     HeaderName::from_static("x-vcap-request-id"),
 ];
+
+/// What CC says about its rate limits, by whatever name: each of them has three headers, those of v2 end otherwise.
+const RATE_LIMIT: &str = "x-ratelimit-";
 
 /// What became of `Location`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,11 @@ pub(super) fn passed(from: &HeaderMap, bases: &Bases) -> (HeaderMap, Location) {
             continue;
         }
         for value in from.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+    for (name, value) in from {
+        if name.as_str().starts_with(RATE_LIMIT) && !is_nominated(from, name) {
             headers.append(name, value.clone());
         }
     }
@@ -123,7 +128,8 @@ mod tests {
     }
 
     fn bases() -> Bases {
-        Bases::new(&Url::parse("https://api.cf.test").unwrap(), &Arc::from("https://broker.test"))
+        let api = Url::parse("https://api.cf.test").unwrap();
+        Bases::new(&api, None, &Arc::from("https://broker.test"))
     }
 
     #[test]
@@ -133,6 +139,8 @@ mod tests {
             ("x-cf-warnings", "one"),
             ("x-cf-warnings", "two"),
             ("x-ratelimit-remaining", "10"),
+            ("x-ratelimit-limit-v2-api", "7"),
+            ("x-ratelimiting", "1"),
             ("x-vcap-request-id", "a::b"),
             ("retry-after", "7"),
             ("etag", "\"x\""),
@@ -156,6 +164,7 @@ mod tests {
             "retry-after",
             "x-cf-warnings",
             "x-cf-warnings",
+            "x-ratelimit-limit-v2-api",
             "x-ratelimit-remaining",
             "x-vcap-request-id",
         ];
@@ -177,6 +186,8 @@ mod tests {
 
     #[rstest]
     #[case("https://api.cf.test/v3/jobs/j-1", Some("https://broker.test/v3/jobs/j-1"))]
+    #[case("HTTPS://Api.cf.test:443/v3/jobs/j-1", Some("https://broker.test/v3/jobs/j-1"))]
+    #[case("https://api.cf.test:8443/v3/jobs/j-1", None)]
     #[case("/v3/jobs/j-1?a=%2C", Some("/v3/jobs/j-1?a=%2C"))]
     #[case("https://evil.example/", None)]
     #[case("https://api.cf.test.evil.example/", None)]

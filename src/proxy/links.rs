@@ -1,11 +1,14 @@
 //! Links of the CF API turned into links of the broker, while the bytes pass by (`proxy.md` 6).
 //!
-//! Invariant: only the value of a member named `href` that begins with the API's base is changed, and only that
+//! Invariant: only the value of a member named `href` that begins with an origin of the API is changed, and only that
 //! beginning; every other byte stays as and where it is. What is held back between two pieces is bounded by six times
-//! the base. Callers: this room.
+//! the origin. Callers: this room.
+
+mod origin;
 
 use bytes::{Bytes, BytesMut};
-use memchr::memmem::Finder;
+use memchr::{memchr, memchr_iter, memmem::Finder};
+use origin::{Begin, Origin, Unit, unit};
 use std::sync::{Arc, LazyLock};
 use url::Url;
 
@@ -13,29 +16,47 @@ use url::Url;
 /// match is a member's name.
 const NAME: &[u8] = b"\"href\"";
 
+/// The longest form of it: all four letters escaped.
+const LONGEST_NAME: usize = 2 + 4 * 6;
+
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
-/// What is turned into what: two bases without a slash at the end.
+/// What is turned into what: origins of the API, and the broker's base without a slash at the end.
 #[derive(Clone, Debug)]
 pub(super) struct Bases {
-    upstream: Box<str>,
+    upstream: Origin,
+    /// How CC names itself in its links, where that is another name than the one that it is called by.
+    alias: Option<Origin>,
     own: Arc<str>,
 }
 
 impl Bases {
-    pub(super) fn new(api: &Url, own: &Arc<str>) -> Self {
-        Self { upstream: api.as_str().trim_end_matches('/').into(), own: Arc::clone(own) }
+    pub(super) fn new(api: &Url, external: Option<&Url>, own: &Arc<str>) -> Self {
+        let alias = external.filter(|external| *external != api).map(Origin::of);
+        Self { upstream: Origin::of(api), alias, own: Arc::clone(own) }
     }
 
     /// Returns what follows the API's base in a whole URL, if it is one of the API's.
     pub(super) fn below<'a>(&self, url: &'a str) -> Option<&'a str> {
-        let rest = url.strip_prefix(&*self.upstream)?;
-        (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+        let mut origins = std::iter::once(&self.upstream).chain(&self.alias);
+        origins.find_map(|origin| origin.below(url))
     }
 
     /// Returns the broker's base.
     pub(super) fn own(&self) -> &str {
         &self.own
+    }
+
+    /// Compares the begin of a JSON text.
+    fn begin(&self, text: &[u8]) -> Begin {
+        match (self.upstream.begins(text), &self.alias) {
+            (Begin::Other, Some(alias)) => alias.begins(text),
+            (Begin::Open, Some(alias)) => match alias.begins(text) {
+                whole @ Begin::Origin(_) => whole,
+                Begin::Other | Begin::Open => Begin::Open,
+            },
+            (begin, _) => begin,
+        }
     }
 }
 
@@ -60,15 +81,15 @@ enum State {
     Value,
 }
 
-/// What a value's begin is.
+/// What was found of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begin {
-    /// The API's base, in so many bytes.
-    Base(usize),
-    /// Something else.
-    Other,
-    /// Not yet to be said.
-    Open,
+enum Found {
+    /// The name, up to behind its closing quote.
+    Name(usize),
+    /// A text that is cut off may become the name; it begins here.
+    Cut(usize),
+    /// Neither.
+    Nothing,
 }
 
 impl Rewriter {
@@ -96,16 +117,16 @@ impl Rewriter {
     fn scan(&mut self, text: &Bytes) -> Bytes {
         let mut out = BytesMut::new();
         let (mut copied, mut at) = (0, 0);
+        let escapes = may_hide_a_name(text);
         loop {
             let rest = text.get(at..).unwrap_or_default();
             match self.state {
                 State::Outside => {
-                    let Some(found) = FINDER.find(rest) else { break };
-                    let name = at + found;
-                    at = name + NAME.len();
-                    if !self.is_escaped(text, name) {
-                        self.state = State::Named { colon: false };
-                    }
+                    let found =
+                        if escapes { self.find_spelt(text, at) } else { self.find_plain(text, at) };
+                    let Found::Name(end) = found else { break };
+                    at = end;
+                    self.state = State::Named { colon: false };
                 }
                 State::Named { colon } => {
                     let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -123,10 +144,10 @@ impl Rewriter {
                         at += 1;
                     }
                 }
-                State::Value => match begin(rest, self.bases.upstream.as_bytes()) {
+                State::Value => match self.bases.begin(rest) {
                     Begin::Open => break,
                     Begin::Other => self.state = State::Outside,
-                    Begin::Base(length) => {
+                    Begin::Origin(length) => {
                         out.reserve(text.len() + 64);
                         out.extend_from_slice(text.get(copied..at).unwrap_or_default());
                         out.extend_from_slice(self.bases.own.as_bytes());
@@ -152,13 +173,42 @@ impl Rewriter {
         match self.state {
             State::Value | State::Named { .. } => at,
             State::Outside => {
-                let from = text.len().saturating_sub(NAME.len() - 1).max(at);
-                let tail = text.get(from..).unwrap_or_default();
-                let cut = (0..tail.len())
-                    .find(|skip| tail.get(*skip..).is_some_and(|end| NAME.starts_with(end)));
-                cut.map_or(text.len(), |skip| from + skip)
+                let from = text.len().saturating_sub(LONGEST_NAME - 1).max(at);
+                match self.find_spelt(text, from) {
+                    Found::Cut(begin) => begin,
+                    Found::Name(_) | Found::Nothing => text.len(),
+                }
             }
         }
+    }
+
+    /// Finds the name as CC writes it.
+    fn find_plain(&self, text: &[u8], mut from: usize) -> Found {
+        while let Some(found) = FINDER.find(text.get(from..).unwrap_or_default()) {
+            let name = from + found;
+            from = name + NAME.len();
+            if !self.is_escaped(text, name) {
+                return Found::Name(from);
+            }
+        }
+        Found::Nothing
+    }
+
+    /// Finds the name however its letters are written, quote by quote.
+    fn find_spelt(&self, text: &[u8], mut from: usize) -> Found {
+        while let Some(found) = memchr(b'"', text.get(from..).unwrap_or_default()) {
+            let quote = from + found;
+            from = quote + 1;
+            if self.is_escaped(text, quote) {
+                continue;
+            }
+            match spelt(text.get(from..).unwrap_or_default()) {
+                Spelling::Name(length) => return Found::Name(from + length),
+                Spelling::Open => return Found::Cut(quote),
+                Spelling::Other => {}
+            }
+        }
+        Found::Nothing
     }
 
     /// Returns whether the byte at a place is escaped: an odd number of backslashes stands before it.
@@ -171,62 +221,35 @@ impl Rewriter {
     }
 }
 
-/// Compares a value's begin with the base, through the escapes that JSON allows; behind it must stand `/`, `?` or the
-/// value's end.
-fn begin(text: &[u8], base: &[u8]) -> Begin {
-    let plain = text.get(..base.len()) == Some(base);
-    let (mut at, mut wanted) = if plain { (base.len(), [].as_slice()) } else { (0, base) };
-    loop {
-        let (byte, length) = match unit(text.get(at..).unwrap_or_default()) {
-            Unit::Byte(byte, length) => (Some(byte), length),
-            Unit::End => (None, 0),
-            Unit::Other => return Begin::Other,
-            Unit::Open => return Begin::Open,
-        };
-        match (wanted.split_first(), byte) {
-            (None, None | Some(b'/' | b'?')) => return Begin::Base(at),
-            (Some((first, rest)), Some(byte)) if *first == byte => {
-                at += length;
-                wanted = rest;
-            }
-            (None, Some(_)) | (Some(_), _) => return Begin::Other,
-        }
-    }
-}
-
-/// One character of a JSON text, as far as a base can hold it.
-enum Unit {
-    /// An ASCII character in so many bytes.
-    Byte(u8, usize),
-    /// The closing quote.
-    End,
-    /// None that a base holds.
+/// Whether a text behind its opening quote is the name.
+enum Spelling {
+    /// In so many bytes, the closing quote included.
+    Name(usize),
     Other,
-    /// More bytes are needed.
     Open,
 }
 
-fn unit(text: &[u8]) -> Unit {
-    match text {
-        [] | [b'\\'] => Unit::Open,
-        [b'"', ..] => Unit::End,
-        [b'\\', b'/', ..] => Unit::Byte(b'/', 2),
-        [b'\\', b'u', digits @ ..] => code(digits),
-        [b'\\', ..] => Unit::Other,
-        [byte, ..] if byte.is_ascii() => Unit::Byte(*byte, 1),
-        [..] => Unit::Other,
+fn spelt(text: &[u8]) -> Spelling {
+    let mut at = 0;
+    for wanted in b"href" {
+        match unit(text.get(at..).unwrap_or_default()) {
+            Unit::Byte(byte, length) if byte == *wanted => at += length,
+            Unit::Byte(..) | Unit::End | Unit::Other => return Spelling::Other,
+            Unit::Open => return Spelling::Open,
+        }
+    }
+    match unit(text.get(at..).unwrap_or_default()) {
+        Unit::End => Spelling::Name(at + 1),
+        Unit::Byte(..) | Unit::Other => Spelling::Other,
+        Unit::Open => Spelling::Open,
     }
 }
 
-fn code(digits: &[u8]) -> Unit {
-    let Some(four) = digits.get(..4) else {
-        return Unit::Open;
-    };
-    let number = std::str::from_utf8(four).ok().and_then(|four| u32::from_str_radix(four, 16).ok());
-    match number.and_then(|number| u8::try_from(number).ok()) {
-        Some(byte) if byte.is_ascii() => Unit::Byte(byte, 6),
-        Some(_) | None => Unit::Other,
-    }
+/// Returns whether letters of the name may be escaped: CC escapes none of them, so this costs one look at the text.
+fn may_hide_a_name(text: &[u8]) -> bool {
+    let is_letter =
+        |at: usize| matches!(text.get(at + 1..), Some([b'u', b'0', b'0', b'6' | b'7', ..]));
+    memchr_iter(b'\\', text).any(is_letter)
 }
 
 #[cfg(test)]

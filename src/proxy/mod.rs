@@ -129,7 +129,7 @@ impl Proxy {
 
     /// Builds the caller's answer from CF's.
     async fn passed(&self, opened: Opened, method: &Method) -> Result<Response<Body>, ProxyError> {
-        let bases = Bases::new(opened.api(), &self.0.own);
+        let bases = Bases::new(opened.api(), opened.external(), &self.0.own);
         let Opened { status, headers: from, body, .. } = opened;
         if status == StatusCode::SWITCHING_PROTOCOLS || headers::is_encoded(&from) {
             return Err(ProxyError::Unpassable);

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use url::Url;
 
 const API: &str = "https://api.cf.test";
+const ALIAS: &str = "https://cf.alias.test:8443/";
 const OWN: &str = "https://broker.test";
 
 fn bases() -> Bases {
-    Bases::new(&Url::parse(API).unwrap(), &Arc::from(OWN))
+    Bases::new(&Url::parse(API).unwrap(), Some(&Url::parse(ALIAS).unwrap()), &Arc::from(OWN))
 }
 
 fn rewrite(pieces: &[&[u8]]) -> String {
@@ -49,6 +50,43 @@ fn rewrite(pieces: &[&[u8]]) -> String {
     r#"{"href":"\u0068ttps://api.cf.test/v3"}"#,
     r#"{"href":"https://broker.test/v3"}"#
 )]
+#[case::escaped_slash_codes(
+    r#"{"href":"https:\u002f\u002Fapi.cf.test/v3"}"#,
+    r#"{"href":"https://broker.test/v3"}"#
+)]
+#[case::scheme_in_capitals(
+    r#"{"href":"HTTPS://api.cf.test/v3"}"#,
+    r#"{"href":"https://broker.test/v3"}"#
+)]
+#[case::host_in_capitals(
+    r#"{"href":"https://API.cf.Test/v3"}"#,
+    r#"{"href":"https://broker.test/v3"}"#
+)]
+#[case::default_port(
+    r#"{"href":"https://api.cf.test:443/v3"}"#,
+    r#"{"href":"https://broker.test/v3"}"#
+)]
+#[case::default_port_and_end(
+    r#"{"href":"https://api.cf.test:0443"}"#,
+    r#"{"href":"https://broker.test"}"#
+)]
+#[case::empty_port(r#"{"href":"https://api.cf.test:?a"}"#, r#"{"href":"https://broker.test?a"}"#)]
+#[case::escaped_name(
+    r#"{"hre\u0066":"https://api.cf.test/v3"}"#,
+    r#"{"hre\u0066":"https://broker.test/v3"}"#
+)]
+#[case::name_all_escaped(
+    r#"{"a":"\"","\u0068\u0072\u0065\u0066" : "https://api.cf.test/v3"}"#,
+    r#"{"a":"\"","\u0068\u0072\u0065\u0066" : "https://broker.test/v3"}"#
+)]
+#[case::both_names(
+    r#"{"\u0068ref":"https://api.cf.test/a","b":{"href":"https://api.cf.test/b"}}"#,
+    r#"{"\u0068ref":"https://broker.test/a","b":{"href":"https://broker.test/b"}}"#
+)]
+#[case::alias(
+    r#"{"href":"https://cf.alias.test:8443/v3"}"#,
+    r#"{"href":"https://broker.test/v3"}"#
+)]
 #[case::several(
     r#"[{"href":"https://api.cf.test/a"},{"href":"https://api.cf.test/b"}]"#,
     r#"[{"href":"https://broker.test/a"},{"href":"https://broker.test/b"}]"#
@@ -66,6 +104,16 @@ fn a_link_of_the_api_becomes_one_of_the_broker(#[case] text: &str, #[case] expec
 #[case::other_host(r#"{"href":"https://login.cf.test/x"}"#)]
 #[case::longer_host(r#"{"href":"https://api.cf.test.evil.example/x"}"#)]
 #[case::port(r#"{"href":"https://api.cf.test:8443/x"}"#)]
+#[case::port_of_another_scheme(r#"{"href":"https://api.cf.test:80/x"}"#)]
+#[case::port_too_long(r#"{"href":"https://api.cf.test:000443/x"}"#)]
+#[case::port_no_number(r#"{"href":"https://api.cf.test:443a/x"}"#)]
+#[case::two_ports(r#"{"href":"https://api.cf.test:443:443/x"}"#)]
+#[case::digits_behind_the_host(r#"{"href":"https://api.cf.test443/x"}"#)]
+#[case::alias_with_another_port(r#"{"href":"https://cf.alias.test/x"}"#)]
+#[case::longer_alias(r#"{"href":"https://cf.alias.test:84430/x"}"#)]
+#[case::other_escaped_member(r#"{"hre\u0067":"https://api.cf.test/x"}"#)]
+#[case::escaped_name_inside_a_text(r#"{"a":"\"hre\u0066\":\"https://api.cf.test/x\""}"#)]
+#[case::escaped_name_as_a_value(r#"["hre\u0066","https://api.cf.test/x"]"#)]
 #[case::userinfo(r#"{"href":"https://api.cf.test@evil.example/x"}"#)]
 #[case::plain_http(r#"{"href":"http://api.cf.test/x"}"#)]
 #[case::other_member(r#"{"url":"https://api.cf.test/x"}"#)]
@@ -99,9 +147,10 @@ fn a_text_without_links_is_not_copied() {
     assert_eq!(rewriter.push(&text).as_ptr(), text.as_ptr());
 }
 
-#[test]
-fn every_cut_in_two_and_every_byte_alone_gives_the_same() {
-    let text = br#"{"a":"\\\"href","links":{"self":{"href" : "https:\/\/api.cf.test/v3?x=\u0026"},"n":{"href":null},"o":{"href":"https://api.cf.tesT/"}}}"#;
+#[rstest]
+#[case(br#"{"a":"\u0061","\u0068r\u0065f":"https:\/\/API.cf.test:443/v3","n":{"hre\u0066":"https://cf.alias.test:8443/v3"},"href":"https://api.cf.test:44"}"#)]
+#[case(br#"{"a":"\\\"href","links":{"self":{"href" : "https:\/\/api.cf.test/v3?x=\u0026"},"n":{"href":null},"o":{"href":"https://api.cf.tesT/"}}}"#)]
+fn every_cut_in_two_and_every_byte_alone_gives_the_same(#[case] text: &[u8]) {
     let expected = rewrite(&[text]);
     assert!(expected.contains("https://broker.test/v3"));
     for at in 0..=text.len() {
@@ -118,6 +167,10 @@ fn a_whole_url_is_below_the_base_or_not() {
     assert_eq!(bases().below("https://api.cf.test"), Some(""));
     assert_eq!(bases().below("https://api.cf.test.evil/x"), None);
     assert_eq!(bases().below("/v3"), None);
+    assert_eq!(bases().below("HTTPS://API.cf.test:443/v3"), Some("/v3"));
+    assert_eq!(bases().below("https://cf.alias.test:8443/v3?a"), Some("/v3?a"));
+    assert_eq!(bases().below("https://cf.alias.test/v3"), None);
+    assert_eq!(bases().below("https://api.cf.test\u{e9}/v3"), None);
 }
 
 /// A JSON value with links, texts that look like them, and everything around.
@@ -126,6 +179,8 @@ fn value() -> impl Strategy<Value = Value> {
         Just(format!("{API}/v3/x")),
         Just(API.to_owned()),
         Just(format!("{API}.evil/x")),
+        Just(format!("{}:443/x", API.to_uppercase())),
+        Just(format!("{ALIAS}x")),
         Just("\"href\":\"https://api.cf.test/x\"".to_owned()),
         "[\\\\\"a-zé\u{1F600}]{0,6}",
     ];

@@ -1,0 +1,134 @@
+//! An origin in all its spellings: at the begin of a JSON text that passes by, or of a whole URL.
+//!
+//! Invariant: what matches is exactly this origin to every reader of URLs: scheme, host and port, and behind them the
+//! path, the query or the end. Callers: this room.
+
+use url::{Position, Url};
+
+/// Digits of a port.
+const PORT_DIGITS: usize = 5;
+
+/// Scheme, host and port of an API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Scheme and host as they are mostly written, in lower case: `https://api.cf.test`.
+    prefix: Box<str>,
+    port: u32,
+    default_port: u32,
+}
+
+/// What a text's begin is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// The origin, in so many bytes.
+    Origin(usize),
+    /// Something else.
+    Other,
+    /// Not yet to be said.
+    Open,
+}
+
+/// One character of a text, as far as an origin or a member's name can hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// An ASCII character in so many bytes.
+    Byte(u8, usize),
+    /// The end of the text.
+    End,
+    /// None that an origin holds.
+    Other,
+    /// More bytes are needed.
+    Open,
+}
+
+impl Origin {
+    /// Takes the origin of a URL that has a host and no user.
+    pub(super) fn of(url: &Url) -> Self {
+        let default_port = if url.scheme() == "http" { 80 } else { 443 };
+        let prefix = url[..Position::AfterHost].into();
+        let port = url.port().map_or(default_port, u32::from);
+        Self { prefix, port, default_port }
+    }
+
+    /// Compares the begin of a JSON text, behind its opening quote.
+    pub(super) fn begins(&self, text: &[u8]) -> Begin {
+        let length = self.prefix.len();
+        let usual = text.get(..length) == Some(self.prefix.as_bytes());
+        // Nearly all of them go on like this.
+        if usual && self.port == self.default_port && text.get(length) == Some(&b'/') {
+            return Begin::Origin(length);
+        }
+        let from = if usual { length } else { 0 };
+        self.compare(from, |at| unit(text.get(at..).unwrap_or_default()))
+    }
+
+    /// Returns what follows the origin in a whole URL.
+    pub(super) fn below<'a>(&self, url: &'a str) -> Option<&'a str> {
+        let plain = |at: usize| match url.as_bytes().get(at) {
+            Some(byte) if byte.is_ascii() => Unit::Byte(*byte, 1),
+            Some(_) => Unit::Other,
+            None => Unit::End,
+        };
+        match self.compare(0, plain) {
+            Begin::Origin(length) => url.get(length..),
+            Begin::Other | Begin::Open => None,
+        }
+    }
+
+    /// Compares unit by unit; the first `from` bytes are known to be the prefix, or none are.
+    fn compare(&self, from: usize, unit_at: impl Fn(usize) -> Unit) -> Begin {
+        let mut at = from;
+        let prefix = if from == 0 { self.prefix.as_bytes() } else { &[] };
+        for wanted in prefix {
+            match unit_at(at) {
+                Unit::Byte(byte, length) if byte.to_ascii_lowercase() == *wanted => at += length,
+                Unit::Byte(..) | Unit::End | Unit::Other => return Begin::Other,
+                Unit::Open => return Begin::Open,
+            }
+        }
+        let (mut port, mut digits) = (None, 0);
+        loop {
+            match unit_at(at) {
+                Unit::Byte(b':', length) if port.is_none() => {
+                    port = Some(0);
+                    at += length;
+                }
+                Unit::Byte(digit @ b'0'..=b'9', length) if digits < PORT_DIGITS => {
+                    let Some(number) = port else { return Begin::Other };
+                    port = Some(number * 10 + u32::from(digit - b'0'));
+                    digits += 1;
+                    at += length;
+                }
+                Unit::Byte(b'/' | b'?', _) | Unit::End => break,
+                Unit::Byte(..) | Unit::Other => return Begin::Other,
+                Unit::Open => return Begin::Open,
+            }
+        }
+        let port = port.filter(|_| digits > 0).unwrap_or(self.default_port);
+        if port == self.port { Begin::Origin(at) } else { Begin::Other }
+    }
+}
+
+/// Reads one character of a JSON text, through the escapes that JSON allows.
+pub(super) fn unit(text: &[u8]) -> Unit {
+    match text {
+        [] | [b'\\'] => Unit::Open,
+        [b'"', ..] => Unit::End,
+        [b'\\', b'/', ..] => Unit::Byte(b'/', 2),
+        [b'\\', b'u', digits @ ..] => code(digits),
+        [b'\\', ..] => Unit::Other,
+        [byte, ..] if byte.is_ascii() => Unit::Byte(*byte, 1),
+        [..] => Unit::Other,
+    }
+}
+
+fn code(digits: &[u8]) -> Unit {
+    let Some(four) = digits.get(..4) else {
+        return Unit::Open;
+    };
+    let number = std::str::from_utf8(four).ok().and_then(|four| u32::from_str_radix(four, 16).ok());
+    match number.and_then(|number| u8::try_from(number).ok()) {
+        Some(byte) if byte.is_ascii() => Unit::Byte(byte, 6),
+        Some(_) | None => Unit::Other,
+    }
+}
