@@ -8,12 +8,7 @@ mod engine;
 
 pub use bound::{BoundServices, bindings, log_identity};
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -270,14 +265,8 @@ fn public_base(
     let uris =
         bound.all.application().map(|application| application.uris.as_slice()).unwrap_or_default();
     let name = server.names.first().or(uris.first());
-    let is_local =
-        |name: &str| name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    let base = match name {
-        Some(name) if !is_local(name) => format!("https://{name}"),
-        Some(name) => format!("http://{name}:{}", address.port()),
-        None => format!("http://localhost:{}", address.port()),
-    };
-    PublicBase(base.into())
+    let name = name.map_or("localhost", String::as_str);
+    PublicBase(http::public_base(name, address.port()).into())
 }
 
 fn port(snapshot: &Snapshot) -> Result<u16, Problems> {

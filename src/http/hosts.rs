@@ -20,6 +20,19 @@ pub struct Hosts {
     elsewhere: Elsewhere,
 }
 
+/// Returns the base of links for a name of the broker: `host`, `host:port` or either with a path behind. Plain HTTP where
+/// that is this machine, over the own port unless the name has one.
+pub fn public_base(name: &str, own_port: u16) -> String {
+    let (authority, path) = name.split_at(name.find('/').unwrap_or(name.len()));
+    let path = path.trim_end_matches('/');
+    match Named::parse(authority) {
+        Some(Named { host, port }) if is_loopback(host) => {
+            format!("http://{host}:{}{path}", port.unwrap_or(own_port))
+        }
+        Some(_) | None => format!("https://{authority}{path}"),
+    }
+}
+
 /// A configured host; without a port it is reached on any, for the platform's router goes by the name alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Name {
@@ -88,7 +101,7 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use rstest::rstest;
 
-    use super::{Elsewhere, Hosts, Named};
+    use super::{Elsewhere, Hosts, Named, public_base};
 
     fn serves(elsewhere: Elsewhere, host: &str) -> bool {
         let names = ["broker.cfapps.example.test/path", "Second.example.test:8443", "a b"];
@@ -123,6 +136,17 @@ mod tests {
     fn loopback_is_ours_only_away_from_a_foundation(#[case] host: &str) {
         assert!(serves(Elsewhere::Loopback, host));
         assert!(!serves(Elsewhere::Nowhere, host));
+    }
+
+    #[rstest]
+    #[case("localhost", "http://localhost:8080")]
+    #[case("localhost:9090", "http://localhost:9090")]
+    #[case("127.0.0.1:9090/", "http://127.0.0.1:9090")]
+    #[case("broker.example.test", "https://broker.example.test")]
+    #[case("broker.example.test:8443", "https://broker.example.test:8443")]
+    #[case("broker.example.test/cf/", "https://broker.example.test/cf")]
+    fn the_base_of_links_is_made_of_a_name(#[case] name: &str, #[case] expected: &str) {
+        assert_eq!(public_base(name, 8080), expected);
     }
 
     #[rstest]

@@ -17,7 +17,7 @@ mod state;
 
 pub use extract::BodyLimits;
 pub use gate::{CutTarget, GateRules};
-pub use hosts::{Elsewhere, Hosts};
+pub use hosts::{Elsewhere, Hosts, public_base};
 pub use layers::{Admission, Deadline};
 pub use readiness::Readiness;
 pub use state::{AppState, Defaults, Parts, PublicBase};

@@ -29,6 +29,8 @@ mod revoked;
 #[cfg(test)]
 mod rooms;
 #[cfg(test)]
+mod root;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod routes_bulk;

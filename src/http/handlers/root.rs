@@ -1,6 +1,11 @@
 //! `GET /`: the root document that CF clients read before they have a token, and what no route takes.
 
-use axum::{Json, extract::State, response::IntoResponse};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+};
+use http::{HeaderMap, header::ACCEPT};
 use serde::Serialize;
 
 use crate::{
@@ -19,8 +24,17 @@ struct Links {
     #[serde(rename = "self")]
     own: Link,
     cloud_controller_v3: VersionedLink,
-    login: Option<Link>,
-    uaa: Option<Link>,
+    network_policy_v0: (),
+    network_policy_v1: (),
+    login: (),
+    uaa: (),
+    credhub: (),
+    routing: (),
+    logging: (),
+    log_cache: (),
+    log_stream: (),
+    app_ssh: (),
+    cloud_controller_v2: (),
 }
 
 #[derive(Debug, Serialize)]
@@ -40,24 +54,73 @@ struct Meta {
     version: Option<String>,
 }
 
-/// Answers from memory; names the broker only.
+/// Answers from memory; names the broker only. Who asks for a page is sent to the first one.
 pub(crate) async fn document(
     State(base): State<PublicBase>,
     State(capi): State<CapiClient>,
-) -> impl IntoResponse {
+    headers: HeaderMap,
+) -> Response {
+    if wants_html(&headers) {
+        return Redirect::to("/spaces").into_response();
+    }
     let links = Links {
         own: Link { href: base.to_string() },
         cloud_controller_v3: VersionedLink {
             href: format!("{base}/v3"),
             meta: Meta { version: capi.version() },
         },
-        login: None,
-        uaa: None,
+        network_policy_v0: (),
+        network_policy_v1: (),
+        login: (),
+        uaa: (),
+        credhub: (),
+        routing: (),
+        logging: (),
+        log_cache: (),
+        log_stream: (),
+        app_ssh: (),
+        cloud_controller_v2: (),
     };
-    Json(Root { links })
+    Json(Root { links }).into_response()
+}
+
+/// Returns whether a browser asks: HTML is named, and not refused by `q=0` (RFC 9110, 12.5.1). Clients of the CF API
+/// name JSON or anything.
+fn wants_html(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = lines.flat_map(|line| line.split(','));
+    ranges.any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+        let refused = |part: &str| {
+            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+            weight.is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0))
+        };
+        html && !parts.any(refused)
+    })
 }
 
 /// 404 for every path that is none of ours.
 pub(crate) async fn nothing() -> Problem {
     Problem::nowhere()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, header::ACCEPT};
+    use rstest::rstest;
+
+    use super::wants_html;
+
+    #[rstest]
+    #[case("text/html,application/xhtml+xml,*/*;q=0.8", true)]
+    #[case("application/json, Text/HTML;q=0.1", true)]
+    #[case("application/json", false)]
+    #[case("*/*", false)]
+    #[case("text/html;q=0, application/json", false)]
+    #[case("text/htmlx", false)]
+    fn a_browser_is_known_by_what_it_accepts(#[case] accept: &str, #[case] expected: bool) {
+        let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+        assert_eq!(wants_html(&headers), expected);
+    }
 }

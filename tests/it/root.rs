@@ -1,0 +1,62 @@
+//! The root document, and links that lead to the CF API under another name.
+
+use cfapi_sandbox::PROVIDER_CLIENT;
+use http::Method;
+use serde_json::json;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::support::{TestBroker, answer, client, pull, sandbox};
+
+#[tokio::test]
+async fn the_root_document_names_every_link_of_cf_and_leads_to_the_broker_only() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let root = broker.send(Method::GET, "/", None, None).await;
+    let links = root.json()["links"].as_object().unwrap().clone();
+    let mut leading: Vec<_> = links.iter().filter(|(_, link)| !link.is_null()).collect();
+    leading.sort_by_key(|(name, _)| *name);
+    let names: Vec<_> = leading.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["cloud_controller_v3", "self"]);
+    for (_, link) in leading {
+        assert!(link["href"].as_str().unwrap().starts_with(&broker.base), "{link}");
+    }
+    let all = client().get(format!("{}/", sandbox.cf_url()));
+    let of_cf = answer(all).await.json()["links"].as_object().unwrap().clone();
+    for name in of_cf.keys() {
+        assert!(links.contains_key(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_at_the_root_is_sent_to_the_spaces() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let page = client().get(&broker.base).header("accept", "text/html,*/*;q=0.8");
+    let sent = answer(page).await;
+    assert_eq!((sent.status, sent.headers["location"].to_str().unwrap()), (303, "/spaces"));
+}
+
+/// The destination calls the CF API by one name, CC builds its links from another.
+#[tokio::test]
+async fn links_under_the_name_that_cf_gives_itself_lead_to_the_broker_too() {
+    let sandbox = sandbox().await;
+    let api = sandbox.cf_url();
+    let alias = api.replace("127.0.0.1", "localhost");
+    assert_ne!(alias, api);
+    pull(&sandbox, "edit_destination", &json!({"name": "CFAPI", "set": {"URL": alias}}));
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.caller_token(PROVIDER_CLIENT, &["Api.Proxy"]);
+    let began = Instant::now();
+    loop {
+        let page = broker.get("/v3/apps", &token).await;
+        assert_eq!(page.status, 200, "{}", page.text);
+        if !page.text.contains(&api) {
+            let first = &page.json()["pagination"]["first"]["href"];
+            assert!(first.as_str().is_some_and(|href| href.starts_with(&broker.base)), "{first}");
+            break;
+        }
+        // CF is asked for its own name after the first call that it has served.
+        assert!(began.elapsed() < Duration::from_secs(10), "{}", page.text);
+        sleep(Duration::from_millis(20)).await;
+    }
+}
