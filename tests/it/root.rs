@@ -60,3 +60,20 @@ async fn links_under_the_name_that_cf_gives_itself_lead_to_the_broker_too() {
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test]
+async fn a_head_tells_the_length_of_its_get_or_none() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.caller_token(PROVIDER_CLIENT, &["Api.Proxy"]);
+    let length = |headers: &http::HeaderMap| {
+        headers.get("content-length").map(|value| value.to_str().unwrap().to_owned())
+    };
+    for (path, told) in [("/v3/apps", false), ("/v3/apps/none/routes", true)] {
+        let get = broker.get(path, &token).await;
+        let head = broker.send(Method::HEAD, path, Some(&token), None).await;
+        assert_eq!((head.status, head.text.as_str()), (get.status, ""), "{path}");
+        let expected = told.then(|| get.text.len().to_string());
+        assert_eq!(length(&head.headers), expected, "{path}: {:?}", head.headers);
+    }
+}
