@@ -150,6 +150,9 @@ fn canned_answer(canned: Canned, line: &Line) -> Response<Body> {
     if let Some(raw) = canned.raw {
         line.plan(Plan::Replace(raw));
     }
+    if canned.reset {
+        line.reset();
+    }
     let mut answer = Response::new(Body::from(canned.body));
     *answer.status_mut() = StatusCode::from_u16(canned.status).unwrap_or_default();
     for (name, value) in &canned.headers {

@@ -25,6 +25,8 @@ mod process;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod proxy_stream;
+#[cfg(test)]
 mod revoked;
 #[cfg(test)]
 mod rooms;

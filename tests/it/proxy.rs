@@ -9,48 +9,49 @@ use serde_json::{Value, json};
 use crate::support::{APP, Answer, TestBroker, answer, client, pull, sandbox};
 
 /// All scopes that the proxy's rows ask for.
-const SCOPES: &[&str] = &["Api.Proxy", "Routes.Write"];
+pub(crate) const SCOPES: &[&str] = &["Api.Proxy", "Routes.Write"];
 
 /// Who calls.
-const CLIENT: &str = "sb-bookshop!t4711";
+pub(crate) const CLIENT: &str = "sb-bookshop!t4711";
 
-struct Landscape {
-    sandbox: Sandbox,
-    broker: TestBroker,
-    token: String,
+/// A landscape, a broker in it, and a caller with both scopes.
+pub(crate) struct Landscape {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) broker: TestBroker,
+    pub(crate) token: String,
 }
 
 impl Landscape {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let sandbox = sandbox().await;
         let broker = TestBroker::start(&sandbox).await;
         let token = sandbox.caller_token(CLIENT, SCOPES);
         Self { sandbox, broker, token }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.broker.get(path, &self.token).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.broker.send(Method::POST, path, Some(&self.token), Some(body)).await
     }
 
-    async fn first(&self, path: &str) -> String {
+    pub(crate) async fn first(&self, path: &str) -> String {
         let listed = self.get(path).await;
         assert_eq!(listed.status, 200, "{}", listed.text);
         listed.json()["resources"][0]["guid"].as_str().unwrap().to_owned()
     }
 
     /// Body of a new route in the broker's own space on the shared domain.
-    async fn route_body(&self, host: &str) -> Value {
+    pub(crate) async fn route_body(&self, host: &str) -> Value {
         let space = self.first("/v3/spaces?names=dev").await;
         let domain = self.first("/v3/domains?names=cfapps.example.test").await;
         json!({"host": host, "relationships": {"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain}}}})
     }
 
     /// Calls that the CF API saw since the journal was emptied.
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let journal = self.sandbox.journal();
         let cf = journal.iter().filter(|entry| entry.part == Part::Cf);
         cf.map(|entry| format!("{} {}", entry.method, entry.path)).collect()
@@ -117,7 +118,7 @@ async fn every_link_leads_to_the_broker_and_nothing_of_cf_leaks() {
     }
 }
 
-fn hrefs(value: &Value) -> Vec<String> {
+pub(crate) fn hrefs(value: &Value) -> Vec<String> {
     match value {
         Value::Object(members) => members
             .iter()

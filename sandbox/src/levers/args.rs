@@ -59,10 +59,15 @@ impl<'a> Args<'a> {
 
     /// Returns whether something is switched on; the default is yes.
     pub(crate) fn is_on(&self) -> Result<bool, String> {
+        self.flag("on", true)
+    }
+
+    /// Returns a switch, or the default.
+    pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, String> {
         let flag = |value: &Value| {
-            value.as_bool().ok_or_else(|| "argument on must be true or false".to_owned())
+            value.as_bool().ok_or_else(|| format!("argument {name} must be true or false"))
         };
-        self.get("on").map_or(Ok(true), flag)
+        self.get(name).map_or(Ok(default), flag)
     }
 
     pub(crate) fn part(&self) -> Result<Part, String> {

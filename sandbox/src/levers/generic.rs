@@ -20,7 +20,7 @@ const FILLER_LIMIT: usize = 64 * 1024 * 1024;
 pub(super) const LEVERS: &[(&str, &str)] = &[
     (
         "fail_next",
-        "{part, n=1, status=503, headers={}, body=\"\" (text or JSON), body_base64, body_size (filler), raw (bytes instead of HTTP), only=\"METHOD /path-prefix\"}: the next n answers are this one",
+        "{part, n=1, status=503, headers={}, body=\"\" (text or JSON), body_base64, body_size (filler), raw (bytes instead of HTTP; with reset they end in a TCP reset), reset=false, only=\"METHOD /path-prefix\"}: the next n answers are this one",
     ),
     ("latency", "{part, ms}: delays every answer from now on; 0 ends it"),
     ("hang", "{part, n=1, ms, only}: no answer; with ms the part is asked after that time"),
@@ -62,8 +62,18 @@ fn arm(landscape: &Landscape, args: &Args<'_>, trick: Trick) -> LeverResult {
 }
 
 fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
-    let known =
-        ["part", "n", "status", "headers", "body", "body_base64", "body_size", "raw", "only"];
+    let known = [
+        "part",
+        "n",
+        "status",
+        "headers",
+        "body",
+        "body_base64",
+        "body_size",
+        "raw",
+        "reset",
+        "only",
+    ];
     let args = Args::read(args, &known)?;
     let status = args.maybe_number("status")?.unwrap_or(503);
     let status = u16::try_from(status).ok().filter(|status| (200..=999).contains(status));
@@ -74,7 +84,8 @@ fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
         headers.push((name, value));
     }
     let raw = args.maybe_text("raw")?.map(|raw| Bytes::from(raw.to_owned()));
-    let canned = Canned { status, headers, body: body(&args)?, raw };
+    let reset = args.flag("reset", false)?;
+    let canned = Canned { status, headers, body: body(&args)?, raw, reset };
     arm(landscape, &args, Trick::Answer(canned))
 }
 

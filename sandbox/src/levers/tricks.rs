@@ -32,6 +32,8 @@ pub(crate) struct Canned {
     pub(crate) body: Bytes,
     /// Bytes that are no HTTP at all; they replace everything.
     pub(crate) raw: Option<Bytes>,
+    /// Whether the connection then ends with a TCP reset.
+    pub(crate) reset: bool,
 }
 
 /// A trick that waits for its requests.

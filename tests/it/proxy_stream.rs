@@ -1,0 +1,211 @@
+//! Answers of the CF API that are too large, or come in a form, to be taken whole: links, limits, broken ends.
+
+use cfapi_sandbox::Part;
+use rstest::rstest;
+use serde_json::{Value, json};
+
+use crate::{
+    proxy::{Landscape, hrefs},
+    support::{client, pull},
+};
+
+/// Largest answer that is passed on (`proxy.md` P8).
+const CAP: usize = 10 * 1024 * 1024;
+const PATH: &str = "/v3/apps";
+const CHUNKED: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+const UNTIL_CLOSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
+
+impl Landscape {
+    /// The next answer of CF to a request for [`PATH`].
+    fn answers(&self, fault: &Value) {
+        let mut fault = fault.clone();
+        fault["part"] = json!("cf");
+        fault["only"] = json!(PATH);
+        fault["status"] = json!(200);
+        pull(&self.sandbox, "fail_next", &fault);
+    }
+
+    fn answers_raw(&self, head: &str, body: &str) {
+        self.answers(&json!({"raw": format!("{head}{body}")}));
+    }
+
+    /// Status, headers, and the body: what came of it, and whether it came to its end.
+    async fn read(&self) -> (u16, http::HeaderMap, Vec<u8>, bool) {
+        let request = client().get(format!("{}{PATH}", self.broker.base)).bearer_auth(&self.token);
+        let mut response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return (status, headers, body, true),
+                Err(_) => return (status, headers, body, false),
+            }
+        }
+    }
+}
+
+/// A page whose every resource has two links; `note` names the API without being a link.
+fn page(api: &str, resources: usize) -> Value {
+    let one = |number: usize| {
+        json!({
+            "guid": format!("app-{number}"),
+            "metadata": {"annotations": {"note": "\"href\":\"none\""}},
+            "links": {
+                "self": {"href": format!("{api}/v3/apps/app-{number}")},
+                "space": {"href": format!("{api}/v3/spaces?guids=a\u{e4}&x={number}")},
+                "none": {"href": null},
+            },
+        })
+    };
+    let resources: Vec<_> = (0..resources).map(one).collect();
+    let next = format!("{api}/v3/apps?page=2");
+    json!({"pagination": {"next": {"href": next}, "previous": null}, "resources": resources})
+}
+
+/// Chunks of one byte to 31, in turn, so that a link is cut at each of its places somewhere.
+fn in_chunks(text: &str) -> String {
+    let bytes: Vec<char> = text.chars().collect();
+    let (mut out, mut rest, mut size) = (Vec::new(), bytes.as_slice(), 0);
+    while !rest.is_empty() {
+        size = size % 31 + 1;
+        let (piece, behind) = rest.split_at(size.min(rest.len()));
+        let piece: String = piece.iter().collect();
+        out.push(format!("{:x}\r\n{piece}\r\n", piece.len()));
+        rest = behind;
+    }
+    out.concat()
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    WithLength,
+    InChunks,
+    UntilClose,
+}
+
+#[rstest]
+#[case::large_with_length(1000, Form::WithLength)]
+#[case::large_in_chunks(1000, Form::InChunks)]
+#[case::small_in_chunks(3, Form::InChunks)]
+#[case::large_until_the_connection_ends(1000, Form::UntilClose)]
+#[tokio::test]
+async fn every_link_of_a_streamed_page_leads_to_the_broker(
+    #[case] resources: usize,
+    #[case] form: Form,
+) {
+    let cf = Landscape::start().await;
+    let (api, own) = (cf.sandbox.cf_url(), cf.broker.base.clone());
+    let text = page(&api, resources).to_string();
+    match form {
+        Form::WithLength => cf.answers(
+            &json!({"body": text, "headers": {"Content-Type": "application/json; charset=utf-8"}}),
+        ),
+        Form::InChunks => cf.answers_raw(CHUNKED, &format!("{}0\r\n\r\n", in_chunks(&text))),
+        Form::UntilClose => cf.answers_raw(UNTIL_CLOSE, &text),
+    }
+    assert!(resources < 1000 || text.len() > 64 * 1024);
+    let got = cf.get(PATH).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    assert!(!got.text.contains(&api));
+    assert_eq!(hrefs(&got.json()).len(), 2 * resources + 1);
+    assert_eq!(got.json(), page(&own, resources));
+    assert!(!got.headers.contains_key("content-length"), "the links change the length");
+}
+
+#[tokio::test]
+async fn what_is_no_json_is_streamed_byte_for_byte() {
+    let cf = Landscape::start().await;
+    let text = format!("{{\"href\":\"{}/v3\"}}\n", cf.sandbox.cf_url()).repeat(4000);
+    cf.answers(&json!({"body": text, "headers": {"Content-Type": "text/plain"}}));
+    let got = cf.get(PATH).await;
+    assert_eq!((got.status, got.text == text), (200, true));
+    assert_eq!(got.headers["content-length"], text.len().to_string());
+    let head = CHUNKED.replace("application/json", "text/plain");
+    cf.answers_raw(&head, &format!("{}0\r\nX-Evil: 1\r\n\r\n", in_chunks(&text)));
+    let got = cf.get(PATH).await;
+    assert_eq!((got.status, got.text == text), (200, true));
+}
+
+#[rstest]
+#[case::chunks_without_an_end(CHUNKED, "", false)]
+#[case::a_chunk_that_is_none(CHUNKED, "zz\r\n", false)]
+#[case::a_length_that_does_not_come(
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n",
+    "",
+    false
+)]
+#[case::a_reset(UNTIL_CLOSE, "", true)]
+#[tokio::test]
+async fn a_body_that_breaks_off_ends_in_an_error_for_the_caller_too(
+    #[case] head: &str,
+    #[case] end: &str,
+    #[case] reset: bool,
+) {
+    let cf = Landscape::start().await;
+    let text = page(&cf.sandbox.cf_url(), 100).to_string();
+    let body = if head == CHUNKED { in_chunks(&text) } else { text };
+    cf.answers(&json!({"raw": format!("{head}{body}{end}"), "reset": reset}));
+    let (status, _, body, whole) = cf.read().await;
+    // The reset may overtake the head: then there is no answer to pass on at all.
+    assert!(status == 200 && !whole || reset && status == 503, "{status} {whole}");
+    assert!(!String::from_utf8_lossy(&body).contains(&cf.sandbox.cf_url()));
+    assert_eq!(cf.get(PATH).await.status, 200, "the next one is served");
+}
+
+#[tokio::test]
+async fn a_small_answer_that_breaks_off_is_a_problem_and_no_half_document() {
+    let cf = Landscape::start().await;
+    pull(&cf.sandbox, "truncate", &json!({"part": "cf", "after": 20, "only": PATH}));
+    let got = cf.get(PATH).await;
+    assert_eq!((got.status, got.code().as_str()), (503, "cf_unavailable"));
+}
+
+#[tokio::test]
+async fn an_answer_that_announces_more_than_ten_mebibytes_is_502_before_its_first_byte() {
+    let cf = Landscape::start().await;
+    let headers = json!({"Content-Type": "application/json"});
+    cf.answers(&json!({"body_size": CAP + 1, "headers": headers}));
+    let got = cf.get(PATH).await;
+    assert_eq!((got.status, got.code().as_str()), (502, "cf_error"), "{}", got.text.len());
+    cf.answers(&json!({"body_size": CAP, "headers": headers}));
+    let (status, _, body, whole) = cf.read().await;
+    assert_eq!((status, body.len(), whole), (200, CAP, true));
+}
+
+#[rstest]
+#[case::json("application/json")]
+#[case::text("text/plain")]
+#[tokio::test]
+async fn an_answer_that_grows_beyond_ten_mebibytes_is_aborted_there(#[case] kind: &str) {
+    let cf = Landscape::start().await;
+    let head = UNTIL_CLOSE.replace("application/json", kind);
+    cf.answers_raw(&head, &"x".repeat(CAP + 1));
+    let (status, headers, body, whole) = cf.read().await;
+    assert_eq!((status, whole), (200, false));
+    assert!(body.len() <= CAP && body.len() > CAP / 2, "{}", body.len());
+    assert!(!headers.contains_key("content-length"));
+    cf.answers_raw(&head, &"x".repeat(CAP));
+    let (status, _, body, whole) = cf.read().await;
+    assert_eq!((status, body.len(), whole), (200, CAP, true));
+    assert_eq!(cf.get(PATH).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_ends_the_call_and_gives_its_places_back() {
+    let cf = Landscape::start().await;
+    // So slow that it would run far longer than the test.
+    pull(
+        &cf.sandbox,
+        "drip",
+        &json!({"part": "cf", "n": 20, "chunk": 1, "ms": 1000, "only": PATH}),
+    );
+    for _ in 0..20 {
+        let request = client().get(format!("{}{PATH}", cf.broker.base)).bearer_auth(&cf.token);
+        let hasty = request.timeout(std::time::Duration::from_millis(100));
+        assert!(hasty.send().await.is_err());
+    }
+    assert_eq!(cf.get(PATH).await.status, 200, "sixteen places are enough for one");
+    assert!(cf.sandbox.journal().iter().filter(|entry| entry.part == Part::Cf).count() > 16);
+}
