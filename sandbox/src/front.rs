@@ -1,6 +1,7 @@
 //! What every request of every part walks through: body, journal, tricks, the part itself, journal again.
 //! Invariant: a request stands in the journal before anything can go wrong with it. Called by `door` for each request.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
@@ -47,14 +48,35 @@ pub(crate) struct Watch {
     pub(crate) captured: Arc<Captured>,
 }
 
-/// The bytes of the last request of a part; of the UAA only token requests are kept.
+/// Requests whose bytes are kept: more than any one action of a client takes.
+const KEPT: usize = 64;
+
+/// The bytes of the last requests of a part; of the UAA only token requests are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Captured(Mutex<Vec<u8>>);
+pub(crate) struct Captured(Mutex<VecDeque<Vec<u8>>>);
 
 impl Captured {
-    /// Returns the bytes as received.
-    pub(crate) fn bytes(&self) -> Vec<u8> {
-        locked(&self.0).clone()
+    /// Returns the last one's bytes as received.
+    pub(crate) fn last(&self) -> Vec<u8> {
+        locked(&self.0).back().cloned().unwrap_or_default()
+    }
+
+    /// Returns all that are kept, oldest first.
+    pub(crate) fn all(&self) -> Vec<Vec<u8>> {
+        locked(&self.0).iter().cloned().collect()
+    }
+
+    /// Forgets them.
+    pub(crate) fn clear(&self) {
+        locked(&self.0).clear();
+    }
+
+    fn add(&self, received: Vec<u8>) {
+        let mut kept = locked(&self.0);
+        kept.push_back(received);
+        if kept.len() > KEPT {
+            kept.pop_front();
+        }
     }
 }
 
@@ -89,7 +111,7 @@ impl Front {
             return Ok(self.ask(head, body).await);
         };
         if watch.part != Part::Uaa || head.uri.path() == "/oauth/token" {
-            *locked(&watch.captured.0) = received;
+            watch.captured.add(received);
         }
         let ticket = watch.journal.open(watch.part, &head, &body);
         let answer = self.troubled(watch, line, head, body).await?;
@@ -114,7 +136,10 @@ impl Front {
         match trick {
             None => Ok(self.ask(head, body).await),
             Some(Trick::Answer(canned)) => Ok(canned_answer(canned, line)),
-            Some(Trick::Hang(None)) => pending().await,
+            Some(Trick::Hang(None)) => {
+                watch.tricks.released().await;
+                Ok(self.ask(head, body).await)
+            }
             Some(Trick::Hang(Some(time))) => {
                 sleep(time).await;
                 Ok(self.ask(head, body).await)

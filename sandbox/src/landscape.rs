@@ -55,6 +55,14 @@ impl Landscape {
         }
     }
 
+    /// Empties the journal, and forgets the bytes of requests.
+    pub(crate) fn forget_requests(&self) {
+        self.journal.clear();
+        for part in Part::ALL {
+            self.captured.of(part).clear();
+        }
+    }
+
     /// Returns what a part is watched and troubled with.
     pub(crate) fn watch(&self, part: Part) -> Watch {
         Watch {

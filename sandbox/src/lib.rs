@@ -183,7 +183,7 @@ impl Sandbox {
 
     /// Forgets the requests seen so far.
     pub fn clear_journal(&self) {
-        self.landscape.journal.clear();
+        self.landscape.forget_requests();
     }
 
     /// Counts the token calls with a password at the UAA: the assertion of most token tests.
@@ -208,6 +208,12 @@ impl Sandbox {
 
     /// Returns the last request of a part, byte for byte; of the UAA its last token request.
     pub fn last_request(&self, part: Part) -> Vec<u8> {
-        self.landscape.captured.of(part).bytes()
+        self.landscape.captured.of(part).last()
+    }
+
+    /// Returns the last 64 requests of a part since [`Sandbox::clear_journal`], oldest first, byte for byte; of the UAA its
+    /// token requests.
+    pub fn requests(&self, part: Part) -> Vec<Vec<u8>> {
+        self.landscape.captured.of(part).all()
     }
 }

@@ -25,6 +25,15 @@ mod process;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+#[cfg(test)]
+mod proxy_answers;
+#[cfg(test)]
+mod proxy_headers;
+#[cfg(test)]
+mod proxy_links;
+#[cfg(test)]
+mod proxy_odd;
+#[cfg(test)]
 mod proxy_stream;
 #[cfg(test)]
 mod revoked;

@@ -1,12 +1,16 @@
 //! `/v3`: what a client of the CF API sees when it talks to the broker instead.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Deref, time::Duration};
 
-use cfapi_sandbox::{Part, Sandbox};
+use cfapi_sandbox::Part;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use crate::support::{APP, Answer, TestBroker, answer, client, pull, sandbox};
+use crate::{
+    support::{APP, Answer, pull},
+    wire::Wire,
+};
 
 /// All scopes that the proxy's rows ask for.
 pub(crate) const SCOPES: &[&str] = &["Api.Proxy", "Routes.Write"];
@@ -15,18 +19,38 @@ pub(crate) const SCOPES: &[&str] = &["Api.Proxy", "Routes.Write"];
 pub(crate) const CLIENT: &str = "sb-bookshop!t4711";
 
 /// A landscape, a broker in it, and a caller with both scopes.
-pub(crate) struct Landscape {
-    pub(crate) sandbox: Sandbox,
-    pub(crate) broker: TestBroker,
-    pub(crate) token: String,
+pub(crate) struct Landscape(Wire);
+
+impl Deref for Landscape {
+    type Target = Wire;
+
+    fn deref(&self) -> &Wire {
+        &self.0
+    }
 }
 
 impl Landscape {
     pub(crate) async fn start() -> Self {
-        let sandbox = sandbox().await;
-        let broker = TestBroker::start(&sandbox).await;
-        let token = sandbox.caller_token(CLIENT, SCOPES);
-        Self { sandbox, broker, token }
+        Self::with(&[]).await
+    }
+
+    /// The same with a broker of these settings.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        Self(Wire::start_for(CLIENT, SCOPES, settings).await)
+    }
+
+    /// Waits until the broker knows CF's version, so that it asks nothing of its own from now on.
+    pub(crate) async fn warmed(self) -> Self {
+        for _ in 0..200 {
+            self.get("/v3").await;
+            let root = self.broker.send(Method::GET, "/", None, None).await.json();
+            if root["links"]["cloud_controller_v3"]["meta"]["version"].is_string() {
+                self.sandbox.clear_journal();
+                return self;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the version is never learnt");
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -101,23 +125,6 @@ async fn a_route_made_through_the_proxy_is_adopted_by_the_first_ensure() {
     assert_eq!(ensured.json()["outcome"], "adopted", "{}", ensured.text);
 }
 
-#[tokio::test]
-async fn every_link_leads_to_the_broker_and_nothing_of_cf_leaks() {
-    let cf = Landscape::start().await;
-    for path in
-        ["/v3", "/v3/", "/v3/spaces?per_page=1", "/v3/apps", "/v3/organizations", "/v3/domains"]
-    {
-        let answer = cf.get(path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.text);
-        let api = cf.sandbox.cf_url();
-        assert!(!answer.text.contains(&api), "{path}: {}", answer.text);
-        let links = hrefs(&answer.json());
-        assert!(!links.is_empty(), "{path}");
-        assert!(links.iter().all(|link| link.starts_with(&cf.broker.base)), "{path}: {links:?}");
-        assert_eq!(answer.headers["content-length"], answer.text.len().to_string(), "{path}");
-    }
-}
-
 pub(crate) fn hrefs(value: &Value) -> Vec<String> {
     match value {
         Value::Object(members) => members
@@ -145,56 +152,6 @@ async fn a_client_that_follows_next_walks_all_pages_through_the_broker() {
         path = next.strip_prefix(&cf.broker.base).unwrap().to_owned();
     }
     assert!(seen.len() >= 2, "{seen:?}");
-}
-
-#[tokio::test]
-async fn the_cf_api_sees_exactly_the_built_headers() {
-    let cf = Landscape::start().await;
-    cf.get("/v3").await;
-    cf.sandbox.clear_journal();
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let url = format!("{}/v3/apps?names=a%2Cb", cf.broker.base);
-    let request = client()
-        .get(url)
-        .header("authorization", format!("Bearer {}", cf.token))
-        .header("traceparent", trace)
-        .header("x-correlationid", "my-id")
-        .header("cookie", "a=b")
-        .header("forwarded", "for=1.2.3.4")
-        .header("x-forwarded-for", "1.2.3.4")
-        .header("x-forwarded-client-cert", "Cert=x")
-        .header("x_forwarded_for", "6.6.6.6")
-        .header("te", "trailers")
-        .header("trailer", "x")
-        .header("idempotency-key", "k")
-        .header("user-agent", "cf/6.0")
-        .header("accept-encoding", "gzip")
-        .header("range", "bytes=0-1")
-        .header("x-anything", "1");
-    assert_eq!(answer(request).await.status, 200);
-    let call = String::from_utf8(cf.sandbox.last_request(Part::Cf)).unwrap();
-    let (head, rest) = call.split_once("\r\n").unwrap();
-    assert_eq!(head, "GET /v3/apps?names=a%2Cb HTTP/1.1");
-    let lines = rest.lines().filter_map(|line| line.split_once(": "));
-    let headers: Vec<_> =
-        lines.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let names: BTreeSet<_> = headers.iter().map(|(name, _)| name.as_str()).collect();
-    let expected = [
-        "accept",
-        "accept-encoding",
-        "authorization",
-        "host",
-        "traceparent",
-        "user-agent",
-        "x-vcap-request-id",
-    ];
-    assert_eq!(names, BTreeSet::from(expected));
-    let value = |name: &str| headers.iter().find(|(own, _)| own == name).unwrap().1.clone();
-    assert_eq!(value("accept"), "application/json");
-    assert_eq!(value("accept-encoding"), "identity");
-    assert_eq!(value("traceparent"), trace);
-    assert_eq!(value("x-vcap-request-id"), "my-id");
-    assert!(value("user-agent").starts_with("cfapi-broker/"));
 }
 
 #[tokio::test]
@@ -331,16 +288,8 @@ async fn a_credential_in_the_query_is_no_way_in() {
 
 #[tokio::test]
 async fn the_public_root_names_the_broker_and_the_version_that_cf_told() {
-    let cf = Landscape::start().await;
-    cf.get("/v3").await;
-    let mut root = Value::Null;
-    for _ in 0..50 {
-        root = cf.broker.send(Method::GET, "/", None, None).await.json();
-        if root["links"]["cloud_controller_v3"]["meta"]["version"].is_string() {
-            break;
-        }
-        cf.get("/v3").await;
-    }
+    let cf = Landscape::start().await.warmed().await;
+    let root = cf.broker.send(Method::GET, "/", None, None).await.json();
     assert_eq!(root["links"]["cloud_controller_v3"]["href"], format!("{}/v3", cf.broker.base));
     let version = root["links"]["cloud_controller_v3"]["meta"]["version"].as_str().unwrap();
     assert!(version.starts_with("3."), "{version}");

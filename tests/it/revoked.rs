@@ -39,6 +39,8 @@ impl Tally {
 #[case::reads("/spaces", "revoke_all", (1, 1))]
 #[case::routes("/routes", "revoke_all", (1, 1))]
 #[case::access_tokens_only("/spaces", "expire_all", (1, 0))]
+#[case::spaces_of_the_cf_api("/v3/spaces", "revoke_all", (1, 1))]
+#[case::apps_of_the_cf_api("/v3/apps", "expire_all", (1, 0))]
 #[tokio::test]
 async fn tokens_that_end_under_load_cost_two_token_calls_and_no_caller_a_refusal(
     #[case] path: &'static str,
@@ -53,8 +55,8 @@ async fn tokens_that_end_under_load_cost_two_token_calls_and_no_caller_a_refusal
         variables.insert(format!("CFAPI_AUTH__{key}"), value.to_owned());
     }
     let broker = TestBroker::with(variables).await;
-    let token =
-        sandbox.caller_token("sb-bookshop!t4711", &["Spaces.Read", "Routes.Read", "Routes.Write"]);
+    let scopes = ["Spaces.Read", "Routes.Read", "Routes.Write", "Api.Proxy"];
+    let token = sandbox.caller_token("sb-bookshop!t4711", &scopes);
     let put = broker.put("/routes/t1", &token, &json!({"subdomain": "one", "app": APP})).await;
     assert_eq!(put.status, 201, "{}", put.text);
     let tally = Arc::new(Tally::default());

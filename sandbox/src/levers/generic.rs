@@ -23,7 +23,11 @@ pub(super) const LEVERS: &[(&str, &str)] = &[
         "{part, n=1, status=503, headers={}, body=\"\" (text or JSON), body_base64, body_size (filler), raw (bytes instead of HTTP; with reset they end in a TCP reset), reset=false, only=\"METHOD /path-prefix\"}: the next n answers are this one",
     ),
     ("latency", "{part, ms}: delays every answer from now on; 0 ends it"),
-    ("hang", "{part, n=1, ms, only}: no answer; with ms the part is asked after that time"),
+    (
+        "hang",
+        "{part, n=1, ms, only}: no answer until release; with ms the part is asked after that time",
+    ),
+    ("release", "{part}: the part is asked what hangs without ms"),
     ("cut", "{part, n=1, only}: TCP reset before an answer, the part is not asked"),
     ("commit_then_hang", "{part, n=1, only}: the part is asked, its answer never comes"),
     ("drip", "{part, n=1, chunk=1, ms=100, only}: the answer leaves chunk bytes at a time"),
@@ -40,6 +44,7 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
         "fail_next" => fail_next(landscape, args),
         "latency" => latency(landscape, args),
         "hang" => hang(landscape, args),
+        "release" => release(landscape, args),
         "cut" => Args::read(args, &["part", "n", "only"])
             .and_then(|args| arm(landscape, &args, Trick::Cut)),
         "commit_then_hang" => Args::read(args, &["part", "n", "only"])
@@ -117,6 +122,12 @@ fn hang(landscape: &Landscape, args: &Value) -> LeverResult {
     let args = Args::read(args, &["part", "n", "ms", "only"])?;
     let time = args.get("ms").map(|_| millis(&args, "ms", 0)).transpose()?;
     arm(landscape, &args, Trick::Hang(time))
+}
+
+fn release(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = Args::read(args, &["part"])?;
+    landscape.tricks.of(args.part()?).release();
+    Ok(Value::Null)
 }
 
 fn drip(landscape: &Landscape, args: &Value) -> LeverResult {

@@ -36,7 +36,7 @@ async fn journal(State(board): State<Arc<Board>>) -> Json<Value> {
 }
 
 async fn clear_journal(State(board): State<Arc<Board>>) -> StatusCode {
-    board.landscape.journal.clear();
+    board.landscape.forget_requests();
     StatusCode::NO_CONTENT
 }
 
@@ -47,7 +47,7 @@ async fn wire(State(board): State<Arc<Board>>, Path(part): Path<String>) -> Resp
             &format!("unknown part: known are {}", part_names()),
         );
     };
-    board.landscape.captured.of(part).bytes().into_response()
+    board.landscape.captured.of(part).last().into_response()
 }
 
 /// An empty body means no arguments, whatever its content type.

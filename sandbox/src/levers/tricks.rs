@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::part::locked;
 use crate::wire::Plan;
@@ -14,7 +15,7 @@ use crate::wire::Plan;
 pub(crate) enum Trick {
     /// This answer; the part is not asked.
     Answer(Canned),
-    /// No answer, for good or for a time, after which the part is asked.
+    /// No answer until it is released, or for a time; then the part is asked.
     Hang(Option<Duration>),
     /// A TCP reset; the part is not asked.
     Cut,
@@ -53,7 +54,10 @@ pub(crate) struct Only {
 
 /// The tricks of one part.
 #[derive(Debug, Default)]
-pub(crate) struct Tricks(Mutex<State>);
+pub(crate) struct Tricks {
+    state: Mutex<State>,
+    released: Notify,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -80,12 +84,12 @@ impl Only {
 impl Tricks {
     /// Adds a trick behind those that wait already.
     pub(crate) fn arm(&self, armed: Armed) {
-        locked(&self.0).armed.push(armed);
+        locked(&self.state).armed.push(armed);
     }
 
     /// Takes the first trick that fits the request.
     pub(crate) fn next(&self, method: &str, path: &str) -> Option<Trick> {
-        let mut state = locked(&self.0);
+        let mut state = locked(&self.state);
         let armed = state.armed.iter_mut().find(|armed| armed.only.fits(method, path))?;
         armed.left = armed.left.saturating_sub(1);
         let trick = armed.trick.clone();
@@ -95,17 +99,27 @@ impl Tricks {
 
     /// Returns the delay of every answer.
     pub(crate) fn latency(&self) -> Duration {
-        locked(&self.0).latency
+        locked(&self.state).latency
     }
 
     /// Delays every answer from now on.
     pub(crate) fn set_latency(&self, latency: Duration) {
-        locked(&self.0).latency = latency;
+        locked(&self.state).latency = latency;
     }
 
     /// Disarms everything.
     pub(crate) fn clear(&self) {
-        *locked(&self.0) = State::default();
+        *locked(&self.state) = State::default();
+    }
+
+    /// Waits for the next [`Tricks::release`].
+    pub(crate) async fn released(&self) {
+        self.released.notified().await;
+    }
+
+    /// Lets every request go on that hangs without a time.
+    pub(crate) fn release(&self) {
+        self.released.notify_waiters();
     }
 }
 
