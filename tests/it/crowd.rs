@@ -125,6 +125,33 @@ async fn beyond_the_limit_of_connections_new_ones_are_refused_and_the_others_ser
 }
 
 #[tokio::test]
+async fn slow_heads_on_every_place_give_them_back_after_the_head_time() {
+    let limits = [("CFAPI_SERVER__MAX_CONNECTIONS", "64"), ("CFAPI_SERVER__HEAD_TIMEOUT", "2s")];
+    let wire = Wire::start(&limits).await;
+    let mut slow = Vec::new();
+    for _ in 0..64 {
+        let mut stream = wire.connect().await;
+        stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
+        slow.push(stream);
+    }
+    // Whoever sends something may lose the answer to a reset: it is closed without being read.
+    let refused = read(&mut wire.connect().await).await;
+    assert_eq!(refused[0].status, 503, "every place is taken");
+    for stream in &mut slow {
+        assert!(read(stream).await.is_empty());
+    }
+    let get = wire.bytes(b"GET /health HTTP/1.1", Add::NoClose, "");
+    for _ in 0..200 {
+        // A place is free a moment after its connection is closed.
+        if status_over(&mut wire.connect().await, &get).await == "200" {
+            return;
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the places of slow heads are never given again");
+}
+
+#[tokio::test]
 async fn a_stop_answers_what_is_under_way_and_waits_for_nothing_else() {
     let wire = Wire::start(&[("CFAPI_SERVER__DRAIN_TIMEOUT", "50s")]).await;
     assert_eq!(asked(&wire, "GET /spaces HTTP/1.1").await, [200]);

@@ -15,6 +15,8 @@ mod embedded;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod hardened;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod main_job;
@@ -61,6 +63,8 @@ mod secrets;
 mod spaces;
 #[cfg(test)]
 mod stuck;
+#[cfg(test)]
+mod stop;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cfapi_sandbox::TECHNICAL_USER;
 use serde_json::json;
 
+use crate::proxy::Landscape;
 use crate::support::{APP, answer, client, process::Program, pull, sandbox, variables};
 
 fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -140,6 +141,45 @@ async fn the_program_works_in_a_landscape_that_it_was_not_built_for() {
     let got = answer(put.header("content-type", "application/json").body(body)).await;
     assert_eq!(got.status, 201, "{}", got.text);
     assert_eq!(program.terminate().await.code, Some(0));
+}
+
+#[tokio::test]
+async fn an_allow_list_with_a_wrong_row_ends_the_start_and_names_the_row() {
+    let sandbox = sandbox().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    let rules = "[[rules]]\nmethods=['GET','PATCH']\npaths=['/v3/apps']\nbody='none'\n\
+                 [[rules]]\nmethods=['GET']\npaths=['/v2/info']\nbody='none'\n";
+    std::fs::write(&path, rules).unwrap();
+    let mut variables = variables(&sandbox);
+    variables.insert("CFAPI_PROXY__POLICY_FILE".to_owned(), path.display().to_string());
+    let ended = Program::start(&[], &variables).ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    for row in ["rules[0] PATCH /v3/apps", "rules[1] GET /v2/info"] {
+        assert!(ended.out.contains(row), "{row}: {}", ended.out);
+    }
+    assert!(!ended.out.contains("rules[0] GET /v3/apps"), "{}", ended.out);
+    variables.insert("CFAPI_PROXY__POLICY_FILE".to_owned(), "/no/such/file".to_owned());
+    let ended = Program::start(&[], &variables).ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    assert!(ended.out.contains("proxy.policy_file"), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn an_allow_list_of_ones_own_replaces_the_shipped_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    let rules = "[[rules]]\nmethods=['GET']\npaths=['/v3/spaces']\nbody='none'\n";
+    std::fs::write(&path, rules).unwrap();
+    let path = path.display().to_string();
+    let cf = Landscape::with(&[("CFAPI_PROXY__POLICY_FILE", &path)]).await;
+    assert_eq!(cf.get("/v3/spaces").await.status, 200);
+    cf.sandbox.clear_journal();
+    for (method, path) in [("GET", "/v3"), ("GET", "/v3/apps"), ("POST", "/v3/routes")] {
+        let got = cf.broker.send(method.parse().unwrap(), path, Some(&cf.token), None).await;
+        assert_eq!((got.status, got.code().as_str()), (403, "denied_by_policy"), "{path}");
+    }
+    assert!(cf.calls().iter().all(|call| call == "GET /"), "{:?}", cf.calls());
 }
 
 #[tokio::test]

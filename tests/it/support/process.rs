@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -16,6 +18,7 @@ use super::parse;
 pub(crate) struct Program {
     child: Child,
     out: Arc<Mutex<String>>,
+    readers: Vec<thread::JoinHandle<()>>,
 }
 
 /// How a program ended.
@@ -44,6 +47,17 @@ impl Program {
         Self::run(command, variables)
     }
 
+    /// Starts a copy of the program as another user; only root can.
+    pub(crate) fn start_as(
+        user: u32,
+        program: &Path,
+        variables: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.uid(user).gid(user);
+        Self::run(command, variables)
+    }
+
     fn run(mut command: Command, variables: &BTreeMap<String, String>) -> Self {
         let mut child = command
             .env_clear()
@@ -57,7 +71,7 @@ impl Program {
         let out = Arc::new(Mutex::new(String::new()));
         let streams: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
+        let reader = |stream: Box<dyn Read + Send>| {
             let out = Arc::clone(&out);
             thread::spawn(move || {
                 for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -65,9 +79,15 @@ impl Program {
                     out.push_str(&line);
                     out.push('\n');
                 }
-            });
-        }
-        Self { child, out }
+            })
+        };
+        let readers = streams.map(reader).into();
+        Self { child, out, readers }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything printed so far.
@@ -102,9 +122,14 @@ impl Program {
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// Sends SIGTERM.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub(crate) async fn terminate(mut self) -> Ended {
-        self.signal(Signal::TERM);
+        self.stop();
         self.ended().await
     }
 
@@ -112,8 +137,8 @@ impl Program {
     pub(crate) async fn ended(&mut self) -> Ended {
         for _ in 0..600 {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The readers see the end of the pipes a moment later.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                // The pipes are closed, so the readers are at their end or about to be.
+                self.readers.drain(..).for_each(|reader| reader.join().unwrap());
                 return Ended { code: status.code(), out: self.output() };
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
