@@ -260,6 +260,9 @@ impl From<RouteError> for Problem {
         if let RouteError::BadRequest(field) = &error {
             problem = problem.field(field.to_string(), "missing, malformed or given twice");
         }
+        if matches!(error, RouteError::ForbiddenScope) {
+            problem = problem.challenging();
+        }
         problem.cf_errors(error.cf_errors()).source(error)
     }
 }

@@ -173,9 +173,15 @@ impl Problem {
 
     /// 403 (RFC 6750): the token is good, a scope is missing.
     pub(crate) fn scope_missing(scope: &'static str) -> Self {
-        let challenge = "Bearer realm=\"cfapi-broker\", error=\"insufficient_scope\"";
         Self::new(Code::ForbiddenScope, format!("The token does not hold the scope {scope}."))
-            .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+            .challenging()
+    }
+
+    /// Says in a header that a scope is lacking (RFC 6750, 3.1).
+    #[must_use]
+    pub(crate) fn challenging(self) -> Self {
+        let challenge = "Bearer realm=\"cfapi-broker\", error=\"insufficient_scope\"";
+        self.header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// Returns the cause with all its sources, for the log.

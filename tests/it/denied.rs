@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use cfapi_sandbox::Sandbox;
+use cfapi_sandbox::{Part, Sandbox};
 use http::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{APP, answer, client, parse, process::Program, sandbox, variables};
+use crate::support::{
+    APP, TestBroker, answer, client, parse, process::Program, sandbox, variables,
+};
 
 const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
 
@@ -158,4 +161,59 @@ async fn reads_strangers_and_what_was_begun_leave_no_line_of_this_kind() {
     assert_eq!(status, 201);
     let outcomes: Vec<_> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["created"]);
+}
+
+#[rstest]
+#[case::list("GET", "/routes", json!(null))]
+#[case::read("GET", "/routes/t1", json!(null))]
+#[case::operation("GET", "/routes/operations/abc", json!(null))]
+#[case::ensure("PUT", "/routes/t1", json!({"subdomain": "acme", "app": APP}))]
+#[case::create("POST", "/routes", json!({"tenantId": "t1", "subdomain": "acme", "app": APP}))]
+#[case::remove("DELETE", "/routes/t1", json!(null))]
+#[case::reconcile("POST", "/routes/reconcile", json!({"tenants": [{"tenantId": "t1", "subdomain": "acme", "app": APP}]}))]
+#[tokio::test]
+async fn who_acts_for_another_owner_needs_the_scope_of_administrators(
+    #[case] method: &str,
+    #[case] path: &str,
+    #[case] body: Value,
+) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(entry(&sandbox)).await;
+    sandbox.clear_journal();
+    let all = ["Routes.Read", "Routes.Write", "Spaces.Read", "Api.Proxy", "Metrics.Read"];
+    let token = sandbox.caller_token("sb-other!t1", &all);
+    let (method, body) =
+        (method.parse::<Method>().unwrap(), Some(&body).filter(|body| !body.is_null()));
+    let path = format!("{path}?on_behalf_of=sb-bookshop!t4711");
+    let got = broker.send(method.clone(), &path, Some(&token), body).await;
+    assert_eq!((got.status, got.code().as_str()), (403, "forbidden_scope"), "{}", got.text);
+    assert_eq!(
+        got.headers["www-authenticate"],
+        r#"Bearer realm="cfapi-broker", error="insufficient_scope""#
+    );
+    let writes = sandbox.journal().into_iter().filter(|one| one.part == Part::Cf);
+    assert_eq!(writes.filter(|one| one.method != "GET").count(), 0);
+    let admin = sandbox.caller_token("sb-other!t1", &[&all[..], &["Routes.Admin"]].concat());
+    let got = broker.send(method, &path, Some(&admin), body).await;
+    assert!(got.status < 300 || got.status == 404, "{}", got.text);
+}
+
+#[tokio::test]
+async fn in_a_batch_each_item_is_refused_to_who_acts_for_another_owner() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(entry(&sandbox)).await;
+    let token = sandbox.caller_token("sb-other!t1", &["Routes.Write"]);
+    let ensure = json!({"op": "ensure", "tenantId": "t1", "subdomain": "acme", "app": APP});
+    let items = json!({"items": [ensure, {"op": "remove", "tenantId": "t2"}]});
+    let path = "/routes/batch?on_behalf_of=sb-bookshop!t4711";
+    let got = broker.send(Method::POST, path, Some(&token), Some(&items)).await.json();
+    for item in got["results"].as_array().unwrap() {
+        assert_eq!(
+            (&item["status"], &item["problem"]["code"]),
+            (&json!(403), &json!("forbidden_scope"))
+        );
+    }
+    assert_eq!(got["results"].as_array().unwrap().len(), 2);
+    let writes = sandbox.journal().into_iter().filter(|one| one.part == Part::Cf);
+    assert_eq!(writes.filter(|one| one.method != "GET").count(), 0);
 }
