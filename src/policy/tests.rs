@@ -7,6 +7,11 @@ use super::{
 };
 use crate::auth::{Caller, Scope};
 use http::Method;
+use proptest::{
+    collection,
+    prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest},
+    sample,
+};
 use rstest::rstest;
 use std::collections::BTreeMap;
 
@@ -128,6 +133,78 @@ fn the_matrix_of_methods_and_rows_is_complete() {
     let mut expected = rows;
     expected.sort();
     assert_eq!(granted, expected);
+}
+
+/// Segments of rows, of what CF has besides them, and of nobody.
+fn segment() -> impl Strategy<Value = String> {
+    let known = vec![
+        "apps",
+        "routes",
+        "spaces",
+        "organizations",
+        "domains",
+        "jobs",
+        "destinations",
+        "env",
+        "relationships",
+        "shared_spaces",
+        "Apps",
+        "app",
+        "routes_",
+        "{guid}",
+    ];
+    prop_oneof![
+        4 => sample::select(known).prop_map(str::to_owned),
+        2 => "[A-Za-z0-9-]{1,66}",
+        1 => "[A-Za-z0-9._~,!:-]{1,6}",
+    ]
+}
+
+/// The same judgement by other means: text against text.
+fn is_of_form(template: &str, path: &str) -> bool {
+    let (own, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+    let fits = |(own, given): (&&str, &&str)| {
+        let guid = |text: &str| {
+            text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        own == given || *own == "{guid}" && guid(given)
+    };
+    own.len() == given.len() && own.iter().zip(&given).all(fits)
+}
+
+proptest! {
+    #[test]
+    fn a_path_passes_if_and_only_if_it_has_the_form_of_a_row(
+        segments in collection::vec(segment(), 0..5),
+        method in sample::select(vec!["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
+        slash in any::<bool>(),
+    ) {
+        let plain = std::iter::once("/v3").chain(segments.iter().map(String::as_str));
+        let plain = plain.collect::<Vec<_>>().join("/");
+        let path = if slash { format!("{plain}/") } else { plain.clone() };
+        let policy = Policy::shipped().unwrap();
+        let row = if method == "HEAD" { "GET" } else { method };
+        let listed = policy.rows().any(|id| {
+            let (own, template) = id.as_str().split_once(' ').unwrap();
+            own == row && is_of_form(template, &plain)
+        });
+        let Ok(lawful) = UpstreamPath::parse(&path) else {
+            prop_assert!(!listed, "{path} has the form of a row");
+            return Ok(());
+        };
+        let asks = RequestLine {
+            method: method.parse().unwrap(),
+            path: lawful,
+            query: UpstreamQuery::parse(None).unwrap(),
+        };
+        match policy.admit(&Caller::for_tests("client", &Scope::ALL), asks) {
+            Ok(_) => prop_assert!(listed, "{method} {path} passes"),
+            Err(denial) => {
+                prop_assert_eq!(denial, Denial::NoRule);
+                prop_assert!(!listed, "{method} {path} is denied");
+            }
+        }
+    }
 }
 
 #[test]
@@ -374,13 +451,18 @@ fn the_callers_own_route_may_go() {
 #[case::other_owner(|route: &mut RouteFacts| { route.labels.insert("broker.internal/owner".to_owned(), "x".to_owned()); }, Breach::Owner)]
 #[case::hash_alone(|route: &mut RouteFacts| route.annotations.clear(), Breach::Owner)]
 #[case::unmarked(|route: &mut RouteFacts| route.labels.clear(), Breach::Owner)]
-fn a_route_that_is_not_the_callers_stays(
+fn a_route_that_is_not_the_callers_is_neither_deleted_nor_mapped(
     #[case] change: fn(&mut RouteFacts),
     #[case] breach: Breach,
 ) {
     let mut route = owned();
     change(&mut route);
     assert_eq!(settle(&bounds(), &route, &[]).unwrap_err(), Denial::Breach(breach));
+    let body = r#"{"destinations":[{"app":{"guid":"app-1"}}]}"#;
+    let Ok(Verdict::Depends(question)) = verdict("POST", TARGETS, body) else {
+        panic!("no question");
+    };
+    assert_eq!(question.settle(&route, &[]).unwrap_err(), Denial::Breach(breach));
 }
 
 #[test]

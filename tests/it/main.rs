@@ -36,6 +36,8 @@ mod proxy_links;
 #[cfg(test)]
 mod proxy_odd;
 #[cfg(test)]
+mod proxy_policy;
+#[cfg(test)]
 mod proxy_stream;
 #[cfg(test)]
 mod revoked;

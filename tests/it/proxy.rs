@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeSet, ops::Deref, time::Duration};
 
-use cfapi_sandbox::Part;
+use cfapi_sandbox::{Part, Sandbox};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    support::{APP, Answer, pull},
+    support::{APP, Answer, pull, sandbox},
     wire::Wire,
 };
 
@@ -36,7 +36,12 @@ impl Landscape {
 
     /// The same with a broker of these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
-        Self(Wire::start_for(CLIENT, SCOPES, settings).await)
+        Self::within(sandbox().await, settings).await
+    }
+
+    /// The same in a landscape that is there already.
+    pub(crate) async fn within(sandbox: Sandbox, settings: &[(&str, &str)]) -> Self {
+        Self(Wire::within(sandbox, CLIENT, SCOPES, settings).await)
     }
 
     /// Waits until the broker knows CF's version, so that it asks nothing of its own from now on.
@@ -84,7 +89,11 @@ impl Landscape {
 
 #[tokio::test]
 async fn the_six_calls_of_provider_apps_work_with_another_url_and_token() {
-    let cf = Landscape::start().await;
+    six_calls(&Landscape::start().await).await;
+}
+
+/// What provider apps do today: look up space, domain and app, create, map, find, delete, watch the job.
+pub(crate) async fn six_calls(cf: &Landscape) {
     let body = cf.route_body("acme-saas-approuter").await;
     let app = cf.first(&format!("/v3/apps?names={APP}")).await;
 

@@ -33,7 +33,7 @@ impl Seen {
         Self { first: first.to_owned(), names, head: head.to_owned(), body: body.to_owned() }
     }
 
-    fn value(&self, name: &str) -> &str {
+    pub(crate) fn value(&self, name: &str) -> &str {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).unwrap().1
     }
@@ -107,7 +107,7 @@ fn assert_built(seen: &Seen, cf: &Landscape) {
 }
 
 /// Whose token it is.
-fn user_of(authorization: &str) -> String {
+pub(crate) fn user_of(authorization: &str) -> String {
     let token = authorization.strip_prefix("bearer ").unwrap();
     let claims = token.split('.').nth(1).unwrap();
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();

@@ -84,7 +84,16 @@ impl Wire {
         scopes: &[&str],
         settings: &[(&str, &str)],
     ) -> Self {
-        let sandbox = sandbox().await;
+        Self::within(sandbox().await, client, scopes, settings).await
+    }
+
+    /// The same in a landscape that is there already.
+    pub(crate) async fn within(
+        sandbox: Sandbox,
+        client: &str,
+        scopes: &[&str],
+        settings: &[(&str, &str)],
+    ) -> Self {
         let own = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let all: BTreeMap<_, _> = variables(&sandbox).into_iter().chain(own).collect();
         let broker = TestBroker::with(all).await;
