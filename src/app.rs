@@ -289,3 +289,6 @@ fn stagger(snapshot: &Snapshot) -> Duration {
         snapshot.get("CF_INSTANCE_INDEX").and_then(|text| text.parse().ok()).unwrap_or(0);
     STAGGER.saturating_mul(index).min(LONGEST_STAGGER)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,9 +10,20 @@ fn problems(vars: &[(&str, &str)]) -> Problems {
 
 #[test]
 fn defaults_alone_are_valid() {
-    let loaded = load(&Snapshot::default(), &Flags::default()).unwrap();
-    assert_eq!(loaded.settings.server.idle_timeout.as_secs(), 100);
-    assert_eq!(loaded.settings.server.body_limit, 64 * 1024);
+    let settings = load(&Snapshot::default(), &Flags::default()).unwrap().settings;
+    let server = settings.server;
+    assert_eq!((server.max_connections, server.max_in_flight), (4096, 256));
+    let times = [
+        server.idle_timeout,
+        server.head_timeout,
+        server.body_timeout,
+        server.request_timeout,
+        server.drain_timeout,
+    ];
+    assert_eq!(times.map(|time| time.as_millis()), [100_000, 10_000, 15_000, 55_000, 8_000]);
+    assert_eq!(server.body_limit, 64 * 1024);
+    let auth = settings.auth;
+    assert_eq!((auth.requests_per_second, auth.burst, auth.max_in_flight), (20, 100, 16));
 }
 
 #[test]

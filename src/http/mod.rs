@@ -57,6 +57,8 @@ pub fn router(state: &AppState) -> Router {
         .route("/v3/{*path}", any(proxy::pass))
         .fallback(root::nothing)
         .with_state(state.clone());
+    #[cfg(test)]
+    let paths = paths.route("/panic", get(handlers::panic));
     let roomy = (RECONCILE, state.body.bytes.max(LIST_BYTES));
     paths.layer(Stack::new(state, roomy))
 }

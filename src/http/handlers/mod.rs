@@ -9,3 +9,9 @@ mod route_body;
 pub(crate) mod route_bulk;
 pub(crate) mod routes;
 pub(crate) mod spaces;
+
+/// Breaks; only the tests of the router have a path to it.
+#[cfg(test)]
+pub(crate) async fn panic() -> http::StatusCode {
+    panic!("canary")
+}
