@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     proxy::{Landscape, hrefs},
-    support::{APP, Answer, pull},
+    support::{APP, Answer, answer, client, pull, sandbox},
 };
 
 const HOST: &str = "acme-saas-approuter";
@@ -155,4 +155,26 @@ async fn a_redirect_is_passed_on_and_never_followed(
     assert_eq!(got.headers["location"], format!("{}/v3/info", cf.broker.base));
     let calls = cf.calls();
     assert!(!calls.iter().any(|call| call.ends_with("/v3/info")), "{calls:?}");
+}
+
+#[tokio::test]
+async fn links_lead_to_the_name_of_the_app_whatever_host_the_caller_names() {
+    let sandbox = sandbox().await;
+    let application = sandbox.vcap_application("broker.cfapps.example.test");
+    let cf = Landscape::within(sandbox, &[("VCAP_APPLICATION", &application)]).await.warmed().await;
+    for path in ["/", "/v3", "/v3/spaces", "/v3/apps"] {
+        let request = client().get(format!("{}{path}", cf.broker.base)).bearer_auth(&cf.token);
+        let request =
+            request.header("host", "localhost:1").header("x-forwarded-host", "evil.example");
+        let request = request.header("forwarded", "host=evil.example;proto=http");
+        let got = answer(request).await;
+        assert_eq!(got.status, 200, "{path}: {}", got.text);
+        let links = hrefs(&got.json());
+        let own = |link: &String| link.starts_with("https://broker.cfapps.example.test");
+        assert!(!links.is_empty() && links.iter().all(own), "{path}: {links:?}");
+        let all = format!("{} {:?}", got.text, got.headers);
+        for name in ["localhost", "127.0.0.1", "evil.example"] {
+            assert!(!all.contains(name), "{path}: {all}");
+        }
+    }
 }

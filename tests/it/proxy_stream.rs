@@ -1,12 +1,13 @@
 //! Answers of the CF API that are too large, or come in a form, to be taken whole: links, limits, broken ends.
 
+use base64::Engine;
 use cfapi_sandbox::Part;
 use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::{
     proxy::{Landscape, hrefs},
-    support::{client, pull},
+    support::{answer, client, process::Program, pull, sandbox, variables},
 };
 
 /// Largest answer that is passed on (`proxy.md` P8).
@@ -208,4 +209,52 @@ async fn a_caller_that_leaves_ends_the_call_and_gives_its_places_back() {
     }
     assert_eq!(cf.get(PATH).await.status, 200, "sixteen places are enough for one");
     assert!(cf.sandbox.journal().iter().filter(|entry| entry.part == Part::Cf).count() > 16);
+}
+
+/// A gzip member of zeros: matches of 258 bytes in 13 bits each, with fixed codes (RFC 1951, 3.2.6).
+fn member(bytes: usize) -> Vec<u8> {
+    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    // One last block with fixed codes; the byte 0; then length 258 at distance 1, again and again.
+    let begin = [1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0];
+    let again = [1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0];
+    let bits: Vec<u8> =
+        begin.into_iter().chain(again.into_iter().cycle()).take(bytes * 8).collect();
+    out.extend(
+        bits.chunks(8)
+            .map(|byte| byte.iter().enumerate().fold(0_u8, |sum, (place, bit)| sum | bit << place)),
+    );
+    out
+}
+
+/// Most memory that a process has held, in KiB.
+fn peak(program: &Program) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_is_502_and_takes_no_memory() {
+    let sandbox = sandbox().await;
+    let mut program = Program::start(&[], &variables(&sandbox));
+    let base = program.base().await;
+    let token = sandbox.caller_token("sb-bookshop!t4711", &["Api.Proxy"]);
+    let get = || answer(client().get(format!("{base}{PATH}")).bearer_auth(&token));
+    assert_eq!(get().await.status, 200);
+    // Just below the cap, so that it is not refused for its size; unpacked it would be 1.6 GB.
+    let bomb = member(64 * 1024).repeat(CAP / (64 * 1024) - 1);
+    let bomb = base64::engine::general_purpose::STANDARD.encode(&bomb);
+    let before = peak(&program);
+    let headers = json!({"Content-Type": "application/json", "Content-Encoding": "gzip"});
+    let mut fault = json!({"part": "cf", "n": 4, "only": PATH, "status": 200, "headers": headers});
+    fault["body_base64"] = json!(bomb);
+    pull(&sandbox, "fail_next", &fault);
+    for _ in 0..4 {
+        let got = get().await;
+        assert_eq!((got.status, got.code().as_str()), (502, "cf_error"), "{}", got.text.len());
+    }
+    let grown = peak(&program).saturating_sub(before);
+    assert!(grown < 8 * 1024, "{grown} KiB");
+    assert_eq!(get().await.status, 200);
+    assert_eq!(program.terminate().await.code, Some(0));
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::Engine;
+use rstest::rstest;
 use serde_json::{Value, json};
 
 use cfapi_sandbox::{Sandbox, TECHNICAL_USER};
@@ -44,10 +45,39 @@ impl Witness {
         self.note(request.bearer_auth(token)).await;
     }
 
+    /// Any other request with a JSON body, or none where it is empty.
+    async fn send(&mut self, request: &str, token: &str, body: &str) {
+        let (method, path) = request.split_once(' ').unwrap();
+        let request = client().request(method.parse().unwrap(), format!("{}{path}", self.base));
+        let request = request.bearer_auth(token);
+        let request = match body {
+            "" => request,
+            body => request.header("content-type", "application/json").body(body.to_owned()),
+        };
+        self.note(request).await;
+    }
+
     async fn put(&mut self, token: &str, body: &str) {
         let request = client().put(format!("{}/routes/t1", self.base));
         let request = request.header("content-type", "application/json");
         self.note(request.bearer_auth(token).body(body.to_owned())).await;
+    }
+
+    /// Reads and writes of the CF API: done, denied, malformed, failed.
+    async fn meet_the_proxy(&mut self, sandbox: &Sandbox, provider: &str) {
+        self.get("/v3/apps?names=none", provider).await;
+        self.get("/v3/apps?access_token=Canary-Query-Token", provider).await;
+        self.get("/v3/apps/Canary-Path/env", provider).await;
+        self.send("POST /v3/routes", provider, r#"{"host":{"Canary-Body-Text":1}}"#).await;
+        let guid = sandbox.world().spaces().into_iter().find(|one| one.name == "dev").unwrap().guid;
+        let data = json!({"space": {"data": {"guid": guid}}, "domain": {"data": {"guid": "none"}}});
+        let denied = json!({"host": "denied", "relationships": data}).to_string();
+        self.send("POST /v3/routes", provider, &denied).await;
+        let route = sandbox.world().routes()[0].guid.clone();
+        self.send(&format!("DELETE /v3/routes/{route}"), &sandbox.admin_token(), "").await;
+        pull(sandbox, "cut", &json!({"part": "cf", "n": 3, "only": "/v3/domains"}));
+        self.get("/v3/domains", provider).await;
+        assert!(self.answers.contains("cf_unavailable"), "{}", self.answers);
     }
 
     /// Success, a token in the wrong place, a body that does not parse, a refusal, garbage upstream.
@@ -57,6 +87,14 @@ impl Witness {
         self.get("/spaces", developer).await;
         self.get("/routes", provider).await;
         self.get("/metrics", &sandbox.admin_token()).await;
+        let item = json!({"tenantId": "t2", "subdomain": "two", "app": APP, "op": "ensure"});
+        self.send("POST /routes/batch", provider, &json!({"items": [item]}).to_string()).await;
+        let wanted = json!([{"tenantId": "t1", "subdomain": "acme"}]);
+        let wanted = json!({"tenants": wanted, "app": APP, "apply": true}).to_string();
+        self.send("POST /routes/reconcile", provider, &wanted).await;
+        self.send("DELETE /routes/t2", provider, "").await;
+        self.send("POST /destinations/CFAPI/retry", &sandbox.admin_token(), "").await;
+        self.meet_the_proxy(sandbox, provider).await;
         self.get("/health/ready", developer).await;
         assert!(self.answers.contains("created"), "{}", self.answers);
         self.get("/routes?access_token=Canary-Query-Token", provider).await;
@@ -66,6 +104,8 @@ impl Witness {
         pull(sandbox, "revoke_all", &json!({}));
         for _ in 0..3 {
             self.put(provider, &wish).await;
+            self.get("/v3/apps", provider).await;
+            self.send("DELETE /routes/t1", provider, "").await;
         }
         assert!(self.answers.contains("technical_user_rejected"), "{}", self.answers);
         let garbage = format!("{{\"Password\":\"{PASSWORD}\"");
@@ -75,8 +115,11 @@ impl Witness {
     }
 }
 
+#[rstest]
+#[case::json("json", "\"level\":\"debug\"")]
+#[case::human("human", "DEBUG")]
 #[tokio::test]
-async fn no_secret_leaves_the_program_at_trace() {
+async fn no_secret_leaves_the_program_at_trace(#[case] format: &str, #[case] debug: &str) {
     let sandbox = sandbox().await;
     pull(&sandbox, "change_password", &json!({"user": TECHNICAL_USER, "password": PASSWORD}));
     pull(&sandbox, "edit_destination", &json!({"name": "CFAPI", "set": {"Password": PASSWORD}}));
@@ -88,12 +131,14 @@ async fn no_secret_leaves_the_program_at_trace() {
     };
     let (provider, developer) = (sandbox.provider_token(), sandbox.developer_token());
 
-    let mut program = Program::start(&["--log", "json"], &variables);
-    let mut witness = Witness { base: program.base().await, answers: String::new() };
+    let mut program = Program::start(&["--log", format], &variables);
+    let base = program.wait_for(address_in).await;
+    let mut witness = Witness { base: format!("http://{base}"), answers: String::new() };
     witness.meet_everything(&sandbox, &provider, &developer).await;
     let ended = program.terminate().await;
     assert_eq!(ended.code, Some(0));
     assert!(ended.out.lines().count() > 10, "{}", ended.out);
+    assert!(ended.out.contains(debug), "RUST_LOG is not listened to: {}", ended.out);
 
     let canaries = [PASSWORD, "Canary-Query-Token", "Canary-Body-Text"].map(str::to_owned);
     let bound = [secret_of("destination"), secret_of("xsuaa"), provider, developer];
@@ -105,6 +150,13 @@ async fn no_secret_leaves_the_program_at_trace() {
         }
         assert_eq!(token_like(&text), None, "{place}");
     }
+}
+
+/// The address in the first line, in either format.
+fn address_in(line: &str) -> Option<String> {
+    let (_, port) = line.split_once("127.0.0.1:").filter(|_| line.contains("listens"))?;
+    let port: String = port.chars().take_while(char::is_ascii_digit).collect();
+    Some(format!("127.0.0.1:{port}"))
 }
 
 /// Finds anything that looks like a token of this landscape: a JWT, or an opaque refresh token (`…-r`).
