@@ -155,7 +155,8 @@ fn segment() -> impl Strategy<Value = String> {
     ];
     prop_oneof![
         4 => sample::select(known).prop_map(str::to_owned),
-        2 => "[A-Za-z0-9-]{1,66}",
+        2 => "[A-Za-z0-9-]{1,8}",
+        1 => "[A-Za-z0-9-]{63,66}",
         1 => "[A-Za-z0-9._~,!:-]{1,6}",
     ]
 }

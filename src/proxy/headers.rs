@@ -9,7 +9,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
         CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER,
-        WARNING,
+        TRANSFER_ENCODING, WARNING,
     },
 };
 
@@ -71,11 +71,13 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-/// Returns whether the body is packed although it was asked for unpacked.
+/// Returns whether the body is packed although it was asked for unpacked, as content or on its way.
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    let plain =
-        |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    !headers.get_all(CONTENT_ENCODING).iter().all(plain)
+    let says_only = |name: HeaderName, word: &[u8]| {
+        let mut values = headers.get_all(name).iter();
+        values.all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word))
+    };
+    !says_only(CONTENT_ENCODING, b"identity") || !says_only(TRANSFER_ENCODING, b"chunked")
 }
 
 /// Returns the length that CF announces.
@@ -225,5 +227,7 @@ mod tests {
             ("content-encoding", "identity"),
             ("content-encoding", "br")
         ])));
+        assert!(!is_encoded(&headers(&[("transfer-encoding", "Chunked")])));
+        assert!(is_encoded(&headers(&[("transfer-encoding", "gzip, chunked")])));
     }
 }

@@ -82,6 +82,10 @@ async fn an_odd_answer_is_cleaned(#[case] raw: &str, #[case] status: u16, #[case
     "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nevil"
 )]
 #[case::bare_101("HTTP/1.1 101 Switching Protocols\r\n\r\n")]
+#[case::packed_on_its_way("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nevil")]
+#[case::packed_in_chunks(
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n"
+)]
 #[case::two_lengths("HTTP/1.1 200 OK\r\nJSONContent-Length: 3\r\n\r\n{} ")]
 #[case::length_that_is_none("HTTP/1.1 200 OK\r\nContent-Length: 1e3\r\n\r\n{}")]
 #[case::length_below_zero("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n{}")]
