@@ -11,30 +11,28 @@
 
 mod patience;
 mod room;
+mod watch;
 
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use http::{Method, Uri};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
 use patience::Patience;
-use room::Share;
+use watch::Phase;
 
-use crate::server::{
-    connection::Limits,
-    head::{Head, LONGEST_LINE},
-};
+use crate::server::connection::Limits;
 
 pub(super) use room::Room;
+pub(super) use watch::{Body, Target, Watch};
 
 /// Bytes of one request's head; the platform's router passes at most this much. hyper answers 431 to more.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -43,118 +41,6 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 const LINGER: Duration = Duration::from_secs(1);
 /// What is taken in at once meanwhile.
 const SCRATCH: usize = 8 * 1024;
-
-/// How much of a request's body is still to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    /// So many bytes.
-    Exactly(u64),
-    /// Chunks until the last one.
-    Chunked,
-}
-
-/// Whether hyper's parser saw the target that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// Byte for byte, or too long to tell.
-    Whole,
-    /// Something was cut off, such as a fragment, or the line is not known.
-    Cut,
-}
-
-/// Where a conversation stands.
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    /// Nothing of the next head has come.
-    Waiting,
-    /// A head has begun.
-    Head { until: Instant },
-    /// hyper has the head.
-    Request { body: Body, answer: Answer },
-}
-
-/// Whether the answer to a request is out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    Pending,
-    Out,
-}
-
-/// What the reading side of a connection and its service tell each other.
-#[derive(Debug)]
-pub(super) struct Watch(Mutex<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    phase: Phase,
-    head: Head,
-    /// What the head takes beyond the ordinary.
-    share: Share,
-    /// A request, whole.
-    whole: Duration,
-    /// When the last request that began ends at the latest, its answer included.
-    end: Option<Instant>,
-    /// Set while reading is held back until the answer is out.
-    reader: Option<Waker>,
-    /// Whether the client may still be sending when the connection closes.
-    unread: bool,
-    stopping: bool,
-}
-
-impl Watch {
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that the head is complete and handed over; disarms the timer.
-    pub(super) fn begin(&self, method: &Method, uri: &Uri, body: Body) -> Target {
-        let mut shared = self.lock();
-        let target = compare(shared.head.line(), method, uri);
-        shared.head.reset();
-        shared.share.release();
-        shared.end = Some(Instant::now() + shared.whole);
-        shared.unread = body != Body::Exactly(0);
-        shared.phase = Phase::Request { body, answer: Answer::Pending };
-        target
-    }
-
-    /// Notes that the answer is out; the next head may come.
-    pub(super) fn finish(&self) {
-        let mut shared = self.lock();
-        if let Phase::Request { body, .. } = shared.phase {
-            shared.phase = match body {
-                Body::Exactly(0) | Body::Chunked => Phase::Waiting,
-                Body::Exactly(_) => Phase::Request { body, answer: Answer::Out },
-            };
-        }
-        let reader = shared.reader.take();
-        drop(shared);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
-    /// Returns when the last request that began ends at the latest.
-    fn end(&self) -> Option<Instant> {
-        self.lock().end
-    }
-
-    /// Ends the connection if a head is under way, now or later.
-    pub(super) fn stop(&self) {
-        self.lock().stopping = true;
-    }
-}
-
-/// Compares the line as it came with what the parser made of it; an absolute target is cut to its path by the parser
-/// and refused for its form.
-fn compare(line: &[u8], method: &Method, uri: &Uri) -> Target {
-    let target = uri.path_and_query().map_or("", |target| target.as_str());
-    let rest = line.strip_prefix(method.as_str().as_bytes()).and_then(|r| r.strip_prefix(b" "));
-    let rest = rest.and_then(|rest| rest.strip_prefix(target.as_bytes()));
-    let whole = rest.is_some_and(|rest| rest.starts_with(b" "));
-    let too_long = line.len() == LONGEST_LINE && target.len() >= LONGEST_LINE - 32;
-    if whole || too_long { Target::Whole } else { Target::Cut }
-}
 
 /// A connection whose heads must come in time.
 #[derive(Debug)]
@@ -173,16 +59,7 @@ pub(super) struct Guarded<S> {
 impl<S> Guarded<S> {
     /// Guards a stream; large heads share `room` with those of other connections.
     pub(super) fn new(stream: S, limits: Limits, room: Room) -> (Self, Arc<Watch>) {
-        let watch = Arc::new(Watch(Mutex::new(Shared {
-            phase: Phase::Waiting,
-            head: Head::default(),
-            share: Share::of(room),
-            whole: limits.whole,
-            end: None,
-            reader: None,
-            unread: false,
-            stopping: false,
-        })));
+        let watch = Arc::new(Watch::new(limits.whole, room));
         let guarded = Self {
             stream,
             watch: Arc::clone(&watch),
@@ -202,52 +79,6 @@ impl<S> Guarded<S> {
             timer.as_mut().reset(until);
         }
         timer.as_mut().poll(context)
-    }
-}
-
-impl Shared {
-    /// Judges bytes that the client sent; returns how many of them hyper may have now.
-    fn pass(&mut self, bytes: &[u8], limit: Duration) -> io::Result<usize> {
-        match self.phase {
-            Phase::Waiting | Phase::Head { .. } => {
-                if matches!(self.phase, Phase::Waiting) {
-                    // The line of a head that hyper refused, or of one that came without being seen.
-                    self.head.reset();
-                    self.unread = true;
-                    self.phase = Phase::Head { until: Instant::now() + limit };
-                }
-                let room = MAX_HEAD.saturating_sub(self.head.taken());
-                let end = self.head.feed(bytes);
-                if !self.share.grow(self.head.taken().min(MAX_HEAD)) {
-                    return Err(io::ErrorKind::OutOfMemory.into());
-                }
-                if self.head.is_preface() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP/2 is not spoken"));
-                }
-                // hyper reads on as long as its buffer happens to have room: without this its limit is not exact.
-                Ok(end.unwrap_or(bytes.len()).min(room))
-            }
-            Phase::Request { body: Body::Chunked, .. } => Ok(bytes.len()),
-            Phase::Request { body: Body::Exactly(left), answer } => {
-                let came = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                let left_then = left.saturating_sub(came);
-                self.unread = left_then > 0;
-                self.phase = match (left_then, answer) {
-                    (0, Answer::Out) => Phase::Waiting,
-                    _ => Phase::Request { body: Body::Exactly(left_then), answer },
-                };
-                Ok(usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len())))
-            }
-        }
-    }
-
-    /// Whether the connection may close on a client that is still sending and has been given an answer.
-    fn owes_an_ear(&self) -> bool {
-        self.unread && !(self.stopping && matches!(self.phase, Phase::Head { .. }))
-    }
-
-    fn is_held_back(&self) -> bool {
-        matches!(self.phase, Phase::Request { body: Body::Exactly(0), answer: Answer::Pending })
     }
 }
 
