@@ -88,7 +88,7 @@ impl Bounds {
     }
 
     /// Returns whether apps must be looked up before [`Bounds::has_app`] can tell.
-    pub fn asks_for_apps(&self) -> bool {
+    pub(super) fn asks_for_apps(&self) -> bool {
         match self.apps {
             AppBounds::Listed(_) => false,
             AppBounds::AnyBut(_) => true,

@@ -1,4 +1,4 @@
-//! The transparent CF API: a [`Permit`](crate::policy::Permit) in, CF's own answer out.
+//! The transparent CF API: a [`Permit`] in, CF's own answer out.
 //!
 //! Invariant: method, path, query and body come out of the permit, headers are built, and what goes back is chosen by
 //! allow list and leads to the broker only. A write runs to its end on the tracker and is audited. Callers: `http`.
