@@ -13,6 +13,7 @@ use super::{
 use http::Method;
 use moka::future::Cache;
 use std::{hash::Hash, time::Duration};
+use tokio::time::Instant;
 
 /// How long a name's resource is known (`routes.md` 7): apps and domains are re-made by deployments,
 /// not by the minute.
@@ -39,6 +40,13 @@ impl Foundation {
     pub async fn app(&self, space: &Guid, name: &str) -> Result<Option<App>, CapiError> {
         let key = (self.destination.clone(), space.clone(), name.to_owned());
         self.known().apps.find(key, self.read_app(space, name)).await
+    }
+
+    /// Forgets what an app's name resolved to before this moment; returns whether there was something. What was read
+    /// since stays.
+    pub async fn forget_app_before(&self, space: &Guid, name: &str, moment: Instant) -> bool {
+        let key = (self.destination.clone(), space.clone(), name.to_owned());
+        self.known().apps.forget_before(&key, moment).await
     }
 
     /// Forgets what an app's name resolved to.
@@ -134,8 +142,9 @@ impl Default for Known {
     }
 }
 
-/// Values that exist, remembered for a while; several who ask at once share one reading.
-pub(super) struct Memory<K, V>(Cache<K, V>);
+/// Values that exist, with the moment before they were read, remembered for a while; several who ask at once share
+/// one reading.
+pub(super) struct Memory<K, V>(Cache<K, (V, Instant)>);
 
 /// Why there is nothing to remember.
 #[derive(Debug)]
@@ -160,14 +169,15 @@ where
         reading: impl Future<Output = Result<Option<V>, CapiError>>,
     ) -> Result<Option<V>, CapiError> {
         let found = async {
+            let begun = Instant::now();
             match reading.await {
-                Ok(Some(value)) => Ok(value),
+                Ok(Some(value)) => Ok((value, begun)),
                 Ok(None) => Err(Miss::Absent),
                 Err(error) => Err(Miss::Failed(error)),
             }
         };
         match self.0.try_get_with(key, Box::pin(found)).await {
-            Ok(value) => Ok(Some(value)),
+            Ok((value, _)) => Ok(Some(value)),
             Err(miss) => match &*miss {
                 Miss::Absent => Ok(None),
                 Miss::Failed(error) => Err(error.clone()),
@@ -177,6 +187,15 @@ where
 
     pub(super) async fn forget(&self, key: &K) {
         self.0.invalidate(key).await;
+    }
+
+    /// Forgets what was read before a moment; returns whether there was something.
+    pub(super) async fn forget_before(&self, key: &K, moment: Instant) -> bool {
+        let stale = self.0.get(key).await.is_some_and(|(_, read)| read < moment);
+        if stale {
+            self.0.invalidate(key).await;
+        }
+        stale
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     page::PER_PAGE,
 };
 use http::Method;
+use tokio::time::Instant;
 
 /// A space and, where it is visible, its organization.
 #[derive(Clone, Debug)]
@@ -63,6 +64,12 @@ impl Foundation {
     /// Forgets what is known of a space.
     pub async fn forget_space(&self, wanted: &SpaceRef) {
         self.known().spaces.forget(&(self.destination.clone(), wanted.clone())).await;
+    }
+
+    /// Forgets what was read of a space before this moment; returns whether there was something.
+    pub async fn forget_space_before(&self, wanted: &SpaceRef, moment: Instant) -> bool {
+        let key = (self.destination.clone(), wanted.clone());
+        self.known().spaces.forget_before(&key, moment).await
     }
 
     /// Reads the quota of an organization; `None` where it has none or the user may not see it.

@@ -56,6 +56,26 @@ impl TenantRoutes {
     }
 }
 
+impl TenantRoutes {
+    /// Forgets what the names of the entry's apps resolved to before the errand began; returns whether there was
+    /// something, so that a refusal which rests on it is worth a second look.
+    ///
+    /// # Errors
+    /// As [`TenantRoutes::bounds`].
+    pub async fn forget_apps(&self, errand: &Errand) -> Result<bool, RouteError> {
+        let grounds = self.grounds(errand)?;
+        let Apps::Listed(names) = &grounds.policy.terms.apps else {
+            return Ok(false);
+        };
+        let space = site(&grounds).await?.space;
+        let mut forgotten = false;
+        for name in names {
+            forgotten |= grounds.cf.forget_app_before(&space, name, errand.begun).await;
+        }
+        Ok(forgotten)
+    }
+}
+
 fn outline(grounds: &Grounds, space: Option<String>, names: &SiteNames) -> Outline {
     let terms = &grounds.policy.terms;
     let own = grounds.routes.policies().own_hosts().iter().cloned();

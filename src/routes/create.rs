@@ -93,6 +93,10 @@ impl Builder<'_> {
                 }
                 Err(error) => error,
             };
+            if error.is_unprocessable("Invalid space.") && self.work.forget_named_space().await {
+                self.target.renew(self.work, self.wish).await?;
+                continue;
+            }
             let obstacle = Obstacle::of(error)?;
             if let Obstacle::StaleDomain = obstacle {
                 self.target.refresh_domain(self.work, self.wish).await?;
@@ -112,11 +116,9 @@ impl Builder<'_> {
         self.judge(route).await
     }
 
-    /// Returns whether the policy's own app, and no other, is behind a route; or none at all.
-    pub(super) fn is_adoptable(&self, route: &Route) -> bool {
-        let consent =
-            self.work.grounds.policy.terms.adopt && self.wish.adoption == Adoption::Allowed;
-        consent && route.apps().all(|app| *app == self.target.app.guid)
+    /// Returns whether policy and body let unlabelled routes be taken over.
+    pub(super) fn consents(&self) -> bool {
+        self.work.grounds.policy.terms.adopt && self.wish.adoption == Adoption::Allowed
     }
 
     fn spec(&self) -> RouteSpec {
@@ -169,7 +171,7 @@ impl Builder<'_> {
             }
             Claim::Ours(Life::Live) => Ok(Some(Taken { route, origin: Origin::Found })),
             Claim::OtherTenant => Err(RouteError::HostOfOtherTenant(self.target.fqdn())),
-            Claim::Unclaimed if self.is_adoptable(&route) => self.adopt(&route.guid).await,
+            Claim::Unclaimed if self.is_adoptable(&route).await? => self.adopt(&route.guid).await,
             Claim::Unclaimed | Claim::Foreign => Err(RouteError::HostTaken(self.target.fqdn())),
         }
     }

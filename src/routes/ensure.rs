@@ -27,8 +27,8 @@ pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteErr
     let _tenant = work.take_tenant().await?;
     // A reconcile that looked before this moment must not remove what is found or made here.
     work.order().remember_wanted(work.tenant_key()).await;
-    let target = Box::pin(Target::resolve(work, wish, choice)).await?;
-    if let Some(served) = wildcard(work, wish, &target).await? {
+    let mut target = Box::pin(Target::resolve(work, wish, choice)).await?;
+    if let Some(served) = wildcard(work, wish, &mut target).await? {
         return Ok(served);
     }
     let (domain, host) = (target.domain.guid.clone(), target.host.to_string());
@@ -41,14 +41,14 @@ pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteErr
 pub(super) async fn preview(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
     let choice = Choice::of(work, wish)?;
     let resolved = Box::pin(Target::resolve(work, wish, choice.clone())).await;
-    let target = match resolved {
+    let mut target = match resolved {
         Ok(target) => target,
         Err(RouteError::Capi(error)) if error.is_transient() => {
             return unchecked(work, wish, &choice, None).ok_or(RouteError::Capi(error));
         }
         Err(error) => return Err(error),
     };
-    match foretell(work, wish, &target).await {
+    match foretell(work, wish, &mut target).await {
         Err(RouteError::Capi(error)) if error.is_transient() => {
             unchecked(work, wish, &choice, Some(&target)).ok_or(RouteError::Capi(error))
         }
@@ -66,7 +66,7 @@ impl Builder<'_> {
         };
         let mut outcome = outcome(taken.origin);
         let mut route = taken.route;
-        if !route.serves(&self.target.app.guid) {
+        if !self.target.is_served_by(self.work, self.wish, &route).await? {
             if let Err(error) = self.map(&mut route).await {
                 if taken.origin == Origin::Created {
                     take_back(self.work, route.guid, ticket);
@@ -89,7 +89,7 @@ impl Builder<'_> {
         let limit = self.work.grounds.policy.terms.max_routes_per_app;
         let count = match self.work.cf().routes_of_app(&self.target.app.guid).await {
             Err(CapiError::NotFound(_)) => {
-                self.target.refresh_app(self.work.cf()).await?;
+                self.target.refresh_app(self.work, self.wish).await?;
                 self.work.cf().routes_of_app(&self.target.app.guid).await?
             }
             other => other?,
@@ -108,7 +108,7 @@ impl Builder<'_> {
         let cf = self.work.cf();
         let mut mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
         if mapped.as_ref().is_err_and(|error| error.is_unprocessable("App(s) with guid(s)")) {
-            self.target.refresh_app(cf).await?;
+            self.target.refresh_app(self.work, self.wish).await?;
             mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
         }
         route.destinations = match mapped {
@@ -161,14 +161,17 @@ fn repaired(outcome: Outcome) -> Outcome {
 pub(super) async fn wildcard(
     work: &Work,
     wish: &Wish,
-    target: &Target,
+    target: &mut Target,
 ) -> Result<Option<Ensured>, RouteError> {
     let mode = work.grounds.policy.terms.mode;
     if mode == Mode::Route {
         return Ok(None);
     }
     let route = work.cf().find_route(&target.domain.guid, "*").await?;
-    let serving = route.filter(|route| route.serves(&target.app.guid));
+    let serving = match route {
+        Some(route) if target.is_served_by(work, wish, &route).await? => Some(route),
+        Some(_) | None => None,
+    };
     match (serving, mode) {
         (Some(route), _) => {
             let view = RouteView::at(work, &wish.subdomain, target, Some(&route));
@@ -184,19 +187,19 @@ pub(super) async fn wildcard(
 }
 
 /// Predicts what a real run would do.
-async fn foretell(work: &Work, wish: &Wish, target: &Target) -> Result<Ensured, RouteError> {
+async fn foretell(work: &Work, wish: &Wish, target: &mut Target) -> Result<Ensured, RouteError> {
     if let Some(served) = wildcard(work, wish, target).await? {
         return Ok(Ensured { plan: Some(Vec::new()), ..served });
     }
     let host = target.host.as_str();
     let route = work.cf().find_route(&target.domain.guid, host).await?;
-    let builder = Builder { work, wish, target: target.clone() };
+    let mut builder = Builder { work, wish, target: target.clone() };
     let (outcome, plan) = match &route {
         None => (Outcome::Created, vec![Step::Create, Step::Map]),
-        Some(route) => builder.prediction(route)?,
+        Some(route) => builder.prediction(route).await?,
     };
     let stays = route.as_ref().filter(|_| outcome != Outcome::Created);
-    let mut view = RouteView::at(work, &wish.subdomain, target, stays);
+    let mut view = RouteView::at(work, &wish.subdomain, &builder.target, stays);
     if route.is_some() && stays.is_none() {
         view.state = State::Deleting;
     }
@@ -206,11 +209,20 @@ async fn foretell(work: &Work, wish: &Wish, target: &Target) -> Result<Ensured, 
 
 impl Builder<'_> {
     /// What a real run would make of the route that has the host.
-    pub(super) fn prediction(&self, route: &Route) -> Result<(Outcome, Vec<Step>), RouteError> {
+    pub(super) async fn prediction(
+        &mut self,
+        route: &Route,
+    ) -> Result<(Outcome, Vec<Step>), RouteError> {
         let fqdn = self.target.fqdn();
-        let map = (!route.serves(&self.target.app.guid)).then_some(Step::Map);
         let dying = self.work.order().is_dying(&route.guid);
         let claim = self.work.ownership.claim(route, &self.target.site.space, self.work.errand.now);
+        let map = match claim {
+            Claim::Ours(_) | Claim::Unclaimed => {
+                let served = self.target.is_served_by(self.work, self.wish, route).await?;
+                (!served).then_some(Step::Map)
+            }
+            Claim::OtherTenant | Claim::Foreign => None,
+        };
         Ok(match claim {
             Claim::Ours(Life::Live) if !dying => {
                 let outcome = if map.is_some() { Outcome::Repaired } else { Outcome::Unchanged };
@@ -222,7 +234,7 @@ impl Builder<'_> {
             Claim::Ours(Life::Survived) => {
                 (Outcome::Repaired, [Step::Label].into_iter().chain(map).collect())
             }
-            Claim::Unclaimed if self.is_adoptable(route) => {
+            Claim::Unclaimed if self.is_adoptable(route).await? => {
                 (Outcome::Adopted, [Step::Label].into_iter().chain(map).collect())
             }
             Claim::OtherTenant => return Err(RouteError::HostOfOtherTenant(fqdn)),

@@ -17,6 +17,8 @@ pub struct Errand {
     pub(super) correlation: CorrelationId,
     pub(super) now: SystemTime,
     pub(super) deadline: Instant,
+    /// What was learned before is not enough to say no.
+    pub(super) begun: Instant,
     pub(super) on_behalf_of: Option<String>,
     pub(super) trail: Trail,
 }
@@ -31,7 +33,8 @@ impl Errand {
     ) -> Self {
         let (caller, correlation) = (caller.clone(), correlation.clone());
         let trail = Trail::default();
-        Self { caller, correlation, now, deadline, on_behalf_of: None, trail }
+        let begun = Instant::now();
+        Self { caller, correlation, now, deadline, begun, on_behalf_of: None, trail }
     }
 
     /// Notes on this trail that an audit line was written.

@@ -4,14 +4,12 @@
 //! ours holds for it: marks, waits, repeats. Callers: `remove`.
 
 use super::{
-    RouteError, Wish, Work,
+    RouteError, Wish, Work, kin,
     label::{Claim, Provenance},
     order::Key,
-    provider::Apps,
     target::{Choice, Target},
 };
-use crate::capi::{Guid, model::Route};
-use std::collections::BTreeSet;
+use crate::capi::model::Route;
 
 /// Labels the legacy route of a tenant, if it has one and the policy lets it go.
 ///
@@ -32,7 +30,7 @@ pub(super) async fn claim(work: &Work, wish: &Wish) -> Result<(), RouteError> {
     };
     match work.ownership.claim(&route, &target.site.space, work.errand.now) {
         Claim::Ours(_) => Ok(()),
-        Claim::Unclaimed if serves_only(&route, &our_apps(work, &target).await?) => {
+        Claim::Unclaimed if serves_only_ours(work, &target, &route).await? => {
             let metadata = work.ownership.metadata(Provenance {
                 subdomain: &wish.subdomain,
                 created_by: work.errand.caller.client_id(),
@@ -45,18 +43,7 @@ pub(super) async fn claim(work: &Work, wish: &Wish) -> Result<(), RouteError> {
     }
 }
 
-fn serves_only(route: &Route, apps: &BTreeSet<Guid>) -> bool {
-    route.apps().all(|app| apps.contains(app))
-}
-
-/// The policy's apps that exist.
-async fn our_apps(work: &Work, target: &Target) -> Result<BTreeSet<Guid>, RouteError> {
-    let mut apps = BTreeSet::from([target.app.guid.clone()]);
-    if let Apps::Listed(names) = &work.grounds.policy.terms.apps {
-        for name in names {
-            let found = work.cf().app(&target.site.space, name).await?;
-            apps.extend(found.map(|app| app.guid));
-        }
-    }
-    Ok(apps)
+async fn serves_only_ours(work: &Work, target: &Target, route: &Route) -> Result<bool, RouteError> {
+    let behind = kin::behind(work, &target.site, &kin::names(work, target), route).await?;
+    Ok(behind.foreign.is_empty())
 }

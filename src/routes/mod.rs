@@ -22,6 +22,7 @@ mod create;
 mod detail;
 mod ensure;
 mod errand;
+mod kin;
 mod legacy;
 mod order;
 mod remove;

@@ -148,14 +148,14 @@ async fn place(
     wildcards: &mut HashMap<(Guid, Guid), bool>,
 ) -> Result<Option<Target>, RouteError> {
     let choice = Choice::of(work, wish)?;
-    let target = Box::pin(Target::resolve(work, wish, choice)).await?;
+    let mut target = Box::pin(Target::resolve(work, wish, choice)).await?;
     if work.grounds.policy.terms.mode == Mode::Route {
         return Ok(Some(target));
     }
     let key = (target.domain.guid.clone(), target.app.guid.clone());
     let served = match wildcards.get(&key) {
         Some(served) => *served,
-        None => ensure::wildcard(work, wish, &target).await?.is_some(),
+        None => ensure::wildcard(work, wish, &mut target).await?.is_some(),
     };
     wildcards.insert(key, served);
     Ok((!served).then_some(target))
@@ -222,9 +222,14 @@ impl Reconciled {
             let route = standing.get(&key);
             let mut view = RouteView::at(&one.work, &one.wish.subdomain, &one.target, None);
             self.older(&view, owned);
-            let builder = Builder { work: &one.work, wish: &one.wish, target: one.target.clone() };
+            let mut builder =
+                Builder { work: &one.work, wish: &one.wish, target: one.target.clone() };
             // Two tenants of the list with one host: the first gets it.
-            let predicted = given.insert(key).then(|| route.map(|route| builder.prediction(route)));
+            let predicted = match route {
+                _ if !given.insert(key) => None,
+                None => Some(None),
+                Some(route) => Some(Some(Box::pin(builder.prediction(route)).await)),
+            };
             let list = match predicted {
                 Some(None | Some(Ok((Outcome::Created, _)))) => &mut self.create,
                 Some(Some(Ok((Outcome::Unchanged, _)))) => {
@@ -235,6 +240,7 @@ impl Reconciled {
                     view.route = route.map(|route| route.guid.clone());
                     &mut self.repair
                 }
+                Some(Some(Err(RouteError::Capi(error)))) => return Err(error.into()),
                 Some(Some(Err(_))) | None => {
                     self.foreign.push(view);
                     continue;

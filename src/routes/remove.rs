@@ -7,6 +7,7 @@ use super::{
     RouteError, Wish, Work,
     audit::Audit,
     error::NotRemoved,
+    kin,
     label::Claim,
     legacy,
     operation::{DyingRoute, Operation},
@@ -116,9 +117,7 @@ pub(super) async fn remove(
             }
         }
     }
-    let site = site(&work.grounds).await?;
-    let listed = Instant::now();
-    let routes = work.cf().labelled_routes(&site.space, &work.ownership.selector()).await?;
+    let (site, listed, routes) = listed(work).await?;
     let mut removal = Removal { work, audit, site, failures: Vec::new() };
     let mut pending = Vec::new();
     for route in routes.into_iter().filter(|route| extent.covers(route)) {
@@ -130,6 +129,19 @@ pub(super) async fn remove(
     }
     let running = removal.wait(pending, patience).await;
     removal.end(running)
+}
+
+/// Lists the tenant's routes. None in a space that a name stood for before this request says nothing: the space may
+/// have been made anew, and another instance may know.
+async fn listed(work: &Work) -> Result<(Site, Instant, Vec<Route>), RouteError> {
+    loop {
+        let site = site(&work.grounds).await?;
+        let since = Instant::now();
+        let routes = work.cf().labelled_routes(&site.space, &work.ownership.selector()).await?;
+        if !routes.is_empty() || !work.forget_named_space().await {
+            return Ok((site, since, routes));
+        }
+    }
 }
 
 struct Removal<'a> {
@@ -184,20 +196,12 @@ impl Removal<'_> {
 
     /// Returns the guids of our apps when the route serves an app besides them.
     async fn foreign(&self, route: &Route) -> Result<Option<BTreeSet<Guid>>, RouteError> {
-        let behind = route.apps().cloned().collect::<BTreeSet<_>>();
         // Where the policy takes any app of the space, none is foreign.
         let Apps::Listed(names) = &self.work.grounds.policy.terms.apps else {
             return Ok(None);
         };
-        if behind.is_empty() {
-            return Ok(None);
-        }
-        let mut ours = BTreeSet::new();
-        for name in names {
-            let found = self.work.cf().app(&self.site.space, name).await?;
-            ours.extend(found.map(|app| app.guid));
-        }
-        Ok((!behind.is_subset(&ours)).then_some(ours))
+        let behind = kin::behind(self.work, &self.site, names, route).await?;
+        Ok((!behind.foreign.is_empty()).then_some(behind.ours))
     }
 
     /// Leaves a route to the foreign app that it serves: our targets and labels go.

@@ -12,7 +12,7 @@ use super::{
     view::{AppView, ListQuery, Listing, QuotaView, RouteView, State, Usage},
 };
 use crate::capi::{
-    Guid,
+    CapiError, Foundation, Guid,
     model::{Quota, Route},
 };
 use std::collections::{BTreeSet, HashMap};
@@ -183,10 +183,26 @@ async fn quotas(grounds: &Grounds, site: &Site) -> Result<QuotaView, RouteError>
     }
     if let Apps::Listed(names) = &grounds.policy.terms.apps
         && let [only] = names.as_slice()
-        && let Some(app) = cf.app(&site.space, only).await?
+        && let Some(used) = routes_of_app(cf, &site.space, only).await?
     {
-        let used = cf.routes_of_app(&app.guid).await?;
         view.app = Some(Usage { limit: grounds.policy.terms.max_routes_per_app, used });
     }
     Ok(view)
+}
+
+/// Counts the routes of an app by its name; one that was made anew since it was looked up is found. `None` where
+/// there is none that the technical user sees.
+async fn routes_of_app(
+    cf: &Foundation,
+    space: &Guid,
+    name: &str,
+) -> Result<Option<u64>, CapiError> {
+    for _ in 0..2 {
+        let Some(app) = cf.app(space, name).await? else { break };
+        match cf.routes_of_app(&app.guid).await {
+            Err(CapiError::NotFound(_)) => cf.forget_app(space, name).await,
+            counted => return counted.map(Some),
+        }
+    }
+    Ok(None)
 }

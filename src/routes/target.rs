@@ -106,6 +106,17 @@ impl Target {
         wish: &Wish,
         choice: Choice,
     ) -> Result<Self, RouteError> {
+        match Self::resolved(work, wish, choice.clone()).await {
+            Err(RouteError::AppNotFound { .. } | RouteError::DomainNotFound)
+                if work.forget_named_space().await =>
+            {
+                Self::resolved(work, wish, choice).await
+            }
+            other => other,
+        }
+    }
+
+    async fn resolved(work: &Work, wish: &Wish, choice: Choice) -> Result<Self, RouteError> {
         let site = site(&work.grounds).await?;
         let domain = domain(work, wish, &site, &choice);
         let app = app(work.cf(), &site, &choice.app);
@@ -117,10 +128,9 @@ impl Target {
     }
 
     /// Looks the app up again after CF refused its guid.
-    pub(super) async fn refresh_app(&mut self, cf: &Foundation) -> Result<(), RouteError> {
-        cf.forget_app(&self.site.space, &self.choice.app).await;
-        self.app = app(cf, &self.site, &self.choice.app).await?;
-        Ok(())
+    pub(super) async fn refresh_app(&mut self, work: &Work, wish: &Wish) -> Result<(), RouteError> {
+        work.cf().forget_app(&self.site.space, &self.choice.app).await;
+        self.renew(work, wish).await
     }
 
     /// Looks the domain up again after CF refused its guid.
@@ -131,13 +141,27 @@ impl Target {
     ) -> Result<(), RouteError> {
         let name = self.choice.domain.as_deref();
         work.cf().forget_domain(&self.site.organization, name).await;
-        self.domain = domain(work, wish, &self.site, &self.choice).await?;
+        self.renew(work, wish).await
+    }
+
+    /// Resolves once more what was forgotten.
+    pub(super) async fn renew(&mut self, work: &Work, wish: &Wish) -> Result<(), RouteError> {
+        *self = Box::pin(Self::resolve(work, wish, self.choice.clone())).await?;
         Ok(())
     }
 
     /// Returns host and domain in one.
     pub(super) fn fqdn(&self) -> Fqdn {
         Fqdn(format!("{}.{}", self.host, self.domain.name))
+    }
+}
+
+impl Work {
+    /// Forgets what a space's name resolved to before this request; returns whether there was something.
+    pub(super) async fn forget_named_space(&self) -> bool {
+        let space = &self.grounds.policy.terms.space;
+        let named = matches!(space, SpaceRef::Named { .. });
+        named && self.cf().forget_space_before(space, self.errand.begun).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! Whole operations against a scripted CF API; names of apps and domains are known beforehand.
 
 use super::{
-    Errand, Home, OperationKey, Patience, Policies, ProviderSettings, Removed, RouteError, Run,
-    Settings, TenantId, TenantRoutes, Wish,
+    Errand, Home, Mode, OperationKey, Patience, Policies, ProviderSettings, Removed, RouteError,
+    Run, Settings, TenantId, TenantRoutes, Wish,
     label::{LabelPrefix, Ownership, Provenance},
     view::{Ensured, ListQuery, Outcome, State, Step, Warning},
     wish::Adoption,
@@ -26,6 +26,7 @@ const MAPPED: &str = r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#;
 const CREATE: &str = "POST /v3/routes";
 const FIND: &str = "GET /v3/routes?hosts=acme-app&paths=&domain_guids=d1&per_page=1000";
 const MAP: &str = "POST /v3/routes/r1/destinations";
+const APP_NAMED: &str = "GET /v3/apps?names=app&space_guids=s1";
 const RESERVED: &str = "GET /v3/domains/d1/route_reservations?host=acme-app";
 
 fn guid(text: &str) -> Guid {
@@ -53,6 +54,21 @@ fn wish() -> Wish {
         domain: None,
         adoption: Adoption::Allowed,
     }
+}
+
+/// What the owner may have where there are entries.
+fn entry() -> ProviderSettings {
+    ProviderSettings {
+        client_ids: vec![OWNER.to_owned()],
+        space: "s1".to_owned(),
+        apps: vec!["app".to_owned()],
+        ..ProviderSettings::default()
+    }
+}
+
+/// The app of that name as CF shows it now.
+fn app_now(guid: &str) -> Reply {
+    list(&[&format!(r#"{{"guid":"{guid}","name":"app","state":"STARTED"}}"#)])
 }
 
 fn home() -> Home {
@@ -85,16 +101,26 @@ impl World {
         count: u64,
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
-        let domain = Reply::json("200 OK", r#"{"guid":"d1","name":"example.test"}"#);
-        let app = list(&[r#"{"guid":"a1","name":"app","state":"STARTED"}"#]);
         let total =
             format!(r#"{{"pagination":{{"total_results":{count},"next":null}},"resources":[]}}"#);
-        let learning = [domain, app, Reply::json("200 OK", &total)];
+        let counted = [Reply::json("200 OK", &total)];
+        let mut world = Self::uncounted(providers, counted.into_iter().chain(replies)).await;
+        world.cf.foundation().routes_of_app(&guid("a1")).await.unwrap();
+        world.learned += 1;
+        world
+    }
+
+    /// How many routes the app has is not known yet.
+    async fn uncounted(
+        providers: &[ProviderSettings],
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Self {
+        let domain = Reply::json("200 OK", r#"{"guid":"d1","name":"example.test"}"#);
+        let learning = [domain, app_now("a1")];
         let cf = ScriptedCf::answering(learning.into_iter().chain(replies)).await;
         let foundation = cf.foundation();
         foundation.domain(&guid("o1"), None).await.unwrap();
         foundation.app(&guid("s1"), "app").await.unwrap();
-        foundation.routes_of_app(&guid("a1")).await.unwrap();
         let policies =
             Policies::judge(&Settings::default(), providers, home(), &[destination()]).unwrap();
         let key = OperationKey::new(&[7; 32]).unwrap();
@@ -105,7 +131,7 @@ impl World {
             cf.tasks.clone(),
             Metrics::default(),
         );
-        Self { cf, routes, learned: 3 }
+        Self { cf, routes, learned: 2 }
     }
 
     async fn ensure(&self) -> Result<Ensured, RouteError> {
@@ -271,7 +297,6 @@ async fn adoption_can_be_refused_by_the_caller() {
 #[case::other_tenant(Seen::owned(OWNER, "t2"), "host_of_other_tenant")]
 #[case::other_space(Seen::ours().in_space("s2"), "host_taken")]
 #[case::unlabelled_elsewhere(Seen::unlabelled().in_space("s2"), "host_taken")]
-#[case::unlabelled_of_another_app(Seen::unlabelled().with_apps(&["a2"]), "host_taken")]
 #[tokio::test]
 async fn a_route_that_is_not_ours_is_a_conflict(#[case] seen: Seen, #[case] word: &str) {
     let world = World::answering([exists(), seen.listed()]).await;
@@ -598,18 +623,138 @@ async fn what_is_not_ours_is_never_deleted(#[case] seen: Seen) {
 
 #[tokio::test]
 async fn a_route_that_serves_a_foreign_app_is_given_up_instead() {
-    let entry = ProviderSettings {
-        client_ids: vec![OWNER.to_owned()],
-        space: "s1".to_owned(),
-        apps: vec!["app".to_owned()],
-        ..ProviderSettings::default()
-    };
     let shared = Seen::ours().with_apps(&["a1", "a2"]);
     let unmapped = Reply::with_headers("204 No Content", "", b"");
-    let world = World::with(&[entry], 0, [shared.listed(), unmapped, shared.read()]).await;
+    let replies = [shared.listed(), app_now("a1"), unmapped, shared.read()];
+    let world = World::with(&[entry()], 0, replies).await;
     assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
     let unmap = "DELETE /v3/routes/r1/destinations/t-a1";
-    assert_eq!(world.calls()[1..], [unmap, "PATCH /v3/routes/r1"]);
+    assert_eq!(world.calls()[1..], [APP_NAMED, unmap, "PATCH /v3/routes/r1"]);
+}
+
+#[tokio::test]
+async fn an_app_that_was_made_anew_under_its_name_is_no_foreign_one() {
+    let replies =
+        [Seen::ours().with_apps(&["a2"]).listed(), app_now("a2"), accepted("j1"), job("COMPLETE")];
+    let world = World::with(&[entry()], 0, replies).await;
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    assert_eq!(world.calls()[1..], [APP_NAMED, "DELETE /v3/routes/r1", "GET /v3/jobs/j1"]);
+}
+
+#[tokio::test]
+async fn an_unlabelled_route_of_an_app_that_was_made_anew_is_adopted() {
+    let free = Seen::unlabelled().with_apps(&["a2"]);
+    let labelled = Seen::ours().with_apps(&["a2"]);
+    let replies = [exists(), free.listed(), app_now("a2"), labelled.read()];
+    let world = World::answering(replies).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Adopted);
+    assert_eq!(world.calls(), [CREATE, FIND, APP_NAMED, "PATCH /v3/routes/r1"]);
+}
+
+#[tokio::test]
+async fn an_unlabelled_route_of_another_app_of_the_space_is_a_conflict() {
+    let free = Seen::unlabelled().with_apps(&["a2"]);
+    let world = World::answering([exists(), free.listed(), app_now("a1")]).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), "host_taken");
+    assert_eq!(world.calls(), [CREATE, FIND, APP_NAMED]);
+}
+
+#[tokio::test]
+async fn an_unlabelled_route_of_another_app_of_the_entry_is_adopted_and_mapped() {
+    let entry = ProviderSettings { apps: vec!["app".to_owned(), "app2".to_owned()], ..entry() };
+    let free = Seen::unlabelled().with_apps(&["a2"]);
+    let labelled = Seen::ours().with_apps(&["a2"]);
+    let second = list(&[r#"{"guid":"a2","name":"app2"}"#]);
+    let replies = [exists(), free.listed(), second, labelled.read(), app_now("a1"), mapped()];
+    let world = World::with(&[entry], 0, replies).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Adopted);
+    let label = "PATCH /v3/routes/r1";
+    assert_eq!(world.calls()[3..], [label, APP_NAMED, MAP]);
+}
+
+#[tokio::test]
+async fn a_route_of_the_app_that_was_made_anew_is_not_mapped_to_the_former_one() {
+    let route = Seen::ours().with_apps(&["a2"]);
+    let world = World::answering([exists(), route.listed(), app_now("a2")]).await;
+    let done = world.ensure().await.unwrap();
+    assert_eq!((done.outcome, done.warnings.len()), (Outcome::Unchanged, 0));
+    assert_eq!(world.calls(), [CREATE, FIND, APP_NAMED]);
+}
+
+#[rstest]
+#[case::wildcard(Mode::Wildcard)]
+#[case::auto(Mode::Auto)]
+#[tokio::test]
+async fn a_wildcard_route_of_the_app_that_was_made_anew_serves(#[case] mode: Mode) {
+    let star = Seen::unlabelled().with_apps(&["a2"]).listed();
+    let world =
+        World::with(&[ProviderSettings { mode, ..entry() }], 0, [star, app_now("a2")]).await;
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Wildcard);
+}
+
+#[rstest]
+#[case::made_anew(&["app_now", "count"], Some(7))]
+#[case::gone(&["app_gone"], None)]
+#[case::invisible(&["app_now", "missing"], None)]
+#[tokio::test]
+async fn a_list_stands_although_the_app_that_was_remembered_is_gone(
+    #[case] then: &[&str],
+    #[case] used: Option<u64>,
+) {
+    let nothing = || Reply::json("200 OK", r#"{"guid":"x"}"#);
+    let reply = |word: &&str| match *word {
+        "app_now" => app_now("a2"),
+        "app_gone" => list(&[]),
+        "count" => Reply::json("200 OK", r#"{"pagination":{"total_results":7},"resources":[]}"#),
+        _ => missing(),
+    };
+    let replies = [list(&[]), nothing(), nothing(), missing()];
+    let world =
+        World::uncounted(&[entry()], replies.into_iter().chain(then.iter().map(reply))).await;
+    let query = ListQuery { tenant: None, state: None, page: 1, per_page: 50 };
+    let listing = world.routes.list(&errand(), &query).await.unwrap();
+    assert_eq!(listing.quota.app.map(|usage| usage.used), used);
+}
+
+fn named_entry() -> ProviderSettings {
+    let organization = Some("provider-org".to_owned());
+    ProviderSettings { organization, space: "dev".to_owned(), ..entry() }
+}
+
+fn space_now(guid: &str) -> [Reply; 2] {
+    let organization = list(&[r#"{"guid":"o1","name":"provider-org"}"#]);
+    let space = format!(
+        r#"{{"guid":"{guid}","name":"dev","relationships":{{"organization":{{"data":{{"guid":"o1"}}}}}}}}"#
+    );
+    [organization, list(&[&space])]
+}
+
+#[tokio::test]
+async fn a_named_space_that_was_made_anew_is_looked_up_again_when_cf_refuses_it() {
+    let refused =
+        unprocessable("Invalid space. Ensure that the space exists and you have access to it.");
+    let replies = space_now("s1")
+        .into_iter()
+        .chain([list(&[]), refused])
+        .chain(space_now("s2"))
+        .chain([app_now("a2"), created(), mapped()]);
+    let world = World::with(&[named_entry()], 0, replies).await;
+    world.routes.get(&errand(), &tenant()).await.unwrap_err();
+    let done = world.ensure().await.unwrap();
+    assert_eq!((done.outcome, done.view.space), (Outcome::Created, guid("s2")));
+}
+
+#[tokio::test]
+async fn a_removal_looks_at_the_named_space_of_today_before_it_finds_nothing() {
+    let warm = space_now("s1").into_iter().chain([list(&[])]);
+    let later = [list(&[])].into_iter().chain(space_now("s2"));
+    let rest =
+        [Seen::ours().in_space("s2").listed(), app_now("a1"), accepted("j1"), job("COMPLETE")];
+    let world = World::with(&[named_entry()], 0, warm.chain(later).chain(rest)).await;
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    assert_eq!(world.calls().len(), 3, "what was read just now is not read again");
+    assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
+    assert!(world.calls().contains(&"DELETE /v3/routes/r1".to_owned()));
 }
 
 #[rstest]

@@ -155,3 +155,33 @@ async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_before_cf_is_a
     }
     assert_eq!(exists(&sandbox), status == 201);
 }
+
+#[tokio::test]
+async fn a_provider_that_was_deployed_anew_loses_no_route_and_leaves_none_behind() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(with_entry(&sandbox, &json!({}))).await;
+    let token = sandbox.provider_token();
+    let wish = json!({"subdomain": "acme", "app": APP});
+    assert_eq!(broker.put("/routes/t1", &token, &wish).await.status, 201);
+    sandbox.world().remake_app(APP).unwrap();
+    let again = broker.put("/routes/t1", &token, &wish).await;
+    assert_eq!((again.status, &again.json()["outcome"]), (200, &json!("unchanged")));
+    sandbox.world().remake_app(APP).unwrap();
+    assert_eq!(broker.delete("/routes/t1", &token).await.status, 204);
+    assert!(!exists(&sandbox));
+}
+
+#[tokio::test]
+async fn former_code_may_map_the_app_that_was_deployed_anew() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(with_entry(&sandbox, &json!({}))).await;
+    let wish = json!({"subdomain": "acme", "app": APP});
+    let made = broker.put("/routes/t1", &sandbox.provider_token(), &wish).await;
+    let route = made.json()["route"]["guid"].as_str().unwrap().to_owned();
+    let guid = sandbox.world().remake_app(APP).unwrap();
+    let token = sandbox.caller_token("sb-bookshop!t4711", &["Api.Proxy", "Routes.Write"]);
+    let path = format!("/v3/routes/{route}/destinations");
+    let body = json!({"destinations": [{"app": {"guid": guid}}]});
+    let mapped = broker.send(Method::POST, &path, Some(&token), Some(&body)).await;
+    assert_eq!(mapped.status, 200, "{}", mapped.text);
+}

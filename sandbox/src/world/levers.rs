@@ -113,6 +113,25 @@ impl CfWorld {
         })
     }
 
+    /// Gives an app a new guid, as if it had been deleted and pushed again under its name with all its routes; returns
+    /// the guid.
+    ///
+    /// # Errors
+    /// The app is unknown.
+    pub fn remake_app(&self, name: &str) -> Result<String, String> {
+        self.step(|state| {
+            let app = state.apps.iter_mut().find(|app| same_text(&app.name, name));
+            let app = app.ok_or("no such app")?;
+            let former = std::mem::replace(&mut app.guid, new_guid());
+            let guid = app.guid.clone();
+            let targets = state.routes.iter_mut().flat_map(|route| &mut route.targets);
+            for target in targets.filter(|target| target.app == former) {
+                target.app.clone_from(&guid);
+            }
+            Ok(guid)
+        })
+    }
+
     /// Adds a domain, private where an owner is named; returns its guid.
     ///
     /// # Errors

@@ -22,11 +22,11 @@ use crate::{
         state::ProxyDesk,
     },
     policy::{
-        Admission, Denial, Draft, RequestLine, RuleId, Verdict,
+        Admission, Breach, Denial, Draft, RequestLine, RuleId, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
     proxy::Audited,
-    routes::Errand,
+    routes::{Errand, RouteError},
     telemetry::trace::CorrelationId,
 };
 
@@ -128,10 +128,17 @@ async fn judged(
     let errand = visit.errand();
     let outline = desk.routes.outline(&errand).inspect_err(|error| audited.denied(error.word()))?;
     wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
-    let bounds = desk.routes.bounds(&errand).await;
-    let (bounds, cf) = bounds.inspect_err(|error| audited.denied(error.word()))?;
-    let verdict = wish.judge(&bounds).map_err(|denial| refused(denial, audited))?;
-    Ok((verdict, cf))
+    let told = |error: &RouteError| audited.denied(error.word());
+    let (bounds, cf) = desk.routes.bounds(&errand).await.inspect_err(told)?;
+    let mut verdict = wish.clone().judge(&bounds);
+    // A deployment may have made the app anew since its guid was learned.
+    if matches!(verdict, Err(Denial::Breach(Breach::App)))
+        && desk.routes.forget_apps(&errand).await.inspect_err(told)?
+    {
+        let (bounds, _) = desk.routes.bounds(&errand).await.inspect_err(told)?;
+        verdict = wish.judge(&bounds);
+    }
+    Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))
 }
 
 /// Takes the target that the gate has judged.
