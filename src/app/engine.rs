@@ -122,6 +122,7 @@ fn policies(
         organization: application.organization_id.as_deref().and_then(Guid::parse),
         organization_name: application.organization_name,
         app: application.name,
+        app_guid: application.application_id.as_deref().and_then(Guid::parse),
         uris: application.uris.iter().chain(&settings.server.names).cloned().collect(),
     };
     Policies::judge(&settings.routes, &settings.providers, home, destinations.names()).map_err(

@@ -12,6 +12,9 @@ use http::StatusCode;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
+/// CF-UniquenessError: two writers at once; reading tells who won.
+const UNIQUENESS: u32 = 10016;
+
 /// What the caller of a broker without a CF API is told to wait; the breaker tries again after 5 s.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -221,6 +224,11 @@ impl CapiError {
     /// Returns whether CF read the call as malformed (400): a fault of our own.
     pub fn is_bad_request(&self) -> bool {
         self.answered().is_some_and(|answered| answered.status == StatusCode::BAD_REQUEST)
+    }
+
+    /// Returns whether another writer was at the same thing in the same moment. (As a 429 the code says something else.)
+    pub fn is_race(&self) -> bool {
+        matches!(self, Self::Refused(_)) && self.code() == Some(UNIQUENESS)
     }
 
     /// Returns whether CF refused with 422 and a detail that contains `text`.

@@ -156,11 +156,26 @@ impl Foundation {
         absent_if_missing(answer::expect(&self.send(&call).await?))
     }
 
-    /// Changes labels and annotations; `None` removes one. `Ok(None)` when the route is gone.
+    /// Changes labels and annotations; `None` removes one. `Ok(None)` when the route is gone. Where another writer
+    /// was at it in the same moment, the route is read and the call is repeated once (`capi.md` 5, row 8).
     ///
     /// # Errors
-    /// Any [`CapiError`] of the call but `NotFound`.
+    /// Any [`CapiError`] of the calls but `NotFound`.
     pub async fn label_route(
+        &self,
+        route: &Guid,
+        metadata: &Metadata,
+    ) -> Result<Option<Route>, CapiError> {
+        match self.patch_route(route, metadata).await {
+            Err(error) if error.is_race() => match self.route(route).await? {
+                Some(_) => self.patch_route(route, metadata).await,
+                None => Ok(None),
+            },
+            other => other,
+        }
+    }
+
+    async fn patch_route(
         &self,
         route: &Guid,
         metadata: &Metadata,

@@ -478,3 +478,32 @@ async fn the_name_that_the_api_gives_itself_is_known_to_later_answers() {
     cf.foundation().learn_version();
     assert_eq!(cf.calls().len(), 3, "it is known for an hour");
 }
+
+#[rstest]
+#[case::the_second_time(&["race", "route", "route"], "Ok(Some(r1))", 3)]
+#[case::never(&["race", "route", "race"], "10016", 3)]
+#[case::gone_meanwhile(&["race", "missing"], "Ok(None)", 2)]
+#[tokio::test]
+async fn a_label_that_races_with_another_is_set_once_more_after_a_look(
+    #[case] words: &[&str],
+    #[case] expected: &str,
+    #[case] calls: usize,
+) {
+    let reply = |word: &&str| match *word {
+        "race" => cf_error("422 Unprocessable Entity", 10016, "x"),
+        "missing" => cf_error("404 Not Found", 10010, "Route not found"),
+        _ => Reply::json("200 OK", r#"{"guid":"r1","host":"h"}"#),
+    };
+    let cf = ScriptedCf::answering(words.iter().map(reply)).await;
+    let labelled =
+        cf.foundation().label_route(&Guid::parse("r1").unwrap(), &Metadata::default()).await;
+    let told = match labelled {
+        Ok(route) => {
+            format!("Ok({})", route.map_or("None".to_owned(), |r| format!("Some({})", r.guid)))
+        }
+        Err(error) => error.code().unwrap_or_default().to_string(),
+    };
+    assert_eq!(told, expected);
+    let (patch, read) = ("PATCH /v3/routes/r1", "GET /v3/routes/r1");
+    assert_eq!(cf.calls(), [patch, read, patch][..calls]);
+}

@@ -316,6 +316,7 @@ fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
         organization: None,
         organization_name: None,
         app: None,
+        app_guid: None,
         uris: Vec::new(),
     };
     routes::Policies::judge(&settings.routes, &settings.providers, home, &names)

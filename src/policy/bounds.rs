@@ -39,8 +39,13 @@ pub struct Bounds {
 pub enum AppBounds {
     /// The apps with these guids.
     Listed(Vec<String>),
-    /// Every app of the space but the one with this name: the broker itself.
-    AnyBut(Option<String>),
+    /// Every app of the space but the broker itself, by name (CF ignores case) and guid.
+    AnyBut {
+        /// Its name, where it is known.
+        name: Option<String>,
+        /// Its guid, where it is known.
+        guid: Option<String>,
+    },
 }
 
 /// What marks a route as the caller's.

@@ -81,8 +81,10 @@ impl Bounds {
     pub(super) fn has_app(&self, guid: &str, seen: &[AppFacts]) -> bool {
         match &self.apps {
             AppBounds::Listed(guids) => guids.iter().any(|listed| listed == guid),
-            AppBounds::AnyBut(broker) => seen.iter().any(|app| {
-                app.guid == guid && app.space == self.space && broker.as_ref() != Some(&app.name)
+            AppBounds::AnyBut { name, guid: own } => seen.iter().any(|app| {
+                let named = name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&app.name));
+                let is_broker = named || own.as_ref() == Some(&app.guid);
+                app.guid == guid && app.space == self.space && !is_broker
             }),
         }
     }
@@ -91,7 +93,7 @@ impl Bounds {
     pub(super) fn asks_for_apps(&self) -> bool {
         match self.apps {
             AppBounds::Listed(_) => false,
-            AppBounds::AnyBut(_) => true,
+            AppBounds::AnyBut { .. } => true,
         }
     }
 }

@@ -497,15 +497,16 @@ fn an_unmarked_route_of_no_app_may_be_mapped_but_not_deleted() {
 
 #[test]
 fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
-    let bounds = Bounds { apps: AppBounds::AnyBut(Some("broker".to_owned())), ..bounds() };
+    let (name, guid) = (Some("broker".to_owned()), Some("app-8".to_owned()));
+    let bounds = Bounds { apps: AppBounds::AnyBut { name, guid }, ..bounds() };
     let body = r#"{"destinations":[{"app":{"guid":"app-7"}}]}"#;
     let app = |name: &str, space: &str| AppFacts {
         guid: "app-7".to_owned(),
         name: name.to_owned(),
         space: space.to_owned(),
     };
-    let settled = |apps: &[AppFacts]| {
-        let Ok(Verdict::Depends(question)) = verdict_within(&bounds, "POST", TARGETS, body) else {
+    let within = |bounds: &Bounds, apps: &[AppFacts]| {
+        let Ok(Verdict::Depends(question)) = verdict_within(bounds, "POST", TARGETS, body) else {
             panic!("no question");
         };
         assert_eq!(question.needs_apps(), ["app-7"]);
@@ -514,11 +515,16 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
         assert_eq!(question.needs_apps_of(&unmarked), ["app-1"]);
         question.settle(&owned(), apps).map(|_| ())
     };
+    let settled = |apps: &[AppFacts]| within(&bounds, apps);
     assert_eq!(settled(&[app("shop", "space-1")]), Ok(()));
     let denied = Err(Denial::Breach(Breach::App));
     assert_eq!(settled(&[app("broker", "space-1")]), denied);
+    assert_eq!(settled(&[app("Broker", "space-1")]), denied);
     assert_eq!(settled(&[app("shop", "other")]), denied);
     assert_eq!(settled(&[]), denied);
+    let apps = AppBounds::AnyBut { name: None, guid: Some("app-7".to_owned()) };
+    let renamed = Bounds { apps, ..bounds.clone() };
+    assert_eq!(within(&renamed, &[app("former-broker", "space-1")]), denied);
 }
 
 #[rstest]

@@ -111,7 +111,11 @@ async fn domains(grounds: &Grounds, organization: &Guid) -> Result<Vec<String>, 
 
 async fn apps(grounds: &Grounds, space: &Guid) -> Result<AppBounds, RouteError> {
     let names = match &grounds.policy.terms.apps {
-        Apps::AnyBut(broker) => return Ok(AppBounds::AnyBut(broker.clone())),
+        Apps::AnyBut(broker) => {
+            let guid = grounds.routes.policies().home().app_guid.as_ref();
+            let guid = guid.map(ToString::to_string);
+            return Ok(AppBounds::AnyBut { name: broker.clone(), guid });
+        }
         Apps::Listed(names) => names,
     };
     let mut guids = Vec::new();

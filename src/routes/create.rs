@@ -8,6 +8,7 @@ use super::{
     RouteError, Wish, Work,
     audit::Audit,
     label::{Claim, Life, Provenance},
+    order::Ticket,
     target::Target,
     wish::Adoption,
 };
@@ -29,8 +30,6 @@ const UNUSUAL: Duration = Duration::from_secs(2);
 const RESERVE: Duration = Duration::from_millis(500);
 /// What a caller is told when a host was taken and free in turns.
 const FLICKER_PAUSE: Duration = Duration::from_secs(5);
-/// CF-UniquenessError: two writers at once; reading tells who won.
-const UNIQUENESS: u32 = 10016;
 
 /// A route in hand.
 #[derive(Debug)]
@@ -52,11 +51,22 @@ pub(super) enum Origin {
     Adopted,
 }
 
+/// Who mapped the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mapped {
+    /// It was behind the route already.
+    Before,
+    /// This request.
+    ByUs,
+}
+
 /// One attempt to get hold of a tenant's route.
 pub(super) struct Builder<'a> {
     pub(super) work: &'a Work,
     pub(super) wish: &'a Wish,
     pub(super) target: Target,
+    /// The right to the target's host; a dry run has none.
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// Why a create did not succeed although it may, or may have.
@@ -95,16 +105,28 @@ impl Builder<'_> {
             };
             if error.is_unprocessable("Invalid space.") && self.work.forget_named_space().await {
                 self.target.renew(self.work, self.wish).await?;
+                self.follow().await?;
                 continue;
             }
             let obstacle = Obstacle::of(error)?;
             if let Obstacle::StaleDomain = obstacle {
                 self.target.refresh_domain(self.work, self.wish).await?;
+                self.follow().await?;
             } else if let Some(taken) = self.look(&obstacle).await? {
                 return Ok(taken);
             }
             spent.spend(obstacle)?;
         }
+    }
+
+    /// Lets the right to the host follow the target: a domain that was made anew has hosts of its own.
+    async fn follow(&mut self) -> Result<(), RouteError> {
+        let key = self.target.key();
+        if self.ticket.as_ref().is_some_and(|ticket| !ticket.is_for(&key)) {
+            self.ticket = None;
+            self.ticket = Some(self.work.take(key).await?);
+        }
+        Ok(())
     }
 
     /// Looks the host up; `None` when it is free.
@@ -166,6 +188,7 @@ impl Builder<'_> {
         match self.work.ownership.claim(&route, space, self.work.errand.now) {
             Claim::Ours(Life::Survived) => self.revive(&route.guid).await,
             Claim::Ours(Life::Dying) => self.outlive(&route.guid).await,
+            // It could not be marked.
             Claim::Ours(Life::Live) if self.work.order().is_dying(&route.guid) => {
                 self.outlive(&route.guid).await
             }
@@ -192,6 +215,32 @@ impl Builder<'_> {
         Ok(labelled.map(|route| Taken { route, origin: Origin::Adopted }))
     }
 
+    /// Looks whose an adopted route is in the end: CF lets two owners label it one after the other, and the last one
+    /// has it.
+    pub(super) async fn verify_adoption(
+        &self,
+        route: &Guid,
+        mapped: Mapped,
+    ) -> Result<(), RouteError> {
+        let Some(seen) = self.work.cf().route(route).await? else {
+            return Err(RouteError::BeingDeleted);
+        };
+        let space = &self.target.site.space;
+        let claim = self.work.ownership.claim(&seen, space, self.work.errand.now);
+        if matches!(claim, Claim::Ours(_)) {
+            return Ok(());
+        }
+        // Our app must not answer for another owner's tenant; where it is the only one, it is the other's, too.
+        let app = &self.target.app.guid;
+        if mapped == Mapped::ByUs && seen.apps().any(|other| other != app) {
+            let ours = seen.destinations.iter().filter(|one| one.app.guid.as_ref() == Some(app));
+            for target in ours.filter_map(|one| one.guid.as_ref()) {
+                self.work.cf().unmap_route(route, target).await?;
+            }
+        }
+        Err(RouteError::HostTaken(self.target.fqdn()))
+    }
+
     async fn revive(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
         self.work.order().forget_dying(route).await;
         let metadata = self.work.ownership.living();
@@ -216,11 +265,14 @@ impl Builder<'_> {
             let claim =
                 self.work.ownership.claim(&seen, &self.target.site.space, self.work.errand.now);
             let remembered = self.work.order().is_dying(route);
+            let late = overdue.is_some_and(|since| since <= Instant::now());
             match claim {
                 Claim::Ours(Life::Live) if !remembered => {
                     return Ok(Some(Taken { route: seen, origin: Origin::Found }));
                 }
-                Claim::Ours(_) if overdue.take_if(|since| *since <= Instant::now()).is_some() => {
+                Claim::Ours(Life::Live) if late && !self.mark(route).await => {}
+                Claim::Ours(_) if late => {
+                    overdue = None;
                     self.delete_again(&seen).await?;
                 }
                 Claim::Ours(_) => {}
@@ -229,6 +281,18 @@ impl Builder<'_> {
             }
         }
         Err(RouteError::BeingDeleted)
+    }
+
+    /// Marks a route that could not be marked before. Without the mark it is not deleted: another instance may
+    /// have found it alive.
+    async fn mark(&self, route: &Guid) -> bool {
+        match self.work.mark_dying(route).await {
+            Ok(marked) => marked.is_some(),
+            Err(error) => {
+                tracing::warn!(route = %route, %error, "a dying route could not be marked");
+                false
+            }
+        }
     }
 
     /// Asks for a delete that was asked for before; where one is pending, CF ends both (`reliability.md` U3).
@@ -263,7 +327,7 @@ impl Obstacle {
         if error.is_unprocessable("Route conflicts with") {
             return Err(RouteError::HostReserved);
         }
-        if error.may_have_been_executed() || error.code() == Some(UNIQUENESS) {
+        if error.may_have_been_executed() || error.is_race() {
             return Ok(Self::Ambiguous(error));
         }
         Err(error.into())

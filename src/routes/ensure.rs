@@ -6,9 +6,9 @@
 use super::{
     RouteError, Wish, Work,
     audit::Audit,
-    create::{Builder, Origin, Taken},
+    create::{Builder, Mapped, Origin, Taken},
     label::{Claim, Life},
-    order::{Key, Ticket},
+    order::Ticket,
     settings::Mode,
     target::{Choice, Target},
     view::{Ensured, Outcome, RouteView, State, Step, Warning},
@@ -31,10 +31,8 @@ pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteErr
     if let Some(served) = wildcard(work, wish, &mut target).await? {
         return Ok(served);
     }
-    let (domain, host) = (target.domain.guid.clone(), target.host.to_string());
-    let ticket = work.take(Key::Host { domain, host }).await?;
-    let mut builder = Builder { work, wish, target };
-    builder.run(ticket).await
+    let ticket = Some(work.take(target.key()).await?);
+    Builder { work, wish, target, ticket }.run().await
 }
 
 /// Foretells, with one read of the host.
@@ -57,7 +55,7 @@ pub(super) async fn preview(work: &Work, wish: &Wish) -> Result<Ensured, RouteEr
 }
 
 impl Builder<'_> {
-    async fn run(&mut self, ticket: Ticket) -> Result<Ensured, RouteError> {
+    async fn run(&mut self) -> Result<Ensured, RouteError> {
         let mut warnings = Vec::new();
         let limited = self.check_limit(&mut warnings).await?;
         let taken = match limited {
@@ -66,14 +64,18 @@ impl Builder<'_> {
         };
         let mut outcome = outcome(taken.origin);
         let mut route = taken.route;
+        let mut mapped = Mapped::Before;
         if !self.target.is_served_by(self.work, self.wish, &route).await? {
             if let Err(error) = self.map(&mut route).await {
                 if taken.origin == Origin::Created {
-                    take_back(self.work, route.guid, ticket);
+                    take_back(self.work, route.guid, self.ticket.take());
                 }
                 return Err(error);
             }
-            outcome = repaired(outcome);
+            (mapped, outcome) = (Mapped::ByUs, repaired(outcome));
+        }
+        if taken.origin == Origin::Adopted {
+            self.verify_adoption(&route.guid, mapped).await?;
         }
         outcome = self.mend_subdomain(&route, outcome).await?;
         warnings.extend(self.warnings(&route));
@@ -123,16 +125,23 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Corrects the annotation that tells the subdomain; `drifted` is judged by it.
+    /// Corrects the annotation that tells the subdomain; `drifted` is judged by it, but the route is as good without.
     async fn mend_subdomain(&self, route: &Route, outcome: Outcome) -> Result<Outcome, RouteError> {
         let ownership = &self.work.ownership;
-        let annotated = ownership.prefix().annotation(route, "subdomain");
-        if annotated == Some(self.wish.subdomain.as_str()) {
+        let annotated = ownership.prefix().annotation(route, "subdomain").unwrap_or_default();
+        // Hosts ignore case.
+        if annotated.eq_ignore_ascii_case(&self.wish.subdomain) {
             return Ok(outcome);
         }
         let patch = ownership.subdomain(&self.wish.subdomain);
-        self.work.cf().label_route(&route.guid, &patch).await?;
-        Ok(repaired(outcome))
+        match self.work.cf().label_route(&route.guid, &patch).await {
+            Ok(Some(_)) => Ok(repaired(outcome)),
+            Ok(None) => Err(RouteError::BeingDeleted),
+            Err(error) => {
+                tracing::warn!(route = %route.guid, %error, "the subdomain of a route could not be annotated");
+                Ok(outcome)
+            }
+        }
     }
 
     fn warnings(&self, route: &Route) -> impl Iterator<Item = Warning> {
@@ -193,7 +202,7 @@ async fn foretell(work: &Work, wish: &Wish, target: &mut Target) -> Result<Ensur
     }
     let host = target.host.as_str();
     let route = work.cf().find_route(&target.domain.guid, host).await?;
-    let mut builder = Builder { work, wish, target: target.clone() };
+    let mut builder = Builder { work, wish, target: target.clone(), ticket: None };
     let (outcome, plan) = match &route {
         None => (Outcome::Created, vec![Step::Create, Step::Map]),
         Some(route) => builder.prediction(route).await?,
@@ -260,7 +269,7 @@ fn unchecked(
 
 /// Deletes a route that this request made and could not map, in a task of its own; the host stays taken
 /// until CF is done, and the mark keeps other instances from handing the route out.
-fn take_back(work: &Work, route: Guid, ticket: Ticket) {
+fn take_back(work: &Work, route: Guid, ticket: Option<Ticket>) {
     let tasks = work.grounds.routes.0.tasks.clone();
     let work = work.clone();
     let removing = async move {
@@ -290,8 +299,15 @@ async fn deleted(work: &Work, route: &Guid, end: Instant) -> Result<&'static str
     if !seen.destinations.is_empty() {
         return Ok("kept");
     }
-    cf.label_route(route, &work.ownership.dying(work.errand.now)).await?;
-    work.order().remember_dying(route).await;
+    work.mark_dying(route).await?;
+    // It may have been found just before the mark.
+    let Some(seen) = cf.route(route).await? else {
+        return Ok("gone");
+    };
+    if !seen.destinations.is_empty() {
+        cf.label_route(route, &work.ownership.living()).await?;
+        return Ok("kept");
+    }
     let Deletion::Job(job) = cf.delete_route(route).await? else {
         return Ok("gone");
     };

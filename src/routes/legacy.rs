@@ -6,7 +6,6 @@
 use super::{
     RouteError, Wish, Work, kin,
     label::{Claim, Provenance},
-    order::Key,
     target::{Choice, Target},
 };
 use crate::capi::model::Route;
@@ -22,8 +21,7 @@ pub(super) async fn claim(work: &Work, wish: &Wish) -> Result<(), RouteError> {
     if !work.grounds.policy.terms.legacy_delete {
         return Err(taken());
     }
-    let (domain, host) = (target.domain.guid.clone(), target.host.to_string());
-    let _host = work.take(Key::Host { domain, host }).await?;
+    let _host = work.take(target.key()).await?;
     let found = work.cf().find_route(&target.domain.guid, target.host.as_str()).await?;
     let Some(route) = found else {
         return Ok(());

@@ -45,7 +45,7 @@ pub use view::{Ensured, ListQuery, Listing, RouteView};
 pub use wish::{TenantId, Wish, WishBody};
 
 use crate::{
-    capi::{CapiClient, Foundation},
+    capi::{CapiClient, CapiError, Foundation, Guid, model::Route},
     telemetry::metrics::Metrics,
 };
 use audit::Audit;
@@ -361,6 +361,15 @@ impl Work {
     /// Waits for a tenant or a host.
     async fn take(&self, key: Key) -> Result<Ticket, RouteError> {
         self.order().take(key, self.errand.deadline).await.ok_or(RouteError::Busy)
+    }
+
+    /// Marks a route as dying for all instances; `None` when it is gone. Only while the label is not set does this
+    /// process remember it: what CF shows counts, for another instance may have taken the mark away.
+    async fn mark_dying(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
+        self.order().remember_dying(route).await;
+        let marked = self.cf().label_route(route, &self.ownership.dying(self.errand.now)).await?;
+        self.order().forget_dying(route).await;
+        Ok(marked)
     }
 
     fn cf(&self) -> &Foundation {

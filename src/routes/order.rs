@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long a delete that outlived its request is remembered; the label tells the same, if it could be set.
+/// How long a delete is remembered whose route could not be labelled; the label would count as long.
 const DYING_FOR: Duration = Duration::from_secs(300);
 /// Deletes remembered at once.
 const MAX_DYING: u64 = 10_000;
@@ -44,6 +44,20 @@ pub(super) enum Key {
         /// The host.
         host: String,
     },
+}
+
+impl Key {
+    /// Makes the key of a host; CF's hosts ignore case.
+    pub(super) fn host(domain: Guid, host: &str) -> Self {
+        Self::Host { domain, host: host.to_ascii_lowercase() }
+    }
+}
+
+impl Ticket {
+    /// Returns whether it is the right to this key.
+    pub(super) fn is_for(&self, key: &Key) -> bool {
+        self.key == *key
+    }
 }
 
 /// The keys in use; a clone is shallow.
@@ -78,7 +92,7 @@ impl Order {
         Some(Ticket { guard: Some(guard), key, order: self.clone() })
     }
 
-    /// Remembers that a route is being deleted although nobody waits for it.
+    /// Remembers that a route is being deleted, as long as no label tells it.
     pub(super) async fn remember_dying(&self, route: &Guid) {
         self.dying.insert(route.clone(), ()).await;
     }
@@ -88,7 +102,7 @@ impl Order {
         self.dying.invalidate(route).await;
     }
 
-    /// Returns whether a route is known to be dying.
+    /// Returns whether a route is known to be dying that has no label for it.
     pub(super) fn is_dying(&self, route: &Guid) -> bool {
         self.dying.contains_key(route)
     }
@@ -137,7 +151,7 @@ impl fmt::Debug for Order {
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, Order};
+    use super::{Guid, Key, Order};
     use std::time::Duration;
     use tokio::time::Instant;
 
@@ -154,6 +168,12 @@ mod tests {
         let order = Order::default();
         let _held = order.take(key("a"), soon()).await.unwrap();
         assert!(order.take(key("a"), soon()).await.is_none());
+    }
+
+    #[test]
+    fn a_host_is_one_key_in_any_case() {
+        let domain = || Guid::parse("d1").unwrap();
+        assert_eq!(Key::host(domain(), "ACME-app"), Key::host(domain(), "acme-app"));
     }
 
     #[tokio::test(start_paused = true)]

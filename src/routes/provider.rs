@@ -31,6 +31,8 @@ pub struct Home {
     pub organization_name: Option<String>,
     /// The broker's app name: never a provider's app.
     pub app: Option<String>,
+    /// The broker's guid as an app; the name may be another one by now.
+    pub app_guid: Option<Guid>,
     /// The broker's host names, as in `application_uris`: never a tenant's host.
     pub uris: Vec<String>,
 }
@@ -257,11 +259,13 @@ impl Terms {
 }
 
 impl Apps {
-    /// Returns whether an app is covered.
+    /// Returns whether an app is covered; CF's names of apps ignore case.
     pub fn covers(&self, app: &str) -> bool {
         match self {
-            Self::Listed(apps) => apps.iter().any(|listed| listed == app),
-            Self::AnyBut(broker) => broker.as_deref() != Some(app),
+            Self::Listed(apps) => apps.iter().any(|listed| listed.eq_ignore_ascii_case(app)),
+            Self::AnyBut(broker) => {
+                !broker.as_deref().is_some_and(|broker| broker.eq_ignore_ascii_case(app))
+            }
         }
     }
 }

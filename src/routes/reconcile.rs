@@ -222,8 +222,12 @@ impl Reconciled {
             let route = standing.get(&key);
             let mut view = RouteView::at(&one.work, &one.wish.subdomain, &one.target, None);
             self.older(&view, owned);
-            let mut builder =
-                Builder { work: &one.work, wish: &one.wish, target: one.target.clone() };
+            let mut builder = Builder {
+                work: &one.work,
+                wish: &one.wish,
+                target: one.target.clone(),
+                ticket: None,
+            };
             // Two tenants of the list with one host: the first gets it.
             let predicted = match route {
                 _ if !given.insert(key) => None,

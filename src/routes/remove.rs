@@ -160,7 +160,7 @@ impl Removal<'_> {
     ) -> Result<Option<Pending>, RouteError> {
         let domain = listed_route.domain().cloned();
         let domain = domain.unwrap_or_else(|| listed_route.guid.clone());
-        let ticket = self.work.take(Key::Host { domain, host: listed_route.host.clone() }).await?;
+        let ticket = self.work.take(Key::host(domain, &listed_route.host)).await?;
         let read = match listed.elapsed() {
             age if age > FRESH => self.work.cf().route(&listed_route.guid).await?,
             _ => Some(listed_route),
@@ -276,12 +276,9 @@ impl Removal<'_> {
         Ok(if route.is_some() { JobOutcome::Gone } else { JobOutcome::Complete })
     }
 
-    /// Tells this process and, by the label, all others that a route is dying. Without the label the
-    /// memory of this process must do.
+    /// Tells by the label that a route is dying.
     async fn mark(&self, dying: &Guid) {
-        self.work.order().remember_dying(dying).await;
-        let patch = self.work.ownership.dying(self.work.errand.now);
-        if let Err(error) = self.work.cf().label_route(dying, &patch).await {
+        if let Err(error) = self.work.mark_dying(dying).await {
             tracing::warn!(route = %dying, %error, "a dying route could not be marked");
         }
     }

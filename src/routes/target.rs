@@ -7,6 +7,7 @@ use super::{
     Grounds, RouteError, Wish, Work,
     error::Fqdn,
     host::{Host, HostFault, HostNames, MAX_NAME, Variable},
+    order::Key,
     provider::Home,
     view::{AppView, RouteView, State},
 };
@@ -121,6 +122,10 @@ impl Target {
         let domain = domain(work, wish, &site, &choice);
         let app = app(work.cf(), &site, &choice.app);
         let (domain, app) = tokio::try_join!(domain, app)?;
+        // By whatever name: a loop through the broker serves nobody.
+        if work.grounds.routes.policies().home().app_guid.as_ref() == Some(&app.guid) {
+            return Err(RouteError::ForbiddenApp);
+        }
         let host = choice.host(work, wish).await?;
         fits(&host, &domain.name)?;
         matches(work, wish, &host, &domain.name)?;
@@ -148,6 +153,11 @@ impl Target {
     pub(super) async fn renew(&mut self, work: &Work, wish: &Wish) -> Result<(), RouteError> {
         *self = Box::pin(Self::resolve(work, wish, self.choice.clone())).await?;
         Ok(())
+    }
+
+    /// Returns what is locked while its host is worked on.
+    pub(super) fn key(&self) -> Key {
+        Key::host(self.domain.guid.clone(), self.host.as_str())
     }
 
     /// Returns host and domain in one.

@@ -4,6 +4,7 @@ use super::{
     Errand, Home, Mode, OperationKey, Patience, Policies, ProviderSettings, Removed, RouteError,
     Run, Settings, TenantId, TenantRoutes, Wish,
     label::{LabelPrefix, Ownership, Provenance},
+    order::Key,
     view::{Ensured, ListQuery, Outcome, State, Step, Warning},
     wish::Adoption,
 };
@@ -27,6 +28,8 @@ const CREATE: &str = "POST /v3/routes";
 const FIND: &str = "GET /v3/routes?hosts=acme-app&paths=&domain_guids=d1&per_page=1000";
 const MAP: &str = "POST /v3/routes/r1/destinations";
 const APP_NAMED: &str = "GET /v3/apps?names=app&space_guids=s1";
+const LABEL: &str = "PATCH /v3/routes/r1";
+const READ: &str = "GET /v3/routes/r1";
 const RESERVED: &str = "GET /v3/domains/d1/route_reservations?host=acme-app";
 
 fn guid(text: &str) -> Guid {
@@ -79,6 +82,7 @@ fn home() -> Home {
         organization: Some(guid("o1")),
         organization_name: Some("provider-org".to_owned()),
         app: Some("cfapi-broker".to_owned()),
+        app_guid: Guid::parse("b1"),
         uris: vec!["broker.example.test".to_owned()],
     }
 }
@@ -278,10 +282,66 @@ async fn an_unmapped_route_is_repaired() {
 
 #[tokio::test]
 async fn an_unlabelled_route_of_our_app_is_adopted() {
-    let labelled = Seen::ours().read();
-    let world = World::answering([exists(), Seen::unlabelled().listed(), labelled]).await;
+    let (labelled, verified) = (Seen::ours().read(), Seen::ours().read());
+    let free = Seen::unlabelled().listed();
+    let world = World::answering([exists(), free, labelled, verified]).await;
     assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Adopted);
-    assert_eq!(world.calls(), [CREATE, FIND, "PATCH /v3/routes/r1"]);
+    assert_eq!(world.calls(), [CREATE, FIND, LABEL, READ]);
+}
+
+#[tokio::test]
+async fn of_two_owners_that_adopt_at_once_one_is_told_that_the_host_is_taken() {
+    let other = Seen::owned("sb-other!t1", "t1").read();
+    let replies = [exists(), Seen::unlabelled().listed(), Seen::ours().read(), other];
+    let world = World::answering(replies).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), "host_taken");
+    assert_eq!(world.calls(), [CREATE, FIND, LABEL, READ]);
+}
+
+#[rstest]
+#[case::their_app(&["a1", "a9"], true)]
+#[case::the_same_app(&["a1"], false)]
+#[tokio::test]
+async fn who_lost_an_adoption_takes_its_app_from_a_route_that_serves_anothers(
+    #[case] apps: &[&'static str],
+    #[case] unmapped: bool,
+) {
+    let free = Seen::unlabelled().with_apps(&[]).listed();
+    let other = Seen::owned("sb-other!t1", "t1").with_apps(apps).read();
+    let labelled = Seen::ours().with_apps(&[]).read();
+    let gone = Reply::with_headers("204 No Content", "", b"");
+    let world = World::answering([exists(), free, labelled, mapped(), other, gone]).await;
+    assert_eq!(world.ensure().await.unwrap_err().word(), "host_taken");
+    let unmap = unmapped.then_some("DELETE /v3/routes/r1/destinations/t-a1");
+    let expected = [CREATE, FIND, LABEL, MAP, READ].into_iter().chain(unmap);
+    assert_eq!(world.calls(), expected.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_subdomain_in_another_case_changes_nothing() {
+    let world = World::answering([exists(), Seen::ours().listed()]).await;
+    let wish = Wish { subdomain: "ACME".to_owned(), ..wish() };
+    let done = world.routes.ensure(&errand(), &tenant(), wish, Run::Real).await.unwrap();
+    assert_eq!(done.outcome, Outcome::Unchanged);
+    assert_eq!(world.calls(), [CREATE, FIND]);
+}
+
+#[rstest]
+#[case::mended(Seen::ours().read(), Ok(Outcome::Repaired))]
+#[case::not_mended(cf_error("403 Forbidden", 10003, "x"), Ok(Outcome::Unchanged))]
+#[case::gone(missing(), Err("route_being_deleted"))]
+#[tokio::test]
+async fn a_subdomain_that_is_annotated_wrongly_is_mended_where_that_can_be(
+    #[case] reply: Reply,
+    #[case] expected: Result<Outcome, &str>,
+) {
+    let mut seen = Seen::ours();
+    let key = "cfapi-broker.internal/subdomain".to_owned();
+    seen.metadata.annotations.insert(key, Some("former".to_owned()));
+    let world = World::answering([exists(), seen.listed(), reply]).await;
+    let done = world.ensure().await;
+    assert_eq!(done.as_ref().map(|done| done.outcome).map_err(RouteError::word), expected);
+    assert_eq!(world.calls(), [CREATE, FIND, LABEL]);
 }
 
 #[tokio::test]
@@ -371,6 +431,20 @@ async fn a_stale_domain_is_looked_up_again_once() {
     assert_eq!(world.ensure().await.unwrap_err().word(), "domain_not_found");
 }
 
+#[tokio::test]
+async fn on_a_domain_that_was_made_anew_the_host_is_worked_on_one_at_a_time_too() {
+    let stale =
+        unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.");
+    let domain = Reply::json("200 OK", r#"{"guid":"d2","name":"example.test"}"#);
+    let world = World::answering([stale, domain, created(), mapped()]).await;
+    let order = &world.routes.0.order;
+    let soon = Instant::now() + Duration::from_millis(300);
+    let _held = order.take(Key::host(guid("d2"), "acme-app"), soon).await.unwrap();
+    let errand = Errand { deadline: soon, ..errand() };
+    let error = world.routes.ensure(&errand, &tenant(), wish(), Run::Real).await.unwrap_err();
+    assert_eq!((error.word(), world.calls().len()), ("overloaded", 2));
+}
+
 #[rstest]
 #[case::lost(Reply::Hangup)]
 #[case::failed(Reply::with_headers("500 Internal Server Error", "", b""))]
@@ -407,15 +481,27 @@ async fn a_route_that_cannot_be_mapped_is_taken_back() {
     let refused =
         cf_error("403 Forbidden", 10003, "You are not authorized to perform the requested action");
     let unmapped = Seen::ours().with_apps(&[]);
-    let (seen, marked) = (unmapped.read(), unmapped.read());
-    let replies = [created(), refused, seen, marked, accepted("j1"), job("COMPLETE")];
+    let read = || unmapped.read();
+    let replies = [created(), refused, read(), read(), read(), accepted("j1"), job("COMPLETE")];
     let world = World::answering(replies).await;
     world.ensure().await.unwrap_err();
     world.cf.tasks.close();
     world.cf.tasks.wait().await;
-    let (read, patch, delete) =
-        ("GET /v3/routes/r1", "PATCH /v3/routes/r1", "DELETE /v3/routes/r1");
-    assert_eq!(world.calls(), [CREATE, MAP, read, patch, delete, "GET /v3/jobs/j1"]);
+    let (delete, poll) = ("DELETE /v3/routes/r1", "GET /v3/jobs/j1");
+    assert_eq!(world.calls(), [CREATE, MAP, READ, LABEL, READ, delete, poll]);
+}
+
+#[tokio::test]
+async fn a_route_that_somebody_mapped_while_it_was_marked_is_not_taken_back() {
+    let refused = cf_error("403 Forbidden", 10003, "x");
+    let (unmapped, theirs) = (Seen::ours().with_apps(&[]), Seen::ours());
+    let marked = [unmapped.read(), unmapped.read(), theirs.read(), theirs.read()];
+    let world = World::answering([created(), refused].into_iter().chain(marked)).await;
+    world.ensure().await.unwrap_err();
+    world.cf.tasks.close();
+    world.cf.tasks.wait().await;
+    assert_eq!(world.calls(), [CREATE, MAP, READ, LABEL, READ, LABEL]);
+    assert!(world.cf.requests().last().unwrap().contains(r#""cfapi-broker.internal/state":null"#));
 }
 
 #[tokio::test]
@@ -460,10 +546,38 @@ async fn a_dying_route_that_does_not_go_is_deleted_once_more() {
 }
 
 #[tokio::test]
+async fn a_mark_that_another_instance_took_away_is_not_remembered() {
+    let removal = [Seen::ours().listed(), accepted("j1"), Seen::ours().dying_for(0).read()];
+    let repeat = [exists(), Seen::ours().listed()];
+    let world = World::answering(removal.into_iter().chain(repeat)).await;
+    let removed = world.remove(Patience::DontWait).await.unwrap();
+    assert!(matches!(removed, Removed::Running { .. }));
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Unchanged);
+    assert_eq!(world.calls()[3..], [CREATE, FIND]);
+}
+
+#[tokio::test]
+async fn a_route_that_could_not_be_marked_is_marked_before_it_is_deleted_once_more() {
+    let failed = || cf_error("500 Internal Server Error", 10001, "x");
+    let removal = [Seen::ours().listed(), failed(), failed()];
+    let live = || Seen::ours().read();
+    let waits = [exists(), Seen::ours().listed(), live(), live(), live(), live()];
+    let again = [Seen::ours().dying_for(0).read(), accepted("j2"), missing()];
+    let replies = removal.into_iter().chain(waits).chain(again).chain([created(), mapped()]);
+    let world = World::answering(replies).await;
+    world.remove(Patience::Wait).await.unwrap_err();
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Created);
+    let calls = world.calls();
+    assert_eq!(calls[9..], [LABEL, "DELETE /v3/routes/r1", READ, CREATE, MAP], "{calls:?}");
+}
+
+#[tokio::test]
 async fn a_dying_route_that_is_given_up_meanwhile_is_judged_anew() {
     let dying = Seen::ours().dying_for(2).listed();
     let free = Seen::unlabelled();
-    let replies = [exists(), dying, free.read(), exists(), free.listed(), Seen::ours().read()];
+    let labelled = [Seen::ours().read(), Seen::ours().read()];
+    let replies = [exists(), dying, free.read(), exists(), free.listed()];
+    let replies = replies.into_iter().chain(labelled);
     let world = World::answering(replies).await;
     let error = world.ensure().await.unwrap();
     assert_eq!(error.outcome, Outcome::Adopted);
@@ -497,6 +611,14 @@ async fn a_refused_host_costs_no_call() {
     let wish = Wish { subdomain: "ac me".to_owned(), ..wish() };
     let error = world.routes.ensure(&errand(), &tenant(), wish, Run::Real).await.unwrap_err();
     assert_eq!((error.word(), world.calls().len()), ("host_invalid", 0));
+}
+
+#[tokio::test]
+async fn the_broker_itself_is_no_app_in_any_spelling() {
+    let world = World::answering([]).await;
+    let wish = Wish { app: Some("CFAPI-Broker".to_owned()), ..wish() };
+    let error = world.routes.ensure(&errand(), &tenant(), wish, Run::Real).await.unwrap_err();
+    assert_eq!((error.word(), world.calls().len()), ("forbidden_app", 0));
 }
 
 #[tokio::test]
@@ -645,10 +767,10 @@ async fn an_app_that_was_made_anew_under_its_name_is_no_foreign_one() {
 async fn an_unlabelled_route_of_an_app_that_was_made_anew_is_adopted() {
     let free = Seen::unlabelled().with_apps(&["a2"]);
     let labelled = Seen::ours().with_apps(&["a2"]);
-    let replies = [exists(), free.listed(), app_now("a2"), labelled.read()];
+    let replies = [exists(), free.listed(), app_now("a2"), labelled.read(), labelled.read()];
     let world = World::answering(replies).await;
     assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Adopted);
-    assert_eq!(world.calls(), [CREATE, FIND, APP_NAMED, "PATCH /v3/routes/r1"]);
+    assert_eq!(world.calls(), [CREATE, FIND, APP_NAMED, LABEL, READ]);
 }
 
 #[tokio::test]
@@ -665,11 +787,11 @@ async fn an_unlabelled_route_of_another_app_of_the_entry_is_adopted_and_mapped()
     let free = Seen::unlabelled().with_apps(&["a2"]);
     let labelled = Seen::ours().with_apps(&["a2"]);
     let second = list(&[r#"{"guid":"a2","name":"app2"}"#]);
-    let replies = [exists(), free.listed(), second, labelled.read(), app_now("a1"), mapped()];
-    let world = World::with(&[entry], 0, replies).await;
+    let taken = [exists(), free.listed(), second, labelled.read()];
+    let served = [app_now("a1"), mapped(), labelled.read()];
+    let world = World::with(&[entry], 0, taken.into_iter().chain(served)).await;
     assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Adopted);
-    let label = "PATCH /v3/routes/r1";
-    assert_eq!(world.calls()[3..], [label, APP_NAMED, MAP]);
+    assert_eq!(world.calls()[3..], [LABEL, APP_NAMED, MAP, READ]);
 }
 
 #[tokio::test]

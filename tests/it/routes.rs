@@ -92,3 +92,24 @@ async fn cfs_refusals_arrive_as_problems_with_its_own_errors() {
     assert_eq!((got.status, got.code().as_str()), (502, "cf_refused"), "{}", got.text);
     assert_eq!(got.json()["cf_errors"][0]["code"], 10017, "{}", got.text);
 }
+
+#[tokio::test]
+async fn no_tenant_gets_a_route_to_the_broker_whatever_it_is_called() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    sandbox.world().rename_app("cfapi-broker", "former-broker").unwrap();
+    for app in ["CFAPI-Broker", "former-broker"] {
+        let got = broker.put("/routes/t1", &token, &json!({"subdomain": "x", "app": app})).await;
+        assert_eq!((got.status, got.code().as_str()), (403, "forbidden_app"), "{}", got.text);
+    }
+    let route = broker.put("/routes/t1", &token, &json!({"subdomain": "x", "app": APP})).await;
+    let route = route.json()["route"]["guid"].as_str().unwrap().to_owned();
+    let apps = sandbox.world().apps();
+    let own = &apps.iter().find(|app| app.name == "former-broker").unwrap().guid;
+    let writer = sandbox.caller_token("sb-bookshop!t4711", &["Api.Proxy", "Routes.Write"]);
+    let path = format!("/v3/routes/{route}/destinations");
+    let body = json!({"destinations": [{"app": {"guid": own}}]});
+    let mapped = broker.send(Method::POST, &path, Some(&writer), Some(&body)).await;
+    assert_eq!((mapped.status, mapped.code().as_str()), (403, "denied_by_policy"));
+}

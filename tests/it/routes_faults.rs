@@ -503,3 +503,23 @@ async fn a_create_that_cf_executed_without_saying_so_is_found_and_not_repeated(
     assert_eq!(the_route(&sandbox).apps, [APP]);
     assert_eq!(asked(&sandbox).iter().filter(|call| *call == CREATE).count(), 1);
 }
+
+#[tokio::test]
+async fn a_route_that_another_instance_found_alive_is_not_deleted_by_the_one_that_had_marked_it() {
+    let sandbox = sandbox().await;
+    let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
+    let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
+    sandbox.world().pause_jobs();
+    assert_eq!(delete_async(&one, &sandbox).await.status, 202);
+    sandbox.world().fail_jobs(2, "disk full");
+    sandbox.world().resume_jobs();
+    let failed = delete(&two, &sandbox).await;
+    assert_eq!((failed.status, failed.code().as_str()), (502, "cf_job_failed"), "{}", failed.text);
+    assert_eq!(put(&two, &sandbox).await.json()["outcome"], "unchanged");
+    sandbox.clear_journal();
+    let again = put(&one, &sandbox).await;
+    assert_eq!((again.status, &again.json()["route"]["guid"]), (200, &first), "{}", again.text);
+    let calls = asked(&sandbox);
+    assert!(calls.iter().all(|call| !call.starts_with("DELETE ")), "{calls:?}");
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+}

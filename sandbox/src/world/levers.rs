@@ -132,6 +132,18 @@ impl CfWorld {
         })
     }
 
+    /// Gives an app another name.
+    ///
+    /// # Errors
+    /// The app is unknown.
+    pub fn rename_app(&self, name: &str, to: &str) -> Result<(), String> {
+        self.step(|state| {
+            let app = state.apps.iter_mut().find(|app| same_text(&app.name, name));
+            to.clone_into(&mut app.ok_or("no such app")?.name);
+            Ok(())
+        })
+    }
+
     /// Adds a domain, private where an owner is named; returns its guid.
     ///
     /// # Errors

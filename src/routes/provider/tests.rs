@@ -17,6 +17,7 @@ fn home() -> Home {
         organization: Guid::parse("o1"),
         organization_name: Some("provider-org".to_owned()),
         app: Some("cfapi-broker".to_owned()),
+        app_guid: Guid::parse("b1"),
         uris: vec!["broker.cfapps.example.test".to_owned()],
     }
 }
