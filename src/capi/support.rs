@@ -7,7 +7,7 @@ pub(crate) use crate::upstream::wire::Reply;
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     token::Revoked,
-    upstream::{ClientFactory, Purpose, Settings, wire::Wire},
+    upstream::{ClientFactory, Purpose, Settings, Timeouts, wire::Wire},
 };
 use http::HeaderValue;
 use std::{
@@ -29,10 +29,19 @@ pub(crate) struct ScriptedCf {
 impl ScriptedCf {
     /// Answers one request after the other.
     pub(crate) async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::heard_within(Purpose::CfApi.timeouts().head, replies).await
+    }
+
+    /// The same for a client that does not wait longer than `head` for an answer to begin.
+    pub(crate) async fn heard_within(
+        head: Duration,
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Self {
         let wire = Wire::answering(replies).await;
         let tokens = Tokens::Script(Script::new(wire.url("").parse().unwrap()));
         let factory = ClientFactory::new(&Settings::default()).unwrap();
-        let http = factory.client(Purpose::CfApi).unwrap();
+        let timeouts = Timeouts { head, ..Purpose::CfApi.timeouts() };
+        let http = factory.client_with_timeouts(Purpose::CfApi, timeouts).unwrap();
         let tasks = TaskTracker::new();
         let metrics = Metrics::default();
         let client = CapiClient::lent_by(tokens, http, metrics.clone(), tasks.clone());

@@ -1,5 +1,5 @@
 use super::{
-    Call, CapiError, DestinationName, Guid, Unavailability,
+    Call, CapiError, DestinationName, Guid, Sent, Unavailability,
     jobs::{JobOutcome, Pace, Turn},
     model::Metadata,
     routes::{Deletion, RouteSpec},
@@ -166,6 +166,15 @@ async fn a_create_with_an_unknown_outcome_is_sent_once(#[case] reply: Reply) {
     let cf = ScriptedCf::answering([reply]).await;
     let error = cf.foundation().create_route(&spec()).await.unwrap_err();
     assert!(error.may_have_been_executed(), "{error:?}");
+    assert_eq!(cf.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_create_that_is_not_answered_in_time_is_sent_once() {
+    let cf = ScriptedCf::heard_within(Duration::from_millis(100), [Reply::Silence]).await;
+    let error = cf.foundation().create_route(&spec()).await.unwrap_err();
+    assert!(matches!(error, CapiError::Timeout { sent: Sent::Perhaps }), "{error:?}");
+    assert!(error.may_have_been_executed());
     assert_eq!(cf.requests().len(), 1);
 }
 

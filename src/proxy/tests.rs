@@ -32,7 +32,7 @@ fn bounds() -> Bounds {
     Bounds {
         space: "s1".to_owned(),
         domains: vec!["d1".to_owned()],
-        apps: AppBounds::AnyBut(None),
+        apps: AppBounds::AnyBut { name: None, guid: None },
         outline: Outline {
             hosts: vec![HostShape::new(vec![HostPiece::Any])],
             ..Outline::default()

@@ -105,10 +105,19 @@ impl World {
         count: u64,
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
+        Self::heard_within(Duration::from_secs(20), (providers, count), replies).await
+    }
+
+    /// With a client that does not wait longer than `head` for an answer to begin.
+    async fn heard_within(
+        head: Duration,
+        (providers, count): (&[ProviderSettings], u64),
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Self {
         let total =
             format!(r#"{{"pagination":{{"total_results":{count},"next":null}},"resources":[]}}"#);
-        let counted = [Reply::json("200 OK", &total)];
-        let mut world = Self::uncounted(providers, counted.into_iter().chain(replies)).await;
+        let replies = [Reply::json("200 OK", &total)].into_iter().chain(replies);
+        let mut world = Self::begin(head, providers, replies).await;
         world.cf.foundation().routes_of_app(&guid("a1")).await.unwrap();
         world.learned += 1;
         world
@@ -119,9 +128,17 @@ impl World {
         providers: &[ProviderSettings],
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
+        Self::begin(Duration::from_secs(20), providers, replies).await
+    }
+
+    async fn begin(
+        head: Duration,
+        providers: &[ProviderSettings],
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Self {
         let domain = Reply::json("200 OK", r#"{"guid":"d1","name":"example.test"}"#);
         let learning = [domain, app_now("a1")];
-        let cf = ScriptedCf::answering(learning.into_iter().chain(replies)).await;
+        let cf = ScriptedCf::heard_within(head, learning.into_iter().chain(replies)).await;
         let foundation = cf.foundation();
         foundation.domain(&guid("o1"), None).await.unwrap();
         foundation.app(&guid("s1"), "app").await.unwrap();
@@ -461,17 +478,27 @@ async fn after_an_unclear_create_the_host_is_looked_up_first(#[case] reply: Repl
     assert_eq!(world.calls(), [CREATE, FIND, CREATE, MAP]);
 }
 
+/// A client that hears nothing for so long gives up; longer than an answer takes on a busy machine.
+const IMPATIENCE: Duration = Duration::from_millis(400);
+
+#[rstest]
+#[case::lost(Reply::Hangup)]
+#[case::timed_out(Reply::Silence)]
 #[tokio::test]
-async fn a_create_that_took_effect_unheard_is_not_repeated() {
-    let world =
-        World::answering([Reply::Hangup, Seen::ours().with_apps(&[]).listed(), mapped()]).await;
+async fn a_create_that_took_effect_unheard_is_not_repeated(#[case] reply: Reply) {
+    let replies = [reply, Seen::ours().with_apps(&[]).listed(), mapped()];
+    let world = World::heard_within(IMPATIENCE, (&[], 0), replies).await;
     assert!(world.ensure().await.is_ok());
     assert_eq!(world.calls(), [CREATE, FIND, MAP]);
 }
 
+#[rstest]
+#[case::lost(Reply::Hangup)]
+#[case::timed_out(Reply::Silence)]
 #[tokio::test]
-async fn a_create_that_stays_unclear_is_told_so() {
-    let world = World::answering([Reply::Hangup, list(&[]), Reply::Hangup, list(&[])]).await;
+async fn a_create_that_stays_unclear_is_told_so(#[case] reply: Reply) {
+    let replies = [reply.clone(), list(&[]), reply, list(&[])];
+    let world = World::heard_within(IMPATIENCE, (&[], 0), replies).await;
     assert_eq!(world.ensure().await.unwrap_err().word(), "cf_timeout");
     assert_eq!(world.calls(), [CREATE, FIND, CREATE, FIND]);
 }
