@@ -303,7 +303,7 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::DomainNotFound => Code::DomainNotFound,
         RouteError::BeingDeleted => Code::RouteBeingDeleted,
         RouteError::Busy => Code::Overloaded,
-        RouteError::Unclear => Code::CfTimeout,
+        RouteError::Unclear | RouteError::Unfinished => Code::CfTimeout,
         RouteError::JobFailed { .. } => Code::CfJobFailed,
         RouteError::SpaceInvisible => Code::TechnicalUserLacksRole,
         // Both have been taken out by the caller.

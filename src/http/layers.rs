@@ -64,8 +64,8 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Puts the stack together; the body of one path may be larger than that of all others.
-    pub(crate) fn new(state: &AppState, roomy: (&'static str, usize)) -> Self {
+    /// Puts the stack together; the bodies of some paths may be larger than those of all others.
+    pub(crate) fn new(state: &AppState, roomy: (&'static [&'static str], usize)) -> Self {
         let rules = EntranceRules {
             gate: state.gate.clone(),
             roomy,
@@ -102,8 +102,8 @@ pub(crate) fn on_panic(_panic: Box<dyn Any + Send + 'static>) -> Response {
 #[derive(Debug)]
 struct EntranceRules {
     gate: GateRules,
-    /// The one path with a larger body, and how large.
-    roomy: (&'static str, usize),
+    /// The paths with a larger body, and how large.
+    roomy: (&'static [&'static str], usize),
     admission: Admission,
     deadline: Deadline,
 }
@@ -114,8 +114,8 @@ impl EntranceRules {
     /// # Errors
     /// What the gate refuses; new work while stopping, and beyond the number that memory is planned for.
     fn admit(&self, request: &mut Request) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        let (path, bytes) = self.roomy;
-        let limit = if request.uri().path() == path { bytes } else { self.gate.body };
+        let (paths, bytes) = self.roomy;
+        let limit = if paths.contains(&request.uri().path()) { bytes } else { self.gate.body };
         self.gate.judge(request, limit)?;
         if request.uri().path().starts_with(PROBES) {
             return Ok(None);

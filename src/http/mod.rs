@@ -32,10 +32,12 @@ use crate::http::{
     layers::Stack,
 };
 
-/// Largest body of a reconcile: 5000 tenants (`routes.md` 9) at some 200 bytes each.
+/// Largest body of a list: 5000 tenants at some 200 bytes each, or 100 payloads of the registry (`routes.md` 9).
 const LIST_BYTES: usize = 1024 * 1024;
-/// The one path with such a body.
 const RECONCILE: &str = "/routes/reconcile";
+const BATCH: &str = "/routes/batch";
+/// The paths with such a body.
+const LISTS: &[&str] = &[RECONCILE, BATCH];
 
 /// All paths, inside the stack of `layers`.
 pub fn router(state: &AppState) -> Router {
@@ -47,7 +49,7 @@ pub fn router(state: &AppState) -> Router {
         .route("/routes", get(routes::list).merge(post(routes::create)))
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
         .route("/routes/operations/{id}", get(routes::operation))
-        .route("/routes/batch", post(route_bulk::batch))
+        .route(BATCH, post(route_bulk::batch).with_state(roomy(state)))
         .route(RECONCILE, post(route_bulk::reconcile).with_state(roomy(state)))
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
@@ -59,7 +61,7 @@ pub fn router(state: &AppState) -> Router {
         .with_state(state.clone());
     #[cfg(test)]
     let paths = paths.route("/panic", get(handlers::panic));
-    let roomy = (RECONCILE, state.body.bytes.max(LIST_BYTES));
+    let roomy = (LISTS, state.body.bytes.max(LIST_BYTES));
     paths.layer(Stack::new(state, roomy))
 }
 

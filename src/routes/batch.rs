@@ -1,7 +1,7 @@
 //! Many operations in one request, a few at a time (`routes.md` 9).
 //!
-//! Invariant: each item stands for itself and keeps its place; no tenant is named twice, for items have no
-//! order. Callers: [`super::TenantRoutes`], `reconcile`.
+//! Invariant: each item stands for itself and keeps its place, and each has a result in time, be it that it was
+//! not begun; items of one tenant are done in their order. Callers: [`super::TenantRoutes`], `reconcile`.
 
 use super::{
     Ensured, Errand, Patience, Removed, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish,
@@ -9,13 +9,16 @@ use super::{
     remove::{Extent, Seen},
 };
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// Most items of a batch, and most changes of a reconcile (`routes.md` 9).
 pub(super) const MOST_ITEMS: usize = 100;
+/// What an item takes at worst, but for jobs that do not end: a call that CF is slow to answer, and its repeat.
+const ITEM_TIME: Duration = Duration::from_secs(12);
 
 /// One thing to do.
 #[derive(Clone, Debug)]
@@ -71,18 +74,14 @@ impl Item {
     }
 }
 
-/// Refuses a list that is too long or names a tenant twice.
+/// Refuses a list that is empty or too long.
 pub(super) fn check(items: &[Result<Item, RouteError>]) -> Result<(), RouteError> {
-    let known = items.iter().filter_map(|item| item.as_ref().ok());
-    let lawful = items.len() <= MOST_ITEMS && are_distinct(known.map(Item::tenant));
+    let lawful = (1..=MOST_ITEMS).contains(&items.len());
     if lawful { Ok(()) } else { Err(RouteError::BadRequest(Field::Items)) }
 }
 
-/// Returns whether no tenant occurs twice.
-pub(super) fn are_distinct<'a>(mut tenants: impl Iterator<Item = &'a TenantId>) -> bool {
-    let mut seen = HashSet::new();
-    tenants.all(|tenant| seen.insert(tenant))
-}
+/// The items of one tenant, with their places.
+type Share = Vec<(usize, Result<Item, RouteError>)>;
 
 /// Works on the items, four at a time: the technical user's limit at CF serves other callers, too.
 pub(super) async fn work_off(
@@ -91,19 +90,24 @@ pub(super) async fn work_off(
     items: Vec<Result<Item, RouteError>>,
     run: Run,
 ) -> Vec<Result<Done, RouteError>> {
-    let queue = Mutex::new(items.into_iter().enumerate());
+    let latest = latest_start(Instant::now(), errand.deadline);
+    let queue = Mutex::new(shares(items).into_iter());
     let worker = || async {
         let mut done = Vec::new();
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((index, item)) = next else {
+            let Some(share) = next else {
                 return done;
             };
-            let result = match item {
-                Ok(item) => Box::pin(one(routes, errand, item, run)).await,
-                Err(error) => Err(error),
-            };
-            done.push((index, result));
+            for (index, item) in share {
+                let result = match item {
+                    // What cannot end in time is not begun.
+                    Ok(_) if Instant::now() >= latest => Err(RouteError::Busy),
+                    Ok(item) => in_time(errand, Box::pin(one(routes, errand, item, run))).await,
+                    Err(error) => Err(error),
+                };
+                done.push((index, result));
+            }
         }
     };
     let (one, two, three, four) = tokio::join!(worker(), worker(), worker(), worker());
@@ -112,16 +116,45 @@ pub(super) async fn work_off(
     all.into_iter().map(|(_, result)| result).collect()
 }
 
+/// Puts the items of each tenant together, in the order in which the tenants are first named.
+fn shares(items: Vec<Result<Item, RouteError>>) -> Vec<Share> {
+    let mut shares = Vec::<Share>::new();
+    let mut places = HashMap::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let fresh = shares.len();
+        let place = match &item {
+            Ok(item) => *places.entry(item.tenant().clone()).or_insert(fresh),
+            Err(_) => fresh,
+        };
+        match shares.get_mut(place) {
+            Some(share) => share.push((index, item)),
+            None => shares.push(vec![(index, item)]),
+        }
+    }
+    shares
+}
+
+/// When the last item may begin: most of a short request is for items, and of a long one all but what an item
+/// takes at worst.
+fn latest_start(now: Instant, deadline: Instant) -> Instant {
+    let time = deadline.saturating_duration_since(now);
+    now + time.saturating_sub(ITEM_TIME.min(time / 4))
+}
+
+/// Waits for an item until the request ends; it goes on without us.
+async fn in_time(
+    errand: &Errand,
+    item: impl Future<Output = Result<Done, RouteError>>,
+) -> Result<Done, RouteError> {
+    timeout_at(errand.deadline, item).await.unwrap_or(Err(RouteError::Unfinished))
+}
+
 async fn one(
     routes: &TenantRoutes,
     errand: &Errand,
     item: Item,
     run: Run,
 ) -> Result<Done, RouteError> {
-    // What cannot end in time is not begun.
-    if Instant::now() >= errand.deadline {
-        return Err(RouteError::Busy);
-    }
     match (item, run) {
         (Item::Ensure { tenant, wish }, run) => {
             routes.ensure(errand, &tenant, wish, run).await.map(Done::Ensured)

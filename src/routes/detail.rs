@@ -34,6 +34,8 @@ const BUSY: &str = "Other requests for the same tenant or host have not ended. R
     few seconds.";
 const UNCLEAR: &str = "Cloud Foundry did not say in time whether the route was created. Repeat the \
     request: it finds out.";
+const UNFINISHED: &str = "The request had to be answered before this was done; it goes on. Repeat the \
+    request to learn what came of it.";
 const JOB_FAILED: &str = "Cloud Foundry could not delete the route. Repeat the request.";
 const SPACE_INVISIBLE: &str = "The technical user does not see the provider's space. Make it Space \
     Supporter or Space Developer there, with the identity provider's origin.";
@@ -71,6 +73,7 @@ impl RouteError {
             Self::BeingDeleted => BEING_DELETED.into(),
             Self::Busy => BUSY.into(),
             Self::Unclear => UNCLEAR.into(),
+            Self::Unfinished => UNFINISHED.into(),
             Self::JobFailed { .. } => JOB_FAILED.into(),
             Self::NotRemoved(all) => {
                 format!("{} of the tenant's routes could not be deleted.", all.len()).into()
@@ -130,8 +133,8 @@ impl fmt::Display for Field {
             Self::Tenant => "tenant id",
             Self::Subdomain => "subdomain",
             Self::Page => "page or its size",
-            Self::Items => "list of items (at most 100, each tenant once)",
-            Self::Tenants => "list of tenants (at most 5000, each once)",
+            Self::Items => "list of items (1 to 100)",
+            Self::Tenants => "list of tenants (at most 5000, each once for each app and domain)",
             Self::Operation => "op of an item (ensure or remove)",
         })
     }

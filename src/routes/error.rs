@@ -109,6 +109,9 @@ pub enum RouteError {
     /// `cf_timeout`: a create was sent and CF did not tell its outcome; a repeat finds out.
     #[error("outcome unknown")]
     Unclear,
+    /// `cf_timeout`: the request had to be answered before this part of it had ended; the part goes on.
+    #[error("not ended in time")]
+    Unfinished,
     /// `cf_job_failed`: CF's delete job ended with errors.
     #[error("delete job failed")]
     JobFailed {
@@ -165,7 +168,11 @@ impl RouteError {
     /// Returns whether the same request may succeed later although nobody changes anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::BeingDeleted | Self::Busy | Self::Unclear | Self::JobFailed { .. } => true,
+            Self::BeingDeleted
+            | Self::Busy
+            | Self::Unclear
+            | Self::Unfinished
+            | Self::JobFailed { .. } => true,
             Self::Capi(error) => error.is_transient(),
             Self::NotRemoved(all) => all.iter().all(|one| one.error.is_transient()),
             Self::BadRequest(_)
@@ -254,7 +261,7 @@ impl RouteError {
             Self::DomainNotFound => "domain_not_found",
             Self::BeingDeleted => "route_being_deleted",
             Self::Busy => "overloaded",
-            Self::Unclear => "cf_timeout",
+            Self::Unclear | Self::Unfinished => "cf_timeout",
             Self::JobFailed { .. } => "cf_job_failed",
             Self::NotRemoved(all) => all.first().map_or("internal", |one| one.error.word()),
             Self::SpaceInvisible => "technical_user_lacks_role",

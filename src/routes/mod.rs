@@ -247,10 +247,11 @@ impl TenantRoutes {
         show::list(&self.grounds(errand)?, query).await
     }
 
-    /// Works on up to 100 items, a few at a time; an item that could not be read keeps its place.
+    /// Works on up to 100 items, a few at a time, those of one tenant in their order; an item that could not
+    /// be read keeps its place, and one that does not end in time has a result that says so.
     ///
     /// # Errors
-    /// [`RouteError::BadRequest`] for too many items and for a tenant that is named twice.
+    /// [`RouteError::BadRequest`] for no items, or too many.
     ///
     /// # Cancel safety
     /// Items that were begun go on when the future is dropped.

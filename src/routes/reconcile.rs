@@ -3,23 +3,21 @@
 //! Invariant: without `apply` CF sees no write; deletions need consent and pass the guard, all or none;
 //! unlabelled routes are never deleted. Callers: [`super::TenantRoutes`].
 
+mod place;
+
 use super::{
-    Errand, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish, Work,
+    Errand, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish,
     audit::Audit,
     batch::{self, Done, Item, MOST_ITEMS},
     create::Builder,
-    ensure,
     error::Field,
     remove::Seen,
-    settings::Mode,
     show,
-    target::{Choice, Target},
+    target::Target,
     view::{Outcome, State},
 };
-use crate::{
-    auth::Scope,
-    capi::{Guid, model::Route},
-};
+use crate::auth::Scope;
+use place::{Placed, placed, standing};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::time::Instant;
 
@@ -73,13 +71,6 @@ pub struct Change {
     pub result: Result<Done, RouteError>,
 }
 
-/// A wish with its place.
-struct Placed {
-    work: Work,
-    wish: Wish,
-    target: Target,
-}
-
 /// Compares and, where that is wanted, changes.
 pub(super) async fn reconcile(
     routes: &TenantRoutes,
@@ -90,11 +81,9 @@ pub(super) async fn reconcile(
         return Err(refused(errand, RouteError::ForbiddenScope));
     }
     let seen_at = Instant::now();
-    let listed = demand.tenants.iter().map(|(tenant, _)| tenant);
-    if demand.tenants.len() > MOST_TENANTS || !batch::are_distinct(listed.clone()) {
-        return Err(RouteError::BadRequest(Field::Tenants));
-    }
-    let listed = listed.map(ToString::to_string).collect::<HashSet<_>>();
+    check(&demand.tenants)?;
+    let listed = demand.tenants.iter().map(|(tenant, _)| tenant.to_string());
+    let listed = listed.collect::<HashSet<_>>();
     let mut owned = show::all(&routes.grounds(errand)?).await?;
     owned.retain(|view| view.state != State::Deleting);
     let mut plan = Reconciled::default();
@@ -114,68 +103,33 @@ pub(super) async fn reconcile(
     Ok(plan)
 }
 
-/// Finds the place of each wish; one that has none is a result, not the end.
-async fn placed(
-    routes: &TenantRoutes,
-    errand: &Errand,
-    demand: &Demand,
-    plan: &mut Reconciled,
-) -> Result<Vec<Placed>, RouteError> {
-    let mut all = Vec::new();
-    let mut wildcards = HashMap::new();
-    for (tenant, wish) in &demand.tenants {
-        let work = routes.work(errand, tenant)?;
-        match Box::pin(place(&work, wish, &mut wildcards)).await {
-            Ok(Some(target)) => all.push(Placed { work, wish: wish.clone(), target }),
-            // The domain's wildcard route serves it.
-            Ok(None) => plan.unchanged += 1,
-            Err(RouteError::Capi(error)) => return Err(error.into()),
-            Err(error) => plan.results.push(Change {
-                tenant: tenant.clone(),
-                operation: "ensure",
-                result: Err(error),
-            }),
-        }
-    }
-    Ok(all)
+/// Refuses a list that is too long, or wants two hosts for one tenant, app and domain.
+fn check(tenants: &[(TenantId, Wish)]) -> Result<(), RouteError> {
+    let mut seen = HashSet::new();
+    let mut keys = tenants.iter().map(|(tenant, wish)| (tenant, &wish.app, &wish.domain));
+    let lawful = tenants.len() <= MOST_TENANTS && keys.all(|key| seen.insert(key));
+    if lawful { Ok(()) } else { Err(RouteError::BadRequest(Field::Tenants)) }
 }
 
-/// Finds the place of a wish; `None` where the domain's wildcard route does. `wildcards` remembers what
-/// was learned of each domain and app.
-async fn place(
-    work: &Work,
-    wish: &Wish,
-    wildcards: &mut HashMap<(Guid, Guid), bool>,
-) -> Result<Option<Target>, RouteError> {
-    let choice = Choice::of(work, wish)?;
-    let mut target = Box::pin(Target::resolve(work, wish, choice)).await?;
-    if work.grounds.policy.terms.mode == Mode::Route {
-        return Ok(Some(target));
-    }
-    let key = (target.domain.guid.clone(), target.app.guid.clone());
-    let served = match wildcards.get(&key) {
-        Some(served) => *served,
-        None => ensure::wildcard(work, wish, &mut target).await?.is_some(),
-    };
-    wildcards.insert(key, served);
-    Ok((!served).then_some(target))
-}
-
-/// Reads the routes that have the wanted hosts, whoever has them, as far as the technical user sees.
-async fn standing(placed: &[Placed]) -> Result<HashMap<(Guid, String), Route>, RouteError> {
-    let mut wanted = BTreeMap::<_, Vec<_>>::new();
+/// Returns the routes of the wanted tenants that are not what is wanted: under another name for the same app and
+/// domain, or such as nobody wants them.
+fn older(placed: &[Placed], owned: &[RouteView]) -> Vec<RouteView> {
+    let mut wanted = HashMap::<_, Vec<_>>::new();
     for one in placed {
-        wanted.entry(&one.target.domain.guid).or_default().push(one);
+        wanted.entry(one.work.tenant.as_str()).or_default().push(&one.target);
     }
-    let mut found = HashMap::new();
-    for (domain, all) in wanted {
-        let [first, ..] = all.as_slice() else { continue };
-        let hosts = all.iter().map(|one| one.target.host.as_str()).collect::<Vec<_>>();
-        for route in first.work.cf().find_routes(domain, &hosts).await? {
-            found.insert((domain.clone(), route.host.to_ascii_lowercase()), route);
-        }
-    }
-    Ok(found)
+    let is_older = |view: &&RouteView| {
+        let Some(targets) = wanted.get(view.tenant.as_str()) else {
+            return false;
+        };
+        let named = |target: &&Target| view.url == format!("https://{}", target.fqdn());
+        let replaced = |target: &&Target| {
+            let serves = view.apps.iter().any(|app| app.guid.as_ref() == Some(&target.app.guid));
+            serves && view.domain == target.domain.name
+        };
+        !targets.iter().any(named) && (view.state != State::Ok || targets.iter().any(replaced))
+    };
+    owned.iter().filter(is_older).cloned().collect()
 }
 
 /// One removal for each tenant, of nothing but the routes that were seen.
@@ -215,13 +169,13 @@ impl Reconciled {
         owned: &[RouteView],
     ) -> Result<Vec<Item>, RouteError> {
         let standing = standing(&placed).await?;
+        self.repair = older(&placed, owned);
         let mut changes = Vec::new();
         let mut given = HashSet::new();
         for one in placed {
             let key = (one.target.domain.guid.clone(), one.target.host.to_string());
             let route = standing.get(&key);
             let mut view = RouteView::at(&one.work, &one.wish.subdomain, &one.target, None);
-            self.older(&view, owned);
             let mut builder = Builder {
                 work: &one.work,
                 wish: &one.wish,
@@ -254,12 +208,6 @@ impl Reconciled {
             changes.push(Item::Ensure { tenant: one.work.tenant.clone(), wish: one.wish });
         }
         Ok(changes)
-    }
-
-    /// Lists the tenant's routes under other names than the wanted one.
-    fn older(&mut self, wanted: &RouteView, owned: &[RouteView]) {
-        let others = owned.iter().filter(|view| view.tenant == wanted.tenant);
-        self.repair.extend(others.filter(|view| view.url != wanted.url).cloned());
     }
 
     fn compare(&mut self, listed: &HashSet<String>, owned: &[RouteView]) {

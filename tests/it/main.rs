@@ -64,9 +64,9 @@ mod secrets;
 #[cfg(test)]
 mod spaces;
 #[cfg(test)]
-mod stuck;
-#[cfg(test)]
 mod stop;
+#[cfg(test)]
+mod stuck;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -1,15 +1,25 @@
 //! Many tenants in one call: batch and reconcile.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use cfapi_sandbox::{Part, Sandbox};
 use http::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{APP, Answer, TestBroker, pull, sandbox, tenant::until, variables};
+use crate::support::{
+    APP, Answer, TestBroker, pull, sandbox,
+    tenant::{CREATE, asked, until},
+    variables,
+};
 
 const DOMAIN: &str = "cfapps.example.test";
+/// Another app of the same space.
+const OTHER_APP: &str = "bookshop-approuter";
 
 async fn post(broker: &TestBroker, path: &str, token: &str, body: &Value) -> Answer {
     broker.send(Method::POST, path, Some(token), Some(body)).await
@@ -107,10 +117,10 @@ async fn a_dry_batch_writes_nothing() {
 }
 
 #[rstest]
+#[case::none(json!([]))]
 #[case::too_many((0..101).map(|n| json!({"op": "remove", "tenantId": format!("t{n}")})).collect())]
-#[case::twice(json!([{"op": "remove", "tenantId": "t1"}, {"op": "ensure", "tenantId": "t1", "subdomain": "a"}]))]
 #[tokio::test]
-async fn a_batch_that_is_too_long_or_contradicts_itself_is_refused_whole(#[case] items: Value) {
+async fn a_batch_that_is_empty_or_too_long_is_refused_whole(#[case] items: Value) {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let body = json!({"items": items});
@@ -120,15 +130,117 @@ async fn a_batch_that_is_too_long_or_contradicts_itself_is_refused_whole(#[case]
 }
 
 #[tokio::test]
+async fn items_of_one_tenant_are_done_in_their_order() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, 1).await;
+    let first = sandbox.world().routes().pop().unwrap();
+    let ensure = |app| json!({"op": "ensure", "tenantId": "t0", "subdomain": "sub0", "app": app});
+    let body =
+        json!({"items": [{"op": "remove", "tenantId": "t0"}, ensure(APP), ensure(OTHER_APP)]});
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &body).await;
+    let results = got.json()["results"].clone();
+    let statuses = [&results[0]["status"], &results[1]["status"], &results[2]["status"]];
+    assert_eq!(statuses, [&json!(204), &json!(201), &json!(201)], "{}", got.text);
+    assert_eq!(hosts(&sandbox), [&format!("sub0-{OTHER_APP}"), "sub0-saas-approuter"]);
+    assert_ne!(results[1]["body"]["route"]["guid"], first.guid.as_str());
+}
+
+#[tokio::test]
+async fn a_batch_may_hold_a_hundred_payloads_of_the_registry() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let item = |n| {
+        let registry = json!({
+            "subscribedSubdomain": format!("sub{n}"), "subscribedTenantId": format!("t{n}"),
+            "subscriptionAppName": "x".repeat(900),
+        });
+        json!({"op": "ensure", "app": APP, "subscription": registry})
+    };
+    let items: Vec<_> = (0..100).map(item).collect();
+    let body = json!({"dry_run": true, "items": items});
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+}
+
+/// Variables of a broker whose requests take at most 5 s; its calls to CF, at most 3 s.
+fn hasty(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let mut variables = variables(sandbox);
+    variables.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "5s".to_owned());
+    variables
+}
+
+fn ensures(count: usize) -> Value {
+    let item = |n| json!({"op": "ensure", "tenantId": format!("t{n}"), "subdomain": format!("sub{n}"), "app": APP});
+    json!({"items": (0..count).map(item).collect::<Vec<_>>()})
+}
+
+#[tokio::test]
+async fn an_item_that_does_not_end_takes_no_result_from_the_others() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(hasty(&sandbox)).await;
+    subscribe(&broker, &sandbox, 1).await;
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": CREATE}));
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &ensures(8)).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    let results = got.json()["results"].clone();
+    let (late, done): (Vec<_>, Vec<_>) =
+        results.as_array().unwrap().iter().partition(|one| one["status"] == 504);
+    assert_eq!((late.len(), done.len()), (1, 7), "{}", got.text);
+    assert_eq!(late[0]["problem"]["code"], "cf_timeout");
+    assert_eq!(late[0]["problem"]["retryable"], true);
+    assert!(done.iter().all(|one| one["status"] == 201 || one["status"] == 200), "{}", got.text);
+}
+
+#[tokio::test]
+async fn what_a_slow_cf_leaves_no_time_for_is_not_begun() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(hasty(&sandbox)).await;
+    subscribe(&broker, &sandbox, 1).await;
+    pull(&sandbox, "latency", &json!({"part": "cf", "ms": 500}));
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &ensures(40)).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+    let results = got.json()["results"].clone();
+    let status = |one: &Value| one["status"].as_u64().unwrap();
+    let statuses: Vec<_> = results.as_array().unwrap().iter().map(status).collect();
+    assert_eq!((statuses.len(), statuses[0], statuses[1], statuses[39]), (40, 200, 201, 503));
+    assert_eq!(results[39]["problem"]["code"], "overloaded");
+    // What was begun is told to be done, or to go on; all behind it was not begun.
+    let begun = statuses.iter().take_while(|status| **status != 503).count();
+    assert!(statuses[begun..].iter().all(|status| *status == 503), "{statuses:?}");
+    let creates = asked(&sandbox).into_iter().filter(|call| call == CREATE).count();
+    assert!(creates <= begun + 1, "{creates} {statuses:?}");
+}
+
+#[tokio::test]
 async fn a_hundred_items_are_four_at_a_time_and_all_done() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    let item = |n| json!({"op": "ensure", "tenantId": format!("t{n}"), "subdomain": format!("sub{n}"), "app": APP});
-    let body = json!({"items": (0..100).map(item).collect::<Vec<_>>()});
-    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &body).await;
+    subscribe(&broker, &sandbox, 1).await;
+    pull(&sandbox, "latency", &json!({"part": "cf", "ms": 20}));
+    let most = AtomicUsize::new(0);
+    let watching = async {
+        loop {
+            let under_way = sandbox
+                .journal()
+                .iter()
+                .filter(|one| one.part == Part::Cf && one.status.is_none())
+                .count();
+            most.fetch_max(under_way, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let token = sandbox.provider_token();
+    let body = ensures(100);
+    let got = tokio::select! {
+        got = post(&broker, "/routes/batch", &token, &body) => got,
+        () = watching => unreachable!("it never ends"),
+    };
     let results = got.json()["results"].clone();
-    assert!(results.as_array().unwrap().iter().all(|one| one["status"] == 201), "{}", got.text);
+    let results = results.as_array().unwrap();
+    assert!(results.iter().skip(1).all(|one| one["status"] == 201), "{}", got.text);
     assert_eq!(hosts(&sandbox).len(), 100);
+    assert_eq!(most.into_inner(), 4);
 }
 
 #[tokio::test]
@@ -154,6 +266,67 @@ async fn a_plan_names_every_difference_and_changes_nothing() {
     assert_eq!(hosts_in(&plan["foreign"]), ["sub8-saas-approuter"]);
     assert_eq!(plan["results"][0]["problem"]["code"], "host_invalid");
     assert_eq!((writes(&sandbox), &plan["remaining"]), (0, &json!(0)));
+}
+
+#[tokio::test]
+async fn a_tenant_may_be_listed_once_for_each_app() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    subscribe(&broker, &sandbox, 1).await;
+    let other = json!({"subdomain": "sub0", "app": OTHER_APP});
+    assert_eq!(broker.put("/routes/t0", &token, &other).await.status, 201);
+    let one = |app| json!({"tenantId": "t0", "subdomain": "sub0", "app": app});
+    let both = json!({"tenants": [one(APP), one(OTHER_APP)]});
+    // The other app's route is as it should be, listed or not.
+    for (body, unchanged) in [(both, 2), (json!({"tenants": [one(APP)]}), 1)] {
+        let plan = post(&broker, "/routes/reconcile", &token, &body).await.json();
+        assert_eq!(
+            (&plan["unchanged"], &plan["repair"]),
+            (&json!(unchanged), &json!([])),
+            "{plan}"
+        );
+    }
+    let twice = json!({"tenants": [one(APP), {"tenantId": "t0", "subdomain": "sub1", "app": APP}]});
+    assert_eq!(post(&broker, "/routes/reconcile", &token, &twice).await.code(), "bad_request");
+}
+
+#[rstest]
+#[case::app(json!({"app": "no-such-app"}), "app_not_found", "/v3/apps")]
+#[case::wildcard(json!({"app": APP}), "wildcard_not_mapped", "/v3/routes")]
+#[tokio::test]
+async fn what_is_not_there_is_asked_for_once_however_long_the_list(
+    #[case] more: Value,
+    #[case] code: &str,
+    #[case] path: &str,
+) {
+    let sandbox = sandbox().await;
+    let mut variables = variables(&sandbox);
+    let mode = if code == "wildcard_not_mapped" { "wildcard" } else { "route" };
+    let entry = json!([{
+        "client_ids": ["sb-bookshop!t4711"], "organization": "provider-org", "space": "dev",
+        "apps": [APP, "no-such-app"], "domains": [DOMAIN], "mode": mode,
+    }]);
+    variables.insert("CFAPI_PROVIDERS".to_owned(), entry.to_string());
+    let broker = TestBroker::with(variables).await;
+    until("the entries were looked up", || {
+        sandbox.journal().iter().any(|entry| entry.path.ends_with("/domains"))
+    })
+    .await;
+    sandbox.clear_journal();
+    let mut body = json!({"tenants": tenants(0..50)});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let got = post(&broker, "/routes/reconcile", &sandbox.provider_token(), &body).await;
+    let results = got.json()["results"].clone();
+    assert_eq!(results.as_array().unwrap().len(), 50, "{}", got.text);
+    assert!(results.as_array().unwrap().iter().all(|one| one["problem"]["code"] == code));
+    let calls = sandbox.journal().into_iter().filter(|entry| entry.part == Part::Cf);
+    let named = |entry: &cfapi_sandbox::JournalEntry| {
+        entry.path == path && !entry.query.contains("label_selector")
+    };
+    // Once more where the space's name may have come to mean another one.
+    let count = calls.filter(named).count();
+    assert!((1..=2).contains(&count), "{count}");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ const SILENCE: Duration = Duration::from_millis(400);
 /// Without a new call to CF for so long nothing goes on behind the answers; longer than a silence.
 const QUIET: Duration = Duration::from_millis(700);
 /// How long a last wish may need while the broker says that a repeat helps.
-const LAST_WISH: Duration = Duration::from_secs(30);
+const LAST_WISH: Duration = Duration::from_secs(60);
 
 const DOMAIN: &str = "cfapps.example.test";
 const BOOKSHOP: &str = "sb-bookshop!t4711";

@@ -132,7 +132,7 @@ fn bodies(views: &[RouteView]) -> Vec<RouteBody> {
 /// `POST /routes/batch`: up to 100 items, four at a time; 200 even if all fail.
 ///
 /// # Errors
-/// `bad_request` for too many items or a tenant that is named twice.
+/// `bad_request` for no items, or too many.
 pub(crate) async fn batch(
     asked: Asked<RoutesWrite, Plain>,
     State(routes): State<TenantRoutes>,
