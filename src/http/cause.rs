@@ -253,7 +253,7 @@ impl From<RouteError> for Problem {
             return error.into();
         }
         if let RouteError::NotRemoved(all) = error {
-            return not_removed(all);
+            return not_removed(&all);
         }
         let detail = error.detail().unwrap_or(OUR_MISTAKE.into());
         let mut problem = Self::new(code_of_route(&error), detail).retry_after(error.retry_after());
@@ -267,15 +267,15 @@ impl From<RouteError> for Problem {
     }
 }
 
-/// The first failure speaks; each route that is left is named.
-fn not_removed(all: Vec<NotRemoved>) -> Problem {
-    let names: Vec<_> = all
-        .iter()
-        .map(|one| (one.guid.to_string(), format!("{}: {}", one.host, one.error.word())))
-        .collect();
-    let first = all.into_iter().next().map(|one| Problem::from(*one.error));
-    let problem = first.unwrap_or_else(|| Problem::new(Code::Internal, "No route was named."));
-    names.into_iter().fold(problem, |problem, (guid, detail)| problem.field(guid, detail))
+/// One failure speaks, and each route that is left is named with its code.
+fn not_removed(all: &[NotRemoved]) -> Problem {
+    let problem = |one: &NotRemoved| Problem::from(RouteError::clone(&one.error));
+    let speaking = NotRemoved::speaking(all).map(problem);
+    let whole = speaking.unwrap_or_else(|| Problem::new(Code::Internal, "No route was named."));
+    all.iter().fold(whole, |whole, one| {
+        let code = problem(one).code().spec().name;
+        whole.field(one.guid.to_string(), format!("{}: {code}", one.host))
+    })
 }
 
 fn code_of_route(error: &RouteError) -> Code {

@@ -164,6 +164,13 @@ pub struct NotRemoved {
     pub error: Box<RouteError>,
 }
 
+impl NotRemoved {
+    /// Returns the failure that speaks for all: one that a repeat does not mend, if there is such a one.
+    pub fn speaking(all: &[Self]) -> Option<&Self> {
+        all.iter().find(|one| !one.error.is_transient()).or(all.first())
+    }
+}
+
 impl RouteError {
     /// Returns whether the same request may succeed later although nobody changes anything.
     pub fn is_transient(&self) -> bool {
@@ -208,7 +215,7 @@ impl RouteError {
             return error.retry_after();
         }
         if let Self::NotRemoved(all) = self {
-            return all.first()?.error.retry_after();
+            return NotRemoved::speaking(all)?.error.retry_after();
         }
         matches!(self, Self::BeingDeleted | Self::Busy).then_some(SHORT_PAUSE)
     }
@@ -219,7 +226,7 @@ impl RouteError {
             return error.cf_errors();
         }
         if let Self::NotRemoved(all) = self {
-            return all.first().map_or(&[], |one| one.error.cf_errors());
+            return NotRemoved::speaking(all).map_or(&[], |one| one.error.cf_errors());
         }
         if let Self::JobFailed { cf_errors } = self { cf_errors } else { &[] }
     }
@@ -263,7 +270,9 @@ impl RouteError {
             Self::Busy => "overloaded",
             Self::Unclear | Self::Unfinished => "cf_timeout",
             Self::JobFailed { .. } => "cf_job_failed",
-            Self::NotRemoved(all) => all.first().map_or("internal", |one| one.error.word()),
+            Self::NotRemoved(all) => {
+                NotRemoved::speaking(all).map_or("internal", |one| one.error.word())
+            }
             Self::SpaceInvisible => "technical_user_lacks_role",
             Self::Capi(error) => error.word(),
             Self::Internal(_) => "internal",

@@ -10,8 +10,10 @@ use std::fmt;
 const MAX_TENANT: usize = 128;
 /// Ids that are paths of our own.
 const RESERVED: [&str; 3] = ["operations", "reconcile", "batch"];
-/// Longest subdomain that is looked at; a host has at most 63 characters.
+/// Longest subdomain that is looked at.
 const MAX_SUBDOMAIN: usize = 200;
+/// Longest host, whatever else its template puts into it.
+const MAX_LABEL: usize = 63;
 
 /// A tenant's id: `[A-Za-z0-9._-]{1,128}`, none of our own path words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,12 +100,16 @@ impl WishBody {
     ///
     /// # Errors
     /// [`RouteError::TenantMismatch`] when two sources name different tenants,
-    /// [`RouteError::BadRequest`] when the subdomain or the tenant is absent, malformed or ambiguous.
+    /// [`RouteError::BadRequest`] when the subdomain or the tenant is absent, malformed or ambiguous,
+    /// [`RouteError::HostTooLong`] when the subdomain fits into no host.
     pub fn into_wish(self, path: Option<&TenantId>) -> Result<(TenantId, Wish), RouteError> {
         let tenant = self.tenant(path)?;
         let subdomain = same(self.sources().flat_map(Names::subdomains));
-        let subdomain = subdomain.ok().flatten().filter(|text| text.len() <= MAX_SUBDOMAIN);
+        let subdomain = subdomain.ok().flatten().filter(|text| !text.is_empty());
         let subdomain = subdomain.ok_or(RouteError::BadRequest(Field::Subdomain))?.to_owned();
+        if subdomain.len() > MAX_SUBDOMAIN {
+            return Err(RouteError::HostTooLong { length: subdomain.len(), limit: MAX_LABEL });
+        }
         let adoption = match self.adopt {
             Some(false) => Adoption::Refused,
             Some(true) | None => Adoption::Allowed,
@@ -217,6 +223,7 @@ mod tests {
 
     #[rstest]
     #[case::none("{}", Some("t1"))]
+    #[case::empty(r#"{"subdomain":""}"#, Some("t1"))]
     #[case::two(r#"{"subdomain":"acme","subscribedSubdomain":"other"}"#, Some("t1"))]
     #[case::no_tenant(r#"{"subdomain":"acme"}"#, None)]
     #[case::odd_tenant(r#"{"subdomain":"acme","tenantId":"a/b"}"#, None)]
@@ -225,6 +232,17 @@ mod tests {
         #[case] path: Option<&str>,
     ) {
         assert!(matches!(wish(body, path), Err(RouteError::BadRequest(_))));
+    }
+
+    #[rstest]
+    #[case::at_the_limit(200)]
+    #[case::beyond(201)]
+    fn a_long_subdomain_is_a_matter_of_its_host(#[case] length: usize) {
+        let body = format!(r#"{{"subdomain":"{}"}}"#, "a".repeat(length));
+        match wish(&body, Some("t1")) {
+            Ok((_, subdomain)) => assert_eq!((subdomain.len(), length), (200, 200)),
+            Err(error) => assert_eq!((error.word(), length), ("host_too_long", 201)),
+        }
     }
 
     #[rstest]
