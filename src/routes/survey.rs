@@ -119,24 +119,23 @@ impl Survey {
     }
 
     async fn look(&self, policies: &Policies, capi: &CapiClient) {
-        for (entry, terms) in policies.entries().iter().enumerate() {
-            let mut pause = FIRST_PAUSE;
-            let things = loop {
-                let deadline = Instant::now() + ENTRY_TIME;
-                let cf = capi.at(&terms.destination, &CorrelationId::random(), deadline);
-                match missing(terms, &cf).await {
-                    Ok(things) => break things,
-                    // Without a token nothing was asked: the gate decides when there is one.
-                    Err(error) if error.is_transient() || matches!(error, CapiError::Token(_)) => {
-                        sleep(pause).await;
-                        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-                    }
-                    Err(error) => break vec![Thing::Refused(error.word())],
+        let mut open = policies.entries().iter().enumerate().collect::<Vec<_>>();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut later = Vec::new();
+            for (entry, terms) in open {
+                match one(terms, capi).await {
+                    Some(things) => self.found_missing(entry, things),
+                    // One technical user that is locked keeps nobody from learning of the other entries.
+                    None => later.push((entry, terms)),
                 }
-            };
-            let gaps = things.into_iter().map(|thing| Gap { entry, thing }).collect::<Vec<_>>();
-            gaps.iter().for_each(Gap::tell);
-            self.found().gaps.extend(gaps);
+            }
+            if later.is_empty() {
+                break;
+            }
+            open = later;
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
         let mut found = self.found();
         found.done = true;
@@ -147,8 +146,26 @@ impl Survey {
         );
     }
 
+    fn found_missing(&self, entry: usize, things: Vec<Thing>) {
+        let gaps = things.into_iter().map(|thing| Gap { entry, thing }).collect::<Vec<_>>();
+        gaps.iter().for_each(Gap::tell);
+        self.found().gaps.extend(gaps);
+    }
+
     fn found(&self) -> MutexGuard<'_, Found> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks at one entry; `None` when CF cannot be asked now.
+async fn one(terms: &Terms, capi: &CapiClient) -> Option<Vec<Thing>> {
+    let deadline = Instant::now() + ENTRY_TIME;
+    let cf = capi.at(&terms.destination, &CorrelationId::random(), deadline);
+    match missing(terms, &cf).await {
+        Ok(things) => Some(things),
+        // Without a token nothing was asked: the gate decides when there is one.
+        Err(error) if error.is_transient() || matches!(error, CapiError::Token(_)) => None,
+        Err(error) => Some(vec![Thing::Refused(error.word())]),
     }
 }
 
