@@ -7,7 +7,10 @@ pub mod env;
 pub mod layer;
 pub mod problem;
 
+mod providers;
+
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -25,8 +28,7 @@ use crate::{
     destination::{self, DestinationName},
     policy, routes, server,
     telemetry::logs::LogFormat,
-    token,
-    upstream::{self, body},
+    token, upstream,
 };
 
 /// Read if it exists and nothing else is named.
@@ -154,8 +156,9 @@ pub fn read(snapshot: &Snapshot, flags: &Flags) -> Reading {
     }
     let settings = deserialize(&mut layers, &mut problems);
     let loaded = settings.map(|mut settings| {
-        settings.providers = providers(&layers, snapshot, &mut problems);
-        validate(&settings, &layers, &mut problems);
+        let told;
+        (settings.providers, told) = providers::read(&layers, snapshot, &mut problems);
+        validate(&settings, &layers, (&told, &mut problems));
         Loaded { settings, layers }
     });
     Reading { loaded, problems }
@@ -245,35 +248,13 @@ fn default_hint(layers: &Layers, key: &str) -> String {
     )
 }
 
-fn providers(
-    layers: &Layers,
-    snapshot: &Snapshot,
-    problems: &mut Problems,
-) -> Vec<routes::ProviderSettings> {
-    const HINT: &str = "see [[providers]] in config/default.toml";
-    if let Some(text) = snapshot.get("CFAPI_PROVIDERS") {
-        let origin = Origin::Variable("CFAPI_PROVIDERS".to_owned());
-        return body::decode(text.as_bytes()).unwrap_or_else(|error| {
-            problems.push(Problem::of(
-                PROVIDERS,
-                &origin,
-                format!("not a JSON list of provider entries: {error}"),
-                HINT,
-            ));
-            Vec::new()
-        });
-    }
-    let Some(Entry { value, origin }) = layers.entry(PROVIDERS) else {
-        return Vec::new();
-    };
-    value.clone().try_into().unwrap_or_else(|error: toml::de::Error| {
-        problems.push(Problem::of(PROVIDERS, origin, error.message(), HINT));
-        Vec::new()
-    })
-}
-
 /// Asks every room what it thinks of its own part.
-fn validate(settings: &Settings, layers: &Layers, problems: &mut Problems) {
+/// `told`: keys of provider entries whose values could not be read, of which enough is said.
+fn validate(
+    settings: &Settings,
+    layers: &Layers,
+    (told, problems): (&BTreeSet<String>, &mut Problems),
+) {
     let server =
         settings.server.validate().into_iter().map(|(k, m, h)| (format!("server.{k}"), m, h));
     for (key, message, hint) in server {
@@ -298,7 +279,8 @@ fn validate(settings: &Settings, layers: &Layers, problems: &mut Problems) {
             finding.hint,
         ));
     }
-    for finding in provider_findings(settings) {
+    let findings = provider_findings(settings).into_iter();
+    for finding in findings.filter(|finding| !told.contains(&finding.key)) {
         problems.push(about(layers, &finding.key, finding.problem, finding.hint.to_owned()));
     }
 }

@@ -86,3 +86,46 @@ fn bounds_are_checked() {
             .to_string();
     assert!(text.contains("server.body_limit") && text.contains("server.drain_timeout"), "{text}");
 }
+
+#[test]
+fn provider_entries_have_all_their_problems_told_at_once() {
+    let entries = r#"[
+        {"client_ids": "sb-one!t1", "space": "s1", "apps": ["a"], "mode": "odd", "onwer": "x", "owner": null},
+        {"client_ids": ["sb-two!t1"], "space": "not a guid", "apps": [], "max_routes_per_app": 0}
+    ]"#;
+    let found = problems(&[("CFAPI_PROVIDERS", entries), ("CFAPI_SERVER__MAX_IN_FLIGHT", "many")]);
+    let text = found.to_string();
+    for key in [
+        "server.max_in_flight",
+        "providers[0].client_ids",
+        "providers[0].mode",
+        "providers[0].onwer",
+        "providers[1].space",
+        "providers[1].apps",
+        "providers[1].max_routes_per_app",
+    ] {
+        assert_eq!(text.matches(key).count(), 1, "{key}: {text}");
+    }
+    assert_eq!(found.iter().count(), 7, "{text}");
+}
+
+#[test]
+fn provider_entries_of_a_file_are_read_as_those_of_the_variable() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.toml");
+    let text = "[[providers]]\nclient_ids = [\"sb-one!t1\"]\nspace = \"s1\"\napps = [\"a\"]\nadopt = false\n";
+    fs::write(&path, text).unwrap();
+    let load = |flags| load(&Snapshot::default(), &flags);
+    let settings = load(Flags { file: Some(path.clone()), log: None }).unwrap().settings;
+    assert_eq!(
+        (settings.providers[0].apps.as_slice(), settings.providers[0].adopt),
+        (&["a".to_owned()][..], Some(false))
+    );
+    fs::write(&path, format!("{text}adpot = true\n[[providers]]\napps = 1\n")).unwrap();
+    let text = load(Flags { file: Some(path), log: None }).unwrap_err().to_string();
+    for key in
+        ["providers[0].adpot", "providers[1].apps", "providers[1].client_ids", "providers[1].space"]
+    {
+        assert_eq!(text.matches(key).count(), 1, "{key}: {text}");
+    }
+}

@@ -8,7 +8,9 @@ use super::{
     host::HostTemplate,
     label::LabelPrefix,
     pattern::TenantPattern,
-    settings::{Finding, Judged, MAX_ROUTES_PER_APP, Mode, ProviderSettings, Settings, TEMPLATE},
+    settings::{
+        Finding, Judged, MAX_ROUTES_PER_APP, Mode, ProviderSettings, Settings, TEMPLATE, owners,
+    },
 };
 use crate::{
     auth::{Caller, Scope},
@@ -130,6 +132,7 @@ impl Policies {
             let mut judged = Judged { index, findings: &mut findings };
             entries.extend(judged.terms(provider, &home, destinations).map(Arc::new));
         }
+        owners(providers, &mut findings);
         let by_client = clients(&entries, &mut findings);
         let Some(prefix) = prefix.filter(|_| findings.is_empty()) else {
             return Err(findings);

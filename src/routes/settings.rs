@@ -104,6 +104,10 @@ impl Judged<'_> {
         let before = self.findings.len();
         self.demand(!from.client_ids.is_empty(), "client_ids", "it is empty", "name a client id");
         self.demand(!from.apps.is_empty(), "apps", "it is empty", "name the app behind the routes");
+        self.names(from);
+        let limit = from.max_routes_per_app;
+        let hint = "leave it out for 900, or give a number that CF allows";
+        self.demand(limit != Some(0), "max_routes_per_app", "no route fits into 0", hint);
         let pattern = self.pattern(from);
         let template = HostTemplate::parse(from.host_template.as_deref().unwrap_or(TEMPLATE));
         if let Err(error) = &template {
@@ -128,6 +132,21 @@ impl Judged<'_> {
             client_ids: from.client_ids.clone(),
         };
         (!broken).then_some(terms)
+    }
+
+    /// Refuses names without a letter.
+    fn names(&mut self, from: &ProviderSettings) {
+        let owner = from.owner.as_slice();
+        let lists = [
+            ("client_ids", from.client_ids.as_slice()),
+            ("owner", owner),
+            ("apps", from.apps.as_slice()),
+            ("domains", from.domains.as_slice()),
+        ];
+        for (key, names) in lists {
+            let named = names.iter().all(|name| !name.trim().is_empty());
+            self.demand(named, key, "a name in it is empty", "give the name, or leave it out");
+        }
     }
 
     fn pattern(&mut self, from: &ProviderSettings) -> Option<TenantPattern> {
@@ -181,6 +200,24 @@ impl Judged<'_> {
     fn find(&mut self, key: &str, problem: String, hint: &'static str) {
         let key = format!("providers[{}].{key}", self.index);
         self.findings.push(Finding { key, problem, hint });
+    }
+}
+
+/// Refuses an owner that another entry has too, by name or as a client id: each would manage the other's routes.
+pub(super) fn owners(providers: &[ProviderSettings], findings: &mut Vec<Finding>) {
+    for (index, one) in providers.iter().enumerate() {
+        let Some(owner) = &one.owner else { continue };
+        let mut others = providers.iter().enumerate().filter(|(other, _)| *other != index);
+        let shared = others.any(|(_, other)| {
+            other.owner.as_ref() == Some(owner) || other.client_ids.contains(owner)
+        });
+        if shared {
+            findings.push(Finding {
+                key: format!("providers[{index}].owner"),
+                problem: "another entry has it as owner or client id".to_owned(),
+                hint: "put clients that share routes into one entry, or name another owner",
+            });
+        }
     }
 }
 

@@ -107,6 +107,31 @@ fn a_domain_is_chosen_within_the_policy(
     assert_eq!(terms.domain(wanted).ok().flatten().as_deref(), chosen);
 }
 
+#[rstest]
+#[case::no_owner(ProviderSettings { owner: Some(" ".to_owned()), ..entry() }, "owner")]
+#[case::no_app(ProviderSettings { apps: vec![String::new()], ..entry() }, "apps")]
+#[case::no_domain(ProviderSettings { domains: vec!["a.test".to_owned(), String::new()], ..entry() }, "domains")]
+#[case::no_client(ProviderSettings { client_ids: vec![String::new()], ..entry() }, "client_ids")]
+#[case::no_route(ProviderSettings { max_routes_per_app: Some(0), ..entry() }, "max_routes_per_app")]
+fn a_name_or_limit_of_nothing_is_a_finding(#[case] broken: ProviderSettings, #[case] key: &str) {
+    assert_eq!(judge(&[broken]).unwrap_err(), [format!("providers[0].{key}")]);
+}
+
+#[rstest]
+#[case::owner(Some("bookshop"), "sb-orders!t1", &["providers[0].owner", "providers[1].owner"])]
+#[case::client_id(None, "bookshop", &["providers[0].owner"])]
+#[case::own_client_id(None, "sb-orders!t1", &[])]
+fn an_owner_stands_in_one_entry(
+    #[case] owner: Option<&str>,
+    #[case] client_id: &str,
+    #[case] keys: &[&str],
+) {
+    let one = ProviderSettings { owner: Some("bookshop".to_owned()), ..entry() };
+    let client_ids = vec![client_id.to_owned()];
+    let other = ProviderSettings { owner: owner.map(ToOwned::to_owned), client_ids, ..entry() };
+    assert_eq!(judge(&[one, other]).err().unwrap_or_default(), keys);
+}
+
 #[test]
 fn all_findings_come_at_once() {
     let broken = ProviderSettings {
