@@ -141,16 +141,24 @@ fn policies(
     )
 }
 
-/// The key that seals ids of operations: the same on all instances where the xsuaa binding, or else the identity binding
-/// that stands in for it, has a secret.
+/// The key that seals ids of operations. All instances have the same xsuaa binding, or the same identity binding that
+/// stands in for it, so they have the same key.
 fn operation_key(bound: &BoundServices) -> Result<OperationKey, Problems> {
-    let shared = bound.xsuaa.as_ref().and_then(|xsuaa| match &xsuaa.credential {
-        ServiceCredential::Secret(secret) => Some(sealing_key(secret, OPERATIONS)),
-        ServiceCredential::Certificate { .. } => None,
+    let xsuaa = bound.xsuaa.as_ref().map(|xsuaa| match &xsuaa.credential {
+        ServiceCredential::Secret(secret) | ServiceCredential::Certificate { key: secret, .. } => {
+            sealing_key(secret, OPERATIONS)
+        }
     });
     let identity = || bound.identity.as_ref().and_then(|identity| identity.secret.as_ref());
-    let shared = shared.or_else(|| identity().map(|secret| sealing_key(secret, OPERATIONS)));
-    OperationKey::new(&shared.unwrap_or_else(random_key)).ok_or_else(|| {
+    let shared = xsuaa.or_else(|| identity().map(|secret| sealing_key(secret, OPERATIONS)));
+    let key = shared.unwrap_or_else(|| {
+        tracing::warn!(
+            hint = "bind a service instance of xsuaa and restart",
+            "ids of operations are known to this instance alone, until it ends"
+        );
+        random_key()
+    });
+    OperationKey::new(&key).ok_or_else(|| {
         Problem::from_source("operation key", "start", "cannot be made", "a bug: report it").into()
     })
 }

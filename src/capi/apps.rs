@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 /// How long a count of routes is known (`routes.md` 7).
 const COUNTED_FOR: Duration = Duration::from_secs(300);
+/// How long the last value is kept for those who are told that it was not checked: longer than an outage of CF.
+const LAST_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Names known at once, of each kind; an entry is below 1 kB.
 const MAX_KNOWN: u64 = 2_000;
 
@@ -85,6 +87,16 @@ impl Foundation {
         self.known().domains.find(key, self.read_domain(organization, name.as_deref())).await
     }
 
+    /// Returns what a domain's name resolved to when CF was asked last, within a day.
+    pub async fn last_known_domain(
+        &self,
+        organization: &Guid,
+        name: Option<&str>,
+    ) -> Option<Domain> {
+        let name = name.map(ToOwned::to_owned);
+        self.known().domains.last(&(self.destination.clone(), organization.clone(), name)).await
+    }
+
     /// Forgets what a domain's name resolved to.
     pub async fn forget_domain(&self, organization: &Guid, name: Option<&str>) {
         let name = name.map(ToOwned::to_owned);
@@ -144,7 +156,11 @@ impl Default for Known {
 
 /// Values that exist, with the moment before they were read, remembered for a while; several who ask at once share
 /// one reading.
-pub(super) struct Memory<K, V>(Cache<K, (V, Instant)>);
+pub(super) struct Memory<K, V> {
+    known: Cache<K, (V, Instant)>,
+    /// What was found last, however long ago.
+    last: Cache<K, V>,
+}
 
 /// Why there is nothing to remember.
 #[derive(Debug)]
@@ -155,11 +171,13 @@ enum Miss {
 
 impl<K, V> Memory<K, V>
 where
-    K: Hash + Eq + Send + Sync + 'static,
+    K: Clone + Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     fn lasting(time: Duration) -> Self {
-        Self(Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build())
+        let known = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
+        let last = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(LAST_KNOWN_FOR).build();
+        Self { known, last }
     }
 
     /// Returns what is remembered, else what `reading` finds.
@@ -171,12 +189,15 @@ where
         let found = async {
             let begun = Instant::now();
             match reading.await {
-                Ok(Some(value)) => Ok((value, begun)),
+                Ok(Some(value)) => {
+                    self.last.insert(key.clone(), value.clone()).await;
+                    Ok((value, begun))
+                }
                 Ok(None) => Err(Miss::Absent),
                 Err(error) => Err(Miss::Failed(error)),
             }
         };
-        match self.0.try_get_with(key, Box::pin(found)).await {
+        match self.known.try_get_with(key.clone(), Box::pin(found)).await {
             Ok((value, _)) => Ok(Some(value)),
             Err(miss) => match &*miss {
                 Miss::Absent => Ok(None),
@@ -185,15 +206,21 @@ where
         }
     }
 
+    /// Returns what was found last, be it no longer known to be so.
+    pub(super) async fn last(&self, key: &K) -> Option<V> {
+        self.last.get(key).await
+    }
+
     pub(super) async fn forget(&self, key: &K) {
-        self.0.invalidate(key).await;
+        self.known.invalidate(key).await;
+        self.last.invalidate(key).await;
     }
 
     /// Forgets what was read before a moment; returns whether there was something.
     pub(super) async fn forget_before(&self, key: &K, moment: Instant) -> bool {
-        let stale = self.0.get(key).await.is_some_and(|(_, read)| read < moment);
+        let stale = self.known.get(key).await.is_some_and(|(_, read)| read < moment);
         if stale {
-            self.0.invalidate(key).await;
+            self.forget(key).await;
         }
         stale
     }

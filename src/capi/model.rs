@@ -206,6 +206,22 @@ pub struct RouteLimits {
     pub total_routes: Option<u64>,
 }
 
+/// What an organization uses of its quota.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct UsageSummary {
+    /// The counts.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub usage_summary: UsedOfQuota,
+}
+
+/// Counts of what an organization has.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct UsedOfQuota {
+    /// All its routes; releases differ in the name (source).
+    #[serde(default, alias = "total_routes")]
+    pub routes: Option<u64>,
+}
+
 /// A domain.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Domain {

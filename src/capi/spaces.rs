@@ -6,7 +6,7 @@
 use super::{
     Call, CapiError, Foundation, answer,
     call::Query,
-    model::{Guid, Organization, Quota, Space},
+    model::{Guid, Organization, Quota, Space, UsageSummary},
     page::PER_PAGE,
 };
 use http::Method;
@@ -61,6 +61,11 @@ impl Foundation {
         self.known().spaces.find(key, self.read_space(wanted)).await
     }
 
+    /// Returns the space as CF showed it last, within a day.
+    pub async fn last_known_space(&self, wanted: &SpaceRef) -> Option<SpaceInOrganization> {
+        self.known().spaces.last(&(self.destination.clone(), wanted.clone())).await
+    }
+
     /// Forgets what is known of a space.
     pub async fn forget_space(&self, wanted: &SpaceRef) {
         self.known().spaces.forget(&(self.destination.clone(), wanted.clone())).await;
@@ -86,6 +91,20 @@ impl Foundation {
             return Ok(None);
         };
         self.visible("read_quota", format!("/v3/organization_quotas/{quota}")).await
+    }
+
+    /// Counts the routes of an organization, those in spaces that the user does not see too; `None` where it may not
+    /// know, or CF does not tell (source: before 2024 the summary has no routes).
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the call but `NotFound` and `LacksRole`.
+    pub async fn routes_of_organization(
+        &self,
+        organization: &Guid,
+    ) -> Result<Option<u64>, CapiError> {
+        let path = format!("/v3/organizations/{organization}/usage_summary");
+        let read = self.visible::<UsageSummary>("read_usage", path).await?;
+        Ok(read.and_then(|summary| summary.usage_summary.routes))
     }
 
     /// Reads the quota of a space; as [`Foundation::organization_quota`].

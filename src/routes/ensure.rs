@@ -11,6 +11,7 @@ use super::{
     order::Ticket,
     settings::Mode,
     target::{Choice, Target},
+    unchecked::unchecked,
     view::{Ensured, Outcome, RouteView, State, Step, Warning},
 };
 use crate::capi::{CapiError, Guid, jobs::Pace, model::Route, routes::Deletion};
@@ -42,13 +43,13 @@ pub(super) async fn preview(work: &Work, wish: &Wish) -> Result<Ensured, RouteEr
     let mut target = match resolved {
         Ok(target) => target,
         Err(RouteError::Capi(error)) if error.is_transient() => {
-            return unchecked(work, wish, &choice, None).ok_or(RouteError::Capi(error));
+            return Box::pin(unchecked(work, wish, &choice, None, error)).await;
         }
         Err(error) => return Err(error),
     };
     match foretell(work, wish, &mut target).await {
         Err(RouteError::Capi(error)) if error.is_transient() => {
-            unchecked(work, wish, &choice, Some(&target)).ok_or(RouteError::Capi(error))
+            unchecked(work, wish, &choice, Some(&target), error).await
         }
         other => other,
     }
@@ -147,7 +148,7 @@ impl Builder<'_> {
     fn warnings(&self, route: &Route) -> impl Iterator<Item = Warning> {
         let app = &self.target.app;
         let stopped = app.is_stopped().then_some(Warning::AppStopped);
-        let extra = route.apps().any(|other| *other != app.guid);
+        let extra = route.serves_more_than(&app.guid);
         stopped.into_iter().chain(extra.then_some(Warning::ExtraDestinations))
     }
 }
@@ -250,21 +251,6 @@ impl Builder<'_> {
             Claim::Unclaimed | Claim::Foreign => return Err(RouteError::HostTaken(fqdn)),
         })
     }
-}
-
-/// Answers with the URL although CF does not; `None` where even the names are not known.
-fn unchecked(
-    work: &Work,
-    wish: &Wish,
-    choice: &Choice,
-    target: Option<&Target>,
-) -> Option<Ensured> {
-    let view = match target {
-        Some(target) => RouteView::at(work, &wish.subdomain, target, None),
-        None => choice.view(work, wish)?,
-    };
-    let warnings = vec![Warning::CfUnchecked];
-    Some(Ensured { view, outcome: Outcome::Unknown, warnings, plan: Some(Vec::new()) })
 }
 
 /// Deletes a route that this request made and could not map, in a task of its own; the host stays taken

@@ -31,6 +31,7 @@ mod survey;
 mod target;
 #[cfg(test)]
 mod tests;
+mod unchecked;
 
 pub use batch::{Done, Item};
 pub use errand::Errand;
@@ -293,7 +294,7 @@ impl TenantRoutes {
         let grounds = self.grounds(errand)?;
         let found = self.0.key.open(id).filter(|found| found.owner == grounds.policy.owner);
         let operation = found.ok_or(RouteError::NotFound)?;
-        let state = operation::state(&operation, &grounds.cf).await?;
+        let state = operation::state(&operation, &grounds).await?;
         Ok((operation, state))
     }
 

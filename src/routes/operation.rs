@@ -3,16 +3,25 @@
 //! Invariant: the id is sealed (AES-256-GCM) and self-contained, so any instance can answer and nobody can
 //! poll foreign jobs. Callers: this room, `http`; `app` makes the key.
 
-use super::RouteError;
-use crate::capi::{CfError, Foundation, Guid, jobs::JobOutcome};
+mod form;
+
+use super::{
+    Grounds, RouteError,
+    label::{Claim, Life, Ownership},
+    target::site,
+};
+use crate::capi::{CfError, Guid, jobs::JobOutcome};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{fmt, sync::Arc};
 
 /// Binds the sealed text to its purpose: the same key must not open a text of another kind.
-const PURPOSE: &[u8] = b"cfapi-broker operation 1";
+const PURPOSE: &[u8] = b"cfapi-broker operation 2";
 /// Bytes of the nonce in front of the sealed text (RFC 5116, 5.2).
 const NONCE: usize = 12;
+
+/// Longest id: a path may have 2048 bytes, and an id has its place in one.
+const MAX_ID: usize = 1_900;
 
 /// A removal under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +30,7 @@ pub struct Operation {
     pub owner: String,
     /// The tenant's id.
     pub tenant: String,
-    /// The routes that CF is deleting.
+    /// The routes that CF is deleting; an id that would be too long for them has none.
     pub routes: Vec<DyingRoute>,
 }
 
@@ -30,7 +39,7 @@ pub struct Operation {
 pub struct DyingRoute {
     /// The route.
     pub guid: Guid,
-    /// Its host.
+    /// Its host; empty in an id that would be too long for it.
     pub host: String,
     /// CF's job.
     pub job: Guid,
@@ -57,9 +66,19 @@ impl OperationKey {
         RandomizedNonceKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(Arc::new(key)))
     }
 
-    /// Seals an operation into a text that is safe in a path.
+    /// Seals an operation into a text that is safe in a path and fits into one: names of hosts are left out
+    /// before it grows too long, then the routes, which are found by their labels.
     pub(super) fn seal(&self, operation: &Operation) -> Option<String> {
-        let mut text = operation.to_form().into_bytes();
+        let hostless = |route: &DyingRoute| DyingRoute { host: String::new(), ..route.clone() };
+        let short = operation.routes.iter().map(hostless).collect();
+        let forms = [operation.routes.clone(), short, Vec::new()];
+        let ids = forms
+            .into_iter()
+            .map(|routes| self.sealed(form::write(&Operation { routes, ..operation.clone() })?));
+        ids.flatten().find(|id| id.len() <= MAX_ID)
+    }
+
+    fn sealed(&self, mut text: Vec<u8>) -> Option<String> {
         let nonce = self.0.seal_in_place_append_tag(Aad::from(PURPOSE), &mut text).ok()?;
         let sealed = [nonce.as_ref().as_slice(), &text].concat();
         Some(URL_SAFE_NO_PAD.encode(sealed))
@@ -72,44 +91,20 @@ impl OperationKey {
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
         let opened = self.0.open_in_place(nonce, Aad::from(PURPOSE), &mut text).ok()?;
-        Operation::from_form(opened)
+        form::read(opened)
     }
 }
 
-impl Operation {
-    /// Writes it as a form: one pair for each fact, in a fixed order.
-    fn to_form(&self) -> String {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.append_pair("owner", &self.owner).append_pair("tenant", &self.tenant);
-        for route in &self.routes {
-            form.append_pair("guid", route.guid.as_str());
-            form.append_pair("host", &route.host).append_pair("job", route.job.as_str());
-        }
-        form.finish()
-    }
-
-    fn from_form(form: &[u8]) -> Option<Self> {
-        let mut pairs = form_urlencoded::parse(form);
-        let mut next = |name: &str| {
-            let (key, value) = pairs.next()?;
-            (key == name).then(|| value.into_owned())
-        };
-        let (owner, tenant) = (next("owner")?, next("tenant")?);
-        let mut routes = Vec::new();
-        while let Some(guid) = next("guid") {
-            let (host, job) = (next("host")?, next("job")?);
-            let (guid, job) = (Guid::parse(&guid)?, Guid::parse(&job)?);
-            routes.push(DyingRoute { guid, host, job });
-        }
-        Some(Self { owner, tenant, routes })
-    }
-}
-
-/// Looks at the jobs of a removal; a job that CF has forgotten is done if its route is gone.
+/// Looks at the jobs of a removal; a job that CF has forgotten is done if its route is gone. Without jobs the labels
+/// tell.
 pub(super) async fn state(
     operation: &Operation,
-    cf: &Foundation,
+    grounds: &Grounds,
 ) -> Result<OperationState, RouteError> {
+    let cf = &grounds.cf;
+    if operation.routes.is_empty() {
+        return by_labels(operation, grounds).await;
+    }
     let mut errors = Vec::new();
     let mut failed = false;
     for route in &operation.routes {
@@ -126,6 +121,23 @@ pub(super) async fn state(
     Ok(if failed { OperationState::Failed(errors) } else { OperationState::Succeeded })
 }
 
+/// A route that is marked still goes; one that was marked too long ago did not.
+async fn by_labels(operation: &Operation, grounds: &Grounds) -> Result<OperationState, RouteError> {
+    let site = site(grounds).await?;
+    let prefix = grounds.routes.policies().prefix().clone();
+    let ownership = Ownership::new(prefix, &operation.owner, &operation.tenant);
+    let routes = grounds.cf.labelled_routes(&site.space, &ownership.selector()).await?;
+    let claims = routes.iter().map(|route| ownership.claim(route, &site.space, grounds.now));
+    let claims = claims.collect::<Vec<_>>();
+    Ok(if claims.contains(&Claim::Ours(Life::Dying)) {
+        OperationState::Running
+    } else if claims.contains(&Claim::Ours(Life::Survived)) {
+        OperationState::Failed(Vec::new())
+    } else {
+        OperationState::Succeeded
+    })
+}
+
 impl fmt::Debug for OperationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OperationKey")
@@ -137,6 +149,7 @@ mod tests {
     use super::{DyingRoute, Operation, OperationKey};
     use crate::capi::Guid;
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use rstest::rstest;
 
     fn operation(owner: &str) -> Operation {
         let guid = Guid::parse("r1").unwrap();
@@ -159,6 +172,34 @@ mod tests {
     fn an_id_does_not_show_what_it_holds() {
         let id = key(1).seal(&operation("owner-one")).unwrap();
         assert!(!id.contains("owner"));
+    }
+
+    fn of_many(count: usize) -> Operation {
+        let guid = || Guid::parse(&uuid::Uuid::new_v4().to_string()).unwrap();
+        let one = |n| DyingRoute { guid: guid(), host: format!("sub{n}-app"), job: guid() };
+        Operation { routes: (0..count).map(one).collect(), ..operation("sb-bookshop!t4711") }
+    }
+
+    #[rstest]
+    #[case::one(1, true, true)]
+    #[case::with_hosts(20, true, true)]
+    #[case::without_hosts(35, true, false)]
+    #[case::by_labels(100, false, false)]
+    fn an_id_fits_into_a_path_however_many_routes_go(
+        #[case] count: usize,
+        #[case] routes: bool,
+        #[case] hosts: bool,
+    ) {
+        let operation = of_many(count);
+        let id = key(1).seal(&operation).unwrap();
+        assert!(id.len() <= super::MAX_ID);
+        let opened = key(1).open(&id).unwrap();
+        assert_eq!(opened.routes.len(), if routes { count } else { 0 });
+        let guids = |all: &[DyingRoute]| {
+            all.iter().map(|one| (one.guid.clone(), one.job.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(guids(&opened.routes), guids(&operation.routes[..opened.routes.len()]));
+        assert_eq!(opened.routes.first().is_some_and(|one| !one.host.is_empty()), hosts);
     }
 
     proptest! {

@@ -9,13 +9,16 @@ use super::{
     label::{Claim, Life, Ownership, owner_selector},
     provider::Apps,
     target::{Site, site},
-    view::{AppView, ListQuery, Listing, QuotaView, RouteView, State, Usage},
+    view::{AppView, ListQuery, Listing, QuotaView, RouteView, State, Usage, Warning},
 };
 use crate::capi::{
     CapiError, Foundation, Guid,
-    model::{Quota, Route},
+    model::{App, Quota, Route},
 };
 use std::collections::{BTreeSet, HashMap};
+
+/// Apps that are counted where the policy names none: each costs a call in five minutes.
+const MOST_COUNTED: usize = 5;
 
 /// Shows the routes of a tenant.
 pub(super) async fn of_tenant(
@@ -51,12 +54,13 @@ pub(super) async fn list(grounds: &Grounds, query: &ListQuery) -> Result<Listing
     };
     let routes = grounds.cf.labelled_routes(&site.space, &selector).await?;
     let mut views = views(grounds, &site, routes).await?;
+    let quota = quotas(grounds, &site, &views).await?;
     views.retain(|view| query.state.is_none_or(|state| view.state == state));
     views.sort_by(|one, other| one.url.cmp(&other.url));
     let total = views.len();
     let first = (query.page - 1).saturating_mul(query.per_page);
     let resources = views.into_iter().skip(first).take(query.per_page).collect();
-    Ok(Listing { resources, total, quota: quotas(grounds, &site).await? })
+    Ok(Listing { resources, total, quota })
 }
 
 /// Shows those routes that are the owner's.
@@ -78,9 +82,10 @@ async fn views(
     let guids = owned.iter().flat_map(|(route, ..)| route.apps().cloned());
     let guids = guids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let apps = grounds.cf.apps_by_guid(&guids).await?.into_iter();
-    let apps = apps.map(|app| (app.guid, app.name)).collect::<HashMap<_, _>>();
+    let apps = apps.map(|app| (app.guid.clone(), app)).collect::<HashMap<_, _>>();
     let domains = domains(grounds, site).await?;
-    let viewer = Viewer { grounds, site, apps, domains };
+    let replaced = replaced(&owned);
+    let viewer = Viewer { grounds, site, apps, domains, replaced };
     Ok(owned.into_iter().map(|(route, tenant, life)| viewer.view(&route, tenant, life)).collect())
 }
 
@@ -94,12 +99,35 @@ async fn domains(grounds: &Grounds, site: &Site) -> Result<Vec<String>, RouteErr
     Ok(default.into_iter().map(|domain| domain.name).collect())
 }
 
+/// Finds the routes that a later one of the same tenant, app and domain took the place of: the tenant has them under an
+/// older host name (`routes.md` 7). Of two of one second CF lists the older one first.
+fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
+    let mut newest = HashMap::<_, &Route>::new();
+    let mut replaced = BTreeSet::new();
+    let living = owned.iter().filter(|(.., life)| *life != Life::Dying);
+    for (route, tenant, _) in living {
+        let Some(app) = route.apps().next() else { continue };
+        let former = newest.entry((tenant, route.domain(), app)).or_insert(route);
+        if former.guid == route.guid {
+            continue;
+        }
+        let older = if former.created_at <= route.created_at {
+            std::mem::replace(former, route)
+        } else {
+            route
+        };
+        replaced.insert(older.guid.clone());
+    }
+    replaced
+}
+
 /// What is needed to judge a route against its policy.
 struct Viewer<'a> {
     grounds: &'a Grounds,
     site: &'a Site,
-    apps: HashMap<Guid, String>,
+    apps: HashMap<Guid, App>,
     domains: Vec<String>,
+    replaced: BTreeSet<Guid>,
 }
 
 impl Viewer<'_> {
@@ -111,54 +139,68 @@ impl Viewer<'_> {
             url: format!("https://{}", route.url),
             host: route.host.clone(),
             route: Some(route.guid.clone()),
-            space: self.site.space.clone(),
+            space: Some(self.site.space.clone()),
             apps: self.apps_behind(route),
             state: State::Ok,
+            warnings: Vec::new(),
             tenant,
             subdomain,
             domain,
         };
-        let state = self.state(route, &view, life);
-        RouteView { state, ..view }
+        let own = self.own_app(&view);
+        let state = self.state(route, &view, (life, own));
+        let warnings = own.map(|app| warnings(route, app)).unwrap_or_default();
+        RouteView { state, warnings, ..view }
+    }
+
+    /// The app that the route is for: of the policy's apps behind it the one that gives its host, else any.
+    fn own_app(&self, view: &RouteView) -> Option<&App> {
+        let behind = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
+        let covered = behind.filter(|app| self.grounds.policy.terms.apps.covers(&app.name));
+        let covered = covered.collect::<Vec<_>>();
+        let by_host = covered.iter().find(|app| self.expects(view, app));
+        by_host.or(covered.first()).copied()
     }
 
     fn apps_behind(&self, route: &Route) -> Vec<AppView> {
         let guids = route.apps().collect::<BTreeSet<_>>().into_iter();
-        let named = guids
-            .map(|guid| AppView { name: self.apps.get(guid).cloned(), guid: Some(guid.clone()) });
-        named.collect()
+        let name = |guid: &Guid| self.apps.get(guid).map(|app| app.name.clone());
+        guids.map(|guid| AppView { name: name(guid), guid: Some(guid.clone()) }).collect()
     }
 
-    fn state(&self, route: &Route, view: &RouteView, life: Life) -> State {
+    fn state(&self, route: &Route, view: &RouteView, (life, own): (Life, Option<&App>)) -> State {
         let dying = self.grounds.routes.0.order.is_dying(&route.guid);
         if life == Life::Dying || dying {
             return State::Deleting;
         }
-        let covers = |app: &&AppView| {
-            app.name.as_deref().is_some_and(|name| self.grounds.policy.terms.apps.covers(name))
-        };
-        let covered = view.apps.iter().filter(covers).collect::<Vec<_>>();
-        if covered.is_empty() {
+        let Some(app) = own else {
             return State::Unmapped;
-        }
-        let extra = covered.len() < view.apps.len();
-        let placed = self.domains.contains(&view.domain)
-            && covered.iter().any(|app| self.expected(view, app) == Some(view.host.clone()));
-        if extra || !placed { State::Drifted } else { State::Ok }
+        };
+        let placed = self.domains.contains(&view.domain) && self.expects(view, app);
+        let drifted =
+            !placed || route.serves_more_than(&app.guid) || self.replaced.contains(&route.guid);
+        if drifted { State::Drifted } else { State::Ok }
     }
 
-    /// The host that the policy gives today.
-    fn expected(&self, view: &RouteView, app: &AppView) -> Option<String> {
+    /// Whether the policy gives the host today.
+    fn expects(&self, view: &RouteView, app: &App) -> bool {
         let names = HostNames {
             subdomain: &view.subdomain,
             tenant: &view.tenant,
-            app: app.name.as_deref()?,
+            app: &app.name,
             org: self.site.names.organization.as_deref(),
             space: self.site.names.space.as_deref(),
         };
-        let host = self.grounds.policy.terms.template.render(&names, &[])?.ok()?;
-        Some(host.to_string())
+        let host = self.grounds.policy.terms.template.render(&names, &[]);
+        host.and_then(Result::ok).is_some_and(|host| host.to_string() == view.host)
     }
+}
+
+/// What there is to know of a route and the app that it is for.
+fn warnings(route: &Route, app: &App) -> Vec<Warning> {
+    let stopped = app.is_stopped().then_some(Warning::AppStopped);
+    let extra = route.serves_more_than(&app.guid).then_some(Warning::ExtraDestinations);
+    stopped.into_iter().chain(extra).collect()
 }
 
 /// A route's domain, out of its URL without scheme: no call is needed.
@@ -168,26 +210,53 @@ fn domain_of(route: &Route) -> &str {
     rest.strip_prefix('.').unwrap_or(rest)
 }
 
-/// Reads the limits; what the technical user may not see is left out.
-async fn quotas(grounds: &Grounds, site: &Site) -> Result<QuotaView, RouteError> {
+/// Reads the limits; what the technical user may not see is left out. `views`: all routes of the owner.
+async fn quotas(
+    grounds: &Grounds,
+    site: &Site,
+    views: &[RouteView],
+) -> Result<QuotaView, RouteError> {
     let cf = &grounds.cf;
     let limit = |quota: Option<Quota>| quota.and_then(|quota| quota.routes.total_routes);
     let mut view = QuotaView::default();
-    if let Some(limit) = limit(cf.organization_quota(&site.organization).await?) {
-        let used = cf.count_routes("organization_guids", &site.organization).await?;
+    // The routes in spaces that the technical user does not see count too: a list of routes has too few.
+    if let Some(limit) = limit(cf.organization_quota(&site.organization).await?)
+        && let Some(used) = cf.routes_of_organization(&site.organization).await?
+    {
         view.organization = Some(Usage { limit, used });
     }
     if let Some(limit) = limit(cf.space_quota(&site.space).await?) {
         let used = cf.count_routes("space_guids", &site.space).await?;
         view.space = Some(Usage { limit, used });
     }
-    if let Apps::Listed(names) = &grounds.policy.terms.apps
-        && let [only] = names.as_slice()
-        && let Some(used) = routes_of_app(cf, &site.space, only).await?
-    {
-        view.app = Some(Usage { limit: grounds.policy.terms.max_routes_per_app, used });
-    }
+    let limit = grounds.policy.terms.max_routes_per_app;
+    view.app = most_of_an_app(grounds, site, views).await?.map(|used| Usage { limit, used });
     Ok(view)
+}
+
+/// Counts the routes of the app that has the most of them.
+async fn most_of_an_app(
+    grounds: &Grounds,
+    site: &Site,
+    views: &[RouteView],
+) -> Result<Option<u64>, CapiError> {
+    let cf = &grounds.cf;
+    let mut most = None;
+    if let Apps::Listed(names) = &grounds.policy.terms.apps {
+        for name in names {
+            most = most.max(routes_of_app(cf, &site.space, name).await?);
+        }
+        return Ok(most);
+    }
+    let apps = views.iter().flat_map(|view| &view.apps);
+    let known = apps.filter(|app| app.name.is_some()).filter_map(|app| app.guid.as_ref());
+    for app in known.collect::<BTreeSet<_>>().into_iter().take(MOST_COUNTED) {
+        match cf.routes_of_app(app).await {
+            Err(CapiError::NotFound(_)) => {}
+            counted => most = most.max(Some(counted?)),
+        }
+    }
+    Ok(most)
 }
 
 /// Counts the routes of an app by its name; one that was made anew since it was looked up is found. `None` where

@@ -9,12 +9,11 @@ use super::{
     host::{Host, HostFault, HostNames, MAX_NAME, Variable},
     order::Key,
     provider::Home,
-    view::{AppView, RouteView, State},
 };
 use crate::capi::{
     Foundation, Guid,
     model::{App, Domain},
-    spaces::SpaceRef,
+    spaces::{SpaceInOrganization, SpaceRef},
 };
 
 /// Longest label, for the message.
@@ -77,26 +76,24 @@ impl Choice {
         let names = site(&work.grounds).await?.names;
         host(work, wish, &self.app, &names).unwrap_or(Err(RouteError::SpaceInvisible))
     }
-}
 
-impl Choice {
-    /// Shows the place as far as it is known without CF.
-    pub(super) fn view(&self, work: &Work, wish: &Wish) -> Option<RouteView> {
-        let (domain, host) = (self.domain.clone()?, self.host.as_ref()?);
-        let SpaceRef::Guid(space) = &work.grounds.policy.terms.space else {
-            return None;
+    /// Returns the host as far as these names give it, for a domain that it must fit.
+    pub(super) fn host_by(
+        &self,
+        work: &Work,
+        wish: &Wish,
+        names: &SiteNames,
+        domain: &str,
+    ) -> Option<Result<Host, RouteError>> {
+        let host = match &self.host {
+            Some(host) => Ok(host.clone()),
+            None => host(work, wish, &self.app, names)?,
         };
-        Some(RouteView {
-            tenant: work.tenant.to_string(),
-            subdomain: wish.subdomain.clone(),
-            url: format!("https://{host}.{domain}"),
-            host: host.to_string(),
-            route: None,
-            space: space.clone(),
-            apps: vec![AppView { name: Some(self.app.clone()), guid: None }],
-            state: State::Ok,
-            domain,
-        })
+        Some(host.and_then(|host| {
+            fits(&host, domain)?;
+            matches(work, wish, &host, domain)?;
+            Ok(host)
+        }))
     }
 }
 
@@ -177,23 +174,41 @@ impl Work {
 
 /// Finds the policy's space; the broker's own one is known without asking.
 pub(super) async fn site(grounds: &Grounds) -> Result<Site, RouteError> {
+    if let Some(site) = known_site(grounds) {
+        return Ok(site);
+    }
+    let read = grounds.cf.space(&grounds.policy.terms.space).await?;
+    read.and_then(Site::of).ok_or(RouteError::SpaceInvisible)
+}
+
+/// Returns the policy's space as it was when CF last showed it.
+pub(super) async fn last_site(grounds: &Grounds) -> Option<Site> {
+    match known_site(grounds) {
+        Some(site) => Some(site),
+        None => Site::of(grounds.cf.last_known_space(&grounds.policy.terms.space).await?),
+    }
+}
+
+impl Site {
+    fn of(read: SpaceInOrganization) -> Option<Self> {
+        let organization = read.space.organization().cloned()?;
+        let names = SiteNames {
+            space: Some(read.space.name.clone()),
+            organization: read.organization.map(|organization| organization.name),
+        };
+        Some(Self { space: read.space.guid, organization, names })
+    }
+}
+
+/// Returns the policy's space where it is the broker's own and the template needs no name that is not known.
+fn known_site(grounds: &Grounds) -> Option<Site> {
     let home = grounds.routes.policies().home();
     let terms = &grounds.policy.terms;
     let names = known_names(&terms.space, home);
     let template = &terms.template;
     let complete = (names.space.is_some() || !template.names(Variable::Space))
         && (names.organization.is_some() || !template.names(Variable::Org));
-    let own = own_site(&terms.space, home, names).filter(|_| complete);
-    if let Some(site) = own {
-        return Ok(site);
-    }
-    let read = grounds.cf.space(&terms.space).await?.ok_or(RouteError::SpaceInvisible)?;
-    let organization = read.space.organization().cloned().ok_or(RouteError::SpaceInvisible)?;
-    let names = SiteNames {
-        space: Some(read.space.name.clone()),
-        organization: read.organization.map(|organization| organization.name),
-    };
-    Ok(Site { space: read.space.guid, organization, names })
+    own_site(&terms.space, home, names).filter(|_| complete)
 }
 
 fn own_site(space: &SpaceRef, home: &Home, names: SiteNames) -> Option<Site> {

@@ -5,7 +5,7 @@ use super::{
     Run, Settings, TenantId, TenantRoutes, Wish,
     label::{LabelPrefix, Ownership, Provenance},
     order::Key,
-    view::{Ensured, ListQuery, Outcome, State, Step, Warning},
+    view::{Ensured, ListQuery, Outcome, State, Step, Usage, Warning},
     wish::Adoption,
 };
 use crate::{
@@ -890,7 +890,7 @@ async fn a_named_space_that_was_made_anew_is_looked_up_again_when_cf_refuses_it(
     let world = World::with(&[named_entry()], 0, replies).await;
     world.routes.get(&errand(), &tenant()).await.unwrap_err();
     let done = world.ensure().await.unwrap();
-    assert_eq!((done.outcome, done.view.space), (Outcome::Created, guid("s2")));
+    assert_eq!((done.outcome, done.view.space), (Outcome::Created, Some(guid("s2"))));
 }
 
 #[tokio::test]
@@ -931,7 +931,7 @@ async fn the_list_is_paged_and_shows_what_is_left() {
     let organization =
         Reply::json("200 OK", r#"{"guid":"o1","relationships":{"quota":{"data":{"guid":"q1"}}}}"#);
     let quota = Reply::json("200 OK", r#"{"guid":"q1","routes":{"total_routes":100}}"#);
-    let used = Reply::json("200 OK", r#"{"pagination":{"total_results":37},"resources":[]}"#);
+    let used = Reply::json("200 OK", r#"{"usage_summary":{"routes":37}}"#);
     let space = Reply::json("200 OK", r#"{"guid":"s1","relationships":{"quota":{"data":null}}}"#);
     let apps = list(&[r#"{"guid":"a1","name":"app"}"#]);
     let replies = [Seen::ours().listed(), apps, organization, quota, used, space];
@@ -940,4 +940,5 @@ async fn the_list_is_paged_and_shows_what_is_left() {
     let listing = world.routes.list(&errand(), &query).await.unwrap();
     assert_eq!((listing.total, listing.resources.len()), (1, 1));
     assert_eq!(listing.quota.organization.unwrap().used, 37);
+    assert_eq!(listing.quota.app.unwrap(), Usage { limit: 900, used: 0 });
 }

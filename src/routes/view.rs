@@ -20,12 +20,14 @@ pub struct RouteView {
     pub domain: String,
     /// The route, where there is one.
     pub route: Option<Guid>,
-    /// The space.
-    pub space: Guid,
+    /// The space; a dry run may not know it while CF does not answer.
+    pub space: Option<Guid>,
     /// The apps behind it.
     pub apps: Vec<AppView>,
     /// How it stands.
     pub state: State,
+    /// What there is to know of a route that was read; an ensure has warnings of its own.
+    pub warnings: Vec<Warning>,
 }
 
 /// An app behind a route; either may be unknown.
@@ -137,7 +139,7 @@ pub struct QuotaView {
     pub organization: Option<Usage>,
     /// Of the space.
     pub space: Option<Usage>,
-    /// Of the policy's app, where it has one.
+    /// Of the app that has the most: of the policy's, or where it takes any, of those behind the owner's routes.
     pub app: Option<Usage>,
 }
 
@@ -176,9 +178,10 @@ impl RouteView {
             host: target.host.to_string(),
             domain: target.domain.name.clone(),
             route: route.map(|route| route.guid.clone()),
-            space: target.site.space.clone(),
+            space: Some(target.site.space.clone()),
             apps: vec![app],
             state: State::Ok,
+            warnings: Vec::new(),
         }
     }
 }

@@ -60,6 +60,8 @@ mod routes_property;
 #[cfg(test)]
 mod routes_refused;
 #[cfg(test)]
+mod routes_views;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod spaces;

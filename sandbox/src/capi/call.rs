@@ -40,6 +40,7 @@ pub(crate) enum Guarded {
     OrgDomains(String),
     DefaultDomain(String),
     OrgQuota(String),
+    OrgUsage(String),
     Domains,
     Domain(String),
     Reservations(String),
@@ -155,6 +156,9 @@ impl Call {
             }
             ("GET", ["organizations"]) => Self::Guarded(Guarded::Orgs),
             ("GET", ["organizations", guid]) => Self::Guarded(Guarded::Org(owned(guid))),
+            ("GET", ["organizations", guid, "usage_summary"]) => {
+                Self::Guarded(Guarded::OrgUsage(owned(guid)))
+            }
             ("GET", ["organizations", guid, "domains"]) => {
                 Self::Guarded(Guarded::OrgDomains(owned(guid)))
             }

@@ -145,6 +145,7 @@ fn run(step: &mut Step<'_>, call: &Guarded) -> Reply {
         Guarded::OrgDomains(guid) => step.org_domains(guid),
         Guarded::DefaultDomain(guid) => step.default_domain(guid),
         Guarded::OrgQuota(guid) => step.one_org_quota(guid),
+        Guarded::OrgUsage(guid) => step.org_usage(guid),
         Guarded::Domains => step.domains(),
         Guarded::Domain(guid) => step.one_domain(guid),
         Guarded::Reservations(guid) => step.reservations(guid),

@@ -6,7 +6,7 @@ use crate::capi::json::object;
 use crate::capi::list::{ListQuery, ListRule, comma_list, include_faults, unknown_parameters};
 use crate::capi::query::Query;
 use crate::capi::step::Step;
-use crate::world::{Space, Subject};
+use crate::world::{Route, Space, Subject};
 
 const SPACES: ListRule = ListRule {
     filters: &["names", "organization_guids", "include", "label_selector"],
@@ -85,6 +85,20 @@ impl Step<'_> {
         let org = org.filter(|org| self.state.reads_org(self.user, org));
         let org = org.ok_or_else(|| not_found("Organization"))?;
         Ok(Answer::ok(&self.present().org(org)))
+    }
+
+    /// `GET /v3/organizations/{guid}/usage_summary` (source), as far as routes go: all of them, seen or not.
+    pub(crate) fn org_usage(&self, guid: &str) -> Reply {
+        let org = self.state.org(guid);
+        let org = org.filter(|org| self.state.reads_org(self.user, org));
+        let org = org.ok_or_else(|| not_found("Organization"))?;
+        let of_org = |route: &&Route| {
+            self.state.space(&route.space).is_some_and(|space| space.org == org.guid)
+        };
+        let routes = u64::try_from(self.state.routes.iter().filter(of_org).count());
+        Ok(Answer::ok(&object! {
+            "usage_summary" => object! {"routes" => routes.unwrap_or(u64::MAX)},
+        }))
     }
 
     /// `GET /v3/organization_quotas/{guid}`: visible to whom an organisation under it is visible.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::world::{
-    CfWorld, Feature, Metadata, Release, Role, Route, Space, State, new_guid, same_text,
+    CfWorld, Feature, Metadata, Release, Role, Route, Space, State, Target, new_guid, same_text,
 };
 
 impl CfWorld {
@@ -53,6 +53,32 @@ impl CfWorld {
                 stamp,
             });
             Ok(guid)
+        })
+    }
+
+    /// Maps the web process of an app to the route of a host, whoever could do so.
+    ///
+    /// # Errors
+    /// The domain, the route or the app is unknown.
+    pub fn map_host(&self, host: &str, domain: &str, app: &str) -> Result<(), String> {
+        self.step(|state| {
+            let domain = state.domain_named(domain)?;
+            let mut apps = state.apps.iter();
+            let app = apps.find(|entry| same_text(&entry.name, app)).ok_or("no such app")?;
+            let (app, stamp) = (app.guid.clone(), state.stamp());
+            let wanted =
+                |route: &&mut Route| same_text(&route.host, host) && route.domain == domain;
+            let route = state.routes.iter_mut().find(wanted).ok_or("no such route")?;
+            route.targets.push(Target {
+                guid: new_guid(),
+                app,
+                process: "web".to_owned(),
+                port: 8080,
+                weight: None,
+                protocol: "http1".to_owned(),
+                stamp,
+            });
+            Ok(())
         })
     }
 

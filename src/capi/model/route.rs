@@ -26,6 +26,9 @@ pub struct Route {
     /// Host, domain and path in one.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub url: String,
+    /// When it was made, as CF writes it: RFC 3339 in UTC, so that texts compare as times do.
+    #[serde(default, deserialize_with = "super::null_as_default")]
+    pub created_at: String,
     /// What CF calls the route's destinations.
     #[serde(default, deserialize_with = "super::vec_or_null")]
     pub destinations: Vec<RouteTarget>,
@@ -65,9 +68,16 @@ impl Route {
         self.destinations.iter().filter_map(|target| target.app.guid.as_ref())
     }
 
-    /// Returns whether the app's web process is behind it on its default port.
+    /// Returns whether the app's web process is behind it. Which port is the app's own, CF knows alone: that of a
+    /// container image is not 8080.
     pub fn serves(&self, app: &Guid) -> bool {
         self.destinations.iter().any(|target| target.is_web_of(app))
+    }
+
+    /// Returns whether anything is behind it but one port of the app's web process.
+    pub fn serves_more_than(&self, app: &Guid) -> bool {
+        let web = self.destinations.iter().filter(|target| target.is_web_of(app)).count();
+        self.destinations.len() > web.min(1)
     }
 }
 

@@ -1,13 +1,15 @@
 //! What `/routes` answers, as JSON; the shapes are contract.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
-    http::code::Code,
+    http::problem::Problem,
     routes::{
-        Ensured, ListQuery, Listing, Operation, OperationState, RouteView,
+        Ensured, ListQuery, Listing, Operation, OperationState, RouteError, RouteView,
         view::{Outcome, QuotaView, State, Step, Usage, Warning},
     },
+    telemetry::trace::CorrelationId,
 };
 
 #[derive(Debug, Serialize)]
@@ -30,9 +32,10 @@ pub(super) struct RouteBody {
     host: String,
     domain: String,
     route: Option<Ref>,
-    space: Ref,
+    space: Option<Ref>,
     apps: Vec<AppBody>,
     state: &'static str,
+    warnings: Vec<WarningBody>,
 }
 
 impl RouteBody {
@@ -48,9 +51,10 @@ impl RouteBody {
             host: view.host.clone(),
             domain: view.domain.clone(),
             route: view.route.as_ref().map(|guid| Ref { guid: guid.to_string() }),
-            space: Ref { guid: view.space.to_string() },
+            space: view.space.as_ref().map(|guid| Ref { guid: guid.to_string() }),
             apps: view.apps.iter().map(app).collect(),
             state: state_word(view.state),
+            warnings: warning_bodies(&view.warnings),
         }
     }
 }
@@ -61,7 +65,6 @@ pub(super) struct EnsuredBody {
     #[serde(flatten)]
     route: RouteBody,
     outcome: &'static str,
-    warnings: Vec<WarningBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,9 +82,11 @@ impl EnsuredBody {
         let plan =
             done.plan.as_ref().map(|steps| steps.iter().map(|step| step_word(*step)).collect());
         Self {
-            route: RouteBody::of(&done.view),
+            route: RouteBody {
+                warnings: warning_bodies(&done.warnings),
+                ..RouteBody::of(&done.view)
+            },
             outcome: done.outcome.word(),
-            warnings: done.warnings.iter().map(|warning| warning_body(*warning)).collect(),
             dry_run: done.plan.is_some().then_some(true),
             plan,
         }
@@ -99,6 +104,10 @@ fn step_word(step: Step) -> &'static str {
         Step::Label => "label",
         Step::Map => "map",
     }
+}
+
+fn warning_bodies(warnings: &[Warning]) -> Vec<WarningBody> {
+    warnings.iter().map(|warning| warning_body(*warning)).collect()
 }
 
 fn warning_body(warning: Warning) -> WarningBody {
@@ -184,7 +193,7 @@ impl ListBody {
                 total: listing.total,
                 page: query.page,
                 per_page: query.per_page,
-                next: (seen < listing.total).then_some(query.page + 1),
+                next: (seen < listing.total).then_some(query.page.saturating_add(1)),
             },
             quota: QuotaBody::of(&listing.quota),
         }
@@ -208,48 +217,41 @@ pub(super) struct OperationBody {
     status: &'static str,
     tenant: String,
     routes: Vec<DyingBody>,
-    problem: Option<FailedBody>,
+    problem: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
 struct DyingBody {
     guid: String,
-    host: String,
+    host: Option<String>,
     job: String,
-}
-
-/// The part of a problem document that an operation can still tell.
-#[derive(Debug, Serialize)]
-struct FailedBody {
-    code: &'static str,
-    title: &'static str,
-    retryable: bool,
-    cf_errors: Vec<crate::capi::CfError>,
 }
 
 impl OperationBody {
     pub(super) fn running(operation: &Operation) -> Self {
-        Self::of(operation, &OperationState::Running)
+        Self::with(operation, "running", None)
     }
 
-    pub(super) fn of(operation: &Operation, state: &OperationState) -> Self {
-        let spec = Code::CfJobFailed.spec();
-        let (status, problem) = match state {
-            OperationState::Running => ("running", None),
-            OperationState::Succeeded => ("succeeded", None),
-            OperationState::Failed(errors) => {
-                let failed = FailedBody {
-                    code: spec.name,
-                    title: spec.title,
-                    retryable: spec.retryable,
-                    cf_errors: errors.clone(),
-                };
-                ("failed", Some(failed))
+    /// `correlation`: of the request that asks.
+    pub(super) fn of(
+        operation: &Operation,
+        state: OperationState,
+        correlation: &CorrelationId,
+    ) -> Self {
+        match state {
+            OperationState::Running => Self::running(operation),
+            OperationState::Succeeded => Self::with(operation, "succeeded", None),
+            OperationState::Failed(cf_errors) => {
+                let problem = Problem::from(RouteError::JobFailed { cf_errors });
+                Self::with(operation, "failed", Some(problem.to_value(correlation)))
             }
-        };
+        }
+    }
+
+    fn with(operation: &Operation, status: &'static str, problem: Option<Value>) -> Self {
         let dying = |route: &crate::routes::operation::DyingRoute| DyingBody {
             guid: route.guid.to_string(),
-            host: route.host.clone(),
+            host: Some(route.host.clone()).filter(|host| !host.is_empty()),
             job: route.job.to_string(),
         };
         let routes = operation.routes.iter().map(dying).collect();

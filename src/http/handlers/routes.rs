@@ -225,7 +225,8 @@ impl RemoveQuery {
         if !self.legacy {
             return Ok(None);
         }
-        let subdomain = self.subdomain.take().ok_or(RouteError::BadRequest(Field::Subdomain))?;
+        let subdomain = self.subdomain.take().filter(|text| !text.is_empty());
+        let subdomain = subdomain.ok_or(RouteError::BadRequest(Field::Subdomain))?;
         let (app, domain) = (self.app.take(), self.domain.take());
         Ok(Some(Wish { subdomain, app, domain, adoption: Adoption::Refused }))
     }
@@ -255,7 +256,8 @@ pub(crate) async fn operation(
     asked: Asked<RoutesRead, Plain>,
     Path(id): Path<String>,
     State(routes): State<TenantRoutes>,
+    Correlation(correlation): Correlation,
 ) -> Result<impl IntoResponse, Problem> {
     let (operation, state) = routes.operation(&asked.errand, &id).await?;
-    Ok(Json(OperationBody::of(&operation, &state)))
+    Ok(Json(OperationBody::of(&operation, state, &correlation)))
 }
