@@ -1,9 +1,17 @@
 //! Tenant routes through the broker: what contracts with provider apps promise.
 
+use std::collections::BTreeMap;
+
+use cfapi_sandbox::Sandbox;
 use http::Method;
+use rstest::rstest;
 use serde_json::json;
 
-use crate::support::{APP, TestBroker, sandbox};
+use crate::support::{
+    APP, TestBroker, sandbox,
+    tenant::{DOMAIN, the_route, wish},
+    variables,
+};
 
 #[tokio::test]
 async fn post_takes_the_tenant_from_the_body_and_the_registrys_own_payload() {
@@ -17,21 +25,60 @@ async fn post_takes_the_tenant_from_the_body_and_the_registrys_own_payload() {
     assert_eq!(created.json()["host"], "nine-saas-approuter");
 }
 
+/// Entries of two owners for the same space and app.
+fn two_owners(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let entry = |client: &str| {
+        json!({
+            "client_ids": [client], "organization": "provider-org", "space": "dev", "apps": [APP],
+            "domains": [DOMAIN], "allow_legacy_delete": true,
+        })
+    };
+    let mut variables = variables(sandbox);
+    let entries = json!([entry("sb-bookshop!t4711"), entry("sb-orders!t4712")]);
+    variables.insert("CFAPI_PROVIDERS".to_owned(), entries.to_string());
+    variables
+}
+
+#[rstest]
+#[case::zero_configuration(false)]
+#[case::entries(true)]
 #[tokio::test]
-async fn another_owners_route_is_neither_seen_nor_taken_nor_deleted() {
+async fn another_owners_route_is_neither_seen_nor_taken_nor_deleted(#[case] entries: bool) {
     let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
+    let of = if entries { two_owners(&sandbox) } else { variables(&sandbox) };
+    let broker = TestBroker::with(of).await;
     let (one, other) = (
         sandbox.provider_token(),
         sandbox.caller_token("sb-orders!t4712", &["Routes.Read", "Routes.Write"]),
     );
-    let body = json!({"subdomain": "acme", "app": APP});
+    let body = wish();
     assert_eq!(broker.put("/routes/t1", &one, &body).await.status, 201);
+    let theirs = the_route(&sandbox);
+
     assert_eq!(broker.get("/routes/t1", &other).await.code(), "not_found");
-    let taken = broker.put("/routes/t1", &other, &body).await;
-    assert_eq!((taken.status, taken.code().as_str()), (409, "host_taken"), "{}", taken.text);
-    assert!(!taken.text.contains("bookshop"), "{}", taken.text);
+    for path in ["/routes", "/routes?tenant=t1"] {
+        let listed = broker.get(path, &other).await.json();
+        assert_eq!((&listed["resources"], &listed["pagination"]["total"]), (&json!([]), &json!(0)));
+    }
+    let mut post = body.clone();
+    post["tenantId"] = json!("t1");
+    let taken = [
+        broker.put("/routes/t1", &other, &body).await,
+        broker.put("/routes/t1?dry_run=true", &other, &body).await,
+        broker.send(Method::POST, "/routes", Some(&other), Some(&post)).await,
+    ];
+    for taken in taken {
+        assert_eq!((taken.status, taken.code().as_str()), (409, "host_taken"), "{}", taken.text);
+        assert!(!taken.text.contains("bookshop"), "{}", taken.text);
+    }
     assert_eq!(broker.delete("/routes/t1", &other).await.status, 204);
+    let items = json!({"items": [{"op": "remove", "tenantId": "t1"}]});
+    let batch = broker.send(Method::POST, "/routes/batch", Some(&other), Some(&items)).await;
+    assert_eq!(batch.json()["results"][0]["status"], 204, "{}", batch.text);
+    let legacy = format!("/routes/t1?legacy=true&subdomain=acme&app={APP}");
+    assert_eq!(broker.delete(&legacy, &other).await.code(), "host_taken");
+
+    assert_eq!(the_route(&sandbox), theirs);
     assert_eq!(broker.get("/routes/t1", &one).await.status, 200);
 }
 

@@ -163,10 +163,10 @@ async fn a_batch_may_hold_a_hundred_payloads_of_the_registry() {
     assert_eq!(got.status, 200, "{}", got.text);
 }
 
-/// Variables of a broker whose requests take at most 5 s; its calls to CF, at most 3 s.
+/// Variables of a broker whose requests take at most 10 s; its calls to CF, at most 8 s.
 fn hasty(sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
-    variables.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "5s".to_owned());
+    variables.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "10s".to_owned());
     variables
 }
 
@@ -198,13 +198,13 @@ async fn what_a_slow_cf_leaves_no_time_for_is_not_begun() {
     let broker = TestBroker::with(hasty(&sandbox)).await;
     subscribe(&broker, &sandbox, 1).await;
     pull(&sandbox, "latency", &json!({"part": "cf", "ms": 500}));
-    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &ensures(40)).await;
+    let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &ensures(80)).await;
     assert_eq!(got.status, 200, "{}", got.text);
     let results = got.json()["results"].clone();
     let status = |one: &Value| one["status"].as_u64().unwrap();
     let statuses: Vec<_> = results.as_array().unwrap().iter().map(status).collect();
-    assert_eq!((statuses.len(), statuses[0], statuses[1], statuses[39]), (40, 200, 201, 503));
-    assert_eq!(results[39]["problem"]["code"], "overloaded");
+    assert_eq!((statuses.len(), statuses[0], statuses[1], statuses[79]), (80, 200, 201, 503));
+    assert_eq!(results[79]["problem"]["code"], "overloaded");
     // What was begun is told to be done, or to go on; all behind it was not begun.
     let begun = statuses.iter().take_while(|status| **status != 503).count();
     assert!(statuses[begun..].iter().all(|status| *status == 503), "{statuses:?}");
@@ -434,7 +434,7 @@ async fn a_tenant_that_is_wanted_after_the_look_keeps_its_route(
     subscribe(&broker, &sandbox, 5).await;
     sandbox.clear_journal();
     // The look is over, the names of the apps are not known yet.
-    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 2500, "only": "GET /v3/apps"}));
+    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 6000, "only": "GET /v3/apps"}));
     let body = json!({"tenants": tenants(0..4), "app": APP, "apply": true, "delete_orphans": true});
     let reconciling = post(&broker, "/routes/reconcile", &token, &body);
     let wanting = async {

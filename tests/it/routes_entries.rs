@@ -147,6 +147,26 @@ async fn a_wrong_password_is_tried_once_and_leaves_the_entries_unknown() {
 }
 
 #[tokio::test]
+async fn an_entry_without_a_token_keeps_nobody_from_learning_of_the_others() {
+    let sandbox = sandbox().await;
+    pull(&sandbox, "add_destination", &json!({"name": "OTHER", "set": {"Password": "wrong"}}));
+    let mut variables = with_entry(&sandbox, &json!({}));
+    variables.insert("CFAPI_DESTINATION__NAMES".to_owned(), "OTHER".to_owned());
+    let entry = |client: &str, more: &Value| {
+        let mut entry = json!({"client_ids": [client], "space": DEV, "domains": [DOMAIN]});
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let entries = json!([
+        entry("sb-orders!t4712", &json!({"apps": [APP], "destination": "OTHER"})),
+        entry("sb-bookshop!t4711", &json!({"apps": ["no-such-app"]})),
+    ]);
+    variables.insert("CFAPI_PROVIDERS".to_owned(), entries.to_string());
+    let broker = TestBroker::with(variables).await;
+    until_state(&broker, "missing").await;
+}
+
+#[tokio::test]
 async fn a_look_that_hangs_does_not_keep_the_broker_from_stopping() {
     let sandbox = sandbox().await;
     pull(&sandbox, "hang", &json!({"part": "cf", "only": "GET /v3/spaces/"}));

@@ -202,36 +202,67 @@ async fn a_tenant_that_comes_back_while_its_removal_is_waited_for_gets_a_new_rou
     assert_eq!(route.apps, [APP]);
 }
 
-#[tokio::test]
-async fn a_delete_waits_for_the_put_of_the_tenant_that_came_first() {
-    let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
-    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 700, "only": CREATE}));
-    let gone = async {
-        until("the create is under way", || asked(&sandbox).iter().any(|call| call == CREATE))
-            .await;
-        delete(&broker, &sandbox).await
-    };
-    let (made, gone) = tokio::join!(put(&broker, &sandbox), gone);
-    assert_eq!((made.status, gone.status), (201, 204), "{} {}", made.text, gone.text);
-    assert!(routes_of(&sandbox, HOST).is_empty());
+const DELETE: &str = "DELETE /v3/routes/";
+
+/// Whether two calls go to one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Through {
+    One,
+    Two,
 }
 
+#[rstest]
 #[tokio::test]
-async fn delete_and_put_at_once_end_as_one_of_the_two_orders() {
+async fn a_put_and_a_delete_that_meet_end_as_one_of_the_two_orders(
+    #[values(Through::One, Through::Two)] through: Through,
+    #[values(CREATE, MAP, DELETE)] held: &str,
+) {
     let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
-    put(&broker, &sandbox).await;
-    sandbox.world().job_delay(Duration::from_millis(300));
-    let (gone, back) = tokio::join!(delete(&broker, &sandbox), put(&broker, &sandbox));
-    assert_eq!(gone.status, 204, "{}", gone.text);
-    match back.status {
-        // The put came second.
-        201 => assert_eq!(the_route(&sandbox).apps, [APP]),
-        // It came first.
-        200 => assert!(routes_of(&sandbox, HOST).is_empty()),
-        other => panic!("{other}: {}", back.text),
+    let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
+    let other = if through == Through::One { &one } else { &two };
+    if held == DELETE {
+        assert_eq!(put(&one, &sandbox).await.status, 201);
     }
+    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 700, "only": held}));
+    sandbox.clear_journal();
+    let is_held = || asked(&sandbox).iter().any(|call| call.starts_with(held));
+    let (made, gone) = if held == DELETE {
+        let coming = async {
+            until("the delete is under way", is_held).await;
+            put(other, &sandbox).await
+        };
+        let (gone, made) = tokio::join!(delete(&one, &sandbox), coming);
+        (made, gone)
+    } else {
+        let going = async {
+            until("the put is under way", is_held).await;
+            delete(other, &sandbox).await
+        };
+        tokio::join!(put(&one, &sandbox), going)
+    };
+    until("no job is left", || sandbox.world().routes().iter().all(|route| !route.deleting)).await;
+    assert_eq!(gone.status, 204, "{}", gone.text);
+    let left = routes_of(&sandbox, HOST);
+    match (through, held, left.as_slice()) {
+        // Whoever came second has its way.
+        (Through::One, DELETE, [route]) => {
+            assert_eq!((made.status, &*route.apps), (201, &[APP.to_owned()][..]));
+        }
+        (Through::One, _, []) => assert_eq!(made.status, 201, "{}", made.text),
+        // The route that was made is there, and whole.
+        (Through::Two, _, [route]) => {
+            assert!(made.status < 300, "{}", made.text);
+            assert_eq!(made.json()["route"]["guid"], route.guid.as_str());
+            assert_eq!(route.apps, [APP]);
+        }
+        // It came first, or was deleted under the hands of who made it, who is told so.
+        (Through::Two, _, []) => {
+            let told = made.status < 300 || made.json()["retryable"] == json!(true);
+            assert!(told, "{}", made.text);
+        }
+        other => panic!("{other:?} {}", made.text),
+    }
+    assert!(left.iter().all(|route| !route.labels.contains_key("cfapi-broker.internal/state")));
 }
 
 #[tokio::test]
