@@ -232,3 +232,11 @@ impl<K, V> std::fmt::Debug for Memory<K, V> {
         f.debug_struct("Memory").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+impl Foundation {
+    /// Lets the time pass after which domains are asked for again.
+    pub(crate) fn expire_domains(&self) {
+        self.known().domains.known.invalidate_all();
+    }
+}

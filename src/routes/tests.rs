@@ -691,6 +691,28 @@ async fn a_dry_run_answers_while_cf_is_down() {
 }
 
 #[tokio::test]
+async fn a_dry_run_answers_with_the_default_domain_that_was_known_last() {
+    let down = || cf_error("503 Service Unavailable", 10015, "x");
+    let world = World::answering([down(), down(), down()]).await;
+    world.cf.foundation().expire_domains();
+    let told = world.preview().await.unwrap();
+    assert_eq!((told.outcome, told.warnings), (Outcome::Unknown, vec![Warning::CfUnchecked]));
+    assert_eq!(told.view.url, "https://acme-app.example.test");
+    assert_eq!(world.calls(), ["GET /v3/organizations/o1/domains/default"; 3]);
+}
+
+#[rstest]
+#[case::started("STARTED", &[])]
+#[case::stopped("STOPPED", &[Warning::AppStopped])]
+#[tokio::test]
+async fn a_stopped_app_is_told_with_its_route(#[case] state: &str, #[case] warnings: &[Warning]) {
+    let app = format!(r#"{{"guid":"a1","name":"app","state":"{state}"}}"#);
+    let world = World::answering([Seen::ours().listed(), list(&[&app])]).await;
+    let shown = world.routes.get(&errand(), &tenant()).await.unwrap();
+    assert_eq!((shown[0].state, shown[0].warnings.as_slice()), (State::Ok, warnings));
+}
+
+#[tokio::test]
 async fn removing_a_tenant_without_routes_is_done() {
     let world = World::answering([list(&[])]).await;
     assert!(matches!(world.remove(Patience::Wait).await, Ok(Removed::Done)));
