@@ -264,6 +264,16 @@ impl Request {
     }
 }
 
+impl Verdict {
+    /// Returns the method that is sent if it passes.
+    pub fn method(&self) -> &Method {
+        match self {
+            Self::Permit(permit) => permit.method(),
+            Self::Depends(question) => question.permit.method(),
+        }
+    }
+}
+
 impl Question {
     /// Returns the guid of the route that must be read.
     pub fn needs(&self) -> &str {

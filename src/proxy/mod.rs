@@ -15,7 +15,7 @@ pub use body::Body;
 pub use error::ProxyError;
 
 use crate::{
-    capi::{Call, CapiError, Foundation, Opened, Unavailability},
+    capi::{Call, CapiError, Foundation, Opened, Sent, Unavailability},
     policy::{Permit, Question, Verdict},
     telemetry::metrics::Metrics,
 };
@@ -26,7 +26,7 @@ use http::{
 };
 use links::{Bases, Rewriter};
 use std::{fmt, sync::Arc};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -65,10 +65,11 @@ impl Proxy {
         self.passed(opened, permit.method()).await
     }
 
-    /// Forwards a write; reads the route first where the verdict depends on it.
+    /// Forwards a write; reads the route first where the verdict depends on it. It is waited for until the request's end.
     ///
     /// # Errors
-    /// As [`Proxy::forward`]; [`ProxyError::Denied`] by what CF showed.
+    /// As [`Proxy::forward`]; [`ProxyError::Denied`] by what CF showed, [`ProxyError::Unclear`] for a POST of which nobody
+    /// knows what became.
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.
@@ -79,6 +80,7 @@ impl Proxy {
         audited: Audited,
     ) -> Result<Response<Body>, ProxyError> {
         let this = self.clone();
+        let (method, deadline) = (verdict.method().clone(), cf.deadline());
         let writing = async move {
             let begun = Instant::now();
             let written = Box::pin(this.written(verdict, &cf, &audited)).await;
@@ -92,8 +94,10 @@ impl Proxy {
             written
         };
         let running = self.0.tasks.spawn(writing.in_current_span());
-        let lost = CapiError::Internal("writing_panicked");
-        running.await.unwrap_or(Err(lost.into()))
+        match timeout_at(deadline, running).await {
+            Ok(written) => written.unwrap_or(Err(CapiError::Internal("writing_panicked").into())),
+            Err(_elapsed) => Err(unanswered(CapiError::Timeout { sent: Sent::Perhaps }, &method)),
+        }
     }
 
     async fn written(

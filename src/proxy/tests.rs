@@ -18,7 +18,8 @@ use http::{Method, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use rstest::rstest;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::Instant;
 
 const ROUTE: &str = "/v3/routes/r1";
 const APP: &str = r#"{"guid":"a1","name":"shop","relationships":{"space":{"data":{"guid":"s1"}}}}"#;
@@ -83,6 +84,14 @@ fn proxy(cf: &ScriptedCf) -> Proxy {
 }
 
 async fn written(cf: &ScriptedCf, verdict: Verdict) -> Result<Response<super::Body>, ProxyError> {
+    written_within(cf, verdict, Duration::from_secs(30)).await
+}
+
+async fn written_within(
+    cf: &ScriptedCf,
+    verdict: Verdict,
+    within: Duration,
+) -> Result<Response<super::Body>, ProxyError> {
     let audited = Audited {
         caller: Caller::for_tests("client", &[]),
         correlation: CorrelationId::random(),
@@ -90,7 +99,7 @@ async fn written(cf: &ScriptedCf, verdict: Verdict) -> Result<Response<super::Bo
         host: None,
         route: None,
     };
-    proxy(cf).write(verdict, cf.foundation(), audited).await
+    proxy(cf).write(verdict, cf.foundation().until(Instant::now() + within), audited).await
 }
 
 async fn read(
@@ -161,6 +170,16 @@ async fn a_create_that_was_sent_and_not_answered_has_no_known_outcome(#[case] re
     let error = written(&cf, judged(Method::POST, "/v3/routes", CREATE)).await.unwrap_err();
     assert!(matches!(error, ProxyError::Unclear(_)), "{error:?}");
     assert_eq!(cf.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_create_that_outlasts_its_request_goes_on_and_has_no_known_outcome() {
+    let cf = ScriptedCf::answering([Reply::Silence]).await;
+    let verdict = judged(Method::POST, "/v3/routes", CREATE);
+    let error = written_within(&cf, verdict, Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(error, ProxyError::Unclear(CapiError::Timeout { .. })), "{error:?}");
+    assert_eq!(cf.calls(), ["POST /v3/routes"]);
+    assert!(!cf.tasks.is_empty(), "it was given up");
 }
 
 #[tokio::test]
