@@ -3,6 +3,9 @@
 set -euo pipefail
 cargo build -q --locked
 bash tests/clients/install.sh
+# Writes the judged corpus that the oracles are asked about.
+cargo test -q --locked --test it callers::each_token_of_the_corpus
+node --test --test-reporter=spec tests/clients/oracles/oracles.test.mjs
 node --test --test-reporter=spec tests/clients/cap/subscribe.test.mjs
 node --test --test-reporter=spec tests/clients/approuter/zones.test.mjs
 node --test --test-reporter=spec tests/clients/capi/clients.test.mjs

@@ -3,7 +3,7 @@
 # these tests only; several are under the SAP Developer License: they are neither committed nor shipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-for folder in node22 cap/cds9 cap/cds10 approuter capi; do
+for folder in node22 cap/cds9 cap/cds10 approuter capi oracles; do
   from=tests/clients/$folder to=target/clients/$folder
   if cmp -s "$from/package-lock.json" "$to/installed.json"; then continue; fi
   mkdir -p "$to"
@@ -13,10 +13,11 @@ for folder in node22 cap/cds9 cap/cds10 approuter capi; do
   ( cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error )
   cp "$from/package-lock.json" "$to/installed.json"
 done
-from=tests/clients/capi to=target/clients/capi
-if ! cmp -s "$from/requirements.txt" "$to/installed.txt"; then
+for folder in capi oracles; do
+  from=tests/clients/$folder to=target/clients/$folder
+  if cmp -s "$from/requirements.txt" "$to/installed.txt"; then continue; fi
   rm -rf "$to/venv" "$to/installed.txt"
   python3 -m venv "$to/venv"
   "$to/venv/bin/pip" install -q --disable-pip-version-check --only-binary :all: -r "$from/requirements.txt"
   cp "$from/requirements.txt" "$to/installed.txt"
-fi
+done

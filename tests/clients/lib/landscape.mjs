@@ -7,7 +7,8 @@ import { createInterface } from 'node:readline'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..')
+/** The folder of this repository. */
+export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..')
 const program = path.join(root, 'target/debug/cfapi-broker')
 
 /** The folder into which the packages were installed. */

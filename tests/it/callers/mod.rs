@@ -9,6 +9,7 @@ mod forms;
 mod ias;
 mod keys;
 mod pressure;
+mod record;
 
 use std::collections::HashSet;
 
@@ -159,11 +160,23 @@ async fn send(broker: &TestBroker, authorization: &[String]) -> Answer {
     answer(request).await
 }
 
-/// Sends each case; returns what went wrong, and the bodies of the 401s without what differs by design (S12).
-async fn judge(broker: &TestBroker, cases: &[Case]) -> (Vec<String>, HashSet<String>) {
-    let (mut faults, mut refusals) = (Vec::new(), HashSet::new());
+/// What became of the cases.
+#[derive(Default)]
+struct Judged {
+    /// What went wrong.
+    faults: Vec<String>,
+    /// The bodies of the 401s without what differs by design (S12).
+    refusals: HashSet<String>,
+    /// The status of each case.
+    statuses: Vec<u16>,
+}
+
+/// Sends each case.
+async fn judge(broker: &TestBroker, cases: &[Case]) -> Judged {
+    let Judged { mut faults, mut refusals, mut statuses } = Judged::default();
     for case in cases {
         let got = send(broker, &case.authorization).await;
+        statuses.push(got.status);
         if got.status != case.status {
             faults.push(format!("{}: expected {}, got {}", case.name, case.status, got.status));
         }
@@ -185,21 +198,23 @@ async fn judge(broker: &TestBroker, cases: &[Case]) -> (Vec<String>, HashSet<Str
             refusals.insert(body.to_string());
         }
     }
-    (faults, refusals)
+    Judged { faults, refusals, statuses }
 }
 
 #[tokio::test]
 async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    let cases = Mint::of(&sandbox).cases();
-    let (faults, refusals) = judge(&broker, &cases).await;
+    let mint = Mint::of(&sandbox);
+    let cases = mint.cases();
+    let Judged { faults, refusals, statuses } = judge(&broker, &cases).await;
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(refusals.len(), 1, "all 401 say the same: {refusals:?}");
     let journal = sandbox.journal();
     let fetches = journal.iter().filter(|entry| entry.path == "/token_keys").count();
     assert!((1..=2).contains(&fetches), "one, and one for the first unknown name: {fetches}");
     assert_eq!(journal.iter().filter(|entry| entry.part == Part::Cf).count(), 0);
+    record::write(&sandbox, &mint, &cases, &statuses).await;
 }
 
 #[tokio::test]
@@ -225,7 +240,7 @@ async fn a_wrong_expectation_is_reported() {
         Case::token("forged", 200, &forged),
         Case::token("good", 401, &mint.token()),
     ];
-    let (faults, _) = judge(&broker, &cases).await;
+    let Judged { faults, .. } = judge(&broker, &cases).await;
     let named: Vec<_> =
         faults.iter().filter_map(|fault| fault.split(": expected").next()).collect();
     assert_eq!(named, ["forged", "good"]);
