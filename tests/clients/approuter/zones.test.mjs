@@ -1,10 +1,10 @@
-// Does the real approuter find the tenant in the hosts that the broker makes?
+// Does the real approuter find the tenant in the hosts that the broker makes, and does the broker take the JWT that it forwards?
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
-import { describe, it, before, after, afterEach } from 'node:test'
-import { app, ask, end, freePort, installed, landscape, start, until } from '../lib/landscape.mjs'
+import { describe, it, before, after, beforeEach, afterEach } from 'node:test'
+import { app, ask, authority, end, freePort, installed, landscape, secure, start, until } from '../lib/landscape.mjs'
 
 const node22 = path.join(installed, `node22/node_modules/node-linux-${process.arch}/bin/node`)
 const UAA_DOMAIN = 'authentication.example.test'
@@ -28,25 +28,33 @@ host_template = "${template}"
 tenant_host_pattern = '${pattern}'
 `
 
-/** Starts an approuter with this pattern; `logon(host)` tells where it sends a browser to log on. */
-async function approuter(folder, pattern) {
+/**
+ * Starts an approuter with this pattern; `logon(host)` tells where it sends a browser to log on, `get` is any call.
+ * `uaaDomain` is where its XSUAA is, `broker` where its one destination leads.
+ */
+async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, broker } = {}) {
   const port = await freePort()
   const xsuaa = {
     clientid: 'sb-bookshop!t4711', clientsecret: 'sandbox-only-bookshop-secret', xsappname: 'bookshop!t4711', identityzone: 'provider',
-    tenantmode: 'shared', uaadomain: UAA_DOMAIN, url: `https://provider.${UAA_DOMAIN}`, 'credential-type': 'binding-secret', verificationkey: 'none',
+    tenantmode: 'shared', uaadomain: uaaDomain, url: `https://provider.${uaaDomain}`, 'credential-type': 'binding-secret', verificationkey: 'none',
   }
   const child = start(node22, [path.join(installed, 'approuter/node_modules/@sap/approuter/approuter.js')], {
-    PORT: String(port), TENANT_HOST_PATTERN: pattern, HOME: folder,
+    PORT: String(port), TENANT_HOST_PATTERN: pattern, HOME: folder, NODE_EXTRA_CA_CERTS: authority,
+    destinations: JSON.stringify([{ name: 'broker', url: broker ?? 'https://broker.example.test', forwardAuthToken: true }]),
     VCAP_SERVICES: JSON.stringify({ xsuaa: [{ name: 'auth', label: 'xsuaa', tags: ['xsuaa'], plan: 'application', credentials: xsuaa }] }),
   }, { cwd: folder })
-  // The approuter sends a browser on by a page whose script sets `location`.
-  const logon = host => new Promise((resolve, reject) => {
-    http.get({ host: '127.0.0.1', port, path: '/', headers: { host, accept: 'text/html' } }, answer => {
+  const get = (path, headers) => new Promise((resolve, reject) => {
+    http.get({ host: '127.0.0.1', port, path, headers }, answer => {
       let text = ''
       answer.on('data', chunk => { text += chunk })
-      answer.on('end', () => resolve(/;location="([^"]+)"/.exec(text)?.[1] ?? `status ${answer.statusCode}: ${text}`))
+      answer.on('end', () => resolve({ status: answer.statusCode, headers: answer.headers, text }))
     }).on('error', reject)
   })
+  // The approuter sends a browser on by a page whose script sets `location`.
+  const logon = async host => {
+    const { status, text } = await get('/', { host, accept: 'text/html' })
+    return /;location="([^"]+)"/.exec(text)?.[1] ?? `status ${status}: ${text}`
+  }
   try {
     await until('the approuter answers', async () => {
       if (child.exitCode !== null) throw new Error(`the approuter ended:\n${child.text}`)
@@ -56,7 +64,7 @@ async function approuter(folder, pattern) {
     await end(child)
     throw error
   }
-  return { logon, stop: () => end(child) }
+  return { logon, get, child, stop: () => end(child) }
 }
 
 describe('approuter 21.2.0', () => {
@@ -65,7 +73,10 @@ describe('approuter 21.2.0', () => {
     folder = mkdtempSync(path.join(installed, 'run-approuter-'))
     mkdirSync(path.join(folder, 'web'))
     writeFileSync(path.join(folder, 'web/index.html'), 'shop')
-    writeFileSync(path.join(folder, 'xs-app.json'), JSON.stringify({ routes: [{ source: '^/(.*)$', localDir: 'web', authenticationType: 'xsuaa' }] }))
+    writeFileSync(path.join(folder, 'xs-app.json'), JSON.stringify({ routes: [
+      { source: '^/broker(/.*)$', target: '$1', destination: 'broker', authenticationType: 'xsuaa' },
+      { source: '^/(.*)$', localDir: 'web', authenticationType: 'xsuaa' },
+    ] }))
     const file = path.join(folder, 'broker.toml')
     writeFileSync(file, [...setups, capital].map(entry).join('\n'))
     land = await landscape(1, { CFAPI_CONFIG: file })
@@ -104,5 +115,59 @@ describe('approuter 21.2.0', () => {
     assert.equal(refused.status, 422, refused.text)
     assert.equal(refused.json.code, 'host_pattern_mismatch')
     assert.deepEqual((await land.journal('cf')).filter(call => call.method !== 'GET'), [])
+  })
+
+  describe('a JWT that it forwards', () => {
+    const host = `acme-${app}.cfapps.example.test`
+    let uaa
+    before(async () => {
+      // The approuter's library asks for keys by https only; the same for all zones, as XSUAA has them.
+      uaa = await secure(async (request, response) => {
+        const { text } = await ask('GET', `${land.xsuaa}/token_keys`)
+        response.writeHead(200, { 'content-type': 'application/json' }).end(text)
+      })
+    })
+    after(() => uaa?.close())
+    beforeEach(async () => {
+      router = await approuter(folder, setups[0].pattern, { uaaDomain: uaa.domain, broker: land.url })
+    })
+
+    /** Calls the broker through the approuter with a token of a user who logged on at the approuter's own client. */
+    const through = async (path, { scope = 'Spaces.Read', ...others } = {}) => {
+      const [{ credentials: { xsappname } }] = JSON.parse(land.vcap_services).xsuaa
+      const claims = {
+        grant_type: 'authorization_code', cid: 'sb-bookshop!t4711', client_id: 'sb-bookshop!t4711', azp: 'sb-bookshop!t4711',
+        user_name: 'ada@example.test', email: 'ada@example.test', origin: 'sap.default', user_id: 'ada', sub: 'ada',
+        aud: [xsappname, 'bookshop!t4711', 'openid'], scope: ['openid', `${xsappname}.${scope}`],
+        ext_attr: { enhancer: 'XSUAA', zdn: 'acme' }, ...others,
+      }
+      const { access_token } = await land.lever('caller_token', { claims })
+      return router.get(path, { host, accept: 'application/json', 'x-approuter-authorization': `Bearer ${access_token}` })
+    }
+
+    it('is the user\'s, and shows the user the spaces', async () => {
+      const answer = await through('/broker/spaces')
+      assert.equal(answer.status, 200, answer.text)
+      assert.ok(answer.text.includes('"dev"'), answer.text)
+    })
+
+    it('counts for its own scopes only', async () => {
+      const answer = await through('/broker/spaces', { scope: 'Routes.Read' })
+      assert.equal(answer.status, 403, answer.text)
+      assert.equal(JSON.parse(answer.text).code, 'forbidden_scope')
+    })
+
+    it('of a subscriber\'s zone passes the approuter and not the broker', async () => {
+      const answer = await through('/broker/spaces', { zid: '11111111-0815-4711-8899-aabbccddeeff' })
+      assert.equal(answer.status, 401, answer.text)
+      assert.equal(JSON.parse(answer.text).code, 'unauthenticated')
+    })
+
+    it('is none where nobody has logged on', async () => {
+      await land.forget()
+      const answer = await router.get('/broker/spaces', { host, accept: 'application/json' })
+      assert.ok([302, 401].includes(answer.status) || /location=/.test(answer.text), answer.text)
+      assert.deepEqual(await land.journal('cf'), [])
+    })
   })
 })

@@ -1,8 +1,10 @@
 // A landscape, brokers in processes of their own, and one address in front of them. Everything ends with `stop()`.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import net from 'node:net'
 import http from 'node:http'
+import https from 'node:https'
 import { createInterface } from 'node:readline'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -75,6 +77,20 @@ export async function ask(method, url, { body, headers = {} } = {}) {
   let json
   try { json = JSON.parse(text) } catch { json = null }
   return { status: answer.status, headers: answer.headers, text, json }
+}
+
+const certificates = path.join(root, 'src/upstream/certificates')
+
+/** Who vouches for `secure`. */
+export const authority = path.join(certificates, 'authority.pem')
+
+/** A server with TLS, for those who call nothing else. */
+export async function secure(handler) {
+  const [key, cert] = ['localhost.key', 'localhost.pem'].map(file => readFileSync(path.join(certificates, file)))
+  const server = https.createServer({ key, cert }, handler).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const domain = `localhost:${server.address().port}`
+  return { domain, url: `https://${domain}`, close: () => { server.closeAllConnections(); server.close() } }
 }
 
 /** A balancer that gives each request to the next broker in turn, as the platform's router does. */

@@ -2,15 +2,11 @@
 // What the broker accepts, both accept, or a reason is listed; what both refuse, it refuses.
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import https from 'node:https'
 import path from 'node:path'
 import { describe, it, before, after } from 'node:test'
-import { installed, root, sources, start } from '../lib/landscape.mjs'
+import { authority, installed, root, secure, sources, start } from '../lib/landscape.mjs'
 
-const certificates = path.join(root, 'src/upstream/certificates')
-const authority = path.join(certificates, 'authority.pem')
 const packages = path.join(installed, 'oracles')
 const oracles = {
   '@sap/xssec': { command: [process.execPath, path.join(sources, 'oracles/xssec.cjs')], env: { PACKAGES: packages, NODE_EXTRA_CA_CERTS: authority } },
@@ -113,18 +109,13 @@ function readable({ keys }) {
   return { keys: keys.filter(isReadable) }
 }
 
-/** `/token_keys` on loopback, with TLS, for both oracles know no other scheme. */
+/** `/token_keys`, for both oracles. */
 async function keyServer() {
-  const [key, cert] = ['localhost.key', 'localhost.pem'].map(file => readFileSync(path.join(certificates, file)))
   const state = { asked: 0, keys: { keys: [] } }
-  const server = https.createServer({ key, cert }, (request, response) => {
+  const server = await secure((request, response) => {
     const found = request.url.startsWith('/token_keys')
     state.asked += found
     response.writeHead(found ? 200 : 404, { 'content-type': 'application/json' }).end(JSON.stringify(state.keys))
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  state.domain = `localhost:${server.address().port}`
-  state.url = `https://${state.domain}`
-  state.close = () => { server.closeAllConnections(); server.close() }
-  return state
+  })
+  return Object.assign(state, server)
 }
