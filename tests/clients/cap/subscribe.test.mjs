@@ -3,32 +3,34 @@
 import assert from 'node:assert/strict'
 import path from 'node:path'
 import { describe, it, before, after } from 'node:test'
-import { app, cloudFoundry, domain, installed, landscape, until } from '../lib/landscape.mjs'
+import { app, ask, cloudFoundry, domain, installed, landscape, until } from '../lib/landscape.mjs'
 import { doors, providerApp } from '../lib/provider.mjs'
 
 const node22 = path.join(installed, `node22/node_modules/node-linux-${process.arch}/bin/node`)
 const versions = {
-  cds9: { node: process.execPath, name: '@sap/cds 9.9.3, cds-mtxs 3.9.8', files: false },
-  cds10: { node: node22, name: '@sap/cds 10.1.1, cds-mtxs 4.1.0', files: true },
+  cds9: { node: process.execPath, name: '@sap/cds 9.9.3, cds-mtxs 3.9.8' },
+  cds10: { node: node22, name: '@sap/cds 10.1.1, cds-mtxs 4.1.0' },
 }
 const url = subdomain => `https://${subdomain}-${app}.${domain}`
+const prefixOf = door => door.service.slice(0, 3)
 const id = name => `${name}-${'0'.repeat(8)}-7f1c-4d11-8a4c`
 
 // Each has a landscape of its own, and most of the time is waiting: all at once.
 describe('CAP provider app', { concurrency: true }, () => {
-  for (const [version, { node, name, files }] of Object.entries(versions)) {
+  for (const [version, { node, name }] of Object.entries(versions)) {
     for (const instances of [1, 2]) {
       const title = `${name}, ${instances} broker${instances > 1 ? 's' : ''}`
-      describe(title, { concurrency: 1 }, () => suite({ version, node, instances, files }))
+      describe(title, { concurrency: 1 }, () => suite({ version, node, instances }))
     }
   }
 })
 
-function suite({ version, node, instances, files }) {
+function suite({ version, node, instances }) {
   let land, shop, cf
   before(async () => {
     land = await landscape(instances)
-    shop = await providerApp(version, node, land)
+    const looked = Object.values(doors).flatMap(door => ['acme', 'beta', 'polled'].map(name => id(`${prefixOf(door)}-${name}`)))
+    shop = await providerApp(version, node, land, looked)
     cf = await cloudFoundry(land)
   })
   after(async () => {
@@ -53,7 +55,7 @@ function suite({ version, node, instances, files }) {
   })
 
   function cases(door) {
-    const prefix = door.service.slice(0, 3)
+    const prefix = prefixOf(door)
     const host = subdomain => `${prefix}-${subdomain}`
     const one = async subdomain => {
       const routes = await cf.routes(host(subdomain))
@@ -65,6 +67,7 @@ function suite({ version, node, instances, files }) {
     const subscribe = (tenant, options) => shop.subscribe(door, id(host(tenant)), host(tenant), options)
     const unsubscribe = (tenant, options) => shop.unsubscribe(door, id(host(tenant)), options)
     const subscribed = async tenant => (await shop.tenant(door, id(host(tenant)))).status
+    const hasDatabase = async tenant => (await shop.read(id(host(tenant)))).status === 200
     const gone = async tenant => {
       assert.equal((await unsubscribe(tenant)).status, 204)
       await none(tenant)
@@ -78,11 +81,13 @@ function suite({ version, node, instances, files }) {
     }
 
     it('a subscription makes the route and answers its URL', async () => {
+      assert.ok(!await hasDatabase('acme'))
       isUrl(await subscribe('acme'), 'acme')
       const route = await one('acme')
       assert.equal(route.url, `${host('acme')}-${app}.${domain}`)
       assert.equal(route.labels['cfapi-broker.internal/tenant'], id(host('acme')))
       assert.equal(await subscribed('acme'), 200)
+      assert.ok(await hasDatabase('acme'))
     })
 
     it('the registry repeats with UPDATE and gets the same route', async () => {
@@ -127,12 +132,17 @@ function suite({ version, node, instances, files }) {
       after(() => land.lever('start', { part: 'cf' }))
       // All at once: each waits as long as the broker asks for.
       it('synchronous: 502 with our detail; asynchronous: FAILED with it; the leaving tenant stays', async () => {
-        const [sync, accepted, leaving, leavingLater] = await Promise.all([
+        const [broker, sync, accepted, leaving, leavingLater] = await Promise.all([
+          ask('PUT', `${land.url}/routes/${prefix}-direct`, {
+            headers: { authorization: `Bearer ${await land.token()}` }, body: { subdomain: host('direct'), app },
+          }),
           subscribe('sync'),
           subscribe('async', { headers: callback('async') }),
           unsubscribe('beta'),
           unsubscribe('polled', { headers: callback('polled') }),
         ])
+        assert.equal(broker.status, 503, broker.text)
+        assert.match(broker.json.detail, DETAIL)
         for (const answer of [sync, leaving]) {
           assert.equal(answer.status, 502, answer.text)
           assert.match(answer.json.error.message, DETAIL)
@@ -146,7 +156,7 @@ function suite({ version, node, instances, files }) {
         }
         for (const name of ['beta', 'polled']) {
           assert.equal(await subscribed(name), 200)
-          if (files) assert.ok(shop.hasDatabase(id(host(name))))
+          assert.ok(await hasDatabase(name))
         }
       })
     })
@@ -165,7 +175,7 @@ function suite({ version, node, instances, files }) {
     it('an unsubscription takes the route away, and so do its repeats without subdomain', async () => {
       await gone('beta')
       assert.equal(await subscribed('beta'), 404)
-      if (files) assert.ok(!shop.hasDatabase(id(host('beta'))))
+      assert.ok(!await hasDatabase('beta'))
       await gone('beta')
       await one('acme')
     })
@@ -176,6 +186,8 @@ function suite({ version, node, instances, files }) {
       assert.equal((await unsubscribe('polled', { headers: callback('left') })).status, 202)
       assert.equal((await told('left')).body.status, 'SUCCEEDED')
       await none('polled')
+      assert.equal(await subscribed('polled'), 404)
+      assert.ok(!await hasDatabase('polled'))
     })
 
     it('ten tenants come and go at once', async () => {

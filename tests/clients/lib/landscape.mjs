@@ -54,14 +54,22 @@ export async function until(what, question, seconds = 60, pause = 50) {
   }
 }
 
-/** A port that was free a moment ago. */
+let next = process.pid * 97
+
+/**
+ * A port that was free a moment ago, another one each time. It is below those that the system gives to connections and
+ * to port 0, so that nobody takes it by accident meanwhile.
+ */
 export async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = 20_000 + next++ % 10_000
+    const server = net.createServer().listen(port, '127.0.0.1')
+    const isFree = await once(server, 'listening').then(() => true, () => false)
+    if (!isFree) continue
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 /** One call with JSON in and out; no redirect is followed. */

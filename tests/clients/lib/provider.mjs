@@ -1,6 +1,6 @@
 // A CAP provider app in a process of its own, and what SAP BTP plays for it: the SaaS registry and the Subscription Manager.
 import { once } from 'node:events'
-import { cpSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
 import { app, ask, end, freePort, installed, provider, sources, start, until } from './landscape.mjs'
@@ -65,8 +65,8 @@ async function callbacks() {
   }
 }
 
-/** Starts the app in a copy of its folder, with the bindings that it would have. */
-export async function providerApp(version, node, land) {
+/** Starts the app in a copy of its folder, with the bindings that it would have; of these tenants there is a user each. */
+export async function providerApp(version, node, land, tenants = []) {
   const folder = mkdtempSync(path.join(installed, `run-${version}-`))
   cpSync(path.join(sources, 'cap/app'), folder, { recursive: true })
   cpSync(path.join(sources, 'cap', version, 'package.json'), path.join(folder, 'package.json'))
@@ -85,6 +85,7 @@ export async function providerApp(version, node, land) {
     NODE_ENV: 'production', PORT: String(port), HOST: '127.0.0.1', HOME: folder,
     VCAP_SERVICES: JSON.stringify(Object.fromEntries(services)),
     CFAPI_BROKER_URL: land.url, CFAPI_BROKER_APP: app,
+    CDS_CONFIG: JSON.stringify({ requires: { auth: { users: Object.fromEntries(tenants.map(tenant => [tenant, { password: 'test-only', tenant }])) } } }),
   }, { cwd: folder })
   const url = `http://127.0.0.1:${port}`
   const stop = async () => {
@@ -117,7 +118,10 @@ export async function providerApp(version, node, land) {
       if (answer.status !== 200) throw new Error(`job ${job}: ${answer.status} ${answer.text}`)
       return ['QUEUED', 'RUNNING'].includes(answer.json.status) ? null : answer.json.status
     }),
-    hasDatabase: tenant => existsSync(path.join(folder, `db-${tenant}.sqlite`)),
+    /** Reads from the tenant's own database, as a user of the tenant. */
+    read: tenant => ask('GET', `${url}/odata/v4/catalog/Books`, {
+      headers: { authorization: `Basic ${Buffer.from(`${tenant}:test-only`).toString('base64')}` },
+    }),
     stop,
   }
 }
