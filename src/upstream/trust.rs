@@ -1,7 +1,8 @@
 //! Tests: whose certificates the clients trust, on a real handshake.
 //!
 //! Invariant: both libraries trust the same. The certificate is for `localhost`, by an authority that
-//! only a test knows, for a hundred years; both were made with openssl, the authority's key is gone.
+//! only a test knows, for a hundred years; a second one of the same key ended in 2025. They were made with
+//! openssl, the authority's key is gone.
 
 use crate::upstream::{
     Answer, ClientFactory, ConnectFault,
@@ -25,11 +26,12 @@ use tokio_util::task::TaskTracker;
 
 const AUTHORITY: &[u8] = include_bytes!("certificates/authority.pem");
 const CERTIFICATE: &[u8] = include_bytes!("certificates/localhost.pem");
+const EXPIRED: &[u8] = include_bytes!("certificates/expired.pem");
 const KEY: &[u8] = include_bytes!("certificates/localhost.key");
 
-/// Answers one TLS connection with the protocol that was agreed on; returns the port.
-async fn server() -> u16 {
-    let chain = vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()];
+/// Answers TLS connections with the protocol that was agreed on; returns the port.
+async fn server(certificate: &[u8]) -> u16 {
+    let chain = vec![CertificateDer::from_pem_slice(certificate).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(
         rustls::crypto::aws_lc_rs::default_provider(),
@@ -65,8 +67,9 @@ async fn asked(
     purpose: Purpose,
     host: &str,
     authority: Option<&[u8]>,
+    certificate: &[u8],
 ) -> Result<Answer, TransportError> {
-    let url = format!("https://{host}:{}/", server().await);
+    let url = format!("https://{host}:{}/", server(certificate).await);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(authority.unwrap_or_default()).unwrap();
     let extra_ca_file = authority.map(|_| file.path().into());
@@ -78,20 +81,22 @@ async fn asked(
 #[rstest]
 #[tokio::test]
 async fn an_authority_of_the_settings_is_trusted(#[values(Token, CfApi)] purpose: Purpose) {
-    let answer = asked(purpose, "localhost", Some(AUTHORITY)).await.unwrap();
+    let answer = asked(purpose, "localhost", Some(AUTHORITY), CERTIFICATE).await.unwrap();
     assert_eq!(answer.body.as_slice(), b"http/1.1");
 }
 
 #[rstest]
-#[case::nobody_vouches("localhost", None)]
-#[case::another_name("127.0.0.1", Some(AUTHORITY))]
+#[case::nobody_vouches("localhost", None, CERTIFICATE)]
+#[case::another_name("127.0.0.1", Some(AUTHORITY), CERTIFICATE)]
+#[case::expired("localhost", Some(AUTHORITY), EXPIRED)]
 #[tokio::test]
 async fn a_certificate_that_proves_nothing_ends_the_connection(
     #[values(Token, CfApi)] purpose: Purpose,
     #[case] host: &str,
     #[case] authority: Option<&[u8]>,
+    #[case] certificate: &[u8],
 ) {
-    let error = asked(purpose, host, authority).await.unwrap_err();
+    let error = asked(purpose, host, authority, certificate).await.unwrap_err();
     let TransportError::Connect { kind, .. } = error else { panic!("{error:?}") };
     assert_eq!(kind, ConnectFault::TlsCertificate);
 }
