@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Real clients against broker and sandbox: tests/clients/README.md. Packages come from the registries into target/clients.
 set -euo pipefail
+for tool in node npm python3; do
+  command -v "$tool" >/dev/null || { echo "$tool is needed, see tests/clients/README.md"; exit 1; }
+done
 cargo build -q --locked
 bash tests/clients/install.sh
 # Writes the judged corpus that the oracles are asked about.
