@@ -91,7 +91,7 @@ impl Caller {
     }
 
     /// Makes a caller for unit tests of other rooms.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn for_tests(client_id: &str, scopes: &[Scope]) -> Self {
         Self::new(Identity {
             client_id: client_id.to_owned(),

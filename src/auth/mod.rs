@@ -24,6 +24,9 @@ mod keys;
 mod lenient;
 mod limits;
 mod lists;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod parsers;
 mod pins;
 mod scope;
 mod settings;

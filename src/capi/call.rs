@@ -150,6 +150,14 @@ impl Call {
         }
         Ok(request)
     }
+
+    /// Returns where it would be sent to, for the property of targets.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn target_at(&self, base: &Url) -> Option<http::Uri> {
+        let authorization = HeaderValue::from_static("bearer none");
+        let request = self.request(base, &authorization, &CorrelationId::random()).ok()?;
+        Some(request.into_parts().0.uri)
+    }
 }
 
 /// Makes the body of a call.

@@ -10,6 +10,9 @@ mod handlers;
 mod hosts;
 mod layers;
 mod observe;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod passage;
 mod problem;
 mod readiness;
 mod seen;

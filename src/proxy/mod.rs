@@ -195,7 +195,7 @@ fn unanswered(error: CapiError, method: &Method) -> ProxyError {
 
 /// What is sent is what the permit holds. A delete was judged by the route as it was read right before, so it does not
 /// go out again by itself.
-fn call_of(permit: &Permit) -> Call {
+pub(crate) fn call_of(permit: &Permit) -> Call {
     let operation = if permit.is_read() { "proxy_read" } else { "proxy_write" };
     let mut call = Call::new(operation, permit.method().clone(), permit.path().as_str())
         .with_exact_query(permit.query().as_str())

@@ -72,6 +72,8 @@ mod stuck;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod targets;
+#[cfg(test)]
 mod token;
 #[cfg(test)]
 mod uaa_faults;

@@ -1,14 +1,8 @@
-//! No input makes a parser panic, and what is accepted keeps its promise.
+//! No input makes a parser panic, and what is accepted keeps its promise (S11: `.ci/fuzz.sh` sets `PROPTEST_CASES`).
 
 use super::support::base64url;
-use crate::auth::{
-    bearer::{CompactToken, bearer},
-    claims::Claims,
-    jose,
-    jwks::KeySet,
-};
+use crate::auth::{bearer::CompactToken, jwks::KeySet, parsers};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, header};
 use proptest::{collection, prelude::*};
 
 /// JSON-like text: tokens of the language in any order, so that some of it parses.
@@ -87,12 +81,8 @@ fn text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn any_authorization_is_judged_without_panic(bytes in collection::vec(any::<u8>(), 0..80)) {
-        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
-            if let Ok(token) = bearer(&headers).and_then(|token| Ok(token.text()?)) {
-                prop_assert!(!token.is_empty() && !token.contains(' '));
-            }
-        }
+        parsers::token(&bytes);
+        parsers::token(&[b"Bearer ".as_slice(), &bytes].concat());
     }
 
     #[test]
@@ -116,19 +106,17 @@ proptest! {
     #[test]
     fn any_text_is_judged_as_token_without_panic(text in any::<String>()) {
         let _ = CompactToken::parse(&text);
+        parsers::token(format!("Bearer {text}").as_bytes());
     }
 
     #[test]
     fn any_header_is_judged_without_panic(header in text()) {
-        let token = format!("{}.e30.AA", base64url(header.as_bytes()));
-        if let Ok(token) = CompactToken::parse(&token) {
-            let _ = jose::key_id(&token);
-        }
+        parsers::jose_header(header.as_bytes());
     }
 
     #[test]
     fn any_claims_are_read_without_panic(claims in text()) {
-        let _ = Claims::read(claims.as_bytes());
+        parsers::claims(claims.as_bytes());
     }
 
     #[test]
@@ -136,16 +124,15 @@ proptest! {
         document in text(),
         bytes in collection::vec(any::<u8>(), 0..60),
     ) {
-        let _ = KeySet::parse(document.as_bytes());
-        let _ = KeySet::parse(&bytes);
+        parsers::key_set(document.as_bytes());
+        parsers::key_set(&bytes);
     }
 
     #[test]
-    fn any_entry_leaves_a_key_set_readable(
-        entry in object_like().prop_filter("is JSON", |text| is_json(text)),
-    ) {
+    fn any_entry_leaves_a_key_set_readable(entry in object_like()) {
         let document = format!(r#"{{"keys":[{entry}]}}"#);
-        prop_assert!(KeySet::parse(document.as_bytes()).is_ok());
+        // No filter: a million inputs would have too many rejects.
+        prop_assert!(!is_json(&entry) || KeySet::parse(document.as_bytes()).is_ok());
     }
 }
 

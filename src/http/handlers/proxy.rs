@@ -142,7 +142,7 @@ async fn judged(
 }
 
 /// Takes the target that the gate has judged.
-fn line_of(request: &Request) -> Result<RequestLine, Problem> {
+pub(in crate::http) fn line_of(request: &Request) -> Result<RequestLine, Problem> {
     let odd = |_| Problem::new(Code::MalformedPath, "The path or the query is malformed.");
     let path = match request.extensions().get::<UpstreamPath>() {
         Some(judged) => judged.clone(),

@@ -1,0 +1,180 @@
+//! The way of a request target through the house without the wires: gate, policy, permit, call.
+//!
+//! For the property that what passes is what is sent (`proxy.md` P2, P3, S26). Built for tests and for the fuzz targets
+//! only; a release holds nothing of it.
+
+use axum::{body::Body, extract::Request};
+use http::{HeaderValue, Method, Uri, header::HOST, uri::Authority};
+use url::Url;
+
+use super::{
+    gate::{CutTarget, GateRules},
+    handlers::proxy::line_of,
+    hosts::{Elsewhere, Hosts},
+};
+use crate::{
+    auth::{Caller, Scope},
+    capi::Call,
+    policy::{Admission, Policy},
+    proxy,
+};
+
+const OWN: &str = "broker.example.test";
+/// Another port than the scheme's, for a target that could name one.
+const API: &str = "https://api.cf.example.test:8443";
+
+/// How far a target came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The parser or the gate refused it, or it is none of the CF API's.
+    Refused,
+    /// The gate let it pass, the policy did not.
+    Denied,
+    /// It was sent.
+    Sent,
+}
+
+/// A house that sends nothing.
+#[derive(Debug)]
+pub struct Passage {
+    gate: GateRules,
+    policy: Policy,
+    caller: Caller,
+    api: Url,
+}
+
+impl Passage {
+    /// Makes one with the shipped policy and a caller who has every scope; none if a constant of ours is wrong.
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            gate: GateRules { hosts: Hosts::new([OWN], Elsewhere::Nowhere), body: 1000 },
+            policy: Policy::shipped().ok()?,
+            caller: Caller::for_tests("sb-caller!t7", &Scope::ALL),
+            api: Url::parse(API).ok()?,
+        })
+    }
+
+    /// Sends a target on its way and holds what leaves against what came: the same host and port, and byte for byte the
+    /// same path and query; for what the policy grants, and as well for all that the gate lets pass.
+    ///
+    /// # Panics
+    /// Where that is not so.
+    pub fn check(&self, target: &[u8]) -> Stage {
+        let Some(mut request) = arriving(target) else { return Stage::Refused };
+        if self.gate.judge(&mut request, 0).is_err() {
+            return Stage::Refused;
+        }
+        let Ok(line) = line_of(&request) else { return Stage::Refused };
+        let call = Call::new("any", Method::GET, line.path.as_str());
+        self.assert_leaves(&call.with_exact_query(line.query.as_str()), target);
+        match self.policy.admit(&self.caller, line) {
+            Ok(Admission::Granted(permit)) => {
+                self.assert_leaves(&proxy::call_of(&permit), target);
+                Stage::Sent
+            }
+            Ok(Admission::Write(_)) | Err(_) => Stage::Denied,
+        }
+    }
+
+    fn assert_leaves(&self, call: &Call, target: &[u8]) {
+        let sent = call.target_at(&self.api);
+        let parts = sent.as_ref().map(|uri| {
+            let target = uri.path_and_query().map(|target| target.as_str().as_bytes());
+            (uri.scheme_str(), uri.authority().map(Authority::as_str), target)
+        });
+        let expected = (Some("https"), Some("api.cf.example.test:8443"), Some(target));
+        assert_eq!(parts, Some(expected), "{sent:?}");
+        // A reader that follows the WHATWG's rules sees no other host and no other path in it.
+        let seen = sent.and_then(|uri| Url::parse(&uri.to_string()).ok());
+        let seen = seen.as_ref().map(|url| (url.host(), url.port(), url.path().as_bytes()));
+        let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+        assert_eq!(seen, Some((self.api.host(), self.api.port(), path)));
+    }
+}
+
+/// The request as the parser hands it over; none where it takes no such target.
+fn arriving(target: &[u8]) -> Option<Request> {
+    let uri = Uri::try_from(target).ok()?;
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(HOST, HeaderValue::from_static(OWN));
+    // The parser cuts it off with all behind it, and the listener sees that.
+    if target.contains(&b'#') {
+        request.extensions_mut().insert(CutTarget);
+    }
+    Some(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+
+    use super::{Passage, Stage};
+
+    thread_local! { static HOUSE: Passage = Passage::new().unwrap(); }
+
+    /// Paths that the policy grants, with queries of many bytes; these reach the end most often.
+    fn granted() -> impl Strategy<Value = String> {
+        let path = prop_oneof![
+            Just("/v3".to_owned()),
+            "/v3/(apps|domains|organizations|routes|spaces)",
+            "/v3/apps/[a-zA-Z0-9-]{1,64}/routes",
+            "/v3/(jobs|routes|organizations|spaces)/[a-zA-Z0-9-]{1,64}",
+            "/v3/routes/[a-zA-Z0-9-]{1,12}/destinations",
+        ];
+        let query = prop_oneof![
+            Just(String::new()),
+            "[?][a-z_]{1,8}=[-_.~!$'()*+,;:@/?&=a-zA-Z0-9]{0,24}",
+            "[?]([a-z=&,/'@:]|%[0-9a-fA-F]{2}){0,16}",
+            "[?][ -~é]{0,16}",
+        ];
+        (path, query).prop_map(|(path, query)| path + &query)
+    }
+
+    /// A granted target with up to two bytes more, less or another.
+    fn bent() -> impl Strategy<Value = String> {
+        let odd = "[-/@:.%?#\\\\;~,!*+=&'\"<>|^`{} a-z\u{0}-\u{1f}\u{7f}]{0,2}";
+        let place = (any::<prop::sample::Index>(), 0..3_usize);
+        (granted(), place, odd).prop_map(|(target, (at, cut), odd)| {
+            let mut bytes = target.into_bytes();
+            let at = at.index(bytes.len() + 1);
+            let end = (at + cut).min(bytes.len());
+            bytes.splice(at..end, odd.into_bytes());
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    }
+
+    fn any_target() -> impl Strategy<Value = String> {
+        let free = "(/v3)?[-/@:.%?#a-zA-Z0-9\\\\;~,!é*]{0,32}";
+        prop_oneof![2 => granted(), 2 => bent(), 1 => free]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig {
+            cases: ProptestConfig::default().cases.max(2000),
+            ..ProptestConfig::default()
+        })]
+        /// S26.
+        #[test]
+        fn what_passes_is_what_is_sent(target in any_target()) {
+            HOUSE.with(|house| house.check(target.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_target_comes_as_far_as_it_may() {
+        let stages = [
+            ("/v3/spaces?page=2&names=a%252Cb", Stage::Sent),
+            ("/v3/apps?q='b'/../", Stage::Sent),
+            ("/v3/users", Stage::Denied),
+            ("/v3/a~b,c!d:e", Stage::Denied),
+            ("/v3/../v2/info", Stage::Refused),
+            ("/v3/spaces#x", Stage::Refused),
+            ("/v3/spaces?access_token=x", Stage::Refused),
+            ("/routes", Stage::Refused),
+        ];
+        for (target, stage) in stages {
+            assert_eq!(HOUSE.with(|house| house.check(target.as_bytes())), stage, "{target}");
+        }
+    }
+}
