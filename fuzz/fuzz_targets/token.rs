@@ -1,0 +1,11 @@
+//! No value of `Authorization` makes the reader of tokens panic, and an accepted token is written in one way only (S11).
+
+#![no_main]
+
+use cfapi_broker::auth::parsers;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    parsers::token(bytes);
+    parsers::token(&[b"Bearer ".as_slice(), bytes].concat());
+});
