@@ -17,7 +17,7 @@ use cfapi_sandbox::{
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Case, PATH, decoded, judge, set, split};
+use super::{Case, Judged, PATH, decoded, judge, set, split};
 use crate::support::{APP, TestBroker, parse, process::Program, sandbox, variables, variables_of};
 
 /// What the API of the lawful token is called; it brings Spaces.Read.
@@ -221,7 +221,7 @@ async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let cases = cases(&sandbox);
-    let (faults, refusals) = judge(&broker, &cases).await;
+    let Judged { faults, refusals, .. } = judge(&broker, &cases).await;
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(refusals.len(), 1, "all 401 say the same: {refusals:?}");
     // Three callers (one has no azp), one that IAS does not know, and one question for the first unknown key of each
