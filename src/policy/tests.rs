@@ -166,9 +166,10 @@ fn is_of_form(template: &str, path: &str) -> bool {
     let (own, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
     let fits = |(own, given): (&&str, &&str)| {
         let guid = |text: &str| {
-            text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            (1..=64).contains(&text.len())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
         };
-        own == given || *own == "{guid}" && guid(given)
+        if *own == "{guid}" { guid(given) } else { own == given }
     };
     own.len() == given.len() && own.iter().zip(&given).all(fits)
 }
