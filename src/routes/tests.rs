@@ -758,6 +758,19 @@ async fn a_route_whose_delete_is_refused_is_not_marked() {
 }
 
 #[tokio::test]
+async fn of_several_failures_one_that_a_repeat_does_not_mend_speaks() {
+    let one = Seen::ours().json();
+    let other = one.replace(r#""r1""#, r#""r2""#).replace("acme-app", "beta-app");
+    let failed = cf_error("500 Internal Server Error", 10001, "x");
+    let refused = cf_error("403 Forbidden", 10003, "x");
+    let replies = [list(&[&one, &other]), failed, Seen::ours().read(), refused];
+    let world = World::answering(replies).await;
+    let error = world.remove(Patience::Wait).await.unwrap_err();
+    assert_eq!((error.word(), error.is_transient()), ("technical_user_lacks_role", false));
+    assert!(matches!(error, RouteError::NotRemoved(all) if all.len() == 2));
+}
+
+#[tokio::test]
 async fn an_operation_of_another_owner_is_not_found() {
     let replies = [Seen::ours().listed(), accepted("j1"), Seen::ours().read()];
     let world = World::answering(replies).await;

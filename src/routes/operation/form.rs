@@ -1,6 +1,6 @@
 //! An operation as bytes: short, for the id must fit into a path.
 //!
-//! Invariant: what [`write`] made, [`read`] reads, and nothing else. Callers: [`super`].
+//! Invariant: what [`write()`] made, [`read()`] reads, and nothing else. Callers: [`super`].
 
 use super::{DyingRoute, Operation};
 use crate::capi::Guid;
