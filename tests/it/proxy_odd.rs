@@ -122,7 +122,7 @@ async fn no_answer_at_all_is_503_after_two_more_tries() {
 /// What a write brought is not known when its answer makes no sense: it is told so, once.
 #[rstest]
 #[case::garbled("SSH-2.0-OpenSSH_9.6\r\n", 502, "cf_error")]
-#[case::nothing("", 503, "cf_unavailable")]
+#[case::nothing("", 502, "cf_error")]
 #[tokio::test]
 async fn a_write_with_an_odd_answer_is_sent_once(
     #[case] raw: &str,

@@ -288,6 +288,14 @@ async fn a_route_that_nobody_marked_is_touched_as_far_as_the_entry_allows(
 ) {
     let cf = Landscape::with_entry(&more).await;
     let route = cf.unmarked("old-saas-approuter");
+    let unmapped = cf.broker.delete(&route, &cf.token).await;
+    assert_denied(&unmapped);
+    // As a provider's former code left it: behind its app. The built-in terms let that be done.
+    let former = TestBroker::start(&cf.sandbox).await;
+    let targets = json!({"destinations": [{"app": {"guid": cf.app(APP)}}]});
+    let path = format!("{route}/destinations");
+    let got = former.send(Method::POST, &path, Some(&cf.token), Some(&targets)).await;
+    assert_eq!(got.status, 200, "{}", got.text);
     let got = cf.map(&route, &cf.app(APP)).await;
     assert_eq!(got.status, mapped, "{}", got.text);
     let got = cf.broker.delete(&route, &cf.token).await;
