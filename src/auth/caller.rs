@@ -4,6 +4,7 @@
 //! room that asks who is calling; it never holds the token itself.
 
 use super::Scope;
+use crate::telemetry::audit::Who;
 use aws_lc_rs::digest;
 use std::sync::Arc;
 
@@ -73,6 +74,18 @@ impl Caller {
     /// Returns the thumbprint of the certificate that the token is bound to.
     pub(super) fn certificate(&self) -> Option<&str> {
         self.identity.certificate.as_deref()
+    }
+
+    /// Returns all of it that audit lines tell.
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            caller: self.client_id(),
+            subject: self.subject(),
+            user: self.user(),
+            origin: self.origin(),
+            zone: self.zone(),
+            token_hash: self.token_hash(),
+        }
     }
 
     /// Tells whether the token grants `scope`.

@@ -192,6 +192,14 @@ impl Foundation {
         self
     }
 
+    /// Returns the same foundation with a memory of its own for the id of the last answer: for one of several things
+    /// that are done side by side.
+    #[must_use]
+    pub fn apart(mut self) -> Self {
+        self.last_request_id = Arc::default();
+        self
+    }
+
     /// Returns the same foundation for a write: its reads do not give way when the rate limit is low.
     #[must_use]
     pub fn for_write(mut self) -> Self {

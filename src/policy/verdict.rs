@@ -205,6 +205,14 @@ impl Request {
         }
     }
 
+    /// Returns the guids of space and domain of a new route, for the audit line.
+    pub fn place(&self) -> Option<(&str, &str)> {
+        match &self.wish {
+            Wish::Create(create) => Some((create.space(), create.domain())),
+            Wish::Map { .. } | Wish::Delete { .. } => None,
+        }
+    }
+
     /// Returns the guid of the route that is meant.
     pub fn route(&self) -> Option<&str> {
         match &self.wish {

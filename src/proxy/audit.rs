@@ -1,20 +1,38 @@
 //! Audit lines of writes through `/v3`: intent, then outcome; one alone for what is denied.
 //!
-//! Invariant: every write that a verified caller asks for leaves an outcome. Callers: this room; `http` for denials.
+//! Invariant: every write that a verified caller asks for leaves exactly one outcome. Callers: this room; `http` for denials.
 
-use crate::{auth::Caller, telemetry::trace::CorrelationId};
+use super::ProxyError;
+use crate::{
+    auth::Caller,
+    telemetry::{
+        audit::{DENIED, Entry, Phase, Trail},
+        trace::CorrelationId,
+    },
+};
 use http::StatusCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::Instant;
+
+/// Tells which status and code a caller is given for an error.
+pub type Judge = fn(&ProxyError) -> (StatusCode, &'static str);
 
 /// A write, as far as it is known.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Audited {
-    /// Who asks.
-    pub caller: Caller,
-    /// The request.
-    pub correlation: CorrelationId,
-    /// Row of the allow list, or method and nothing where no row fits.
+    caller: Caller,
+    correlation: CorrelationId,
+    trail: Trail,
+    judge: Judge,
+    begun: Instant,
+    /// An outcome is owed.
+    owed: AtomicBool,
+    /// Row of the allow list, or method and path where no row fits.
     pub action: String,
+    /// Guid of the space of a new route.
+    pub space: Option<String>,
+    /// Guid of the domain of a new route.
+    pub domain: Option<String>,
     /// Host of a new route.
     pub host: Option<String>,
     /// Guid of the route.
@@ -22,52 +40,117 @@ pub struct Audited {
 }
 
 impl Audited {
+    /// Makes the lines of a caller's write; `trail` notes that one was written.
+    pub fn new(caller: &Caller, correlation: &CorrelationId, trail: Trail, judge: Judge) -> Self {
+        Self {
+            caller: caller.clone(),
+            correlation: correlation.clone(),
+            trail,
+            judge,
+            begun: Instant::now(),
+            owed: AtomicBool::new(false),
+            action: String::new(),
+            space: None,
+            domain: None,
+            host: None,
+            route: None,
+        }
+    }
+
+    /// Names the row.
+    #[must_use]
+    pub fn of(mut self, action: String) -> Self {
+        self.action = action;
+        self
+    }
+
+    /// From now on an outcome is owed, whatever happens.
+    pub(super) fn begin(&self) {
+        self.owed.store(true, Ordering::Release);
+    }
+
     /// Tells what is about to be sent.
     pub(super) fn intent(&self) {
-        tracing::info!(
-            target: "audit",
-            phase = "intent",
-            action = self.action,
-            caller = self.caller.client_id(),
-            subject = self.caller.user().or(self.caller.subject()),
-            origin = self.caller.origin(),
-            token = self.caller.token_hash(),
-            host = self.host,
-            route = self.route,
-            correlation_id = self.correlation.as_str(),
-            "cf api mutation"
-        );
+        self.write(Phase::Intent, &Entry::default());
     }
 
-    /// Tells how it ended: with CF's status, or by a word.
-    pub(super) fn outcome(
-        &self,
-        word: &str,
-        status: Option<StatusCode>,
-        upstream: Option<&str>,
-        took: Duration,
-    ) {
-        tracing::info!(
-            target: "audit",
-            phase = "outcome",
-            action = self.action,
-            caller = self.caller.client_id(),
-            subject = self.caller.user().or(self.caller.subject()),
-            origin = self.caller.origin(),
-            token = self.caller.token_hash(),
-            host = self.host,
-            route = self.route,
-            outcome = word,
-            upstream_status = status.map(|status| status.as_u16()),
-            upstream_request_id = upstream,
-            took_ms = took.as_secs_f64() * 1000.0,
-            correlation_id = self.correlation.as_str(),
-            "cf api mutation"
-        );
+    /// Tells which answer of CF was passed on.
+    pub(super) fn answered(&self, status: StatusCode, upstream: Option<&str>) {
+        let outcome = if status.is_success() { "done" } else { "refused" };
+        let status = Some(status.as_u16());
+        self.end(&Entry { outcome, status, upstream_request_id: upstream, ..Entry::default() });
     }
 
-    /// Tells that it was refused, and by which rule; nothing was sent.
-    pub fn denied(&self, word: &str) {
-        self.outcome(word, None, None, Duration::ZERO);
+    /// Tells why no answer of CF was passed on.
+    pub(super) fn failed(&self, error: &ProxyError, upstream: Option<&str>) {
+        let (status, code) = (self.judge)(error);
+        let outcome = match error {
+            ProxyError::Denied(_) => DENIED,
+            ProxyError::Capi(_) | ProxyError::Unclear(_) | ProxyError::Unpassable => error.word(),
+        };
+        let (status, upstream_request_id) = (Some(status.as_u16()), upstream);
+        self.end(&Entry { outcome, code, status, upstream_request_id, ..Entry::default() });
+    }
+
+    /// Tells that nothing was sent, and by which code it was refused.
+    pub fn refused(&self, outcome: &str, code: &str, status: StatusCode) {
+        let status = Some(status.as_u16());
+        self.end(&Entry { outcome, code, status, ..Entry::default() });
+    }
+
+    fn end(&self, entry: &Entry<'_>) {
+        self.owed.store(false, Ordering::Release);
+        self.write(Phase::Outcome, entry);
+    }
+
+    fn write(&self, phase: Phase, entry: &Entry<'_>) {
+        self.trail.mark();
+        let entry = Entry {
+            who: self.caller.who(),
+            action: &self.action,
+            space: self.space.as_deref(),
+            domain: self.domain.as_deref(),
+            host: self.host.as_deref(),
+            route: self.route.as_deref(),
+            took: (phase == Phase::Outcome).then(|| self.begun.elapsed()),
+            correlation_id: self.correlation.as_str(),
+            ..*entry
+        };
+        entry.write(phase);
+    }
+}
+
+impl Drop for Audited {
+    /// A panic, or the end of the process, came before the outcome.
+    fn drop(&mut self) {
+        if self.owed.load(Ordering::Acquire) {
+            self.refused("internal", "internal", StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Audited, Trail};
+    use crate::{
+        auth::Caller,
+        telemetry::{audit::tests::told_by, trace::CorrelationId},
+    };
+    use http::StatusCode;
+
+    #[test]
+    fn a_write_that_panics_has_an_outcome_and_is_on_the_trail() {
+        let trail = Trail::default();
+        let panicking = || {
+            let (caller, id) = (Caller::for_tests("o", &[]), CorrelationId::random());
+            let judge = |_: &_| (StatusCode::OK, "");
+            let audited = Audited::new(&caller, &id, trail.clone(), judge);
+            audited.begin();
+            audited.intent();
+            panic!("injected");
+        };
+        let line = |phase: &str, outcome: &str| (phase.to_owned(), outcome.to_owned());
+        assert_eq!(told_by(panicking), [line("intent", ""), line("outcome", "internal")]);
+        assert!(trail.is_marked());
     }
 }

@@ -10,7 +10,7 @@ mod facts;
 mod headers;
 mod links;
 
-pub use audit::Audited;
+pub use audit::{Audited, Judge};
 pub use body::Body;
 pub use error::ProxyError;
 
@@ -26,7 +26,7 @@ use http::{
 };
 use links::{Bases, Rewriter};
 use std::{fmt, sync::Arc};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -82,15 +82,13 @@ impl Proxy {
         let this = self.clone();
         let (method, deadline) = (verdict.method().clone(), cf.deadline());
         let writing = async move {
-            let begun = Instant::now();
+            audited.begin();
             let written = Box::pin(this.written(verdict, &cf, &audited)).await;
             let upstream = cf.last_request_id();
-            let (word, status) = match &written {
-                Ok(answer) if answer.status().is_success() => ("done", Some(answer.status())),
-                Ok(answer) => ("refused", Some(answer.status())),
-                Err(error) => (error.word(), None),
-            };
-            audited.outcome(word, status, upstream.as_deref(), begun.elapsed());
+            match &written {
+                Ok(answer) => audited.answered(answer.status(), upstream.as_deref()),
+                Err(error) => audited.failed(error, upstream.as_deref()),
+            }
             written
         };
         let running = self.0.tasks.spawn(writing.in_current_span());

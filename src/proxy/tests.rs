@@ -12,9 +12,9 @@ use crate::{
         RequestLine, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
-    telemetry::{metrics::Metrics, trace::CorrelationId},
+    telemetry::{audit::Trail, metrics::Metrics, trace::CorrelationId},
 };
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use rstest::rstest;
@@ -92,13 +92,8 @@ async fn written_within(
     verdict: Verdict,
     within: Duration,
 ) -> Result<Response<super::Body>, ProxyError> {
-    let audited = Audited {
-        caller: Caller::for_tests("client", &[]),
-        correlation: CorrelationId::random(),
-        action: "test".to_owned(),
-        host: None,
-        route: None,
-    };
+    let (caller, id) = (Caller::for_tests("client", &[]), CorrelationId::random());
+    let audited = Audited::new(&caller, &id, Trail::default(), |_| (StatusCode::OK, ""));
     proxy(cf).write(verdict, cf.foundation().until(Instant::now() + within), audited).await
 }
 

@@ -1,111 +1,239 @@
-//! The two audit lines of a mutation: intent, then outcome.
+//! The audit lines of a mutation: intent, steps, outcome.
 //!
-//! Invariant: every mutation that is asked for leaves both, refused ones too. Callers: this room.
+//! Invariant: every mutation that is asked for leaves an intent before its first call and exactly one outcome, refused
+//! ones and those that a panic ends too. Callers: this room.
 
-use super::{Errand, error::RouteError, remove::Removed, view::Ensured};
-use crate::telemetry::audit::DENIED;
+use super::{
+    Errand,
+    error::RouteError,
+    remove::Removed,
+    view::{Ensured, Outcome},
+};
+use crate::{
+    capi::model::Route,
+    telemetry::audit::{DENIED, Entry, Phase},
+};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::time::Instant;
 
 /// An operation whose intent has been told.
 #[derive(Debug)]
 pub(super) struct Audit {
     action: &'static str,
-    caller: String,
-    on_behalf_of: Option<String>,
+    errand: Errand,
     tenant: String,
-    correlation: String,
+    begun: Instant,
+    place: Place,
+    ended: AtomicBool,
+}
+
+/// Where a mutation takes place, as far as that is known; a clone is shallow.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place(Arc<Mutex<Facts>>);
+
+/// What is known of the place.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub(super) space: Option<String>,
+    pub(super) domain: Option<String>,
+    pub(super) host: Option<String>,
+    pub(super) route: Option<String>,
+}
+
+/// What became of one route within the operation.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    pub(super) word: &'a str,
+    pub(super) host: &'a str,
+    pub(super) route: &'a str,
+    pub(super) request_id: Option<String>,
 }
 
 /// What the outcome line adds.
 #[derive(Debug, Default)]
-struct Outcome<'a> {
+struct End<'a> {
     word: &'a str,
-    /// Which rule denied it.
     code: &'a str,
-    host: &'a str,
-    route: &'a str,
-    upstream: Option<String>,
+    status: Option<u16>,
+    request_id: Option<&'a str>,
+}
+
+impl Place {
+    /// Adds what has become known.
+    pub(super) fn learn(&self, learn: impl FnOnce(&mut Facts)) {
+        learn(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Returns where a route is.
+    pub(super) fn of(route: &Route) -> Self {
+        Self(Arc::new(Mutex::new(Facts {
+            space: route.space().map(ToString::to_string),
+            domain: Some(route.domain_name().to_owned()),
+            host: Some(route.host.clone()),
+            route: Some(route.guid.to_string()),
+        })))
+    }
+
+    fn facts(&self) -> Facts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Audit {
     /// Tells the intent; `tenant` is empty where many are meant.
     pub(super) fn begin(action: &'static str, errand: &Errand, tenant: &str) -> Self {
+        Self::begin_at(Place::default(), action, errand, tenant)
+    }
+
+    /// Tells the intent of something at a known place.
+    pub(super) fn begin_at(
+        place: Place,
+        action: &'static str,
+        errand: &Errand,
+        tenant: &str,
+    ) -> Self {
         errand.trail.mark();
-        let audit = Self {
-            action,
-            caller: errand.caller.client_id().to_owned(),
-            on_behalf_of: errand.on_behalf_of.clone(),
-            tenant: tenant.to_owned(),
-            correlation: errand.correlation.as_str().to_owned(),
-        };
-        tracing::info!(
-            target: "audit",
-            phase = "intent",
-            action = audit.action,
-            caller = audit.caller,
-            on_behalf_of = audit.on_behalf_of,
-            tenant = audit.tenant,
-            correlation_id = audit.correlation,
-            "tenant route mutation"
-        );
+        let (errand, tenant, begun) = (errand.clone(), tenant.to_owned(), Instant::now());
+        let audit = Self { action, errand, tenant, begun, place, ended: AtomicBool::new(false) };
+        audit.write(Phase::Intent, &audit.place.facts(), &End::default());
         audit
     }
 
+    /// Returns where it takes place, to be filled as that becomes known.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Tells the outcome of an ensure.
-    pub(super) fn ensured(&self, result: &Result<Ensured, RouteError>, upstream: Option<String>) {
-        let route = result.as_ref().ok().and_then(|done| done.view.route.as_ref());
-        let (word, code) = match result {
-            Ok(done) => (done.outcome.word(), ""),
-            Err(error) => words(error),
-        };
-        self.end(&Outcome {
-            word,
-            code,
-            host: result.as_ref().map_or("", |done| &done.view.host),
-            route: route.map_or("", |guid| guid.as_str()),
-            upstream,
-        });
+    pub(super) fn ensured(&self, result: &Result<Ensured, RouteError>, upstream: Option<&str>) {
+        match result {
+            Ok(done) => {
+                let route = done.view.route.as_ref().map(ToString::to_string);
+                self.place.learn(|facts| facts.route = route);
+                let status = if done.outcome == Outcome::Created { 201 } else { 200 };
+                self.end(done.outcome.word(), status, upstream);
+            }
+            Err(error) => self.failed(error, upstream),
+        }
     }
 
     /// Tells the outcome of a removal.
-    pub(super) fn removed(&self, result: &Result<Removed, RouteError>, upstream: Option<String>) {
-        let (word, code) = match result {
-            Ok(done) => (done.word(), ""),
-            Err(error) => words(error),
-        };
-        self.end(&Outcome { word, code, upstream, ..Outcome::default() });
+    pub(super) fn removed(&self, result: &Result<Removed, RouteError>, upstream: Option<&str>) {
+        match result {
+            Ok(done @ Removed::Done) => self.end(done.word(), 204, upstream),
+            Ok(done @ Removed::Running { .. }) => self.end(done.word(), 202, upstream),
+            Err(error) => self.failed(error, upstream),
+        }
     }
 
     /// Tells what was done to one route within the operation.
-    pub(super) fn touched(&self, word: &str, host: &str, route: &str, upstream: Option<String>) {
-        self.end(&Outcome { word, host, route, upstream, ..Outcome::default() });
+    pub(super) fn stepped(&self, step: &Step<'_>) {
+        let facts = Facts {
+            host: Some(step.host.to_owned()),
+            route: Some(step.route.to_owned()),
+            ..self.place.facts()
+        };
+        let request_id = step.request_id.as_deref();
+        self.write(Phase::Step, &facts, &End { word: step.word, request_id, ..End::default() });
+    }
+
+    /// Tells how something ended that no caller waits for.
+    pub(super) fn settled(&self, word: &str, upstream: Option<&str>) {
+        self.outcome(&End { word, request_id: upstream, ..End::default() });
     }
 
     /// Tells that nothing was done, and why.
     pub(super) fn refused(&self, error: &RouteError) {
-        let (word, code) = words(error);
-        self.end(&Outcome { word, code, ..Outcome::default() });
+        self.failed(error, None);
     }
 
-    fn end(&self, outcome: &Outcome<'_>) {
-        tracing::info!(
-            target: "audit",
-            phase = "outcome",
-            action = self.action,
-            caller = self.caller,
-            on_behalf_of = self.on_behalf_of,
-            tenant = self.tenant,
-            host = outcome.host,
-            route = outcome.route,
-            outcome = outcome.word,
-            code = outcome.code,
-            upstream_request_id = outcome.upstream,
-            correlation_id = self.correlation,
-            "tenant route mutation"
-        );
+    fn failed(&self, error: &RouteError, upstream: Option<&str>) {
+        let verdict = self.errand.judge.map(|judge| judge(error));
+        let (status, code) =
+            verdict.map_or((None, error.word()), |(status, code)| (Some(status), code));
+        // What the caller's policy forbids is denied by the rule that the code names.
+        let word = if error.is_denial() { DENIED } else { error.word() };
+        self.outcome(&End { word, code, status, request_id: upstream });
+    }
+
+    fn end(&self, word: &str, status: u16, request_id: Option<&str>) {
+        self.outcome(&End { word, status: Some(status), request_id, ..End::default() });
+    }
+
+    fn outcome(&self, end: &End<'_>) {
+        if !self.ended.swap(true, Ordering::AcqRel) {
+            self.write(Phase::Outcome, &self.place.facts(), end);
+        }
+    }
+
+    fn write(&self, phase: Phase, facts: &Facts, end: &End<'_>) {
+        let entry = Entry {
+            who: self.errand.caller.who(),
+            on_behalf_of: self.errand.on_behalf_of.as_deref(),
+            action: self.action,
+            tenant: &self.tenant,
+            space: facts.space.as_deref(),
+            domain: facts.domain.as_deref(),
+            host: facts.host.as_deref(),
+            route: facts.route.as_deref(),
+            outcome: end.word,
+            code: end.code,
+            status: end.status,
+            upstream_request_id: end.request_id,
+            took: (phase == Phase::Outcome).then(|| self.begun.elapsed()),
+            correlation_id: self.errand.correlation.as_str(),
+        };
+        entry.write(phase);
     }
 }
 
-/// Outcome and code of a refusal: what the caller's policy forbids is denied by the rule that the code names.
-fn words(error: &RouteError) -> (&'static str, &'static str) {
-    if error.is_denial() { (DENIED, error.word()) } else { (error.word(), "") }
+impl Drop for Audit {
+    /// A panic, or the end of the process, came before the outcome.
+    fn drop(&mut self) {
+        self.failed(&RouteError::Internal("operation_unfinished"), None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Audit, Errand, RouteError};
+    use crate::{
+        auth::Caller,
+        telemetry::{audit::tests::told_by, trace::CorrelationId},
+    };
+    use std::time::SystemTime;
+    use tokio::time::Instant;
+
+    fn begin() -> Audit {
+        let (caller, id) = (Caller::for_tests("o", &[]), CorrelationId::random());
+        let errand = Errand::new(&caller, &id, SystemTime::UNIX_EPOCH, Instant::now());
+        Audit::begin("ensure", &errand, "t1")
+    }
+
+    fn lines(outcome: &str) -> Vec<(String, String)> {
+        let line = |phase: &str, outcome: &str| (phase.to_owned(), outcome.to_owned());
+        vec![line("intent", ""), line("outcome", outcome)]
+    }
+
+    #[test]
+    fn a_mutation_that_panics_has_an_outcome() {
+        let panicking = || {
+            let _audit = begin();
+            panic!("injected");
+        };
+        assert_eq!(told_by(panicking), lines("internal"));
+    }
+
+    #[test]
+    fn an_outcome_is_told_once() {
+        let twice = || {
+            let audit = begin();
+            audit.refused(&RouteError::NotFound);
+            audit.settled("gone", None);
+        };
+        assert_eq!(told_by(twice), lines("not_found"));
+    }
 }

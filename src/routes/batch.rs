@@ -5,6 +5,7 @@
 
 use super::{
     Ensured, Errand, Patience, Removed, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish,
+    audit::Audit,
     error::Field,
     remove::{Extent, Seen},
 };
@@ -102,9 +103,12 @@ pub(super) async fn work_off(
             for (index, item) in share {
                 let result = match item {
                     // What cannot end in time is not begun.
-                    Ok(_) if Instant::now() >= latest => Err(RouteError::Busy),
+                    Ok(item) if Instant::now() >= latest => {
+                        let (action, tenant) = (item.word(), item.tenant().as_str());
+                        Err(unbegun(action, errand, tenant, run, RouteError::Busy))
+                    }
                     Ok(item) => in_time(errand, Box::pin(one(routes, errand, item, run))).await,
-                    Err(error) => Err(error),
+                    Err(error) => Err(unbegun("batch", errand, "", run, error)),
                 };
                 done.push((index, result));
             }
@@ -147,6 +151,20 @@ async fn in_time(
     item: impl Future<Output = Result<Done, RouteError>>,
 ) -> Result<Done, RouteError> {
     timeout_at(errand.deadline, item).await.unwrap_or(Err(RouteError::Unfinished))
+}
+
+/// Tells the audit log of an item that is not even tried.
+fn unbegun(
+    action: &'static str,
+    errand: &Errand,
+    tenant: &str,
+    run: Run,
+    error: RouteError,
+) -> RouteError {
+    if run == Run::Real {
+        Audit::begin(action, errand, tenant).refused(&error);
+    }
+    error
 }
 
 async fn one(

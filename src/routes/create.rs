@@ -6,7 +6,7 @@
 
 use super::{
     RouteError, Wish, Work,
-    audit::Audit,
+    audit::{Audit, Place},
     label::{Claim, Life, Provenance},
     order::Ticket,
     target::Target,
@@ -99,6 +99,7 @@ impl Builder<'_> {
         loop {
             let error = match self.work.cf().create_route(&self.spec()).await {
                 Ok(route) => {
+                    self.work.place.learn(|facts| facts.route = Some(route.guid.to_string()));
                     return Ok(Taken { route, origin: Origin::Created });
                 }
                 Err(error) => error,
@@ -185,6 +186,7 @@ impl Builder<'_> {
     /// Judges the route that has the host; `None` when it goes, or has gone.
     async fn judge(&self, route: Route) -> Result<Option<Taken>, RouteError> {
         let space = &self.target.site.space;
+        self.work.place.learn(|facts| facts.route = Some(route.guid.to_string()));
         match self.work.ownership.claim(&route, space, self.work.errand.now) {
             Claim::Ours(Life::Survived) => self.revive(&route.guid).await,
             Claim::Ours(Life::Dying) => self.outlive(&route.guid).await,
@@ -297,13 +299,13 @@ impl Builder<'_> {
 
     /// Asks for a delete that was asked for before; where one is pending, CF ends both (`reliability.md` U3).
     async fn delete_again(&self, route: &Route) -> Result<(), RouteError> {
-        let deleted = self.work.cf().delete_route(&route.guid).await;
-        let (word, request_id) = match &deleted {
-            Ok(_) => ("deleted_again", self.work.cf().last_request_id()),
-            Err(error) => (error.word(), error.request_id().map(ToOwned::to_owned)),
-        };
-        let audit = Audit::begin("remove", &self.work.errand, self.work.tenant.as_str());
-        audit.touched(word, &route.host, route.guid.as_str(), request_id);
+        let (work, place) = (self.work, Place::of(route));
+        let audit = Audit::begin_at(place, "remove", &work.errand, work.tenant.as_str());
+        let deleted = work.cf().delete_route(&route.guid).await;
+        match &deleted {
+            Ok(_) => audit.settled("deleted_again", work.cf().last_request_id().as_deref()),
+            Err(error) => audit.settled(error.word(), error.request_id()),
+        }
         deleted?;
         Ok(())
     }
@@ -333,7 +335,8 @@ impl Obstacle {
         Err(error.into())
     }
 
-    /// What it means when another create did not help.
+    /// What it means when another create did not help. Only silence is unclear: a CF that answers "failed" twice, with
+    /// nothing there after each, has been heard, and its answer has a code of its own (`capi.md` 5, rows 15 to 21).
     fn final_error(self) -> RouteError {
         match self {
             Self::Exists | Self::OtherSpace | Self::Quota => {

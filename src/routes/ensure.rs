@@ -5,22 +5,15 @@
 
 use super::{
     RouteError, Wish, Work,
-    audit::Audit,
     create::{Builder, Mapped, Origin, Taken},
     label::{Claim, Life},
-    order::Ticket,
     settings::Mode,
+    take_back::take_back,
     target::{Choice, Target},
     unchecked::unchecked,
     view::{Ensured, Outcome, RouteView, State, Step, Warning},
 };
-use crate::capi::{CapiError, Guid, jobs::Pace, model::Route, routes::Deletion};
-use std::time::Duration;
-use tokio::time::Instant;
-use tracing::Instrument as _;
-
-/// How long taking back a route may go on after the caller has its answer.
-const TAKE_BACK: Duration = Duration::from_secs(30);
+use crate::capi::{CapiError, model::Route};
 
 /// Creates or repairs.
 pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
@@ -69,7 +62,7 @@ impl Builder<'_> {
         if !self.target.is_served_by(self.work, self.wish, &route).await? {
             if let Err(error) = self.map(&mut route).await {
                 if taken.origin == Origin::Created {
-                    take_back(self.work, route.guid, self.ticket.take());
+                    take_back(self.work, route, self.ticket.take());
                 }
                 return Err(error);
             }
@@ -251,52 +244,4 @@ impl Builder<'_> {
             Claim::Unclaimed | Claim::Foreign => return Err(RouteError::HostTaken(fqdn)),
         })
     }
-}
-
-/// Deletes a route that this request made and could not map, in a task of its own; the host stays taken
-/// until CF is done, and the mark keeps other instances from handing the route out.
-fn take_back(work: &Work, route: Guid, ticket: Option<Ticket>) {
-    let tasks = work.grounds.routes.0.tasks.clone();
-    let work = work.clone();
-    let removing = async move {
-        let _ticket = ticket;
-        let end = Instant::now() + TAKE_BACK;
-        let done = deleted(&work, &route, end).await;
-        let (ending, request_id) = match &done {
-            Ok(ending) => (*ending, work.cf().last_request_id()),
-            Err(error) => ("not_taken_back", error.request_id().map(ToOwned::to_owned)),
-        };
-        Audit::begin("take_back", &work.errand, work.tenant.as_str()).touched(
-            ending,
-            "",
-            route.as_str(),
-            request_id,
-        );
-    };
-    tasks.spawn(removing.in_current_span());
-}
-
-async fn deleted(work: &Work, route: &Guid, end: Instant) -> Result<&'static str, CapiError> {
-    let cf = work.cf().clone().until(end);
-    let Some(seen) = cf.route(route).await? else {
-        return Ok("gone");
-    };
-    // Another instance may have found it and mapped it meanwhile.
-    if !seen.destinations.is_empty() {
-        return Ok("kept");
-    }
-    work.mark_dying(route).await?;
-    // It may have been found just before the mark.
-    let Some(seen) = cf.route(route).await? else {
-        return Ok("gone");
-    };
-    if !seen.destinations.is_empty() {
-        cf.label_route(route, &work.ownership.living()).await?;
-        return Ok("kept");
-    }
-    let Deletion::Job(job) = cf.delete_route(route).await? else {
-        return Ok("gone");
-    };
-    cf.await_job(&job, &mut Pace::default(), end).await?;
-    Ok("taken_back")
 }

@@ -3,6 +3,7 @@
 //! Invariant: the caller is verified; the deadline is that of its request. Callers: `http` makes it, this room
 //! reads it.
 
+use super::RouteError;
 use crate::{
     auth::Caller,
     telemetry::{audit::Trail, trace::CorrelationId},
@@ -21,7 +22,11 @@ pub struct Errand {
     pub(super) begun: Instant,
     pub(super) on_behalf_of: Option<String>,
     pub(super) trail: Trail,
+    pub(super) judge: Option<Judge>,
 }
+
+/// Tells which status and code a caller is given for an error, for audit lines.
+pub type Judge = fn(&RouteError) -> (u16, &'static str);
 
 impl Errand {
     /// Makes an errand. `now` is the wall time at which it began, `deadline` the end of the request.
@@ -34,13 +39,20 @@ impl Errand {
         let (caller, correlation) = (caller.clone(), correlation.clone());
         let trail = Trail::default();
         let begun = Instant::now();
-        Self { caller, correlation, now, deadline, begun, on_behalf_of: None, trail }
+        Self { caller, correlation, now, deadline, begun, on_behalf_of: None, trail, judge: None }
     }
 
     /// Notes on this trail that an audit line was written.
     #[must_use]
     pub fn on_trail(mut self, trail: Trail) -> Self {
         self.trail = trail;
+        self
+    }
+
+    /// Lets audit lines tell the answers that `judge` gives.
+    #[must_use]
+    pub fn judged_by(mut self, judge: Judge) -> Self {
+        self.judge = Some(judge);
         self
     }
 

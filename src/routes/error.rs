@@ -232,7 +232,7 @@ impl RouteError {
     }
 
     /// Whether the caller may not have what it asked for: its scopes or its policy say no.
-    pub(super) fn is_denial(&self) -> bool {
+    pub fn is_denial(&self) -> bool {
         matches!(
             self,
             Self::ForbiddenScope

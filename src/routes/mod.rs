@@ -25,16 +25,19 @@ mod errand;
 mod kin;
 mod legacy;
 mod order;
+mod removal;
 mod remove;
 mod show;
 mod survey;
+mod take_back;
 mod target;
 #[cfg(test)]
 mod tests;
 mod unchecked;
+mod work;
 
 pub use batch::{Done, Item};
-pub use errand::Errand;
+pub use errand::{Errand, Judge};
 pub use error::RouteError;
 pub use operation::{Operation, OperationKey, OperationState};
 pub use provider::{Home, Policies};
@@ -45,23 +48,16 @@ pub use survey::Entries;
 pub use view::{Ensured, ListQuery, Listing, RouteView};
 pub use wish::{TenantId, Wish, WishBody};
 
-use crate::{
-    capi::{CapiClient, CapiError, Foundation, Guid, model::Route},
-    telemetry::metrics::Metrics,
-};
-use audit::Audit;
+use crate::{capi::CapiClient, telemetry::metrics::Metrics};
+use audit::{Audit, Place};
 use label::Ownership;
-use order::{Key, Order, Ticket};
-use provider::ProviderPolicy;
+use order::Order;
 use remove::Extent;
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 use survey::Survey;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
+use work::{Grounds, Work};
 
 /// The tenant routes of all providers; a clone is shallow.
 #[derive(Clone)]
@@ -84,24 +80,6 @@ pub enum Run {
     Real,
     /// It tells what it would do; CF sees no write.
     Dry,
-}
-
-/// What an owner's operations stand on: its policy, and CF as that policy's technical user.
-#[derive(Clone, Debug)]
-struct Grounds {
-    routes: TenantRoutes,
-    policy: ProviderPolicy,
-    cf: Foundation,
-    now: SystemTime,
-}
-
-/// One operation on the routes of one tenant.
-#[derive(Clone, Debug)]
-struct Work {
-    grounds: Grounds,
-    errand: Errand,
-    ownership: Ownership,
-    tenant: TenantId,
 }
 
 impl TenantRoutes {
@@ -155,7 +133,7 @@ impl TenantRoutes {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
             let audit = Audit::begin("ensure", &errand, tenant.as_str());
-            let work = this.work(&errand, &tenant).map(Work::for_write);
+            let work = this.work(&errand, &tenant).map(|work| work.for_write(&audit));
             let result = match &work {
                 Ok(work) => Box::pin(ensure::ensure(work, &wish)).await,
                 Err(error) => Err(error.clone()),
@@ -164,7 +142,8 @@ impl TenantRoutes {
                 let terms = &work.grounds.policy.terms;
                 this.0.survey.proven(&this.0.policies, terms, &done.view);
             }
-            audit.ensured(&result, work.ok().and_then(|work| work.cf().last_request_id()));
+            let upstream = work.ok().and_then(|work| work.cf().last_request_id());
+            audit.ensured(&result, upstream.as_deref());
             this.count("ensure", result.as_ref().map(|done| done.outcome.word()));
             result
         })
@@ -214,13 +193,14 @@ impl TenantRoutes {
     ) -> Result<Removed, RouteError> {
         let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
         self.on_tracker(async move {
-            let audit = Audit::begin("remove", &errand, tenant.as_str());
-            let work = this.work(&errand, &tenant).map(Work::for_write);
+            let audit = Arc::new(Audit::begin("remove", &errand, tenant.as_str()));
+            let work = this.work(&errand, &tenant).map(|work| work.for_write(&audit));
             let result = match &work {
                 Ok(work) => Box::pin(remove::remove(work, &extent, patience, &audit)).await,
                 Err(error) => Err(error.clone()),
             };
-            audit.removed(&result, work.ok().and_then(|work| work.cf().last_request_id()));
+            let upstream = work.ok().and_then(|work| work.cf().last_request_id());
+            audit.removed(&result, upstream.as_deref());
             this.count("remove", result.as_ref().map(Removed::word));
             result
         })
@@ -325,7 +305,8 @@ impl TenantRoutes {
         let grounds = self.grounds(errand)?;
         let prefix = self.0.policies.prefix().clone();
         let ownership = Ownership::new(prefix, &grounds.policy.owner, tenant.as_str());
-        Ok(Work { grounds, errand: errand.clone(), ownership, tenant: tenant.clone() })
+        let (errand, tenant, place) = (errand.clone(), tenant.clone(), Place::default());
+        Ok(Work { grounds, errand, ownership, tenant, place })
     }
 
     /// Runs to the end whether or not the caller waits.
@@ -340,46 +321,6 @@ impl TenantRoutes {
     fn count(&self, operation: &'static str, outcome: Result<&'static str, &RouteError>) {
         let outcome = outcome.unwrap_or_else(RouteError::word);
         self.0.metrics.route_operation(operation, outcome);
-    }
-}
-
-impl Work {
-    /// Waits for the tenant.
-    async fn take_tenant(&self) -> Result<Ticket, RouteError> {
-        self.take(self.tenant_key()).await
-    }
-
-    /// Lets its reads through when CF's rate limit is low.
-    fn for_write(mut self) -> Self {
-        self.grounds.cf = self.grounds.cf.for_write();
-        self
-    }
-
-    fn tenant_key(&self) -> Key {
-        let owner = self.grounds.policy.owner.clone();
-        Key::Tenant { owner, tenant: self.tenant.to_string() }
-    }
-
-    /// Waits for a tenant or a host.
-    async fn take(&self, key: Key) -> Result<Ticket, RouteError> {
-        self.order().take(key, self.errand.deadline).await.ok_or(RouteError::Busy)
-    }
-
-    /// Marks a route as dying for all instances; `None` when it is gone. Only while the label is not set does this
-    /// process remember it: what CF shows counts, for another instance may have taken the mark away.
-    async fn mark_dying(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
-        self.order().remember_dying(route).await;
-        let marked = self.cf().label_route(route, &self.ownership.dying(self.errand.now)).await?;
-        self.order().forget_dying(route).await;
-        Ok(marked)
-    }
-
-    fn cf(&self) -> &Foundation {
-        &self.grounds.cf
-    }
-
-    fn order(&self) -> &Order {
-        &self.grounds.routes.0.order
     }
 }
 

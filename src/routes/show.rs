@@ -134,7 +134,7 @@ impl Viewer<'_> {
     fn view(&self, route: &Route, tenant: String, life: Life) -> RouteView {
         let prefix = self.grounds.routes.policies().prefix();
         let subdomain = prefix.annotation(route, "subdomain").unwrap_or_default().to_owned();
-        let domain = domain_of(route).to_owned();
+        let domain = route.domain_name().to_owned();
         let view = RouteView {
             url: format!("https://{}", route.url),
             host: route.host.clone(),
@@ -201,13 +201,6 @@ fn warnings(route: &Route, app: &App) -> Vec<Warning> {
     let stopped = app.is_stopped().then_some(Warning::AppStopped);
     let extra = route.serves_more_than(&app.guid).then_some(Warning::ExtraDestinations);
     stopped.into_iter().chain(extra).collect()
-}
-
-/// A route's domain, out of its URL without scheme: no call is needed.
-fn domain_of(route: &Route) -> &str {
-    let name = route.url.split('/').next().unwrap_or_default();
-    let rest = name.strip_prefix(route.host.as_str()).unwrap_or(name);
-    rest.strip_prefix('.').unwrap_or(rest)
 }
 
 /// Reads the limits; what the technical user may not see is left out. `views`: all routes of the owner.

@@ -65,6 +65,10 @@ impl Choice {
             fits(host, domain)?;
             matches(work, wish, host, domain)?;
         }
+        work.place.learn(|facts| {
+            facts.domain.clone_from(&domain);
+            facts.host = host.as_ref().map(ToString::to_string);
+        });
         Ok(Self { app, domain, host })
     }
 
@@ -126,6 +130,11 @@ impl Target {
         let host = choice.host(work, wish).await?;
         fits(&host, &domain.name)?;
         matches(work, wish, &host, &domain.name)?;
+        work.place.learn(|facts| {
+            facts.space = Some(site.space.to_string());
+            facts.domain = Some(domain.name.clone());
+            facts.host = Some(host.to_string());
+        });
         Ok(Self { site, choice, domain, app, host })
     }
 

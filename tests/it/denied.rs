@@ -7,51 +7,9 @@ use http::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{
-    APP, TestBroker, answer, client, parse, process::Program, sandbox, variables,
-};
+use crate::support::{APP, TestBroker, sandbox, scene::Scene, variables};
 
 const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
-
-/// The program, and what it wrote about one request after another.
-struct Scene {
-    program: Program,
-    base: String,
-    count: usize,
-}
-
-impl Scene {
-    async fn start(variables: &BTreeMap<String, String>) -> Self {
-        let mut program = Program::start(&["--log", "json"], variables);
-        let base = program.base().await;
-        Self { program, base, count: 0 }
-    }
-
-    /// Sends a request; returns its status and its audit lines.
-    async fn ask(
-        &mut self,
-        method: Method,
-        path: &str,
-        token: &str,
-        body: &str,
-    ) -> (u16, Vec<Value>) {
-        self.count += 1;
-        let id = format!("request-{}", self.count);
-        let request = client().request(method, format!("{}{path}", self.base));
-        let request = request.bearer_auth(token).header("x-correlationid", &id);
-        let request = request.header("content-type", "application/json").body(body.to_owned());
-        let status = answer(request).await.status;
-        // The line of the request is the last one of it.
-        let is_last = |line: &Value| line["type"] == "request" && line["correlation_id"] == *id;
-        self.program.wait_for(|line| Some(parse(line)).filter(&is_last)).await;
-        let lines = self.program.output();
-        let own = lines
-            .lines()
-            .map(parse)
-            .filter(|line| line["correlation_id"] == *id && line["categories"] == json!(["audit"]));
-        (status, own.collect())
-    }
-}
 
 fn entry(sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);

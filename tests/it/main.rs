@@ -1,6 +1,8 @@
 //! One binary of integration tests: the real broker over sockets, against the sandbox.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod callers;

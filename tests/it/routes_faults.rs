@@ -607,3 +607,29 @@ async fn a_route_that_another_instance_found_alive_is_not_deleted_by_the_one_tha
     assert!(calls.iter().all(|call| !call.starts_with("DELETE ")), "{calls:?}");
     assert_eq!(the_route(&sandbox).apps, [APP]);
 }
+
+#[tokio::test]
+async fn one_delete_that_cf_does_not_answer_does_not_keep_the_others_from_being_marked() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    for subdomain in ["one", "two", "three"] {
+        let body = json!({"subdomain": subdomain, "app": APP});
+        assert_eq!(broker.put("/routes/t1", &token, &body).await.status, 201);
+    }
+    sandbox.world().pause_jobs();
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": "DELETE /v3/routes/", "n": 1}));
+    let marked = || {
+        let routes = sandbox.world().routes().into_iter();
+        routes.filter(|route| route.labels.contains_key("cfapi-broker.internal/state")).count()
+    };
+    let seen = async {
+        until("the other two are marked", || marked() == 2).await;
+        sandbox.world().resume_jobs();
+        sandbox.stop_part(Part::Cf).await;
+        sandbox.start_part(Part::Cf).await.unwrap();
+    };
+    tokio::join!(delete(&broker, &sandbox), seen);
+    assert_eq!(delete(&broker, &sandbox).await.status, 204);
+    assert!(sandbox.world().routes().iter().all(|route| route.labels.is_empty()));
+}

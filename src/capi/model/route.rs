@@ -63,6 +63,13 @@ impl Route {
         self.relationships.domain.guid()
     }
 
+    /// Returns the name of its domain, out of its URL without scheme: no call is needed.
+    pub fn domain_name(&self) -> &str {
+        let name = self.url.split('/').next().unwrap_or_default();
+        let rest = name.strip_prefix(self.host.as_str()).unwrap_or(name);
+        rest.strip_prefix('.').unwrap_or(rest)
+    }
+
     /// Returns the guids of the apps behind it, each as often as it is mapped.
     pub fn apps(&self) -> impl Iterator<Item = &Guid> {
         self.destinations.iter().filter_map(|target| target.app.guid.as_ref())

@@ -9,7 +9,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderMap, Method, header::CONTENT_TYPE};
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
 use tokio::time::Instant;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     capi::Foundation,
     http::{
         code::Code,
-        extract::{Allowed, ApiProxy, Correlation, read_body, wall_time},
+        extract::{Allowed, ApiProxy, Correlation, OnTrail, read_body, wall_time},
         problem::Problem,
         state::ProxyDesk,
     },
@@ -25,9 +25,12 @@ use crate::{
         Admission, Breach, Denial, Draft, RequestLine, RuleId, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
-    proxy::Audited,
+    proxy::{Audited, ProxyError},
     routes::{Errand, RouteError},
-    telemetry::trace::CorrelationId,
+    telemetry::{
+        audit::{self, Trail},
+        trace::CorrelationId,
+    },
 };
 
 /// Judges and forwards one request.
@@ -37,13 +40,13 @@ use crate::{
 /// are answers, not errors.
 pub(crate) async fn pass(
     Allowed(caller, _): Allowed<ApiProxy>,
-    Correlation(correlation): Correlation,
+    (Correlation(correlation), OnTrail(trail)): (Correlation, OnTrail),
     State(desk): State<Arc<ProxyDesk>>,
     request: Request,
 ) -> Result<Response, Problem> {
     let line = line_of(&request)?;
     let visit =
-        Visit { caller, correlation, deadline: Instant::now() + desk.defaults.call_timeout };
+        Visit { caller, correlation, trail, deadline: Instant::now() + desk.defaults.call_timeout };
     match desk.policy.admit(&visit.caller, line.clone()) {
         Ok(Admission::Granted(permit)) => {
             let cf = visit.foundation(&desk);
@@ -63,6 +66,7 @@ pub(crate) async fn pass(
 struct Visit {
     caller: Caller,
     correlation: CorrelationId,
+    trail: Trail,
     deadline: Instant,
 }
 
@@ -79,8 +83,7 @@ impl Visit {
     }
 
     fn audited(&self, action: String) -> Audited {
-        let (caller, correlation) = (self.caller.clone(), self.correlation.clone());
-        Audited { caller, correlation, action, host: None, route: None }
+        Audited::new(&self.caller, &self.correlation, self.trail.clone(), answer_to).of(action)
     }
 
     fn is_mutation(&self, method: &Method, action: String) -> Option<Audited> {
@@ -124,18 +127,20 @@ async fn judged(
     };
     let wish = draft.read(&body).map_err(|denial| refused(denial, audited))?;
     audited.host = wish.host().map(str::to_owned);
+    let (space, domain) = wish.place().unzip();
+    (audited.space, audited.domain) = (space.map(str::to_owned), domain.map(str::to_owned));
     audited.route = wish.route().map(str::to_owned);
     let errand = visit.errand();
-    let outline = desk.routes.outline(&errand).inspect_err(|error| audited.denied(error.word()))?;
+    let failed = |error: RouteError| unserved(error, audited);
+    let outline = desk.routes.outline(&errand).map_err(failed)?;
     wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
-    let told = |error: &RouteError| audited.denied(error.word());
-    let (bounds, cf) = desk.routes.bounds(&errand).await.inspect_err(told)?;
+    let (bounds, cf) = desk.routes.bounds(&errand).await.map_err(failed)?;
     let mut verdict = wish.clone().judge(&bounds);
     // A deployment may have made the app anew since its guid was learned.
     if matches!(verdict, Err(Denial::Breach(Breach::App)))
-        && desk.routes.forget_apps(&errand).await.inspect_err(told)?
+        && desk.routes.forget_apps(&errand).await.map_err(failed)?
     {
-        let (bounds, _) = desk.routes.bounds(&errand).await.inspect_err(told)?;
+        let (bounds, _) = desk.routes.bounds(&errand).await.map_err(failed)?;
         verdict = wish.judge(&bounds);
     }
     Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))
@@ -181,10 +186,28 @@ fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&Audited>) -> Proble
         Denial::Breach(_) => "bounds",
     };
     desk.metrics.policy_denied(word);
+    let problem = Problem::from(denial);
     if let Some(audited) = audited {
-        audited.denied("denied");
+        let spec = problem.code().spec();
+        audited.refused(audit::DENIED, spec.name, spec.status);
     }
-    denial.into()
+    problem
+}
+
+/// Tells why the caller's limits could not be had.
+fn unserved(error: RouteError, audited: &Audited) -> Problem {
+    let (word, denied) = (error.word(), error.is_denial());
+    let problem = Problem::from(error);
+    let spec = problem.code().spec();
+    audited.refused(if denied { audit::DENIED } else { word }, spec.name, spec.status);
+    problem
+}
+
+/// What a caller is told of an error, for the audit line.
+fn answer_to(error: &ProxyError) -> (StatusCode, &'static str) {
+    let problem = Problem::from(error.clone());
+    let spec = problem.code().spec();
+    (spec.status, spec.name)
 }
 
 /// Which row let a request through; for the log line.

@@ -97,9 +97,17 @@ impl<N: Needs, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState> for As
         let deadline = Instant::now() + state.defaults.call_timeout;
         let errand = Errand::new(&caller, &correlation, wall_time(), deadline)
             .on_behalf_of(query.owner())
-            .on_trail(trail);
+            .on_trail(trail)
+            .judged_by(told);
         Ok(Self { errand, query, scope: PhantomData })
     }
+}
+
+/// What a caller is told of an error.
+fn told(error: &RouteError) -> (u16, &'static str) {
+    let problem = Problem::from(error.clone());
+    let spec = problem.code().spec();
+    (spec.status.as_u16(), spec.name)
 }
 
 /// `PUT /routes/{tenant}`: creates or repairs.

@@ -1,6 +1,7 @@
 //! A broker in this process, pointed at a sandbox, and a client that speaks to it.
 
 pub(crate) mod process;
+pub(crate) mod scene;
 pub(crate) mod tenant;
 
 use std::collections::BTreeMap;
