@@ -189,7 +189,11 @@ impl Builder<'_> {
         self.work.place.learn(|facts| facts.route = Some(route.guid.to_string()));
         match self.work.ownership.claim(&route, space, self.work.errand.now) {
             Claim::Ours(Life::Survived) => self.revive(&route.guid).await,
-            Claim::Ours(Life::Dying) => self.outlive(&route.guid).await,
+            Claim::Ours(Life::Dying) => {
+                // The label tells it from now on, and so does its end.
+                self.work.order().forget_dying(&route.guid).await;
+                self.outlive(&route.guid).await
+            }
             // It could not be marked.
             Claim::Ours(Life::Live) if self.work.order().is_dying(&route.guid) => {
                 self.outlive(&route.guid).await

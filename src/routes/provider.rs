@@ -240,8 +240,12 @@ impl Terms {
                 several => Err(RouteError::AppRequired { apps: several.to_vec() }),
             },
             (Apps::AnyBut(_), None) => Err(RouteError::AppRequired { apps: Vec::new() }),
+            (Apps::Listed(apps), Some(wanted)) => {
+                let listed = apps.iter().find(|listed| listed.eq_ignore_ascii_case(wanted));
+                listed.cloned().ok_or(RouteError::ForbiddenApp)
+            }
             (apps, Some(wanted)) if apps.covers(wanted) => Ok(wanted.to_owned()),
-            (Apps::Listed(_) | Apps::AnyBut(_), Some(_)) => Err(RouteError::ForbiddenApp),
+            (Apps::AnyBut(_), Some(_)) => Err(RouteError::ForbiddenApp),
         }
     }
 

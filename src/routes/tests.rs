@@ -584,6 +584,17 @@ async fn a_mark_that_another_instance_took_away_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn a_mark_that_was_set_unheard_and_taken_away_since_is_not_remembered() {
+    let failed = || cf_error("500 Internal Server Error", 10001, "x");
+    let removal = [Seen::ours().listed(), failed(), failed()];
+    let repeat = [exists(), Seen::ours().dying_for(0).listed(), Seen::ours().read()];
+    let world = World::answering(removal.into_iter().chain(repeat)).await;
+    world.remove(Patience::Wait).await.unwrap_err();
+    assert_eq!(world.ensure().await.unwrap().outcome, Outcome::Unchanged);
+    assert_eq!(world.calls()[3..], [CREATE, FIND, READ]);
+}
+
+#[tokio::test]
 async fn a_route_that_could_not_be_marked_is_marked_before_it_is_deleted_once_more() {
     let failed = || cf_error("500 Internal Server Error", 10001, "x");
     let removal = [Seen::ours().listed(), failed(), failed()];

@@ -203,3 +203,10 @@ fn a_share_above_all_is_a_finding() {
     let findings = Policies::judge(&settings, &[], home(), &[]).unwrap_err();
     assert_eq!(findings[0].key, "routes.max_orphan_percent");
 }
+
+#[test]
+fn an_app_may_be_named_in_any_case_as_at_cf() {
+    let policies = judge(&[entry()]).unwrap();
+    let terms = policies.of(&caller("sb-bookshop!t1", &[])).unwrap().terms;
+    assert_eq!(terms.app(Some("Bookshop-AppRouter")).unwrap(), "bookshop-approuter");
+}
