@@ -774,7 +774,8 @@ async fn of_several_failures_one_that_a_repeat_does_not_mend_speaks() {
     let other = one.replace(r#""r1""#, r#""r2""#).replace("acme-app", "beta-app");
     let failed = cf_error("500 Internal Server Error", 10001, "x");
     let refused = cf_error("403 Forbidden", 10003, "x");
-    let replies = [list(&[&one, &other]), failed, Seen::ours().read(), refused];
+    // Both go out at once; the one of which nobody knows what became is marked.
+    let replies = [list(&[&one, &other]), failed, refused, Seen::ours().read()];
     let world = World::answering(replies).await;
     let error = world.remove(Patience::Wait).await.unwrap_err();
     assert_eq!((error.word(), error.is_transient()), ("technical_user_lacks_role", false));
