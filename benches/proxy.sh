@@ -60,7 +60,7 @@ VCAP_SERVICES=$(told vcap_services)
 VCAP_APPLICATION=$(told vcap_application | jq -c --arg cf "$cf" '.cf_api = $cf')
 export VCAP_SERVICES VCAP_APPLICATION
 # One caller is the whole load here.
-export CFAPI_AUTH__REQUESTS_PER_SECOND=10000 CFAPI_AUTH__BURST=100000 CFAPI_AUTH__MAX_IN_FLIGHT=4096
+export CFAPI_AUTH__REQUESTS_PER_SECOND=100000 CFAPI_AUTH__BURST=1000000 CFAPI_AUTH__MAX_IN_FLIGHT=4096
 export CFAPI_SERVER__ADDRESS=127.0.0.1
 
 free_port() { shuf -i 20000-29999 -n 1; }

@@ -48,10 +48,10 @@ impl Settings {
         let bounds = [
             (
                 "requests_per_second",
-                (1..=10_000).contains(&self.requests_per_second),
-                "must be 1 to 10000",
+                (1..=100_000).contains(&self.requests_per_second),
+                "must be 1 to 100000",
             ),
-            ("burst", (1..=100_000).contains(&self.burst), "must be 1 to 100000"),
+            ("burst", (1..=1_000_000).contains(&self.burst), "must be 1 to 1000000"),
             ("max_in_flight", (1..=4096).contains(&self.max_in_flight), "must be 1 to 4096"),
             (
                 "cert_hosts",
