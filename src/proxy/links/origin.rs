@@ -13,6 +13,8 @@ const PORT_DIGITS: usize = 5;
 pub(super) struct Origin {
     /// Scheme and host as they are mostly written, in lower case: `https://api.cf.test`.
     prefix: Box<str>,
+    /// The same with its port, if that is not the scheme's own.
+    usual: Box<str>,
     port: u32,
     default_port: u32,
 }
@@ -47,18 +49,17 @@ impl Origin {
         let default_port = if url.scheme() == "http" { 80 } else { 443 };
         let prefix = url[..Position::AfterHost].into();
         let port = url.port().map_or(default_port, u32::from);
-        Self { prefix, port, default_port }
+        Self { prefix, usual: url[..Position::AfterPort].into(), port, default_port }
     }
 
     /// Compares the begin of a JSON text, behind its opening quote.
     pub(super) fn begins(&self, text: &[u8]) -> Begin {
-        let length = self.prefix.len();
-        let usual = text.get(..length) == Some(self.prefix.as_bytes());
+        let behind = text.strip_prefix(self.usual.as_bytes());
         // Nearly all of them go on like this.
-        if usual && self.port == self.default_port && text.get(length) == Some(&b'/') {
-            return Begin::Origin(length);
+        if behind.is_some_and(|behind| behind.first() == Some(&b'/')) {
+            return Begin::Origin(self.usual.len());
         }
-        let from = if usual { length } else { 0 };
+        let from = if text.starts_with(self.prefix.as_bytes()) { self.prefix.len() } else { 0 };
         self.compare(from, |at| unit(text.get(at..).unwrap_or_default()))
     }
 
