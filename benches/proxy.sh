@@ -6,11 +6,13 @@
 #   benches/proxy.sh annotate        where the broker's instructions go
 # The broker verifies the caller, judges, rewrites links, logs a line and counts; nginx adds a fixed `Authorization`.
 # The proxy under test has core 0 to itself, load and fake share core 1. Only ratios within one run are worth comparing.
-# Variables: ROUNDS (5), SECONDS_EACH (4), CONNECTIONS (16), FEW (300) and MANY (3300) requests under callgrind.
+# Variables: ROUNDS (5), SECONDS_EACH (4), CONNECTIONS (16), FEW (2000) and MANY (12000) requests under callgrind, of
+# which the start takes a share that varies; RATE=even: each connection rests 2 ms after each answer, so that both proxies
+# are asked about as often.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-all} rounds=${ROUNDS:-5} span=${SECONDS_EACH:-4} connections=${CONNECTIONS:-16}
-few=${FEW:-300} many=${MANY:-3300}
+few=${FEW:-2000} many=${MANY:-12000}
 PATH=$PATH:/usr/sbin
 
 missing=()
@@ -105,8 +107,14 @@ start_broker() {
 spent() { awk -v tick="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) * 1000000 / tick }' "/proc/$1/stat"; }
 memory() { awk '/^VmRSS/ { print $2 / 1024 }' "/proc/$1/status"; }
 
+pace=()
+if [ "${RATE:-}" = even ]; then
+  echo 'function delay() return 2 end' >"$work/pace.lua"
+  pace=(-s "$work/pace.lua")
+fi
+
 load() { # BASE → number of answered requests, p99; anything but 200 ends the bench
-  taskset -c 1 wrk -t1 -c"$connections" -d"${span}s" --latency -H "Authorization: Bearer $token" "$1/v3/spaces" >"$work/wrk"
+  taskset -c 1 wrk "${pace[@]}" -t1 -c"$connections" -d"${span}s" --latency -H "Authorization: Bearer $token" "$1/v3/spaces" >"$work/wrk"
   if grep -qE 'Non-2xx|Socket errors' "$work/wrk"; then cat "$work/wrk" >&2; fail "not every answer was a 200"; fi
   awk '$2 == "requests" { n = $1 } $1 == "99%" { p = $2 } END { print n, p }' "$work/wrk"
 }

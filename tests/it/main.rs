@@ -21,6 +21,8 @@ mod hardened;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod log_sink;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod problems;
