@@ -10,7 +10,6 @@ mod head;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use serde::{Deserialize, Deserializer};
 use tokio::{
     io::AsyncWriteExt,
@@ -20,7 +19,10 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::server::{connection::Limits, guard::Room};
+use crate::{
+    http::Paths,
+    server::{connection::Limits, guard::Room},
+};
 
 /// First pause after a failing `accept` (no file descriptors left); doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -120,7 +122,7 @@ impl Settings {
 /// Idle and half-open connections are dropped at the stop; answers given after it close their connection.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    paths: Paths,
     settings: &Settings,
     stop: CancellationToken,
 ) -> Instant {
@@ -146,9 +148,9 @@ pub async fn serve(
                     connections.spawn(turn_away(stream));
                     continue;
                 };
-                let (router, room, stop) = (router.clone(), room.clone(), stop.clone());
+                let (paths, room, stop) = (paths.clone(), room.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection::serve(stream, router, limits, room, stop).await;
+                    connection::serve(stream, paths, limits, room, stop).await;
                     drop(place);
                 });
             }

@@ -45,17 +45,26 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let seen = parts.extensions.get::<Seen>();
-        if let Some(caller) = seen.and_then(Seen::caller) {
-            return Ok(Self(caller.clone()));
-        }
-        let admitted = Verifier::from_ref(state).admit(&parts.headers, wall_time()).await?;
-        let caller = admitted.caller.clone();
-        if let Some(seen) = seen {
-            seen.remember(admitted);
-        }
-        Ok(Self(caller))
+        let verifier = Verifier::from_ref(state);
+        known(&verifier, &parts.headers, parts.extensions.get::<Seen>()).await.map(Self)
     }
+}
+
+/// Returns the verified caller of a request, within what one caller may ask; a second question costs nothing.
+pub(crate) async fn known(
+    verifier: &Verifier,
+    headers: &HeaderMap,
+    seen: Option<&Seen>,
+) -> Result<Caller, Problem> {
+    if let Some(caller) = seen.and_then(Seen::caller) {
+        return Ok(caller.clone());
+    }
+    let admitted = verifier.admit(headers, wall_time()).await?;
+    let caller = admitted.caller.clone();
+    if let Some(seen) = seen {
+        seen.remember(admitted);
+    }
+    Ok(caller)
 }
 
 /// A verified caller that holds the scope `S`.
@@ -79,7 +88,7 @@ macro_rules! needs {
         }
     )+ };
 }
-needs!(RoutesRead, RoutesWrite, RoutesAdmin, ApiProxy, SpacesRead, MetricsRead);
+needs!(RoutesRead, RoutesWrite, RoutesAdmin, SpacesRead, MetricsRead);
 
 impl<N: Needs, S> FromRequestParts<S> for Allowed<N>
 where
@@ -90,11 +99,13 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Known(caller) = Known::from_request_parts(parts, state).await?;
-        if !caller.has(N::SCOPE) {
-            return Err(Problem::scope_missing(N::SCOPE.name()));
-        }
-        Ok(Self(caller, PhantomData))
+        holding(caller, N::SCOPE).map(|caller| Self(caller, PhantomData))
     }
+}
+
+/// Returns the caller if it holds a scope.
+pub(crate) fn holding(caller: Caller, scope: Scope) -> Result<Caller, Problem> {
+    if caller.has(scope) { Ok(caller) } else { Err(Problem::scope_missing(scope.name())) }
 }
 
 /// Returns the wall time at which a request is judged.
@@ -134,8 +145,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let known = parts.extensions.get::<CorrelationId>().cloned();
-        Ok(Self(known.unwrap_or_else(CorrelationId::random)))
+        Ok(Self(Seen::within(&parts.extensions).correlation().clone()))
     }
 }
 
@@ -147,7 +157,7 @@ impl<S: Send + Sync> FromRequestParts<S> for OnTrail {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<Trail>().cloned().unwrap_or_default()))
+        Ok(Self(Seen::within(&parts.extensions).trail().clone()))
     }
 }
 

@@ -3,8 +3,8 @@
 //! In the order of `proxy.md` section 2: method, form of the target and `Host`, path and query byte by byte, a path that
 //! is neither ours nor the CF API's, then what other headers say of the body. Nothing is mended, decoded or normalised.
 //!
-//! Invariant: what passes has a lawful target for this host; for the CF API's paths it carries [`UpstreamPath`] and
-//! [`UpstreamQuery`] as extensions, byte for byte as they came. Only `mod` and `server` name this.
+//! Invariant: what passes has a lawful target for this host; that of the CF API's paths is noted in [`Seen`], byte for
+//! byte as it came. Only `mod` and `server` name this.
 
 use axum::extract::{MatchedPath, Request};
 use http::{
@@ -18,6 +18,7 @@ use crate::{
         code::Code,
         hosts::{Hosts, Named},
         problem::Problem,
+        seen::Seen,
     },
     policy::path::{TargetFault, UpstreamPath, UpstreamQuery, is_upstream, judge_path},
 };
@@ -47,17 +48,17 @@ impl GateRules {
     ///
     /// # Errors
     /// The problem of the first rule that is broken.
-    pub(super) fn judge(&self, request: &mut Request, limit: usize) -> Result<(), Problem> {
+    pub(super) fn judge(&self, request: &Request, limit: usize) -> Result<(), Problem> {
         judge_method(request.method())?;
         judge_form(request.uri(), request.version(), &self.hosts)?;
-        self.judge_host(request.uri().path(), request.headers())?;
+        let said = Said::of(request.headers());
+        self.judge_host(request.uri().path(), said.host)?;
         judge_target(request)?;
-        judge_headers(request.method(), request.headers(), limit)
+        judge_body(request.method(), &said, limit)
     }
 
-    fn judge_host(&self, path: &str, headers: &HeaderMap) -> Result<(), Problem> {
-        let mut lines = headers.get_all(HOST).iter();
-        let (Some(host), None) = (lines.next(), lines.next()) else {
+    fn judge_host(&self, path: &str, host: Lines<'_>) -> Result<(), Problem> {
+        let Lines::One(host) = host else {
             return Err(bad("The request must have exactly one Host header."));
         };
         if host.is_empty() {
@@ -112,14 +113,15 @@ fn is_foreign(authority: &Authority, hosts: &Hosts) -> bool {
     !text.contains('@') && !Named::parse(text).is_some_and(|named| hosts.serve(named))
 }
 
-fn judge_target(request: &mut Request) -> Result<(), Problem> {
+fn judge_target(request: &Request) -> Result<(), Problem> {
     let uri = request.uri();
     let upstream = is_upstream(uri.path());
     if upstream {
         let path = UpstreamPath::parse(uri.path()).map_err(odd_path)?;
         let query = UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
-        request.extensions_mut().insert(path);
-        request.extensions_mut().insert(query);
+        if let Some(seen) = request.extensions().get::<Seen>() {
+            seen.aims_at(path, query);
+        }
     } else {
         judge_path(uri.path()).map_err(odd_path)?;
         UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
@@ -134,31 +136,79 @@ fn judge_target(request: &mut Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// What the headers say of a body that nobody has read yet.
-fn judge_headers(method: &Method, headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
-    let is_odd = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if headers.get_all(EXPECT).iter().any(is_odd) {
+/// The lines of one header.
+#[derive(Clone, Copy, Default)]
+enum Lines<'h> {
+    #[default]
+    None,
+    One(&'h HeaderValue),
+    Several,
+}
+
+impl<'h> Lines<'h> {
+    fn add(&mut self, value: &'h HeaderValue) {
+        *self = if let Self::None = self { Self::One(value) } else { Self::Several };
+    }
+}
+
+/// What the headers say of the host and of a body that nobody has read yet; one walk over them is cheaper than five
+/// questions.
+#[derive(Default)]
+struct Said<'h> {
+    host: Lines<'h>,
+    transfer_coding: Lines<'h>,
+    length: Option<&'h HeaderValue>,
+    /// Another expectation than `100-continue`.
+    expects_more: bool,
+    /// Another coding than `identity`.
+    is_packed: bool,
+}
+
+impl<'h> Said<'h> {
+    fn of(headers: &'h HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            let is = |word: &[u8]| value.as_bytes().eq_ignore_ascii_case(word);
+            if name == HOST {
+                said.host.add(value);
+            } else if name == TRANSFER_ENCODING {
+                said.transfer_coding.add(value);
+            } else if name == CONTENT_LENGTH {
+                said.length.get_or_insert(value);
+            } else if name == EXPECT {
+                said.expects_more |= !is(b"100-continue");
+            } else if name == CONTENT_ENCODING {
+                said.is_packed |= !is(b"identity");
+            }
+        }
+        said
+    }
+}
+
+fn judge_body(method: &Method, said: &Said<'_>, limit: usize) -> Result<(), Problem> {
+    if said.expects_more {
         let detail = "The only expectation that is met is 100-continue.";
         return Err(Problem::new(Code::ExpectationFailed, detail));
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    if coding.is_some_and(|coding| coding != "chunked") || codings.next().is_some() {
-        return Err(bad("The only transfer coding that is read is chunked.").closing());
-    }
-    let is_coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if headers.get_all(CONTENT_ENCODING).iter().any(is_coded) {
+    let is_chunked = match said.transfer_coding {
+        Lines::None => false,
+        Lines::One(coding) if coding == "chunked" => true,
+        Lines::One(_) | Lines::Several => {
+            return Err(bad("The only transfer coding that is read is chunked.").closing());
+        }
+    };
+    if said.is_packed {
         let detail = "The body must be sent without a content coding.";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    let length = headers.get(CONTENT_LENGTH);
     // The parser has made sure that it is a number.
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok()).unwrap_or(0);
+    let length = said.length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length = length.unwrap_or(0);
     if length > limit {
         return Err(Problem::too_large(limit));
     }
     let is_bodiless = matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
-    if is_bodiless && (length > 0 || coding.is_some()) {
+    if is_bodiless && (length > 0 || is_chunked) {
         return Err(bad("A request with this method must not have a body."));
     }
     Ok(())

@@ -11,12 +11,12 @@
 //!    load limits; last the deadline of the whole request, nearest to the work it bounds.
 //!
 //! Two services of our own and no `from_fn`: each of those makes two boxes for every request and copies all that lies
-//! inside it.
+//! inside it. The stack stands around axum's routes and around the one handler of the CF API alike ([`super::paths`]).
 
 use std::{
     any::Any,
     convert::Infallible,
-    future::ready,
+    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -27,9 +27,10 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use pin_project_lite::pin_project;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Timeout, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
@@ -77,7 +78,7 @@ impl Stack {
 }
 
 impl<S> Layer<S> for Stack {
-    type Service = Observed<Guarded<S>>;
+    type Service = Within<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let entrance = Entrance { inner, rules: Arc::clone(&self.rules) };
@@ -89,8 +90,8 @@ impl<S> Layer<S> for Stack {
 type OnPanic = fn(Box<dyn Any + Send + 'static>) -> Response;
 type PanicGuard = CatchPanicLayer<OnPanic>;
 type Guarded<S> = CatchPanic<Entrance<S>, OnPanic>;
-/// The answer on its way. A box, so that what lies around it need not know what it is made of.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+/// A service with the whole stack around it.
+pub(super) type Within<S> = Observed<Guarded<S>>;
 
 /// Turns a panic into a problem; its text stays out of the answer and of the log (it may quote data).
 pub(crate) fn on_panic(_panic: Box<dyn Any + Send + 'static>) -> Response {
@@ -113,7 +114,7 @@ impl EntranceRules {
     ///
     /// # Errors
     /// What the gate refuses; new work while stopping, and beyond the number that memory is planned for.
-    fn admit(&self, request: &mut Request) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    fn admit(&self, request: &Request) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         let (paths, bytes) = self.roomy;
         let limit = if paths.contains(&request.uri().path()) { bytes } else { self.gate.body };
         self.gate.judge(request, limit)?;
@@ -146,32 +147,54 @@ pub(crate) struct Entrance<S> {
 impl<S> Service<Request> for Entrance<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Entering<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Answering {
-        let place = match self.rules.admit(&mut request) {
-            Ok(place) => place,
-            Err(problem) => return Box::pin(ready(Ok(problem.into_response()))),
-        };
-        let work = self.inner.call(request);
-        let limit = self.rules.deadline.0;
-        Box::pin(async move {
-            // Kept until the head of the answer is there.
-            let _place = place;
-            let late = |_| {
-                let detail = "The request took too long; what was begun is completed and audited.";
-                Ok(Problem::new(Code::CfTimeout, detail).into_response())
-            };
-            timeout(limit, work).await.unwrap_or_else(late)
-        })
+    fn call(&mut self, request: Request) -> Self::Future {
+        match self.rules.admit(&request) {
+            Ok(place) => {
+                let work = timeout(self.rules.deadline.0, self.inner.call(request));
+                Entering::Working { work, _place: place }
+            }
+            Err(problem) => Entering::Refused { problem: Some(problem) },
+        }
+    }
+}
+
+pin_project! {
+    /// What becomes of a request at the entrance.
+    #[project = EnteringPart]
+    pub(crate) enum Entering<F> {
+        Refused { problem: Option<Problem> },
+        // The place is kept until the head of the answer is there.
+        Working { #[pin] work: Timeout<F>, _place: Option<OwnedSemaphorePermit> },
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Entering<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            EnteringPart::Working { work, .. } => work.poll(context).map(|answer| {
+                answer.unwrap_or_else(|_elapsed| {
+                    let detail =
+                        "The request took too long; what was begun is completed and audited.";
+                    Ok(Problem::new(Code::CfTimeout, detail).into_response())
+                })
+            }),
+            EnteringPart::Refused { problem } => match problem.take() {
+                Some(problem) => Poll::Ready(Ok(problem.into_response())),
+                // The refusal was given.
+                None => Poll::Pending,
+            },
+        }
     }
 }
 

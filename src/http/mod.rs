@@ -13,6 +13,7 @@ mod observe;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod passage;
+mod paths;
 mod problem;
 mod readiness;
 mod seen;
@@ -22,18 +23,20 @@ pub use extract::BodyLimits;
 pub use gate::{CutTarget, GateRules};
 pub use hosts::{Elsewhere, Hosts, public_base};
 pub use layers::{Admission, Deadline};
+pub use paths::Paths;
 pub use readiness::Readiness;
 pub use state::{AppState, Defaults, Parts, PublicBase};
 
 use axum::{
     Router,
-    routing::{any, get, post, put},
+    routing::{get, post, put},
 };
 
 use crate::http::{
-    handlers::{destinations, health, metrics, proxy, root, route_bulk, routes, spaces},
+    handlers::{destinations, health, metrics, proxy::CfApi, root, route_bulk, routes, spaces},
     layers::Stack,
 };
+use tower::Layer as _;
 
 /// Largest body of a list: 5000 tenants at some 200 bytes each, or 100 payloads of the registry (`routes.md` 9).
 const LIST_BYTES: usize = 1024 * 1024;
@@ -43,8 +46,8 @@ const BATCH: &str = "/routes/batch";
 const LISTS: &[&str] = &[RECONCILE, BATCH];
 
 /// All paths, inside the stack of `layers`.
-pub fn router(state: &AppState) -> Router {
-    let paths = Router::new()
+pub fn router(state: &AppState) -> Paths {
+    let own = Router::new()
         .route("/", get(root::document))
         .route("/health", get(health::alive))
         .route("/health/ready", get(health::ready))
@@ -57,15 +60,13 @@ pub fn router(state: &AppState) -> Router {
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
-        .route("/v3", any(proxy::pass))
-        .route("/v3/", any(proxy::pass))
-        .route("/v3/{*path}", any(proxy::pass))
         .fallback(root::nothing)
         .with_state(state.clone());
     #[cfg(test)]
-    let paths = paths.route("/panic", get(handlers::panic));
-    let roomy = (LISTS, state.body.bytes.max(LIST_BYTES));
-    paths.layer(Stack::new(state, roomy))
+    let own = own.route("/panic", get(handlers::panic));
+    let stack = Stack::new(state, (LISTS, state.body.bytes.max(LIST_BYTES)));
+    // `/v3` and everything below it, with any method.
+    Paths { cf: stack.layer(CfApi(state.desk())), own: own.layer(stack) }
 }
 
 /// The state for calls whose body is a list.

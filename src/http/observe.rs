@@ -4,32 +4,31 @@
 
 use std::{
     convert::Infallible,
-    task::{Context, Poll},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use axum::{
     body::Body,
     extract::{MatchedPath, Request},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, response::Parts};
 use hyper::body::Body as HttpBody;
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::Service;
-use tracing::{Instrument, Level, Span};
+use tracing::{Instrument, Level, Span, instrument::Instrumented};
 
 use crate::{
     auth::Caller,
-    http::{
-        handlers::proxy::Row,
-        layers::{Answering, READS},
-        problem::Problem,
-        seen::Seen,
-    },
+    http::{layers::READS, problem::Problem, seen::Seen},
+    policy::path::is_upstream,
     telemetry::{
-        audit::{self, Trail},
+        audit,
         logs::REQUEST_TARGET,
         metrics::{InFlight, Metrics},
         trace::{CorrelationId, request_id},
@@ -51,35 +50,58 @@ pub(crate) struct Observed<S> {
 impl<S, B> Service<Request> for Observed<S>
 where
     S: Service<Request, Response = Response<B>, Error = Infallible>,
-    S::Future: Send + 'static,
-    B: HttpBody<Data = Bytes> + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError>,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Observing<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Answering {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let watch = RequestWatch::begin(&mut request, &self.metrics);
         let work = watch.span.in_scope(|| self.inner.call(request)).instrument(watch.span.clone());
-        Box::pin(async move {
-            let answer = work.await?.map(Body::new);
-            Ok(watch.end(answer))
-        })
+        Observing { work, watch: Some(watch) }
+    }
+}
+
+pin_project! {
+    /// An answer on its way, watched.
+    pub(crate) struct Observing<F> {
+        #[pin]
+        work: Instrumented<F>,
+        // None once the answer is there.
+        watch: Option<RequestWatch>,
+    }
+}
+
+impl<F, B> Future for Observing<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.work.poll(context))?;
+        Poll::Ready(Ok(match this.watch.take() {
+            Some(watch) => watch.end(answer),
+            // Nobody asks again for an answer that was given.
+            None => answer.map(Body::new),
+        }))
     }
 }
 
 /// What is known of a request from outside, from its head to the head of its answer.
 struct RequestWatch {
     started: Instant,
-    correlation: CorrelationId,
     span: Span,
     seen: Seen,
-    trail: Trail,
     line: Line,
     metrics: Metrics,
     in_flight: InFlight,
@@ -88,72 +110,73 @@ struct RequestWatch {
 impl RequestWatch {
     fn begin(request: &mut Request, metrics: &Metrics) -> Self {
         let started = Instant::now();
-        let correlation = CorrelationId::of(request.headers());
+        let seen = Seen::of(request.headers());
+        let correlation = seen.correlation().as_str();
         let router_id = request_id(request.headers()).map(|id| id.to_string());
         let span = tracing::info_span!(
             "request",
-            correlation_id = correlation.as_str(),
-            request_id = router_id.as_deref().unwrap_or(correlation.as_str()),
+            correlation_id = correlation,
+            request_id = router_id.as_deref().unwrap_or(correlation),
         );
-        let (seen, trail) = (Seen::default(), Trail::default());
         let line = Line::of(request);
-        let extensions = request.extensions_mut();
-        extensions.insert(correlation.clone());
-        extensions.insert(trail.clone());
-        extensions.insert(seen.clone());
+        request.extensions_mut().insert(seen.clone());
         let in_flight = metrics.request_started();
-        let metrics = metrics.clone();
-        Self { started, correlation, span, seen, trail, line, metrics, in_flight }
+        Self { started, span, seen, line, metrics: metrics.clone(), in_flight }
     }
 
-    fn end(self, answer: Response) -> Response {
+    fn end<B>(self, answer: Response<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let _entered = self.span.enter();
-        let caller = self.seen.caller();
-        let mut answer = dress(of_the_router(answer), &self.correlation);
-        if let Ok(value) = HeaderValue::try_from(self.correlation.as_str()) {
-            answer.headers_mut().insert(CORRELATION, value);
-        }
+        let correlation = self.seen.correlation();
+        let (mut parts, body) = answer.into_parts();
+        let problem = problem_of(&mut parts);
+        let written = problem.as_ref().map(|problem| dress(&mut parts, problem, correlation));
+        secure(&mut parts.headers, correlation);
         let took = self.started.elapsed();
         drop(self.in_flight);
         let (route, method) = (self.line.route(), self.line.method.as_str());
-        self.metrics.request_answered(route, method, answer.status().as_u16(), took);
-        if let Some(caller) = caller.filter(|_| !self.trail.is_marked()) {
-            self.line.audit(&answer, caller, &self.correlation);
+        self.metrics.request_answered(route, method, parts.status.as_u16(), took);
+        if !self.seen.is_audited() {
+            self.line.audit(parts.status, problem.as_ref(), &self.seen);
         }
-        self.line.write(&answer, caller, took);
-        self.seen.clone().outlast(answer)
+        self.line.write(parts.status, problem.as_ref(), &self.seen, took);
+        match written {
+            Some(body) => self.seen.outlast(Response::from_parts(parts, body)),
+            None => self.seen.outlast(Response::from_parts(parts, body)),
+        }
     }
 }
 
-/// Turns the router's own 405 into a problem.
-fn of_the_router(answer: Response) -> Response {
-    if answer.status() != StatusCode::METHOD_NOT_ALLOWED
-        || answer.extensions().get::<Problem>().is_some()
-    {
-        return answer;
-    }
-    Problem::method_not_allowed(answer.headers()).into_response()
+/// Takes the problem that an answer stands for: a handler's, a layer's, or that of the router's own 405.
+fn problem_of(parts: &mut Parts) -> Option<Problem> {
+    let problem = parts.extensions.remove::<Problem>();
+    problem.or_else(|| {
+        let of_the_router = parts.status == StatusCode::METHOD_NOT_ALLOWED;
+        of_the_router.then(|| Problem::method_not_allowed(&parts.headers))
+    })
 }
 
-/// Writes the body of a problem, keeping the headers that a layer has set.
-fn dress(mut answer: Response, correlation: &CorrelationId) -> Response {
-    let Some(problem) = answer.extensions_mut().remove::<Problem>() else {
-        return secure(answer);
-    };
-    let mut rendered = secure(problem.render(correlation));
-    if let Some(value) = answer.headers().get(http::header::CONNECTION) {
-        rendered.headers_mut().insert(http::header::CONNECTION, value.clone());
+/// Makes the head that of a problem, keeping what a layer has said of the connection, and returns its body.
+fn dress(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> Body {
+    let connection = parts.headers.remove(http::header::CONNECTION);
+    let (rendered, body) = problem.render(correlation).into_parts();
+    *parts = rendered;
+    if let Some(value) = connection {
+        parts.headers.insert(http::header::CONNECTION, value);
     }
-    rendered.extensions_mut().insert(problem);
-    rendered
+    body
 }
 
-/// Adds the headers that every JSON answer of ours carries.
-fn secure(mut answer: Response) -> Response {
-    let headers = answer.headers_mut();
+/// Adds the headers that every answer of ours carries.
+fn secure(headers: &mut HeaderMap, correlation: &CorrelationId) {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    answer
+    if let Ok(value) = HeaderValue::try_from(correlation.as_str()) {
+        headers.insert(CORRELATION, value);
+    }
 }
 
 /// What the log line says of the request; taken before the request is consumed.
@@ -172,15 +195,23 @@ impl Line {
         }
     }
 
+    /// Returns the template; paths of the CF API pass by the route table.
     fn route(&self) -> &str {
-        self.route.as_ref().map_or(UNMATCHED, MatchedPath::as_str)
+        match &self.route {
+            Some(matched) => matched.as_str(),
+            None if !is_upstream(self.uri.path()) => UNMATCHED,
+            None => match self.uri.path() {
+                "/v3" => "/v3",
+                "/v3/" => "/v3/",
+                _ => "/v3/{*path}",
+            },
+        }
     }
 
     /// The audit line of a mutation that was refused before any room began it (K9): scope, body, query, path.
-    fn audit(&self, answer: &Response, caller: &Caller, correlation: &CorrelationId) {
-        let refused = answer.status().is_client_error() && !READS.contains(&self.method.as_str());
-        let problem = answer.extensions().get::<Problem>();
-        if let Some(problem) = problem.filter(|_| refused) {
+    fn audit(&self, status: StatusCode, problem: Option<&Problem>, seen: &Seen) {
+        let refused = status.is_client_error() && !READS.contains(&self.method.as_str());
+        if let Some((problem, caller)) = problem.zip(seen.caller()).filter(|_| refused) {
             tracing::info!(
                 target: audit::TARGET,
                 phase = "outcome",
@@ -194,16 +225,15 @@ impl Line {
                 token_hash = caller.token_hash(),
                 outcome = audit::DENIED,
                 code = problem.code().spec().name,
-                status = answer.status().as_u16(),
-                correlation_id = correlation.as_str(),
+                status = status.as_u16(),
+                correlation_id = seen.correlation().as_str(),
                 "mutation refused"
             );
         }
     }
 
     /// One line per request; its level is that of the problem, probes are only told at DEBUG.
-    fn write(&self, answer: &Response, caller: Option<&Caller>, took: Duration) {
-        let problem = answer.extensions().get::<Problem>();
+    fn write(&self, status: StatusCode, problem: Option<&Problem>, seen: &Seen, took: Duration) {
         let code = problem.map_or("", |problem| problem.code().spec().name);
         let cause = problem.and_then(Problem::cause).unwrap_or_default();
         let level = match problem {
@@ -211,10 +241,10 @@ impl Line {
             None if self.route().starts_with("/health") => Level::DEBUG,
             None => Level::INFO,
         };
-        let row = answer.extensions().get::<Row>();
-        let route = row.map_or(self.route(), |row| row.as_str());
-        let (zone, caller) = (caller.map(Caller::zone), caller.map(Caller::client_id));
-        let (status, ms) = (answer.status().as_u16(), took.as_secs_f64() * 1000.0);
+        let route = seen.row().unwrap_or_else(|| self.route());
+        let (zone, caller) =
+            (seen.caller().map(Caller::zone), seen.caller().map(Caller::client_id));
+        let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
         /// `tracing` fixes the level of an event at compile time: one call per level.
         macro_rules! line {
             ($level:ident) => {

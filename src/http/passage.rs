@@ -11,6 +11,7 @@ use super::{
     gate::{CutTarget, GateRules},
     handlers::proxy::line_of,
     hosts::{Elsewhere, Hosts},
+    seen::Seen,
 };
 use crate::{
     auth::{Caller, Scope},
@@ -60,8 +61,8 @@ impl Passage {
     /// # Panics
     /// Where that is not so.
     pub fn check(&self, target: &[u8]) -> Stage {
-        let Some(mut request) = arriving(target) else { return Stage::Refused };
-        if self.gate.judge(&mut request, 0).is_err() {
+        let Some(request) = arriving(target) else { return Stage::Refused };
+        if self.gate.judge(&request, 0).is_err() {
             return Stage::Refused;
         }
         let Ok(line) = line_of(&request) else { return Stage::Refused };
@@ -98,6 +99,8 @@ fn arriving(target: &[u8]) -> Option<Request> {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = uri;
     request.headers_mut().insert(HOST, HeaderValue::from_static(OWN));
+    let seen = Seen::of(request.headers());
+    request.extensions_mut().insert(seen);
     // The parser cuts it off with all behind it, and the listener sees that.
     if target.contains(&b'#') {
         request.extensions_mut().insert(CutTarget);

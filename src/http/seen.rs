@@ -1,7 +1,7 @@
-//! The verified caller of a request on its way to the log line, and its place on its way to the end of the body.
+//! What one request leaves behind on its way through the stack, for whoever comes later: its id, its target, its caller.
 //!
-//! Invariant: the place is given back when the whole body is sent or given up, not before. `extract` remembers, `observe`
-//! looks.
+//! Invariant: a place among the caller's requests in flight is given back when the whole body is sent or given up, not
+//! before. `observe` makes it, `gate`, `extract` and the handlers add to it, `observe` looks.
 
 use std::{
     pin::Pin,
@@ -11,50 +11,125 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
+use http::{Extensions, HeaderMap};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::auth::{Admitted, Caller};
+use crate::{
+    auth::{Admitted, Caller},
+    policy::{
+        RuleId,
+        path::{UpstreamPath, UpstreamQuery},
+    },
+    telemetry::{audit::Trail, trace::CorrelationId},
+};
 
-/// What is known of the caller once it is verified, with its place among its requests in flight; the extractor leaves it
-/// in the answer's way to the log line.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Arc<OnceLock<Admitted>>);
+/// What is known of one request; one extension of it, for each costs an allocation or two. A clone is shallow.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen(Arc<Known>);
+
+#[derive(Debug)]
+struct Known {
+    correlation: CorrelationId,
+    trail: OnceLock<Trail>,
+    target: OnceLock<(UpstreamPath, UpstreamQuery)>,
+    admitted: OnceLock<Admitted>,
+    row: OnceLock<RuleId>,
+}
 
 impl Seen {
-    /// Remembers the verified caller for the log line, and keeps its place until the last clone is gone.
+    /// Begins with the id of a request.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        Self::new(CorrelationId::of(headers))
+    }
+
+    fn new(correlation: CorrelationId) -> Self {
+        Self(Arc::new(Known {
+            correlation,
+            trail: OnceLock::new(),
+            target: OnceLock::new(),
+            admitted: OnceLock::new(),
+            row: OnceLock::new(),
+        }))
+    }
+
+    /// Returns what the stack knows of a request, or a new one where there was no stack.
+    pub(crate) fn within(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_else(|| Self::new(CorrelationId::random()))
+    }
+
+    /// Returns the correlation id.
+    pub(crate) fn correlation(&self) -> &CorrelationId {
+        &self.0.correlation
+    }
+
+    /// Returns what notes whether the request has left an audit line.
+    pub(crate) fn trail(&self) -> &Trail {
+        self.0.trail.get_or_init(Trail::default)
+    }
+
+    /// Returns whether the request has left an audit line.
+    pub(super) fn is_audited(&self) -> bool {
+        self.0.trail.get().is_some_and(Trail::is_marked)
+    }
+
+    /// Notes the target of a request for the CF API; the first one counts.
+    pub(super) fn aims_at(&self, path: UpstreamPath, query: UpstreamQuery) {
+        drop(self.0.target.set((path, query)));
+    }
+
+    /// Returns the target, if it is one for the CF API and lawful.
+    pub(super) fn target(&self) -> Option<&(UpstreamPath, UpstreamQuery)> {
+        self.0.target.get()
+    }
+
+    /// Remembers the verified caller, and keeps its place until the last clone is gone.
     pub(crate) fn remember(&self, admitted: Admitted) {
         // The first one counts; a request has one caller.
-        drop(self.0.set(admitted));
+        drop(self.0.admitted.set(admitted));
     }
 
     /// Returns the caller, if one was verified.
     pub(crate) fn caller(&self) -> Option<&Caller> {
-        self.0.get().map(|admitted| &admitted.caller)
+        self.0.admitted.get().map(|admitted| &admitted.caller)
     }
 
-    /// Keeps the caller's place until the whole body is sent or given up.
-    pub(super) fn outlast(self, answer: Response) -> Response {
+    /// Notes which row of the allow list let the request through.
+    pub(super) fn passed_by(&self, row: RuleId) {
+        drop(self.0.row.set(row));
+    }
+
+    /// Returns method and path template of that row.
+    pub(super) fn row(&self) -> Option<&str> {
+        self.0.row.get().map(RuleId::as_str)
+    }
+
+    /// Makes the answer one of the router's, which keeps the caller's place until its whole body is sent or given up.
+    pub(super) fn outlast<B>(self, answer: Response<B>) -> Response
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         if self.caller().is_none() {
-            return answer;
+            return answer.map(Body::new);
         }
         answer.map(|body| Body::new(Held { body, _seen: self }))
     }
 }
 
 /// A body that keeps a caller's place.
-struct Held {
-    body: Body,
+struct Held<B> {
+    body: B,
     _seen: Seen,
 }
 
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
+impl<B: HttpBody + Unpin> HttpBody for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(context)
     }
 
@@ -77,11 +152,14 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::Seen;
-    use crate::auth::{Admitted, Caller, Place};
+    use crate::{
+        auth::{Admitted, Caller, Place},
+        telemetry::trace::CorrelationId,
+    };
 
     fn seen(places: &Arc<Semaphore>) -> Seen {
         let permit = Arc::clone(places).try_acquire_owned().unwrap();
-        let seen = Seen::default();
+        let seen = Seen::new(CorrelationId::random());
         let caller = Caller::for_tests("caller", &[]);
         seen.remember(Admitted { caller, place: Place::for_tests(permit) });
         seen
@@ -105,7 +183,7 @@ mod tests {
         let answer = seen(&places).outlast(Response::new(Body::from("nine long")));
         assert_eq!(answer.body().size_hint().exact(), Some(9));
         assert!(!answer.body().is_end_stream());
-        let empty = Seen::default().outlast(Response::new(Body::empty()));
+        let empty = Seen::new(CorrelationId::random()).outlast(Response::new(Body::empty()));
         assert!(empty.body().is_end_stream());
     }
 }

@@ -72,6 +72,11 @@ impl AppState {
         Self(Arc::new(Shared { parts, desk }))
     }
 
+    /// Returns what the handler of `/v3` works with.
+    pub(super) fn desk(&self) -> Arc<ProxyDesk> {
+        Arc::clone(&self.0.desk)
+    }
+
     /// Returns the same state with another place for log lines.
     #[must_use]
     pub fn with_log(&self, log: Sink) -> Self {
@@ -111,15 +116,10 @@ impl FromRef<AppState> for (TenantRoutes, Defaults) {
     }
 }
 
-impl FromRef<AppState> for Arc<ProxyDesk> {
-    fn from_ref(state: &AppState) -> Self {
-        Self::clone(&state.0.desk)
-    }
-}
-
 /// What the handler of `/v3` works with.
 #[derive(Debug)]
 pub(crate) struct ProxyDesk {
+    pub(crate) verifier: Verifier,
     pub(crate) policy: Policy,
     pub(crate) proxy: Proxy,
     pub(crate) capi: CapiClient,
@@ -132,6 +132,7 @@ pub(crate) struct ProxyDesk {
 impl ProxyDesk {
     fn of(parts: &Parts) -> Self {
         Self {
+            verifier: parts.verifier.clone(),
             policy: parts.policy.clone(),
             proxy: parts.proxy.clone(),
             capi: parts.capi.clone(),

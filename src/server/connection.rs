@@ -11,22 +11,22 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::future::RouteFuture};
+use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use hyper::{
     body::{Body as _, Frame, Incoming, SizeHint},
     server::conn::http1,
     service::Service,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 use crate::{
     http::CutTarget,
-    server::guard::{Body, Guarded, MAX_HEAD, Room, Target, Watch},
+    server::guard::{Body as Expected, Guarded, MAX_HEAD, Room, Target, Watch},
 };
 
 /// Headers of one request; the platform's router passes at most this many.
@@ -47,17 +47,18 @@ pub(super) struct Limits {
 
 /// Serves a connection until it ends; after `stop` the request under way is its last. Large heads share `room` with
 /// those of other connections.
-pub(super) async fn serve<S>(
+pub(super) async fn serve<S, P>(
     stream: S,
-    router: Router,
+    paths: P,
     limits: Limits,
     room: Room,
     stop: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
+    P: Paths,
 {
     let (guarded, watch) = Guarded::new(stream, limits, room);
-    let arrivals = Arrivals { router, watch: Arc::clone(&watch) };
+    let arrivals = Arrivals { paths, watch: Arc::clone(&watch) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.idle)
@@ -81,48 +82,66 @@ pub(super) async fn serve<S>(
     }
 }
 
+/// What answers requests: the house's paths, or a test's router. It must always be ready.
+pub(super) trait Paths:
+    tower::Service<Request<Body>, Response = Response, Error = Infallible> + Clone
+{
+}
+
+impl<P> Paths for P where
+    P: tower::Service<Request<Body>, Response = Response, Error = Infallible> + Clone
+{
+}
+
 /// The outermost service of a connection.
-struct Arrivals {
-    router: Router,
+struct Arrivals<P> {
+    paths: P,
     watch: Arc<Watch>,
 }
 
-impl Service<Request<Incoming>> for Arrivals {
-    type Response = Response<Answer>;
+impl<P: Paths> Service<Request<Incoming>> for Arrivals<P> {
+    type Response = http::Response<Answer>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Answering<P::Future>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Answering {
-        let body = request.body().size_hint().exact().map_or(Body::Chunked, Body::Exactly);
-        let target = self.watch.begin(request.method(), request.uri(), body);
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let length = request.body().size_hint().exact();
+        let expected = length.map_or(Expected::Chunked, Expected::Exactly);
+        let target = self.watch.begin(request.method(), request.uri(), expected);
+        // Most have none, and none needs no box.
+        let body = |body| if length == Some(0) { Body::empty() } else { Body::new(body) };
+        let mut request = request.map(body);
         if target == Target::Cut {
             request.extensions_mut().insert(CutTarget);
         }
-        // A router is always ready.
-        let answer = self.router.clone().call(request);
+        let answer = self.paths.clone().call(request);
         Answering { answer, watch: Some(Out(Arc::clone(&self.watch))) }
     }
 }
 
-/// The answer while it is being made.
-struct Answering {
-    answer: RouteFuture<Infallible>,
-    watch: Option<Out>,
+pin_project! {
+    /// The answer while it is being made.
+    struct Answering<F> {
+        #[pin]
+        answer: F,
+        watch: Option<Out>,
+    }
 }
 
-impl Future for Answering {
-    type Output = Result<Response<Answer>, Infallible>;
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
+    type Output = Result<http::Response<Answer>, Infallible>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context))?;
-        let out = self.watch.take();
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.answer.poll(context))?;
+        let out = this.watch.take();
         Poll::Ready(Ok(answer.map(|body| Answer { body, _out: out })))
     }
 }
 
 /// An answer's body that tells the guard when it is done with.
 struct Answer {
-    body: axum::body::Body,
+    body: Body,
     _out: Option<Out>,
 }
 

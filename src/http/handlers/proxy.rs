@@ -2,23 +2,31 @@
 //!
 //! Nothing is sent before all checks have passed, in the order of `proxy.md` 2; this file only walks the steps.
 
-use std::sync::Arc;
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::{
     body::Body,
-    extract::{Request, State},
-    response::Response,
+    extract::Request,
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Method, StatusCode, header::CONTENT_TYPE};
 use tokio::time::Instant;
+use tower::Service;
 
 use crate::{
-    auth::Caller,
+    auth::{Caller, Scope},
     capi::Foundation,
     http::{
         code::Code,
-        extract::{Allowed, ApiProxy, Correlation, OnTrail, read_body, wall_time},
+        extract::{holding, known, read_body, wall_time},
         problem::Problem,
+        seen::Seen,
         state::ProxyDesk,
     },
     policy::{
@@ -27,37 +35,54 @@ use crate::{
     },
     proxy::{Audited, ProxyError},
     routes::{Errand, RouteError},
-    telemetry::{
-        audit::{self, Trail},
-        trace::CorrelationId,
-    },
+    telemetry::audit,
 };
+
+/// The handler as a service: axum's route table would make some twenty allocations around it ([`crate::http::paths`]).
+#[derive(Clone, Debug)]
+pub(crate) struct CfApi(pub(crate) Arc<ProxyDesk>);
+
+impl Service<Request> for CfApi {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let desk = Arc::clone(&self.0);
+        Box::pin(async move {
+            Ok(pass(&desk, request).await.unwrap_or_else(IntoResponse::into_response))
+        })
+    }
+}
 
 /// Judges and forwards one request.
 ///
 /// # Errors
-/// A malformed target, a denial, what the token engine and the CF API give in place of an answer. CF's own refusals
-/// are answers, not errors.
-pub(crate) async fn pass(
-    Allowed(caller, _): Allowed<ApiProxy>,
-    (Correlation(correlation), OnTrail(trail)): (Correlation, OnTrail),
-    State(desk): State<Arc<ProxyDesk>>,
-    request: Request,
-) -> Result<Response, Problem> {
+/// No caller with the scope, a malformed target, a denial, what the token engine and the CF API give in place of an
+/// answer. CF's own refusals are answers, not errors.
+async fn pass(desk: &ProxyDesk, request: Request) -> Result<Response, Problem> {
+    let seen = Seen::within(request.extensions());
+    let caller = known(&desk.verifier, request.headers(), Some(&seen)).await?;
+    let caller = holding(caller, Scope::ApiProxy)?;
     let line = line_of(&request)?;
-    let visit =
-        Visit { caller, correlation, trail, deadline: Instant::now() + desk.defaults.call_timeout };
-    match desk.policy.admit(&visit.caller, line.clone()) {
+    let deadline = Instant::now() + desk.defaults.call_timeout;
+    let visit = Visit { caller, seen, deadline };
+    match desk.policy.admit(&visit.caller, line) {
         Ok(Admission::Granted(permit)) => {
-            let cf = visit.foundation(&desk);
+            let cf = visit.foundation(desk);
             let answer = desk.proxy.forward(&permit, &cf).await?;
             cf.learn_version();
-            Ok(told(answer, permit.rule().clone()))
+            Ok(visit.told(answer, permit.rule().clone()))
         }
-        Ok(Admission::Write(draft)) => Box::pin(write(draft, visit, &desk, request)).await,
+        Ok(Admission::Write(draft)) => Box::pin(write(draft, visit, desk, request)).await,
         Err(denial) => {
-            let action = format!("{} {}", line.method, line.path.as_str());
-            Err(denied(denial, &desk, visit.is_mutation(&line.method, action).as_ref()))
+            let (method, path) = (request.method(), request.uri().path());
+            let action = format!("{method} {path}");
+            Err(denied(denial, desk, visit.is_mutation(method, action).as_ref()))
         }
     }
 }
@@ -65,8 +90,7 @@ pub(crate) async fn pass(
 /// Who asks for what, until when.
 struct Visit {
     caller: Caller,
-    correlation: CorrelationId,
-    trail: Trail,
+    seen: Seen,
     deadline: Instant,
 }
 
@@ -75,19 +99,26 @@ impl Visit {
     fn foundation(&self, desk: &ProxyDesk) -> Foundation {
         let own = desk.routes.policies().destination_of(&self.caller);
         let destination = own.unwrap_or(&desk.defaults.destination);
-        desk.capi.at(destination, &self.correlation, self.deadline)
+        desk.capi.at(destination, self.seen.correlation(), self.deadline)
     }
 
     fn errand(&self) -> Errand {
-        Errand::new(&self.caller, &self.correlation, wall_time(), self.deadline)
+        Errand::new(&self.caller, self.seen.correlation(), wall_time(), self.deadline)
     }
 
     fn audited(&self, action: String) -> Audited {
-        Audited::new(&self.caller, &self.correlation, self.trail.clone(), answer_to).of(action)
+        let trail = self.seen.trail().clone();
+        Audited::new(&self.caller, self.seen.correlation(), trail, answer_to).of(action)
     }
 
     fn is_mutation(&self, method: &Method, action: String) -> Option<Audited> {
         (!matches!(*method, Method::GET | Method::HEAD)).then(|| self.audited(action))
+    }
+
+    /// Notes the row of the allow list for the log line.
+    fn told(&self, answer: Response<crate::proxy::Body>, row: RuleId) -> Response {
+        self.seen.passed_by(row);
+        answer.map(Body::new)
     }
 }
 
@@ -100,10 +131,9 @@ async fn write(
 ) -> Result<Response, Problem> {
     let rule = draft.rule().clone();
     let mut audited = visit.audited(rule.as_str().to_owned());
-    let verdict = judged(draft, &visit, desk, request, &mut audited).await?;
-    let (verdict, cf) = verdict;
+    let (verdict, cf) = judged(draft, &visit, desk, request, &mut audited).await?;
     let answer = desk.proxy.write(verdict, cf, audited).await?;
-    Ok(told(answer, rule))
+    Ok(visit.told(answer, rule))
 }
 
 async fn judged(
@@ -149,13 +179,13 @@ async fn judged(
 /// Takes the target that the gate has judged.
 pub(in crate::http) fn line_of(request: &Request) -> Result<RequestLine, Problem> {
     let odd = |_| Problem::new(Code::MalformedPath, "The path or the query is malformed.");
-    let path = match request.extensions().get::<UpstreamPath>() {
-        Some(judged) => judged.clone(),
-        None => UpstreamPath::parse(request.uri().path()).map_err(odd)?,
-    };
-    let query = match request.extensions().get::<UpstreamQuery>() {
-        Some(judged) => judged.clone(),
-        None => UpstreamQuery::parse(request.uri().query()).map_err(odd)?,
+    let judged = request.extensions().get::<Seen>().and_then(Seen::target).cloned();
+    let (path, query) = match judged {
+        Some(judged) => judged,
+        None => (
+            UpstreamPath::parse(request.uri().path()).map_err(odd)?,
+            UpstreamQuery::parse(request.uri().query()).map_err(odd)?,
+        ),
     };
     if query.names_credential() {
         let detail =
@@ -208,21 +238,4 @@ fn answer_to(error: &ProxyError) -> (StatusCode, &'static str) {
     let problem = Problem::from(error.clone());
     let spec = problem.code().spec();
     (spec.status, spec.name)
-}
-
-/// Which row let a request through; for the log line.
-#[derive(Clone, Debug)]
-pub(crate) struct Row(RuleId);
-
-impl Row {
-    /// Returns method and path template.
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.as_str()
-    }
-}
-
-fn told(answer: Response<crate::proxy::Body>, rule: RuleId) -> Response {
-    let (mut parts, body) = answer.into_parts();
-    parts.extensions.insert(Row(rule));
-    Response::from_parts(parts, Body::new(body))
 }
