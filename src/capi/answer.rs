@@ -8,9 +8,14 @@ use super::{
     model::CapiErrors,
 };
 use crate::upstream::{Answer, body, retry};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::time::{Duration, SystemTime};
+
+/// Set by the platform's router on answers of its own.
+static ROUTER_ERROR: HeaderName = HeaderName::from_static("x-cf-routererror");
+/// CF's id of a request.
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
 
 /// CF-InvalidAuthToken.
 const INVALID_TOKEN: u32 = 1000;
@@ -50,7 +55,7 @@ pub(super) fn unauthenticated(answer: &Answer) -> (Unauthenticated, Option<u32>)
 /// instead of the Cloud Controller's own words (rows 13, 20, 21).
 pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<CapiError> {
     let after = || retry_after(headers, MAX_PAUSE);
-    if headers.contains_key("x-cf-routererror") {
+    if is_of_router(headers) {
         return Some(CapiError::unavailable(Unavailability::RouterPage, after()));
     }
     if status.as_u16() < 400 || !is_html(headers) {
@@ -72,7 +77,7 @@ pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<Cap
 /// while it works (rows 15 and 16).
 pub(super) fn is_about_the_request(answer: &Answer) -> bool {
     answer.status == StatusCode::INTERNAL_SERVER_ERROR
-        && !answer.headers.contains_key("x-cf-routererror")
+        && !is_of_router(&answer.headers)
         && errors(answer).code().is_some()
 }
 
@@ -98,9 +103,14 @@ pub(super) fn success(answer: &Answer) -> Result<&Answer, CapiError> {
     if answer.status.is_success() { Ok(answer) } else { Err(refusal(answer)) }
 }
 
+/// Returns whether the platform's router made an answer itself.
+pub(super) fn is_of_router(headers: &HeaderMap) -> bool {
+    headers.contains_key(&ROUTER_ERROR)
+}
+
 /// Returns CF's id of an answer.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
-    headers.get("x-vcap-request-id")?.to_str().ok().map(ToOwned::to_owned)
+    headers.get(&REQUEST_ID)?.to_str().ok().map(ToOwned::to_owned)
 }
 
 /// Reads `Retry-After`; a date is taken relative to the answer's own `Date`, so that our clock does

@@ -5,6 +5,7 @@
 
 use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
+    base::Base,
     error::CapiError,
     shed::{Shedding, Weight},
     version::Root,
@@ -44,11 +45,20 @@ impl Gates {
 #[derive(Debug)]
 pub(super) struct Lane {
     gates: Arc<Gates>,
-    /// The API that was called last, so that a call looks nothing up.
-    gate: Mutex<Option<(Url, Gate)>>,
+    /// That of the API that was called last, so that a call looks nothing up.
+    road: Mutex<Option<Arc<Road>>>,
     pub(super) shedding: Shedding,
     pub(super) root: Root,
     pause: Mutex<Pause>,
+}
+
+/// The way to one API.
+#[derive(Debug)]
+pub(super) struct Road {
+    api: Url,
+    /// None for an address that is more than an origin.
+    pub(super) base: Option<Base>,
+    pub(super) gate: Gate,
 }
 
 #[derive(Debug, Default)]
@@ -61,26 +71,27 @@ struct Pause {
 impl Lane {
     pub(super) fn new(gates: Arc<Gates>) -> Self {
         let (shedding, root) = (Shedding::default(), Root::default());
-        Self { gates, gate: Mutex::default(), shedding, root, pause: Mutex::default() }
+        Self { gates, road: Mutex::default(), shedding, root, pause: Mutex::default() }
     }
 
-    /// Returns the gate of an API.
-    pub(super) fn gate(&self, api: &Url) -> Gate {
-        let mut last = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns the way to an API.
+    pub(super) fn road(&self, api: &Url) -> Arc<Road> {
+        let mut last = self.road.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((known, gate)) if known == api => gate.clone(),
+            Some(road) if road.api == *api => Arc::clone(road),
             Some(_) | None => {
-                let gate = self.gates.of(api);
-                *last = Some((api.clone(), gate.clone()));
-                gate
+                let (base, gate) = (Base::of(api), self.gates.of(api));
+                let road = Arc::new(Road { api: api.clone(), base, gate });
+                *last = Some(Arc::clone(&road));
+                road
             }
         }
     }
 
     /// Returns whether the call that was made last may be repeated now, and counts the repetition.
     pub(super) fn may_retry(&self) -> bool {
-        let last = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().is_some_and(|(_, gate)| gate.may_retry())
+        let last = self.road.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_some_and(|road| road.gate.may_retry())
     }
 
     /// Lets a call pass unless CF has the technical user wait, or the call can wait itself.

@@ -14,6 +14,7 @@ pub mod spaces;
 pub mod stream;
 
 mod answer;
+mod base;
 mod lane;
 mod outcome;
 mod shed;
@@ -39,7 +40,7 @@ use crate::{
 use answer::Unauthenticated;
 use apps::Known;
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use lane::{Gates, Lane};
 use outcome::{Heard, again, settle};
 use shed::Weight;
@@ -85,7 +86,7 @@ pub struct Foundation {
     correlation: CorrelationId,
     deadline: Instant,
     weight: Weight,
-    last_request_id: Arc<Mutex<Option<String>>>,
+    last_request_id: Arc<Mutex<Option<HeaderValue>>>,
 }
 
 impl CapiClient {
@@ -172,7 +173,8 @@ impl Foundation {
 
     /// Returns CF's id of the answer that came last, for the audit line.
     pub fn last_request_id(&self) -> Option<String> {
-        self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let last = self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref()?.to_str().ok().map(ToOwned::to_owned)
     }
 
     /// Returns the destination that it goes through.
@@ -212,45 +214,46 @@ impl Foundation {
     }
 
     async fn deliver(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
-        for retry in 0..RETRIES {
+        let mut retries = 0;
+        loop {
             let outcome = self.renewed(call, form).await;
-            let Some(pause) = again(call, outcome.as_ref().map(|(reply, _)| reply), retry) else {
+            if retries == RETRIES {
+                return outcome;
+            }
+            let Some(pause) = again(call, outcome.as_ref().map(|(reply, _)| reply), retries) else {
                 return outcome;
             };
             if Instant::now() + pause >= self.deadline || !self.lane.may_retry() {
                 return outcome;
             }
             tokio::time::sleep(pause).await;
+            retries += 1;
         }
-        self.renewed(call, form).await
     }
 
     /// Sends once; on 401 renews the token and replays once, whatever the method: CC executed nothing.
     async fn renewed(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
-        let (reply, loan) = self.attempt(call, form).await?;
-        let refused = match reply {
-            Reply::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => answer,
-            Reply::Whole(_) | Reply::Streamed(..) => return Ok((self.judged(reply)?, loan)),
-        };
-        let (kind, code) = answer::unauthenticated(&refused);
-        let request_id = answer::request_id(&refused.headers);
-        let unauthorized = CapiError::Unauthorized { code, request_id };
-        if kind == Unauthenticated::Bug {
-            self.client.0.metrics.alarm("unusable_header");
-            return Err(unauthorized);
-        }
-        match self.client.0.tokens.revoke(&self.destination, &loan) {
-            Revoked::Renewing => {}
-            Revoked::HoldOff => return Err(unauthorized),
-        }
-        let (reply, loan) = self.attempt(call, form).await?;
-        match reply {
-            Reply::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => {
-                let (_, code) = answer::unauthenticated(&answer);
-                let request_id = answer::request_id(&answer.headers);
-                Err(CapiError::Unauthorized { code, request_id })
+        let mut is_replay = false;
+        loop {
+            let (reply, loan) = self.attempt(call, form).await?;
+            let refused = match reply {
+                Reply::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => answer,
+                Reply::Whole(_) | Reply::Streamed(..) => return Ok((self.judged(reply)?, loan)),
+            };
+            let (kind, code) = answer::unauthenticated(&refused);
+            let request_id = answer::request_id(&refused.headers);
+            let unauthorized = CapiError::Unauthorized { code, request_id };
+            if is_replay {
+                return Err(unauthorized);
             }
-            Reply::Whole(_) | Reply::Streamed(..) => Ok((self.judged(reply)?, loan)),
+            if kind == Unauthenticated::Bug {
+                self.client.0.metrics.alarm("unusable_header");
+                return Err(unauthorized);
+            }
+            match self.client.0.tokens.revoke(&self.destination, &loan) {
+                Revoked::Renewing => is_replay = true,
+                Revoked::HoldOff => return Err(unauthorized),
+            }
         }
     }
 
@@ -286,46 +289,37 @@ impl Foundation {
             .await
             .map_err(|_| CapiError::Timeout { sent: Sent::No })?
             .map_err(CapiError::Token)?;
-        let pass = self.lane.gate(loan.api()).enter().await.map_err(full)?;
-        let request = call.request(loan.api(), loan.authorization(), &self.correlation);
+        let road = self.lane.road(loan.api());
+        let pass = road.gate.enter().await.map_err(full)?;
+        let base = road.base.as_ref().ok_or(CapiError::Internal("target_mismatch"));
+        let request =
+            base.and_then(|base| call.request(base, loan.authorization(), &self.correlation));
         let request = request.inspect_err(|_| self.client.0.metrics.alarm("target_mismatch"))?;
         let started = Instant::now();
-        let heard = match form {
-            Form::Whole => self.fetched(call, request).await.map(Heard::Whole),
-            Form::Streamed => self.begun(call, request).await,
-        };
+        let heard = self.heard(call, form, request).await;
         self.observe(call, &heard, started.elapsed());
         Ok((settle(pass, heard)?, loan))
     }
 
-    /// Waits for the head of a read; an answer that says no is read whole.
-    async fn begun(&self, call: &Call, request: Request<Bytes>) -> Result<Heard, TransportError> {
-        let client = &self.client.0.client;
-        let hearing = async {
-            let incoming = client.send(request).await?;
-            if incoming.status().as_u16() >= 400 {
-                let read = incoming.read(stream::ERROR_CAP).await;
-                return read.map(Heard::Whole).map_err(TransportError::behind_a_head);
-            }
-            incoming.into_body(call.cap()).map(Heard::Begun)
-        };
-        let heard = timeout_at(self.deadline, hearing).await;
-        heard.unwrap_or(Err(TransportError::Timeout { source: None }))
-    }
-
-    /// Fetches until the request's end; a mutation that was sent is heard out all the same, within the
-    /// client's own 30 s (`reliability.md` U1).
-    async fn fetched(
+    /// Hears an answer until the request's end; a mutation that was sent is heard out all the same, within the client's
+    /// own 30 s (`reliability.md` U1). Of what is streamed only the head, unless it says no.
+    async fn heard(
         &self,
         call: &Call,
+        form: Form,
         request: Request<Bytes>,
-    ) -> Result<Answer, TransportError> {
-        let fetching = self.client.0.client.fetch(request, call.cap());
-        if !call.is_read() {
-            return fetching.await;
+    ) -> Result<Heard, TransportError> {
+        let client = &self.client.0.client;
+        let until = call.is_read().then_some(self.deadline);
+        let incoming = client.send_until(request, until).await?;
+        if form == Form::Whole {
+            return Box::pin(incoming.read(call.cap())).await.map(Heard::Whole);
         }
-        let heard = timeout_at(self.deadline, fetching).await;
-        heard.unwrap_or(Err(TransportError::Timeout { source: None }))
+        if incoming.status().as_u16() >= 400 {
+            let read = Box::pin(incoming.read(stream::ERROR_CAP)).await;
+            return read.map(Heard::Whole).map_err(TransportError::behind_a_head);
+        }
+        incoming.into_body(call.cap()).map(Heard::Begun)
     }
 
     fn observe(&self, call: &Call, heard: &Result<Heard, TransportError>, took: Duration) {
@@ -339,15 +333,16 @@ impl Foundation {
             }
         };
         metrics.upstream_called("cf", call.operation, status.as_u16(), took);
+        let remaining = shed::remaining(headers);
         // Beside a 401 the headers are about the address, not about the technical user.
-        if status != StatusCode::UNAUTHORIZED {
-            self.lane.shedding.learn(headers);
+        if let Some(remaining) = remaining.filter(|_| status != StatusCode::UNAUTHORIZED) {
+            self.lane.shedding.learn(headers, remaining);
         }
-        if let Some(remaining) = number(headers, "x-ratelimit-remaining") {
+        if let Some(remaining) = remaining {
             metrics.rate_limit_remaining(remaining);
         }
         let mut last = self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = answer::request_id(headers);
+        *last = headers.get(&answer::REQUEST_ID).cloned();
     }
 }
 
@@ -358,10 +353,6 @@ fn full(error: GateError) -> CapiError {
         }
         GateError::Full => CapiError::unavailable(Unavailability::Busy, Some(BUSY_PAUSE)),
     }
-}
-
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 impl fmt::Debug for CapiClient {

@@ -8,7 +8,7 @@ use crate::upstream::{
     Answer, Streamed, TransportError,
     gate::{Failure, Pass},
 };
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -67,7 +67,7 @@ pub(super) fn settle(
     heard: Result<Heard, TransportError>,
 ) -> Result<Reply, TransportError> {
     match heard {
-        Ok(Heard::Begun(streamed)) if !is_of_router(&streamed.headers) => {
+        Ok(Heard::Begun(streamed)) if !answer::is_of_router(&streamed.headers) => {
             Ok(Reply::Streamed(streamed, pass))
         }
         // The page is not read: nobody passes it on.
@@ -80,7 +80,7 @@ pub(super) fn settle(
         Ok(Heard::Whole(answer)) => {
             if answer::is_about_the_request(&answer) {
                 drop(pass);
-            } else if answer.status.is_server_error() || is_of_router(&answer.headers) {
+            } else if answer.status.is_server_error() || answer::is_of_router(&answer.headers) {
                 pass.failed(Failure::Answer);
             } else {
                 pass.succeeded();
@@ -99,8 +99,4 @@ pub(super) fn settle(
             Err(error)
         }
     }
-}
-
-fn is_of_router(headers: &HeaderMap) -> bool {
-    headers.contains_key("x-cf-routererror")
 }

@@ -5,7 +5,7 @@
 //! Callers: [`super::lane::Lane`].
 
 use super::{answer::MAX_PAUSE, error::CapiError};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -19,6 +19,10 @@ const LOW_PERCENT: u64 = 10;
 const SHORT: Duration = Duration::from_secs(10);
 /// One read goes through in this time: six a minute of a limit that is counted in thousands an hour.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
+
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Whether a call may be put off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +46,14 @@ struct Low {
 impl Shedding {
     /// Lets a call pass, unless it can wait and the limit is nearly used up.
     pub(super) fn passable(&self, weight: Weight) -> Result<(), CapiError> {
-        let (now, mut low) = (Instant::now(), self.low());
-        let Some(state) = low.filter(|state| state.until > now) else {
+        let mut low = self.low();
+        // The clock is looked at only while there is something to wait for.
+        let Some(state) = *low else { return Ok(()) };
+        let now = Instant::now();
+        if state.until <= now {
             *low = None;
             return Ok(());
-        };
+        }
         if weight == Weight::Heavy {
             return Ok(());
         }
@@ -57,19 +64,19 @@ impl Shedding {
         Err(CapiError::RateLimited { retry_after: state.until - now })
     }
 
-    /// Reads what an answer tells of the limit; one that tells nothing changes nothing.
-    pub(super) fn learn(&self, headers: &HeaderMap) {
-        let limit = number(headers, "x-ratelimit-limit").filter(|limit| *limit > 0);
-        let Some((limit, remaining)) = limit.zip(number(headers, "x-ratelimit-remaining")) else {
+    /// Reads what an answer tells of the limit beside what is left; one without a limit changes nothing.
+    pub(super) fn learn(&self, headers: &HeaderMap, remaining: u64) {
+        let Some(limit) = number(headers, &LIMIT).filter(|limit| *limit > 0) else {
             return;
         };
-        let (now, mut low) = (Instant::now(), self.low());
+        let mut low = self.low();
         if remaining.saturating_mul(100) > limit.saturating_mul(LOW_PERCENT) {
             if low.take().is_some() {
                 tracing::info!("the rate limit of the cf api is open again");
             }
             return;
         }
+        let now = Instant::now();
         let until = now + resets_in(headers).unwrap_or(SHORT);
         let probe = low.map_or(now + PROBE_EVERY, |state| state.probe);
         if low.replace(Low { until, probe }).is_none() {
@@ -85,20 +92,25 @@ impl Shedding {
 /// How long until the limit starts anew: seconds of the epoch, taken relative to the answer's own `Date`, so
 /// that our clock does not matter. A moment that has passed is none; an hour is the longest.
 fn resets_in(headers: &HeaderMap) -> Option<Duration> {
-    let reset = Duration::from_secs(number(headers, "x-ratelimit-reset")?);
+    let reset = Duration::from_secs(number(headers, &RESET)?);
     let sent = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
     let sent = sent.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     let left = reset.checked_sub(sent).filter(|left| !left.is_zero())?;
     Some(left.min(MAX_PAUSE))
 }
 
-fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
+/// Reads how many calls are left.
+pub(super) fn remaining(headers: &HeaderMap) -> Option<u64> {
+    number(headers, &REMAINING)
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Shedding, Weight};
+    use super::{Shedding, Weight, remaining};
     use crate::capi::CapiError;
     use http::{HeaderMap, HeaderName, HeaderValue};
     use rstest::rstest;
@@ -126,6 +138,12 @@ mod tests {
         all
     }
 
+    fn learn(shedding: &Shedding, headers: &HeaderMap) {
+        if let Some(remaining) = remaining(headers) {
+            shedding.learn(headers, remaining);
+        }
+    }
+
     fn seconds(shedding: &Shedding) -> Option<u64> {
         match shedding.passable(Weight::Light) {
             Err(CapiError::RateLimited { retry_after }) => Some(retry_after.as_secs()),
@@ -149,7 +167,7 @@ mod tests {
         #[case] held: bool,
     ) {
         let shedding = Shedding::default();
-        shedding.learn(&counted(limit, remaining));
+        learn(&shedding, &counted(limit, remaining));
         assert_eq!(shedding.passable(Weight::Light).is_err(), held);
         assert!(shedding.passable(Weight::Heavy).is_ok());
     }
@@ -163,7 +181,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn they_are_told_when_the_limit_starts_anew(#[case] reset: &str, #[case] told: u64) {
         let shedding = Shedding::default();
-        shedding.learn(&until(reset));
+        learn(&shedding, &until(reset));
         assert_eq!(seconds(&shedding), Some(told));
         advance(Duration::from_secs(told)).await;
         assert_eq!(seconds(&shedding), None);
@@ -173,11 +191,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_read_in_ten_seconds_goes_through() {
         let shedding = Shedding::default();
-        shedding.learn(&until(&(NOW + 600).to_string()));
+        learn(&shedding, &until(&(NOW + 600).to_string()));
         advance(Duration::from_secs(10)).await;
         assert_eq!((seconds(&shedding), seconds(&shedding)), (None, Some(590)));
         // The answer to it says the same as before.
-        shedding.learn(&until(&(NOW + 600).to_string()));
+        learn(&shedding, &until(&(NOW + 600).to_string()));
         assert!(seconds(&shedding).is_some());
         advance(Duration::from_secs(10)).await;
         assert_eq!(seconds(&shedding), None);
@@ -186,10 +204,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_with_more_left_opens_the_way_and_one_without_a_word_does_not() {
         let shedding = Shedding::default();
-        shedding.learn(&until(&(NOW + 600).to_string()));
-        shedding.learn(&HeaderMap::new());
+        learn(&shedding, &until(&(NOW + 600).to_string()));
+        learn(&shedding, &HeaderMap::new());
         assert!(seconds(&shedding).is_some());
-        shedding.learn(&counted("1000", "900"));
+        learn(&shedding, &counted("1000", "900"));
         assert_eq!((seconds(&shedding), seconds(&shedding)), (None, None));
     }
 }

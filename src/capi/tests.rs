@@ -448,12 +448,12 @@ async fn all_destinations_of_an_api_share_its_places_and_its_breaker() {
     let (one, same, other) =
         (api("https://api.cf.test"), api("https://API.cf.test:443/"), api("https://api.cf2.test"));
     for _ in 0..5 {
-        lane("A").gate(&one).enter().await.unwrap().failed(Failure::Connect);
+        lane("A").road(&one).gate.enter().await.unwrap().failed(Failure::Connect);
     }
-    assert!(lane("B").gate(&same).enter().await.is_err());
-    assert!(lane("B").gate(&other).enter().await.is_ok());
-    lane("B").gate(&one);
-    assert!(lane("B").gate(&one).enter().await.is_err(), "the last one is remembered");
+    assert!(lane("B").road(&same).gate.enter().await.is_err());
+    assert!(lane("B").road(&other).gate.enter().await.is_ok());
+    lane("B").road(&one);
+    assert!(lane("B").road(&one).gate.enter().await.is_err(), "the last one is remembered");
 }
 
 #[tokio::test]
@@ -461,13 +461,13 @@ async fn a_body_that_nobody_wants_counts_as_a_success() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     let cf = ScriptedCf::answering([bytes(head)]).await;
     let opened = cf.foundation().open(&Call::new("test", Method::HEAD, "/v3/apps")).await.unwrap();
-    let gate = cf.foundation().lane.gate(opened.api());
+    let road = cf.foundation().lane.road(opened.api());
     for _ in 0..4 {
-        gate.enter().await.unwrap().failed(Failure::Connect);
+        road.gate.enter().await.unwrap().failed(Failure::Connect);
     }
     opened.body.dismiss();
-    gate.enter().await.unwrap().failed(Failure::Connect);
-    assert!(gate.enter().await.is_ok());
+    road.gate.enter().await.unwrap().failed(Failure::Connect);
+    assert!(road.gate.enter().await.is_ok());
 }
 
 #[tokio::test]

@@ -64,16 +64,30 @@ impl HttpClient {
     /// # Errors
     /// [`TransportError`], as [`HttpClient::fetch`].
     pub async fn send(&self, request: Request<Bytes>) -> Result<Incoming, TransportError> {
+        self.send_until(request, None).await
+    }
+
+    /// The same with an end, if there is one, which bounds the body too: one timer in place of one around another.
+    ///
+    /// # Errors
+    /// [`TransportError`], as [`HttpClient::fetch`].
+    pub async fn send_until(
+        &self,
+        request: Request<Bytes>,
+        until: Option<Instant>,
+    ) -> Result<Incoming, TransportError> {
         let sent_at = Instant::now();
-        let head = timeout_at(sent_at + self.timeouts.head, self.library.send(request));
-        let answer = match head.await {
+        let bounded = |end: Instant| until.map_or(end, |until| end.min(until));
+        let head_until = bounded(sent_at + self.timeouts.head);
+        let answer = match timeout_at(head_until, self.library.send(request)).await {
             Ok(answer) => answer?,
             Err(_elapsed) => return Err(TransportError::Timeout { source: None }),
         };
         if head_size(answer.headers()) > MAX_HEAD {
             return Err(TransportError::TooLarge);
         }
-        Ok(Incoming { answer, sent_at, deadline: sent_at + self.timeouts.total })
+        let deadline = bounded(sent_at + self.timeouts.total);
+        Ok(Incoming { answer, sent_at, deadline })
     }
 }
 
@@ -81,8 +95,8 @@ impl Library {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Source>, TransportError> {
         match self {
             Self::Reqwest(client) => {
-                let answer: Response<reqwest::Body> =
-                    client.execute(translated(request)?).await?.into();
+                let executing = Box::pin(client.execute(translated(request)?));
+                let answer: Response<reqwest::Body> = executing.await?.into();
                 Ok(answer.map(Source::Reqwest))
             }
             Self::Pooled(client) => Ok(client.send(request).await?.map(Source::Pooled)),

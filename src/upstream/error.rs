@@ -85,20 +85,8 @@ impl From<reqwest::Error> for TransportError {
     }
 }
 
-impl From<hyper_util::client::legacy::Error> for TransportError {
-    /// As for the other library; its errors hold no URL.
-    fn from(error: hyper_util::client::legacy::Error) -> Self {
-        if error.is_connect() {
-            let kind = ConnectFault::in_chain(&error);
-            return Self::Connect { kind, source: Some(error.into()) };
-        }
-        let is_timeout = is_late(&error);
-        Self::after_sending(error.into(), is_timeout)
-    }
-}
-
 impl From<hyper::Error> for TransportError {
-    /// A body that broke off.
+    /// A connection that was made and broke, before the answer or within its body.
     fn from(error: hyper::Error) -> Self {
         let is_timeout = is_late(&error);
         Self::after_sending(error.into(), is_timeout)
@@ -174,7 +162,7 @@ impl ConnectFault {
     }
 
     /// Looks through the sources for the first link that tells.
-    fn in_chain(error: &(dyn Error + 'static)) -> Self {
+    pub(super) fn in_chain(error: &(dyn Error + 'static)) -> Self {
         links(error).find_map(Self::of_link).unwrap_or(Self::Other)
     }
 

@@ -82,21 +82,34 @@ impl Gate {
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue and holds nothing.
     pub async fn enter(&self) -> Result<Pass, GateError> {
-        self.shared.breaker().check(Instant::now())?;
-        let places = Arc::clone(&self.shared.places);
-        let Ok(Ok(place)) = timeout(LONGEST_QUEUE, places.acquire_owned()).await else {
-            return Err(GateError::Full);
+        let (mut now, places) = (Instant::now(), Arc::clone(&self.shared.places));
+        let place = match places.try_acquire_owned() {
+            Ok(place) => place,
+            Err(_none_is_free) => {
+                self.shared.breaker().check(now)?;
+                let place = self.queue().await?;
+                now = Instant::now();
+                place
+            }
         };
         // It may have opened while we stood in the queue.
-        let epoch = self.shared.breaker().admit(Instant::now())?;
-        self.shared.budget.deposit();
+        let epoch = self.shared.breaker().admit(now)?;
+        self.shared.budget.deposit(now);
         Ok(Pass { shared: Arc::clone(&self.shared), epoch, told: false, _place: place })
+    }
+
+    async fn queue(&self) -> Result<OwnedSemaphorePermit, GateError> {
+        let places = Arc::clone(&self.shared.places);
+        match timeout(LONGEST_QUEUE, places.acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => Err(GateError::Full),
+        }
     }
 
     /// Returns whether a call may be repeated now, within 20 % of the traffic (U2), and counts the
     /// repetition.
     pub fn may_retry(&self) -> bool {
-        let allowed = self.shared.budget.withdraw();
+        let allowed = self.shared.budget.withdraw(Instant::now());
         if allowed {
             self.shared.metrics.upstream_retried(self.shared.upstream);
         }

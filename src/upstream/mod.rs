@@ -9,6 +9,7 @@ mod breaker;
 mod client;
 mod error;
 pub mod gate;
+mod place;
 mod pooled;
 pub mod retry;
 mod stream;

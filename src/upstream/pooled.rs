@@ -1,36 +1,33 @@
-//! hyper-util's pooled client: HTTP/1.1 over the same TLS as reqwest's, at half the instructions
+//! The lean client: hyper's HTTP/1.1 over the same TLS as reqwest's, at a third of the instructions
 //! ([decision 7](../../docs/decisions/0007-two-http-clients.md)).
 //!
 //! Invariant: whatever one of the two clients refuses, or calls a failure of a kind, so does the
-//! other; the tests beside `mod.rs` run against both. Only [`HttpClient`](super::HttpClient) calls it.
+//! other; the tests beside `mod.rs` run against both. A request goes out again by itself only where no byte of it was
+//! sent. Only [`HttpClient`](super::HttpClient) calls it.
 
 use crate::upstream::{
-    KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, POOL_IDLE, POOL_PER_HOST, USER_AGENT,
-    error::{NoAddress, TransportError},
-    target,
+    KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, POOL_IDLE, USER_AGENT,
+    error::{BoxError, ConnectFault, NoAddress, TransportError},
+    place::{Connection, Hearing, Place, Places},
 };
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, Uri,
-    header::{ACCEPT, Entry, USER_AGENT as USER_AGENT_HEADER},
+    header::{ACCEPT, Entry, HOST, USER_AGENT as USER_AGENT_HEADER},
 };
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::{client::conn::http1, rt::Executor as _};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
-    client::legacy::{
-        Client,
-        connect::{
-            HttpConnector,
-            dns::{GaiAddrs, GaiResolver, Name},
-        },
+    client::legacy::connect::{
+        HttpConnector,
+        dns::{GaiAddrs, GaiResolver, Name},
     },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
 };
 use rustls::{ClientConfig, DEFAULT_VERSIONS, crypto::aws_lc_rs, pki_types::CertificateDer};
 use rustls_platform_verifier::Verifier;
 use std::{
-    error::Error,
     io,
     pin::Pin,
     sync::Arc,
@@ -38,14 +35,16 @@ use std::{
     time::Duration,
 };
 use tokio::{net::TcpStream, time::timeout};
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
-type BoxError = Box<dyn Error + Send + Sync>;
 type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// The client.
 #[derive(Debug)]
-pub(super) struct Pooled(Client<Connector, Full<Bytes>>);
+pub(super) struct Pooled {
+    connector: Connector,
+    places: Places,
+}
 
 impl Pooled {
     /// Makes a client that connects within a span.
@@ -56,38 +55,95 @@ impl Pooled {
         extra_roots: &[CertificateDer<'static>],
         connect: Duration,
     ) -> Result<Self, rustls::Error> {
+        Self::keeping(extra_roots, connect, POOL_IDLE)
+    }
+
+    fn keeping(
+        extra_roots: &[CertificateDer<'static>],
+        connect: Duration,
+        idle: Duration,
+    ) -> Result<Self, rustls::Error> {
         let connector =
             Connector { tls: HttpsConnector::from((tcp(), tls(extra_roots)?)), within: connect };
-        // It repeats a request that no connection has taken yet, for example because the one from the
-        // pool was just closed: nothing of it was sent.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_PER_HOST)
-            .build(connector);
-        Ok(Self(client))
+        Ok(Self { connector, places: Places::new(idle) })
     }
 
     /// Sends; the head of the answer is the result.
     ///
     /// # Errors
     /// [`TransportError`]; [`TransportError::Refused`] for a target that may not be called.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
     pub(super) async fn send(
         &self,
         request: Request<Bytes>,
-    ) -> Result<Response<Incoming>, TransportError> {
-        if !target::is_lawful(request.uri()) {
-            return Err(TransportError::Refused);
+    ) -> Result<Response<Hearing>, TransportError> {
+        let place = self.places.of(request.uri()).ok_or(TransportError::Refused)?;
+        let mut request = prepared(request, &place);
+        loop {
+            let kept = place.take();
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                // A box, so that the many who find one do not carry its future about.
+                None => Box::pin(self.connect(&place)).await?,
+            };
+            // One that has just been closed by the other side.
+            if is_kept && connection.ready().await.is_err() {
+                continue;
+            }
+            let refused = match connection.try_send_request(request).await {
+                Ok(answer) => return Ok(answer.map(|body| Hearing::new(body, connection, place))),
+                Err(refused) => refused,
+            };
+            request = unsent(refused, is_kept)?;
         }
-        let mut request = request.map(Full::new);
-        let headers = request.headers_mut();
-        if let Entry::Vacant(accept) = headers.entry(ACCEPT) {
-            accept.insert(HeaderValue::from_static("*/*"));
+    }
+
+    async fn connect(&self, place: &Place) -> Result<Connection, TransportError> {
+        let root = place.root().ok_or(TransportError::Refused)?;
+        let stream = self.connector.clone().oneshot(root).await.map_err(|source| {
+            let kind = ConnectFault::in_chain(&*source);
+            TransportError::Connect { kind, source: Some(source) }
+        })?;
+        let (connection, other_half) = http1::handshake(stream).await?;
+        TokioExecutor::new().execute(async move {
+            // Whoever waits for an answer is told; nobody else wants to know.
+            drop(other_half.await);
+        });
+        Ok(connection)
+    }
+}
+
+/// Turns a request into the form that goes on the wire.
+fn prepared(request: Request<Bytes>, place: &Place) -> Request<Full<Bytes>> {
+    let mut request = request.map(Full::new);
+    // The origin form (RFC 9112, 3.2.1); the other parts of the target are the connection.
+    if let Some(target) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = target.into();
+    }
+    let headers = request.headers_mut();
+    let mut or = |name, value: &HeaderValue| {
+        if let Entry::Vacant(vacant) = headers.entry(name) {
+            vacant.insert(value.clone());
         }
-        if let Entry::Vacant(agent) = headers.entry(USER_AGENT_HEADER) {
-            agent.insert(HeaderValue::from_static(USER_AGENT));
-        }
-        Ok(self.0.request(request).await?)
+    };
+    or(HOST, place.host());
+    or(ACCEPT, &HeaderValue::from_static("*/*"));
+    or(USER_AGENT_HEADER, &HeaderValue::from_static(USER_AGENT));
+    request
+}
+
+/// Returns the request for another try, if no byte of it was sent and the connection was one that had waited: the other
+/// side may close those at any moment.
+fn unsent(
+    mut refused: hyper::client::conn::TrySendError<Request<Full<Bytes>>>,
+    is_kept: bool,
+) -> Result<Request<Full<Bytes>>, TransportError> {
+    match refused.take_message().filter(|_| is_kept) {
+        Some(request) => Ok(request),
+        None => Err(refused.into_error().into()),
     }
 }
 
@@ -165,5 +221,183 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let resolved = self.0.call(name);
         Box::pin(async move { resolved.await.map_err(NoAddress) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pooled;
+    use crate::upstream::TransportError;
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::BodyExt as _;
+    use rstest::rstest;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        time::{sleep, timeout},
+    };
+    use tokio_util::task::TaskTracker;
+
+    const AMPLE: Duration = Duration::from_secs(20);
+
+    /// A server that keeps connections open, and how often it was connected to.
+    struct Peer {
+        address: String,
+        connections: Arc<AtomicUsize>,
+        open: Arc<AtomicUsize>,
+        requests: Arc<AtomicUsize>,
+    }
+
+    impl Peer {
+        /// Answers requests by their path.
+        async fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = format!("http://{}", listener.local_addr().unwrap());
+            let (connections, open, requests) = <(Arc<_>, Arc<_>, Arc<_>)>::default();
+            let peer = Self { address, connections, open, requests };
+            let (tracker, connections) = (TaskTracker::new(), Arc::clone(&peer.connections));
+            let (open, requests) = (Arc::clone(&peer.open), Arc::clone(&peer.requests));
+            tracker.clone().spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    connections.fetch_add(1, Ordering::SeqCst);
+                    let (open, requests) = (Arc::clone(&open), Arc::clone(&requests));
+                    tracker.spawn(async move {
+                        open.fetch_add(1, Ordering::SeqCst);
+                        converse(stream, &requests).await;
+                        open.fetch_sub(1, Ordering::SeqCst);
+                    });
+                }
+            });
+            peer
+        }
+
+        fn connections(&self) -> usize {
+            self.connections.load(Ordering::SeqCst)
+        }
+
+        async fn all_are_closed(&self) {
+            let closed = async {
+                while self.open.load(Ordering::SeqCst) > 0 {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            timeout(AMPLE, closed).await.expect("a connection stays open");
+        }
+    }
+
+    async fn converse(mut stream: TcpStream, requests: &AtomicUsize) {
+        let mut heard = Vec::new();
+        loop {
+            heard.clear();
+            while !heard.ends_with(b"\r\n\r\n") {
+                if !matches!(stream.read_buf(&mut heard).await, Ok(1..)) {
+                    return;
+                }
+            }
+            requests.fetch_add(1, Ordering::SeqCst);
+            let text = String::from_utf8_lossy(&heard).into_owned();
+            let path = text.split(' ').nth(1).unwrap_or_default();
+            let answer = match path {
+                "/chunked" => {
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+                }
+                "/last" => "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
+                "/half" => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+                "/none" => "HTTP/1.1 204 No Content\r\n\r\n",
+                _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            };
+            if stream.write_all(answer.as_bytes()).await.is_err() || path == "/leaves" {
+                return;
+            }
+        }
+    }
+
+    fn client(idle: Duration) -> Pooled {
+        Pooled::keeping(&[], AMPLE, idle).unwrap()
+    }
+
+    async fn get(client: &Pooled, peer: &Peer, path: &str) -> Result<Bytes, TransportError> {
+        let request = Request::get(format!("{}{path}", peer.address)).body(Bytes::new()).unwrap();
+        Ok(client.send(request).await?.into_body().collect().await?.to_bytes())
+    }
+
+    #[rstest]
+    #[case::length("/whole", 1)]
+    #[case::chunks("/chunked", 1)]
+    #[case::no_body("/none", 1)]
+    #[case::last_word("/last", 3)]
+    #[tokio::test]
+    async fn a_connection_whose_answer_was_read_serves_again(
+        #[case] path: &str,
+        #[case] connections: usize,
+    ) {
+        let (peer, client) = (Peer::start().await, client(AMPLE));
+        for _ in 0..3 {
+            let body = get(&client, &peer, path).await.unwrap();
+            assert_eq!(body.len(), if path == "/none" { 0 } else { 2 });
+        }
+        assert_eq!(peer.connections(), connections);
+    }
+
+    #[tokio::test]
+    async fn one_that_the_other_side_closed_meanwhile_is_replaced_without_a_word() {
+        let (peer, client) = (Peer::start().await, client(AMPLE));
+        for _ in 0..20 {
+            assert_eq!(get(&client, &peer, "/leaves").await.unwrap(), "ok");
+            // Whether its end was noticed on this side is left to chance.
+            peer.all_are_closed().await;
+        }
+        assert_eq!(peer.requests.load(Ordering::SeqCst), 20, "none was sent twice");
+    }
+
+    #[tokio::test]
+    async fn one_whose_answer_nobody_wants_is_closed() {
+        let (peer, client) = (Peer::start().await, client(AMPLE));
+        let request = Request::get(format!("{}/half", peer.address)).body(Bytes::new()).unwrap();
+        let answer = client.send(request).await.unwrap();
+        drop(answer);
+        peer.all_are_closed().await;
+        assert_eq!(get(&client, &peer, "/whole").await.unwrap(), "ok");
+        assert_eq!(peer.connections(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_nobody_needs_is_closed_after_its_time() {
+        let (peer, client) = (Peer::start().await, client(Duration::from_millis(50)));
+        for _ in 0..2 {
+            assert_eq!(get(&client, &peer, "/whole").await.unwrap(), "ok");
+            peer.all_are_closed().await;
+        }
+        assert_eq!(peer.connections(), 2);
+    }
+
+    #[tokio::test]
+    async fn calls_side_by_side_have_a_connection_each_and_keep_them() {
+        let (peer, client) = (Peer::start().await, client(AMPLE));
+        for _ in 0..3 {
+            let calls =
+                (get(&client, &peer, "/a"), get(&client, &peer, "/b"), get(&client, &peer, "/c"));
+            let (a, b, c) = tokio::join!(calls.0, calls.1, calls.2);
+            assert!(a.is_ok() && b.is_ok() && c.is_ok());
+        }
+        assert!((1..=3).contains(&peer.connections()), "{}", peer.connections());
+    }
+
+    #[tokio::test]
+    async fn origins_have_connections_of_their_own() {
+        let (one, other, client) = (Peer::start().await, Peer::start().await, client(AMPLE));
+        for _ in 0..2 {
+            assert_eq!(get(&client, &one, "/whole").await.unwrap(), "ok");
+            assert_eq!(get(&client, &other, "/whole").await.unwrap(), "ok");
+        }
+        assert_eq!((one.connections(), other.connections()), (1, 1));
     }
 }

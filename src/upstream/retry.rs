@@ -183,13 +183,13 @@ struct Purse {
 
 impl Budget {
     /// Takes note of a call that is no retry.
-    pub fn deposit(&self) {
-        self.with(|purse| purse.coins = purse.coins.saturating_add(1).min(RESERVE));
+    pub fn deposit(&self, now: Instant) {
+        self.with(now, |purse| purse.coins = purse.coins.saturating_add(1).min(RESERVE));
     }
 
     /// Returns whether one more retry is allowed, and pays for it.
-    pub fn withdraw(&self) -> bool {
-        self.with(|purse| match purse.coins.checked_sub(PRICE) {
+    pub fn withdraw(&self, now: Instant) -> bool {
+        self.with(now, |purse| match purse.coins.checked_sub(PRICE) {
             Some(rest) => {
                 purse.coins = rest;
                 true
@@ -198,9 +198,9 @@ impl Budget {
         })
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut Purse) -> T) -> T {
+    fn with<T>(&self, now: Instant, act: impl FnOnce(&mut Purse) -> T) -> T {
         let mut purse = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = purse.seen_at.elapsed().as_secs();
+        let seconds = now.saturating_duration_since(purse.seen_at).as_secs();
         purse.coins = purse.coins.saturating_add(seconds).min(RESERVE);
         purse.seen_at += Duration::from_secs(seconds);
         act(&mut purse)
@@ -330,14 +330,14 @@ mod tests {
     }
 
     fn spend_all(budget: &Budget) -> usize {
-        (0..1000).take_while(|_| budget.withdraw()).count()
+        (0..1000).take_while(|_| budget.withdraw(Instant::now())).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_allows_one_retry_for_five_calls() {
         let budget = Budget::default();
         spend_all(&budget);
-        (0..25).for_each(|_| budget.deposit());
+        (0..25).for_each(|_| budget.deposit(Instant::now()));
         assert_eq!(spend_all(&budget), 5);
     }
 

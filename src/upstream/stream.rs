@@ -3,10 +3,10 @@
 //! Invariant: it never yields a byte beyond its cap nor after its deadline, and a body that was cut
 //! short ends with an error, never like a whole one. Made by `Incoming::into_body`; for the proxy.
 
-use crate::upstream::error::TransportError;
+use crate::upstream::{error::TransportError, place::Hearing};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::{
     fmt,
     pin::Pin,
@@ -35,6 +35,8 @@ pub struct Body {
     deadline: Instant,
     /// Made when the body is first waited for: most are there with their head.
     alarm: Option<Pin<Box<Sleep>>>,
+    /// Whether anything has come: what is there with the head needs no look at the clock.
+    is_begun: bool,
     is_done: bool,
 }
 
@@ -43,7 +45,7 @@ pub(super) enum Source {
     /// reqwest's body.
     Reqwest(reqwest::Body),
     /// The pooled client's body.
-    Pooled(Incoming),
+    Pooled(Hearing),
 }
 
 impl Body {
@@ -58,7 +60,8 @@ impl Body {
     ) -> Result<Self, TransportError> {
         let announced = usize::try_from(source.size_hint().lower());
         if announced.is_ok_and(|length| length <= cap) {
-            return Ok(Self { source, left: cap, deadline, alarm: None, is_done: false });
+            let (alarm, is_begun, is_done) = (None, false, false);
+            return Ok(Self { source, left: cap, deadline, alarm, is_begun, is_done });
         }
         Err(TransportError::TooLarge)
     }
@@ -69,9 +72,10 @@ impl Body {
     ) -> Poll<Option<Result<Bytes, TransportError>>> {
         loop {
             // Before the source: one that always has a little more would never let the clock speak.
-            if Instant::now() >= self.deadline {
+            if self.is_begun && Instant::now() >= self.deadline {
                 return Poll::Ready(Some(Err(TransportError::Timeout { source: None })));
             }
+            self.is_begun = true;
             let frame = match self.source.poll_frame(context) {
                 Poll::Ready(Some(frame)) => frame?,
                 Poll::Ready(None) => return Poll::Ready(None),
@@ -132,7 +136,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
-        if self.is_done {
+        if self.is_end_stream() {
             return Poll::Ready(None);
         }
         let data = ready!(self.poll_data(context));

@@ -4,7 +4,10 @@
 //! Invariant: what is lawful as a `Uri` is lawful as a `Url` and says the same there, so that a rule
 //! which judged the path has judged the path that is sent (`proxy.md` P2). Callers: the clients.
 
-use http::Uri;
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
 
@@ -48,16 +51,14 @@ fn default_port(uri: &Uri) -> Option<u16> {
     }
 }
 
-/// Judges a target that is sent as it stands, without making a URL of it.
-pub(super) fn is_lawful(uri: &Uri) -> bool {
-    let Some((scheme, authority)) = uri.scheme_str().zip(uri.authority()) else {
-        return false;
-    };
+/// Judges the origin of a target that is sent as it stands, without making a URL of it; its path is judged by
+/// [`is_plain`].
+pub(super) fn is_lawful(scheme: &Scheme, authority: &Authority) -> bool {
     let Some(place) = Place::of(authority.host()) else {
         return false;
     };
-    let is_private = scheme == "https" || (scheme == "http" && place == Place::Here);
-    is_private && is_bare(authority.as_str(), authority.host()) && is_plain(uri.path())
+    let is_private = *scheme == Scheme::HTTPS || (*scheme == Scheme::HTTP && place == Place::Here);
+    is_private && is_bare(authority.as_str(), authority.host())
 }
 
 /// Where a host is.
@@ -107,7 +108,11 @@ pub fn is_plain(path: &str) -> bool {
         byte.is_ascii_graphic()
             && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'}')
     };
-    path.starts_with('/') && path.bytes().all(is_usual) && !path.split('/').any(is_dots)
+    // Without a dot or an escape no segment is one of dots.
+    let has_dots = |path: &str| {
+        path.bytes().any(|byte| matches!(byte, b'.' | b'%')) && path.split('/').any(is_dots)
+    };
+    path.starts_with('/') && path.bytes().all(is_usual) && !has_dots(path)
 }
 
 /// Returns whether a segment is `.` or `..`, each dot as it is or escaped.
@@ -125,11 +130,18 @@ fn after_dot(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_lawful, is_loopback, parsed};
+    use super::{is_loopback, is_plain, parsed};
     use http::Uri;
     use proptest::prelude::{prop_assert, proptest};
     use rstest::rstest;
     use url::Url;
+
+    /// As the client judges a target.
+    fn may_be_sent(uri: &Uri) -> bool {
+        let origin = uri.scheme().zip(uri.authority());
+        let is_lawful = origin.is_some_and(|(scheme, host)| super::is_lawful(scheme, host));
+        is_lawful && is_plain(uri.path())
+    }
 
     #[rstest]
     #[case("http://127.0.0.1/", true)]
@@ -158,7 +170,7 @@ mod tests {
     #[case::four("https://10.0.0.1/v3")]
     #[case::dots_inside("https://api.example.com/v3/a..b/.c/d./...")]
     fn a_lawful_target_is_lawful_for_both_clients(#[case] target: Uri) {
-        assert!(is_lawful(&target) && parsed(&target).is_some());
+        assert!(may_be_sent(&target) && parsed(&target).is_some());
     }
 
     #[rstest]
@@ -186,7 +198,7 @@ mod tests {
     #[case::mapped("http://[::ffff:127.0.0.1]/")]
     #[case::long_six("http://[0:0:0:0:0:0:0:1]/")]
     fn an_unlawful_target_is_refused_by_both_clients(#[case] target: Uri) {
-        assert!(!is_lawful(&target) && parsed(&target).is_none());
+        assert!(!may_be_sent(&target) && parsed(&target).is_none());
     }
 
     proptest! {
@@ -197,7 +209,7 @@ mod tests {
             path in "(/([.]|%2[eE]|[!-~]){0,5}){0,3}",
         ) {
             if let Ok(target) = format!("{scheme}://{host}{path}").parse::<Uri>() {
-                prop_assert!(!is_lawful(&target) || host.contains("xn--") || parsed(&target).is_some());
+                prop_assert!(!may_be_sent(&target) || host.contains("xn--") || parsed(&target).is_some());
             }
         }
     }
