@@ -1,0 +1,135 @@
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rstest::rstest;
+use serde_json::Value;
+use tracing::Instrument;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::{LogIdentity, Wanted, lines::Lines};
+use crate::telemetry::{audit, sink::Sink};
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns the lines that are written meanwhile under a text of `RUST_LOG`.
+fn lines(wanted: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value> {
+    let written = Written::default();
+    let sink = Sink::start(written.clone()).unwrap();
+    let subscriber = Lines::new(identity, sink.clone()).with(Wanted::of(Some(wanted)));
+    tracing::subscriber::with_default(subscriber, act);
+    sink.finish(Duration::from_secs(60));
+    let bytes = written.0.lock().unwrap().clone();
+    let text = String::from_utf8(bytes).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "reads back the lines under test")]
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns the messages alone.
+fn messages(wanted: &str, act: impl FnOnce()) -> Vec<String> {
+    let lines = lines(wanted, &LogIdentity::default(), act);
+    lines.iter().map(|line| line["msg"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_line_holds_message_span_fields_and_identity_and_cannot_be_forged() {
+    let identity =
+        LogIdentity::default().with("component_name", Some("cfapi-broker")).with("space_id", None);
+    let lines = lines("info", &identity, || {
+        let span = tracing::info_span!(
+            "request",
+            correlation_id = "c-1",
+            tenant_id = tracing::field::Empty
+        );
+        let _entered = span.enter();
+        span.record("tenant_id", "zone-1");
+        tracing::info!(target: audit::TARGET, host = "a\r\n{\"level\":\"error\"}", count = 2_u64, took = 5_u128, ms = 1.25, code = "", "route intent");
+    });
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let line = &lines[0];
+    assert_eq!(line["msg"], "route intent");
+    assert_eq!(line["host"], "a\r\n{\"level\":\"error\"}");
+    assert_eq!(line["type"], "log");
+    assert_eq!(line["level"], "info");
+    assert_eq!(line["logger"], "audit");
+    assert_eq!(line["layer"], "[RUST]");
+    assert_eq!(line["correlation_id"], "c-1");
+    assert_eq!(line["tenant_id"], "zone-1");
+    assert_eq!(line["component_name"], "cfapi-broker");
+    assert_eq!(line["categories"][0], "audit");
+    assert_eq!((&line["count"], &line["took"], &line["ms"]), (&2.into(), &5.into(), &1.25.into()));
+    assert!(line.get("code").is_none());
+    assert!(line.get("space_id").is_none());
+}
+
+#[test]
+fn a_line_says_twice_when_it_was_written() {
+    let lines = lines("info", &LogIdentity::default(), || tracing::info!("now"));
+    let (at, nanos) = (lines[0]["written_at"].as_str().unwrap(), &lines[0]["written_ts"]);
+    let at = humantime::parse_rfc3339(at).unwrap();
+    let since = at.duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(u128::from(nanos.as_u64().unwrap()) / 1_000_000, since.as_millis());
+}
+
+#[test]
+fn the_nearest_span_has_the_last_word_and_none_is_left_behind() {
+    let lines = lines("info", &LogIdentity::default(), || {
+        let outer = tracing::info_span!("outer", a = "outer", b = "outer", c = "outer");
+        let inner = outer.in_scope(|| tracing::info_span!("inner", b = "inner", c = "inner"));
+        drop(outer);
+        inner.in_scope(|| tracing::info!(c = "event", "within"));
+        drop(inner);
+        tracing::info!("without");
+        tracing::info_span!("next", d = "next").in_scope(|| tracing::info!("next"));
+    });
+    let [within, without, next] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        (&within["a"], &within["b"], &within["c"]),
+        (&"outer".into(), &"inner".into(), &"event".into())
+    );
+    assert!(without.get("a").is_none() && next.get("a").is_none(), "{lines:?}");
+    assert_eq!(next["d"], "next");
+}
+
+#[test]
+fn work_that_is_spawned_in_a_span_speaks_in_it() {
+    let lines = lines("info", &LogIdentity::default(), || {
+        let work = async { tracing::info!("work") };
+        let work = tracing::info_span!("request", id = "r").in_scope(|| work.in_current_span());
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work);
+    });
+    assert_eq!(lines[0]["id"], "r");
+}
+
+#[rstest]
+#[case::plain("warn", &["audit"])]
+#[case::off("off", &["audit"])]
+#[case::unreadable("info,=,", &["audit", "own info"])]
+#[case::capped("trace", &["audit", "own info", "own debug"])]
+#[case::library("other=trace", &["audit"])]
+#[case::a_span("[request]=debug", &["audit", "own debug"])]
+fn the_filter_is_listened_to_but_audit_lines_pass_and_libraries_do_not_shout(
+    #[case] wanted: &str,
+    #[case] expected: &[&str],
+) {
+    let found = messages(wanted, || {
+        tracing::info!(target: audit::TARGET, "audit");
+        tracing::info!("own info");
+        tracing::info_span!("request").in_scope(|| tracing::debug!("own debug"));
+        tracing::debug!(target: "other", "other debug");
+    });
+    assert_eq!(found, expected);
+}
