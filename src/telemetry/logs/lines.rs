@@ -7,7 +7,7 @@
 
 use std::{
     cell::Cell,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use tracing::{
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::telemetry::{
     audit,
-    sink::{Kind, Sink},
+    sink::{Kind, Sink, since_epoch},
 };
 
 /// Writes each event as a line, with what the spans around it say.
@@ -48,21 +48,20 @@ impl Lines {
     }
 
     /// Formats an event and hands it over.
-    fn write(&self, event: &Event<'_>, now: Duration, memory: &mut Memory) {
+    fn write(&self, event: &Event<'_>, kind: Kind, now: Duration, memory: &mut Memory) {
         let meta = event.metadata();
-        let is_audit = meta.target() == audit::TARGET;
         let line = &mut memory.members;
         line.clear();
         memory.second.begin(line, now);
-        let kind = if meta.target() == REQUEST_TARGET { "request" } else { "log" };
+        let sort = if meta.target() == REQUEST_TARGET { "request" } else { "log" };
         line.put(b"\"type\":\"");
-        line.put(kind.as_bytes());
+        line.put(sort.as_bytes());
         line.put(b"\",\"level\":\"");
         line.put(level_word(*meta.level()).as_bytes());
         line.put(b"\",\"logger\":");
         line.put_text(meta.target());
         line.put(b",\"layer\":\"[RUST]\",");
-        if is_audit {
+        if kind == Kind::Audit {
             line.put(b"\"categories\":[\"audit\"],");
         }
         line.put(&self.identity);
@@ -73,7 +72,7 @@ impl Lines {
             self.spans.tell(span, line);
         }
         line.close(b"}\n");
-        let kind = if is_audit { Kind::Audit } else { Kind::Ordinary };
+        let kind = if kind == Kind::Audit { Kind::Audit } else { Kind::Ordinary };
         self.sink.push(line.text(), kind);
     }
 }
@@ -108,8 +107,12 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
+        let audit = event.metadata().target() == audit::TARGET;
+        let kind = if audit { Kind::Audit } else { Kind::Ordinary };
         let now = since_epoch();
-        with_memory(|memory| self.write(event, now, memory));
+        if self.sink.takes(kind, now) {
+            with_memory(|memory| self.write(event, kind, now, memory));
+        }
     }
 
     fn enter(&self, id: &Id) {
@@ -181,14 +184,6 @@ fn with_memory<T>(act: impl FnOnce(&mut Memory) -> T) -> T {
     let done = act(&mut memory);
     _ = MEMORY.try_with(|kept| kept.set(Some(memory)));
     done
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a log line states the wall time at which it was written"
-)]
-fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn level_word(level: Level) -> &'static str {
