@@ -3,6 +3,8 @@
 //! Invariant: no label holds a user, a token, a tenant or a raw path; each label has a closed set of values or a
 //! configured one (destination names). Everyone may count; only the `/metrics` handler reads.
 
+mod handles;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
@@ -14,6 +16,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
+
+use handles::{Handle, Handles, Key};
 
 /// Bucket borders in seconds: from the broker's own work (1 ms) to the longest request (55 s).
 const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -28,6 +32,9 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     registry: Mutex<Registry>,
     families: Families,
+    /// What is counted for each request and call.
+    requests: Handles,
+    calls: Handles,
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -91,7 +98,8 @@ impl Default for Metrics {
         families.register(&mut registry);
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this broker", build);
-        Self(Arc::new(Inner { registry: Mutex::new(registry), families }))
+        let (requests, calls) = (Handles::default(), Handles::default());
+        Self(Arc::new(Inner { registry: Mutex::new(registry), families, requests, calls }))
     }
 }
 
@@ -180,13 +188,14 @@ impl Metrics {
 
     /// Counts an answered request; `route` is the template, never the raw path.
     pub fn request_answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let (route, method) = (route.to_owned(), method_label(method));
-        let families = &self.0.families;
-        families
-            .http_duration
-            .get_or_create(&OneRoute { route: route.clone(), method })
-            .observe(took.as_secs_f64());
-        families.http_requests.get_or_create(&OneRequest { route, method, status }).inc();
+        let method = method_label(method);
+        self.0.requests.count(Key { name: route, of: method, status }, took, || {
+            let (route, families) = (route.to_owned(), &self.0.families);
+            let one = OneRoute { route: route.clone(), method };
+            let time = families.http_duration.get_or_create(&one).clone();
+            let one = OneRequest { route, method, status };
+            Handle { time, count: families.http_requests.get_or_create(&one).clone() }
+        });
     }
 
     /// Counts a grant. `grant` is its OAuth name; `result` is `ok`, `refused` or `transient`.
@@ -245,12 +254,13 @@ impl Metrics {
         status: u16,
         took: Duration,
     ) {
-        let families = &self.0.families;
-        families
-            .upstream_duration
-            .get_or_create(&OneOperation { upstream, operation })
-            .observe(took.as_secs_f64());
-        families.upstream_requests.get_or_create(&OneCall { upstream, operation, status }).inc();
+        self.0.calls.count(Key { name: operation, of: upstream, status }, took, || {
+            let families = &self.0.families;
+            let one = OneOperation { upstream, operation };
+            let time = families.upstream_duration.get_or_create(&one).clone();
+            let one = OneCall { upstream, operation, status };
+            Handle { time, count: families.upstream_requests.get_or_create(&one).clone() }
+        });
     }
 
     /// Counts a repeated call.
