@@ -19,14 +19,14 @@ use hyper::{
     server::conn::http1,
     service::Service,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::CutTarget,
-    server::guard::{Body as Expected, Guarded, MAX_HEAD, Room, Target, Watch},
+    server::guard::{Body as Expected, Guarded, Idle, MAX_HEAD, Room, Target, Watch},
 };
 
 /// Headers of one request; the platform's router passes at most this many.
@@ -60,22 +60,28 @@ pub(super) async fn serve<S, P>(
     let (guarded, watch) = Guarded::new(stream, limits, room);
     let arrivals = Arrivals { paths, watch: Arc::clone(&watch) };
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.idle)
+        // The guard's: hyper's would set a timer for each request.
+        .header_read_timeout(None::<Duration>)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
         .half_close(false)
         .keep_alive(true)
         .serve_connection(TokioIo::new(guarded), arrivals);
     let mut connection = pin!(connection);
+    let mut idle = Idle::new(Arc::clone(&watch), limits.idle);
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
             watch.stop();
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => ended,
+                () = &mut idle => Ok(()),
+            }
         }
+        () = &mut idle => Ok(()),
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");

@@ -2,13 +2,15 @@
 //! answer must be taken in.
 //!
 //! hyper has one limit for an idle connection and for a slow head, and the platform's router wants idle connections kept
-//! longer than a slow head may last. So the guard counts for itself: waiting (no limit of its own) → head (from its
-//! first byte) → request (from the moment in which hyper hands the request over, until its answer is out).
+//! longer than a slow head may last; and hyper sets a timer for each request. So the guard counts for itself: waiting
+//! (until the connection has been idle for too long) → head (from its first byte) → request (from the last bytes of its
+//! head until its answer is out).
 //!
 //! Invariant: hyper gets one head at a time and nothing behind it before the answer is out, so that each byte is known
 //! to be of a head or of a body. Where a body is chunked its end is not known; what is sent behind it before the answer
 //! is out has no known request line and is refused. Only `server` uses it.
 
+mod idle;
 mod patience;
 mod room;
 mod watch;
@@ -31,6 +33,7 @@ use watch::Phase;
 
 use crate::server::connection::Limits;
 
+pub(super) use idle::Idle;
 pub(super) use room::Room;
 pub(super) use watch::{Body, Target, Watch};
 

@@ -201,6 +201,57 @@ async fn an_idle_connection_is_closed_at_its_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_that_never_asks_is_closed_at_its_limit() {
+    let mut client = connect();
+    let began = Instant::now();
+    assert_eq!(client.rest().await, "");
+    assert_close(began.elapsed(), LIMITS.idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_connection_is_kept_and_closed_when_it_has_been_idle_for_the_whole_limit() {
+    let mut client = connect();
+    for pause in [10, 99, 1, 50, 73, 99, 30] {
+        sleep(Duration::from_secs(pause)).await;
+        client.send(GET).await;
+        client.answers(1).await;
+    }
+    let began = Instant::now();
+    assert_eq!(client.rest().await, "");
+    assert_close(began.elapsed(), LIMITS.idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_time_begins_with_the_end_of_the_answer() {
+    let mut client = connect();
+    sleep(Duration::from_secs(80)).await;
+    // Begun before the limit and answered after it, also by way of chunks.
+    client
+        .send("POST /slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    client.answers(1).await;
+    let began = Instant::now();
+    assert_eq!(client.rest().await, "");
+    assert_close(began.elapsed(), LIMITS.idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_begins_at_the_last_moment_has_its_time() {
+    let mut client = connect();
+    let (first, second) = GET.split_at(9);
+    sleep(Duration::from_secs(99)).await;
+    client.send(first).await;
+    sleep(Duration::from_secs(9)).await;
+    client.send(second).await;
+    assert!(client.answers(1).await.starts_with("HTTP/1.1 200"));
+}
+
+/// The timer's own resolution is a millisecond.
+fn assert_close(took: Duration, expected: Duration) {
+    assert!((expected..expected + Duration::from_millis(3)).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_head_has_its_own_time() {
     let mut client = connect();
     for _ in 0..4 {

@@ -66,6 +66,8 @@ pub(super) struct Shared {
     share: Share,
     /// A request, whole.
     whole: Duration,
+    /// When bytes of a head came last, or the last answer went out: the clock is read for nothing else of a request.
+    moved: Instant,
     /// When the last request that began ends at the latest, its answer included.
     end: Option<Instant>,
     /// Set while reading is held back until the answer is out.
@@ -82,6 +84,7 @@ impl Watch {
             head: Head::default(),
             share: Share::of(room),
             whole,
+            moved: Instant::now(),
             end: None,
             reader: None,
             unread: false,
@@ -99,7 +102,7 @@ impl Watch {
         let target = compare(shared.head.line(), method, uri);
         shared.head.reset();
         shared.share.release();
-        shared.end = Some(Instant::now() + shared.whole);
+        shared.end = Some(shared.moved + shared.whole);
         shared.unread = body != Body::Exactly(0);
         shared.phase = Phase::Request { body, answer: Answer::Pending };
         target
@@ -107,7 +110,9 @@ impl Watch {
 
     /// Notes that the answer is out; the next head may come.
     pub(in crate::server) fn finish(&self) {
+        let now = Instant::now();
         let mut shared = self.lock();
+        shared.moved = now;
         if let Phase::Request { body, .. } = shared.phase {
             shared.phase = match body {
                 Body::Exactly(0) | Body::Chunked => Phase::Waiting,
@@ -119,6 +124,12 @@ impl Watch {
         if let Some(reader) = reader {
             reader.wake();
         }
+    }
+
+    /// Returns since when no request has been under way, nor a head that has begun.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let shared = self.lock();
+        matches!(shared.phase, Phase::Waiting).then_some(shared.moved)
     }
 
     /// Returns when the last request that began ends at the latest.
@@ -148,11 +159,12 @@ impl Shared {
     pub(super) fn pass(&mut self, bytes: &[u8], limit: Duration) -> io::Result<usize> {
         match self.phase {
             Phase::Waiting | Phase::Head { .. } => {
+                self.moved = Instant::now();
                 if matches!(self.phase, Phase::Waiting) {
                     // The line of a head that hyper refused, or of one that came without being seen.
                     self.head.reset();
                     self.unread = true;
-                    self.phase = Phase::Head { until: Instant::now() + limit };
+                    self.phase = Phase::Head { until: self.moved + limit };
                 }
                 let room = MAX_HEAD.saturating_sub(self.head.taken());
                 let end = self.head.feed(bytes);
@@ -171,7 +183,10 @@ impl Shared {
                 let left_then = left.saturating_sub(came);
                 self.unread = left_then > 0;
                 self.phase = match (left_then, answer) {
-                    (0, Answer::Out) => Phase::Waiting,
+                    (0, Answer::Out) => {
+                        self.moved = Instant::now();
+                        Phase::Waiting
+                    }
                     _ => Phase::Request { body: Body::Exactly(left_then), answer },
                 };
                 Ok(usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len())))
