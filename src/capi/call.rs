@@ -129,7 +129,6 @@ impl Call {
     ) -> Result<Request<Bytes>, CapiError> {
         let target = base.target(&self.path, self.query.as_deref());
         let target = target.ok_or(CapiError::Internal("target_mismatch"))?;
-        let odd = |_| CapiError::Internal("unbuildable_request");
         let mut request = Request::new(self.body.clone().unwrap_or_default());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = target;
@@ -141,9 +140,8 @@ impl Call {
         headers.insert(ACCEPT, JSON);
         headers.insert(ACCEPT_ENCODING, IDENTITY);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        headers.insert(REQUEST_ID, HeaderValue::try_from(correlation.as_str()).map_err(odd)?);
-        let trace = HeaderValue::try_from(&*correlation.traceparent()).map_err(odd)?;
-        headers.insert(TRACEPARENT, trace);
+        headers.insert(REQUEST_ID, correlation.header());
+        headers.insert(TRACEPARENT, correlation.traceparent());
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, JSON);
         }

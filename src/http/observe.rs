@@ -174,9 +174,7 @@ fn dress(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> B
 fn secure(headers: &mut HeaderMap, correlation: &CorrelationId) {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(value) = HeaderValue::try_from(correlation.as_str()) {
-        headers.insert(CORRELATION, value);
-    }
+    headers.insert(CORRELATION, correlation.header());
 }
 
 /// What the log line says of the request; taken before the request is consumed.

@@ -3,9 +3,10 @@
 //! Invariant: an id that leaves this file holds nothing but `[A-Za-z0-9_-]`, at most 255 characters, so that it is
 //! safe in a header, a log line and a route annotation alike; a trace context has the one form of its version 00.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::fmt;
 
-use http::HeaderMap;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use uuid::{Builder, Uuid, Version};
 
 /// Longest correlation id; the Cloud Controller cuts its own request id at the same length.
@@ -14,23 +15,41 @@ const LONGEST: usize = 255;
 /// Length of a `traceparent` of version 00 (W3C Trace Context, 3.2.2).
 const TRACEPARENT: usize = 55;
 
+/// Length of a UUID as text: what most ids are.
+const UUID: usize = 36;
+
 /// Identifies one inbound request in logs, problems, annotations and upstream calls.
+///
+/// It is kept as the header that it becomes several times; a clone is shallow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorrelationId {
-    id: Arc<str>,
+    id: HeaderValue,
     /// What the caller sent; made anew where it is asked for otherwise.
-    trace: Option<Arc<str>>,
+    trace: Option<HeaderValue>,
 }
 
 impl CorrelationId {
     /// Makes a new random one (UUID v4). It is a name, no secret: nobody is asked for entropy.
     pub fn random() -> Self {
-        let id = Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
-        Self::from_text(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+        Self::from_uuid(Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid())
+    }
+
+    fn from_uuid(id: Uuid) -> Self {
+        let mut text = [0; UUID];
+        id.hyphenated().encode_lower(&mut text);
+        Self::from_bytes(Bytes::from_owner(text))
     }
 
     fn from_text(id: &str) -> Self {
-        Self { id: id.into(), trace: None }
+        let uuid = <[u8; UUID]>::try_from(id.as_bytes()).map(Bytes::from_owner);
+        // A copy: the header that it came in would keep the whole head.
+        Self::from_bytes(uuid.unwrap_or_else(|_| Bytes::copy_from_slice(id.as_bytes())))
+    }
+
+    /// Takes the bytes of a lawful id.
+    fn from_bytes(id: Bytes) -> Self {
+        let id = HeaderValue::from_maybe_shared(id);
+        Self { id: id.unwrap_or(HeaderValue::from_static("unknown")), trace: None }
     }
 
     /// Reads the id that a caller sent, else the router's request id, else makes a new one.
@@ -43,33 +62,54 @@ impl CorrelationId {
             .filter_map(|name| headers.get(name)?.to_str().ok())
             .find(|text| is_lawful(text))
             .map(Self::from_text)
-            .or_else(|| request_id(headers).map(|id| Self::from_text(&id.to_string())))
+            .or_else(|| request_id(headers).map(Self::from_uuid))
             .unwrap_or_else(Self::random);
         let mut traces = headers.get_all("traceparent").iter();
         let trace = traces.next().and_then(|value| value.to_str().ok());
         let only = trace.filter(|text| traces.next().is_none() && is_traceparent(text));
-        Self { trace: only.map(Into::into), ..own }
+        Self { trace: only.and_then(|text| HeaderValue::from_str(text).ok()), ..own }
     }
 
     /// Returns the W3C trace context for a call upstream: the caller's if it sent a lawful one, else a new one that is
     /// not sampled.
-    pub fn traceparent(&self) -> Cow<'_, str> {
-        if let Some(trace) = &self.trace {
-            return Cow::Borrowed(trace);
-        }
-        let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
-        Cow::Owned(format!("00-{trace:032x}-{span:016x}-00"))
+    pub fn traceparent(&self) -> HeaderValue {
+        self.trace.clone().unwrap_or_else(new_traceparent)
+    }
+
+    /// Returns the id as the value of a header.
+    pub fn header(&self) -> HeaderValue {
+        self.id.clone()
     }
 
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
-        &self.id
+        // It is ASCII.
+        str::from_utf8(self.id.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// Makes a trace context that is not sampled.
+fn new_traceparent() -> HeaderValue {
+    let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+    let mut text = *b"00-................................-................-00";
+    let (ids, _flags) = text.split_at_mut(TRACEPARENT - 3);
+    let (trace_id, span_id) = ids.split_at_mut(3 + 32);
+    hex(trace_id.get_mut(3..).unwrap_or_default(), trace.to_be_bytes());
+    hex(span_id.get_mut(1..).unwrap_or_default(), span.to_be_bytes());
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Writes two lower-case digits for each byte.
+fn hex<const N: usize>(text: &mut [u8], bytes: [u8; N]) {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 
 impl fmt::Display for CorrelationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.id)
+        f.write_str(self.as_str())
     }
 }
 
@@ -140,11 +180,21 @@ mod tests {
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
-            let made =
-                CorrelationId::of(&headers(&[("traceparent", odd)])).traceparent().into_owned();
+            let made = CorrelationId::of(&headers(&[("traceparent", odd)])).traceparent();
             assert_ne!(made, odd);
-            assert!(super::is_traceparent(&made), "{made}");
+            assert!(super::is_traceparent(made.to_str().unwrap()), "{made:?}");
         }
+    }
+
+    #[test]
+    fn an_id_is_the_same_as_text_and_as_header() {
+        let long = "x".repeat(255);
+        let sent = |id| CorrelationId::of(&headers(&[("x-correlationid", id)]));
+        for id in [CorrelationId::random(), sent("abc_DEF-1"), sent(&long)] {
+            assert_eq!(id.header(), id.as_str());
+            assert!(super::is_lawful(id.as_str()));
+        }
+        assert_eq!(sent(&long).as_str(), long);
     }
 
     #[test]
