@@ -98,8 +98,9 @@ impl Policy {
 
     fn rule(&self, line: &RequestLine) -> Option<&Rule> {
         let method = if line.method == Method::HEAD { &Method::GET } else { &line.method };
-        let depth = line.path.segments().count();
-        self.0.get(depth)?.iter().find(|rule| rule.covers(method, &line.path))
+        let below = line.path.below();
+        let depth = below.bytes().filter(|byte| *byte == b'/').count();
+        self.0.get(depth)?.iter().find(|rule| rule.covers(method, below))
     }
 }
 

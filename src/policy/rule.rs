@@ -74,13 +74,14 @@ impl Rule {
         self.template.depth()
     }
 
-    pub(super) fn covers(&self, method: &Method, path: &UpstreamPath) -> bool {
-        self.method == *method && self.template.covers(path)
+    /// Returns whether it is about this method and what stands below `/v3`.
+    pub(super) fn covers(&self, method: &Method, below: &str) -> bool {
+        self.method == *method && self.template.covers(below)
     }
 
     /// Returns the guid in a path that this row covers.
     pub(super) fn guid<'a>(&self, path: &'a UpstreamPath) -> Option<&'a str> {
-        self.template.guid(path)
+        self.template.guid(path.below())
     }
 
     /// Returns the scope that a caller lacks for this row.

@@ -2,8 +2,6 @@
 //!
 //! Invariant: a template covers whole segments only; nothing spans several. Callers: `rule`.
 
-use super::path::UpstreamPath;
-
 /// Longest guid of CF that is taken; theirs have 36 characters, some older resources other forms.
 const MAX_GUID: usize = 64;
 
@@ -31,11 +29,16 @@ impl Template {
         self.0.len()
     }
 
-    /// Returns whether a path has this form.
-    pub(super) fn covers(&self, path: &UpstreamPath) -> bool {
-        let mut segments = path.segments();
-        let all = self.0.iter().all(|own| segments.next().is_some_and(|given| own.covers(given)));
-        all && segments.next().is_none()
+    /// Returns whether what stands below `/v3` has this form.
+    pub(super) fn covers(&self, below: &str) -> bool {
+        let mut rest = below;
+        for own in &self.0 {
+            let Some(behind) = own.behind(rest) else {
+                return false;
+            };
+            rest = behind;
+        }
+        rest.is_empty()
     }
 
     /// Returns whether every path of `other` has this form too.
@@ -45,8 +48,8 @@ impl Template {
     }
 
     /// Returns the text that stands where the template says `{guid}` first.
-    pub(super) fn guid<'a>(&self, path: &'a UpstreamPath) -> Option<&'a str> {
-        let mut pairs = self.0.iter().zip(path.segments());
+    pub(super) fn guid<'a>(&self, below: &'a str) -> Option<&'a str> {
+        let mut pairs = self.0.iter().zip(below.split('/').skip(1));
         pairs.find(|(own, _)| **own == Segment::Guid).map(|(_, given)| given)
     }
 }
@@ -61,11 +64,18 @@ impl Segment {
         literal.then(|| Self::Literal(text.to_owned()))
     }
 
-    fn covers(&self, given: &str) -> bool {
-        match self {
-            Self::Literal(own) => own == given,
-            Self::Guid => is_guid(given),
-        }
+    /// Returns what follows this segment and its slash at the begin of a text: nothing, or further ones.
+    fn behind<'a>(&self, text: &'a str) -> Option<&'a str> {
+        let given = text.strip_prefix('/')?;
+        let behind = match self {
+            Self::Literal(own) => given.strip_prefix(own.as_str())?,
+            Self::Guid => {
+                let end = given.bytes().position(|byte| byte == b'/').unwrap_or(given.len());
+                let (guid, behind) = given.split_at_checked(end)?;
+                Some(behind).filter(|_| is_guid(guid))?
+            }
+        };
+        Some(behind).filter(|behind| behind.is_empty() || behind.starts_with('/'))
     }
 
     fn hides(&self, other: &Self) -> bool {

@@ -155,12 +155,12 @@ impl Permit {
 
 impl Admission {
     pub(super) fn of(rule: &Rule, line: RequestLine) -> Self {
-        let route = rule.guid(&line.path).map(str::to_owned);
         let RequestLine { method, path, query } = line;
         let permit = Permit { method, path, query, body: None, rule: rule.id() };
         match rule.body() {
             BodyRule::None => Self::Granted(permit),
             kind @ (BodyRule::RouteCreate | BodyRule::DestinationsAdd | BodyRule::OwnRoute) => {
+                let route = rule.guid(&permit.path).map(str::to_owned);
                 Self::Write(Draft { permit, kind, route })
             }
         }
