@@ -7,6 +7,7 @@
 use super::{AuthError, error::Refusal};
 use aws_lc_rs::digest;
 use http::{HeaderMap, header};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// Longest token that is looked at: XSUAA takes 16 KB of headers, so no lawful caller holds more.
 const TOKEN_LIMIT: usize = 16 * 1024;
@@ -120,8 +121,37 @@ impl<'t> CompactToken<'t> {
 }
 
 /// SHA-256 of a token.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct TokenFingerprint([u8; digest::SHA256_OUTPUT_LEN]);
+
+impl Hash for TokenFingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.first_chunk().map_or(0, |first| u64::from_ne_bytes(*first)));
+    }
+}
+
+/// Hashes a [`TokenFingerprint`] to its first bytes, which SHA-256 has spread already. Nobody can fill a table with
+/// fingerprints that begin alike: only those of verified tokens are kept, and what is signed is not the caller's choice.
+pub(super) type ByFirstBytes = BuildHasherDefault<FirstBytes>;
+
+/// The hasher of [`ByFirstBytes`].
+#[derive(Default)]
+pub(super) struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    /// For other keys than fingerprints; there are none.
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+}
 
 /// Whether `segment` is the one way to write its bytes in base64url without padding (RFC 4648
 /// §3.5): the unused low bits of the last character are zero, else two texts would be one token.

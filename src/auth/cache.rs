@@ -2,29 +2,37 @@
 //! A15).
 //!
 //! Invariant: only verified tokens are kept, never longer than their `exp`, never across a change
-//! of the keys. The token itself is not kept, only its SHA-256. For [`Verifier`](super::Verifier)
-//! only.
+//! of the keys, and never more than [`CAPACITY`] of them. The token itself is not kept, only its
+//! SHA-256. For [`Verifier`](super::Verifier) only.
 
 use super::{
     Caller,
-    bearer::TokenFingerprint,
+    bearer::{ByFirstBytes, TokenFingerprint},
     issuer::{KeysOf, Verified},
     time::since_epoch,
 };
-use moka::future::Cache;
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
 use tokio::time::Instant;
 
 /// Longest memory (A15): bounds how long a decision outlives a reason to change it.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// Most decisions kept: a few megabytes; callers beyond that cost an RSA operation each.
-const CAPACITY: u64 = 4096;
+const CAPACITY: usize = 4096;
+
+/// How often those that are over are looked for, at most: a look at all of them takes as long as an RSA operation.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The decisions of the last minute.
-pub(super) struct DecisionCache {
-    /// moka's own clock cannot be paused, so `until` rules; its time to live only frees memory.
-    decisions: Cache<TokenFingerprint, Decision>,
+pub(super) struct DecisionCache(Mutex<Table>);
+
+struct Table {
+    decisions: HashMap<TokenFingerprint, Decision, ByFirstBytes>,
+    swept: Instant,
 }
 
 /// A caller that was verified, and how long that counts.
@@ -40,42 +48,60 @@ struct Decision {
 impl DecisionCache {
     /// Makes an empty cache.
     pub(super) fn new() -> Self {
-        let decisions = Cache::builder().max_capacity(CAPACITY).time_to_live(MEMORY).build();
-        Self { decisions }
+        Self(Mutex::new(Table { decisions: HashMap::default(), swept: Instant::now() }))
     }
 
     /// Returns the caller of a token that was verified within the last minute. `generation` tells
     /// which keys are in use for that caller: a decision made with others is void.
-    pub(super) async fn find(
+    pub(super) fn find(
         &self,
-        token: TokenFingerprint,
+        token: &TokenFingerprint,
         now: SystemTime,
         generation: impl Fn(&Caller, &KeysOf) -> Option<u64>,
     ) -> Option<Caller> {
-        let decision = self.decisions.get(&token).await?;
+        // Nothing else is done while the table is held.
+        let decision = self.table().decisions.get(token).cloned()?;
         let counts = Instant::now() < decision.until
             && since_epoch(now) < decision.expires
             && generation(&decision.caller, &decision.keys) == Some(decision.generation);
         counts.then_some(decision.caller)
     }
 
-    /// Keeps a decision; that about a token which lives on clock leeway alone is over at once.
-    pub(super) async fn keep(&self, token: TokenFingerprint, verified: &Verified, now: SystemTime) {
+    /// Keeps a decision, if there is room; that about a token which lives on clock leeway alone is over at once.
+    pub(super) fn keep(&self, token: TokenFingerprint, verified: &Verified, now: SystemTime) {
         let left = verified.expires.saturating_sub(since_epoch(now));
+        let now = Instant::now();
         let decision = Decision {
             caller: verified.caller.clone(),
             expires: verified.expires,
-            until: Instant::now() + left.min(MEMORY),
+            until: now + left.min(MEMORY),
             keys: verified.keys.clone(),
             generation: verified.generation,
         };
-        self.decisions.insert(token, decision).await;
+        self.table().insert(token, decision, now);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn insert(&mut self, token: TokenFingerprint, decision: Decision, now: Instant) {
+        if now >= self.swept + SWEEP {
+            self.decisions.retain(|_, decision| now < decision.until);
+            self.swept = now;
+        }
+        // A token that is known already, its keys being others now, takes no room.
+        if self.decisions.len() < CAPACITY || self.decisions.contains_key(&token) {
+            self.decisions.insert(token, decision);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{DecisionCache, KeysOf, MEMORY};
+    use super::{CAPACITY, DecisionCache, KeysOf, MEMORY, SWEEP};
     use crate::auth::{Caller, bearer::TokenFingerprint, bearer::bearer, issuer::Verified};
     use http::{HeaderMap, HeaderValue, header};
     use rstest::rstest;
@@ -95,21 +121,24 @@ mod tests {
     }
 
     /// A cache that keeps a decision about `AAAA.AAAA.AAAA`, made now with generation 7.
-    async fn keep(lives: Duration) -> DecisionCache {
+    fn keep(lives: Duration) -> DecisionCache {
         let cache = DecisionCache::new();
-        let verified = Verified {
+        cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified(lives), at(NOW));
+        cache
+    }
+
+    fn verified(lives: Duration) -> Verified {
+        Verified {
             caller: Caller::for_tests("caller", &[]),
             expires: NOW + lives,
             keys: KeysOf::Zone,
             generation: 7,
-        };
-        cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified, at(NOW)).await;
-        cache
+        }
     }
 
-    async fn knows(cache: &DecisionCache, now: Duration, generation: Option<u64>) -> bool {
+    fn knows(cache: &DecisionCache, now: Duration, generation: Option<u64>) -> bool {
         let token = fingerprint("AAAA.AAAA.AAAA");
-        cache.find(token, at(now), |_, _| generation).await.is_some()
+        cache.find(&token, at(now), |_, _| generation).is_some()
     }
 
     #[rstest]
@@ -118,39 +147,71 @@ mod tests {
     #[case::after_a_minute(MEMORY, false)]
     #[tokio::test(start_paused = true)]
     async fn a_decision_lives_a_minute(#[case] age: Duration, #[case] expected: bool) {
-        let cache = keep(Duration::from_secs(3600)).await;
+        let cache = keep(Duration::from_secs(3600));
         time::advance(age).await;
-        assert_eq!(knows(&cache, NOW + age, Some(7)).await, expected);
+        assert_eq!(knows(&cache, NOW + age, Some(7)), expected);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_decision_ends_with_its_token_on_either_clock() {
-        let cache = keep(Duration::from_secs(10)).await;
-        assert!(!knows(&cache, NOW + Duration::from_secs(10), Some(7)).await);
+        let cache = keep(Duration::from_secs(10));
+        assert!(!knows(&cache, NOW + Duration::from_secs(10), Some(7)));
         time::advance(Duration::from_secs(9)).await;
-        assert!(knows(&cache, NOW + Duration::from_secs(9), Some(7)).await);
+        assert!(knows(&cache, NOW + Duration::from_secs(9), Some(7)));
         time::advance(Duration::from_secs(1)).await;
-        assert!(!knows(&cache, NOW + Duration::from_secs(9), Some(7)).await);
+        assert!(!knows(&cache, NOW + Duration::from_secs(9), Some(7)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_decision_ends_when_the_keys_change_or_are_gone() {
-        let cache = keep(Duration::from_secs(3600)).await;
-        assert!(knows(&cache, NOW, Some(7)).await);
-        assert!(!knows(&cache, NOW, Some(8)).await);
-        assert!(!knows(&cache, NOW, None).await);
+        let cache = keep(Duration::from_secs(3600));
+        assert!(knows(&cache, NOW, Some(7)));
+        assert!(!knows(&cache, NOW, Some(8)));
+        assert!(!knows(&cache, NOW, None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_lives_on_leeway_is_not_kept() {
-        let cache = keep(Duration::ZERO).await;
-        assert!(!knows(&cache, Duration::from_secs(1_799_999_999), Some(7)).await);
+        let cache = keep(Duration::ZERO);
+        assert!(!knows(&cache, Duration::from_secs(1_799_999_999), Some(7)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn another_token_is_unknown() {
-        let cache = keep(Duration::from_secs(3600)).await;
+        let cache = keep(Duration::from_secs(3600));
         let other = fingerprint("AAAA.AAAA.AAAE");
-        assert!(cache.find(other, at(NOW), |_, _| Some(7)).await.is_none());
+        assert!(cache.find(&other, at(NOW), |_, _| Some(7)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_is_bounded_and_what_is_over_makes_room() {
+        let cache = DecisionCache::new();
+        let (short, long) = (Duration::from_secs(10), Duration::from_secs(3600));
+        cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified(long), at(NOW));
+        for number in 1..CAPACITY {
+            cache.keep(fingerprint(&format!("other-{number}")), &verified(short), at(NOW));
+        }
+        let late = fingerprint("late");
+        time::advance(SWEEP).await;
+        cache.keep(late, &verified(long), at(NOW));
+        assert!(cache.find(&late, at(NOW), |_, _| Some(7)).is_none(), "there is no room");
+        assert!(knows(&cache, NOW, Some(7)));
+        time::advance(short).await;
+        cache.keep(late, &verified(long), at(NOW));
+        assert!(cache.find(&late, at(NOW), |_, _| Some(7)).is_some());
+        assert_eq!(cache.table().decisions.len(), 2, "all others were over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_known_is_decided_anew_in_a_full_table() {
+        let cache = keep(Duration::from_secs(3600));
+        for number in 1..CAPACITY {
+            let other = fingerprint(&format!("other-{number}"));
+            cache.keep(other, &verified(Duration::from_secs(3600)), at(NOW));
+        }
+        let anew = Verified { generation: 8, ..verified(Duration::from_secs(3600)) };
+        cache.keep(fingerprint("AAAA.AAAA.AAAA"), &anew, at(NOW));
+        assert!(knows(&cache, NOW, Some(8)) && !knows(&cache, NOW, Some(7)));
+        assert_eq!(cache.table().decisions.len(), CAPACITY);
     }
 }

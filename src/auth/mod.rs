@@ -171,18 +171,18 @@ impl Verifier {
         }
         let fingerprint = presented.fingerprint()?;
         let generation = |caller: &Caller, keys: &_| issuers.generation(caller, keys);
-        if let Some(caller) = decisions.find(fingerprint, now, generation).await {
+        if let Some(caller) = decisions.find(&fingerprint, now, generation) {
             return Ok(caller);
         }
         let token = CompactToken::parse(presented.text()?)?;
         let verified = issuers.verify(&token, now).await?;
-        decisions.keep(fingerprint, &verified, now).await;
+        decisions.keep(fingerprint, &verified, now);
         Ok(verified.caller)
     }
 }
 
 impl fmt::Debug for Verifier {
-    /// Shows nothing: the caches hold callers, and moka's `Debug` would print them.
+    /// Shows nothing: the caches hold callers.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Verifier").finish_non_exhaustive()
     }
