@@ -5,7 +5,7 @@
 
 use super::links::Rewriter;
 use crate::capi::{Body as Source, CapiError};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::{
@@ -48,9 +48,9 @@ impl Body {
         announced: Option<usize>,
     ) -> Result<Self, CapiError> {
         if announced.is_some_and(|length| length <= SMALL) {
-            let whole = source.collect().await?.to_bytes();
+            let whole = whole(source).await?;
             let whole = match rewriter {
-                Some(rewriter) => rewritten(rewriter, &whole),
+                Some(rewriter) => rewriter.whole(&whole),
                 None => whole,
             };
             return Ok(Self(Kind::Whole(Some(whole).filter(|bytes| !bytes.is_empty()))));
@@ -62,10 +62,19 @@ impl Body {
     }
 }
 
-fn rewritten(mut rewriter: Rewriter, whole: &Bytes) -> Bytes {
-    let begin = rewriter.push(whole);
-    let end = rewriter.finish();
-    if end.is_empty() { begin } else { [begin, end].concat().into() }
+/// Reads a source to its end; what comes in one piece is not copied.
+async fn whole(mut source: Source) -> Result<Bytes, CapiError> {
+    let (mut whole, mut more) = (Bytes::new(), BytesMut::new());
+    while let Some(frame) = source.frame().await.transpose()? {
+        // Trailers are dropped.
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.is_empty() {
+            whole = data;
+        } else {
+            more.extend_from_slice(&data);
+        }
+    }
+    Ok(if more.is_empty() { whole } else { [whole, more.freeze()].concat().into() })
 }
 
 impl HttpBody for Body {

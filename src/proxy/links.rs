@@ -4,26 +4,20 @@
 //! beginning; every other byte stays as and where it is. What is held back between two pieces is bounded by six times
 //! the origin. Callers: this room.
 
+mod name;
 mod origin;
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr_iter, memmem::Finder};
-use origin::{Begin, Origin, Unit, unit};
-use std::sync::{Arc, LazyLock};
+use name::{Found, LONGEST_NAME, Piece};
+use origin::{Begin, Origin};
+use std::sync::Arc;
 use url::Url;
-
-/// The member's name as CC writes it, quotes included. Inside a text its quotes would be escaped, so an unescaped
-/// match is a member's name.
-const NAME: &[u8] = b"\"href\"";
-
-/// The longest form of it: all four letters escaped.
-const LONGEST_NAME: usize = 2 + 4 * 6;
-
-static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
 /// What is turned into what: origins of the API, and the broker's base without a slash at the end.
 #[derive(Clone, Debug)]
 pub(super) struct Bases {
+    api: Url,
+    external: Option<Url>,
     upstream: Origin,
     /// How CC names itself in its links, where that is another name than the one that it is called by.
     alias: Option<Origin>,
@@ -33,7 +27,18 @@ pub(super) struct Bases {
 impl Bases {
     pub(super) fn new(api: &Url, external: Option<&Url>, own: &Arc<str>) -> Self {
         let alias = external.filter(|external| *external != api).map(Origin::of);
-        Self { upstream: Origin::of(api), alias, own: Arc::clone(own) }
+        Self {
+            api: api.clone(),
+            external: external.cloned(),
+            upstream: Origin::of(api),
+            alias,
+            own: Arc::clone(own),
+        }
+    }
+
+    /// Returns whether they were made of these.
+    pub(super) fn are_of(&self, api: &Url, external: Option<&Url>) -> bool {
+        self.api == *api && self.external.as_ref() == external
     }
 
     /// Returns what follows the API's base in a whole URL, if it is one of the API's.
@@ -60,10 +65,10 @@ impl Bases {
     }
 }
 
-/// Rewrites a JSON text that arrives in pieces.
+/// Rewrites a JSON text that arrives in pieces, or whole.
 #[derive(Debug)]
 pub(super) struct Rewriter {
-    bases: Bases,
+    bases: Arc<Bases>,
     state: State,
     /// Bytes that cannot be judged yet.
     held: BytesMut,
@@ -81,19 +86,18 @@ enum State {
     Value,
 }
 
-/// What was found of the name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    /// The name, up to behind its closing quote.
-    Name(usize),
-    /// A text that is cut off may become the name; it begins here.
-    Cut(usize),
-    /// Neither.
-    Nothing,
+/// How far a text was worked through.
+struct Worked {
+    /// What it became up to `copied`.
+    out: Vec<u8>,
+    /// Behind the last origin that was replaced; 0: there was none.
+    copied: usize,
+    /// Where the search ended.
+    at: usize,
 }
 
 impl Rewriter {
-    pub(super) fn new(bases: Bases) -> Self {
+    pub(super) fn new(bases: Arc<Bases>) -> Self {
         Self { bases, state: State::Outside, held: BytesMut::new(), escaped: false }
     }
 
@@ -113,59 +117,68 @@ impl Rewriter {
         std::mem::take(&mut self.held).freeze()
     }
 
-    /// Works through one text. Nothing found and nothing to hold back: the text itself goes out, uncopied.
+    /// Rewrites a text that is there whole, so that nothing has to wait.
+    pub(super) fn whole(mut self, text: &Bytes) -> Bytes {
+        let worked = self.work(text);
+        worked.up_to(text, text.len())
+    }
+
+    /// Rewrites one piece and holds back what the next one decides.
     fn scan(&mut self, text: &Bytes) -> Bytes {
-        let mut out = BytesMut::new();
-        let (mut copied, mut at) = (0, 0);
-        let escapes = may_hide_a_name(text);
+        let worked = self.work(text);
+        let keep = self.keep_from(text, worked.at);
+        self.held = BytesMut::from(text.get(keep..).unwrap_or_default());
+        self.escaped = self.piece(text).is_escaped(keep);
+        worked.up_to(text, keep)
+    }
+
+    /// Works through one text.
+    fn work(&mut self, text: &[u8]) -> Worked {
+        let mut worked = Worked { out: Vec::new(), copied: 0, at: 0 };
+        let piece = self.piece(text);
+        let escapes = piece.may_hide_a_name();
+        let mut state = self.state;
         loop {
-            let rest = text.get(at..).unwrap_or_default();
-            match self.state {
+            let rest = text.get(worked.at..).unwrap_or_default();
+            state = match state {
                 State::Outside => {
-                    let found =
-                        if escapes { self.find_spelt(text, at) } else { self.find_plain(text, at) };
+                    let at = worked.at;
+                    let found = if escapes { piece.find_spelt(at) } else { piece.find_plain(at) };
                     let Found::Name(end) = found else { break };
-                    at = end;
-                    self.state = State::Named { colon: false };
+                    worked.at = end;
+                    State::Named { colon: false }
+                }
+                // CC writes nothing between name and text.
+                State::Named { colon: false } if rest.first_chunk() == Some(b":\"") => {
+                    worked.at += 2;
+                    State::Value
                 }
                 State::Named { colon } => {
                     let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                     let Some(byte) = rest.get(blanks) else {
-                        at = text.len();
+                        worked.at = text.len();
                         break;
                     };
-                    at += blanks;
-                    self.state = match (byte, colon) {
-                        (b':', false) => State::Named { colon: true },
-                        (b'"', true) => State::Value,
-                        _ => State::Outside,
+                    let (length, next) = match (byte, colon) {
+                        (b':', false) => (1, State::Named { colon: true }),
+                        (b'"', true) => (1, State::Value),
+                        _ => (0, State::Outside),
                     };
-                    if self.state != State::Outside {
-                        at += 1;
-                    }
+                    worked.at += blanks + length;
+                    next
                 }
-                State::Value => match self.bases.begin(rest) {
-                    Begin::Open => break,
-                    Begin::Other => self.state = State::Outside,
-                    Begin::Origin(length) => {
-                        out.reserve(text.len() + 64);
-                        out.extend_from_slice(text.get(copied..at).unwrap_or_default());
-                        out.extend_from_slice(self.bases.own.as_bytes());
-                        at += length;
-                        copied = at;
-                        self.state = State::Outside;
+                State::Value => {
+                    match self.bases.begin(rest) {
+                        Begin::Open => break,
+                        Begin::Other => {}
+                        Begin::Origin(length) => worked.replace(text, length, &self.bases.own),
                     }
-                },
-            }
+                    State::Outside
+                }
+            };
         }
-        let keep = self.keep_from(text, at);
-        self.held = BytesMut::from(text.get(keep..).unwrap_or_default());
-        self.escaped = self.is_escaped(text, keep);
-        if copied == 0 {
-            return text.slice(..keep);
-        }
-        out.extend_from_slice(text.get(copied..keep).unwrap_or_default());
-        out.freeze()
+        self.state = state;
+        worked
     }
 
     /// Returns from where the text must wait for the next piece: a name or a value that is cut in two.
@@ -174,7 +187,7 @@ impl Rewriter {
             State::Value | State::Named { .. } => at,
             State::Outside => {
                 let from = text.len().saturating_sub(LONGEST_NAME - 1).max(at);
-                match self.find_spelt(text, from) {
+                match self.piece(text).find_spelt(from) {
                     Found::Cut(begin) => begin,
                     Found::Name(_) | Found::Nothing => text.len(),
                 }
@@ -182,74 +195,37 @@ impl Rewriter {
         }
     }
 
-    /// Finds the name as CC writes it.
-    fn find_plain(&self, text: &[u8], mut from: usize) -> Found {
-        while let Some(found) = FINDER.find(text.get(from..).unwrap_or_default()) {
-            let name = from + found;
-            from = name + NAME.len();
-            if !self.is_escaped(text, name) {
-                return Found::Name(from);
-            }
-        }
-        Found::Nothing
-    }
-
-    /// Finds the name however its letters are written, quote by quote.
-    fn find_spelt(&self, text: &[u8], mut from: usize) -> Found {
-        while let Some(found) = memchr(b'"', text.get(from..).unwrap_or_default()) {
-            let quote = from + found;
-            from = quote + 1;
-            if self.is_escaped(text, quote) {
-                continue;
-            }
-            match spelt(text.get(from..).unwrap_or_default()) {
-                Spelling::Name(length) => return Found::Name(from + length),
-                Spelling::Open => return Found::Cut(quote),
-                Spelling::Other => {}
-            }
-        }
-        Found::Nothing
-    }
-
-    /// Returns whether the byte at a place is escaped: an odd number of backslashes stands before it.
-    fn is_escaped(&self, text: &[u8], at: usize) -> bool {
-        let before = text.get(..at).unwrap_or_default();
-        let run = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-        // A run that reaches the begin goes on in the piece before.
-        let earlier = run == before.len() && self.escaped;
-        (run % 2 == 1) != earlier
+    fn piece<'a>(&self, text: &'a [u8]) -> Piece<'a> {
+        Piece { text, escaped: self.escaped }
     }
 }
 
-/// Whether a text behind its opening quote is the name.
-enum Spelling {
-    /// In so many bytes, the closing quote included.
-    Name(usize),
-    Other,
-    Open,
-}
-
-fn spelt(text: &[u8]) -> Spelling {
-    let mut at = 0;
-    for wanted in b"href" {
-        match unit(text.get(at..).unwrap_or_default()) {
-            Unit::Byte(byte, length) if byte == *wanted => at += length,
-            Unit::Byte(..) | Unit::End | Unit::Other => return Spelling::Other,
-            Unit::Open => return Spelling::Open,
+impl Worked {
+    /// Puts the broker's base in the place of the origin that begins where the search is.
+    fn replace(&mut self, text: &[u8], length: usize, own: &str) {
+        if self.copied == 0 {
+            self.out.reserve_exact(room_for(text));
         }
+        self.out.extend_from_slice(text.get(self.copied..self.at).unwrap_or_default());
+        self.out.extend_from_slice(own.as_bytes());
+        self.at += length;
+        self.copied = self.at;
     }
-    match unit(text.get(at..).unwrap_or_default()) {
-        Unit::End => Spelling::Name(at + 1),
-        Unit::Byte(..) | Unit::Other => Spelling::Other,
-        Unit::Open => Spelling::Open,
+
+    /// Returns what a text became up to a place. Nothing replaced: the text itself, uncopied.
+    fn up_to(mut self, text: &Bytes, end: usize) -> Bytes {
+        if self.copied == 0 {
+            return text.slice(..end);
+        }
+        self.out.extend_from_slice(text.get(self.copied..end).unwrap_or_default());
+        self.out.into()
     }
 }
 
-/// Returns whether letters of the name may be escaped: CC escapes none of them, so this costs one look at the text.
-fn may_hide_a_name(text: &[u8]) -> bool {
-    let is_letter =
-        |at: usize| matches!(text.get(at + 1..), Some([b'u', b'0', b'0', b'6' | b'7', ..]));
-    memchr_iter(b'\\', text).any(is_letter)
+/// Returns how much to set aside for what a text becomes: a link is some 150 bytes of JSON, and the broker's name some
+/// 20 longer than the API's. With less the text is copied once more on the way.
+fn room_for(text: &[u8]) -> usize {
+    text.len() + text.len() / 8 + 64
 }
 
 #[cfg(test)]

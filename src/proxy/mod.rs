@@ -19,8 +19,9 @@ use crate::{
     policy::{Permit, Question, Verdict},
     telemetry::metrics::Metrics,
 };
+use arc_swap::ArcSwapOption;
 use facts::Settled;
-use headers::Location;
+use headers::{Location, Told};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_LENGTH,
 };
@@ -29,6 +30,7 @@ use std::{fmt, sync::Arc};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
+use url::Url;
 
 /// Largest answer that is passed on (`proxy.md` P8).
 const ANSWER_CAP: usize = 10 * 1024 * 1024;
@@ -42,6 +44,8 @@ pub struct Proxy(Arc<Shared>);
 struct Shared {
     /// The broker's own base, without a slash at the end.
     own: Arc<str>,
+    /// Those of the last answer: nearly always all answers are of one API, so that they are made once.
+    bases: ArcSwapOption<Bases>,
     tasks: TaskTracker,
     metrics: Metrics,
 }
@@ -49,7 +53,7 @@ struct Shared {
 impl Proxy {
     /// Makes the proxy. `own` is the broker's public base, to which links lead; writes run on `tasks`.
     pub fn new(own: Arc<str>, tasks: TaskTracker, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { own, tasks, metrics }))
+        Self(Arc::new(Shared { own, bases: ArcSwapOption::empty(), tasks, metrics }))
     }
 
     /// Forwards a read and returns CF's answer, its body still on the wire.
@@ -129,32 +133,43 @@ impl Proxy {
         settled
     }
 
+    /// Returns what is turned into what in an answer of this API.
+    fn bases(&self, api: &Url, external: Option<&Url>) -> Arc<Bases> {
+        let last = self.0.bases.load_full().filter(|bases| bases.are_of(api, external));
+        last.unwrap_or_else(|| {
+            let bases = Arc::new(Bases::new(api, external, &self.0.own));
+            self.0.bases.store(Some(Arc::clone(&bases)));
+            bases
+        })
+    }
+
     /// Builds the caller's answer from CF's.
     async fn passed(&self, opened: Opened, method: &Method) -> Result<Response<Body>, ProxyError> {
-        let bases = Bases::new(opened.api(), opened.external(), &self.0.own);
-        let Opened { status, headers: from, body, .. } = opened;
-        if status == StatusCode::SWITCHING_PROTOCOLS || headers::is_encoded(&from) {
+        let bases = self.bases(opened.api(), opened.external());
+        let Opened { status, headers, body, .. } = opened;
+        let Told { passed: mut headers, location, is_json, is_encoded, length } =
+            headers::told(headers, &bases);
+        if status == StatusCode::SWITCHING_PROTOCOLS || is_encoded {
             return Err(ProxyError::Unpassable);
         }
-        let (mut headers, location) = headers::passed(&from, &bases);
         if location == Location::Dropped {
             self.0.metrics.policy_denied("foreign_location");
         }
         told(&mut headers, status);
         // Errors of CF pass byte for byte: they are texts, not documents with links.
-        let linked = status.as_u16() < 400 && headers::is_json(&from);
+        let linked = status.as_u16() < 400 && is_json;
         let is_head = *method == Method::HEAD;
         let bodiless =
             is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let body = if bodiless {
             body.dismiss();
-            if let Some(length) = headers::length(&from).filter(|_| is_head && !linked) {
+            if let Some(length) = length.filter(|_| is_head && !linked) {
                 headers.insert(CONTENT_LENGTH, length.into());
             }
             Body::none()
         } else {
             let rewriter = linked.then(|| Rewriter::new(bases));
-            Body::of(body, rewriter, headers::length(&from)).await?
+            Body::of(body, rewriter, length).await?
         };
         let mut answer = Response::new(body);
         *answer.status_mut() = status;

@@ -12,8 +12,9 @@ const API: &str = "https://api.cf.test";
 const ALIAS: &str = "https://cf.alias.test:8443/";
 const OWN: &str = "https://broker.test";
 
-fn bases() -> Bases {
-    Bases::new(&Url::parse(API).unwrap(), Some(&Url::parse(ALIAS).unwrap()), &Arc::from(OWN))
+fn bases() -> Arc<Bases> {
+    let (api, alias) = (Url::parse(API).unwrap(), Url::parse(ALIAS).unwrap());
+    Bases::new(&api, Some(&alias), &Arc::from(OWN)).into()
 }
 
 fn rewrite(pieces: &[&[u8]]) -> String {
@@ -24,6 +25,8 @@ fn rewrite(pieces: &[&[u8]]) -> String {
         assert!(rewriter.held.len() <= 6 * (API.len() + 1) + 64, "held {}", rewriter.held.len());
     }
     out.extend_from_slice(&rewriter.finish());
+    let whole = Rewriter::new(bases()).whole(&pieces.concat().into());
+    assert_eq!(whole, out, "whole, and in pieces");
     String::from_utf8(out).unwrap()
 }
 
@@ -145,6 +148,25 @@ fn a_text_without_links_is_not_copied() {
     let text = Bytes::from_static(b"{\"a\":1}");
     let mut rewriter = Rewriter::new(bases());
     assert_eq!(rewriter.push(&text).as_ptr(), text.as_ptr());
+    assert_eq!(rewriter.whole(&text).as_ptr(), text.as_ptr());
+}
+
+#[test]
+fn bases_are_known_by_what_they_were_made_of() {
+    let (api, alias) = (Url::parse(API).unwrap(), Url::parse(ALIAS).unwrap());
+    assert!(bases().are_of(&api, Some(&alias)));
+    assert!(!bases().are_of(&api, None));
+    assert!(!bases().are_of(&alias, Some(&alias)));
+    assert!(!bases().are_of(&api, Some(&api)));
+}
+
+#[test]
+fn a_far_longer_name_of_the_broker_makes_the_text_longer() {
+    let own = format!("https://{}.test", "b".repeat(200));
+    let bases = Bases::new(&Url::parse(API).unwrap(), None, &Arc::from(own.as_str()));
+    let text = Bytes::from(format!("[{}]", [r#"{"href":"https://api.cf.test/x"}"#; 9].join(",")));
+    let expected = format!("[{}]", [format!(r#"{{"href":"{own}/x"}}"#).as_str(); 9].join(","));
+    assert_eq!(Rewriter::new(bases.into()).whole(&text), expected);
 }
 
 #[rstest]
