@@ -6,7 +6,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid, Version};
 
 /// Longest correlation id; the Cloud Controller cuts its own request id at the same length.
@@ -14,6 +14,13 @@ const LONGEST: usize = 255;
 
 /// Length of a `traceparent` of version 00 (W3C Trace Context, 3.2.2).
 const TRACEPARENT: usize = 55;
+
+/// The two spellings of a caller's own id; names are parsed once, not for each request.
+static OWN: [HeaderName; 2] =
+    [HeaderName::from_static("x-correlationid"), HeaderName::from_static("x-correlation-id")];
+/// Set by the platform's router.
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
+static TRACE: HeaderName = HeaderName::from_static("traceparent");
 
 /// Length of a UUID as text: what most ids are.
 const UUID: usize = 36;
@@ -57,14 +64,14 @@ impl CorrelationId {
     /// The order is that of SAP's logging libraries: `x-correlationid`, `x-correlation-id`, then
     /// `x-vcap-request-id` if it is a UUID v4. A hostile or over-long id is replaced, not mended.
     pub fn of(headers: &HeaderMap) -> Self {
-        let own = ["x-correlationid", "x-correlation-id"]
-            .into_iter()
+        let own = OWN
+            .iter()
             .filter_map(|name| headers.get(name)?.to_str().ok())
             .find(|text| is_lawful(text))
             .map(Self::from_text)
             .or_else(|| request_id(headers).map(Self::from_uuid))
             .unwrap_or_else(Self::random);
-        let mut traces = headers.get_all("traceparent").iter();
+        let mut traces = headers.get_all(&TRACE).iter();
         let trace = traces.next().and_then(|value| value.to_str().ok());
         let only = trace.filter(|text| traces.next().is_none() && is_traceparent(text));
         Self { trace: only.and_then(|text| HeaderValue::from_str(text).ok()), ..own }
@@ -115,7 +122,7 @@ impl fmt::Display for CorrelationId {
 
 /// Returns the router's id of this request, set by the platform for each one (a UUID v4).
 pub fn request_id(headers: &HeaderMap) -> Option<Uuid> {
-    let text = headers.get("x-vcap-request-id")?.to_str().ok()?;
+    let text = headers.get(&REQUEST_ID)?.to_str().ok()?;
     let id = Uuid::try_parse(text).ok()?;
     (id.get_version() == Some(Version::Random)).then_some(id)
 }
