@@ -7,8 +7,8 @@
 # The broker verifies the caller, judges, rewrites links, logs a line and counts; nginx adds a fixed `Authorization`.
 # The proxy under test has core 0 to itself, load and fake share core 1. Only ratios within one run are worth comparing.
 # Variables: ROUNDS (5), SECONDS_EACH (4), CONNECTIONS (16), FEW (2000) and MANY (12000) requests under callgrind, of
-# which the start takes a share that varies; RATE=even: each connection rests 2 ms after each answer, so that both proxies
-# are asked about as often.
+# which the start takes a share that varies; REST=2: each connection rests so many milliseconds after each answer, so that
+# both proxies are asked about as often. With REST=5 each request's log line is written: beyond 4000 a second lines are lost.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-all} rounds=${ROUNDS:-5} span=${SECONDS_EACH:-4} connections=${CONNECTIONS:-16}
@@ -108,8 +108,8 @@ spent() { awk -v tick="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13
 memory() { awk '/^VmRSS/ { print $2 / 1024 }' "/proc/$1/status"; }
 
 pace=()
-if [ "${RATE:-}" = even ]; then
-  echo 'function delay() return 2 end' >"$work/pace.lua"
+if [ -n "${REST:-}" ]; then
+  echo "function delay() return $((REST)) end" >"$work/pace.lua"
   pace=(-s "$work/pace.lua")
 fi
 
