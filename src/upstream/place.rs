@@ -28,7 +28,7 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// One connection; hyper's other half runs as a task of its own and ends with the connection.
 pub(super) type Connection = SendRequest<Full<Bytes>>;
@@ -128,6 +128,20 @@ impl Place {
         None
     }
 
+    /// Takes a connection back whose answer was read to the end. It may still be sending: an answer can come before its
+    /// request is out. Whoever took it then would wait for that, so it waits beside.
+    fn give_back(self: Arc<Self>, mut connection: Connection) {
+        if connection.is_ready() {
+            self.put(connection);
+        } else if !connection.is_closed() {
+            TokioExecutor::new().execute(async move {
+                if let Ok(Ok(())) = timeout(self.idle, connection.ready()).await {
+                    self.put(connection);
+                }
+            });
+        }
+    }
+
     fn put(self: &Arc<Self>, connection: Connection) {
         let mut waiting = self.lock();
         if connection.is_closed() || waiting.connections.len() >= POOL_PER_HOST {
@@ -187,7 +201,7 @@ impl Hearing {
         if self.body.is_end_stream()
             && let Some((connection, place)) = self.loan.take()
         {
-            place.put(connection);
+            place.give_back(connection);
         }
     }
 }
@@ -206,7 +220,7 @@ impl Body for Hearing {
             // A body without a length has told its end only now.
             None => {
                 if let Some((connection, place)) = self.loan.take() {
-                    place.put(connection);
+                    place.give_back(connection);
                 }
             }
             Some(Err(_)) => self.loan = None,
