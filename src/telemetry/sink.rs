@@ -66,7 +66,7 @@ struct Queue {
     asleep: bool,
     /// Lines are on their way out of the process.
     writing: bool,
-    /// An audit line waits.
+    /// Lines wait that should not.
     urgent: bool,
 }
 
@@ -107,7 +107,8 @@ impl Sink {
         }
         queue.lines.extend_from_slice(lines);
         shared.full.store(queue.lines.len() > ROOM + AUDIT_ROOM / 2, Ordering::Relaxed);
-        let urgent = kind == Kind::Audit && !queue.urgent;
+        // An audit line does not wait, nor do lines that would soon find no room.
+        let urgent = (kind == Kind::Audit || queue.lines.len() > ROOM / 2) && !queue.urgent;
         let wake = queue.asleep || urgent;
         queue.urgent |= urgent;
         queue.asleep = false;
