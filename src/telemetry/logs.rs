@@ -12,14 +12,20 @@ use std::{
     io::{self, IsTerminal},
 };
 
-use tracing::{Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::Interest};
+use tracing::{
+    Level, Metadata, Subscriber, level_filters::LevelFilter, span, subscriber::Interest,
+};
 use tracing_subscriber::{
     EnvFilter, Layer,
+    fmt::MakeWriter,
     layer::{Context, SubscriberExt},
     util::SubscriberInitExt,
 };
 
-use crate::telemetry::{audit, sink::Sink};
+use crate::telemetry::{
+    audit,
+    sink::{Kind, Sink, since_epoch},
+};
 use lines::Lines;
 
 /// Target of the one line per inbound request.
@@ -75,7 +81,8 @@ pub fn init(format: LogFormat, filter: Option<&str>, identity: &LogIdentity) -> 
     let done = if json {
         Lines::new(identity, sink.clone()).with(wanted).try_init()
     } else {
-        let text = tracing_subscriber::fmt::layer().with_target(false).with_writer(sink.clone());
+        let text =
+            tracing_subscriber::fmt::layer().with_target(false).with_writer(Text(sink.clone()));
         tracing_subscriber::registry().with(text).with(wanted).try_init()
     };
     // A second start in one process (tests) keeps the first subscriber.
@@ -152,6 +159,50 @@ impl<S: Subscriber> Layer<S> for Wanted {
         if let Some(told) = self.told() {
             told.on_close(id, ctx);
         }
+    }
+}
+
+/// Which lines may be lost, and for which.
+fn kind_of(meta: &Metadata<'_>) -> Kind {
+    if meta.target() == audit::TARGET {
+        Kind::Audit
+    } else if meta.target() != REQUEST_TARGET && *meta.level() <= Level::WARN {
+        Kind::Notable
+    } else {
+        Kind::Ordinary
+    }
+}
+
+/// Lines for people; each write is a whole one.
+struct Text(Sink);
+
+impl MakeWriter<'_> for Text {
+    type Writer = TextLine;
+
+    fn make_writer(&self) -> TextLine {
+        TextLine { sink: self.0.clone(), kind: Kind::Ordinary }
+    }
+
+    fn make_writer_for(&self, meta: &Metadata<'_>) -> TextLine {
+        TextLine { sink: self.0.clone(), kind: kind_of(meta) }
+    }
+}
+
+struct TextLine {
+    sink: Sink,
+    kind: Kind,
+}
+
+impl io::Write for TextLine {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.sink.takes(self.kind, since_epoch()) {
+            self.sink.push(line, self.kind);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -18,7 +18,6 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
-use tracing_subscriber::fmt::MakeWriter;
 
 /// Bytes that may wait to be written: some 1500 lines, half a second at the rate below.
 const ROOM: usize = 1024 * 1024;
@@ -26,6 +25,11 @@ const ROOM: usize = 1024 * 1024;
 const AUDIT_ROOM: usize = 4 * 1024 * 1024;
 /// The platform drops lines beyond this rate (`proxy.md` 7), whichever they are; so we choose which.
 const PER_SECOND: u64 = 4000;
+/// Of these, what only warnings and errors may take: requests in masses, refused ones above all, must not drown them.
+const FOR_NOTABLE: u64 = 500;
+/// How far back a second may be and still be counted as the one before: a thread that looked at the clock and was put
+/// off. A clock that was set back further begins anew.
+const LATE: u64 = 2;
 /// How long lines gather before they are written: 50 writes a second at most, each of which takes a core from those who
 /// answer, and nobody who reads a log notices. An audit line does not wait.
 const GATHER: Duration = Duration::from_millis(20);
@@ -37,8 +41,10 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Which lines may be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Any but the one below.
+    /// Any but those below.
     Ordinary,
+    /// A warning or an error: not because of the ordinary ones.
+    Notable,
     /// Intent or outcome of a mutation: never.
     Audit,
 }
@@ -54,7 +60,7 @@ struct Shared {
     written: Condvar,
     /// Set while audit lines have less than half of their room left.
     full: AtomicBool,
-    /// The second since the epoch, in the upper half, and the ordinary lines that were let through in it.
+    /// The second since the epoch, in the upper half, and the lines that were let through in it.
     in_second: AtomicU64,
     lost: Counter,
 }
@@ -85,7 +91,13 @@ impl Sink {
     /// Returns whether a line is within the rate, before it has cost anything; one that is not counts as lost. To be
     /// asked once for each line, with the time since the epoch.
     pub(super) fn takes(&self, kind: Kind, now: Duration) -> bool {
-        let taken = kind == Kind::Audit || self.0.is_within_rate(now);
+        let limit = match kind {
+            Kind::Ordinary => PER_SECOND - FOR_NOTABLE,
+            Kind::Notable => PER_SECOND,
+            // Counted as well, so that others give way: the platform drops whichever it likes.
+            Kind::Audit => COUNT,
+        };
+        let taken = self.0.is_within_rate(now, limit);
         if !taken {
             self.0.lost.inc();
         }
@@ -97,7 +109,7 @@ impl Sink {
         let shared = &self.0;
         let mut queue = shared.queue();
         let room = match kind {
-            Kind::Ordinary => ROOM,
+            Kind::Ordinary | Kind::Notable => ROOM,
             Kind::Audit => ROOM + AUDIT_ROOM,
         };
         if queue.lines.len() + lines.len() > room {
@@ -141,9 +153,9 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an ordinary line; whether it is within the rate.
-    fn is_within_rate(&self, now: Duration) -> bool {
-        let counted = |state| counted(state, now);
+    /// Counts a line; whether it is within the rate.
+    fn is_within_rate(&self, now: Duration, limit: u64) -> bool {
+        let counted = |state| counted(state, now, limit);
         self.in_second.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).is_ok()
     }
 
@@ -186,7 +198,8 @@ impl Shared {
             return (told, at);
         }
         // Within a second that is full the line itself would be lost.
-        if counted(self.in_second.load(Ordering::Relaxed), since_epoch()).is_none() {
+        let state = self.in_second.load(Ordering::Relaxed);
+        if counted(state, since_epoch(), PER_SECOND).is_none() {
             return (told, at);
         }
         tracing::warn!(lines = lost - told, "log lines were lost: standard output is too slow");
@@ -194,11 +207,13 @@ impl Shared {
     }
 }
 
-/// Returns the state of the second with one line more; none if that is beyond the rate.
-fn counted(state: u64, now: Duration) -> Option<u64> {
-    let second = now.as_secs() << 32;
-    let count = if state & !COUNT == second { state & COUNT } else { 0 };
-    (count < PER_SECOND).then_some(second | (count + 1))
+/// Returns the state of the second with one line more; none if that is beyond the limit.
+fn counted(state: u64, now: Duration, limit: u64) -> Option<u64> {
+    let (known, now) = (state >> 32, now.as_secs() & COUNT);
+    let is_late = now < known && known - now <= LATE;
+    let second = if is_late { known } else { now };
+    let count = if second == known { state & COUNT } else { 0 };
+    (count < limit).then_some(second << 32 | (count + 1))
 }
 
 /// Returns the wall time, since the epoch.
@@ -208,28 +223,6 @@ fn counted(state: u64, now: Duration) -> Option<u64> {
 )]
 pub(super) fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
-/// Each write is a whole line.
-impl Write for Sink {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.takes(Kind::Ordinary, since_epoch()) {
-            self.push(line, Kind::Ordinary);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Sink {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }
 
 impl fmt::Debug for Sink {
@@ -246,7 +239,7 @@ mod tests {
         time::Duration,
     };
 
-    use super::{AUDIT_ROOM, Kind, PER_SECOND, ROOM, Sink};
+    use super::{AUDIT_ROOM, FOR_NOTABLE, Kind, PER_SECOND, ROOM, Sink};
 
     /// Blocks in its first write until it is let go.
     struct Pipe {
@@ -332,14 +325,50 @@ mod tests {
         assert!(sink.has_room());
     }
 
+    const NOW: Duration = Duration::from_millis(1_793_534_400_900);
+
+    /// How many of more lines than a second takes are taken.
+    fn taken(sink: &Sink, kind: Kind, now: Duration) -> u64 {
+        let taken = (0..PER_SECOND + 10).filter(|_| sink.takes(kind, now)).count();
+        u64::try_from(taken).unwrap()
+    }
+
     #[test]
     fn beyond_the_rate_ordinary_lines_are_lost() {
         let sink = stuck().sink;
-        let now = Duration::from_millis(1_793_534_400_900);
-        let taken = |now| (0..PER_SECOND + 10).filter(|_| sink.takes(Kind::Ordinary, now)).count();
-        assert_eq!(taken(now), usize::try_from(PER_SECOND).unwrap());
-        assert_eq!(sink.lost().get(), 10);
-        assert!(sink.takes(Kind::Audit, now));
-        assert_eq!(taken(now + Duration::from_millis(100)), usize::try_from(PER_SECOND).unwrap());
+        assert_eq!(taken(&sink, Kind::Ordinary, NOW), PER_SECOND - FOR_NOTABLE);
+        assert_eq!(sink.lost().get(), FOR_NOTABLE + 10);
+        let next = NOW + Duration::from_millis(100);
+        assert_eq!(taken(&sink, Kind::Ordinary, next), PER_SECOND - FOR_NOTABLE);
+    }
+
+    #[test]
+    fn warnings_have_a_part_of_the_rate_that_requests_do_not_take_and_audit_lines_all_they_need() {
+        let sink = stuck().sink;
+        taken(&sink, Kind::Ordinary, NOW);
+        assert_eq!(taken(&sink, Kind::Notable, NOW), FOR_NOTABLE);
+        assert_eq!(taken(&sink, Kind::Audit, NOW), PER_SECOND + 10);
+        assert!(!sink.takes(Kind::Notable, NOW), "they count as well");
+    }
+
+    #[test]
+    fn a_thread_that_is_late_does_not_begin_the_second_anew() {
+        let (sink, minute) = (stuck().sink, Duration::from_secs(60));
+        let (now, late) = (NOW + minute, NOW + Duration::from_secs(59));
+        taken(&sink, Kind::Ordinary, now);
+        assert!(!sink.takes(Kind::Ordinary, late) && !sink.takes(Kind::Ordinary, now));
+        assert!(sink.takes(Kind::Ordinary, NOW), "a clock that was set");
+    }
+
+    #[test]
+    fn lines_that_take_half_of_the_room_do_not_wait_for_more() {
+        let stuck = stuck();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        for _ in 0..ROOM / 2 / line.len() {
+            stuck.sink.push(&line, Kind::Ordinary);
+        }
+        assert!(!stuck.sink.0.queue().urgent);
+        stuck.sink.push(&line, Kind::Ordinary);
+        assert!(stuck.sink.0.queue().urgent);
     }
 }

@@ -11,21 +11,18 @@ use std::{
 };
 
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Dispatch, Event, Level, Metadata, Subscriber, dispatcher,
     span::{Attributes, Id, Record},
     subscriber::Interest,
 };
 use tracing_core::span::Current;
 
 use super::{
-    LogIdentity, REQUEST_TARGET,
+    LogIdentity, REQUEST_TARGET, kind_of,
     members::Members,
-    spans::{self, Spans},
+    spans::{self, Left, Spans},
 };
-use crate::telemetry::{
-    audit,
-    sink::{Kind, Sink, since_epoch},
-};
+use crate::telemetry::sink::{Kind, Sink, since_epoch};
 
 /// Writes each event as a line, with what the spans around it say.
 pub(super) struct Lines {
@@ -72,7 +69,6 @@ impl Lines {
             self.spans.tell(span, line);
         }
         line.close(b"}\n");
-        let kind = if kind == Kind::Audit { Kind::Audit } else { Kind::Ordinary };
         self.sink.push(line.text(), kind);
     }
 }
@@ -107,8 +103,7 @@ impl Subscriber for Lines {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let audit = event.metadata().target() == audit::TARGET;
-        let kind = if audit { Kind::Audit } else { Kind::Ordinary };
+        let kind = kind_of(event.metadata());
         let now = since_epoch();
         if self.sink.takes(kind, now) {
             with_memory(|memory| self.write(event, kind, now, memory));
@@ -129,7 +124,12 @@ impl Subscriber for Lines {
     }
 
     fn try_close(&self, id: Id) -> bool {
-        self.spans.let_go(&id)
+        let Left::Closed(parent) = self.spans.let_go(&id) else { return false };
+        if let Some(parent) = parent {
+            // By way of whoever listens around this subscriber: a filter remembers spans as well.
+            dispatcher::get_default(Dispatch::clone).try_close(parent);
+        }
+        true
     }
 
     fn current_span(&self) -> Current {
@@ -147,7 +147,7 @@ struct Memory {
 
 /// The beginning of all lines of one second.
 #[derive(Default)]
-struct Second {
+pub(super) struct Second {
     /// Since the epoch.
     number: Option<u64>,
     /// `{"written_at":"2026-11-01T12:00:00.`
@@ -158,19 +158,22 @@ struct Second {
 
 impl Second {
     /// Writes the two times of a line, and what is before them.
-    fn begin(&mut self, line: &mut Members, now: Duration) {
+    pub(super) fn begin(&mut self, line: &mut Members, now: Duration) {
         if self.number != Some(now.as_secs()) {
             let whole = Duration::from_secs(now.as_secs());
             let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + whole).to_string();
             let text = text.trim_end_matches('Z');
             self.number = Some(now.as_secs());
             self.before_millis = format!("{{\"written_at\":\"{text}.").into_bytes();
-            self.before_nanos = format!("Z\",\"written_ts\":{}", now.as_secs()).into_bytes();
+            // A clock that was never set stands in the first second, and no JSON number begins with a zero.
+            let seconds = Some(now.as_secs()).filter(|seconds| *seconds > 0);
+            let seconds = seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
+            self.before_nanos = format!("Z\",\"written_ts\":{seconds}").into_bytes();
         }
         line.put(&self.before_millis);
         line.put_digits(u64::from(now.subsec_millis()), 3);
         line.put(&self.before_nanos);
-        line.put_digits(u64::from(now.subsec_nanos()), 9);
+        line.put_digits(u64::from(now.subsec_nanos()), if now.as_secs() > 0 { 9 } else { 1 });
         line.put(b",");
     }
 }

@@ -41,6 +41,8 @@ struct Shard {
 
 #[derive(Default)]
 struct Slot {
+    /// Part of the id: that of a span that is gone names none of those that come after it.
+    generation: u32,
     holders: usize,
     parent: Option<Id>,
     meta: Option<&'static Metadata<'static>>,
@@ -48,11 +50,19 @@ struct Slot {
 }
 
 /// What becomes of a span that one holder has left.
-enum Left {
+pub(super) enum Left {
     /// Others hold it.
     Held,
     /// It is gone, and its hold on its parent has to go as well.
     Closed(Option<Id>),
+}
+
+/// Where a span is, and which of those that were there.
+#[derive(Clone, Copy)]
+struct Place {
+    shard: usize,
+    index: usize,
+    generation: u32,
 }
 
 impl Spans {
@@ -65,16 +75,18 @@ impl Spans {
         members: &mut Members,
     ) -> Id {
         let number = SHARD.try_with(|shard| *shard).unwrap_or_default();
-        let Some(mut shard) = self.0.get(number).map(lock) else { return id_of(0, 0) };
-        let index = shard.free.pop().unwrap_or_else(|| {
+        let mut place = Place { shard: number, index: 0, generation: 0 };
+        let Some(mut shard) = self.0.get(number).map(lock) else { return place.id() };
+        place.index = shard.free.pop().unwrap_or_else(|| {
             shard.slots.push(Slot::default());
             shard.slots.len() - 1
         });
-        if let Some(slot) = shard.slots.get_mut(index) {
+        if let Some(slot) = shard.slots.get_mut(place.index) {
             (slot.holders, slot.parent, slot.meta) = (1, parent, Some(meta));
             mem::swap(&mut slot.members, members);
+            place.generation = slot.generation;
         }
-        id_of(index, number)
+        place.id()
     }
 
     /// Adds to what a span adds to lines.
@@ -87,29 +99,19 @@ impl Spans {
         self.with(id, |slot| slot.holders += 1);
     }
 
-    /// Lets go of a span; whether it is closed by that.
-    pub(super) fn let_go(&self, id: &Id) -> bool {
-        let Left::Closed(mut parent) = self.close(id) else { return false };
-        while let Some(id) = parent {
-            parent = match self.close(&id) {
-                Left::Closed(parent) => parent,
-                Left::Held => None,
-            };
-        }
-        true
-    }
-
-    fn close(&self, id: &Id) -> Left {
-        let (index, number) = place_of(id);
-        let Some(mut shard) = self.0.get(number).map(lock) else { return Left::Held };
-        let Some(slot) = shard.slots.get_mut(index) else { return Left::Held };
+    /// Lets go of a span.
+    pub(super) fn let_go(&self, id: &Id) -> Left {
+        let place = Place::of(id);
+        let Some(mut shard) = self.0.get(place.shard).map(lock) else { return Left::Held };
+        let Some(slot) = place.slot(&mut shard) else { return Left::Held };
         slot.holders = slot.holders.saturating_sub(1);
         if slot.holders > 0 || slot.meta.take().is_none() {
             return Left::Held;
         }
+        slot.generation = slot.generation.wrapping_add(1);
         slot.members.clear();
         let parent = slot.parent.take();
-        shard.free.push(index);
+        shard.free.push(place.index);
         Left::Closed(parent)
     }
 
@@ -126,14 +128,34 @@ impl Spans {
 
     /// Returns what kind of span it is.
     pub(super) fn meta(&self, id: &Id) -> Option<&'static Metadata<'static>> {
-        let (index, number) = place_of(id);
-        self.0.get(number).map(lock)?.slots.get(index)?.meta
+        self.with(id, |slot| slot.meta)
     }
 
     fn with<T: Default>(&self, id: &Id, act: impl FnOnce(&mut Slot) -> T) -> T {
-        let (index, number) = place_of(id);
-        let Some(mut shard) = self.0.get(number).map(lock) else { return T::default() };
-        shard.slots.get_mut(index).map(act).unwrap_or_default()
+        let place = Place::of(id);
+        let Some(mut shard) = self.0.get(place.shard).map(lock) else { return T::default() };
+        place.slot(&mut shard).map(act).unwrap_or_default()
+    }
+}
+
+impl Place {
+    fn of(id: &Id) -> Self {
+        let number = id.into_u64() - 1;
+        let (generation, place) = (number >> 32, number & u64::from(u32::MAX));
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let generation = u32::try_from(generation).unwrap_or_default();
+        Self { shard: place % SHARDS, index: place / SHARDS, generation }
+    }
+
+    /// Ids begin with one.
+    fn id(self) -> Id {
+        let place = u64::try_from(self.index * SHARDS + self.shard).unwrap_or_default();
+        Id::from_u64((u64::from(self.generation) << 32 | place) + 1)
+    }
+
+    /// Returns the slot, if the span is still the one that is there.
+    fn slot(self, shard: &mut Shard) -> Option<&mut Slot> {
+        shard.slots.get_mut(self.index).filter(|slot| slot.generation == self.generation)
     }
 }
 
@@ -159,14 +181,4 @@ pub(super) fn current() -> Option<Id> {
 
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Ids begin with one.
-fn id_of(index: usize, shard: usize) -> Id {
-    Id::from_u64(u64::try_from(index * SHARDS + shard).unwrap_or_default() + 1)
-}
-
-fn place_of(id: &Id) -> (usize, usize) {
-    let number = usize::try_from(id.into_u64() - 1).unwrap_or(usize::MAX);
-    (number / SHARDS, number % SHARDS)
 }

@@ -7,10 +7,13 @@ use std::{
 use rstest::rstest;
 use serde_json::Value;
 use tracing::Instrument;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
-use super::{LogIdentity, Wanted, lines::Lines};
-use crate::telemetry::{audit, sink::Sink};
+use super::{LogIdentity, Wanted, kind_of, lines::Lines};
+use crate::telemetry::{
+    audit,
+    sink::{Kind, Sink},
+};
 
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
@@ -102,6 +105,89 @@ fn the_nearest_span_has_the_last_word_and_none_is_left_behind() {
     );
     assert!(without.get("a").is_none() && next.get("a").is_none(), "{lines:?}");
     assert_eq!(next["d"], "next");
+}
+
+/// A filter hears of the end of a span after its place is free: the next one there must have another id.
+#[test]
+fn a_span_that_is_gone_leaves_nothing_to_the_next_one_in_its_place() {
+    let found = messages("info,[loud]=debug", || {
+        let loud = tracing::info_span!("loud");
+        let entered = loud.clone().entered();
+        drop(loud);
+        drop(entered);
+        tracing::info_span!("quiet").in_scope(|| tracing::debug!("in the next"));
+        let outer = tracing::info_span!("loud");
+        let inner = outer.in_scope(|| tracing::info_span!("inner"));
+        drop(outer);
+        drop(inner);
+        tracing::info_span!("quiet").in_scope(|| tracing::debug!("behind a parent"));
+        tracing::debug!("outside");
+    });
+    assert_eq!(found, [""; 0]);
+}
+
+#[test]
+fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
+    let written = Written::default();
+    let sink = Sink::start(written.clone()).unwrap();
+    let wanted = Wanted::of(Some("info,[loud]=debug"));
+    let dispatch = tracing::Dispatch::new(Lines::new(&LogIdentity::default(), sink).with(wanted));
+    tracing::dispatcher::with_default(&dispatch, || {
+        let (give, take) = std::sync::mpsc::channel::<tracing::Span>();
+        let closing = std::thread::spawn(move || take.into_iter().for_each(drop));
+        for _ in 0..20_000 {
+            let span = tracing::info_span!("loud");
+            // Long enough for the other thread to close the one before meanwhile.
+            span.in_scope(|| (0..200).for_each(|_| std::hint::spin_loop()));
+            give.send(span).unwrap();
+            assert!(!tracing::enabled!(tracing::Level::DEBUG));
+        }
+        drop(give);
+        closing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_clock_that_was_never_set_is_a_number_too() {
+    let (mut second, mut line) =
+        (super::lines::Second::default(), super::members::Members::default());
+    second.begin(&mut line, Duration::from_nanos(123_456));
+    line.close(b"}");
+    #[expect(clippy::disallowed_methods, reason = "reads back the line under test")]
+    let line: Value = serde_json::from_slice(line.text()).unwrap();
+    assert_eq!(line["written_ts"], 123_456);
+}
+
+#[test]
+fn lines_for_people_are_of_the_same_kinds() {
+    let kinds = Kinds::default();
+    let layer = tracing_subscriber::fmt::layer().with_writer(kinds.clone());
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        tracing::info!(target: audit::TARGET, "audit");
+        tracing::warn!("own");
+        tracing::warn!(target: super::REQUEST_TARGET, "refused");
+        tracing::info!("own");
+    });
+    let found = kinds.0.lock().unwrap().clone();
+    assert_eq!(found, [Kind::Audit, Kind::Notable, Kind::Ordinary, Kind::Ordinary]);
+}
+
+/// Notes of which kind each line is.
+#[derive(Clone, Default)]
+struct Kinds(Arc<Mutex<Vec<Kind>>>);
+
+impl MakeWriter<'_> for Kinds {
+    type Writer = io::Sink;
+
+    fn make_writer(&self) -> io::Sink {
+        io::sink()
+    }
+
+    fn make_writer_for(&self, meta: &tracing::Metadata<'_>) -> io::Sink {
+        self.0.lock().unwrap().push(kind_of(meta));
+        io::sink()
+    }
 }
 
 #[test]
