@@ -12,6 +12,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::Watch;
+
 /// Waits for a client that takes in an answer.
 #[derive(Debug)]
 pub(super) struct Patience {
@@ -28,22 +30,24 @@ impl Patience {
         Self { still, until: None, alarm: None }
     }
 
-    /// Passes on what a write gave; turns one that has no room for too long into an error. `end` is when the request
-    /// ends at the latest: a client that takes a byte now and then gains nothing beyond it.
+    /// Passes on what a write gave; turns one that has no room for too long into an error. A client that takes a byte now
+    /// and then gains nothing beyond the end of its request, which `watch` knows.
     pub(super) fn judge<T>(
         &mut self,
         written: Poll<io::Result<T>>,
-        end: impl FnOnce() -> Option<Instant>,
+        watch: &Watch,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.until = None;
+            if self.until.take().is_some() {
+                watch.write_goes_on();
+            }
             return written;
         }
         let still = self.still;
         let until = *self.until.get_or_insert_with(|| {
             let until = Instant::now() + still;
-            end().map_or(until, |end| until.min(end))
+            watch.end().map_or(until, |end| until.min(end))
         });
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if alarm.deadline() != until {

@@ -56,6 +56,9 @@ async fn echo(request: Request) -> impl IntoResponse {
     format!("[{path} {} {cut}]", String::from_utf8_lossy(&body))
 }
 
+/// Bytes of an answer that hyper holds whole while the client takes it bit by bit.
+const MUCH: usize = 256 * 1024;
+
 /// Takes no body and answers late.
 async fn slow() -> &'static str {
     sleep(Duration::from_secs(30)).await;
@@ -95,16 +98,21 @@ fn connect() -> Client {
 }
 
 fn connect_in(room: &Room) -> Client {
+    connect_within(LIMITS, room)
+}
+
+fn connect_within(limits: Limits, room: &Room) -> Client {
     let (stream, server) = duplex(64 * 1024);
     let (stop, let_go) = (CancellationToken::new(), Arc::default());
     let router = Router::new()
         .route("/slow", any(slow))
         .route("/keep", any(keep))
         .route("/deaf", any("[deaf]"))
+        .route("/much", any("x".repeat(MUCH)))
         .route("/large", any(large).with_state(Arc::clone(&let_go)))
         .fallback(any(echo));
     #[expect(clippy::disallowed_methods, reason = "the server's end of a test's connection")]
-    let serving = tokio::spawn(serve(server, router, LIMITS, room.clone(), stop.clone()));
+    let serving = tokio::spawn(serve(server, router, limits, room.clone(), stop.clone()));
     Client { stream, stop, let_go, serving }
 }
 
@@ -233,6 +241,22 @@ async fn idle_time_begins_with_the_end_of_the_answer() {
     let began = Instant::now();
     assert_eq!(client.rest().await, "");
     assert_close(began.elapsed(), LIMITS.idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_taken_bit_by_bit_is_not_idle_time() {
+    let limits = Limits { whole: Duration::from_secs(600), ..LIMITS };
+    let mut client = connect_within(limits, &Room::default());
+    client.send("GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let (mut taken, mut piece) = (0, [0; 8 * 1024]);
+    while taken < MUCH {
+        sleep(Duration::from_secs(10)).await;
+        let length = client.stream.read(&mut piece).await.unwrap();
+        assert_ne!(length, 0, "cut off after {taken}");
+        taken += length;
+    }
+    client.rest().await;
+    client.serving.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

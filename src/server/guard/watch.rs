@@ -66,7 +66,8 @@ pub(super) struct Shared {
     share: Share,
     /// A request, whole.
     whole: Duration,
-    /// When bytes of a head came last, or the last answer went out: the clock is read for nothing else of a request.
+    /// When bytes of a head came last, the last answer went out, or a slow client took of it: the clock is read for nothing
+    /// else of a request.
     moved: Instant,
     /// When the last request that began ends at the latest, its answer included.
     end: Option<Instant>,
@@ -135,6 +136,12 @@ impl Watch {
     /// Returns when the last request that began ends at the latest.
     pub(super) fn end(&self) -> Option<Instant> {
         self.lock().end
+    }
+
+    /// Notes that a client which left its answer lying has taken of it. It may leave it for a shorter time than it may be
+    /// idle.
+    pub(super) fn write_goes_on(&self) {
+        self.lock().moved = Instant::now();
     }
 
     /// Ends the connection if a head is under way, now or later.
