@@ -6,7 +6,7 @@
 use crate::upstream::is_plain;
 use bytes::Bytes;
 use http::{
-    HeaderValue, Uri,
+    Uri,
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use url::{Position, Url};
@@ -16,7 +16,6 @@ use url::{Position, Url};
 pub(super) struct Base {
     scheme: Scheme,
     authority: Authority,
-    host: HeaderValue,
 }
 
 impl Base {
@@ -25,15 +24,9 @@ impl Base {
         let is_origin = api[Position::AfterPort..] == *"/" && api.has_host();
         let is_anonymous = api.username().is_empty() && api.password().is_none();
         let authority = &api[Position::BeforeHost..Position::AfterPort];
-        let host = HeaderValue::try_from(authority).ok()?;
         let scheme = Scheme::try_from(api.scheme()).ok()?;
         let authority = Authority::try_from(authority).ok()?;
-        (is_origin && is_anonymous).then_some(Self { scheme, authority, host })
-    }
-
-    /// Returns what `Host` is to say.
-    pub(super) fn host(&self) -> &HeaderValue {
-        &self.host
+        (is_origin && is_anonymous).then_some(Self { scheme, authority })
     }
 
     /// Builds a target and proves that parsing changed nothing of path and query; none if it would, or if a reader could
@@ -79,8 +72,8 @@ mod tests {
     #[case::password("https://:secret@api.cf.example.test", None)]
     #[case::no_host("data:text", None)]
     fn only_an_origin_has_a_base(#[case] api: &str, #[case] host: Option<&str>) {
-        let base = of(api);
-        assert_eq!(base.as_ref().map(|base| base.host().to_str().unwrap()), host);
+        let target = of(api).and_then(|base| base.target("/v3", None));
+        assert_eq!(target.as_ref().map(|uri| uri.authority().unwrap().as_str()), host);
     }
 
     #[rstest]

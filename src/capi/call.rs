@@ -4,12 +4,12 @@
 //! configured base plus the judged path and query, byte for byte (`proxy.md` P2). Callers: this room,
 //! and `proxy` for calls that a permit describes.
 
-use super::{base::Base, error::CapiError};
+use super::{answer::REQUEST_ID, base::Base, error::CapiError};
 use crate::{telemetry::trace::CorrelationId, upstream::USER_AGENT};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request,
-    header::{self, ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST},
+    header::{self, ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -32,7 +32,6 @@ const TYPED_CAP: usize = 8 * 1024 * 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Headers of a call, with what the client adds.
 const HEADERS: usize = 10;
@@ -133,14 +132,13 @@ impl Call {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = target;
         let headers = request.headers_mut();
-        // All of them without growing.
+        // All of them, and `Host`, without growing.
         headers.reserve(HEADERS);
-        headers.insert(HOST, base.host().clone());
         headers.insert(AUTHORIZATION, authorization.clone());
         headers.insert(ACCEPT, JSON);
         headers.insert(ACCEPT_ENCODING, IDENTITY);
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        headers.insert(REQUEST_ID, correlation.header());
+        headers.insert(&REQUEST_ID, correlation.header());
         headers.insert(TRACEPARENT, correlation.traceparent());
         if self.body.is_some() {
             headers.insert(CONTENT_TYPE, JSON);

@@ -1,6 +1,7 @@
 //! Idle connections to one origin, and the way in which they come back.
 //!
-//! Invariant: a connection is here only after the whole answer to its last request was read, and not for long.
+//! Invariant: a connection is here only after the whole answer to its last request was read, ready for the next one, and
+//! not for long.
 //! Made and asked by [`Pooled`](super::pooled::Pooled); [`Hearing`] brings connections back.
 
 use crate::upstream::{
@@ -114,14 +115,14 @@ impl Place {
         Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build().ok()
     }
 
-    /// Takes the connection that came back last, if one is open: the others may become old and be closed.
+    /// Takes the connection that came back last, if one is ready: the others may become old and be closed.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut waiting = self.lock();
         while let Some((since, connection)) = waiting.connections.pop_back() {
             if since.elapsed() >= self.idle {
                 // All others have waited longer.
                 waiting.connections.clear();
-            } else if !connection.is_closed() {
+            } else if connection.is_ready() {
                 return Some(connection);
             }
         }
@@ -144,7 +145,7 @@ impl Place {
 
     fn put(self: &Arc<Self>, connection: Connection) {
         let mut waiting = self.lock();
-        if connection.is_closed() || waiting.connections.len() >= POOL_PER_HOST {
+        if waiting.connections.len() >= POOL_PER_HOST {
             return;
         }
         waiting.connections.push_back((Instant::now(), connection));
@@ -191,6 +192,7 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
+    /// Takes a body, and the connection that it gives back. After a 101, which nobody has asked for, hyper ends it.
     pub(super) fn new(body: Incoming, connection: Connection, place: Arc<Place>) -> Self {
         let mut hearing = Self { body, loan: Some((connection, place)) };
         hearing.give_back_at_the_end();

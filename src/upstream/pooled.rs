@@ -89,15 +89,11 @@ impl Pooled {
                 // A box, so that the many who find one do not carry its future about.
                 None => Box::pin(self.connect(&place)).await?,
             };
-            // One that has just been closed by the other side.
-            if is_kept && connection.ready().await.is_err() {
-                continue;
-            }
-            let refused = match connection.try_send_request(request).await {
+            // It may just have been closed by the other side.
+            request = match connection.try_send_request(request).await {
                 Ok(answer) => return Ok(answer.map(|body| Hearing::new(body, connection, place))),
-                Err(refused) => refused,
+                Err(refused) => unsent(refused, is_kept)?,
             };
-            request = unsent(refused, is_kept)?;
         }
     }
 
@@ -312,9 +308,14 @@ mod tests {
                 "/last" => "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
                 "/half" => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
                 "/none" => "HTTP/1.1 204 No Content\r\n\r\n",
+                "/head" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+                "/more" => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n",
+                "/other" => "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+                "/open" => "HTTP/1.1 200 OK\r\n\r\nok",
                 _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
             };
-            if stream.write_all(answer.as_bytes()).await.is_err() || path == "/leaves" {
+            let leaves = matches!(path, "/leaves" | "/open");
+            if stream.write_all(answer.as_bytes()).await.is_err() || leaves {
                 return;
             }
         }
@@ -325,24 +326,40 @@ mod tests {
     }
 
     async fn get(client: &Pooled, peer: &Peer, path: &str) -> Result<Bytes, TransportError> {
-        let request = Request::get(format!("{}{path}", peer.address)).body(Bytes::new()).unwrap();
+        ask(client, peer, "GET", path).await
+    }
+
+    async fn ask(
+        client: &Pooled,
+        peer: &Peer,
+        method: &str,
+        path: &str,
+    ) -> Result<Bytes, TransportError> {
+        let target = format!("{}{path}", peer.address);
+        let request = Request::builder().method(method).uri(target).body(Bytes::new()).unwrap();
         Ok(client.send(request).await?.into_body().collect().await?.to_bytes())
     }
 
     #[rstest]
-    #[case::length("/whole", 1)]
-    #[case::chunks("/chunked", 1)]
-    #[case::no_body("/none", 1)]
-    #[case::last_word("/last", 3)]
+    #[case::length("GET", "/whole", 2, 1)]
+    #[case::chunks("GET", "/chunked", 2, 1)]
+    #[case::no_body("GET", "/none", 0, 1)]
+    #[case::head("HEAD", "/head", 0, 1)]
+    #[case::last_word("GET", "/last", 2, 3)]
+    #[case::until_the_end("GET", "/open", 2, 3)]
+    #[case::bytes_behind_the_answer("GET", "/more", 2, 3)]
+    #[case::another_protocol("GET", "/other", 0, 3)]
     #[tokio::test]
-    async fn a_connection_whose_answer_was_read_serves_again(
+    async fn a_connection_serves_again_if_nothing_stands_between_two_answers(
+        #[case] method: &str,
         #[case] path: &str,
+        #[case] length: usize,
         #[case] connections: usize,
     ) {
         let (peer, client) = (Peer::start().await, client(AMPLE));
         for _ in 0..3 {
-            let body = get(&client, &peer, path).await.unwrap();
-            assert_eq!(body.len(), if path == "/none" { 0 } else { 2 });
+            let body = ask(&client, &peer, method, path).await.unwrap();
+            assert_eq!(body.len(), length);
         }
         assert_eq!(peer.connections(), connections);
     }
