@@ -47,10 +47,15 @@ async fn while_it_stops_the_probes_are_answered_and_everything_else_is_sent_else
     }
 }
 
+#[rstest]
+#[case::own("/panic")]
+#[case::cf("/v3/panic")]
 #[tokio::test]
-async fn a_panic_in_a_handler_is_500_without_its_words_and_the_next_request_is_served() {
+async fn a_panic_in_a_handler_is_500_without_its_words_and_the_next_request_is_served(
+    #[case] path: &str,
+) {
     let app = built(&[]).await;
-    let answer = asked(&app, "/panic").await;
+    let answer = asked(&app, path).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let correlation = answer.headers()["x-correlationid"].to_str().unwrap().to_owned();

@@ -60,6 +60,7 @@ pub(super) fn told(mut headers: HeaderMap, bases: &Bases) -> Told {
         }
     }
     let here = match locations.as_slice() {
+        _ if is_nominated(&connection, &LOCATION) => None,
         [] => None,
         [only] => Some(led_here(only, bases)),
         [..] => Some(None),
