@@ -19,6 +19,8 @@ mod engine;
 #[cfg(test)]
 mod hardened;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod log_sink;
@@ -30,7 +32,6 @@ mod problems;
 mod process;
 #[cfg(test)]
 mod proxy;
-#[cfg(test)]
 #[cfg(test)]
 mod proxy_answers;
 #[cfg(test)]
