@@ -89,7 +89,7 @@ impl Sandbox {
 
     /// Returns a provider's token with some claims replaced; a null takes one away.
     pub fn token_with_claims(&self, claims: &Value) -> String {
-        self.landscape.xsuaa.bent_token(claims)
+        self.landscape.xsuaa.token_with_overrides(claims)
     }
 
     /// Returns the key that signs callers' tokens at this moment, for tests that need an odd header or a broken signature.

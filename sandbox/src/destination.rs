@@ -1,8 +1,8 @@
 //! The Destination service: find by name, with the strictness of the real one. Invariant: nothing is told without a service
 //! token of XSUAA that was made for this service. Mounted by `lib`; levers edit the store.
 
+mod find_options;
 mod store;
-mod wishes;
 
 use std::sync::Arc;
 
@@ -13,8 +13,10 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-pub(crate) use crate::destination::store::{DEFAULT_NAME, Entry, Level, Spelling, Store, TagOver};
-use crate::destination::wishes::Wishes;
+use crate::destination::find_options::FindOptions;
+pub(crate) use crate::destination::store::{
+    DEFAULT_NAME, DestinationLevel, EtagScope, OriginSpelling, Store, StoredDestination,
+};
 use crate::oauth::json_answer;
 use crate::xsuaa::{DESTINATION_XSAPPNAME, Xsuaa};
 
@@ -33,7 +35,7 @@ pub(crate) struct Destinations {
 
 /// Why a request gets no destination.
 #[derive(Debug)]
-enum Refused {
+enum DestinationRefusal {
     NoToken,
     BadToken,
     /// A token of XSUAA, for something else.
@@ -44,7 +46,7 @@ enum Refused {
     Absent,
 }
 
-impl Refused {
+impl DestinationRefusal {
     /// Returns the answers of `destination.md` 4.
     fn answer(&self) -> Response<Body> {
         match self {
@@ -77,22 +79,22 @@ impl Destinations {
     }
 
     /// Refuses who has no service token.
-    fn admit(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    fn admit(&self, headers: &HeaderMap) -> Result<(), DestinationRefusal> {
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = value.and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token)
         });
         let Some(token) = token else {
-            return Err(Refused::NoToken);
+            return Err(DestinationRefusal::NoToken);
         };
         let Some(claims) = self.xsuaa.live_claims(token) else {
-            return Err(Refused::BadToken);
+            return Err(DestinationRefusal::BadToken);
         };
         let names = |claim: &str| claims.get(claim).and_then(Value::as_array).cloned();
         let audience = names("aud").unwrap_or_default();
         if !audience.iter().any(|name| name == DESTINATION_XSAPPNAME) {
-            return Err(Refused::OtherToken);
+            return Err(DestinationRefusal::OtherToken);
         }
         Ok(())
     }
@@ -103,17 +105,17 @@ impl Destinations {
         name: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, DestinationRefusal> {
         self.admit(headers)?;
-        let wishes = Wishes::read(query, &["$skipTokenRetrieval", "$skipCredentials"])?;
-        let found = self.store.find(name).ok_or(Refused::Absent)?;
+        let options = FindOptions::read(query, &["$skipTokenRetrieval", "$skipCredentials"])?;
+        let found = self.store.find(name).ok_or(DestinationRefusal::Absent)?;
         let owner = match found.level {
-            Level::Instance => json!({"SubaccountId": null, "InstanceId": INSTANCE}),
-            Level::Subaccount => json!({"SubaccountId": SUBACCOUNT, "InstanceId": null}),
+            DestinationLevel::Instance => json!({"SubaccountId": null, "InstanceId": INSTANCE}),
+            DestinationLevel::Subaccount => json!({"SubaccountId": SUBACCOUNT, "InstanceId": null}),
         };
         let etag = self.store.etag(&found);
         let mut body = json!({"owner": owner, "destinationConfiguration": found.properties});
-        wishes.apply(&mut body);
+        options.apply(&mut body);
         Ok(with_etag(&body, &etag, headers))
     }
 
@@ -123,30 +125,32 @@ impl Destinations {
         path: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, DestinationRefusal> {
         self.admit(headers)?;
         let known = ["$skipTokenRetrieval", "$skipCredentials", "$includeMetadata"];
-        let wishes = Wishes::read(query, &known)?;
+        let options = FindOptions::read(query, &known)?;
         let Some((name, level)) = path.rsplit_once('@') else {
-            return Err(Refused::Level);
+            return Err(DestinationRefusal::Level);
         };
         let (level, owner) = match level {
             "subaccount" | "provider_subaccount" => {
-                (Level::Subaccount, json!({"SubaccountId": SUBACCOUNT}))
+                (DestinationLevel::Subaccount, json!({"SubaccountId": SUBACCOUNT}))
             }
-            "instance" | "provider_instance" => (Level::Instance, json!({"InstanceId": INSTANCE})),
-            _ => return Err(Refused::Level),
+            "instance" | "provider_instance" => {
+                (DestinationLevel::Instance, json!({"InstanceId": INSTANCE}))
+            }
+            _ => return Err(DestinationRefusal::Level),
         };
-        let found = self.store.find_at(name, level).ok_or(Refused::Absent)?;
+        let found = self.store.find_at(name, level).ok_or(DestinationRefusal::Absent)?;
         let etag = self.store.etag(&found);
         let mut properties = Value::Object(found.properties);
-        if wishes.wants_owner
+        if options.wants_owner
             && let Some(members) = properties.as_object_mut()
         {
             members.insert("$metadata".to_owned(), json!({"owner": owner}));
         }
         let mut body = json!({"destinationConfiguration": properties});
-        wishes.apply(&mut body);
+        options.apply(&mut body);
         Ok(with_etag(&body, &etag, headers))
     }
 }

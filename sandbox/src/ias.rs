@@ -13,7 +13,7 @@ use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::oauth::{Refusal, json_answer};
+use crate::oauth::{OAuthRefusal, json_answer};
 use crate::part::locked;
 use crate::token::key::SigningKey;
 use crate::token::ring::KeyRing;
@@ -49,29 +49,29 @@ pub(crate) struct Ias {
     base: String,
     pub(crate) ring: KeyRing,
     clock: Clock,
-    known: Mutex<Known>,
+    known: Mutex<IasRegistry>,
 }
 
 /// For whom keys are handed out.
 #[derive(Debug)]
-struct Known {
+struct IasRegistry {
     clients: BTreeSet<String>,
     tenants: BTreeSet<String>,
 }
 
 /// Whether a name is known from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Knowledge {
+pub(crate) enum Registration {
     /// Keys are handed out.
-    Known,
+    Registered,
     /// 400.
-    Unknown,
+    Unregistered,
 }
 
 impl Ias {
     pub(crate) fn new(base: String, clock: Clock) -> Self {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let known = Known {
+        let known = IasRegistry {
             clients: set(&[IAS_BROKER_CLIENT, IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT]),
             tenants: set(&[IAS_TENANT, IAS_SECOND_TENANT]),
         };
@@ -80,13 +80,13 @@ impl Ias {
     }
 
     /// Makes a client known or unknown.
-    pub(crate) fn client(&self, name: &str, knowledge: Knowledge) {
-        change(&mut locked(&self.known).clients, name, knowledge);
+    pub(crate) fn client(&self, name: &str, registration: Registration) {
+        change(&mut locked(&self.known).clients, name, registration);
     }
 
     /// Makes a tenant known or unknown.
-    pub(crate) fn tenant(&self, name: &str, knowledge: Knowledge) {
-        change(&mut locked(&self.known).tenants, name, knowledge);
+    pub(crate) fn tenant(&self, name: &str, registration: Registration) {
+        change(&mut locked(&self.known).tenants, name, registration);
     }
 
     /// Returns the key that signs, for a test that makes tokens of its own.
@@ -95,13 +95,13 @@ impl Ias {
     }
 
     /// Mints a technical token for the broker, with some claims replaced; a null takes one away.
-    pub(crate) fn token(&self, client: &str, bend: &Value) -> String {
+    pub(crate) fn token(&self, client: &str, overrides: &Value) -> String {
         let now = self.clock.seconds();
         let mut claims = json!({"jti": uuid::Uuid::new_v4().to_string(), "sub": client, "azp": client,
             "aud": [IAS_BROKER_CLIENT], "iss": self.base, "app_tid": IAS_TENANT, "iat": now,
             "exp": now.saturating_add(LIFETIME)});
-        if let (Some(claims), Some(bend)) = (claims.as_object_mut(), bend.as_object()) {
-            claims.extend(bend.clone());
+        if let (Some(claims), Some(overrides)) = (claims.as_object_mut(), overrides.as_object()) {
+            claims.extend(overrides.clone());
             claims.retain(|_, value| !value.is_null());
         }
         let key = self.ring.signing();
@@ -129,10 +129,10 @@ impl Ias {
     }
 }
 
-fn change(set: &mut BTreeSet<String>, name: &str, knowledge: Knowledge) {
-    match knowledge {
-        Knowledge::Known => drop(set.insert(name.to_owned())),
-        Knowledge::Unknown => drop(set.remove(name)),
+fn change(set: &mut BTreeSet<String>, name: &str, registration: Registration) {
+    match registration {
+        Registration::Registered => drop(set.insert(name.to_owned())),
+        Registration::Unregistered => drop(set.remove(name)),
     }
 }
 
@@ -166,7 +166,7 @@ async fn discovery(State(ias): State<Arc<Ias>>) -> Response<Body> {
 
 async fn keys(State(ias): State<Arc<Ias>>, headers: HeaderMap) -> Response<Body> {
     match ias.refusal(&headers) {
-        Some(text) => Refusal::bad_request("invalid_request", text).answer(),
+        Some(text) => OAuthRefusal::bad_request("invalid_request", text).answer(),
         None => keys_answer(&ias.ring.key_set(), &headers),
     }
 }

@@ -2,13 +2,13 @@
 //! Invariant: a count belongs to one user at one provider, whichever client asked, as in the real ones. Called by `uaa` (it logs
 //! on), `xsuaa` (its own users) and by levers.
 
-mod count;
+mod lock_counter;
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crate::identity::count::Count;
-use crate::oauth::Refusal;
+use crate::identity::lock_counter::LockCounter;
+use crate::oauth::OAuthRefusal;
 use crate::part::locked;
 use crate::token::CfTokenSpec;
 use crate::world;
@@ -43,17 +43,17 @@ pub(crate) struct User {
     pub(crate) origin: String,
     pub(crate) scopes: Vec<String>,
     /// What the provider wants besides the password: the code that it answers.
-    pub(crate) hurdle: Option<String>,
+    pub(crate) required_action: Option<String>,
 }
 
-/// Every user of the foundation, and the counts.
+/// Every user of the foundation, and the counters.
 #[derive(Debug)]
-pub(crate) struct Directory(Mutex<State>);
+pub(crate) struct Directory(Mutex<DirectoryState>);
 
 #[derive(Debug)]
-struct State {
+struct DirectoryState {
     users: Vec<User>,
-    counts: HashMap<(String, String), Count>,
+    counters: HashMap<(String, String), LockCounter>,
 }
 
 impl Directory {
@@ -65,7 +65,7 @@ impl Directory {
             password: password.to_owned(),
             origin: origin.to_owned(),
             scopes: CfTokenSpec::default().scopes,
-            hurdle: None,
+            required_action: None,
         };
         let second = "22222222-2222-4222-8222-222222222222";
         let third = "33333333-3333-4333-8333-333333333333";
@@ -74,7 +74,7 @@ impl Directory {
             user(second, DEV_USER, "sandbox-only-dev", TECHNICAL_ORIGIN),
             user(third, "local.user@example.test", "sandbox-only-local", UAA_ORIGIN),
         ];
-        Self(Mutex::new(State { users, counts: HashMap::new() }))
+        Self(Mutex::new(DirectoryState { users, counters: HashMap::new() }))
     }
 
     /// Asks a provider to let a user in.
@@ -87,7 +87,7 @@ impl Directory {
         name: &str,
         password: &str,
         now: i64,
-    ) -> Result<User, Refusal> {
+    ) -> Result<User, OAuthRefusal> {
         let mut state = locked(&self.0);
         if !is_known_origin(origin) {
             return Err(no_such_provider());
@@ -95,7 +95,7 @@ impl Directory {
         let name = canonical(origin, name);
         let user = state.users.iter().find(|user| user.origin == origin && user.name == name);
         let user = user.cloned();
-        let count = state.counts.entry((origin.to_owned(), name)).or_default();
+        let count = state.counters.entry((origin.to_owned(), name)).or_default();
         let good = user.filter(|user| user.password == password);
         if origin == UAA_ORIGIN { count.uaa(good, now) } else { count.ias(good, now) }
     }
@@ -136,14 +136,14 @@ impl Directory {
     /// Locks a user as five wrong logons would, or for a given time.
     pub(crate) fn lock(&self, user: &User, now: i64, seconds: Option<i64>) {
         let mut state = locked(&self.0);
-        let count = state.counts.entry((user.origin.clone(), user.name.clone())).or_default();
+        let count = state.counters.entry((user.origin.clone(), user.name.clone())).or_default();
         count.lock(&user.origin, now, seconds);
     }
 
     /// Clears the failures of a user, as an administrator does.
     pub(crate) fn unlock(&self, user: &User) {
         let mut state = locked(&self.0);
-        if let Some(count) = state.counts.get_mut(&(user.origin.clone(), user.name.clone())) {
+        if let Some(count) = state.counters.get_mut(&(user.origin.clone(), user.name.clone())) {
             count.unlock();
         }
     }
@@ -151,28 +151,28 @@ impl Directory {
     /// Returns attempts, counted failures and the end of a lock for a name at a provider.
     pub(crate) fn count(&self, origin: &str, name: &str) -> (usize, usize, Option<i64>) {
         let state = locked(&self.0);
-        let count = state.counts.get(&(origin.to_owned(), name.to_owned()));
-        count.map_or((0, 0, None), Count::state)
+        let count = state.counters.get(&(origin.to_owned(), name.to_owned()));
+        count.map_or((0, 0, None), LockCounter::state)
     }
 
     /// Returns every password that arrived for a name, at all providers together.
     pub(crate) fn attempts(&self, name: &str) -> usize {
         let state = locked(&self.0);
-        let of_name = state.counts.iter().filter(|((_, other), _)| other == name);
+        let of_name = state.counters.iter().filter(|((_, other), _)| other == name);
         of_name.map(|(_, count)| count.attempts).sum()
     }
 }
 
 /// F8.
-pub(crate) fn no_such_provider() -> Refusal {
-    Refusal::unauthorized(
+pub(crate) fn no_such_provider() -> OAuthRefusal {
+    OAuthRefusal::unauthorized(
         "The origin provided in the login_hint does not match an active Identity Provider, that supports password grant.",
     )
 }
 
 /// The envelope of F2: the provider's own JSON, as a text inside ours.
-pub(crate) fn nested(code: &str) -> Refusal {
-    Refusal::invalid_client(nested_text(code))
+pub(crate) fn nested(code: &str) -> OAuthRefusal {
+    OAuthRefusal::invalid_client(nested_text(code))
 }
 
 /// The inner text of [`nested`].
@@ -196,7 +196,7 @@ mod tests {
     use super::{
         Directory, TECHNICAL_ORIGIN, TECHNICAL_PASSWORD, TECHNICAL_USER, UAA_ORIGIN, nested,
     };
-    use crate::identity::count::FAILURES;
+    use crate::identity::lock_counter::FAILURES;
 
     const LOCAL: &str = "local.user@example.test";
 

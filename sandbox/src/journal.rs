@@ -66,16 +66,16 @@ pub struct JournalEntry {
 #[derive(Debug)]
 pub(crate) struct Journal {
     started: Instant,
-    entries: Mutex<Entries>,
+    entries: Mutex<JournalEntries>,
 }
 
 /// A request's place in the journal.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct EntryId(u64);
 
 #[derive(Debug, Default)]
-struct Entries {
-    /// The ticket of the first entry in `list`.
+struct JournalEntries {
+    /// The entry_id of the first entry in `list`.
     first: u64,
     list: VecDeque<JournalEntry>,
 }
@@ -86,7 +86,7 @@ impl Journal {
     }
 
     /// Writes a request down before it is answered, so that one that hangs shows as well.
-    pub(crate) fn open(&self, part: Part, head: &http::request::Parts, body: &[u8]) -> Ticket {
+    pub(crate) fn open(&self, part: Part, head: &http::request::Parts, body: &[u8]) -> EntryId {
         let form = is_form(&head.headers);
         let text = String::from_utf8_lossy(body.get(..BODY_LIMIT).unwrap_or(body));
         let entry = JournalEntry {
@@ -110,13 +110,13 @@ impl Journal {
             entries.first = entries.first.saturating_add(1);
         }
         let place = u64::try_from(entries.list.len()).unwrap_or(u64::MAX);
-        Ticket(entries.first.saturating_add(place).saturating_sub(1))
+        EntryId(entries.first.saturating_add(place).saturating_sub(1))
     }
 
-    /// Writes down what was answered; a ticket from before the last [`Journal::clear`] is void.
-    pub(crate) fn close(&self, ticket: Ticket, status: u16, provider: Option<String>) {
+    /// Writes down what was answered; a entry_id from before the last [`Journal::clear`] is void.
+    pub(crate) fn close(&self, entry_id: EntryId, status: u16, provider: Option<String>) {
         let mut entries = locked(&self.entries);
-        let Some(place) = ticket.0.checked_sub(entries.first) else {
+        let Some(place) = entry_id.0.checked_sub(entries.first) else {
             return;
         };
         let Ok(place) = usize::try_from(place) else {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::destination::Destinations;
-use crate::front::{Captured, Watch};
 use crate::ias::Ias;
 use crate::journal::Journal;
-use crate::levers::tricks::Tricks;
+use crate::levers::part_faults::PartFaults;
 use crate::part::{Addresses, Part, PerPart};
+use crate::service::{Instruments, RecentRequests};
 use crate::token::CfTokens;
 use crate::uaa::Uaa;
 use crate::world::CfWorld;
@@ -21,8 +21,8 @@ pub(crate) struct Landscape {
     pub(crate) addresses: Addresses,
     pub(crate) clock: Clock,
     pub(crate) journal: Arc<Journal>,
-    pub(crate) tricks: PerPart<Arc<Tricks>>,
-    pub(crate) captured: PerPart<Arc<Captured>>,
+    pub(crate) faults: PerPart<Arc<PartFaults>>,
+    pub(crate) recent_requests: PerPart<Arc<RecentRequests>>,
     pub(crate) destinations: Arc<Destinations>,
     pub(crate) xsuaa: Arc<Xsuaa>,
     pub(crate) uaa: Arc<Uaa>,
@@ -43,8 +43,8 @@ impl Landscape {
         Self {
             addresses,
             journal: Arc::new(Journal::new()),
-            tricks: PerPart::default(),
-            captured: PerPart::default(),
+            faults: PerPart::default(),
+            recent_requests: PerPart::default(),
             destinations: Arc::new(destinations),
             xsuaa,
             uaa: Arc::new(Uaa::new(uaa_base, clock.clone(), Arc::clone(&tokens))),
@@ -59,17 +59,17 @@ impl Landscape {
     pub(crate) fn forget_requests(&self) {
         self.journal.clear();
         for part in Part::ALL {
-            self.captured.of(part).clear();
+            self.recent_requests.of(part).clear();
         }
     }
 
     /// Returns what a part is watched and troubled with.
-    pub(crate) fn watch(&self, part: Part) -> Watch {
-        Watch {
+    pub(crate) fn instruments(&self, part: Part) -> Instruments {
+        Instruments {
             part,
             journal: Arc::clone(&self.journal),
-            tricks: Arc::clone(self.tricks.of(part)),
-            captured: Arc::clone(self.captured.of(part)),
+            faults: Arc::clone(self.faults.of(part)),
+            recent_requests: Arc::clone(self.recent_requests.of(part)),
         }
     }
 }

@@ -3,21 +3,21 @@
 
 mod args;
 mod destinations;
-mod faults;
 mod generic;
 mod http;
 mod methods;
+pub(crate) mod part_faults;
 mod tokens;
-pub(crate) mod tricks;
+mod uaa_faults;
 mod users;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::door::Door;
 use crate::landscape::Landscape;
-use crate::levers::args::Args;
+use crate::levers::args::LeverArgs;
+use crate::listener::Listener;
 use crate::part::{Part, PerPart};
 use crate::world::CfWorld;
 
@@ -28,34 +28,34 @@ pub type LeverResult = Result<Value, String>;
 
 /// What levers act upon.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct LeverContext {
     pub(crate) landscape: Arc<Landscape>,
-    pub(crate) doors: PerPart<Arc<Door>>,
+    pub(crate) listeners: PerPart<Arc<Listener>>,
 }
 
 /// `stop` and `start` wait for their port; all others act at once.
-const DOOR_LEVERS: &[(&str, &str)] = &[
+const LISTENER_LEVERS: &[(&str, &str)] = &[
     ("stop", "{part}: the port refuses connections, open ones end"),
     ("start", "{part}: the port answers again, at the same place"),
 ];
 
-impl Board {
+impl LeverContext {
     /// Pulls a lever; none where there is no such lever.
     pub(crate) async fn pull(&self, lever: &str, args: &Value) -> Option<LeverResult> {
         match lever {
-            "stop" | "start" => Some(self.move_door(lever, args).await),
+            "stop" | "start" => Some(self.switch_listener(lever, args).await),
             _ => pull(&self.landscape, lever, args),
         }
     }
 
-    async fn move_door(&self, lever: &str, args: &Value) -> LeverResult {
-        let part = Args::read(args, &["part"])?.part()?;
-        let door = self.doors.of(part);
+    async fn switch_listener(&self, lever: &str, args: &Value) -> LeverResult {
+        let part = LeverArgs::read(args, &["part"])?.part()?;
+        let listener = self.listeners.of(part);
         if lever == "stop" {
-            door.close().await;
+            listener.close().await;
             return Ok(Value::Null);
         }
-        door.open().await.map(|()| Value::Null).map_err(|error| error.to_string())
+        listener.open().await.map(|()| Value::Null).map_err(|error| error.to_string())
     }
 }
 
@@ -63,7 +63,7 @@ impl Board {
 pub(crate) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
     generic::pull(landscape, lever, args)
         .or_else(|| users::pull(landscape, lever, args))
-        .or_else(|| faults::pull(landscape, lever, args))
+        .or_else(|| uaa_faults::pull(landscape, lever, args))
         .or_else(|| tokens::pull(landscape, lever, args))
         .or_else(|| destinations::pull(landscape, lever, args))
         .or_else(|| landscape.cf.pull(lever, args))
@@ -73,9 +73,9 @@ pub(crate) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     let own = [
         generic::LEVERS,
-        DOOR_LEVERS,
+        LISTENER_LEVERS,
         users::LEVERS,
-        faults::LEVERS,
+        uaa_faults::LEVERS,
         tokens::LEVERS,
         destinations::LEVERS,
     ];

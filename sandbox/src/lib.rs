@@ -4,7 +4,7 @@
 //! are as strict as the real ones; their texts are those that real systems answer. Nothing here knows the broker, so that a wrong
 //! field name cannot agree with itself.
 //!
-//! In reading order: `part` and `landscape` (what there is), `door`, `wire` and `front` (how a request comes in), `oauth`,
+//! In reading order: `part` and `landscape` (what there is), `listener`, `wire` and `service` (how a request comes in), `oauth`,
 //! `identity`, [`token`] (who may), `destination`, `xsuaa`, `uaa`, `ias`, `capi` over [`world`] (the parts), `levers` and `journal`
 //! (how a test changes and sees them), `bindings` (what a broker is told about them), [`replay`]
 //! (the proof that the CF API answers as the real one).
@@ -13,17 +13,17 @@ mod bindings;
 mod capi;
 pub mod clock;
 mod destination;
-mod door;
-mod front;
 mod ias;
 mod identity;
 mod journal;
 mod landscape;
 mod levers;
+mod listener;
 mod oauth;
 mod part;
 mod ports;
 pub mod replay;
+mod service;
 pub mod token;
 mod uaa;
 mod wire;
@@ -55,12 +55,12 @@ pub use crate::xsuaa::{
     SECOND_PROVIDER_CLIENT, SECOND_PROVIDER_SECRET,
 };
 
-use crate::door::{Door, Tasks};
-use crate::front::Front;
 use crate::landscape::Landscape;
-use crate::levers::Board;
+use crate::levers::LeverContext;
+use crate::listener::{Listener, Tasks};
 use crate::part::PerPart;
-use crate::ports::Listeners;
+use crate::ports::BoundPorts;
+use crate::service::Service;
 use crate::world::CfWorld;
 
 /// How a landscape starts.
@@ -74,10 +74,10 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Sandbox {
     landscape: Arc<Landscape>,
-    board: Arc<Board>,
-    levers: Door,
+    lever_context: Arc<LeverContext>,
+    levers: Listener,
     tasks: Tasks,
-    _ends_with_me: DropGuard,
+    _stop_on_drop: DropGuard,
 }
 
 impl Sandbox {
@@ -87,29 +87,29 @@ impl Sandbox {
     /// Where a port is taken; the message names it.
     pub async fn start(options: Options) -> io::Result<Self> {
         let base = options.port_base.filter(|base| *base != 0);
-        let listeners = Listeners::bind(base).await?;
-        let addresses = listeners.addresses()?;
+        let ports = BoundPorts::bind(base).await?;
+        let addresses = ports.addresses()?;
         let landscape = Arc::new(Landscape::new(addresses));
         let tasks = Tasks::default();
         let open = |part: Part, listener: TcpListener, address: SocketAddr, router: Router| {
-            let front = Front::new(router, Some(landscape.watch(part)));
-            Arc::new(Door::open_on(listener, address, front, tasks.clone()))
+            let service = Service::new(router, Some(landscape.instruments(part)));
+            Arc::new(Listener::open_on(listener, address, service, tasks.clone()))
         };
-        let PerPart { destination, xsuaa, uaa, cf, ias } = listeners.parts;
+        let PerPart { destination, xsuaa, uaa, cf, ias } = ports.parts;
         let destinations = destination::router(Arc::clone(&landscape.destinations));
         let logins = xsuaa::router(Arc::clone(&landscape.xsuaa));
-        let doors = PerPart {
+        let listeners = PerPart {
             destination: open(Part::Destination, destination, addresses.destination, destinations),
             xsuaa: open(Part::Xsuaa, xsuaa, addresses.xsuaa, logins),
             uaa: open(Part::Uaa, uaa, addresses.uaa, uaa::router(Arc::clone(&landscape.uaa))),
             cf: open(Part::Cf, cf, addresses.cf, capi::router(Arc::clone(&landscape.cf))),
             ias: open(Part::Ias, ias, addresses.ias, ias::router(Arc::clone(&landscape.ias))),
         };
-        let board = Arc::new(Board { landscape: Arc::clone(&landscape), doors });
-        let front = Front::new(levers::router(Arc::clone(&board)), None);
-        let levers = Door::open_on(listeners.levers, addresses.levers, front, tasks.clone());
+        let lever_context = Arc::new(LeverContext { landscape: Arc::clone(&landscape), listeners });
+        let service = Service::new(levers::router(Arc::clone(&lever_context)), None);
+        let levers = Listener::open_on(ports.levers, addresses.levers, service, tasks.clone());
         let guard = tasks.ended.clone().drop_guard();
-        Ok(Self { landscape, board, levers, tasks, _ends_with_me: guard })
+        Ok(Self { landscape, lever_context, levers, tasks, _stop_on_drop: guard })
     }
 
     /// Closes every port and waits until all tasks have ended.
@@ -165,7 +165,7 @@ impl Sandbox {
 
     /// Lets a part refuse connections and ends those that are open.
     pub async fn stop_part(&self, part: Part) {
-        self.board.doors.of(part).close().await;
+        self.lever_context.listeners.of(part).close().await;
     }
 
     /// Lets a part answer again, on its port.
@@ -173,7 +173,7 @@ impl Sandbox {
     /// # Errors
     /// Where another process took the port meanwhile.
     pub async fn start_part(&self, part: Part) -> io::Result<()> {
-        self.board.doors.of(part).open().await
+        self.lever_context.listeners.of(part).open().await
     }
 
     /// Returns every request seen so far, oldest first.
@@ -208,12 +208,12 @@ impl Sandbox {
 
     /// Returns the last request of a part, byte for byte; of the UAA its last token request.
     pub fn last_request(&self, part: Part) -> Vec<u8> {
-        self.landscape.captured.of(part).last()
+        self.landscape.recent_requests.of(part).last()
     }
 
     /// Returns the last 64 requests of a part since [`Sandbox::clear_journal`], oldest first, byte for byte; of the UAA its
     /// token requests.
     pub fn requests(&self, part: Part) -> Vec<Vec<u8>> {
-        self.landscape.captured.of(part).all()
+        self.landscape.recent_requests.of(part).all()
     }
 }

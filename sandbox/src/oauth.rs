@@ -14,11 +14,11 @@ const JSON: &str = "application/json;charset=UTF-8";
 
 /// The parameters of a token call: those of the query first, as servlets order them.
 #[derive(Debug)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub(crate) struct TokenParameters(Vec<(String, String)>);
 
 /// An OAuth client.
 #[derive(Clone, Debug)]
-pub(crate) struct Client {
+pub(crate) struct OAuthClient {
     pub(crate) id: String,
     pub(crate) secret: String,
     pub(crate) grants: Vec<String>,
@@ -38,7 +38,7 @@ pub(crate) enum BasicEncoding {
 
 /// A refusal of the token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct OAuthRefusal {
     pub(crate) status: StatusCode,
     pub(crate) error: String,
     pub(crate) description: String,
@@ -46,14 +46,14 @@ pub(crate) struct Refusal {
 
 /// The order of the members is that of the real body.
 #[derive(Serialize)]
-struct RefusalBody<'a> {
+struct OAuthRefusalBody<'a> {
     error: &'a str,
     /// Left out where there is none: rate limiter, RFC-style servers.
     #[serde(skip_serializing_if = "str::is_empty")]
     error_description: &'a str,
 }
 
-impl Parameters {
+impl TokenParameters {
     /// Reads the query and, where the content type says form, the body.
     pub(crate) fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Self {
         let body = if is_form(headers) { body } else { b"" };
@@ -68,14 +68,14 @@ impl Parameters {
     }
 }
 
-impl Client {
+impl OAuthClient {
     /// Tells whether the client may use a grant.
     pub(crate) fn may(&self, grant: &str) -> bool {
         self.grants.iter().any(|own| own == grant)
     }
 }
 
-impl Refusal {
+impl OAuthRefusal {
     pub(crate) fn new(status: StatusCode, error: &str, description: impl Into<String>) -> Self {
         Self { status, error: error.to_owned(), description: description.into() }
     }
@@ -102,7 +102,7 @@ impl Refusal {
 
     /// Returns the answer with the headers of `uaa.md` 7.
     pub(crate) fn answer(&self) -> Response<Body> {
-        let body = RefusalBody { error: &self.error, error_description: &self.description };
+        let body = OAuthRefusalBody { error: &self.error, error_description: &self.description };
         let mut answer = json_answer(self.status, &body);
         answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
@@ -147,49 +147,49 @@ pub(crate) fn token_answer(body: &impl Serialize) -> Response<Body> {
 /// # Errors
 /// The rows of the client table in `uaa.md` 2: always 401 `invalid_client`.
 pub(crate) fn authenticate(
-    clients: &[Client],
+    clients: &[OAuthClient],
     encoding: BasicEncoding,
     headers: &HeaderMap,
-    parameters: &Parameters,
-) -> Result<Client, Refusal> {
+    parameters: &TokenParameters,
+) -> Result<OAuthClient, OAuthRefusal> {
     let named = parameters.get("client_id");
     let basic = basic_credentials(headers, encoding)?;
     let (id, secret) = match (basic, named) {
         (Some((id, _)), Some(named)) if id != named => {
-            return Err(Refusal::invalid_client(
+            return Err(OAuthRefusal::invalid_client(
                 "Given client ID does not match authenticated client",
             ));
         }
         (Some(credentials), _) => credentials,
         (None, Some(named)) => {
             let Some(secret) = parameters.get("client_secret") else {
-                return Err(Refusal::invalid_client("Bad credentials"));
+                return Err(OAuthRefusal::invalid_client("Bad credentials"));
             };
             (named.to_owned(), secret.to_owned())
         }
         (None, None) => {
-            return Err(Refusal::invalid_client("No client authentication found."));
+            return Err(OAuthRefusal::invalid_client("No client authentication found."));
         }
     };
     let known = clients.iter().find(|client| client.id == id && client.secret == secret);
-    known.cloned().ok_or_else(|| Refusal::invalid_client("Bad credentials"))
+    known.cloned().ok_or_else(|| OAuthRefusal::invalid_client("Bad credentials"))
 }
 
 /// Reads `Authorization: Basic`; another scheme counts as none.
 fn basic_credentials(
     headers: &HeaderMap,
     encoding: BasicEncoding,
-) -> Result<Option<(String, String)>, Refusal> {
+) -> Result<Option<(String, String)>, OAuthRefusal> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(encoded) = value.and_then(|value| value.strip_prefix("Basic ")) else {
         return Ok(None);
     };
     let decoded = STANDARD.decode(encoded.trim()).ok().and_then(|raw| String::from_utf8(raw).ok());
     let Some(pair) = decoded else {
-        return Err(Refusal::invalid_client("Failed to decode basic authentication token"));
+        return Err(OAuthRefusal::invalid_client("Failed to decode basic authentication token"));
     };
     let Some((id, secret)) = pair.split_once(':') else {
-        return Err(Refusal::invalid_client("Invalid basic authentication token"));
+        return Err(OAuthRefusal::invalid_client("Invalid basic authentication token"));
     };
     let announced = headers.get("x-cf-encoded-credentials").is_some_and(|value| value == "true");
     let full = announced || encoding == BasicEncoding::Always;
@@ -211,10 +211,10 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
     use http::{HeaderMap, HeaderValue};
 
-    use super::{BasicEncoding, Client, Parameters, authenticate};
+    use super::{BasicEncoding, OAuthClient, TokenParameters, authenticate};
 
-    fn clients() -> Vec<Client> {
-        let client = |id: &str, secret: &str| Client {
+    fn clients() -> Vec<OAuthClient> {
+        let client = |id: &str, secret: &str| OAuthClient {
             id: id.to_owned(),
             secret: secret.to_owned(),
             grants: Vec::new(),
@@ -230,7 +230,7 @@ mod tests {
             headers.insert("authorization", HeaderValue::from_str(basic).unwrap());
         }
         headers.insert("content-type", HeaderValue::from_str(content_type).unwrap());
-        let parameters = Parameters::read(None, &headers, body.as_bytes());
+        let parameters = TokenParameters::read(None, &headers, body.as_bytes());
         authenticate(&clients(), BasicEncoding::Always, &headers, &parameters)
             .map(|client| client.id)
             .map_err(|refusal| refusal.description)

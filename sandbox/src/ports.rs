@@ -8,12 +8,12 @@ use tokio::net::TcpListener;
 use crate::part::{Addresses, PerPart};
 
 /// The six open ports, before anything answers there.
-pub(crate) struct Listeners {
+pub(crate) struct BoundPorts {
     pub(crate) parts: PerPart<TcpListener>,
     pub(crate) levers: TcpListener,
 }
 
-impl Listeners {
+impl BoundPorts {
     /// Opens the ports above a base, or free ones.
     pub(crate) async fn bind(base: Option<u16>) -> io::Result<Self> {
         Ok(Self {

@@ -1,5 +1,5 @@
 //! The tokens of the CF UAA, signed by keys that each process makes anew: no token outlives it.
-//! Invariant: what [`CfTokens::judge`] accepts was signed by a key that the UAA publishes at this moment.
+//! Invariant: what [`CfTokens::check`] accepts was signed by a key that the UAA publishes at this moment.
 //! Called by `uaa` and `xsuaa` (they mint), by `capi` (it judges) and by tests that want a bent token.
 
 pub mod key;
@@ -38,7 +38,7 @@ pub enum CfTokenRefusal {
     Invalid,
 }
 
-/// What a minted CF token says; tests bend the fields.
+/// What a minted CF token says; tests overrides the fields.
 #[derive(Clone, Debug)]
 pub struct CfTokenSpec {
     /// The claims `sub` and `user_id`.
@@ -76,14 +76,14 @@ pub struct CfTokens {
     clock: Clock,
     ring: KeyRing,
     foreign: OnceLock<SigningKey>,
-    lives: Mutex<Lives>,
+    registry: Mutex<TokenRegistry>,
 }
 
 /// Which tokens were minted, and which of them ended before their time.
 #[derive(Debug, Default)]
-struct Lives {
+struct TokenRegistry {
     issued: Vec<String>,
-    dead: HashSet<String>,
+    ended: HashSet<String>,
 }
 
 impl Default for CfTokenSpec {
@@ -119,13 +119,13 @@ impl CfTokens {
     /// As [`CfTokens::new`], on the landscape's clock.
     pub fn with_clock(issuer: String, clock: Clock) -> Self {
         let ring = KeyRing::new("sandbox-uaa", clock.clone());
-        Self { issuer, clock, ring, foreign: OnceLock::new(), lives: Mutex::default() }
+        Self { issuer, clock, ring, foreign: OnceLock::new(), registry: Mutex::default() }
     }
 
     /// Mints a token; the claims are those of `uaa.md` 5.
     pub fn mint(&self, spec: &CfTokenSpec) -> String {
         let now = self.clock.seconds();
-        locked(&self.lives).issued.push(spec.jti.clone());
+        locked(&self.registry).issued.push(spec.jti.clone());
         let key = match spec.key {
             CfTokenKey::Own => self.ring.signing(),
             CfTokenKey::Foreign => self.foreign().clone(),
@@ -144,7 +144,7 @@ impl CfTokens {
     /// # Errors
     /// [`CfTokenRefusal::NotAuthenticated`] without a bearer, [`CfTokenRefusal::Invalid`] for one that does not hold; an empty
     /// bearer is an invalid one (recorded).
-    pub fn judge(&self, authorization: Option<&str>) -> Result<CfUser, CfTokenRefusal> {
+    pub fn check(&self, authorization: Option<&str>) -> Result<CfUser, CfTokenRefusal> {
         let value = authorization.unwrap_or_default().trim();
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
@@ -166,9 +166,9 @@ impl CfTokens {
 
     /// Ends every token minted so far: the Cloud Controller answers 401/1000 to each.
     pub fn end_all(&self) {
-        let mut lives = locked(&self.lives);
-        let issued = std::mem::take(&mut lives.issued);
-        lives.dead.extend(issued);
+        let mut registry = locked(&self.registry);
+        let issued = std::mem::take(&mut registry.issued);
+        registry.ended.extend(issued);
     }
 
     fn iss(&self) -> String {
@@ -185,7 +185,7 @@ impl CfTokens {
         let live = claims.get("exp")?.as_i64()? > self.clock.seconds();
         let audience = texts(claims.get("aud")?);
         let issued_here = claims.get("iss")?.as_str()? == self.iss();
-        let ended = jti.ends_with("-r") || locked(&self.lives).dead.contains(jti);
+        let ended = jti.ends_with("-r") || locked(&self.registry).ended.contains(jti);
         if !live || ended || !issued_here || !audience.iter().any(|name| name == CLOUD_CONTROLLER) {
             return None;
         }

@@ -4,7 +4,7 @@
 pub(crate) mod answer;
 mod assertion;
 pub(crate) mod faults;
-mod hint;
+mod login_hint;
 pub(crate) mod pages;
 mod password;
 pub(crate) mod refresh;
@@ -18,14 +18,16 @@ use axum::routing::{get, post};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
-use crate::front::AskedProvider;
 use crate::identity::{DEFAULT_ORIGIN, Directory, User};
-use crate::oauth::{BasicEncoding, Client, Parameters, Refusal, authenticate, json_answer};
+use crate::oauth::{
+    BasicEncoding, OAuthClient, OAuthRefusal, TokenParameters, authenticate, json_answer,
+};
 use crate::part::locked;
+use crate::service::AskedProvider;
 use crate::token::{CfTokenSpec, CfTokens};
-use crate::uaa::answer::Patch;
+use crate::uaa::answer::AnswerPatch;
 use crate::uaa::assertion::Assertions;
-use crate::uaa::faults::Faults;
+use crate::uaa::faults::UaaFaults;
 use crate::uaa::refresh::RefreshTokens;
 use crate::uaa::refresh::refusal::{RefreshRefusal, without_client};
 
@@ -45,7 +47,7 @@ pub(crate) struct Uaa {
     pub(crate) tokens: Arc<CfTokens>,
     pub(crate) directory: Directory,
     pub(crate) refresh: RefreshTokens,
-    pub(crate) faults: Faults,
+    pub(crate) faults: UaaFaults,
     pub(crate) assertions: Assertions,
     pub(crate) settings: Mutex<Settings>,
 }
@@ -58,8 +60,8 @@ pub(crate) struct Settings {
     pub(crate) default_origin: Option<String>,
     pub(crate) query: QueryParameters,
     /// The claim `origin` of access tokens, where it must differ from the truth.
-    pub(crate) told_origin: Option<String>,
-    pub(crate) patch: Option<Patch>,
+    pub(crate) claimed_origin: Option<String>,
+    pub(crate) patch: Option<AnswerPatch>,
 }
 
 /// Whether `/oauth/token` takes parameters from the query.
@@ -73,18 +75,18 @@ pub(crate) enum QueryParameters {
 
 /// Whom a grant is for.
 #[derive(Debug)]
-struct Granted {
+struct GrantOutcome {
     user: User,
     scopes: Vec<String>,
     refresh_token: Option<String>,
 }
 
 /// A parsed token call.
-struct Call<'a> {
-    client: Client,
-    parameters: &'a Parameters,
+struct TokenCall<'a> {
+    client: OAuthClient,
+    parameters: &'a TokenParameters,
     /// Set by the grant that sends a password on.
-    asked: Option<String>,
+    asked_provider: Option<String>,
 }
 
 impl Uaa {
@@ -94,7 +96,7 @@ impl Uaa {
             lifetime: 1200,
             default_origin: Some(DEFAULT_ORIGIN.to_owned()),
             query: QueryParameters::Taken,
-            told_origin: None,
+            claimed_origin: None,
             patch: None,
         };
         Self {
@@ -103,7 +105,7 @@ impl Uaa {
             tokens,
             directory: Directory::seeded(),
             refresh: RefreshTokens::new(clock),
-            faults: Faults::default(),
+            faults: UaaFaults::default(),
             assertions: Assertions::default(),
             settings: Mutex::new(settings),
         }
@@ -115,7 +117,7 @@ impl Uaa {
 
     /// Answers one token call.
     fn token(&self, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
-        let parameters = Parameters::read(query, headers, body);
+        let parameters = TokenParameters::read(query, headers, body);
         let grant = parameters.get("grant_type").unwrap_or_default();
         if let Some(answer) = self.faults.next(grant) {
             return answer;
@@ -128,34 +130,36 @@ impl Uaa {
             Ok(client) => client,
             Err(refusal) => return without_client(refusal, grant, &parameters).answer(),
         };
-        let mut call = Call { client, parameters: &parameters, asked: None };
+        let mut call = TokenCall { client, parameters: &parameters, asked_provider: None };
         let mut answer = match self.granted(&mut call) {
             Ok(granted) => self.success(&call.client, granted),
             Err(refusal) => refusal.answer(),
         };
-        if let Some(asked) = call.asked {
+        if let Some(asked) = call.asked_provider {
             answer.extensions_mut().insert(AskedProvider(asked));
         }
         answer
     }
 
     /// Runs the grant that was asked for.
-    fn granted(&self, call: &mut Call<'_>) -> Result<Granted, Refusal> {
+    fn granted(&self, call: &mut TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
         match call.parameters.get("grant_type") {
-            None | Some("") => Err(Refusal::bad_request("invalid_request", "Missing grant type")),
+            None | Some("") => {
+                Err(OAuthRefusal::bad_request("invalid_request", "Missing grant type"))
+            }
             Some(PASSWORD) => password::granted(self, call),
             Some(REFRESH) => self.refreshed(call),
             Some(JWT_BEARER) => assertion::granted(self, call),
             Some(_) => {
-                Err(Refusal::bad_request("unsupported_grant_type", "Unsupported grant type"))
+                Err(OAuthRefusal::bad_request("unsupported_grant_type", "Unsupported grant type"))
             }
         }
     }
 
     /// A refresh asks no provider and needs no live user there; only a deleted one is noticed.
-    fn refreshed(&self, call: &Call<'_>) -> Result<Granted, Refusal> {
+    fn refreshed(&self, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
         if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
-            return Err(Refusal::invalid_client("Unauthorized grant type"));
+            return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
         }
         let Some(value) = call.parameters.get("refresh_token").filter(|value| !value.is_empty())
         else {
@@ -168,19 +172,24 @@ impl Uaa {
         let Some(holder) = self.directory.by_guid(&used.user_guid) else {
             return Err(RefreshRefusal::UserGone(used.user_guid).into());
         };
-        Ok(Granted { user: holder, scopes: used.scopes, refresh_token: Some(used.value) })
+        Ok(GrantOutcome { user: holder, scopes: used.scopes, refresh_token: Some(used.value) })
     }
 
     /// Makes a first refresh token, where client and settings have any.
-    fn first_refresh(&self, client: &Client, user: &User, scopes: &[String]) -> Option<String> {
+    fn first_refresh(
+        &self,
+        client: &OAuthClient,
+        user: &User,
+        scopes: &[String],
+    ) -> Option<String> {
         let granted = client.may(REFRESH) && self.refresh.settings().is_granted;
         granted.then(|| self.refresh.issue(&client.id, &user.guid, scopes))
     }
 }
 
 /// Returns the clients: `cf` with its empty secret, and one with a secret that needs encoding.
-fn clients() -> Vec<Client> {
-    let client = |id: &str, secret: &str| Client {
+fn clients() -> Vec<OAuthClient> {
+    let client = |id: &str, secret: &str| OAuthClient {
         id: id.to_owned(),
         secret: secret.to_owned(),
         grants: [PASSWORD, REFRESH, JWT_BEARER].map(str::to_owned).to_vec(),
@@ -213,7 +222,7 @@ async fn token(
 /// F19, second form.
 async fn not_a_post(method: Method) -> Response<Body> {
     let text = format!("Request method '{method}' not supported");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
+    OAuthRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
 }
 
 /// The platform's front door marks every answer.

@@ -1,5 +1,5 @@
 //! Below HTTP: sockets that remember what they received and that can be torn, dripped or cut short.
-//! Invariant: a tap sees the bytes as the client sent them. Called by `door` and `front` only.
+//! Invariant: a tap sees the bytes as the client sent them. Called by `listener` and `service` only.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ const KEPT: usize = 1024 * 1024;
 
 /// How the bytes of one answer leave.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Plan {
+pub(crate) enum WritePlan {
     /// As they are.
     #[default]
     Plain,
@@ -33,26 +33,26 @@ pub(crate) enum Plan {
 
 /// What the HTTP side and the socket of one connection tell each other.
 #[derive(Debug, Default)]
-pub(crate) struct Line(Mutex<Shared>);
+pub(crate) struct SocketControl(Mutex<SocketState>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct SocketState {
     received: Vec<u8>,
-    plan: Plan,
+    plan: WritePlan,
     /// Characters of the blank line seen so far; four = the head is out.
     blank: usize,
     reset: bool,
 }
 
-/// An accepted socket under the rule of its [`Line`].
+/// An accepted socket under the rule of its [`SocketControl`].
 #[derive(Debug)]
-pub(crate) struct Tapped {
+pub(crate) struct TappedStream {
     inner: TcpStream,
-    line: Arc<Line>,
+    control: Arc<SocketControl>,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Line {
+impl SocketControl {
     /// Takes the bytes of the request whose body has just been read to its end.
     pub(crate) fn take_request(&self) -> Vec<u8> {
         let mut shared = locked(&self.0);
@@ -63,7 +63,7 @@ impl Line {
     }
 
     /// Sets how the next answer leaves.
-    pub(crate) fn plan(&self, plan: Plan) {
+    pub(crate) fn plan(&self, plan: WritePlan) {
         let mut shared = locked(&self.0);
         shared.plan = plan;
         shared.blank = 0;
@@ -79,9 +79,9 @@ impl Line {
     }
 }
 
-impl Tapped {
-    pub(crate) fn new(inner: TcpStream, line: Arc<Line>) -> Self {
-        Self { inner, line, pause: None }
+impl TappedStream {
+    pub(crate) fn new(inner: TcpStream, control: Arc<SocketControl>) -> Self {
+        Self { inner, control, pause: None }
     }
 
     /// Waits for a pause between two drops.
@@ -111,16 +111,17 @@ impl Tapped {
         bytes: &[u8],
         after: usize,
     ) -> Poll<io::Result<usize>> {
-        let blank = locked(&self.line.0).blank;
+        let blank = locked(&self.control.0).blank;
         let head = head_end(bytes, blank);
         let allowed = head.saturating_add(after).min(bytes.len());
         let Some(bytes) = bytes.get(..allowed).filter(|bytes| !bytes.is_empty()) else {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         };
         let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        let mut shared = locked(&self.line.0);
+        let mut shared = locked(&self.control.0);
         shared.blank = blank_after(bytes.get(..written).unwrap_or(bytes), blank);
-        shared.plan = Plan::Truncate { after: after.saturating_sub(written.saturating_sub(head)) };
+        shared.plan =
+            WritePlan::Truncate { after: after.saturating_sub(written.saturating_sub(head)) };
         Poll::Ready(Ok(written))
     }
 
@@ -133,13 +134,13 @@ impl Tapped {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
-        locked(&self.line.0).plan = Plan::Replace(bytes.slice(written..));
+        locked(&self.control.0).plan = WritePlan::Replace(bytes.slice(written..));
         context.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-impl AsyncRead for Tapped {
+impl AsyncRead for TappedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,7 +148,7 @@ impl AsyncRead for Tapped {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        let mut shared = locked(&self.line.0);
+        let mut shared = locked(&self.control.0);
         if shared.received.len() < KEPT {
             shared.received.extend(buffer.filled().iter().skip(before));
         }
@@ -155,21 +156,21 @@ impl AsyncRead for Tapped {
     }
 }
 
-impl AsyncWrite for Tapped {
+impl AsyncWrite for TappedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let plan = locked(&self.line.0).plan.clone();
+        let plan = locked(&self.control.0).plan.clone();
         match plan {
-            Plan::Plain => Pin::new(&mut self.inner).poll_write(context, bytes),
-            Plan::Drip { chunk, pause } => {
+            WritePlan::Plain => Pin::new(&mut self.inner).poll_write(context, bytes),
+            WritePlan::Drip { chunk, pause } => {
                 let drop = bytes.get(..chunk.max(1)).unwrap_or(bytes);
                 self.poll_drip(context, drop, pause)
             }
-            Plan::Truncate { after } => self.poll_truncated(context, bytes, after),
-            Plan::Replace(instead) => self.poll_replaced(context, &instead),
+            WritePlan::Truncate { after } => self.poll_truncated(context, bytes, after),
+            WritePlan::Replace(instead) => self.poll_replaced(context, &instead),
         }
     }
 
@@ -178,17 +179,17 @@ impl AsyncWrite for Tapped {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.line.is_reset() {
+        if self.control.is_reset() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
 
-impl Drop for Tapped {
+impl Drop for TappedStream {
     /// With a linger time of zero the kernel sends RST instead of FIN.
     fn drop(&mut self) {
-        if self.line.is_reset() {
+        if self.control.is_reset() {
             drop(self.inner.set_zero_linger());
         }
     }
@@ -232,7 +233,7 @@ fn request_length(bytes: &[u8]) -> Option<usize> {
     if head.contains("\r\ntransfer-encoding:") {
         return None;
     }
-    let value = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    let value = head.lines().find_map(|control| control.strip_prefix("content-length:"));
     let body: usize = value.map_or(Some(0), |value| value.trim().parse().ok())?;
     end.checked_add(body)
 }

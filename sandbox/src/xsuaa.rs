@@ -14,13 +14,13 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::oauth::{Parameters, Refusal, json_answer};
+use crate::oauth::{OAuthRefusal, TokenParameters, json_answer};
 use crate::part::locked;
 use crate::token::key::SigningKey;
 use crate::token::ring::KeyRing;
-use crate::uaa::answer::Patch;
+use crate::uaa::answer::AnswerPatch;
 use crate::uaa::pages::keys_answer;
-use crate::xsuaa::browser::Codes;
+use crate::xsuaa::browser::AuthorizationCodes;
 
 /// The application of the Destination service; its tokens must be made for it.
 pub(crate) const DESTINATION_XSAPPNAME: &str = "destination-xsappname!b404";
@@ -73,7 +73,7 @@ pub(crate) struct Xsuaa {
     pub(crate) base: String,
     pub(crate) ring: KeyRing,
     clock: Clock,
-    codes: Codes,
+    codes: AuthorizationCodes,
     pub(crate) settings: Mutex<Settings>,
 }
 
@@ -82,14 +82,14 @@ pub(crate) struct Xsuaa {
 pub(crate) struct Settings {
     /// Seconds; `expires_in` is one less.
     pub(crate) lifetime: i64,
-    pub(crate) patch: Option<Patch>,
+    pub(crate) patch: Option<AnswerPatch>,
 }
 
 impl Xsuaa {
     pub(crate) fn new(base: String, clock: Clock) -> Self {
         let settings = Mutex::new(Settings { lifetime: 43_200, patch: None });
         let ring = KeyRing::new("sandbox-xsuaa", clock.clone());
-        Self { base, ring, clock, codes: Codes::default(), settings }
+        Self { base, ring, clock, codes: AuthorizationCodes::default(), settings }
     }
 
     /// Returns the claims of a token that is ours and not expired.
@@ -124,11 +124,11 @@ impl Xsuaa {
     }
 
     /// Signs the claims of a technical token of the provider, with some of them replaced; a null takes one away.
-    pub(crate) fn bent_token(&self, bend: &Value) -> String {
+    pub(crate) fn token_with_overrides(&self, overrides: &Value) -> String {
         let scopes = grants::scopes_of(PROVIDER_CLIENT);
         let mut claims = self.client_claims(PROVIDER_CLIENT, &scopes);
-        if let (Some(claims), Some(bend)) = (claims.as_object_mut(), bend.as_object()) {
-            claims.extend(bend.clone());
+        if let (Some(claims), Some(overrides)) = (claims.as_object_mut(), overrides.as_object()) {
+            claims.extend(overrides.clone());
             claims.retain(|_, value| !value.is_null());
         }
         self.mint(&claims)
@@ -202,13 +202,13 @@ async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let parameters = Parameters::read(query.as_deref(), &headers, &body);
+    let parameters = TokenParameters::read(query.as_deref(), &headers, &body);
     grants::answer(&xsuaa, &headers, &parameters)
 }
 
 async fn not_a_post(method: Method) -> Response<Body> {
     let text = format!("Request method '{method}' not supported");
-    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
+    OAuthRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
 }
 
 /// Keys of one zone; a zone that is not there, and a parameter that is none, are refused.
@@ -220,11 +220,11 @@ async fn token_keys(
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         if name != "zid" {
             let text = format!("Unknown parameter {name}");
-            return Refusal::bad_request("invalid_request", text).answer();
+            return OAuthRefusal::bad_request("invalid_request", text).answer();
         }
         if value != ZONE {
             let text = format!("Cannot find identity zone with id {value}");
-            return Refusal::new(StatusCode::NOT_FOUND, "zone_not_found", text).answer();
+            return OAuthRefusal::new(StatusCode::NOT_FOUND, "zone_not_found", text).answer();
         }
     }
     keys_answer(&xsuaa.ring.key_set(), &headers)

@@ -5,7 +5,7 @@ use axum::response::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::capi::errors::Refusal;
+use crate::capi::errors::ApiRefusal;
 use crate::capi::json::Json;
 
 /// The content type of the v3 API.
@@ -17,20 +17,20 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub(crate) const UNCOVERED: &str = "x-sandbox-uncovered";
 
 /// What a handler returns.
-pub(crate) type Reply = Result<Answer, Refusal>;
+pub(crate) type Reply = Result<Answer, ApiRefusal>;
 
 /// An answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    pub(crate) family: Family,
+    pub(crate) family: AnswerFamily,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
 /// Which part of the Cloud Controller answers; each has its own set of headers (recorded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(crate) enum AnswerFamily {
     /// Rails: the v3 API.
     V3,
     /// Rails, but before its default headers are set: crashes.
@@ -50,50 +50,50 @@ impl Answer {
     }
 
     pub(crate) fn json(status: StatusCode, body: &Json) -> Self {
-        Self::typed(status, Family::V3, JSON, body.render())
+        Self::typed(status, AnswerFamily::V3, JSON, body.render())
     }
 
     /// JSON in the manner of the root and of v2.
     pub(crate) fn old_json(status: StatusCode, body: &Json) -> Self {
-        Self::typed(status, Family::Old, OLD_JSON, body.render())
+        Self::typed(status, AnswerFamily::Old, OLD_JSON, body.render())
     }
 
     /// 202 with the address of a job: empty, yet with a content type (recorded).
     pub(crate) fn accepted(location: &str) -> Self {
         let status = StatusCode::ACCEPTED;
-        Self::typed(status, Family::V3, "text/html", String::new()).with(LOCATION, location)
+        Self::typed(status, AnswerFamily::V3, "text/html", String::new()).with(LOCATION, location)
     }
 
     /// 204.
     pub(crate) fn no_content() -> Self {
-        Self::bare(StatusCode::NO_CONTENT, Family::V3)
+        Self::bare(StatusCode::NO_CONTENT, AnswerFamily::V3)
     }
 
     /// The page of a crash before the API; for bytes in the query that are no UTF-8.
     pub(crate) fn crash() -> Self {
         let text = "500 Internal Server Error\nIf you are the administrator of this website, then please read this web application's log file and/or the web server's log file to find out what went wrong.";
-        Self::typed(StatusCode::INTERNAL_SERVER_ERROR, Family::Crash, TEXT, text.to_owned())
+        Self::typed(StatusCode::INTERNAL_SERVER_ERROR, AnswerFamily::Crash, TEXT, text.to_owned())
     }
 
     /// What the HTTP server says to a query that is too long: nothing.
     pub(crate) fn query_too_long() -> Self {
-        Self::bare(StatusCode::BAD_REQUEST, Family::Server)
+        Self::bare(StatusCode::BAD_REQUEST, AnswerFamily::Server)
     }
 
     /// JSON under the name of text, as the rate limiter sends it (recorded).
     pub(crate) fn limited(status: StatusCode, body: &Json) -> Self {
-        Self::typed(status, Family::Plain, TEXT, body.render())
+        Self::typed(status, AnswerFamily::Plain, TEXT, body.render())
     }
 
     /// `OK` under the name of JSON (recorded).
     pub(crate) fn healthy() -> Self {
-        Self::typed(StatusCode::OK, Family::Plain, "application/json", "OK".to_owned())
+        Self::typed(StatusCode::OK, AnswerFamily::Plain, "application/json", "OK".to_owned())
     }
 
     /// A call of the real API that the sandbox does not imitate: loud, so that no test takes it for CC's own refusal.
     pub(crate) fn uncovered() -> Self {
         let text = "The sandbox does not imitate this call of the Cloud Controller.\n";
-        Self::typed(StatusCode::NOT_IMPLEMENTED, Family::Server, TEXT, text.to_owned())
+        Self::typed(StatusCode::NOT_IMPLEMENTED, AnswerFamily::Server, TEXT, text.to_owned())
             .with(HeaderName::from_static(UNCOVERED), "true")
     }
 
@@ -121,11 +121,11 @@ impl Answer {
         response
     }
 
-    fn bare(status: StatusCode, family: Family) -> Self {
+    fn bare(status: StatusCode, family: AnswerFamily) -> Self {
         Self { status, family, headers: HeaderMap::new(), body: String::new() }
     }
 
-    fn typed(status: StatusCode, family: Family, kind: &'static str, body: String) -> Self {
+    fn typed(status: StatusCode, family: AnswerFamily, kind: &'static str, body: String) -> Self {
         let mut answer = Self::bare(status, family);
         answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         answer.body = body;
@@ -133,8 +133,8 @@ impl Answer {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<ApiRefusal> for Answer {
+    fn from(refusal: ApiRefusal) -> Self {
         Self::json(refusal.status, &refusal.body())
     }
 }

@@ -1,11 +1,11 @@
 //! Apps: lists and single ones. Their routes are in `routes`.
 
 use crate::capi::answer::{Answer, Reply};
-use crate::capi::errors::{Refusal, bad_query, not_found};
+use crate::capi::call_context::CallContext;
+use crate::capi::errors::{ApiRefusal, bad_query, not_found};
 use crate::capi::json::{Json, object};
 use crate::capi::list::{ListQuery, ListRule};
 use crate::capi::spaces::includes;
-use crate::capi::step::Step;
 use crate::world::App;
 
 const APPS: ListRule = ListRule {
@@ -23,7 +23,7 @@ const APPS: ListRule = ListRule {
     includes: &["space", "org", "space.organization"],
 };
 
-impl Step<'_> {
+impl CallContext<'_> {
     /// `GET /v3/apps`.
     pub(crate) fn apps(&self) -> Reply {
         let list = ListQuery::read(self.query, &APPS)?;
@@ -45,7 +45,7 @@ impl Step<'_> {
     }
 
     /// Returns the app, if the user sees its space.
-    pub(crate) fn app(&self, guid: &str) -> Result<&App, Refusal> {
+    pub(crate) fn app(&self, guid: &str) -> Result<&App, ApiRefusal> {
         let app = self.state.app(guid).filter(|app| self.reads_app(app));
         app.ok_or_else(|| not_found("App"))
     }

@@ -6,16 +6,16 @@ use percent_encoding::percent_decode_str;
 
 /// A call of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Call {
+pub(crate) enum ApiCall {
     /// Answered to anyone.
-    Open(Open),
+    Open(OpenCall),
     /// Answered to the bearer of a good token.
-    Guarded(Guarded),
+    Guarded(GuardedCall),
 }
 
 /// A call that needs no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Open {
+pub(crate) enum OpenCall {
     Root,
     V3Root,
     Info,
@@ -31,7 +31,7 @@ pub(crate) enum Open {
 
 /// A call that needs a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Guarded {
+pub(crate) enum GuardedCall {
     Spaces,
     Space(String),
     DeleteUnmappedRoutes(String),
@@ -124,7 +124,7 @@ const FURTHER_OF_APPS: &[&str] = &[
     "tasks",
 ];
 
-impl Call {
+impl ApiCall {
     /// Reads the call; HEAD counts as GET.
     pub(crate) fn read(method: &Method, path: &str) -> Self {
         let segments: Vec<String> = path
@@ -136,45 +136,47 @@ impl Call {
         let method = if method == Method::HEAD { "GET" } else { method.as_str() };
         match segments.as_slice() {
             ["v3", rest @ ..] => Self::v3(method, rest),
-            [] if method == "GET" => Self::Open(Open::Root),
-            ["healthz"] if method == "GET" => Self::Open(Open::Health),
-            ["v2", "info"] if method == "GET" => Self::Open(Open::V2Info),
-            ["v2", ..] => Self::Open(Open::Uncovered),
-            _ => Self::Open(Open::UnknownOld),
+            [] if method == "GET" => Self::Open(OpenCall::Root),
+            ["healthz"] if method == "GET" => Self::Open(OpenCall::Health),
+            ["v2", "info"] if method == "GET" => Self::Open(OpenCall::V2Info),
+            ["v2", ..] => Self::Open(OpenCall::Uncovered),
+            _ => Self::Open(OpenCall::UnknownOld),
         }
     }
 
     fn v3(method: &str, segments: &[&str]) -> Self {
         let owned = |guid: &&str| (*guid).to_owned();
         match (method, segments) {
-            ("GET", []) => Self::Open(Open::V3Root),
-            ("GET", ["info"]) => Self::Open(Open::Info),
-            ("GET", ["spaces"]) => Self::Guarded(Guarded::Spaces),
-            ("GET", ["spaces", guid]) => Self::Guarded(Guarded::Space(owned(guid))),
+            ("GET", []) => Self::Open(OpenCall::V3Root),
+            ("GET", ["info"]) => Self::Open(OpenCall::Info),
+            ("GET", ["spaces"]) => Self::Guarded(GuardedCall::Spaces),
+            ("GET", ["spaces", guid]) => Self::Guarded(GuardedCall::Space(owned(guid))),
             ("DELETE", ["spaces", guid, "routes"]) => {
-                Self::Guarded(Guarded::DeleteUnmappedRoutes(owned(guid)))
+                Self::Guarded(GuardedCall::DeleteUnmappedRoutes(owned(guid)))
             }
-            ("GET", ["organizations"]) => Self::Guarded(Guarded::Orgs),
-            ("GET", ["organizations", guid]) => Self::Guarded(Guarded::Org(owned(guid))),
+            ("GET", ["organizations"]) => Self::Guarded(GuardedCall::Orgs),
+            ("GET", ["organizations", guid]) => Self::Guarded(GuardedCall::Org(owned(guid))),
             ("GET", ["organizations", guid, "usage_summary"]) => {
-                Self::Guarded(Guarded::OrgUsage(owned(guid)))
+                Self::Guarded(GuardedCall::OrgUsage(owned(guid)))
             }
             ("GET", ["organizations", guid, "domains"]) => {
-                Self::Guarded(Guarded::OrgDomains(owned(guid)))
+                Self::Guarded(GuardedCall::OrgDomains(owned(guid)))
             }
             ("GET", ["organizations", guid, "domains", "default"]) => {
-                Self::Guarded(Guarded::DefaultDomain(owned(guid)))
+                Self::Guarded(GuardedCall::DefaultDomain(owned(guid)))
             }
-            ("GET", ["organization_quotas", guid]) => Self::Guarded(Guarded::OrgQuota(owned(guid))),
-            ("GET", ["domains"]) => Self::Guarded(Guarded::Domains),
-            ("GET", ["domains", guid]) => Self::Guarded(Guarded::Domain(owned(guid))),
+            ("GET", ["organization_quotas", guid]) => {
+                Self::Guarded(GuardedCall::OrgQuota(owned(guid)))
+            }
+            ("GET", ["domains"]) => Self::Guarded(GuardedCall::Domains),
+            ("GET", ["domains", guid]) => Self::Guarded(GuardedCall::Domain(owned(guid))),
             ("GET", ["domains", guid, "route_reservations"]) => {
-                Self::Guarded(Guarded::Reservations(owned(guid)))
+                Self::Guarded(GuardedCall::Reservations(owned(guid)))
             }
-            ("GET", ["apps"]) => Self::Guarded(Guarded::Apps),
-            ("GET", ["apps", guid]) => Self::Guarded(Guarded::App(owned(guid))),
-            ("GET", ["apps", guid, "routes"]) => Self::Guarded(Guarded::AppRoutes(owned(guid))),
-            ("GET", ["jobs", guid]) => Self::Guarded(Guarded::Job(owned(guid))),
+            ("GET", ["apps"]) => Self::Guarded(GuardedCall::Apps),
+            ("GET", ["apps", guid]) => Self::Guarded(GuardedCall::App(owned(guid))),
+            ("GET", ["apps", guid, "routes"]) => Self::Guarded(GuardedCall::AppRoutes(owned(guid))),
+            ("GET", ["jobs", guid]) => Self::Guarded(GuardedCall::Job(owned(guid))),
             (_, ["routes", rest @ ..]) => Self::routes(method, rest),
             _ => Self::rest(method, segments),
         }
@@ -183,26 +185,26 @@ impl Call {
     fn routes(method: &str, segments: &[&str]) -> Self {
         let owned = |guid: &&str| (*guid).to_owned();
         match (method, segments) {
-            ("GET", []) => Self::Guarded(Guarded::Routes),
-            ("POST", []) => Self::Guarded(Guarded::CreateRoute),
-            ("GET", [guid]) => Self::Guarded(Guarded::Route(owned(guid))),
-            ("PATCH", [guid]) => Self::Guarded(Guarded::PatchRoute(owned(guid))),
-            ("DELETE", [guid]) => Self::Guarded(Guarded::DeleteRoute(owned(guid))),
-            ("GET", [guid, "destinations"]) => Self::Guarded(Guarded::Targets(owned(guid))),
-            ("POST", [guid, "destinations"]) => Self::Guarded(Guarded::AddTargets(owned(guid))),
+            ("GET", []) => Self::Guarded(GuardedCall::Routes),
+            ("POST", []) => Self::Guarded(GuardedCall::CreateRoute),
+            ("GET", [guid]) => Self::Guarded(GuardedCall::Route(owned(guid))),
+            ("PATCH", [guid]) => Self::Guarded(GuardedCall::PatchRoute(owned(guid))),
+            ("DELETE", [guid]) => Self::Guarded(GuardedCall::DeleteRoute(owned(guid))),
+            ("GET", [guid, "destinations"]) => Self::Guarded(GuardedCall::Targets(owned(guid))),
+            ("POST", [guid, "destinations"]) => Self::Guarded(GuardedCall::AddTargets(owned(guid))),
             ("PATCH", [guid, "destinations"]) => {
-                Self::Guarded(Guarded::ReplaceTargets(owned(guid)))
+                Self::Guarded(GuardedCall::ReplaceTargets(owned(guid)))
             }
             ("PATCH", [guid, "destinations", target]) => {
-                Self::Guarded(Guarded::PatchTarget(owned(guid), owned(target)))
+                Self::Guarded(GuardedCall::PatchTarget(owned(guid), owned(target)))
             }
             ("DELETE", [guid, "destinations", target]) => {
-                Self::Guarded(Guarded::DeleteTarget(owned(guid), owned(target)))
+                Self::Guarded(GuardedCall::DeleteTarget(owned(guid), owned(target)))
             }
             ("GET" | "POST", [_, "relationships", "shared_spaces"])
             | ("DELETE", [_, "relationships", "shared_spaces", _])
-            | ("PATCH", [_, "relationships", "space"]) => Self::Guarded(Guarded::Sharing),
-            _ => Self::Open(Open::Unknown),
+            | ("PATCH", [_, "relationships", "space"]) => Self::Guarded(GuardedCall::Sharing),
+            _ => Self::Open(OpenCall::Unknown),
         }
     }
 
@@ -218,7 +220,7 @@ impl Call {
             (_, ["apps", _, next, ..]) => FURTHER_OF_APPS.contains(next),
             _ => false,
         };
-        if known { Self::Open(Open::Uncovered) } else { Self::Open(Open::Unknown) }
+        if known { Self::Open(OpenCall::Uncovered) } else { Self::Open(OpenCall::Unknown) }
     }
 }
 
@@ -226,24 +228,24 @@ impl Call {
 mod tests {
     use http::Method;
 
-    use super::{Call, Guarded, Open};
+    use super::{ApiCall, GuardedCall, OpenCall};
 
     #[test]
     fn paths_are_read_as_rails_does() {
         let guid = "../spaces".to_owned();
         for (method, path, call) in [
-            (Method::GET, "/", Call::Open(Open::Root)),
-            (Method::GET, "/v3//routes/", Call::Guarded(Guarded::Routes)),
-            (Method::HEAD, "/v3/routes", Call::Guarded(Guarded::Routes)),
-            (Method::GET, "/v3/routes/%2e%2e%2fspaces", Call::Guarded(Guarded::Route(guid))),
-            (Method::GET, "/v3/spaces/../routes", Call::Open(Open::Unknown)),
-            (Method::PUT, "/v3/routes/x", Call::Open(Open::Unknown)),
-            (Method::OPTIONS, "/v3/routes", Call::Open(Open::Unknown)),
-            (Method::GET, "/v3/nope", Call::Open(Open::Unknown)),
-            (Method::GET, "/v4", Call::Open(Open::UnknownOld)),
-            (Method::GET, "/v3/apps/x/manifest", Call::Open(Open::Uncovered)),
+            (Method::GET, "/", ApiCall::Open(OpenCall::Root)),
+            (Method::GET, "/v3//routes/", ApiCall::Guarded(GuardedCall::Routes)),
+            (Method::HEAD, "/v3/routes", ApiCall::Guarded(GuardedCall::Routes)),
+            (Method::GET, "/v3/routes/%2e%2e%2fspaces", ApiCall::Guarded(GuardedCall::Route(guid))),
+            (Method::GET, "/v3/spaces/../routes", ApiCall::Open(OpenCall::Unknown)),
+            (Method::PUT, "/v3/routes/x", ApiCall::Open(OpenCall::Unknown)),
+            (Method::OPTIONS, "/v3/routes", ApiCall::Open(OpenCall::Unknown)),
+            (Method::GET, "/v3/nope", ApiCall::Open(OpenCall::Unknown)),
+            (Method::GET, "/v4", ApiCall::Open(OpenCall::UnknownOld)),
+            (Method::GET, "/v3/apps/x/manifest", ApiCall::Open(OpenCall::Uncovered)),
         ] {
-            assert_eq!(Call::read(&method, path), call, "{method} {path}");
+            assert_eq!(ApiCall::read(&method, path), call, "{method} {path}");
         }
     }
 }

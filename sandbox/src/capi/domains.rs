@@ -1,10 +1,10 @@
 //! Domains, those of an organisation, its default domain, and whether a host is free.
 
 use crate::capi::answer::{Answer, Reply};
-use crate::capi::errors::{Refusal, not_found};
+use crate::capi::call_context::CallContext;
+use crate::capi::errors::{ApiRefusal, not_found};
 use crate::capi::json::object;
 use crate::capi::list::{ListQuery, ListRule, comma_list};
-use crate::capi::step::Step;
 use crate::world::{Domain, Org, same_text};
 
 /// CC names `guids` twice, once as a common filter and once as the domains' own (source).
@@ -15,7 +15,7 @@ const DOMAINS: ListRule = ListRule {
     includes: &[],
 };
 
-impl Step<'_> {
+impl CallContext<'_> {
     /// `GET /v3/domains`.
     pub(crate) fn domains(&self) -> Reply {
         let reads = |domain: &Domain| self.state.reads_domain(self.user, domain);
@@ -75,14 +75,14 @@ impl Step<'_> {
         Ok(Answer::ok(&json))
     }
 
-    fn domain(&self, guid: &str) -> Result<&Domain, Refusal> {
+    fn domain(&self, guid: &str) -> Result<&Domain, ApiRefusal> {
         let domain = self.state.domain(guid);
         domain
             .filter(|domain| self.state.reads_domain(self.user, domain))
             .ok_or_else(|| not_found("Domain"))
     }
 
-    fn org(&self, guid: &str) -> Result<&Org, Refusal> {
+    fn org(&self, guid: &str) -> Result<&Org, ApiRefusal> {
         let org = self.state.org(guid);
         org.filter(|org| self.state.reads_org(self.user, org))
             .ok_or_else(|| not_found("Organization"))

@@ -1,10 +1,10 @@
 //! Jobs: any authenticated user may read any of them (recorded).
 
 use crate::capi::answer::{Answer, Reply};
+use crate::capi::call_context::CallContext;
 use crate::capi::errors::not_found;
-use crate::capi::step::Step;
 
-impl Step<'_> {
+impl CallContext<'_> {
     /// `GET /v3/jobs/{guid}`.
     pub(crate) fn job(&self, guid: &str) -> Reply {
         let job = self.state.job(guid).ok_or_else(|| not_found("Job"))?;

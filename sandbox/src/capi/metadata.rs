@@ -1,6 +1,6 @@
 //! Labels and annotations in bodies: CC's rules for keys and values, and the update in which null removes.
 
-use crate::capi::errors::{Refusal, too_many_annotations, too_many_labels};
+use crate::capi::errors::{ApiRefusal, too_many_annotations, too_many_labels};
 use crate::capi::json::Json;
 use crate::world::Metadata;
 
@@ -60,7 +60,7 @@ impl MetadataChange {
     }
 
     /// Writes the change into the resource; nothing is written when a limit would be passed.
-    pub(crate) fn apply(&self, metadata: &mut Metadata) -> Result<(), Refusal> {
+    pub(crate) fn apply(&self, metadata: &mut Metadata) -> Result<(), ApiRefusal> {
         let mut next = metadata.clone();
         update(&mut next.labels, &self.labels);
         update(&mut next.annotations, &self.annotations);

@@ -4,8 +4,8 @@
 mod answer;
 mod apps;
 mod call;
+mod call_context;
 mod domains;
-mod dress;
 mod errors;
 mod jobs;
 pub(crate) mod json;
@@ -13,13 +13,13 @@ mod list;
 mod metadata;
 mod present;
 mod query;
+mod response_headers;
 mod roots;
 mod route_check;
 mod route_form;
 mod routes;
 mod selector;
 mod spaces;
-mod step;
 mod target_form;
 mod targets;
 
@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::to_bytes;
-use axum::extract::{Request, State as AxumState};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -38,13 +38,13 @@ use tokio::time::Instant;
 pub(crate) use self::answer::UNCOVERED;
 
 use self::answer::{Answer, Reply};
-use self::call::{Call, Guarded, Open};
-use self::errors::{Refusal, address_limited, invalid_token, not_authenticated, not_authorized};
+use self::call::{ApiCall, GuardedCall, OpenCall};
+use self::call_context::CallContext;
+use self::errors::{ApiRefusal, address_limited, invalid_token, not_authenticated, not_authorized};
 use self::json::{Json, object};
 use self::query::Query;
-use self::step::Step;
 use crate::token::{CfTokenRefusal, CfUser};
-use crate::world::{CfWorld, Count, Who};
+use crate::world::{CfWorld, RateKey, RateUsage};
 
 /// The longest query that the server in front of CC takes (recorded: 4.8 kB pass, 11.2 kB fail).
 const LONGEST_QUERY: usize = 10 * 1024;
@@ -59,7 +59,7 @@ pub(crate) fn router(world: Arc<CfWorld>) -> Router {
     Router::new().fallback(handle).with_state(world)
 }
 
-async fn handle(AxumState(world): AxumState<Arc<CfWorld>>, request: Request) -> Response {
+async fn handle(State(world): State<Arc<CfWorld>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let bytes = to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
     respond(&world, &parts, &bytes)
@@ -72,36 +72,36 @@ fn respond(world: &CfWorld, parts: &Parts, bytes: &Bytes) -> Response {
         return Answer::query_too_long().into_response(head);
     }
     let header = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("bearer"));
-    let bearer = world.tokens().judge(header);
+    let bearer = world.tokens().check(header);
     let count = count(world, parts, &bearer);
     let refused = count.filter(|count| count.exceeded).and_then(|_| limited(parts, &bearer));
     let answer = match (refused, Query::parse(raw)) {
         (Some(answer), _) => answer,
         (None, Err(_)) => Answer::crash(),
-        (None, Ok(query)) => match Call::read(&parts.method, parts.uri.path()) {
-            Call::Open(call) => open(world, call),
-            Call::Guarded(call) => {
+        (None, Ok(query)) => match ApiCall::read(&parts.method, parts.uri.path()) {
+            ApiCall::Open(call) => open(world, call),
+            ApiCall::Guarded(call) => {
                 guarded(world, parts, &bearer, (&call, &query, bytes)).unwrap_or_else(Answer::from)
             }
         },
     };
-    let answer = dress::dress(answer, parts, bearer.as_ref().ok());
-    let seconds = world.step(|state| state.seconds());
-    dress::with_count(answer, count, seconds).into_response(head)
+    let answer = response_headers::add(answer, parts, bearer.as_ref().ok());
+    let seconds = world.with_state(|state| state.seconds());
+    response_headers::add_rate_limit(answer, count, seconds).into_response(head)
 }
 
 /// Answers what needs no token.
-fn open(world: &CfWorld, call: Open) -> Answer {
+fn open(world: &CfWorld, call: OpenCall) -> Answer {
     let (base, login) = (world.api_base(), world.login_base());
     match call {
-        Open::Root => world.step(|state| roots::root(base, login, state)),
-        Open::V3Root => roots::v3(base),
-        Open::Info => roots::info(base),
-        Open::Health => Answer::healthy(),
-        Open::V2Info => roots::v2_info(login),
-        Open::Uncovered => Answer::uncovered(),
-        Open::Unknown => errors::unknown_request().into(),
-        Open::UnknownOld => {
+        OpenCall::Root => world.with_state(|state| roots::root(base, login, state)),
+        OpenCall::V3Root => roots::v3(base),
+        OpenCall::Info => roots::info(base),
+        OpenCall::Health => Answer::healthy(),
+        OpenCall::V2Info => roots::v2_info(login),
+        OpenCall::Uncovered => Answer::uncovered(),
+        OpenCall::Unknown => errors::unknown_request().into(),
+        OpenCall::UnknownOld => {
             let refusal = errors::unknown_request();
             let answer = Answer::old_json(refusal.status, &refusal.old_body());
             answer.with(HeaderName::from_static("x-cascade"), "pass")
@@ -114,7 +114,7 @@ fn guarded(
     world: &CfWorld,
     parts: &Parts,
     bearer: &Bearer,
-    (call, query, bytes): (&Guarded, &Query, &Bytes),
+    (call, query, bytes): (&GuardedCall, &Query, &Bytes),
 ) -> Reply {
     let user = bearer.as_ref().map_err(|refusal| match refusal {
         CfTokenRefusal::NotAuthenticated => not_authenticated(),
@@ -129,46 +129,47 @@ fn guarded(
     if query.holds_nul() || parts.uri.path().contains("%00") {
         return Err(errors::unknown_error());
     }
-    world.step(|state| {
-        let mut step = Step { base: world.api_base(), state, user: &user.name, query, body: &body };
-        run(&mut step, call)
+    world.with_state(|state| {
+        let mut context =
+            CallContext { base: world.api_base(), state, user: &user.name, query, body: &body };
+        run(&mut context, call)
     })
 }
 
-fn run(step: &mut Step<'_>, call: &Guarded) -> Reply {
+fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
     match call {
-        Guarded::Spaces => step.spaces(),
-        Guarded::Space(guid) => step.one_space(guid),
-        Guarded::DeleteUnmappedRoutes(guid) => step.delete_unmapped_routes(guid),
-        Guarded::Orgs => step.orgs(),
-        Guarded::Org(guid) => step.one_org(guid),
-        Guarded::OrgDomains(guid) => step.org_domains(guid),
-        Guarded::DefaultDomain(guid) => step.default_domain(guid),
-        Guarded::OrgQuota(guid) => step.one_org_quota(guid),
-        Guarded::OrgUsage(guid) => step.org_usage(guid),
-        Guarded::Domains => step.domains(),
-        Guarded::Domain(guid) => step.one_domain(guid),
-        Guarded::Reservations(guid) => step.reservations(guid),
-        Guarded::Apps => step.apps(),
-        Guarded::App(guid) => step.one_app(guid),
-        Guarded::AppRoutes(guid) => step.app_routes(guid),
-        Guarded::Routes => step.routes(),
-        Guarded::CreateRoute => step.create_route(),
-        Guarded::Route(guid) => step.one_route(guid),
-        Guarded::PatchRoute(guid) => step.patch_route(guid),
-        Guarded::DeleteRoute(guid) => step.delete_route(guid),
-        Guarded::Targets(guid) => step.targets(guid),
-        Guarded::AddTargets(guid) => step.add_targets(guid),
-        Guarded::ReplaceTargets(guid) => step.replace_targets(guid),
-        Guarded::PatchTarget(guid, target) => step.patch_target(guid, target),
-        Guarded::DeleteTarget(guid, target) => step.delete_target(guid, target),
-        Guarded::Sharing => step.sharing(),
-        Guarded::Job(guid) => step.job(guid),
+        GuardedCall::Spaces => context.spaces(),
+        GuardedCall::Space(guid) => context.one_space(guid),
+        GuardedCall::DeleteUnmappedRoutes(guid) => context.delete_unmapped_routes(guid),
+        GuardedCall::Orgs => context.orgs(),
+        GuardedCall::Org(guid) => context.one_org(guid),
+        GuardedCall::OrgDomains(guid) => context.org_domains(guid),
+        GuardedCall::DefaultDomain(guid) => context.default_domain(guid),
+        GuardedCall::OrgQuota(guid) => context.one_org_quota(guid),
+        GuardedCall::OrgUsage(guid) => context.org_usage(guid),
+        GuardedCall::Domains => context.domains(),
+        GuardedCall::Domain(guid) => context.one_domain(guid),
+        GuardedCall::Reservations(guid) => context.reservations(guid),
+        GuardedCall::Apps => context.apps(),
+        GuardedCall::App(guid) => context.one_app(guid),
+        GuardedCall::AppRoutes(guid) => context.app_routes(guid),
+        GuardedCall::Routes => context.routes(),
+        GuardedCall::CreateRoute => context.create_route(),
+        GuardedCall::Route(guid) => context.one_route(guid),
+        GuardedCall::PatchRoute(guid) => context.patch_route(guid),
+        GuardedCall::DeleteRoute(guid) => context.delete_route(guid),
+        GuardedCall::Targets(guid) => context.targets(guid),
+        GuardedCall::AddTargets(guid) => context.add_targets(guid),
+        GuardedCall::ReplaceTargets(guid) => context.replace_targets(guid),
+        GuardedCall::PatchTarget(guid, target) => context.patch_target(guid, target),
+        GuardedCall::DeleteTarget(guid, target) => context.delete_target(guid, target),
+        GuardedCall::Sharing => context.sharing(),
+        GuardedCall::Job(guid) => context.job(guid),
     }
 }
 
 /// Reads the body as Rails does: anything but `application/json` is no body, anything but an object is the member `_json`.
-fn body(parts: &Parts, bytes: &Bytes) -> Result<Json, Refusal> {
+fn body(parts: &Parts, bytes: &Bytes) -> Result<Json, ApiRefusal> {
     let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
     if bytes.is_empty() || !kind.trim().eq_ignore_ascii_case("application/json") {
@@ -183,13 +184,13 @@ fn body(parts: &Parts, bytes: &Bytes) -> Result<Json, Refusal> {
 }
 
 /// Counts the request, unless its path and query are one of the exempt ones to the letter.
-fn count(world: &CfWorld, parts: &Parts, bearer: &Bearer) -> Option<Count> {
+fn count(world: &CfWorld, parts: &Parts, bearer: &Bearer) -> Option<RateUsage> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if ["/", "/v3", "/v2/info", "/healthz"].contains(&target) {
         return None;
     }
-    let who = bearer.as_ref().map_or(Who::Address, |user| Who::User(user.guid.clone()));
-    world.step(|state| state.rate.count(who, Instant::now()))
+    let who = bearer.as_ref().map_or(RateKey::Address, |user| RateKey::User(user.guid.clone()));
+    world.with_state(|state| state.rate.count(who, Instant::now()))
 }
 
 /// Returns the 429 of a used-up limit. A bad token still gets its 401 (recorded), only a missing one is told about the address.

@@ -2,14 +2,15 @@
 
 use crate::capi::json::{Json, object};
 use crate::world::{
-    App, Domain, Job, JobState, Metadata, Org, Release, Route, Space, State, Subject, Target,
+    App, Domain, Job, JobState, JobSubject, Metadata, Org, Release, Route, Space, Target,
+    WorldState,
 };
 
 /// Writes things as JSON; borrows the state because things name each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presenter<'a> {
     pub(crate) base: &'a str,
-    pub(crate) state: &'a State,
+    pub(crate) state: &'a WorldState,
 }
 
 impl Presenter<'_> {
@@ -245,11 +246,11 @@ impl Presenter<'_> {
         };
         let mut links = object! {"self" => self.link(&format!("jobs/{}", job.guid))};
         match &job.subject {
-            Subject::Route(guid) if self.state.route(guid).is_some() => {
+            JobSubject::Route(guid) if self.state.route(guid).is_some() => {
                 links = links.with("route", self.link(&format!("routes/{guid}")));
             }
-            Subject::Route(_) => {}
-            Subject::UnmappedRoutes(guid) => {
+            JobSubject::Route(_) => {}
+            JobSubject::UnmappedRoutes(guid) => {
                 links = links.with("space", self.link(&format!("spaces/{guid}")));
             }
         }

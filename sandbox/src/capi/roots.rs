@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use crate::capi::answer::Answer;
 use crate::capi::json::{Json, object};
-use crate::world::{Release, RootLinks, State};
+use crate::world::{Release, RootLinks, WorldState};
 
 /// The version of the recorded Cloud Controller.
 const VERSION: &str = "3.228.0";
@@ -47,7 +47,7 @@ const RESOURCES: &[&str] = &[
 ];
 
 /// `GET /`.
-pub(crate) fn root(base: &str, login: &str, state: &State) -> Answer {
+pub(crate) fn root(base: &str, login: &str, state: &WorldState) -> Answer {
     let link = |href: String| object! {"href" => href};
     let inner = |href: &str| match state.links {
         RootLinks::Sparse => Json::Null,

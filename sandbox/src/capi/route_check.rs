@@ -2,14 +2,14 @@
 //! and then whatever is left in raw words. So an exhausted quota hides a taken host.
 
 use crate::capi::route_form::RouteForm;
-use crate::world::{Domain, Route, Space, State, same_text};
+use crate::world::{Domain, Route, Space, WorldState, same_text};
 
 /// The longest name that DNS carries.
 const LONGEST_NAME: usize = 253;
 
 /// Returns CC's text against the route, if there is one.
 pub(crate) fn fault(
-    state: &State,
+    state: &WorldState,
     form: &RouteForm,
     space: &Space,
     domain: &Domain,
@@ -27,7 +27,7 @@ pub(crate) fn fault(
         .or_else(|| space_fault(state, form, space, domain))
 }
 
-fn quota_fault(state: &State, form: &RouteForm, space: &Space) -> Option<String> {
+fn quota_fault(state: &WorldState, form: &RouteForm, space: &Space) -> Option<String> {
     let org = state.org(&space.org)?;
     let of_org = |route: &&Route| {
         let space = state.space(&route.space);
@@ -46,7 +46,7 @@ fn quota_fault(state: &State, form: &RouteForm, space: &Space) -> Option<String>
         .then(|| format!("Reserved route ports quota exceeded for organization '{}'.", org.name))
 }
 
-fn host_fault(state: &State, form: &RouteForm, domain: &Domain) -> Option<String> {
+fn host_fault(state: &WorldState, form: &RouteForm, domain: &Domain) -> Option<String> {
     let full = format!("{}.{}", form.host, domain.name);
     if !form.host.is_empty() && state.domains.iter().any(|other| same_text(&other.name, &full)) {
         return Some(format!("Route conflicts with domain '{full}'."));
@@ -67,31 +67,36 @@ fn host_fault(state: &State, form: &RouteForm, domain: &Domain) -> Option<String
         );
     }
     let taken =
-        form.path.is_empty() && twins(state, form, domain).any(|route| route.path.is_empty());
+        form.path.is_empty() && same_host(state, form, domain).any(|route| route.path.is_empty());
     taken.then(|| taken_text(form, domain))
 }
 
-fn path_fault(state: &State, form: &RouteForm, domain: &Domain) -> Option<String> {
+fn path_fault(state: &WorldState, form: &RouteForm, domain: &Domain) -> Option<String> {
     if domain.internal && !form.path.is_empty() {
         return Some("Paths are not supported for internal domains.".to_owned());
     }
     if !is_uri_path(&form.path) {
         return Some("Path is invalid.".to_owned());
     }
-    let taken = twins(state, form, domain).any(|route| same_text(&route.path, &form.path));
+    let taken = same_host(state, form, domain).any(|route| same_text(&route.path, &form.path));
     taken.then(|| taken_text(form, domain))
 }
 
 /// Refuses a host of a shared domain that other spaces use under any path. The text is raw, as CC has no words for it (recorded).
-fn space_fault(state: &State, form: &RouteForm, space: &Space, domain: &Domain) -> Option<String> {
-    let elsewhere = twins(state, form, domain).any(|route| route.space != space.guid);
+fn space_fault(
+    state: &WorldState,
+    form: &RouteForm,
+    space: &Space,
+    domain: &Domain,
+) -> Option<String> {
+    let elsewhere = same_host(state, form, domain).any(|route| route.space != space.guid);
     (domain.owner.is_none() && elsewhere)
         .then(|| "domain_id and host host_and_domain_taken_different_space".to_owned())
 }
 
 /// Returns the routes with this host and domain, whoever owns them.
-fn twins<'a>(
-    state: &'a State,
+fn same_host<'a>(
+    state: &'a WorldState,
     form: &'a RouteForm,
     domain: &'a Domain,
 ) -> impl Iterator<Item = &'a Route> {

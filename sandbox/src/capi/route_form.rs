@@ -1,6 +1,6 @@
 //! The bodies that create and change a route: shape and syntax, with all faults in one detail, in CC's order.
 
-use crate::capi::errors::{Refusal, unprocessable};
+use crate::capi::errors::{ApiRefusal, unprocessable};
 use crate::capi::json::Json;
 use crate::capi::metadata::MetadataChange;
 use crate::world::Release;
@@ -34,7 +34,7 @@ pub(crate) struct RoutePatch {
 
 impl RouteForm {
     /// Reads the body.
-    pub(crate) fn read(body: &Json, release: Release) -> Result<Self, Refusal> {
+    pub(crate) fn read(body: &Json, release: Release) -> Result<Self, ApiRefusal> {
         let mut faults = Vec::new();
         let metadata = MetadataChange::read(body, &mut faults);
         host_faults(body.get("host"), &mut faults);
@@ -71,7 +71,7 @@ impl RouteForm {
 
 impl RoutePatch {
     /// Reads the body.
-    pub(crate) fn read(body: &Json, release: Release) -> Result<Self, Refusal> {
+    pub(crate) fn read(body: &Json, release: Release) -> Result<Self, ApiRefusal> {
         let mut faults = Vec::new();
         let metadata = MetadataChange::read(body, &mut faults);
         let (known, options): (&[&str], _) = match release {
@@ -94,7 +94,7 @@ pub(crate) fn unknown_fields(body: &Json, known: &[&str]) -> Option<String> {
 }
 
 /// Refuses with all faults in one detail.
-pub(crate) fn refuse(faults: &[String]) -> Result<(), Refusal> {
+pub(crate) fn refuse(faults: &[String]) -> Result<(), ApiRefusal> {
     if faults.is_empty() {
         return Ok(());
     }

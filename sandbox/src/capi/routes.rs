@@ -4,13 +4,13 @@
 use http::StatusCode;
 
 use crate::capi::answer::{Answer, Reply};
+use crate::capi::call_context::{CallContext, FlagDefault};
 use crate::capi::errors::{unknown_error, unprocessable};
 use crate::capi::json::{Json, object};
 use crate::capi::list::{ListQuery, ListRule, comma_list, include_faults, unknown_parameters};
 use crate::capi::route_check;
 use crate::capi::route_form::{RouteForm, RoutePatch};
-use crate::capi::step::{Default, Step};
-use crate::world::{Metadata, Route, Subject, new_guid};
+use crate::world::{JobSubject, Metadata, Route, new_guid};
 
 const ROUTES: ListRule = ListRule {
     filters: &[
@@ -30,7 +30,7 @@ const ROUTES: ListRule = ListRule {
     includes: &["domain", "space", "space.organization", "route_policies"],
 };
 
-impl Step<'_> {
+impl CallContext<'_> {
     /// `GET /v3/routes`.
     pub(crate) fn routes(&self) -> Reply {
         let list = ListQuery::read(self.query, &ROUTES)?;
@@ -67,7 +67,7 @@ impl Step<'_> {
 
     /// `POST /v3/routes`.
     pub(crate) fn create_route(&mut self) -> Reply {
-        self.feature("route_creation", Default::On)?;
+        self.feature("route_creation", FlagDefault::On)?;
         let form = RouteForm::read(self.body, self.state.release)?;
         if form.space.contains('\0') || form.domain.contains('\0') {
             return Err(unknown_error());
@@ -117,13 +117,13 @@ impl Step<'_> {
     pub(crate) fn delete_route(&mut self, guid: &str) -> Reply {
         let space = self.route(guid)?.space.clone();
         self.may_write(&space)?;
-        let job = self.state.enqueue(Subject::Route(guid.to_owned()));
+        let job = self.state.enqueue(JobSubject::Route(guid.to_owned()));
         Ok(Answer::accepted(&self.href(&format!("/v3/jobs/{job}"))))
     }
 
     /// Every call on shared spaces and on the owner of a route.
     pub(crate) fn sharing(&self) -> Reply {
-        self.feature("route_sharing", Default::Off)?;
+        self.feature("route_sharing", FlagDefault::Off)?;
         Ok(Answer::uncovered())
     }
 

@@ -1,12 +1,12 @@
 //! Spaces and organisations: lists, single ones, and the mass delete of unmapped routes that a space offers.
 
 use crate::capi::answer::{Answer, Reply};
+use crate::capi::call_context::CallContext;
 use crate::capi::errors::{bad_query, not_found, unprocessable};
 use crate::capi::json::object;
 use crate::capi::list::{ListQuery, ListRule, comma_list, include_faults, unknown_parameters};
 use crate::capi::query::Query;
-use crate::capi::step::Step;
-use crate::world::{Route, Space, Subject};
+use crate::world::{JobSubject, Route, Space};
 
 const SPACES: ListRule = ListRule {
     filters: &["names", "organization_guids", "include", "label_selector"],
@@ -22,7 +22,7 @@ const ORGS: ListRule = ListRule {
     includes: &[],
 };
 
-impl Step<'_> {
+impl CallContext<'_> {
     /// `GET /v3/spaces`.
     pub(crate) fn spaces(&self) -> Reply {
         let list = ListQuery::read(self.query, &SPACES)?;
@@ -64,7 +64,7 @@ impl Step<'_> {
         }
         self.space(guid)?;
         self.may_write(guid)?;
-        let job = self.state.enqueue(Subject::UnmappedRoutes(guid.to_owned()));
+        let job = self.state.enqueue(JobSubject::UnmappedRoutes(guid.to_owned()));
         Ok(Answer::accepted(&self.href(&format!("/v3/jobs/{job}"))))
     }
 

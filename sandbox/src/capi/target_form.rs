@@ -1,6 +1,6 @@
 //! The bodies that map and unmap apps: the array `destinations`, fault by fault in CC's words.
 
-use crate::capi::errors::{Refusal, unprocessable};
+use crate::capi::errors::{ApiRefusal, unprocessable};
 use crate::capi::json::Json;
 use crate::capi::route_form::{refuse, unknown_fields};
 
@@ -12,7 +12,7 @@ const PROTOCOLS: &[&str] = &["http1", "http2", "tcp"];
 
 /// One entry that passed; what was not said is not yet filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct TargetSpec {
     pub(crate) app: String,
     pub(crate) process: String,
     pub(crate) port: Option<u64>,
@@ -28,7 +28,7 @@ pub(crate) enum Purpose {
 }
 
 /// Reads the body of an add or a replace.
-pub(crate) fn read(body: &Json, purpose: Purpose) -> Result<Vec<Wish>, Refusal> {
+pub(crate) fn read(body: &Json, purpose: Purpose) -> Result<Vec<TargetSpec>, ApiRefusal> {
     let mut faults: Vec<String> = unknown_fields(body, &["destinations"]).into_iter().collect();
     let least = usize::from(purpose == Purpose::Add);
     let entries = match body.get("destinations") {
@@ -40,13 +40,13 @@ pub(crate) fn read(body: &Json, purpose: Purpose) -> Result<Vec<Wish>, Refusal> 
             return Err(unprocessable(&faults.join(", ")));
         }
     };
-    let mut wishes = Vec::new();
+    let mut specs = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let before = faults.len();
         entry_faults(entry, purpose, &mut |fault| {
             faults.push(format!("Destinations[{index}]: {fault}"));
         });
-        wishes.extend((faults.len() == before).then(|| wish(entry)));
+        specs.extend((faults.len() == before).then(|| spec(entry)));
     }
     let crowded = |app: &Json| {
         let same = |entry: &&Json| entry.get("app") == Some(app);
@@ -56,14 +56,14 @@ pub(crate) fn read(body: &Json, purpose: Purpose) -> Result<Vec<Wish>, Refusal> 
         faults.push("Process must have at most 10 exposed ports.".to_owned());
     }
     if faults.is_empty() {
-        faults.extend(weight_fault(&wishes));
+        faults.extend(weight_fault(&specs));
     }
     refuse(&faults)?;
-    Ok(wishes)
+    Ok(specs)
 }
 
 /// Reads the body that changes one destination: its protocol, if any.
-pub(crate) fn read_protocol(body: &Json) -> Result<Option<String>, Refusal> {
+pub(crate) fn read_protocol(body: &Json) -> Result<Option<String>, ApiRefusal> {
     let mut faults: Vec<String> = unknown_fields(body, &["protocol"]).into_iter().collect();
     let protocol = body.get("protocol");
     let text = protocol.and_then(Json::as_text).filter(|text| PROTOCOLS.contains(text));
@@ -88,16 +88,16 @@ fn entry_faults(entry: &Json, purpose: Purpose, push: &mut dyn FnMut(&str)) {
     if let Some(fault) = app_fault(app) {
         push(fault);
     }
-    if said(entry, "weight") && purpose == Purpose::Add {
+    if is_given(entry, "weight") && purpose == Purpose::Add {
         push("weighted destinations can only be used when replacing all destinations.");
-    } else if said(entry, "weight") && !within(entry, "weight", 1, 100) {
+    } else if is_given(entry, "weight") && !within(entry, "weight", 1, 100) {
         push("weight must be a positive integer between 1 and 100.");
     }
-    if said(entry, "port") && !within(entry, "port", 1024, 65_535) {
+    if is_given(entry, "port") && !within(entry, "port", 1024, 65_535) {
         push("port must be a positive integer between 1024 and 65535 inclusive.");
     }
     let protocol = entry.get("protocol").and_then(Json::as_text);
-    if said(entry, "protocol") && !protocol.is_some_and(|text| PROTOCOLS.contains(&text)) {
+    if is_given(entry, "protocol") && !protocol.is_some_and(|text| PROTOCOLS.contains(&text)) {
         push("protocol must be 'http1', 'http2' or 'tcp'.");
     }
 }
@@ -114,12 +114,12 @@ fn app_fault(app: &Json) -> Option<&'static str> {
         .then_some("process must have the structure {\"type\": \"process_type\"}")
 }
 
-fn weight_fault(wishes: &[Wish]) -> Option<String> {
-    let weights: Vec<u64> = wishes.iter().filter_map(|wish| wish.weight).collect();
+fn weight_fault(specs: &[TargetSpec]) -> Option<String> {
+    let weights: Vec<u64> = specs.iter().filter_map(|spec| spec.weight).collect();
     if weights.is_empty() {
         return None;
     }
-    if weights.len() < wishes.len() {
+    if weights.len() < specs.len() {
         return Some(
             "Destinations cannot contain both weighted and unweighted destinations.".to_owned(),
         );
@@ -129,7 +129,7 @@ fn weight_fault(wishes: &[Wish]) -> Option<String> {
 }
 
 /// Tells whether the member is there and neither null nor false, which Ruby takes for absent.
-fn said(entry: &Json, name: &str) -> bool {
+fn is_given(entry: &Json, name: &str) -> bool {
     !matches!(entry.get(name), None | Some(Json::Null | Json::Bool(false)))
 }
 
@@ -144,11 +144,11 @@ fn number(entry: &Json, name: &str) -> Option<u64> {
     }
 }
 
-fn wish(entry: &Json) -> Wish {
+fn spec(entry: &Json) -> TargetSpec {
     let app = entry.get("app");
     let process = app.and_then(|app| app.get("process")).and_then(|process| process.get("type"));
     let guid = app.and_then(|app| app.get("guid")).and_then(Json::as_text);
-    Wish {
+    TargetSpec {
         app: guid.unwrap_or_default().to_owned(),
         process: process.and_then(Json::as_text).unwrap_or("web").to_owned(),
         port: number(entry, "port"),

@@ -2,20 +2,20 @@
 //! add and a 422 on replace (recorded, source).
 
 use crate::capi::answer::{Answer, Reply};
-use crate::capi::errors::{Refusal, unknown_error, unprocessable};
+use crate::capi::call_context::CallContext;
+use crate::capi::errors::{ApiRefusal, unknown_error, unprocessable};
 use crate::capi::list::{comma_list, unknown_parameters};
-use crate::capi::step::Step;
-use crate::capi::target_form::{self, Purpose, Wish};
+use crate::capi::target_form::{self, Purpose, TargetSpec};
 use crate::world::{Route, Target, new_guid};
 
 /// The most destinations of one route.
 const MOST: usize = 100;
 /// Where a buildpack app listens.
 const DEFAULT_PORT: u64 = 8080;
-const GONE: &str =
+const NOT_MAPPED: &str =
     "Unable to unmap route from destination. Ensure the route has a destination with this guid.";
 
-impl Step<'_> {
+impl CallContext<'_> {
     /// `GET /v3/routes/{guid}/destinations`.
     pub(crate) fn targets(&self, guid: &str) -> Reply {
         if let Some(fault) = unknown_parameters(self.query, &["guids", "app_guids"]) {
@@ -39,7 +39,7 @@ impl Step<'_> {
         if route.targets.len() + wanted.len() > MOST {
             return Err(unprocessable("Routes can be mapped to at most 100 destinations."));
         }
-        if has_twins(&wanted) {
+        if has_duplicates(&wanted) {
             return Err(unknown_error());
         }
         if route.targets.iter().any(|target| target.weight.is_some()) {
@@ -49,12 +49,12 @@ impl Step<'_> {
         }
         let mut added: Vec<Target> = Vec::new();
         for target in wanted {
-            match route.targets.iter().find(|known| same_place(known, &target)) {
+            match route.targets.iter().find(|known| same_endpoint(known, &target)) {
                 Some(known) if known.protocol != target.protocol => {
                     return Err(unprocessable(&self.protocol_clash(&route, known, &target)));
                 }
                 Some(_) => {}
-                None if added.iter().any(|known| same_place(known, &target)) => {
+                None if added.iter().any(|known| same_endpoint(known, &target)) => {
                     return Err(unknown_error());
                 }
                 None => added.push(target),
@@ -72,7 +72,7 @@ impl Step<'_> {
     /// `PATCH /v3/routes/{guid}/destinations`; what CC refuses with an error of its own here, it does not catch (source).
     pub(crate) fn replace_targets(&mut self, guid: &str) -> Reply {
         let (mut route, wanted) = self.targets_wanted(guid, Purpose::Replace)?;
-        if has_twins(&wanted) {
+        if has_duplicates(&wanted) {
             return Err(unprocessable("Destinations cannot contain duplicate entries"));
         }
         if wanted.iter().any(|target| target.protocol == "tcp") {
@@ -91,7 +91,7 @@ impl Step<'_> {
         let mut route = self.route(guid)?.clone();
         self.may_write(&route.space)?;
         let mut targets = route.targets.iter_mut();
-        let changed = targets.find(|known| known.guid == target).ok_or_else(gone)?;
+        let changed = targets.find(|known| known.guid == target).ok_or_else(not_mapped)?;
         if protocol.as_deref() == Some("tcp") {
             return Err(unprocessable(
                 "Destination protocol must be 'http1' or 'http2' if the parent route's protocol is 'http'",
@@ -106,11 +106,12 @@ impl Step<'_> {
         Ok(Answer::ok(&json))
     }
 
-    /// `DELETE /v3/routes/{guid}/destinations/{target}`; gone is a 422, not a 404 (recorded).
+    /// `DELETE /v3/routes/{guid}/destinations/{target}`; not mapped is a 422, not a 404 (recorded).
     pub(crate) fn delete_target(&mut self, guid: &str, target: &str) -> Reply {
         let mut route = self.route(guid)?.clone();
         self.may_write(&route.space)?;
-        let known = route.targets.iter().find(|known| known.guid == target).ok_or_else(gone)?;
+        let known =
+            route.targets.iter().find(|known| known.guid == target).ok_or_else(not_mapped)?;
         if known.weight.is_some() {
             return Err(unprocessable("Weighted destinations cannot be deleted individually."));
         }
@@ -124,45 +125,45 @@ impl Step<'_> {
         &mut self,
         guid: &str,
         purpose: Purpose,
-    ) -> Result<(Route, Vec<Target>), Refusal> {
-        let wishes = target_form::read(self.body, purpose)?;
+    ) -> Result<(Route, Vec<Target>), ApiRefusal> {
+        let specs = target_form::read(self.body, purpose)?;
         let route = self.route(guid)?.clone();
         self.may_write(&route.space)?;
-        if wishes.iter().any(|wish| wish.app.contains('\0')) {
+        if specs.iter().any(|spec| spec.app.contains('\0')) {
             return Err(unknown_error());
         }
-        self.check_apps(&route, &wishes)?;
-        let targets = wishes.into_iter().map(|wish| self.target(wish)).collect();
+        self.check_apps(&route, &specs)?;
+        let targets = specs.into_iter().map(|spec| self.target(spec)).collect();
         Ok((route, targets))
     }
 
-    fn check_apps(&self, route: &Route, wishes: &[Wish]) -> Result<(), Refusal> {
-        let guids = |wrong: &dyn Fn(&Wish) -> bool| -> Option<String> {
+    fn check_apps(&self, route: &Route, specs: &[TargetSpec]) -> Result<(), ApiRefusal> {
+        let guids = |wrong: &dyn Fn(&TargetSpec) -> bool| -> Option<String> {
             let mut found: Vec<&str> = Vec::new();
-            for wish in wishes.iter().filter(|wish| wrong(wish)) {
-                if !found.contains(&wish.app.as_str()) {
-                    found.push(&wish.app);
+            for spec in specs.iter().filter(|spec| wrong(spec)) {
+                if !found.contains(&spec.app.as_str()) {
+                    found.push(&spec.app);
                 }
             }
             (!found.is_empty()).then(|| found.join("\", \""))
         };
-        if let Some(unknown) = guids(&|wish| self.state.app(&wish.app).is_none()) {
+        if let Some(unknown) = guids(&|spec| self.state.app(&spec.app).is_none()) {
             let text = format!("App(s) with guid(s) \"{unknown}\" do not exist.");
             return Err(unprocessable(&text));
         }
-        let hidden = |wish: &Wish| {
-            let app = self.state.app(&wish.app);
+        let hidden = |spec: &TargetSpec| {
+            let app = self.state.app(&spec.app);
             !app.is_some_and(|app| self.reads_app(app))
         };
         if let Some(hidden) = guids(&hidden) {
             let text = format!("App(s) with guid(s) \"{hidden}\" you do not have access.");
             return Err(unprocessable(&text));
         }
-        let elsewhere = |wish: &Wish| {
-            let app = self.state.app(&wish.app);
+        let elsewhere = |spec: &TargetSpec| {
+            let app = self.state.app(&spec.app);
             app.is_some_and(|app| app.space != route.space)
         };
-        if wishes.iter().any(elsewhere) {
+        if specs.iter().any(elsewhere) {
             return Err(unprocessable(
                 "Routes destinations must be in either the route's space or the route's shared spaces",
             ));
@@ -170,14 +171,14 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn target(&mut self, wish: Wish) -> Target {
+    fn target(&mut self, spec: TargetSpec) -> Target {
         Target {
             guid: new_guid(),
-            app: wish.app,
-            process: wish.process,
-            port: wish.port.unwrap_or(DEFAULT_PORT),
-            weight: wish.weight,
-            protocol: wish.protocol.unwrap_or_else(|| "http1".to_owned()),
+            app: spec.app,
+            process: spec.process,
+            port: spec.port.unwrap_or(DEFAULT_PORT),
+            weight: spec.weight,
+            protocol: spec.protocol.unwrap_or_else(|| "http1".to_owned()),
             stamp: self.state.stamp(),
         }
     }
@@ -201,22 +202,22 @@ impl Step<'_> {
     }
 }
 
-fn gone() -> Refusal {
-    unprocessable(GONE)
+fn not_mapped() -> ApiRefusal {
+    unprocessable(NOT_MAPPED)
 }
 
 /// Tells whether both lead to the same port of the same process.
-fn same_place(left: &Target, right: &Target) -> bool {
+fn same_endpoint(left: &Target, right: &Target) -> bool {
     (&left.app, &left.process, left.port) == (&right.app, &right.process, right.port)
 }
 
 fn same(left: &Target, right: &Target) -> bool {
-    same_place(left, right) && (left.weight, &left.protocol) == (right.weight, &right.protocol)
+    same_endpoint(left, right) && (left.weight, &left.protocol) == (right.weight, &right.protocol)
 }
 
-fn has_twins(targets: &[Target]) -> bool {
-    let twin = |(index, target): (usize, &Target)| {
+fn has_duplicates(targets: &[Target]) -> bool {
+    let duplicate = |(index, target): (usize, &Target)| {
         targets.iter().skip(index + 1).any(|other| same(target, other))
     };
-    targets.iter().enumerate().any(twin)
+    targets.iter().enumerate().any(duplicate)
 }

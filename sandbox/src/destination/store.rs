@@ -18,7 +18,7 @@ const ORIGIN_PROPERTY: &str = "origin";
 
 /// Where a destination was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
+pub(crate) enum DestinationLevel {
     /// In the subaccount.
     Subaccount,
     /// In the service instance; found first.
@@ -27,15 +27,15 @@ pub(crate) enum Level {
 
 /// A destination.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) level: Level,
+pub(crate) struct StoredDestination {
+    pub(crate) level: DestinationLevel,
     pub(crate) name: String,
     pub(crate) properties: Map<String, Value>,
 }
 
 /// How the origin of the user is written down: the four spellings of `destination.md` 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spelling {
+pub(crate) enum OriginSpelling {
     /// Nowhere.
     Absent,
     /// In the query of the token URL, the colon raw: the blog's form.
@@ -52,25 +52,25 @@ pub(crate) enum Spelling {
 #[derive(Debug)]
 pub(crate) struct Store {
     token_base: String,
-    state: Mutex<State>,
+    state: Mutex<StoreState>,
 }
 
 #[derive(Debug)]
-struct State {
-    entries: Vec<Entry>,
-    tag: TagOver,
+struct StoreState {
+    entries: Vec<StoredDestination>,
+    tag: EtagScope,
 }
 
 /// What the `ETag` is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TagOver {
+pub(crate) enum EtagScope {
     /// Everything.
     Content,
     /// Everything but the password: whether the real one does so is not known.
     ContentButPassword,
 }
 
-impl Spelling {
+impl OriginSpelling {
     /// Returns the spelling with a number of `destination.md` 6; 0 is none.
     pub(crate) fn numbered(number: u64) -> Option<Self> {
         let all =
@@ -88,40 +88,45 @@ impl Store {
             "clientId": "cf", "clientSecret": "",
             "Description": "CF API with technical user"});
         let properties = properties.as_object().cloned().unwrap_or_default();
-        let entry = Entry { level: Level::Subaccount, name: DEFAULT_NAME.to_owned(), properties };
-        let state = State { entries: vec![entry], tag: TagOver::Content };
+        let entry = StoredDestination {
+            level: DestinationLevel::Subaccount,
+            name: DEFAULT_NAME.to_owned(),
+            properties,
+        };
+        let state = StoreState { entries: vec![entry], tag: EtagScope::Content };
         let store = Self { token_base: token_base.to_owned(), state: Mutex::new(state) };
-        store.spell(DEFAULT_NAME, Spelling::Query, TECHNICAL_ORIGIN);
+        store.spell(DEFAULT_NAME, OriginSpelling::Query, TECHNICAL_ORIGIN);
         store
     }
 
     /// Finds as `v1` does: instance level first.
-    pub(crate) fn find(&self, name: &str) -> Option<Entry> {
-        self.find_at(name, Level::Instance).or_else(|| self.find_at(name, Level::Subaccount))
+    pub(crate) fn find(&self, name: &str) -> Option<StoredDestination> {
+        self.find_at(name, DestinationLevel::Instance)
+            .or_else(|| self.find_at(name, DestinationLevel::Subaccount))
     }
 
     /// Finds at one level.
-    pub(crate) fn find_at(&self, name: &str, level: Level) -> Option<Entry> {
+    pub(crate) fn find_at(&self, name: &str, level: DestinationLevel) -> Option<StoredDestination> {
         let state = locked(&self.state);
         state.entries.iter().find(|entry| entry.level == level && entry.name == name).cloned()
     }
 
     /// Returns the tag: 64 hex digits, without quotes.
-    pub(crate) fn etag(&self, entry: &Entry) -> String {
+    pub(crate) fn etag(&self, entry: &StoredDestination) -> String {
         let mut properties = entry.properties.clone();
-        if locked(&self.state).tag == TagOver::ContentButPassword {
+        if locked(&self.state).tag == EtagScope::ContentButPassword {
             properties.remove("Password");
         }
         sha256_hex(Value::Object(properties).to_string().as_bytes())
     }
 
     /// Sets what the tag is made of.
-    pub(crate) fn set_tag(&self, tag: TagOver) {
+    pub(crate) fn set_tag(&self, tag: EtagScope) {
         locked(&self.state).tag = tag;
     }
 
     /// Adds a destination, or replaces the one of the same name and level.
-    pub(crate) fn add(&self, entry: Entry) {
+    pub(crate) fn add(&self, entry: StoredDestination) {
         let mut state = locked(&self.state);
         state.entries.retain(|old| old.name != entry.name || old.level != entry.level);
         state.entries.push(entry);
@@ -147,17 +152,17 @@ impl Store {
     }
 
     /// Writes the origin in one spelling and takes it away from the others; tells whether the destination is there.
-    pub(crate) fn spell(&self, name: &str, spelling: Spelling, origin: &str) -> bool {
+    pub(crate) fn spell(&self, name: &str, spelling: OriginSpelling, origin: &str) -> bool {
         let hint = format!("{{\"origin\":\"{origin}\"}}");
         let plain = format!("{}/oauth/token", self.token_base);
         let (url, property) = match spelling {
-            Spelling::Absent => (plain, None),
-            Spelling::Query => {
+            OriginSpelling::Absent => (plain, None),
+            OriginSpelling::Query => {
                 (format!("{plain}?login_hint=%7B%22origin%22:%22{origin}%22%7D"), None)
             }
-            Spelling::QueryProperty => (plain, Some((QUERY_PROPERTY, hint.as_str()))),
-            Spelling::BodyProperty => (plain, Some((BODY_PROPERTY, hint.as_str()))),
-            Spelling::Origin => (self.token_base.clone(), Some((ORIGIN_PROPERTY, origin))),
+            OriginSpelling::QueryProperty => (plain, Some((QUERY_PROPERTY, hint.as_str()))),
+            OriginSpelling::BodyProperty => (plain, Some((BODY_PROPERTY, hint.as_str()))),
+            OriginSpelling::Origin => (self.token_base.clone(), Some((ORIGIN_PROPERTY, origin))),
         };
         let mut set = Map::new();
         set.insert("tokenServiceURL".to_owned(), Value::String(url));

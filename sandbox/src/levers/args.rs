@@ -8,9 +8,9 @@ use crate::part::Part;
 
 /// The arguments of one call.
 #[derive(Debug)]
-pub(crate) struct Args<'a>(Option<&'a Map<String, Value>>);
+pub(crate) struct LeverArgs<'a>(Option<&'a Map<String, Value>>);
 
-impl<'a> Args<'a> {
+impl<'a> LeverArgs<'a> {
     /// Takes an object or null, with these names and no others.
     pub(crate) fn read(value: &'a Value, known: &[&str]) -> Result<Self, String> {
         let members = value.as_object();

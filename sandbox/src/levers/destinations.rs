@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use crate::destination::{DEFAULT_NAME, Entry, Level, Spelling, TagOver};
+use crate::destination::{
+    DEFAULT_NAME, DestinationLevel, EtagScope, OriginSpelling, StoredDestination,
+};
 use crate::identity::TECHNICAL_ORIGIN;
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
-use crate::levers::args::Args;
+use crate::levers::args::LeverArgs;
 
 pub(super) const LEVERS: &[(&str, &str)] = &[
     ("edit_destination", "{name=CFAPI, set={}, unset=[]}: changes properties"),
@@ -34,19 +36,19 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
 }
 
 fn edit(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["name", "set", "unset"])?;
+    let args = LeverArgs::read(args, &["name", "set", "unset"])?;
     let name = name(&args)?;
     let there = landscape.destinations.store.edit(name, &args.map("set")?, &args.texts("unset")?);
     found(there, name)
 }
 
 fn add(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["name", "like", "level", "set", "unset"])?;
+    let args = LeverArgs::read(args, &["name", "like", "level", "set", "unset"])?;
     let name = args.text("name")?;
     let like = args.maybe_text("like")?.unwrap_or(DEFAULT_NAME);
     let level = match args.maybe_text("level")? {
-        None | Some("subaccount") => Level::Subaccount,
-        Some("instance") => Level::Instance,
+        None | Some("subaccount") => DestinationLevel::Subaccount,
+        Some("instance") => DestinationLevel::Instance,
         Some(_) => return Err("argument level is subaccount or instance".to_owned()),
     };
     let store = &landscape.destinations.store;
@@ -55,20 +57,20 @@ fn add(landscape: &Landscape, args: &Value) -> LeverResult {
     properties.extend(args.map("set")?);
     let unset = args.texts("unset")?;
     properties.retain(|name, _| !unset.contains(name));
-    store.add(Entry { level, name: name.to_owned(), properties });
+    store.add(StoredDestination { level, name: name.to_owned(), properties });
     Ok(Value::Null)
 }
 
 fn delete(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["name"])?;
+    let args = LeverArgs::read(args, &["name"])?;
     let name = name(&args)?;
     found(landscape.destinations.store.delete(name), name)
 }
 
 fn spell(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["spelling", "name", "origin"])?;
+    let args = LeverArgs::read(args, &["spelling", "name", "origin"])?;
     let number = args.get("spelling").and_then(Value::as_u64);
-    let spelling = number.and_then(Spelling::numbered);
+    let spelling = number.and_then(OriginSpelling::numbered);
     let spelling = spelling.ok_or("argument spelling is a number from 0 to 4")?;
     let origin = args.maybe_text("origin")?.unwrap_or(TECHNICAL_ORIGIN);
     let name = name(&args)?;
@@ -76,13 +78,13 @@ fn spell(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn tag(landscape: &Landscape, args: &Value) -> LeverResult {
-    let is_on = Args::read(args, &["on"])?.is_on()?;
-    let tag = if is_on { TagOver::ContentButPassword } else { TagOver::Content };
+    let is_on = LeverArgs::read(args, &["on"])?.is_on()?;
+    let tag = if is_on { EtagScope::ContentButPassword } else { EtagScope::Content };
     landscape.destinations.store.set_tag(tag);
     Ok(Value::Null)
 }
 
-fn name<'a>(args: &Args<'a>) -> Result<&'a str, String> {
+fn name<'a>(args: &LeverArgs<'a>) -> Result<&'a str, String> {
     Ok(args.maybe_text("name")?.unwrap_or(DEFAULT_NAME))
 }
 

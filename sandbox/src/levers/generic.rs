@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
-use crate::levers::args::Args;
-use crate::levers::tricks::{Armed, Canned, Only, Trick};
+use crate::levers::args::LeverArgs;
+use crate::levers::part_faults::{ArmedPartFault, CannedAnswer, PartFault, RequestFilter};
 use crate::part::Part;
-use crate::wire::Plan;
+use crate::wire::WritePlan;
 
 /// Larger fillers are refused: nobody tests with more.
 const FILLER_LIMIT: usize = 64 * 1024 * 1024;
@@ -45,10 +45,10 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
         "latency" => latency(landscape, args),
         "hang" => hang(landscape, args),
         "release" => release(landscape, args),
-        "cut" => Args::read(args, &["part", "n", "only"])
-            .and_then(|args| arm(landscape, &args, Trick::Cut)),
-        "commit_then_hang" => Args::read(args, &["part", "n", "only"])
-            .and_then(|args| arm(landscape, &args, Trick::CommitThenHang)),
+        "cut" => LeverArgs::read(args, &["part", "n", "only"])
+            .and_then(|args| arm(landscape, &args, PartFault::Cut)),
+        "commit_then_hang" => LeverArgs::read(args, &["part", "n", "only"])
+            .and_then(|args| arm(landscape, &args, PartFault::CommitThenHang)),
         "drip" => drip(landscape, args),
         "truncate" => truncate(landscape, args),
         "clear" => clear(landscape, args),
@@ -57,11 +57,11 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
     })
 }
 
-fn arm(landscape: &Landscape, args: &Args<'_>, trick: Trick) -> LeverResult {
-    let only = args.maybe_text("only")?.map(Only::parse).unwrap_or_default();
-    let armed = Armed { trick, left: args.count("n")?, only };
+fn arm(landscape: &Landscape, args: &LeverArgs<'_>, fault: PartFault) -> LeverResult {
+    let only = args.maybe_text("only")?.map(RequestFilter::parse).unwrap_or_default();
+    let armed = ArmedPartFault { fault, left: args.count("n")?, only };
     if armed.left > 0 {
-        landscape.tricks.of(args.part()?).arm(armed);
+        landscape.faults.of(args.part()?).arm(armed);
     }
     Ok(Value::Null)
 }
@@ -79,7 +79,7 @@ fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
         "reset",
         "only",
     ];
-    let args = Args::read(args, &known)?;
+    let args = LeverArgs::read(args, &known)?;
     let status = args.maybe_number("status")?.unwrap_or(503);
     let status = u16::try_from(status).ok().filter(|status| (200..=999).contains(status));
     let status = status.ok_or("argument status must be between 200 and 999")?;
@@ -90,12 +90,12 @@ fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
     }
     let raw = args.maybe_text("raw")?.map(|raw| Bytes::from(raw.to_owned()));
     let reset = args.flag("reset", false)?;
-    let canned = Canned { status, headers, body: body(&args)?, raw, reset };
-    arm(landscape, &args, Trick::Answer(canned))
+    let canned = CannedAnswer { status, headers, body: body(&args)?, raw, reset };
+    arm(landscape, &args, PartFault::Answer(canned))
 }
 
 /// A text goes out as it is, other JSON is written out.
-fn body(args: &Args<'_>) -> Result<Bytes, String> {
+fn body(args: &LeverArgs<'_>) -> Result<Bytes, String> {
     if let Some(encoded) = args.maybe_text("body_base64")? {
         let decoded = STANDARD.decode(encoded);
         return decoded.map(Bytes::from).map_err(|_| "argument body_base64 is none".to_owned());
@@ -113,55 +113,55 @@ fn body(args: &Args<'_>) -> Result<Bytes, String> {
 }
 
 fn latency(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "ms"])?;
-    landscape.tricks.of(args.part()?).set_latency(millis(&args, "ms", 0)?);
+    let args = LeverArgs::read(args, &["part", "ms"])?;
+    landscape.faults.of(args.part()?).set_latency(millis(&args, "ms", 0)?);
     Ok(Value::Null)
 }
 
 fn hang(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "n", "ms", "only"])?;
+    let args = LeverArgs::read(args, &["part", "n", "ms", "only"])?;
     let time = args.get("ms").map(|_| millis(&args, "ms", 0)).transpose()?;
-    arm(landscape, &args, Trick::Hang(time))
+    arm(landscape, &args, PartFault::Hang(time))
 }
 
 fn release(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part"])?;
-    landscape.tricks.of(args.part()?).release();
+    let args = LeverArgs::read(args, &["part"])?;
+    landscape.faults.of(args.part()?).release();
     Ok(Value::Null)
 }
 
 fn drip(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "n", "chunk", "ms", "only"])?;
+    let args = LeverArgs::read(args, &["part", "n", "chunk", "ms", "only"])?;
     let (chunk, pause) = (args.count("chunk")?, millis(&args, "ms", 100)?);
-    arm(landscape, &args, Trick::Wire(Plan::Drip { chunk, pause }))
+    arm(landscape, &args, PartFault::Wire(WritePlan::Drip { chunk, pause }))
 }
 
 fn truncate(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "n", "after", "only"])?;
+    let args = LeverArgs::read(args, &["part", "n", "after", "only"])?;
     let after = args.get("after").map_or(Ok(0), |_| args.count("after"))?;
-    arm(landscape, &args, Trick::Wire(Plan::Truncate { after }))
+    arm(landscape, &args, PartFault::Wire(WritePlan::Truncate { after }))
 }
 
 fn clear(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part"])?;
+    let args = LeverArgs::read(args, &["part"])?;
     if args.get("part").is_some() {
-        landscape.tricks.of(args.part()?).clear();
+        landscape.faults.of(args.part()?).clear();
         return Ok(Value::Null);
     }
     for part in Part::ALL {
-        landscape.tricks.of(part).clear();
+        landscape.faults.of(part).clear();
     }
     landscape.uaa.faults.clear();
     Ok(Value::Null)
 }
 
 fn clock(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["advance"])?;
+    let args = LeverArgs::read(args, &["advance"])?;
     landscape.clock.advance(args.maybe_number("advance")?.unwrap_or(0));
     Ok(json!({"now": landscape.clock.seconds()}))
 }
 
-fn millis(args: &Args<'_>, name: &str, default: u64) -> Result<Duration, String> {
+fn millis(args: &LeverArgs<'_>, name: &str, default: u64) -> Result<Duration, String> {
     let number = args.maybe_number(name)?.map_or(Ok(default), u64::try_from);
     let number = number.map_err(|_| format!("argument {name} must not be negative"))?;
     Ok(Duration::from_millis(number))

@@ -10,17 +10,17 @@ use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::levers::{Board, all, part_names};
+use crate::levers::{LeverContext, all, part_names};
 use crate::part::Part;
 
 /// Mounts the levers.
-pub(crate) fn router(board: Arc<Board>) -> Router {
+pub(crate) fn router(lever_context: Arc<LeverContext>) -> Router {
     Router::new()
         .route("/", get(list))
         .route("/journal", get(journal).delete(clear_journal))
         .route("/wire/{part}", get(wire))
         .route("/{lever}", post(pull))
-        .with_state(board)
+        .with_state(lever_context)
 }
 
 async fn list() -> Json<Value> {
@@ -31,33 +31,40 @@ async fn list() -> Json<Value> {
         "wire": "GET /wire/{part}: the bytes of the part's last request; of uaa, its last token request"}))
 }
 
-async fn journal(State(board): State<Arc<Board>>) -> Json<Value> {
-    Json(json!({"requests": board.landscape.journal.entries()}))
+async fn journal(State(lever_context): State<Arc<LeverContext>>) -> Json<Value> {
+    Json(json!({"requests": lever_context.landscape.journal.entries()}))
 }
 
-async fn clear_journal(State(board): State<Arc<Board>>) -> StatusCode {
-    board.landscape.forget_requests();
+async fn clear_journal(State(lever_context): State<Arc<LeverContext>>) -> StatusCode {
+    lever_context.landscape.forget_requests();
     StatusCode::NO_CONTENT
 }
 
-async fn wire(State(board): State<Arc<Board>>, Path(part): Path<String>) -> Response {
+async fn wire(
+    State(lever_context): State<Arc<LeverContext>>,
+    Path(part): Path<String>,
+) -> Response {
     let Some(part) = Part::named(&part) else {
         return refused(
             StatusCode::NOT_FOUND,
             &format!("unknown part: known are {}", part_names()),
         );
     };
-    board.landscape.captured.of(part).last().into_response()
+    lever_context.landscape.recent_requests.of(part).last().into_response()
 }
 
 /// An empty body means no arguments, whatever its content type.
-async fn pull(State(board): State<Arc<Board>>, Path(lever): Path<String>, body: Bytes) -> Response {
+async fn pull(
+    State(lever_context): State<Arc<LeverContext>>,
+    Path(lever): Path<String>,
+    body: Bytes,
+) -> Response {
     let is_blank = body.iter().all(u8::is_ascii_whitespace);
     let args = if is_blank { Ok(Value::Null) } else { serde_json::from_slice(&body) };
     let Ok(args) = args else {
         return refused(StatusCode::BAD_REQUEST, "the arguments must be one JSON object");
     };
-    match board.pull(&lever, &args).await {
+    match lever_context.pull(&lever, &args).await {
         Some(Ok(Value::Null)) => Json(json!({})).into_response(),
         Some(Ok(answer)) => Json(answer).into_response(),
         Some(Err(message)) => refused(StatusCode::BAD_REQUEST, &message),

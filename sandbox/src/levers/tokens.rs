@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::ias::Knowledge;
+use crate::ias::Registration;
 use crate::identity::TECHNICAL_USER;
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
-use crate::levers::args::Args;
+use crate::levers::args::LeverArgs;
 use crate::part::{Part, locked};
 use crate::token::ring::{KeyRing, OldKey};
 use crate::uaa::QueryParameters;
-use crate::uaa::answer::Patch;
+use crate::uaa::answer::AnswerPatch;
 use crate::uaa::refresh::{Rotation, Uniqueness};
 
 pub(super) const LEVERS: &[(&str, &str)] = &[
@@ -62,7 +62,7 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
 
 fn refresh_setting(landscape: &Landscape, lever: &str, args: &Value) -> LeverResult {
     let known: &[&str] = if lever == "refresh_lifetime" { &["seconds"] } else { &["on"] };
-    let args = Args::read(args, known)?;
+    let args = LeverArgs::read(args, known)?;
     let is_on = args.is_on()?;
     let seconds = args.maybe_number("seconds")?;
     landscape.uaa.refresh.change(|settings| match lever {
@@ -77,7 +77,7 @@ fn refresh_setting(landscape: &Landscape, lever: &str, args: &Value) -> LeverRes
 }
 
 fn lifetime(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["seconds", "part"])?;
+    let args = LeverArgs::read(args, &["seconds", "part"])?;
     let seconds = args.maybe_number("seconds")?.ok_or("argument seconds is missing")?;
     match login_part(&args)? {
         Login::Uaa => locked(&landscape.uaa.settings).lifetime = seconds,
@@ -87,9 +87,9 @@ fn lifetime(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn token_answer(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "n", "set", "unset"])?;
+    let args = LeverArgs::read(args, &["part", "n", "set", "unset"])?;
     let left = args.count("n")?;
-    let patch = Patch { set: args.map("set")?, unset: args.texts("unset")?, left };
+    let patch = AnswerPatch { set: args.map("set")?, unset: args.texts("unset")?, left };
     let patch = (left > 0).then_some(patch);
     match login_part(&args)? {
         Login::Uaa => locked(&landscape.uaa.settings).patch = patch,
@@ -99,14 +99,14 @@ fn token_answer(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn token_origin(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["origin"])?;
+    let args = LeverArgs::read(args, &["origin"])?;
     let origin = args.maybe_text("origin")?.map(str::to_owned);
-    locked(&landscape.uaa.settings).told_origin = origin;
+    locked(&landscape.uaa.settings).claimed_origin = origin;
     Ok(Value::Null)
 }
 
 fn end_all(landscape: &Landscape, lever: &str, args: &Value) -> LeverResult {
-    Args::read(args, &[])?;
+    LeverArgs::read(args, &[])?;
     landscape.tokens.end_all();
     if lever == "revoke_all" {
         landscape.uaa.refresh.revoke_all();
@@ -115,7 +115,7 @@ fn end_all(landscape: &Landscape, lever: &str, args: &Value) -> LeverResult {
 }
 
 fn rotate_keys(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "keep_old"])?;
+    let args = LeverArgs::read(args, &["part", "keep_old"])?;
     let keeps = args.get("keep_old").and_then(Value::as_bool).unwrap_or_default();
     let old = if keeps { OldKey::Stays } else { OldKey::Ends };
     ring(landscape, &args)?.rotate(old);
@@ -123,7 +123,7 @@ fn rotate_keys(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn add_odd_keys(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["part", "keys"])?;
+    let args = LeverArgs::read(args, &["part", "keys"])?;
     let keys = args.get("keys").map(|keys| {
         keys.as_array().cloned().ok_or_else(|| "argument keys must be a list".to_owned())
     });
@@ -132,25 +132,25 @@ fn add_odd_keys(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn query_parameters(landscape: &Landscape, args: &Value) -> LeverResult {
-    let is_on = Args::read(args, &["on"])?.is_on()?;
+    let is_on = LeverArgs::read(args, &["on"])?.is_on()?;
     let query = if is_on { QueryParameters::Taken } else { QueryParameters::Refused };
     locked(&landscape.uaa.settings).query = query;
     Ok(Value::Null)
 }
 
 fn assertion(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "claims"])?;
+    let args = LeverArgs::read(args, &["user", "claims"])?;
     let user = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
-    let bend = Value::Object(args.map("claims")?);
-    let assertion = landscape.uaa.assertions.issue(&landscape.clock, user, &bend);
+    let overrides = Value::Object(args.map("claims")?);
+    let assertion = landscape.uaa.assertions.issue(&landscape.clock, user, &overrides);
     Ok(json!({"assertion": assertion}))
 }
 
 fn caller_token(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["client", "scopes", "claims"])?;
+    let args = LeverArgs::read(args, &["client", "scopes", "claims"])?;
     if args.get("claims").is_some() {
         let claims = Value::Object(args.map("claims")?);
-        return Ok(json!({"access_token": landscape.xsuaa.bent_token(&claims)}));
+        return Ok(json!({"access_token": landscape.xsuaa.token_with_overrides(&claims)}));
     }
     let scopes = args.texts("scopes")?;
     let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
@@ -160,19 +160,20 @@ fn caller_token(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn ias_token(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["client", "claims"])?;
-    let bend = Value::Object(args.map("claims")?);
-    Ok(json!({"access_token": landscape.ias.token(args.text("client")?, &bend)}))
+    let args = LeverArgs::read(args, &["client", "claims"])?;
+    let overrides = Value::Object(args.map("claims")?);
+    Ok(json!({"access_token": landscape.ias.token(args.text("client")?, &overrides)}))
 }
 
 fn ias_knows(landscape: &Landscape, what: &str, args: &Value) -> LeverResult {
-    let args = Args::read(args, &[what, "on"])?;
-    let knowledge = if args.is_on()? { Knowledge::Known } else { Knowledge::Unknown };
+    let args = LeverArgs::read(args, &[what, "on"])?;
+    let registration =
+        if args.is_on()? { Registration::Registered } else { Registration::Unregistered };
     let name = args.text(what)?;
     if what == "client" {
-        landscape.ias.client(name, knowledge);
+        landscape.ias.client(name, registration);
     } else {
-        landscape.ias.tenant(name, knowledge);
+        landscape.ias.tenant(name, registration);
     }
     Ok(Value::Null)
 }
@@ -183,7 +184,7 @@ enum Login {
     Xsuaa,
 }
 
-fn login_part(args: &Args<'_>) -> Result<Login, String> {
+fn login_part(args: &LeverArgs<'_>) -> Result<Login, String> {
     match args.part_or(Part::Uaa)? {
         Part::Uaa => Ok(Login::Uaa),
         Part::Xsuaa => Ok(Login::Xsuaa),
@@ -191,7 +192,7 @@ fn login_part(args: &Args<'_>) -> Result<Login, String> {
     }
 }
 
-fn ring<'a>(landscape: &'a Landscape, args: &Args<'_>) -> Result<&'a KeyRing, String> {
+fn ring<'a>(landscape: &'a Landscape, args: &LeverArgs<'_>) -> Result<&'a KeyRing, String> {
     if args.part_or(Part::Uaa)? == Part::Ias {
         return Ok(&landscape.ias.ring);
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::identity::{TECHNICAL_ORIGIN, TECHNICAL_USER, UAA_ORIGIN, User};
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
-use crate::levers::args::Args;
+use crate::levers::args::LeverArgs;
 use crate::part::locked;
 use crate::token::CfTokenSpec;
 
@@ -43,7 +43,7 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
 
 /// UAA keeps only its own users' passwords: only theirs end refresh tokens (`uaa.md` fact 7).
 fn change_password(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "password"])?;
+    let args = LeverArgs::read(args, &["user", "password"])?;
     let password = args.text("password")?.to_owned();
     let user = changed(landscape, &args, |user| user.password = password)?;
     if user.origin == UAA_ORIGIN {
@@ -53,7 +53,7 @@ fn change_password(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn lock(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "seconds"])?;
+    let args = LeverArgs::read(args, &["user", "seconds"])?;
     let user = named(landscape, &args)?;
     let seconds = args.maybe_number("seconds")?;
     landscape.uaa.directory.lock(&user, landscape.clock.seconds(), seconds);
@@ -61,25 +61,25 @@ fn lock(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn unlock(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user"])?;
+    let args = LeverArgs::read(args, &["user"])?;
     landscape.uaa.directory.unlock(&named(landscape, &args)?);
     Ok(Value::Null)
 }
 
 fn second_factor(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "on"])?;
+    let args = LeverArgs::read(args, &["user", "on"])?;
     let code = args.is_on()?.then(|| "INVALID_AUTHORIZATION_HEADER_LENGTH".to_owned());
-    changed(landscape, &args, |user| user.hurdle = code).map(|_| Value::Null)
+    changed(landscape, &args, |user| user.required_action = code).map(|_| Value::Null)
 }
 
 fn action(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "code"])?;
+    let args = LeverArgs::read(args, &["user", "code"])?;
     let code = args.maybe_text("code")?.map(str::to_owned);
-    changed(landscape, &args, |user| user.hurdle = code).map(|_| Value::Null)
+    changed(landscape, &args, |user| user.required_action = code).map(|_| Value::Null)
 }
 
 fn add(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "password", "origin", "guid", "scopes"])?;
+    let args = LeverArgs::read(args, &["user", "password", "origin", "guid", "scopes"])?;
     let scopes = args.texts("scopes")?;
     let guid = args.maybe_text("guid")?.map(str::to_owned);
     let user = User {
@@ -88,7 +88,7 @@ fn add(landscape: &Landscape, args: &Value) -> LeverResult {
         password: args.text("password")?.to_owned(),
         origin: args.maybe_text("origin")?.unwrap_or(TECHNICAL_ORIGIN).to_owned(),
         scopes: if scopes.is_empty() { CfTokenSpec::default().scopes } else { scopes },
-        hurdle: None,
+        required_action: None,
     };
     let guid = user.guid.clone();
     landscape.uaa.directory.add(user);
@@ -96,20 +96,20 @@ fn add(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn delete(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user"])?;
+    let args = LeverArgs::read(args, &["user"])?;
     let name = args.text("user")?;
     let gone = landscape.uaa.directory.remove(name);
     gone.then_some(Value::Null).ok_or_else(|| format!("no user {name}"))
 }
 
 fn set_scopes(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "scopes"])?;
+    let args = LeverArgs::read(args, &["user", "scopes"])?;
     let scopes = args.texts("scopes")?;
     changed(landscape, &args, |user| user.scopes = scopes).map(|_| Value::Null)
 }
 
 fn state(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["user", "origin"])?;
+    let args = LeverArgs::read(args, &["user", "origin"])?;
     let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
     let own = landscape.uaa.directory.by_name(name).map(|user| user.origin);
     let origin = args.maybe_text("origin")?.map(str::to_owned).or(own).unwrap_or_default();
@@ -119,21 +119,21 @@ fn state(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn default_origin(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["origin"])?;
+    let args = LeverArgs::read(args, &["origin"])?;
     let origin = args.maybe_text("origin")?.map(str::to_owned);
     locked(&landscape.uaa.settings).default_origin = origin;
     Ok(Value::Null)
 }
 
 /// Returns the user that is meant.
-fn named(landscape: &Landscape, args: &Args<'_>) -> Result<User, String> {
+fn named(landscape: &Landscape, args: &LeverArgs<'_>) -> Result<User, String> {
     let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
     landscape.uaa.directory.by_name(name).ok_or_else(|| format!("no user {name}"))
 }
 
 fn changed(
     landscape: &Landscape,
-    args: &Args<'_>,
+    args: &LeverArgs<'_>,
     change: impl FnOnce(&mut User),
 ) -> Result<User, String> {
     let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::replay::exchange::Exchange;
 use crate::replay::guids::Guids;
-use crate::replay::wire::Answer;
+use crate::replay::http_client::HttpAnswer;
 
 const RECORDED_API: &str = "http://api.recorded.example";
 /// Headers of the connection, not of the Cloud Controller.
@@ -36,7 +36,7 @@ enum Depth {
 /// Returns a line per difference; learns our guids on the way.
 pub(crate) fn differences(
     exchange: &Exchange,
-    answer: &Answer,
+    answer: &HttpAnswer,
     base: &str,
     guids: &mut Guids,
 ) -> Vec<String> {
@@ -65,7 +65,7 @@ pub(crate) fn differences(
     found
 }
 
-fn header_differences(exchange: &Exchange, answer: &Answer, found: &mut Vec<String>) {
+fn header_differences(exchange: &Exchange, answer: &HttpAnswer, found: &mut Vec<String>) {
     let counts = |name: &&String| !TRANSPORT.contains(&name.as_str());
     let recorded: BTreeSet<&String> = exchange.headers.keys().filter(counts).collect();
     let ours: BTreeSet<&String> = answer.headers.keys().filter(counts).collect();
@@ -89,7 +89,7 @@ fn header_differences(exchange: &Exchange, answer: &Answer, found: &mut Vec<Stri
 /// Compares the form of `Location`, and learns the guid at its end.
 fn location_difference(
     exchange: &Exchange,
-    answer: &Answer,
+    answer: &HttpAnswer,
     base: &str,
     guids: &mut Guids,
     found: &mut Vec<String>,

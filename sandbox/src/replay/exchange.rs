@@ -27,7 +27,7 @@ pub(crate) struct Exchange {
     pub(crate) body: String,
 }
 
-/// The values of `Authorization`, by user and by the names of exchanges that bend it.
+/// The values of `Authorization`, by user and by the names of exchanges that overrides it.
 #[derive(Clone, Debug)]
 pub(crate) struct Bearers(BTreeMap<&'static str, String>);
 

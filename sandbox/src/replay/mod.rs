@@ -4,7 +4,7 @@
 mod compare;
 mod exchange;
 mod guids;
-mod wire;
+mod http_client;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 
 use self::exchange::{Bearers, Exchange};
 use self::guids::Guids;
-use self::wire::Answer;
+use self::http_client::HttpAnswer;
 use crate::capi::{UNCOVERED, router};
 use crate::token::CfTokens;
 use crate::world::CfWorld;
@@ -33,11 +33,11 @@ pub struct Report {
     compared: usize,
     differ: usize,
     uncovered: usize,
-    untrue: usize,
+    wrong_entries: usize,
 }
 
 /// One file on its way through a world.
-struct Run<'a> {
+struct FileRun<'a> {
     file: &'a str,
     world: &'a CfWorld,
     address: String,
@@ -64,7 +64,7 @@ pub async fn run(folder: &Path) -> Result<Report, String> {
 }
 
 impl Report {
-    /// Returns a line per difference, and per untrue line of the list.
+    /// Returns a line per difference, and per wrong_entries line of the list.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
@@ -79,11 +79,11 @@ impl Report {
 
     /// Tells whether nothing differs and the list of the uncovered is true.
     pub fn passed(&self) -> bool {
-        self.differ == 0 && self.untrue == 0
+        self.differ == 0 && self.wrong_entries == 0
     }
 }
 
-impl Run<'_> {
+impl FileRun<'_> {
     async fn play(mut self, exchanges: &[Exchange]) -> Result<(), String> {
         self.world.job_delay(Duration::ZERO);
         for exchange in exchanges {
@@ -94,27 +94,27 @@ impl Run<'_> {
                 self.world.pause_jobs();
             }
             let request = exchange.request(&self.address, &self.bearers, &self.guids);
-            let answer = wire::ask(&self.address, &request).await;
+            let answer = http_client::ask(&self.address, &request).await;
             let answer = answer.map_err(|fault| format!("{}: {fault}", exchange.name))?;
-            self.judge(exchange, &answer);
+            self.compare_answer(exchange, &answer);
         }
         Ok(())
     }
 
-    fn judge(&mut self, exchange: &Exchange, answer: &Answer) {
+    fn compare_answer(&mut self, exchange: &Exchange, answer: &HttpAnswer) {
         let key = (self.file.to_owned(), exchange.name.clone());
         let is_listed = self.listed.contains_key(&key);
         if answer.header(UNCOVERED).is_some() {
             self.report.uncovered += 1;
             if !is_listed {
-                self.report.untrue += 1;
+                self.report.wrong_entries += 1;
                 self.note(exchange, "is not covered, and replay-uncovered.txt does not say why");
             }
             return;
         }
         self.report.compared += 1;
         if is_listed {
-            self.report.untrue += 1;
+            self.report.wrong_entries += 1;
             self.note(exchange, "is covered by now: take it out of replay-uncovered.txt");
         }
         let base = format!("http://{}", self.address);
@@ -146,7 +146,7 @@ async fn replay(
     let world = Arc::new(world);
     let served = axum::serve(listener, router(Arc::clone(&world)));
     let run =
-        Run { file, world: &world, address, bearers, guids: Guids::default(), listed, report };
+        FileRun { file, world: &world, address, bearers, guids: Guids::default(), listed, report };
     tokio::select! {
         done = run.play(exchanges) => done,
         ended = served => Err(format!("the sandbox ended: {ended:?}")),

@@ -1,5 +1,5 @@
 //! Signing keys: one RSA pair, its signatures, and its public half in the forms that key sets and bindings hold.
-//! Invariant: the private half never leaves [`SigningKey`]. Called by `token`, `xsuaa` and by tests that bend tokens.
+//! Invariant: the private half never leaves [`SigningKey`]. Called by `token`, `xsuaa` and by tests that overrides tokens.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -25,11 +25,11 @@ pub enum OldKey {
 pub struct KeyRing {
     name: String,
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<KeyRingState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct KeyRingState {
     signing: SigningKey,
     /// At most one: an issuer publishes two keys at most (source).
     old: Option<SigningKey>,
@@ -43,7 +43,7 @@ impl KeyRing {
     pub fn new(name: &str, clock: Clock) -> Self {
         let signing = SigningKey::first(&format!("{name}-key-1"));
         let changed = clock.millis();
-        let state = State { signing, old: None, odd: Vec::new(), changed, made: 1 };
+        let state = KeyRingState { signing, old: None, odd: Vec::new(), changed, made: 1 };
         Self { name: name.to_owned(), clock, state: Mutex::new(state) }
     }
 
@@ -89,7 +89,7 @@ impl KeyRing {
     }
 }
 
-impl State {
+impl KeyRingState {
     /// Two changes within one millisecond are still two.
     fn touch(&mut self, clock: &Clock) {
         self.changed = self.changed.saturating_add(1).max(clock.millis());

@@ -8,11 +8,14 @@ fn tokens() -> CfTokens {
     CfTokens::new("http://127.0.0.1:1".to_owned())
 }
 
-fn judge(tokens: &CfTokens, bend: impl FnOnce(&mut CfTokenSpec)) -> Result<String, CfTokenRefusal> {
+fn check(
+    tokens: &CfTokens,
+    overrides: impl FnOnce(&mut CfTokenSpec),
+) -> Result<String, CfTokenRefusal> {
     let mut spec = CfTokenSpec::default();
-    bend(&mut spec);
+    overrides(&mut spec);
     let token = tokens.mint(&spec);
-    tokens.judge(Some(&format!("bearer {token}"))).map(|user| user.name)
+    tokens.check(Some(&format!("bearer {token}"))).map(|user| user.name)
 }
 
 #[test]
@@ -20,7 +23,7 @@ fn a_minted_token_names_its_user_in_any_case_of_the_scheme() {
     let tokens = tokens();
     let token = tokens.mint(&CfTokenSpec::default());
     for scheme in ["bearer", "Bearer", "BEARER"] {
-        let user = tokens.judge(Some(&format!("{scheme} {token}"))).unwrap();
+        let user = tokens.check(Some(&format!("{scheme} {token}"))).unwrap();
         assert_eq!(user.name, "technical.user@example.test");
         assert!(user.scopes.iter().any(|scope| scope == "cloud_controller.write"));
     }
@@ -29,29 +32,29 @@ fn a_minted_token_names_its_user_in_any_case_of_the_scheme() {
 #[test]
 fn no_bearer_is_not_authenticated_and_an_empty_one_is_invalid() {
     let tokens = tokens();
-    assert_eq!(tokens.judge(None), Err(CfTokenRefusal::NotAuthenticated));
-    assert_eq!(tokens.judge(Some("Basic Zm9vOmJhcg==")), Err(CfTokenRefusal::NotAuthenticated));
-    assert_eq!(tokens.judge(Some("bearer ")), Err(CfTokenRefusal::Invalid));
-    assert_eq!(tokens.judge(Some("bearer bogus")), Err(CfTokenRefusal::Invalid));
+    assert_eq!(tokens.check(None), Err(CfTokenRefusal::NotAuthenticated));
+    assert_eq!(tokens.check(Some("Basic Zm9vOmJhcg==")), Err(CfTokenRefusal::NotAuthenticated));
+    assert_eq!(tokens.check(Some("bearer ")), Err(CfTokenRefusal::Invalid));
+    assert_eq!(tokens.check(Some("bearer bogus")), Err(CfTokenRefusal::Invalid));
 }
 
 #[test]
 fn expiry_has_no_leeway() {
     let tokens = tokens();
-    assert!(judge(&tokens, |spec| spec.lifetime = 2).is_ok());
-    assert_eq!(judge(&tokens, |spec| spec.lifetime = 0), Err(CfTokenRefusal::Invalid));
-    assert_eq!(judge(&tokens, |spec| spec.lifetime = -1), Err(CfTokenRefusal::Invalid));
+    assert!(check(&tokens, |spec| spec.lifetime = 2).is_ok());
+    assert_eq!(check(&tokens, |spec| spec.lifetime = 0), Err(CfTokenRefusal::Invalid));
+    assert_eq!(check(&tokens, |spec| spec.lifetime = -1), Err(CfTokenRefusal::Invalid));
 }
 
 #[test]
 fn a_wrong_audience_a_foreign_key_and_a_refresh_token_are_invalid() {
     let tokens = tokens();
     assert_eq!(
-        judge(&tokens, |spec| spec.audience = vec!["other".to_owned()]),
+        check(&tokens, |spec| spec.audience = vec!["other".to_owned()]),
         Err(CfTokenRefusal::Invalid)
     );
-    assert_eq!(judge(&tokens, |spec| spec.key = CfTokenKey::Foreign), Err(CfTokenRefusal::Invalid));
-    assert_eq!(judge(&tokens, |spec| spec.jti.push_str("-r")), Err(CfTokenRefusal::Invalid));
+    assert_eq!(check(&tokens, |spec| spec.key = CfTokenKey::Foreign), Err(CfTokenRefusal::Invalid));
+    assert_eq!(check(&tokens, |spec| spec.jti.push_str("-r")), Err(CfTokenRefusal::Invalid));
 }
 
 #[test]
@@ -59,8 +62,8 @@ fn ending_all_tokens_spares_those_minted_later() {
     let tokens = tokens();
     let early = format!("bearer {}", tokens.mint(&CfTokenSpec::default()));
     tokens.end_all();
-    assert_eq!(tokens.judge(Some(&early)), Err(CfTokenRefusal::Invalid));
-    assert!(judge(&tokens, |_| ()).is_ok());
+    assert_eq!(tokens.check(Some(&early)), Err(CfTokenRefusal::Invalid));
+    assert!(check(&tokens, |_| ()).is_ok());
 }
 
 #[test]
@@ -69,7 +72,7 @@ fn a_rotated_key_ends_its_tokens_and_changes_the_etag() {
     let early = format!("bearer {}", tokens.mint(&CfTokenSpec::default()));
     let (_, before) = tokens.ring().key_set();
     tokens.rotate_keys();
-    assert_eq!(tokens.judge(Some(&early)), Err(CfTokenRefusal::Invalid));
+    assert_eq!(tokens.check(Some(&early)), Err(CfTokenRefusal::Invalid));
     assert_ne!(tokens.ring().key_set().1, before);
     assert!(before.bytes().all(|byte| byte.is_ascii_digit()));
 }

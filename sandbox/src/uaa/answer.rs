@@ -1,19 +1,19 @@
 //! The successful answer of the token endpoint, and how a lever bends it. Called by `uaa`; `xsuaa` bends its own answers by the
-//! same [`Patch`].
+//! same [`AnswerPatch`].
 
 use axum::body::Body;
 use http::Response;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::oauth::{Client, token_answer};
+use crate::oauth::{OAuthClient, token_answer};
 use crate::part::locked;
 use crate::token::CfTokenSpec;
-use crate::uaa::{Granted, Uaa};
+use crate::uaa::{GrantOutcome, Uaa};
 
 /// Changes to the next successful answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Patch {
+pub(crate) struct AnswerPatch {
     pub(crate) set: Map<String, Value>,
     pub(crate) unset: Vec<String>,
     pub(crate) left: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Patch {
 
 /// A successful answer; the order of the members is that of the real one.
 #[derive(Serialize)]
-struct TokenBody {
+struct UaaTokenBody {
     access_token: String,
     token_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,13 +35,13 @@ struct TokenBody {
 
 impl Uaa {
     /// Mints the access token and writes the answer.
-    pub(super) fn success(&self, client: &Client, granted: Granted) -> Response<Body> {
+    pub(super) fn success(&self, client: &OAuthClient, granted: GrantOutcome) -> Response<Body> {
         let settings = self.settings();
-        let Granted { user, scopes, refresh_token } = granted;
+        let GrantOutcome { user, scopes, refresh_token } = granted;
         let spec = CfTokenSpec {
             user_guid: user.guid,
             user_name: user.name,
-            origin: settings.told_origin.unwrap_or(user.origin),
+            origin: settings.claimed_origin.unwrap_or(user.origin),
             scopes: scopes.clone(),
             lifetime: settings.lifetime,
             ..CfTokenSpec::default()
@@ -53,7 +53,7 @@ impl Uaa {
             let audience = vec![client.id.clone()];
             self.tokens.mint(&CfTokenSpec { audience, jti, ..spec.clone() })
         });
-        let body = TokenBody {
+        let body = UaaTokenBody {
             access_token,
             token_type: "bearer",
             id_token,
@@ -80,7 +80,7 @@ impl Uaa {
     }
 }
 
-impl Patch {
+impl AnswerPatch {
     /// Changes one answer; returns how many are still to be changed.
     pub(crate) fn apply(&mut self, body: &mut Value) -> usize {
         if let Some(members) = body.as_object_mut() {

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::clock::Clock;
 use crate::identity::TECHNICAL_ORIGIN;
-use crate::oauth::Refusal;
+use crate::oauth::OAuthRefusal;
 use crate::token::key::SigningKey;
-use crate::uaa::{Call, Granted, JWT_BEARER, Uaa, password};
+use crate::uaa::{GrantOutcome, JWT_BEARER, TokenCall, Uaa, password};
 
 /// The issuer that the trust of the default provider names.
 const ISSUER: &str = "https://sandbox-platform.accounts.example.test";
@@ -23,46 +23,46 @@ impl Assertions {
         self.0.get_or_init(|| SigningKey::first("sandbox-provider-key-1"))
     }
 
-    /// Makes an id token for a user; members of `bend` replace claims.
-    pub(crate) fn issue(&self, clock: &Clock, user: &str, bend: &Value) -> String {
+    /// Makes an id token for a user; members of `overrides` replace claims.
+    pub(crate) fn issue(&self, clock: &Clock, user: &str, overrides: &Value) -> String {
         let now = clock.seconds();
         let mut claims = json!({"iss": ISSUER, "sub": user, "user_name": user, "email": user,
             "aud": ["cf"], "iat": now, "exp": now.saturating_add(3600)});
-        if let (Some(claims), Some(bend)) = (claims.as_object_mut(), bend.as_object()) {
-            claims.extend(bend.clone());
+        if let (Some(claims), Some(overrides)) = (claims.as_object_mut(), overrides.as_object()) {
+            claims.extend(overrides.clone());
         }
         self.key().sign(&claims)
     }
 }
 
 /// Maps an assertion to a user of the provider that issued it.
-pub(super) fn granted(uaa: &Uaa, call: &Call<'_>) -> Result<Granted, Refusal> {
+pub(super) fn granted(uaa: &Uaa, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
     let assertion = call.parameters.get("assertion").filter(|value| !value.is_empty());
     let Some(assertion) = assertion else {
-        return Err(Refusal::unauthorized("Assertion is missing"));
+        return Err(OAuthRefusal::unauthorized("Assertion is missing"));
     };
     let Some(claims) = uaa.assertions.key().verified(assertion) else {
-        return Err(Refusal::unauthorized("Could not verify token signature."));
+        return Err(OAuthRefusal::unauthorized("Could not verify token signature."));
     };
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
     if text("iss") != ISSUER {
         let text =
             format!("Unable to map issuer, {} , to a single registered provider", text("iss"));
-        return Err(Refusal::unauthorized(text));
+        return Err(OAuthRefusal::unauthorized(text));
     }
     if claims.get("exp").and_then(Value::as_i64).unwrap_or_default() <= uaa.clock.seconds() {
-        return Err(Refusal::invalid_token("Token expired"));
+        return Err(OAuthRefusal::invalid_token("Token expired"));
     }
     let user = uaa.directory.by_name(text("user_name"));
     let Some(user) = user.filter(|user| user.origin == TECHNICAL_ORIGIN) else {
-        return Err(Refusal::unauthorized(
+        return Err(OAuthRefusal::unauthorized(
             "The user account must be pre-created. Please contact your system administrator.",
         ));
     };
     if !call.client.may(JWT_BEARER) {
-        return Err(Refusal::invalid_client("Unauthorized grant type"));
+        return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
     }
     let scopes = password::scopes(call, &user.scopes)?;
     let refresh_token = uaa.first_refresh(&call.client, &user, &scopes);
-    Ok(Granted { user, scopes, refresh_token })
+    Ok(GrantOutcome { user, scopes, refresh_token })
 }

@@ -8,18 +8,18 @@ use std::sync::Mutex;
 use axum::body::Body;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
-use crate::oauth::Refusal;
+use crate::oauth::OAuthRefusal;
 use crate::part::locked;
-use crate::uaa::faults::table::{NESTED, Nested, PAGES, Page, Plain, REFUSALS};
+use crate::uaa::faults::table::{NESTED, PAGES, PageRow, ProviderRow, REFUSALS, RefusalRow};
 use crate::uaa::{JWT_BEARER, PASSWORD};
 
 /// One answer of one row.
 #[derive(Clone, Debug)]
-pub(crate) enum Fault {
+pub(crate) enum UaaFault {
     /// JSON with `error` and `error_description`.
-    Refusal(Refusal),
+    Refusal(OAuthRefusal),
     /// Anything else.
-    Page(&'static Page),
+    Page(&'static PageRow),
 }
 
 /// Which spelling of a 401 is wanted: the one since UAA 76.26, or the one before.
@@ -33,7 +33,7 @@ pub(crate) enum Dialect {
 
 /// Which grants a fault is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Grants {
+pub(crate) enum FaultGrants {
     /// Those that log a user on: the rows are about them.
     LogOn,
     /// Every token call.
@@ -44,19 +44,19 @@ pub(crate) enum Grants {
 
 /// The faults that wait for a token call.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Vec<Armed>>);
+pub(crate) struct UaaFaults(Mutex<Vec<ArmedUaaFault>>);
 
 #[derive(Debug)]
-struct Armed {
-    fault: Fault,
-    grants: Grants,
+struct ArmedUaaFault {
+    fault: UaaFault,
+    grants: FaultGrants,
     left: usize,
 }
 
-impl Faults {
+impl UaaFaults {
     /// Adds a fault behind those that wait already.
-    pub(crate) fn arm(&self, fault: Fault, grants: Grants, left: usize) {
-        locked(&self.0).push(Armed { fault, grants, left });
+    pub(crate) fn arm(&self, fault: UaaFault, grants: FaultGrants, left: usize) {
+        locked(&self.0).push(ArmedUaaFault { fault, grants, left });
     }
 
     /// Returns the answer of the first fault that fits the grant.
@@ -75,7 +75,7 @@ impl Faults {
     }
 }
 
-impl Grants {
+impl FaultGrants {
     fn hold(&self, grant: &str) -> bool {
         match self {
             Self::LogOn => grant == PASSWORD || grant == JWT_BEARER,
@@ -85,7 +85,7 @@ impl Grants {
     }
 }
 
-impl Fault {
+impl UaaFault {
     /// Returns the answers of a row, each with its name; none where there is no such row.
     pub(crate) fn of_row(row: &str) -> Vec<(&'static str, Self)> {
         let plain = REFUSALS.iter().filter(|entry| entry.row == row);
@@ -106,7 +106,7 @@ impl Fault {
         };
         match self {
             Self::Refusal(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
-                Self::Refusal(Refusal { error: error.to_owned(), ..refusal })
+                Self::Refusal(OAuthRefusal { error: error.to_owned(), ..refusal })
             }
             other @ (Self::Refusal(_) | Self::Page(_)) => other,
         }
@@ -120,20 +120,20 @@ impl Fault {
     }
 }
 
-impl Plain {
-    fn refusal(&self) -> Refusal {
+impl RefusalRow {
+    fn refusal(&self) -> OAuthRefusal {
         let status = StatusCode::from_u16(self.status).unwrap_or_default();
-        Refusal::new(status, self.error, self.description)
+        OAuthRefusal::new(status, self.error, self.description)
     }
 }
 
-impl Nested {
-    fn refusal(&self) -> Refusal {
+impl ProviderRow {
+    fn refusal(&self) -> OAuthRefusal {
         crate::identity::nested(self.code)
     }
 }
 
-impl Page {
+impl PageRow {
     fn answer(&self) -> Response<Body> {
         let text = match self.filler {
             0 => self.body.to_owned(),
@@ -152,38 +152,38 @@ impl Page {
 }
 
 /// F19, first form: what a UAA says that takes no parameters from the query.
-pub(super) fn query_refused() -> Refusal {
+pub(super) fn query_refused() -> OAuthRefusal {
     let row = REFUSALS.iter().find(|entry| entry.name == "query");
-    row.map_or_else(|| Refusal::bad_request("invalid_request", ""), Plain::refusal)
+    row.map_or_else(|| OAuthRefusal::bad_request("invalid_request", ""), RefusalRow::refusal)
 }
 
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
 
-    use super::{Dialect, Fault, Faults, Grants};
+    use super::{Dialect, FaultGrants, UaaFault, UaaFaults};
 
     #[test]
     fn every_row_has_an_answer_and_no_two_of_one_row_share_a_name() {
         for row in 1..=26 {
-            let faults = Fault::of_row(&format!("F{row}"));
+            let faults = UaaFault::of_row(&format!("F{row}"));
             assert!(!faults.is_empty(), "F{row}");
             let mut names: Vec<_> = faults.iter().map(|(name, _)| *name).collect();
             names.sort_unstable();
             names.dedup();
             assert_eq!(names.len(), faults.len(), "F{row}");
         }
-        assert!(Fault::of_row("F27").is_empty());
+        assert!(UaaFault::of_row("F27").is_empty());
     }
 
     #[test]
     fn the_old_spelling_changes_a_401_and_its_header_only() {
-        let (_, wrong) = Fault::of_row("F1").remove(0);
+        let (_, wrong) = UaaFault::of_row("F1").remove(0);
         let answer = wrong.clone().spelled(Dialect::Unauthorized).answer();
         let challenge = "Basic realm=\"UAA/client\", error=\"unauthorized\", error_description=\"Bad credentials\"";
         assert_eq!(answer.headers()["www-authenticate"], challenge);
         assert_eq!(wrong.answer().headers()["www-authenticate"], challenge);
-        let (_, verified) = Fault::of_row("F14").remove(0);
+        let (_, verified) = UaaFault::of_row("F14").remove(0);
         assert_eq!(
             verified.spelled(Dialect::Unauthorized).answer().status(),
             StatusCode::FORBIDDEN
@@ -192,13 +192,13 @@ mod tests {
 
     #[test]
     fn a_fault_leaves_refreshing_alone_unless_told() {
-        let faults = Faults::default();
-        let (_, fault) = Fault::of_row("F1").remove(0);
-        faults.arm(fault.clone(), Grants::LogOn, 1);
+        let faults = UaaFaults::default();
+        let (_, fault) = UaaFault::of_row("F1").remove(0);
+        faults.arm(fault.clone(), FaultGrants::LogOn, 1);
         assert!(faults.next("refresh_token").is_none());
         assert!(faults.next("password").is_some());
         assert!(faults.next("password").is_none());
-        faults.arm(fault, Grants::One("refresh_token".to_owned()), 1);
+        faults.arm(fault, FaultGrants::One("refresh_token".to_owned()), 1);
         assert!(faults.next("refresh_token").is_some());
     }
 }

@@ -10,7 +10,7 @@ use axum::routing::{delete, get, post};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::oauth::{Refusal, json_answer};
+use crate::oauth::{OAuthRefusal, json_answer};
 use crate::uaa::{Uaa, not_found};
 
 pub(super) fn router() -> Router<Arc<Uaa>> {
@@ -70,15 +70,17 @@ async fn info(State(uaa): State<Arc<Uaa>>) -> Response<Body> {
 
 /// These need `uaa.resource`; client `cf` has `uaa.none` (source).
 async fn forbidden() -> Response<Body> {
-    Refusal::new(StatusCode::FORBIDDEN, "access_denied", "Access is denied").answer()
+    OAuthRefusal::new(StatusCode::FORBIDDEN, "access_denied", "Access is denied").answer()
 }
 
 /// Access tokens of `cf` are not revocable, so there is nothing to revoke.
 async fn revoke(State(uaa): State<Arc<Uaa>>, headers: HeaderMap) -> Response<Body> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if uaa.tokens.judge(bearer).is_err() {
-        return Refusal::unauthorized("Full authentication is required to access this resource")
-            .answer();
+    if uaa.tokens.check(bearer).is_err() {
+        return OAuthRefusal::unauthorized(
+            "Full authentication is required to access this resource",
+        )
+        .answer();
     }
-    Refusal::new(StatusCode::NOT_FOUND, "invalid_token", "Resource not found").answer()
+    OAuthRefusal::new(StatusCode::NOT_FOUND, "invalid_token", "Resource not found").answer()
 }

@@ -1,32 +1,32 @@
 //! The password grant. Invariant: checks come in UAA's order, so that a refusal tells how far a request came: client, provider,
 //! password, then the client's right to the grant, then scopes. Called by `uaa`.
 
-use crate::oauth::Refusal;
-use crate::uaa::{Call, Granted, PASSWORD, Uaa, hint};
+use crate::oauth::OAuthRefusal;
+use crate::uaa::{GrantOutcome, PASSWORD, TokenCall, Uaa, login_hint};
 
 /// Logs a user on at the provider that the hint names.
-pub(super) fn granted(uaa: &Uaa, call: &mut Call<'_>) -> Result<Granted, Refusal> {
+pub(super) fn granted(uaa: &Uaa, call: &mut TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
     let settings = uaa.settings();
     let hint = call.parameters.get("login_hint");
-    let origin = hint::provider(hint, settings.default_origin.as_deref())?;
+    let origin = login_hint::provider(hint, settings.default_origin.as_deref())?;
     let name = call.parameters.get("username").filter(|name| !name.is_empty());
     let password = call.parameters.get("password").filter(|password| !password.is_empty());
     let (Some(name), Some(password)) = (name, password) else {
-        return Err(Refusal::invalid_client("Request is missing username or password."));
+        return Err(OAuthRefusal::invalid_client("Request is missing username or password."));
     };
-    call.asked = Some(origin.clone());
+    call.asked_provider = Some(origin.clone());
     let user = uaa.directory.log_on(&origin, name, password, uaa.clock.seconds())?;
     if !call.client.may(PASSWORD) {
-        return Err(Refusal::invalid_client("Unauthorized grant type"));
+        return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
     }
     let scopes = scopes(call, &user.scopes)?;
     let refresh_token = uaa.first_refresh(&call.client, &user, &scopes);
-    Ok(Granted { user, scopes, refresh_token })
+    Ok(GrantOutcome { user, scopes, refresh_token })
 }
 
 /// Returns what the user holds of what the client may ask and this call did ask; an empty `scope` is none (source: the Python
 /// client sends it).
-pub(super) fn scopes(call: &Call<'_>, held: &[String]) -> Result<Vec<String>, Refusal> {
+pub(super) fn scopes(call: &TokenCall<'_>, held: &[String]) -> Result<Vec<String>, OAuthRefusal> {
     let asked = call.parameters.get("scope").unwrap_or_default();
     let asked: Vec<&str> = asked.split_whitespace().collect();
     let wanted = |scope: &&String| asked.is_empty() || asked.contains(&scope.as_str());
@@ -34,7 +34,7 @@ pub(super) fn scopes(call: &Call<'_>, held: &[String]) -> Result<Vec<String>, Re
     let granted: Vec<String> = of_client.filter(|scope| held.contains(scope)).cloned().collect();
     if granted.is_empty() {
         let shown = if asked.is_empty() { call.client.scopes.join(", ") } else { asked.join(", ") };
-        return Err(Refusal::bad_request(
+        return Err(OAuthRefusal::bad_request(
             "invalid_scope",
             format!("[{shown}] is invalid. This user is not allowed any of the requested scopes"),
         ));

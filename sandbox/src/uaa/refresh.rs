@@ -17,7 +17,7 @@ const LIFETIME: i64 = 2_592_000;
 #[derive(Debug)]
 pub(crate) struct RefreshTokens {
     clock: Clock,
-    state: Mutex<State>,
+    state: Mutex<RefreshState>,
 }
 
 /// What an operator of the UAA could set.
@@ -49,7 +49,7 @@ pub(crate) enum Uniqueness {
 }
 
 #[derive(Debug)]
-struct State {
+struct RefreshState {
     settings: RefreshSettings,
     tokens: HashMap<String, RefreshToken>,
     /// Answers for the next refresh calls, whatever they send.
@@ -82,7 +82,7 @@ impl RefreshTokens {
             rotation: Rotation::Off,
             uniqueness: Uniqueness::Off,
         };
-        let state = State { settings, tokens: HashMap::new(), planned: Vec::new() };
+        let state = RefreshState { settings, tokens: HashMap::new(), planned: Vec::new() };
         Self { clock, state: Mutex::new(state) }
     }
 
@@ -156,7 +156,7 @@ impl RefreshTokens {
     }
 }
 
-impl State {
+impl RefreshState {
     /// Keeps a token under a new opaque value with UAA's mark at its end.
     fn put(&mut self, token: RefreshToken) -> String {
         let value = format!("{}-r", uuid::Uuid::new_v4().simple());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::world::{Stamp, State, new_guid};
+use crate::world::{Timestamps, WorldState, new_guid};
 
 /// How long a job takes unless told otherwise. Real ones took 0 to 2 s (recorded); long enough that a caller who does not wait
 /// meets the window, short enough not to slow tests.
@@ -15,15 +15,15 @@ const DEFAULT_DELAY: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) guid: String,
-    pub(crate) subject: Subject,
+    pub(crate) subject: JobSubject,
     pub(crate) state: JobState,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
     due: Instant,
 }
 
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum JobSubject {
     /// Deletes the route with this guid.
     Route(String),
     /// Deletes every unmapped route of the space with this guid.
@@ -43,20 +43,20 @@ pub(crate) enum JobState {
 
 /// What the levers did to the worker.
 #[derive(Clone, Debug)]
-pub(crate) struct JobSwitches {
+pub(crate) struct JobSettings {
     pub(crate) delay: Duration,
     pub(crate) paused: bool,
     /// So many of the next jobs to finish end FAILED, with this detail.
     pub(crate) failing: (u64, String),
 }
 
-impl Default for JobSwitches {
+impl Default for JobSettings {
     fn default() -> Self {
         Self { delay: DEFAULT_DELAY, paused: false, failing: (0, String::new()) }
     }
 }
 
-impl Subject {
+impl JobSubject {
     /// Returns the name of the operation as CC shows it.
     pub(crate) fn operation(&self) -> &'static str {
         match self {
@@ -66,15 +66,15 @@ impl Subject {
     }
 }
 
-impl State {
+impl WorldState {
     /// Enqueues a job and returns its guid.
-    pub(crate) fn enqueue(&mut self, subject: Subject) -> String {
+    pub(crate) fn enqueue(&mut self, subject: JobSubject) -> String {
         let job = Job {
             guid: new_guid(),
             subject,
             state: JobState::Processing,
             stamp: self.stamp(),
-            due: Instant::now() + self.job_switches.delay,
+            due: Instant::now() + self.job_settings.delay,
         };
         let guid = job.guid.clone();
         self.jobs.push(job);
@@ -82,8 +82,8 @@ impl State {
     }
 
     /// Finishes the jobs that are due.
-    pub(crate) fn settle(&mut self, now: Instant) {
-        if self.job_switches.paused {
+    pub(crate) fn finish_due_jobs(&mut self, now: Instant) {
+        if self.job_settings.paused {
             return;
         }
         let mut jobs = std::mem::take(&mut self.jobs);
@@ -100,19 +100,19 @@ impl State {
     pub(crate) fn is_deleting(&self, route: &str) -> bool {
         self.jobs.iter().any(|job| {
             job.state == JobState::Processing
-                && matches!(&job.subject, Subject::Route(guid) if guid == route)
+                && matches!(&job.subject, JobSubject::Route(guid) if guid == route)
         })
     }
 
-    fn finish(&mut self, subject: &Subject) -> JobState {
-        let (left, detail) = &mut self.job_switches.failing;
+    fn finish(&mut self, subject: &JobSubject) -> JobState {
+        let (left, detail) = &mut self.job_settings.failing;
         if *left > 0 {
             *left -= 1;
             return JobState::Failed(detail.clone());
         }
         match subject {
-            Subject::Route(guid) => self.routes.retain(|route| route.guid != *guid),
-            Subject::UnmappedRoutes(space) => {
+            JobSubject::Route(guid) => self.routes.retain(|route| route.guid != *guid),
+            JobSubject::UnmappedRoutes(space) => {
                 self.routes.retain(|route| route.space != *space || !route.targets.is_empty());
             }
         }

@@ -3,28 +3,29 @@
 use std::time::Duration;
 
 use crate::world::{
-    CfWorld, Feature, Metadata, Release, Role, Route, Space, State, Target, new_guid, same_text,
+    CfWorld, FeatureFlag, Metadata, Release, Role, Route, Space, Target, WorldState, new_guid,
+    same_text,
 };
 
 impl CfWorld {
     /// Stops the worker: jobs stay PROCESSING.
     pub fn pause_jobs(&self) {
-        self.step(|state| state.job_switches.paused = true);
+        self.with_state(|state| state.job_settings.paused = true);
     }
 
     /// Lets the worker go on; jobs whose time is up finish at once.
     pub fn resume_jobs(&self) {
-        self.step(|state| state.job_switches.paused = false);
+        self.with_state(|state| state.job_settings.paused = false);
     }
 
     /// Lets the next `count` jobs that would finish end FAILED, with this detail.
     pub fn fail_jobs(&self, count: u64, detail: &str) {
-        self.step(|state| state.job_switches.failing = (count, detail.to_owned()));
+        self.with_state(|state| state.job_settings.failing = (count, detail.to_owned()));
     }
 
     /// Sets how long jobs made from now on take.
     pub fn job_delay(&self, delay: Duration) {
-        self.step(|state| state.job_switches.delay = delay);
+        self.with_state(|state| state.job_settings.delay = delay);
     }
 
     /// Puts a route that no caller made into a space, as another tenant of the landscape would; returns its guid.
@@ -32,7 +33,7 @@ impl CfWorld {
     /// # Errors
     /// The domain or the space is unknown, or the host is taken.
     pub fn take_host(&self, host: &str, domain: &str, space: &str) -> Result<String, String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let domain = state.domain_named(domain)?;
             let space = state.space_named(space)?.guid.clone();
             let taken = |route: &Route| same_text(&route.host, host) && route.domain == domain;
@@ -61,7 +62,7 @@ impl CfWorld {
     /// # Errors
     /// The domain, the route or the app is unknown.
     pub fn map_host(&self, host: &str, domain: &str, app: &str) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let domain = state.domain_named(domain)?;
             let mut apps = state.apps.iter();
             let app = apps.find(|entry| same_text(&entry.name, app)).ok_or("no such app")?;
@@ -87,7 +88,7 @@ impl CfWorld {
     /// # Errors
     /// The organisation is unknown.
     pub fn quota(&self, org: &str, routes: Option<usize>) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let mut orgs = state.orgs.iter_mut();
             let org = orgs.find(|entry| entry.name == org).ok_or("no such org")?;
             org.route_quota = routes;
@@ -100,7 +101,7 @@ impl CfWorld {
     /// # Errors
     /// The space is unknown.
     pub fn space_quota(&self, space: &str, routes: Option<usize>) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let mut spaces = state.spaces.iter_mut();
             let space = spaces.find(|entry| entry.name == space).ok_or("no such space")?;
             space.route_quota = routes;
@@ -111,19 +112,19 @@ impl CfWorld {
     /// Gives each user `requests` per window of `retry_after` seconds; `None` turns the limiter off.
     pub fn rate_limit(&self, requests: Option<u64>, retry_after: u64) {
         let window = Duration::from_secs(retry_after);
-        self.step(|state| state.rate.set(requests, None, window));
+        self.with_state(|state| state.rate.set(requests, None, window));
     }
 
     /// As [`CfWorld::rate_limit`], with a limit for requests without a good token beside it.
     pub fn rate_limit_addresses(&self, requests: u64, retry_after: u64) {
         let window = Duration::from_secs(retry_after);
-        self.step(|state| state.rate.set(None, Some(requests), window));
+        self.with_state(|state| state.rate.set(None, Some(requests), window));
     }
 
     /// Leaves the newer fields out, as Cloud Controllers of 2024 do, or puts them back.
     pub fn older_release(&self, on: bool) {
         let release = if on { Release::Older } else { Release::Current };
-        self.step(|state| state.release = release);
+        self.with_state(|state| state.release = release);
     }
 
     /// Adds an app; returns its guid.
@@ -131,7 +132,7 @@ impl CfWorld {
     /// # Errors
     /// The space is unknown.
     pub fn add_app(&self, name: &str, space: &str) -> Result<String, String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let space = state.space_named(space)?.guid.clone();
             let guid = new_guid();
             state.add_app(&guid, name, &space, "STARTED");
@@ -145,7 +146,7 @@ impl CfWorld {
     /// # Errors
     /// The app is unknown.
     pub fn remake_app(&self, name: &str) -> Result<String, String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let app = state.apps.iter_mut().find(|app| same_text(&app.name, name));
             let app = app.ok_or("no such app")?;
             let former = std::mem::replace(&mut app.guid, new_guid());
@@ -163,7 +164,7 @@ impl CfWorld {
     /// # Errors
     /// The app is unknown.
     pub fn rename_app(&self, name: &str, to: &str) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let app = state.apps.iter_mut().find(|app| same_text(&app.name, name));
             to.clone_into(&mut app.ok_or("no such app")?.name);
             Ok(())
@@ -175,7 +176,7 @@ impl CfWorld {
     /// # Errors
     /// The organisation is unknown.
     pub fn add_domain(&self, name: &str, owner: Option<&str>) -> Result<String, String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let owner = owner.map(|org| state.org_named(org)).transpose()?;
             let guid = new_guid();
             state.add_domain(&guid, name, owner.as_deref());
@@ -185,20 +186,20 @@ impl CfWorld {
 
     /// Reserves a host of a domain for the platform.
     pub fn reserve_host(&self, host: &str, domain: &str) {
-        self.step(|state| state.reserved.push((host.to_owned(), domain.to_owned())));
+        self.with_state(|state| state.reserved.push((host.to_owned(), domain.to_owned())));
     }
 
     /// Replaces the user's roles in a space (or an organisation, for the roles of organisations); `None` takes them away.
     ///
     /// # Errors
     /// The place is unknown.
-    pub fn set_role(&self, user: &str, place: &str, role: Option<Role>) -> Result<(), String> {
-        self.step(|state| {
-            let guid = match state.space_named(place) {
+    pub fn set_role(&self, user: &str, resource: &str, role: Option<Role>) -> Result<(), String> {
+        self.with_state(|state| {
+            let guid = match state.space_named(resource) {
                 Ok(space) if !role.is_some_and(Role::of_org) => space.guid.clone(),
-                Ok(_) | Err(_) => state.org_named(place)?,
+                Ok(_) | Err(_) => state.org_named(resource)?,
             };
-            state.grants.retain(|grant| grant.user != user || grant.place != guid);
+            state.role_grants.retain(|grant| grant.user != user || grant.resource != guid);
             if let Some(role) = role {
                 state.grant(user, &guid, role);
             }
@@ -211,7 +212,7 @@ impl CfWorld {
     /// # Errors
     /// The organisation is unknown.
     pub fn suspend(&self, org: &str, on: bool) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let mut orgs = state.orgs.iter_mut();
             orgs.find(|entry| entry.name == org).ok_or("no such org")?.suspended = on;
             Ok(())
@@ -223,7 +224,7 @@ impl CfWorld {
     /// # Errors
     /// The space is unknown.
     pub fn suspend_space(&self, space: &str, on: bool) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let mut spaces = state.spaces.iter_mut();
             spaces.find(|entry| entry.name == space).ok_or("no such space")?.suspended = on;
             Ok(())
@@ -235,7 +236,7 @@ impl CfWorld {
     /// # Errors
     /// The space is unknown.
     pub fn space_deleting(&self, space: &str, on: bool) -> Result<(), String> {
-        self.step(|state| {
+        self.with_state(|state| {
             let mut spaces = state.spaces.iter_mut();
             let space = spaces.find(|entry| entry.name == space);
             space.ok_or("no such space")?.deleting = on;
@@ -245,9 +246,9 @@ impl CfWorld {
 
     /// Sets a feature flag, with the administrator's text for callers who meet the closed door.
     pub fn feature(&self, name: &str, on: bool, message: Option<&str>) {
-        self.step(|state| {
+        self.with_state(|state| {
             state.features.retain(|feature| feature.name != name);
-            state.features.push(Feature {
+            state.features.push(FeatureFlag {
                 name: name.to_owned(),
                 on,
                 message: message.map(str::to_owned),
@@ -256,7 +257,7 @@ impl CfWorld {
     }
 }
 
-impl State {
+impl WorldState {
     fn space_named(&self, name: &str) -> Result<&Space, String> {
         let mut spaces = self.spaces.iter();
         spaces

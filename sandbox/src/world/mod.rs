@@ -1,5 +1,5 @@
 //! The Cloud Foundry side of the world: organisations, spaces, domains, apps, users with roles, routes, jobs and the switches
-//! that bend them. Invariant: the state changes only under its lock, and jobs that are due have finished before anyone looks.
+//! that overrides them. Invariant: the state changes only under its lock, and jobs that are due have finished before anyone looks.
 //! `capi` answers from it, `levers` pulls at it, tests inspect it.
 
 mod date;
@@ -7,7 +7,7 @@ mod jobs;
 mod levers;
 mod model;
 mod pull;
-mod rate;
+mod rate_limiter;
 mod roles;
 mod seed;
 mod view;
@@ -20,13 +20,13 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::token::CfTokens;
 
-pub(crate) use self::jobs::{Job, JobState, JobSwitches, Subject};
+pub(crate) use self::jobs::{Job, JobSettings, JobState, JobSubject};
 pub(crate) use self::model::{
-    App, Domain, Metadata, Org, Resource, Route, Space, Stamp, Target, same_text,
+    App, Domain, Metadata, Org, Resource, Route, Space, Target, Timestamps, same_text,
 };
-pub(crate) use self::rate::{Count, Rate, Who};
-pub(crate) use self::roles::Grant;
+pub(crate) use self::rate_limiter::{RateKey, RateLimiter, RateUsage};
 pub use self::roles::Role;
+pub(crate) use self::roles::RoleGrant;
 pub use self::seed::{DEV_USER, TECHNICAL_USER};
 pub use self::view::{AppView, RouteView, SpaceView};
 
@@ -36,24 +36,24 @@ pub struct CfWorld {
     api_base: String,
     login_base: String,
     tokens: Arc<CfTokens>,
-    state: Mutex<State>,
+    state: Mutex<WorldState>,
 }
 
 /// Everything that changes.
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct WorldState {
     pub(crate) orgs: Vec<Org>,
     pub(crate) spaces: Vec<Space>,
     pub(crate) domains: Vec<Domain>,
     pub(crate) apps: Vec<App>,
     pub(crate) routes: Vec<Route>,
     pub(crate) jobs: Vec<Job>,
-    pub(crate) grants: Vec<Grant>,
-    pub(crate) features: Vec<Feature>,
+    pub(crate) role_grants: Vec<RoleGrant>,
+    pub(crate) features: Vec<FeatureFlag>,
     /// Host and domain of the platform's own routes.
     pub(crate) reserved: Vec<(String, String)>,
-    pub(crate) job_switches: JobSwitches,
-    pub(crate) rate: Rate,
+    pub(crate) job_settings: JobSettings,
+    pub(crate) rate: RateLimiter,
     pub(crate) release: Release,
     pub(crate) links: RootLinks,
     clock: Clock,
@@ -62,7 +62,7 @@ pub(crate) struct State {
 
 /// A feature flag that somebody has set; the others have CC's defaults.
 #[derive(Clone, Debug)]
-pub(crate) struct Feature {
+pub(crate) struct FeatureFlag {
     pub(crate) name: String,
     pub(crate) on: bool,
     /// The administrator's own text for callers who meet the closed door.
@@ -105,35 +105,35 @@ impl CfWorld {
     }
 
     /// Runs one step on the state, after every due job has finished.
-    pub(crate) fn step<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut WorldState) -> R) -> R {
         let mut state = self.lock();
-        state.settle(Instant::now());
+        state.finish_due_jobs(Instant::now());
         work(&mut state)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WorldState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl WorldState {
     /// Returns the stamp of something that comes into being now.
-    pub(crate) fn stamp(&mut self) -> Stamp {
+    pub(crate) fn stamp(&mut self) -> Timestamps {
         let now = self.now();
         self.counter += 1;
-        Stamp {
+        Timestamps {
             created_at: now.clone(),
             updated_at: now,
-            born: self.counter,
-            touched: self.counter,
+            created_order: self.counter,
+            updated_order: self.counter,
         }
     }
 
     /// Marks the stamp as changed now.
-    pub(crate) fn touch(&mut self, stamp: &mut Stamp) {
+    pub(crate) fn touch(&mut self, stamp: &mut Timestamps) {
         self.counter += 1;
         stamp.updated_at = self.now();
-        stamp.touched = self.counter;
+        stamp.updated_order = self.counter;
     }
 
     /// Returns the present second as CC writes it.
@@ -171,7 +171,7 @@ impl State {
     }
 
     /// Returns the flag, if an administrator has set it.
-    pub(crate) fn feature(&self, name: &str) -> Option<&Feature> {
+    pub(crate) fn feature(&self, name: &str) -> Option<&FeatureFlag> {
         self.features.iter().find(|feature| feature.name == name)
     }
 }

@@ -13,16 +13,16 @@ pub(crate) trait Resource {
     /// Returns labels and annotations.
     fn metadata(&self) -> &Metadata;
     /// Returns the moments of creation and of the last change.
-    fn stamp(&self) -> &Stamp;
+    fn stamp(&self) -> &Timestamps;
 }
 
 /// When a thing was made and last changed; the counters order what happened within one second.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stamp {
+pub(crate) struct Timestamps {
     pub(crate) created_at: String,
     pub(crate) updated_at: String,
-    pub(crate) born: u64,
-    pub(crate) touched: u64,
+    pub(crate) created_order: u64,
+    pub(crate) updated_order: u64,
 }
 
 /// Labels and annotations, in the order in which they were set.
@@ -42,7 +42,7 @@ pub(crate) struct Org {
     /// The most routes of all its spaces; `None` = unlimited.
     pub(crate) route_quota: Option<usize>,
     pub(crate) metadata: Metadata,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
 }
 
 /// A space.
@@ -57,7 +57,7 @@ pub(crate) struct Space {
     /// The most routes of the space; `None` = no space quota.
     pub(crate) route_quota: Option<usize>,
     pub(crate) metadata: Metadata,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
 }
 
 /// A domain; without an owner it is shared by all organisations.
@@ -69,7 +69,7 @@ pub(crate) struct Domain {
     pub(crate) owner: Option<String>,
     pub(crate) shared_with: Vec<String>,
     pub(crate) metadata: Metadata,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
 }
 
 /// An app of the buildpack lifecycle.
@@ -80,7 +80,7 @@ pub(crate) struct App {
     pub(crate) space: String,
     pub(crate) state: String,
     pub(crate) metadata: Metadata,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
 }
 
 /// An HTTP route.
@@ -94,7 +94,7 @@ pub(crate) struct Route {
     pub(crate) options: Vec<(String, Json)>,
     pub(crate) targets: Vec<Target>,
     pub(crate) metadata: Metadata,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
 }
 
 /// What CF calls a route's destination: an app's process and port.
@@ -106,7 +106,7 @@ pub(crate) struct Target {
     pub(crate) port: u64,
     pub(crate) weight: Option<u64>,
     pub(crate) protocol: String,
-    pub(crate) stamp: Stamp,
+    pub(crate) stamp: Timestamps,
 }
 
 impl Domain {
@@ -143,7 +143,7 @@ impl Resource for Org {
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
-    fn stamp(&self) -> &Stamp {
+    fn stamp(&self) -> &Timestamps {
         &self.stamp
     }
 }
@@ -161,7 +161,7 @@ impl Resource for Space {
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
-    fn stamp(&self) -> &Stamp {
+    fn stamp(&self) -> &Timestamps {
         &self.stamp
     }
 }
@@ -179,7 +179,7 @@ impl Resource for Domain {
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
-    fn stamp(&self) -> &Stamp {
+    fn stamp(&self) -> &Timestamps {
         &self.stamp
     }
 }
@@ -197,7 +197,7 @@ impl Resource for App {
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
-    fn stamp(&self) -> &Stamp {
+    fn stamp(&self) -> &Timestamps {
         &self.stamp
     }
 }
@@ -215,7 +215,7 @@ impl Resource for Route {
     fn metadata(&self) -> &Metadata {
         &self.metadata
     }
-    fn stamp(&self) -> &Stamp {
+    fn stamp(&self) -> &Timestamps {
         &self.stamp
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::world::{CfWorld, Role};
 
 /// The arguments of one pull.
-struct Args<'a>(&'a Value);
+struct CfLeverArgs<'a>(&'a Value);
 
 impl CfWorld {
     /// Returns the levers of the CF side: name, and one line that tells what it does and which arguments it takes.
@@ -45,7 +45,7 @@ impl CfWorld {
 
     /// Pulls a lever by name; `None` where the name is not one of ours, an error where the arguments do not fit.
     pub fn pull(&self, lever: &str, args: &Value) -> Option<Result<Value, String>> {
-        let args = Args(args);
+        let args = CfLeverArgs(args);
         let made = match lever {
             "take_host" => self.pull_take_host(&args),
             "add_app" => args.text("name").and_then(|name| self.add_app(name, args.text("space")?)),
@@ -58,7 +58,7 @@ impl CfWorld {
     }
 
     /// Pulls a lever that makes nothing.
-    fn pull_plain(&self, lever: &str, args: &Args<'_>) -> Option<Result<(), String>> {
+    fn pull_plain(&self, lever: &str, args: &CfLeverArgs<'_>) -> Option<Result<(), String>> {
         match lever {
             "pause_jobs" => self.pause_jobs(),
             "resume_jobs" => self.resume_jobs(),
@@ -83,23 +83,23 @@ impl CfWorld {
         Some(Ok(()))
     }
 
-    fn pull_job_delay(&self, args: &Args<'_>) -> Result<(), String> {
+    fn pull_job_delay(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         self.job_delay(Duration::from_millis(args.number("ms")?));
         Ok(())
     }
 
-    fn pull_feature(&self, args: &Args<'_>) -> Result<(), String> {
+    fn pull_feature(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         self.feature(args.text("name")?, args.on(), args.text("message").ok());
         Ok(())
     }
 
-    fn pull_take_host(&self, args: &Args<'_>) -> Result<String, String> {
+    fn pull_take_host(&self, args: &CfLeverArgs<'_>) -> Result<String, String> {
         let domain = args.text("domain").unwrap_or("cfapps.example.test");
         let space = args.text("space").unwrap_or("fspace");
         self.take_host(args.text("host")?, domain, space)
     }
 
-    fn pull_quota(&self, args: &Args<'_>) -> Result<(), String> {
+    fn pull_quota(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         let routes = args.optional_number("n")?;
         let routes = routes.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         match args.text("space") {
@@ -108,7 +108,7 @@ impl CfWorld {
         }
     }
 
-    fn pull_rate_limit(&self, args: &Args<'_>) -> Result<(), String> {
+    fn pull_rate_limit(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         let retry_after = args.number("retry_after").unwrap_or(60);
         match args.number("unauthenticated") {
             Ok(requests) => self.rate_limit_addresses(requests, retry_after),
@@ -117,21 +117,21 @@ impl CfWorld {
         Ok(())
     }
 
-    fn pull_reserve_host(&self, args: &Args<'_>) -> Result<(), String> {
+    fn pull_reserve_host(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         self.reserve_host(args.text("host")?, args.text("domain")?);
         Ok(())
     }
 
-    fn pull_set_role(&self, args: &Args<'_>) -> Result<(), String> {
-        let place = args.text("space").or_else(|_| args.text("org"))?;
+    fn pull_set_role(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
+        let resource = args.text("space").or_else(|_| args.text("org"))?;
         let role = match args.text("role").unwrap_or("none") {
             "none" => None,
             name => Some(Role::parse(name).ok_or("no such role")?),
         };
-        self.set_role(args.text("user")?, place, role)
+        self.set_role(args.text("user")?, resource, role)
     }
 
-    fn pull_suspend(&self, args: &Args<'_>) -> Result<(), String> {
+    fn pull_suspend(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         match args.text("space") {
             Ok(space) => self.suspend_space(space, args.on()),
             Err(_) => self.suspend(args.text("org")?, args.on()),
@@ -139,7 +139,7 @@ impl CfWorld {
     }
 }
 
-impl Args<'_> {
+impl CfLeverArgs<'_> {
     fn text(&self, key: &str) -> Result<&str, String> {
         let value = self.0.get(key).and_then(Value::as_str);
         value.ok_or_else(|| format!("`{key}` must be a text"))

@@ -1,7 +1,7 @@
 //! Who may see and do what (source: `lib/cloud_controller/permissions.rb`). Users are known by the name in their token; whoever
 //! holds no role sees shared domains and nothing else. Called by `capi` before every answer.
 
-use crate::world::{Domain, Org, Space, State};
+use crate::world::{Domain, Org, Space, WorldState};
 
 /// A role in a space or an organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,9 @@ pub enum Role {
 
 /// One role of one user in one place (the guid of a space or an organisation).
 #[derive(Clone, Debug)]
-pub(crate) struct Grant {
+pub(crate) struct RoleGrant {
     pub(crate) user: String,
-    pub(crate) place: String,
+    pub(crate) resource: String,
     pub(crate) role: Role,
 }
 
@@ -51,7 +51,7 @@ impl Role {
     }
 }
 
-impl State {
+impl WorldState {
     /// Tells whether the user sees the space and its apps.
     pub(crate) fn reads_space(&self, user: &str, space: &Space) -> bool {
         self.holds(user, &space.guid, SPACE_ROLES)
@@ -91,9 +91,9 @@ impl State {
             || domain.owner.is_none()
     }
 
-    fn holds(&self, user: &str, place: &str, roles: &[Role]) -> bool {
-        self.grants
-            .iter()
-            .any(|grant| grant.user == user && grant.place == place && roles.contains(&grant.role))
+    fn holds(&self, user: &str, resource: &str, roles: &[Role]) -> bool {
+        self.role_grants.iter().any(|grant| {
+            grant.user == user && grant.resource == resource && roles.contains(&grant.role)
+        })
     }
 }

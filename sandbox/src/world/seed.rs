@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::token::CfTokens;
 use crate::world::{
-    App, CfWorld, Domain, Grant, Metadata, Org, Role, RootLinks, Space, State, new_guid,
+    App, CfWorld, Domain, Metadata, Org, Role, RoleGrant, RootLinks, Space, WorldState, new_guid,
 };
 
 /// The technical user of the provider; developer in `dev` and `other`.
@@ -30,7 +30,7 @@ const DEFAULT_ROUTES: usize = 1000;
 impl CfWorld {
     /// Makes the world in which people and tests work.
     pub fn seeded(api_base: String, login_base: String, tokens: Arc<CfTokens>) -> Self {
-        let mut state = land();
+        let mut state = base_state();
         let started = "STARTED";
         state.add_app(ROUTER_APP, "saas-approuter", DEV, started);
         state.add_app(&new_guid(), "cfapi-broker", DEV, started);
@@ -38,22 +38,22 @@ impl CfWorld {
         state.grant(TECHNICAL_USER, DEV, Role::SpaceDeveloper);
         state.grant(TECHNICAL_USER, OTHER, Role::SpaceDeveloper);
         state.grant(DEV_USER, DEV, Role::SpaceDeveloper);
-        Self::holding(api_base, login_base, tokens, state)
+        Self::new(api_base, login_base, tokens, state)
     }
 
     /// Makes the world in which the exchanges were recorded, with the users `tech`, `aud` and `ro`.
     pub(crate) fn recorded(api_base: String, login_base: String, tokens: Arc<CfTokens>) -> Self {
-        let mut state = land();
+        let mut state = base_state();
         state.add_app(ROUTER_APP, "saas-approuter", DEV, "STOPPED");
         for space in [DEV, OTHER, FSPACE, TSPACE] {
             state.grant("tech", space, Role::SpaceDeveloper);
         }
         state.grant("aud", DEV, Role::SpaceAuditor);
         state.links = RootLinks::Full;
-        Self::holding(api_base, login_base, tokens, state)
+        Self::new(api_base, login_base, tokens, state)
     }
 
-    fn holding(api: String, login: String, tokens: Arc<CfTokens>, state: State) -> Self {
+    fn new(api: String, login: String, tokens: Arc<CfTokens>, state: WorldState) -> Self {
         Self {
             api_base: without_slash(api),
             login_base: without_slash(login),
@@ -63,9 +63,13 @@ impl CfWorld {
     }
 }
 
-impl State {
-    pub(crate) fn grant(&mut self, user: &str, place: &str, role: Role) {
-        self.grants.push(Grant { user: user.to_owned(), place: place.to_owned(), role });
+impl WorldState {
+    pub(crate) fn grant(&mut self, user: &str, resource: &str, role: Role) {
+        self.role_grants.push(RoleGrant {
+            user: user.to_owned(),
+            resource: resource.to_owned(),
+            role,
+        });
     }
 
     pub(crate) fn add_app(&mut self, guid: &str, name: &str, space: &str, state: &str) {
@@ -128,8 +132,8 @@ fn without_slash(mut base: String) -> String {
 }
 
 /// Makes what both worlds have; the shared domain comes first, so that it is the default.
-fn land() -> State {
-    let mut state = State::default();
+fn base_state() -> WorldState {
+    let mut state = WorldState::default();
     state.add_org(PROVIDER_ORG, "provider-org", DEFAULT_QUOTA, DEFAULT_ROUTES);
     state.add_org(FOREIGN_ORG, "foreign-org", DEFAULT_QUOTA, DEFAULT_ROUTES);
     state.add_org(TINY_ORG, "tiny-org", TINY_QUOTA, 1);

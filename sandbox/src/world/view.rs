@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::world::{CfWorld, Route, State};
+use crate::world::{CfWorld, Route, WorldState};
 
 /// A route as it stands in the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct SpaceView {
 impl CfWorld {
     /// Returns every route, in the order of creation.
     pub fn routes(&self) -> Vec<RouteView> {
-        self.step(|state| {
+        self.with_state(|state| {
             let state = &*state;
             state.routes.iter().map(|route| view(state, route)).collect()
         })
@@ -62,7 +62,7 @@ impl CfWorld {
 
     /// Returns every app, in the order of creation.
     pub fn apps(&self) -> Vec<AppView> {
-        self.step(|state| {
+        self.with_state(|state| {
             let name_of = |guid: &str| state.space(guid).map(|space| space.name.clone());
             let apps = state.apps.iter();
             apps.map(|app| AppView {
@@ -76,7 +76,7 @@ impl CfWorld {
 
     /// Returns every space, in the order of creation.
     pub fn spaces(&self) -> Vec<SpaceView> {
-        self.step(|state| {
+        self.with_state(|state| {
             let name_of = |guid: &str| state.org(guid).map(|org| org.name.clone());
             let spaces = state.spaces.iter();
             spaces
@@ -91,7 +91,7 @@ impl CfWorld {
     }
 }
 
-fn view(state: &State, route: &Route) -> RouteView {
+fn view(state: &WorldState, route: &Route) -> RouteView {
     let domain = state.domain(&route.domain).map(|domain| domain.name.clone());
     let space = state.space(&route.space).map(|space| space.name.clone());
     let apps = route.targets.iter().filter_map(|target| state.app(&target.app));

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use url::Url;
 
-use crate::oauth::{Parameters, Refusal};
+use crate::oauth::{OAuthRefusal, TokenParameters};
 use crate::part::locked;
 use crate::xsuaa::grants::PEOPLE;
 use crate::xsuaa::{BROKER_CLIENT, Xsuaa};
@@ -22,11 +22,11 @@ const CODE_LIFETIME: i64 = 300;
 
 /// The codes that wait for their exchange.
 #[derive(Debug, Default)]
-pub(crate) struct Codes(Mutex<HashMap<String, Code>>);
+pub(crate) struct AuthorizationCodes(Mutex<HashMap<String, AuthorizationCode>>);
 
 /// What a code was made for.
 #[derive(Clone, Debug)]
-pub(super) struct Code {
+pub(super) struct AuthorizationCode {
     pub(super) user: String,
     pub(super) nonce: Option<String>,
     challenge: String,
@@ -35,7 +35,7 @@ pub(super) struct Code {
 }
 
 /// What an authorization request asks for.
-struct Request {
+struct AuthorizationRequest {
     redirect_uri: Url,
     state: Option<String>,
     nonce: Option<String>,
@@ -43,41 +43,45 @@ struct Request {
     user: Option<String>,
 }
 
-impl Codes {
+impl AuthorizationCodes {
     /// Takes the code out of service and returns what it was made for.
     ///
     /// # Errors
     /// 400 `invalid_grant` for a code that is unknown, used, old, or meant for other parameters.
-    pub(super) fn redeem(&self, call: &Parameters, now: i64) -> Result<Code, Refusal> {
+    pub(super) fn redeem(
+        &self,
+        call: &TokenParameters,
+        now: i64,
+    ) -> Result<AuthorizationCode, OAuthRefusal> {
         let value = call.get("code").unwrap_or_default();
         let code = locked(&self.0).remove(value).filter(|code| code.end > now);
         let Some(code) = code else {
             let text = format!("Invalid authorization code: {value}");
-            return Err(Refusal::bad_request("invalid_grant", text));
+            return Err(OAuthRefusal::bad_request("invalid_grant", text));
         };
         if call.get("redirect_uri") != Some(code.redirect_uri.as_str()) {
-            return Err(Refusal::bad_request("invalid_grant", "Redirect URI mismatch."));
+            return Err(OAuthRefusal::bad_request("invalid_grant", "Redirect URI mismatch."));
         }
         let verifier = call.get("code_verifier").unwrap_or_default();
         if challenge_of(verifier) != code.challenge {
-            return Err(Refusal::bad_request("invalid_grant", "Invalid code verifier"));
+            return Err(OAuthRefusal::bad_request("invalid_grant", "Invalid code verifier"));
         }
         Ok(code)
     }
 
-    fn issue(&self, code: Code) -> String {
+    fn issue(&self, code: AuthorizationCode) -> String {
         let value = uuid::Uuid::new_v4().simple().to_string();
         locked(&self.0).insert(value.clone(), code);
         value
     }
 }
 
-impl Request {
+impl AuthorizationRequest {
     /// Reads the query.
     ///
     /// # Errors
     /// What a page must say, for an address that is not checked must not be sent anything.
-    fn read(call: &Parameters) -> Result<Self, &'static str> {
+    fn read(call: &TokenParameters) -> Result<Self, &'static str> {
         if call.get("client_id") != Some(BROKER_CLIENT) {
             return Err("The client is unknown.");
         }
@@ -108,8 +112,8 @@ pub(super) async fn authorize(
     RawQuery(query): RawQuery,
 ) -> Response<Body> {
     let query = query.unwrap_or_default();
-    let call = Parameters::read(Some(&query), &http::HeaderMap::new(), b"");
-    let request = match Request::read(&call) {
+    let call = TokenParameters::read(Some(&query), &http::HeaderMap::new(), b"");
+    let request = match AuthorizationRequest::read(&call) {
         Ok(request) => request,
         Err(text) => return (StatusCode::BAD_REQUEST, Html(page(text, ""))).into_response(),
     };
@@ -117,7 +121,7 @@ pub(super) async fn authorize(
     let Some((user, _, _)) = person else {
         return Html(page("Who are you?", &choices(&query))).into_response();
     };
-    let code = xsuaa.codes.issue(Code {
+    let code = xsuaa.codes.issue(AuthorizationCode {
         user: (*user).to_owned(),
         nonce: request.nonce,
         challenge: request.challenge,
@@ -134,7 +138,7 @@ pub(super) async fn authorize(
 
 /// Ends the session, of which there is none here, and goes back to a loopback address only.
 pub(super) async fn logout(RawQuery(query): RawQuery) -> Response<Body> {
-    let call = Parameters::read(query.as_deref(), &http::HeaderMap::new(), b"");
+    let call = TokenParameters::read(query.as_deref(), &http::HeaderMap::new(), b"");
     let back = call.get("redirect").and_then(|text| Url::parse(text).ok()).filter(is_loopback);
     match back.filter(|_| call.get("client_id") == Some(BROKER_CLIENT)) {
         Some(back) => {

@@ -5,7 +5,9 @@ use http::{HeaderMap, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::oauth::{BasicEncoding, Client, Parameters, Refusal, authenticate, token_answer};
+use crate::oauth::{
+    BasicEncoding, OAuthClient, OAuthRefusal, TokenParameters, authenticate, token_answer,
+};
 use crate::part::locked;
 use crate::xsuaa::{
     ADMIN_CLIENT, ADMIN_SECRET, BROKER_CLIENT, BROKER_SECRET, DESTINATION_CLIENT,
@@ -30,7 +32,7 @@ pub(super) const PEOPLE: &[(&str, &str, &[&str])] = &[
 
 /// The order of the members is that of the real body.
 #[derive(Serialize)]
-struct TokenBody {
+struct XsuaaTokenBody {
     access_token: String,
     token_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,14 +43,14 @@ struct TokenBody {
 }
 
 /// What a grant brings.
-struct Granted {
+struct XsuaaTokens {
     access_token: String,
     id_token: Option<String>,
     scopes: Vec<String>,
 }
 
 /// Answers one token call.
-pub(super) fn answer(xsuaa: &Xsuaa, headers: &HeaderMap, call: &Parameters) -> Response<Body> {
+pub(super) fn answer(xsuaa: &Xsuaa, headers: &HeaderMap, call: &TokenParameters) -> Response<Body> {
     match granted(xsuaa, headers, call) {
         Ok(granted) => success(xsuaa, granted),
         Err(refusal) => refusal.answer(),
@@ -61,22 +63,26 @@ pub(super) fn scopes_of(client: &str) -> Vec<String> {
     known.map(|known| known.authorities).unwrap_or_default()
 }
 
-fn granted(xsuaa: &Xsuaa, headers: &HeaderMap, call: &Parameters) -> Result<Granted, Refusal> {
+fn granted(
+    xsuaa: &Xsuaa,
+    headers: &HeaderMap,
+    call: &TokenParameters,
+) -> Result<XsuaaTokens, OAuthRefusal> {
     let client = authenticate(&clients(), BasicEncoding::Announced, headers, call)?;
     let grant = call.get("grant_type").unwrap_or_default();
     if grant.is_empty() {
-        return Err(Refusal::bad_request("invalid_request", "Missing grant type"));
+        return Err(OAuthRefusal::bad_request("invalid_request", "Missing grant type"));
     }
     if ![CLIENT_CREDENTIALS, PASSWORD, AUTHORIZATION_CODE].contains(&grant) {
-        return Err(Refusal::bad_request("unsupported_grant_type", "Unsupported grant type"));
+        return Err(OAuthRefusal::bad_request("unsupported_grant_type", "Unsupported grant type"));
     }
     if !client.may(grant) {
-        return Err(Refusal::invalid_client("Unauthorized grant type"));
+        return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
     }
     match grant {
         PASSWORD => by_password(xsuaa, &client, call),
         AUTHORIZATION_CODE => by_code(xsuaa, &client, call),
-        _ => Ok(Granted {
+        _ => Ok(XsuaaTokens {
             access_token: xsuaa.client_token(&client.id, &client.authorities),
             id_token: None,
             scopes: client.authorities,
@@ -84,23 +90,31 @@ fn granted(xsuaa: &Xsuaa, headers: &HeaderMap, call: &Parameters) -> Result<Gran
     }
 }
 
-fn by_password(xsuaa: &Xsuaa, client: &Client, call: &Parameters) -> Result<Granted, Refusal> {
+fn by_password(
+    xsuaa: &Xsuaa,
+    client: &OAuthClient,
+    call: &TokenParameters,
+) -> Result<XsuaaTokens, OAuthRefusal> {
     let (name, password) = (call.get("username"), call.get("password"));
     let person =
         PEOPLE.iter().find(|(known, secret, _)| name == Some(*known) && password == Some(*secret));
     let Some((name, _, scopes)) = person else {
-        return Err(Refusal::unauthorized("Bad credentials"));
+        return Err(OAuthRefusal::unauthorized("Bad credentials"));
     };
     let scopes = with_openid(scopes);
     let access_token = xsuaa.user_token(&client.id, name, &scopes);
-    Ok(Granted { access_token, id_token: None, scopes })
+    Ok(XsuaaTokens { access_token, id_token: None, scopes })
 }
 
-fn by_code(xsuaa: &Xsuaa, client: &Client, call: &Parameters) -> Result<Granted, Refusal> {
+fn by_code(
+    xsuaa: &Xsuaa,
+    client: &OAuthClient,
+    call: &TokenParameters,
+) -> Result<XsuaaTokens, OAuthRefusal> {
     let code = xsuaa.codes.redeem(call, xsuaa.clock.seconds())?;
     let person = PEOPLE.iter().find(|(name, _, _)| *name == code.user);
     let scopes = with_openid(person.map_or(&[][..], |(_, _, scopes)| *scopes));
-    Ok(Granted {
+    Ok(XsuaaTokens {
         access_token: xsuaa.user_token(&client.id, &code.user, &scopes),
         id_token: Some(xsuaa.id_token(&client.id, &code.user, code.nonce.as_deref())),
         scopes,
@@ -113,10 +127,10 @@ fn with_openid(names: &[&str]) -> Vec<String> {
     scopes
 }
 
-fn success(xsuaa: &Xsuaa, granted: Granted) -> Response<Body> {
+fn success(xsuaa: &Xsuaa, granted: XsuaaTokens) -> Response<Body> {
     let claims = xsuaa.ring.verified(&granted.access_token).unwrap_or_default();
     let mut settings = locked(&xsuaa.settings);
-    let body = TokenBody {
+    let body = XsuaaTokenBody {
         access_token: granted.access_token,
         token_type: "bearer",
         id_token: granted.id_token,
@@ -135,8 +149,8 @@ fn success(xsuaa: &Xsuaa, granted: Granted) -> Response<Body> {
 }
 
 /// Returns the clients of the subaccount.
-fn clients() -> Vec<Client> {
-    let client = |id: &str, secret: &str, authorities: Vec<String>| Client {
+fn clients() -> Vec<OAuthClient> {
+    let client = |id: &str, secret: &str, authorities: Vec<String>| OAuthClient {
         id: id.to_owned(),
         secret: secret.to_owned(),
         grants: vec![CLIENT_CREDENTIALS.to_owned()],

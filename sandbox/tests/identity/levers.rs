@@ -137,7 +137,7 @@ async fn the_next_answers_can_be_anything() {
 }
 
 #[tokio::test]
-async fn a_trick_can_wait_for_one_kind_of_request() {
+async fn a_fault_can_wait_for_one_kind_of_request() {
     let sandbox = landscape().await;
     let args = json!({"part": "uaa", "only": "POST /oauth/token"});
     sandbox.pull("fail_next", &args).unwrap();

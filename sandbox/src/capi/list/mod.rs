@@ -2,7 +2,7 @@
 
 mod page;
 
-use crate::capi::errors::{Refusal, bad_query};
+use crate::capi::errors::{ApiRefusal, bad_query};
 use crate::capi::query::{Param, Query};
 use crate::capi::selector::{self, Requirement};
 
@@ -45,7 +45,7 @@ enum Filter {
 
 impl ListQuery {
     /// Reads a query.
-    pub(crate) fn read(query: &Query, rule: &ListRule) -> Result<Self, Refusal> {
+    pub(crate) fn read(query: &Query, rule: &ListRule) -> Result<Self, ApiRefusal> {
         let mut faults = Vec::new();
         let page = whole(query, "page", "Page", &mut faults).unwrap_or(1);
         let per_page =

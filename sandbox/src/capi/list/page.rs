@@ -87,8 +87,8 @@ impl ListQuery {
                     left.name().map(str::to_lowercase).cmp(&right.name().map(str::to_lowercase))
                 }
                 "state" => left.state().cmp(&right.state()),
-                "updated_at" => first.touched.cmp(&second.touched),
-                _ => first.born.cmp(&second.born),
+                "updated_at" => first.updated_order.cmp(&second.updated_order),
+                _ => first.created_order.cmp(&second.created_order),
             };
             if *sign == '-' { order.reverse() } else { order }
         });

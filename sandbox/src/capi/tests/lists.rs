@@ -3,14 +3,14 @@
 use axum::body::Body;
 use http::{Method, Request};
 
-use crate::capi::tests::{BASE, DEV, Land, ORG, SHARED};
+use crate::capi::tests::{BASE, DEV, ORG, SHARED, TestApi};
 
 const NO_BODY: &str =
     "Relationships can't be blank, Relationships 'relationships' is not an object";
 
 #[tokio::test]
 async fn only_application_json_is_a_body() {
-    let land = Land::new();
+    let api = TestApi::new();
     let body = format!(
         r#"{{"host":"a","relationships":{{"space":{{"data":{{"guid":"{DEV}"}}}},"domain":{{"data":{{"guid":"{SHARED}"}}}}}}}}"#
     );
@@ -21,58 +21,58 @@ async fn only_application_json_is_a_body() {
         (None, 422),
         (Some("application/json; charset=utf-8"), 201),
     ] {
-        let mut request = Request::post("/v3/routes").header("authorization", &land.bearer);
+        let mut request = Request::post("/v3/routes").header("authorization", &api.bearer);
         if let Some(kind) = kind {
             request = request.header("content-type", kind);
         }
-        let seen = land.raw(request.body(Body::from(body.clone())).unwrap()).await;
-        assert_eq!(seen.status, status, "{kind:?}");
+        let answer = api.raw(request.body(Body::from(body.clone())).unwrap()).await;
+        assert_eq!(answer.status, status, "{kind:?}");
         if status == 422 {
-            assert_eq!(seen.refusal().2, NO_BODY);
+            assert_eq!(answer.refusal().2, NO_BODY);
         }
     }
 }
 
 #[tokio::test]
 async fn the_last_of_equal_keys_wins_and_bad_json_is_refused() {
-    let land = Land::new();
-    let seen = land.create("first", r#""host":"last","#).await;
-    assert_eq!(seen.json["host"], "last");
+    let api = TestApi::new();
+    let answer = api.create("first", r#""host":"last","#).await;
+    assert_eq!(answer.json["host"], "last");
     for body in ["{bad", "\u{feff}{}", "{} {}"] {
-        let seen = land.send(Method::POST, "/v3/routes", body).await;
+        let answer = api.send(Method::POST, "/v3/routes", body).await;
         let text = "Request invalid due to parse error: invalid request body";
-        assert_eq!(seen.refusal(), (400, 1001, text), "{body}");
+        assert_eq!(answer.refusal(), (400, 1001, text), "{body}");
     }
-    let seen = land.send(Method::POST, "/v3/routes", r#"{"z":1,"a":2,"relationships":{}}"#).await;
+    let answer = api.send(Method::POST, "/v3/routes", r#"{"z":1,"a":2,"relationships":{}}"#).await;
     let text = "Relationships can't be blank, Unknown field(s): 'z', 'a', Relationships 'relationships' must include one or more valid relationships";
-    assert_eq!(seen.refusal().2, text);
+    assert_eq!(answer.refusal().2, text);
 }
 
 #[tokio::test]
 async fn a_query_over_ten_kilobytes_gets_nothing_but_400() {
-    let land = Land::new();
+    let api = TestApi::new();
     let query = |length: usize| format!("/v3/routes?hosts={}", "a".repeat(length));
-    let seen = land.get(&query(10_300)).await;
-    assert_eq!((seen.status, seen.text.as_str()), (400, ""));
-    assert_eq!(seen.header("content-type"), None);
-    assert_eq!(land.get(&query(10_000)).await.status, 200);
+    let answer = api.get(&query(10_300)).await;
+    assert_eq!((answer.status, answer.text.as_str()), (400, ""));
+    assert_eq!(answer.header("content-type"), None);
+    assert_eq!(api.get(&query(10_000)).await.status, 200);
 }
 
 #[tokio::test]
 async fn pages_are_followed_by_absolute_hrefs() {
-    let land = Land::new();
+    let api = TestApi::new();
     for host in ["a", "b", "c"] {
-        land.created(host).await;
+        api.created(host).await;
     }
-    let first = land.get("/v3/routes?per_page=2&order_by=-created_at").await;
+    let first = api.get("/v3/routes?per_page=2&order_by=-created_at").await;
     assert_eq!(first.hosts(), ["c", "b"]);
     let next = format!("{BASE}/v3/routes?order_by=-created_at&page=2&per_page=2");
     assert_eq!(first.json["pagination"]["next"]["href"], next);
     assert!(first.text.contains("order_by=-created_at\\u0026page=2\\u0026per_page=2"));
-    let second = land.get(next.strip_prefix(BASE).unwrap()).await;
+    let second = api.get(next.strip_prefix(BASE).unwrap()).await;
     assert_eq!(second.hosts(), ["a"]);
     assert!(second.json["pagination"]["next"].is_null());
-    let past = land.get("/v3/routes?page=9&per_page=2").await;
+    let past = api.get("/v3/routes?page=9&per_page=2").await;
     assert_eq!(past.status, 200);
     assert_eq!(past.json["pagination"]["total_results"], 0);
     assert_eq!(past.json["pagination"]["total_pages"], 1);
@@ -81,7 +81,7 @@ async fn pages_are_followed_by_absolute_hrefs() {
 
 #[tokio::test]
 async fn bad_parameters_are_refused_in_ccs_words() {
-    let land = Land::new();
+    let api = TestApi::new();
     for (query, text) in [
         ("per_page=5001", "Per page must be between 1 and 5000"),
         ("per_page=x", "Per page must be a positive integer"),
@@ -103,17 +103,17 @@ async fn bad_parameters_are_refused_in_ccs_words() {
             "Page must be a positive integer, Per page must be a positive integer",
         ),
     ] {
-        let seen = land.get(&format!("/v3/routes?{query}")).await;
+        let answer = api.get(&format!("/v3/routes?{query}")).await;
         let text = format!("The query parameter is invalid: {text}");
-        assert_eq!(seen.refusal(), (400, 10_005, text.as_str()), "{query}");
+        assert_eq!(answer.refusal(), (400, 10_005, text.as_str()), "{query}");
     }
 }
 
 #[tokio::test]
 async fn filters_narrow_and_times_compare() {
-    let land = Land::new();
-    land.created("a").await;
-    land.create("b", r#""metadata":{"labels":{"x.test/t":"1"}},"#).await;
+    let api = TestApi::new();
+    api.created("a").await;
+    api.create("b", r#""metadata":{"labels":{"x.test/t":"1"}},"#).await;
     for (query, hosts) in [
         ("label_selector=x.test%2Ft%3D1", vec!["b"]),
         ("label_selector=!x.test/t", vec!["a"]),
@@ -124,29 +124,29 @@ async fn filters_narrow_and_times_compare() {
         ("ports=80", vec![]),
         ("service_instance_guids=x", vec![]),
     ] {
-        assert_eq!(land.get(&format!("/v3/routes?{query}")).await.hosts(), hosts, "{query}");
+        assert_eq!(api.get(&format!("/v3/routes?{query}")).await.hosts(), hosts, "{query}");
     }
-    let names = |seen: &crate::capi::tests::Seen| -> Vec<String> {
-        let items = seen.json["resources"].as_array().unwrap();
+    let names = |answer: &crate::capi::tests::TestAnswer| -> Vec<String> {
+        let items = answer.json["resources"].as_array().unwrap();
         items.iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
     };
-    let apps = land.get("/v3/apps?order_by=name&names=CFAPI-BROKER,saas-approuter").await;
+    let apps = api.get("/v3/apps?order_by=name&names=CFAPI-BROKER,saas-approuter").await;
     assert_eq!(names(&apps), ["cfapi-broker", "saas-approuter"]);
     assert!(apps.text.contains("order_by=%2Bname"));
-    let owned = land.get(&format!("/v3/domains?organization_guids={ORG}")).await;
+    let owned = api.get(&format!("/v3/domains?organization_guids={ORG}")).await;
     assert_eq!(names(&owned), ["saas.example.test"]);
-    let usable = land.get(&format!("/v3/organizations/{ORG}/domains")).await;
+    let usable = api.get(&format!("/v3/organizations/{ORG}/domains")).await;
     assert_eq!(names(&usable), ["cfapps.example.test", "saas.example.test", "apps.internal"]);
-    assert_eq!(names(&land.get("/v3/spaces").await), ["dev", "other"]);
-    assert_eq!(names(&land.get("/v3/organizations").await), ["provider-org"]);
+    assert_eq!(names(&api.get("/v3/spaces").await), ["dev", "other"]);
+    assert_eq!(names(&api.get("/v3/organizations").await), ["provider-org"]);
 }
 
 #[tokio::test]
 async fn a_head_has_the_length_and_no_body() {
-    let land = Land::new();
+    let api = TestApi::new();
     let path = format!("/v3/spaces/{DEV}");
-    let seen = land.get(&path).await;
-    let head = land.send(Method::HEAD, &path, "").await;
+    let answer = api.get(&path).await;
+    let head = api.send(Method::HEAD, &path, "").await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
-    assert_eq!(head.header("content-length"), seen.header("content-length"));
+    assert_eq!(head.header("content-length"), answer.header("content-length"));
 }

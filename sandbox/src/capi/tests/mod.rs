@@ -28,33 +28,33 @@ const APP: &str = "15edce6b-4931-4777-93b7-97fbc99e40b9";
 
 /// A world, its API, and the token of the technical user.
 #[derive(Clone)]
-struct Land {
+struct TestApi {
     world: Arc<CfWorld>,
     tokens: Arc<CfTokens>,
-    api: Router,
+    router: Router,
     bearer: String,
 }
 
 /// An answer.
 #[derive(Debug)]
-struct Seen {
+struct TestAnswer {
     status: u16,
     headers: HeaderMap,
     text: String,
     json: Value,
 }
 
-impl Land {
+impl TestApi {
     fn new() -> Self {
         let tokens = Arc::new(CfTokens::new("http://uaa.sandbox.test".to_owned()));
         let login = "http://uaa.sandbox.test".to_owned();
         let world = CfWorld::seeded(BASE.to_owned(), login, Arc::clone(&tokens));
         let world = Arc::new(world);
-        let land = Self { api: router(Arc::clone(&world)), world, tokens, bearer: String::new() };
-        land.acting_as(TECHNICAL_USER)
+        let api = Self { router: router(Arc::clone(&world)), world, tokens, bearer: String::new() };
+        api.acting_as(TECHNICAL_USER)
     }
 
-    /// Returns the same land with the token of another user.
+    /// Returns the same api with the token of another user.
     fn acting_as(&self, user: &str) -> Self {
         let spec = CfTokenSpec {
             user_name: user.to_owned(),
@@ -65,11 +65,11 @@ impl Land {
         Self { bearer, ..self.clone() }
     }
 
-    async fn get(&self, path: &str) -> Seen {
+    async fn get(&self, path: &str) -> TestAnswer {
         self.send(Method::GET, path, "").await
     }
 
-    async fn send(&self, method: Method, path: &str, body: &str) -> Seen {
+    async fn send(&self, method: Method, path: &str, body: &str) -> TestAnswer {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -78,12 +78,12 @@ impl Land {
         self.raw(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    async fn raw(&self, request: Request<Body>) -> Seen {
-        let response = self.api.clone().oneshot(request).await.unwrap();
+    async fn raw(&self, request: Request<Body>) -> TestAnswer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Seen {
+        TestAnswer {
             status: parts.status.as_u16(),
             headers: parts.headers,
             json: serde_json::from_str(&text).unwrap_or_default(),
@@ -92,11 +92,11 @@ impl Land {
     }
 
     /// Creates a route in `dev` on the shared domain; `more` is further members of the body.
-    async fn create(&self, host: &str, more: &str) -> Seen {
+    async fn create(&self, host: &str, more: &str) -> TestAnswer {
         self.create_at(host, DEV, SHARED, more).await
     }
 
-    async fn create_at(&self, host: &str, space: &str, domain: &str, more: &str) -> Seen {
+    async fn create_at(&self, host: &str, space: &str, domain: &str, more: &str) -> TestAnswer {
         let body = format!(
             r#"{{"host":"{host}",{more}"relationships":{{"space":{{"data":{{"guid":"{space}"}}}},"domain":{{"data":{{"guid":"{domain}"}}}}}}}}"#
         );
@@ -105,13 +105,13 @@ impl Land {
 
     /// Creates a route that must come into being; returns its guid.
     async fn created(&self, host: &str) -> String {
-        let seen = self.create(host, "").await;
-        assert_eq!(seen.status, 201, "{}", seen.text);
-        seen.json["guid"].as_str().unwrap().to_owned()
+        let answer = self.create(host, "").await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.json["guid"].as_str().unwrap().to_owned()
     }
 }
 
-impl Seen {
+impl TestAnswer {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }

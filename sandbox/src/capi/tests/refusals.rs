@@ -4,42 +4,42 @@ use axum::body::Body;
 use http::{Method, Request};
 use serde_json::json;
 
-use crate::capi::tests::{Land, Seen};
+use crate::capi::tests::{TestAnswer, TestApi};
 use crate::token::CfTokenSpec;
 
-async fn ask(land: &Land, path: &str, headers: &[(&str, &str)]) -> Seen {
+async fn ask(api: &TestApi, path: &str, headers: &[(&str, &str)]) -> TestAnswer {
     let request = headers
         .iter()
         .fold(Request::get(path), |request, (name, value)| request.header(*name, *value));
-    land.raw(request.body(Body::empty()).unwrap()).await
+    api.raw(request.body(Body::empty()).unwrap()).await
 }
 
 #[tokio::test]
 async fn no_token_and_a_bad_token_are_told_apart() {
-    let land = Land::new();
-    let none = ask(&land, "/v3/routes", &[]).await;
+    let api = TestApi::new();
+    let none = ask(&api, "/v3/routes", &[]).await;
     assert_eq!(none.refusal(), (401, 10_002, "Authentication error"));
-    let bad = ask(&land, "/v3/routes", &[("authorization", "bearer x")]).await;
+    let bad = ask(&api, "/v3/routes", &[("authorization", "bearer x")]).await;
     assert_eq!(bad.refusal(), (401, 1000, "Invalid Auth Token"));
-    land.tokens.end_all();
-    assert_eq!(land.get("/v3/routes").await.refusal().1, 1000, "revoked");
+    api.tokens.end_all();
+    assert_eq!(api.get("/v3/routes").await.refusal().1, 1000, "revoked");
 }
 
 #[tokio::test]
 async fn scopes_are_asked_before_anything_else() {
-    let land = Land::new();
+    let api = TestApi::new();
     let spec =
         CfTokenSpec { scopes: vec!["cloud_controller.read".to_owned()], ..CfTokenSpec::default() };
-    let bearer = format!("bearer {}", land.tokens.mint(&spec));
-    let reader = Land { bearer, ..land };
+    let bearer = format!("bearer {}", api.tokens.mint(&spec));
+    let reader = TestApi { bearer, ..api };
     assert_eq!(reader.get("/v3/spaces").await.status, 200);
-    let seen = reader.send(Method::POST, "/v3/routes", "{bad").await;
-    assert_eq!(seen.refusal().1, 10_003);
+    let answer = reader.send(Method::POST, "/v3/routes", "{bad").await;
+    assert_eq!(answer.refusal().1, 10_003);
 }
 
 #[tokio::test]
 async fn an_unknown_path_or_method_is_404_to_anyone() {
-    let land = Land::new();
+    let api = TestApi::new();
     for (method, path) in [
         (Method::PUT, "/v3/routes"),
         (Method::OPTIONS, "/v3/routes"),
@@ -47,10 +47,10 @@ async fn an_unknown_path_or_method_is_404_to_anyone() {
         (Method::GET, "/v3/nope"),
     ] {
         let request = Request::builder().method(method).uri(path);
-        let seen = land.raw(request.body(Body::empty()).unwrap()).await;
-        assert_eq!(seen.refusal(), (404, 10_000, "Unknown request"), "{path}");
+        let answer = api.raw(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.refusal(), (404, 10_000, "Unknown request"), "{path}");
     }
-    let old = ask(&land, "/v4", &[]).await;
+    let old = ask(&api, "/v4", &[]).await;
     let body =
         json!({"description": "Unknown request", "error_code": "CF-NotFound", "code": 10_000});
     assert_eq!((old.status, &old.json), (404, &body));
@@ -58,14 +58,14 @@ async fn an_unknown_path_or_method_is_404_to_anyone() {
 
 #[tokio::test]
 async fn roots_answer_to_anyone_and_some_links_are_null() {
-    let land = Land::new();
-    let root = ask(&land, "/", &[]).await;
+    let api = TestApi::new();
+    let root = ask(&api, "/", &[]).await;
     assert_eq!(root.header("content-type"), Some("application/json;charset=utf-8"));
     assert!(root.json["links"]["credhub"].is_null());
     assert_eq!(root.json["links"]["login"]["href"], "http://uaa.sandbox.test");
-    let v3 = ask(&land, "/v3", &[]).await;
+    let v3 = ask(&api, "/v3", &[]).await;
     assert_eq!(v3.header("content-type"), Some("application/json; charset=utf-8"));
-    let health = ask(&land, "/healthz", &[]).await;
+    let health = ask(&api, "/healthz", &[]).await;
     assert_eq!(
         (health.text.as_str(), health.header("content-type")),
         ("OK", Some("application/json"))
@@ -74,91 +74,91 @@ async fn roots_answer_to_anyone_and_some_links_are_null() {
 
 #[tokio::test]
 async fn a_used_up_limit_is_text_that_holds_json() {
-    let land = Land::new();
-    land.world.rate_limit(Some(2), 192);
-    let first = land.get("/v3/spaces").await;
+    let api = TestApi::new();
+    api.world.rate_limit(Some(2), 192);
+    let first = api.get("/v3/spaces").await;
     assert_eq!(first.header("x-ratelimit-limit"), Some("2"));
     assert_eq!(first.header("x-ratelimit-remaining"), Some("1"));
-    assert_eq!(land.get("/v3/spaces").await.status, 200);
-    let over = land.get("/v3/spaces").await;
+    assert_eq!(api.get("/v3/spaces").await.status, 200);
+    let over = api.get("/v3/spaces").await;
     assert_eq!(over.refusal(), (429, 10_013, "Rate Limit Exceeded"));
     assert_eq!(over.header("content-type"), Some("text/plain; charset=utf-8"));
     let wait: u64 = over.header("retry-after").unwrap().parse().unwrap();
     assert!((190..=192).contains(&wait));
     assert!(over.header("x-ratelimit-reset").is_some());
-    assert_eq!(land.get("/v4").await.text, "null");
-    assert!(land.get("/v2/x").await.text.starts_with("{\"description\":"));
-    assert_eq!(land.get("/v3").await.status, 200, "exempt");
-    assert_eq!(land.get("/v3?x=1").await.status, 429, "exempt to the letter only");
-    assert_eq!(land.acting_as("other@example.test").get("/v3/spaces").await.status, 200);
-    land.world.rate_limit(None, 0);
-    assert_eq!(land.get("/v3/spaces").await.header("x-ratelimit-limit"), None);
+    assert_eq!(api.get("/v4").await.text, "null");
+    assert!(api.get("/v2/x").await.text.starts_with("{\"description\":"));
+    assert_eq!(api.get("/v3").await.status, 200, "exempt");
+    assert_eq!(api.get("/v3?x=1").await.status, 429, "exempt to the letter only");
+    assert_eq!(api.acting_as("other@example.test").get("/v3/spaces").await.status, 200);
+    api.world.rate_limit(None, 0);
+    assert_eq!(api.get("/v3/spaces").await.header("x-ratelimit-limit"), None);
 }
 
 #[tokio::test]
 async fn a_used_up_address_is_told_only_to_those_without_a_token() {
-    let land = Land::new();
-    land.world.rate_limit_addresses(0, 60);
-    let none = ask(&land, "/v3/info", &[]).await;
+    let api = TestApi::new();
+    api.world.rate_limit_addresses(0, 60);
+    let none = ask(&api, "/v3/info", &[]).await;
     assert_eq!((none.refusal().0, none.refusal().1), (429, 10_014));
-    let bad = ask(&land, "/v3/spaces", &[("authorization", "bearer x")]).await;
+    let bad = ask(&api, "/v3/spaces", &[("authorization", "bearer x")]).await;
     assert_eq!((bad.refusal().0, bad.refusal().1), (401, 1000));
     assert_eq!(bad.header("retry-after"), Some("60"));
-    assert_eq!(land.get("/v3/spaces").await.status, 200);
+    assert_eq!(api.get("/v3/spaces").await.status, 200);
 }
 
 #[tokio::test]
 async fn odd_bytes_crash_as_recorded() {
-    let land = Land::new();
-    let seen = land.get("/v3/routes?hosts=%ff").await;
-    assert_eq!(seen.status, 500);
-    assert!(seen.text.starts_with("500 Internal Server Error\nIf you are the administrator"));
+    let api = TestApi::new();
+    let answer = api.get("/v3/routes?hosts=%ff").await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.text.starts_with("500 Internal Server Error\nIf you are the administrator"));
     for path in ["/v3/routes/a%00b", "/v3/routes?hosts=a%00"] {
-        assert_eq!(land.get(path).await.refusal().1, 10_001, "{path}");
+        assert_eq!(api.get(path).await.refusal().1, 10_001, "{path}");
     }
 }
 
 #[tokio::test]
 async fn a_request_id_is_cleaned_and_echoed() {
-    let land = Land::new();
-    let seen = ask(&land, "/v3", &[("x-vcap-request-id", "abc-1;2 3")]).await;
-    let id = seen.header("x-vcap-request-id").unwrap();
+    let api = TestApi::new();
+    let answer = ask(&api, "/v3", &[("x-vcap-request-id", "abc-1;2 3")]).await;
+    let id = answer.header("x-vcap-request-id").unwrap();
     let (echo, uuid) = id.split_once("::").unwrap();
     assert_eq!((echo, uuid.len()), ("abc-123", 36));
     let long = "x".repeat(300);
-    let seen = ask(&land, "/v3", &[("x-request-id", &long)]).await;
+    let answer = ask(&api, "/v3", &[("x-request-id", &long)]).await;
     assert!(
-        seen.header("x-vcap-request-id").unwrap().starts_with(&format!("{}::", "x".repeat(255)))
+        answer.header("x-vcap-request-id").unwrap().starts_with(&format!("{}::", "x".repeat(255)))
     );
-    let seen = ask(&land, "/v3", &[]).await;
-    assert_eq!(seen.header("x-vcap-request-id").unwrap().len(), 36);
+    let answer = ask(&api, "/v3", &[]).await;
+    assert_eq!(answer.header("x-vcap-request-id").unwrap().len(), 36);
 }
 
 #[tokio::test]
 async fn a_call_that_is_not_imitated_says_so() {
-    let land = Land::new();
-    let seen = land.get("/v3/service_instances").await;
-    assert_eq!((seen.status, seen.header("x-sandbox-uncovered")), (501, Some("true")));
+    let api = TestApi::new();
+    let answer = api.get("/v3/service_instances").await;
+    assert_eq!((answer.status, answer.header("x-sandbox-uncovered")), (501, Some("true")));
 }
 
 #[tokio::test]
 async fn route_sharing_is_closed() {
-    let land = Land::new();
-    let seen = land.send(Method::POST, "/v3/routes/x/relationships/shared_spaces", "{}").await;
-    assert_eq!(seen.refusal(), (403, 330_002, "Feature Disabled: route_sharing"));
+    let api = TestApi::new();
+    let answer = api.send(Method::POST, "/v3/routes/x/relationships/shared_spaces", "{}").await;
+    assert_eq!(answer.refusal(), (403, 330_002, "Feature Disabled: route_sharing"));
 }
 
 #[tokio::test]
 async fn levers_are_pulled_by_name() {
-    let land = Land::new();
-    let pull = |lever: &str, args: serde_json::Value| land.world.pull(lever, &args);
+    let api = TestApi::new();
+    let pull = |lever: &str, args: serde_json::Value| api.world.pull(lever, &args);
     assert_eq!(pull("nonsense", json!({})), None);
     assert!(pull("take_host", json!({})).unwrap().is_err());
     let made = pull("take_host", json!({"host": "tenant"})).unwrap().unwrap();
     assert!(made["guid"].is_string());
-    assert_eq!(land.create("tenant", "").await.status, 422);
+    assert_eq!(api.create("tenant", "").await.status, 422);
     pull("set_role", json!({"user": "u", "space": "dev", "role": "auditor"})).unwrap().unwrap();
-    assert_eq!(land.acting_as("u").create("x", "").await.status, 403);
+    assert_eq!(api.acting_as("u").create("x", "").await.status, 403);
     for (name, text) in crate::world::CfWorld::levers() {
         let args = json!({"n": 1, "ms": 1, "host": "h2", "domain": "cfapps.example.test", "space": "dev",
             "name": "n", "user": "u", "role": "none"});

@@ -1,7 +1,7 @@
 //! The texts of the fault rows, verbatim. Read by `faults` only.
 
 /// A JSON refusal.
-pub(super) struct Plain {
+pub(super) struct RefusalRow {
     pub(super) row: &'static str,
     pub(super) name: &'static str,
     pub(super) status: u16,
@@ -10,14 +10,14 @@ pub(super) struct Plain {
 }
 
 /// A code of the identity provider, inside the envelope of F2.
-pub(super) struct Nested {
+pub(super) struct ProviderRow {
     pub(super) row: &'static str,
     pub(super) code: &'static str,
 }
 
 /// An answer that is no OAuth error.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct PageRow {
     pub(super) row: &'static str,
     pub(super) name: &'static str,
     pub(super) status: u16,
@@ -34,12 +34,12 @@ const fn row(
     status: u16,
     error: &'static str,
     description: &'static str,
-) -> Plain {
-    Plain { row, name, status, error, description }
+) -> RefusalRow {
+    RefusalRow { row, name, status, error, description }
 }
 
-const fn nested(row: &'static str, code: &'static str) -> Nested {
-    Nested { row, code }
+const fn nested(row: &'static str, code: &'static str) -> ProviderRow {
+    ProviderRow { row, code }
 }
 
 const fn page(
@@ -48,8 +48,8 @@ const fn page(
     status: u16,
     headers: &'static [(&'static str, &'static str)],
     body: &'static str,
-) -> Page {
-    Page { row, name, status, content_type: "text/html;charset=UTF-8", headers, body, filler: 0 }
+) -> PageRow {
+    PageRow { row, name, status, content_type: "text/html;charset=UTF-8", headers, body, filler: 0 }
 }
 
 /// What the router writes when it answers itself.
@@ -58,21 +58,21 @@ const fn router(
     status: u16,
     headers: &'static [(&'static str, &'static str)],
     body: &'static str,
-) -> Page {
+) -> PageRow {
     let content_type = "text/plain; charset=utf-8";
-    Page { row: "F24", name, status, content_type, headers, body, filler: 0 }
+    PageRow { row: "F24", name, status, content_type, headers, body, filler: 0 }
 }
 
 /// The answer of a good call that holds something else.
-const fn other(name: &'static str, content_type: &'static str, body: &'static str) -> Page {
-    Page { row: "F26", name, status: 200, content_type, headers: &[], body, filler: 0 }
+const fn other(name: &'static str, content_type: &'static str, body: &'static str) -> PageRow {
+    PageRow { row: "F26", name, status: 200, content_type, headers: &[], body, filler: 0 }
 }
 
 /// Beyond what a reader should take of a token answer: 256 KiB and one byte.
 const TOO_LONG: usize = 256 * 1024 + 1;
 
 /// The rows that are plain OAuth errors.
-pub(super) const REFUSALS: &[Plain] = &[
+pub(super) const REFUSALS: &[RefusalRow] = &[
     row("F1", "password", 401, "invalid_client", "Bad credentials"),
     row(
         "F4",
@@ -192,7 +192,7 @@ pub(super) const REFUSALS: &[Plain] = &[
 ];
 
 /// The rows that carry the provider's own JSON.
-pub(super) const NESTED: &[Nested] = &[
+pub(super) const NESTED: &[ProviderRow] = &[
     nested("F2", "Unauthorized"),
     nested("F3", "PASSWORD_LOCKED"),
     nested("F6", "PASSWORD_CHANGE_REQUIRED"),
@@ -207,7 +207,7 @@ pub(super) const NESTED: &[Nested] = &[
 ];
 
 /// The rows that are pages, redirects, router errors and nonsense.
-pub(super) const PAGES: &[Page] = &[
+pub(super) const PAGES: &[PageRow] = &[
     page("F20", "html", 429, &[], "<html><body><h1>Too many requests</h1></body></html>"),
     page(
         "F20",
@@ -256,7 +256,7 @@ pub(super) const PAGES: &[Page] = &[
     other("no_token", "application/json", "{\"token_type\":\"bearer\",\"expires_in\":1199}"),
     other("cut_json", "application/json", "{\"access_token\":\"eyJhbGciOiJS"),
     other("empty", "application/json", ""),
-    Page {
+    PageRow {
         row: "F26",
         name: "too_long",
         status: 200,

@@ -1,6 +1,6 @@
 //! Why a refresh is refused: the rows of `uaa.md` 6, verbatim. Called by `refresh` and by the lever `refresh_fault`.
 
-use crate::oauth::{Parameters, Refusal};
+use crate::oauth::{OAuthRefusal, TokenParameters};
 use crate::uaa::REFRESH;
 
 /// The causes of `uaa.md` 6.
@@ -60,7 +60,7 @@ impl RefreshRefusal {
     }
 }
 
-impl From<RefreshRefusal> for Refusal {
+impl From<RefreshRefusal> for OAuthRefusal {
     fn from(cause: RefreshRefusal) -> Self {
         match cause {
             RefreshRefusal::Unknown => {
@@ -100,10 +100,14 @@ impl From<RefreshRefusal> for Refusal {
 }
 
 /// A refresh by a client that only names itself has a text of its own.
-pub(crate) fn without_client(refusal: Refusal, grant: &str, parameters: &Parameters) -> Refusal {
+pub(crate) fn without_client(
+    refusal: OAuthRefusal,
+    grant: &str,
+    parameters: &TokenParameters,
+) -> OAuthRefusal {
     let names_itself = parameters.get("client_id") == Some("cf");
     if grant == REFRESH && names_itself && parameters.get("client_secret").is_none() {
-        return Refusal::invalid_client("Refresh without client authentication not allowed.");
+        return OAuthRefusal::invalid_client("Refresh without client authentication not allowed.");
     }
     refusal
 }

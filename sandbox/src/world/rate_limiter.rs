@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// Whose counter a request moves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Who {
+pub(crate) enum RateKey {
     /// The user with this guid.
     User(String),
     /// Whoever sits behind an address and shows no good token.
@@ -17,16 +17,16 @@ pub(crate) enum Who {
 
 /// The limits and the counters.
 #[derive(Debug, Default)]
-pub(crate) struct Rate {
+pub(crate) struct RateLimiter {
     user_limit: Option<u64>,
     address_limit: Option<u64>,
     window: Duration,
-    counters: HashMap<Who, (u64, Instant)>,
+    counters: HashMap<RateKey, (u64, Instant)>,
 }
 
 /// What one request found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct RateUsage {
     pub(crate) limit: u64,
     pub(crate) remaining: u64,
     /// Seconds until the window starts anew.
@@ -34,7 +34,7 @@ pub(crate) struct Count {
     pub(crate) exceeded: bool,
 }
 
-impl Rate {
+impl RateLimiter {
     /// Starts new windows with these limits; `None` turns a limit off.
     pub(crate) fn set(&mut self, user: Option<u64>, address: Option<u64>, window: Duration) {
         self.user_limit = user;
@@ -44,10 +44,10 @@ impl Rate {
     }
 
     /// Counts one request; `None` where no limit applies.
-    pub(crate) fn count(&mut self, who: Who, now: Instant) -> Option<Count> {
+    pub(crate) fn count(&mut self, who: RateKey, now: Instant) -> Option<RateUsage> {
         let limit = match who {
-            Who::User(_) => self.user_limit,
-            Who::Address => self.address_limit,
+            RateKey::User(_) => self.user_limit,
+            RateKey::Address => self.address_limit,
         }?;
         let entry = self.counters.entry(who).or_insert((0, now + self.window));
         if entry.1 <= now {
@@ -59,7 +59,7 @@ impl Rate {
         // CC floors its estimate to tenths of the limit (recorded: 100, then 90, 80 …).
         let tenths = (left * 10).checked_div(limit).unwrap_or(0);
         let rest = end.saturating_duration_since(now);
-        Some(Count {
+        Some(RateUsage {
             limit,
             remaining: tenths * limit / 10,
             resets_in: rest.as_secs() + u64::from(rest.subsec_nanos() > 0),
@@ -74,13 +74,13 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Rate, Who};
+    use super::{RateKey, RateLimiter};
 
     #[test]
     fn remaining_is_floored_to_tenths_and_a_new_window_starts_at_zero() {
-        let (mut rate, start) = (Rate::default(), Instant::now());
+        let (mut rate, start) = (RateLimiter::default(), Instant::now());
         rate.set(Some(100), None, Duration::from_secs(60));
-        let user = || Who::User("u".to_owned());
+        let user = || RateKey::User("u".to_owned());
         let seen: Vec<u64> = (0..12)
             .filter_map(|_| rate.count(user(), start))
             .map(|count| count.remaining)
@@ -93,6 +93,6 @@ mod tests {
         assert!(over.exceeded && over.resets_in == 60 && over.remaining == 0);
         let later = start + Duration::from_secs(60);
         assert!(!rate.count(user(), later).unwrap().exceeded);
-        assert_eq!(rate.count(Who::Address, start), None);
+        assert_eq!(rate.count(RateKey::Address, start), None);
     }
 }

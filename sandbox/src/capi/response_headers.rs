@@ -6,9 +6,9 @@ use http::request::Parts;
 use http::{HeaderName, StatusCode};
 use uuid::Uuid;
 
-use crate::capi::answer::{Answer, Family};
+use crate::capi::answer::{Answer, AnswerFamily};
 use crate::token::CfUser;
-use crate::world::Count;
+use crate::world::RateUsage;
 
 /// The longest request id that CC takes over from the caller.
 const LONGEST_ID: usize = 255;
@@ -23,16 +23,16 @@ const DEFAULTS: &[(&str, &str)] = &[
 const ECHOED: &[&str] = &["x-b3-traceid", "x-b3-spanid"];
 
 /// Adds the headers of the answer's family.
-pub(crate) fn dress(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answer {
-    if answer.family == Family::Server {
+pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answer {
+    if answer.family == AnswerFamily::Server {
         return answer;
     }
     let defaults: &[(&str, &str)] = match answer.family {
-        Family::V3 => DEFAULTS,
-        Family::Old => &[("x-content-type-options", "nosniff")],
-        Family::Crash | Family::Plain | Family::Server => &[],
+        AnswerFamily::V3 => DEFAULTS,
+        AnswerFamily::Old => &[("x-content-type-options", "nosniff")],
+        AnswerFamily::Crash | AnswerFamily::Plain | AnswerFamily::Server => &[],
     };
-    let timed = matches!(answer.family, Family::V3 | Family::Crash);
+    let timed = matches!(answer.family, AnswerFamily::V3 | AnswerFamily::Crash);
     let mut answer = answer.with(header("x-vcap-request-id"), &request_id(parts));
     for (name, value) in defaults {
         answer = answer.with(header(name), value);
@@ -52,7 +52,7 @@ pub(crate) fn dress(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Ans
 }
 
 /// Adds the limiter's headers; `Retry-After` where the limit is used up, also beside the 401 of a bad token (recorded).
-pub(crate) fn with_count(answer: Answer, count: Option<Count>, seconds: i64) -> Answer {
+pub(crate) fn add_rate_limit(answer: Answer, count: Option<RateUsage>, seconds: i64) -> Answer {
     let Some(count) = count else {
         return answer;
     };

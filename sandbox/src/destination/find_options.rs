@@ -3,33 +3,33 @@
 
 use serde_json::{Value, json};
 
-use crate::destination::Refused;
+use crate::destination::DestinationRefusal;
 
 /// What a caller asked for beside the name.
 #[derive(Debug, Default)]
-pub(super) struct Wishes {
+pub(super) struct FindOptions {
     pub(super) skips_token: bool,
     pub(super) skips_credentials: bool,
     pub(super) wants_owner: bool,
 }
 
-impl Wishes {
+impl FindOptions {
     /// Reads the query; what the specification does not name is a 400, and so is a name sent twice.
-    pub(super) fn read(query: Option<&str>, known: &[&str]) -> Result<Self, Refused> {
-        let mut wishes = Self::default();
+    pub(super) fn read(query: Option<&str>, known: &[&str]) -> Result<Self, DestinationRefusal> {
+        let mut options = Self::default();
         let mut seen: Vec<String> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             if !known.contains(&name.as_ref()) || seen.iter().any(|earlier| *earlier == name) {
-                return Err(Refused::Parameter(name.into_owned()));
+                return Err(DestinationRefusal::Parameter(name.into_owned()));
             }
             match name.as_ref() {
-                "$skipTokenRetrieval" => wishes.skips_token = value == "true",
-                "$skipCredentials" => wishes.skips_credentials = value == "true",
-                _ => wishes.wants_owner = value.split(';').any(|part| part == "owner"),
+                "$skipTokenRetrieval" => options.skips_token = value == "true",
+                "$skipCredentials" => options.skips_credentials = value == "true",
+                _ => options.wants_owner = value.split(';').any(|part| part == "owner"),
             }
             seen.push(name.into_owned());
         }
-        Ok(wishes)
+        Ok(options)
     }
 
     /// Without the skip flag the service logs on itself; here that always fails, and the answer is 200 all the same. With it, a

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
-use crate::levers::args::Args;
-use crate::uaa::faults::{Dialect, Fault, Grants};
+use crate::levers::args::LeverArgs;
+use crate::uaa::faults::{Dialect, FaultGrants, UaaFault};
 use crate::uaa::refresh::refusal::RefreshRefusal;
 
 pub(super) const LEVERS: &[(&str, &str)] = &[
@@ -27,9 +27,9 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
 }
 
 fn uaa_fault(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["row", "n", "variant", "dialect", "grant"])?;
+    let args = LeverArgs::read(args, &["row", "n", "variant", "dialect", "grant"])?;
     let row = args.text("row")?;
-    let fault = variant(Fault::of_row(row), args.get("variant"))
+    let fault = variant(UaaFault::of_row(row), args.get("variant"))
         .ok_or_else(|| format!("no such row or variant of {row}: see uaa_faults"))?;
     let fault = match args.maybe_text("dialect")? {
         None => fault,
@@ -38,16 +38,16 @@ fn uaa_fault(landscape: &Landscape, args: &Value) -> LeverResult {
         Some(_) => return Err("argument dialect is invalid_client or unauthorized".to_owned()),
     };
     let grants = match args.maybe_text("grant")? {
-        None | Some("log_on") => Grants::LogOn,
-        Some("any") => Grants::Any,
-        Some(one) => Grants::One(one.to_owned()),
+        None | Some("log_on") => FaultGrants::LogOn,
+        Some("any") => FaultGrants::Any,
+        Some(one) => FaultGrants::One(one.to_owned()),
     };
     landscape.uaa.faults.arm(fault, grants, args.count("n")?);
     Ok(Value::Null)
 }
 
 /// Returns the variant of a name or an index; the first one by default.
-fn variant(faults: Vec<(&'static str, Fault)>, wanted: Option<&Value>) -> Option<Fault> {
+fn variant(faults: Vec<(&'static str, UaaFault)>, wanted: Option<&Value>) -> Option<UaaFault> {
     let mut faults = faults.into_iter();
     let found = match wanted {
         None => faults.next(),
@@ -58,17 +58,17 @@ fn variant(faults: Vec<(&'static str, Fault)>, wanted: Option<&Value>) -> Option
 }
 
 fn uaa_faults(args: &Value) -> LeverResult {
-    Args::read(args, &[])?;
+    LeverArgs::read(args, &[])?;
     let row = |number: u8| {
         let row = format!("F{number}");
-        let names: Vec<&str> = Fault::of_row(&row).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<&str> = UaaFault::of_row(&row).into_iter().map(|(name, _)| name).collect();
         (row, json!(names))
     };
     Ok(Value::Object((1..=26).map(row).collect()))
 }
 
 fn refresh_fault(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = Args::read(args, &["cause", "n"])?;
+    let args = LeverArgs::read(args, &["cause", "n"])?;
     let cause = RefreshRefusal::named(args.text("cause")?)
         .ok_or_else(|| format!("argument cause is one of {}", RefreshRefusal::CAUSES.join(", ")))?;
     landscape.uaa.refresh.plan(&cause, args.count("n")?);

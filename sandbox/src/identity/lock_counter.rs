@@ -4,7 +4,7 @@
 use http::StatusCode;
 
 use crate::identity::{UAA_ORIGIN, User, nested};
-use crate::oauth::Refusal;
+use crate::oauth::OAuthRefusal;
 
 /// IAS and SAP ID: 5 failures, then an hour (source).
 const IAS_LOCK: i64 = 3600;
@@ -18,7 +18,7 @@ const UAA_LOCK: i64 = 300;
 
 /// The count of one user at one provider.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Count {
+pub(super) struct LockCounter {
     /// Times of the failures that count.
     failures: Vec<i64>,
     locked_until: Option<i64>,
@@ -26,9 +26,9 @@ pub(super) struct Count {
     pub(super) attempts: usize,
 }
 
-impl Count {
+impl LockCounter {
     /// IAS and SAP ID: while locked even the right password is refused, and the lock does not grow.
-    pub(super) fn ias(&mut self, good: Option<User>, now: i64) -> Result<User, Refusal> {
+    pub(super) fn ias(&mut self, good: Option<User>, now: i64) -> Result<User, OAuthRefusal> {
         self.attempts = self.attempts.saturating_add(1);
         if self.locked_until.is_some_and(|until| now >= until) {
             self.failures.clear();
@@ -44,7 +44,7 @@ impl Count {
             }
             return Err(nested("Unauthorized"));
         };
-        if let Some(code) = &user.hurdle {
+        if let Some(code) = &user.required_action {
             if is_second_factor(code) {
                 self.failures.push(now);
             }
@@ -55,10 +55,10 @@ impl Count {
     }
 
     /// UAA's own users: a lock is told before the password is looked at, and is not counted.
-    pub(super) fn uaa(&mut self, good: Option<User>, now: i64) -> Result<User, Refusal> {
+    pub(super) fn uaa(&mut self, good: Option<User>, now: i64) -> Result<User, OAuthRefusal> {
         self.failures.retain(|time| now.saturating_sub(*time) < UAA_WINDOW);
         if self.locked_until.is_some_and(|until| now < until) {
-            return Err(Refusal::unauthorized(
+            return Err(OAuthRefusal::unauthorized(
                 "Your account has been locked because of too many failed attempts to login.",
             ));
         }
@@ -68,16 +68,18 @@ impl Count {
             if self.failures.len() >= FAILURES {
                 self.locked_until = Some(now.saturating_add(UAA_LOCK));
             }
-            return Err(Refusal::invalid_client("Bad credentials"));
+            return Err(OAuthRefusal::invalid_client("Bad credentials"));
         };
         self.failures.clear();
         self.locked_until = None;
-        match user.hurdle.as_deref() {
+        match user.required_action.as_deref() {
             None => Ok(user),
-            Some("NOT_VERIFIED") => {
-                Err(Refusal::new(StatusCode::FORBIDDEN, "access_denied", "Account not verified"))
-            }
-            Some(_) => Err(Refusal::unauthorized("password change required")),
+            Some("NOT_VERIFIED") => Err(OAuthRefusal::new(
+                StatusCode::FORBIDDEN,
+                "access_denied",
+                "Account not verified",
+            )),
+            Some(_) => Err(OAuthRefusal::unauthorized("password change required")),
         }
     }
 

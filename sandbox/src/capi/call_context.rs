@@ -1,20 +1,20 @@
 //! What one authenticated call works with, and the questions that several calls ask: may this user see or change the thing.
 
 use crate::capi::errors::{
-    Refusal, feature_disabled, not_authorized, not_found, org_suspended, space_being_deleted,
+    ApiRefusal, feature_disabled, not_authorized, not_found, org_suspended, space_being_deleted,
     space_suspended,
 };
 use crate::capi::json::{Json, object};
 use crate::capi::list::ListQuery;
 use crate::capi::present::Presenter;
 use crate::capi::query::Query;
-use crate::world::{Org, Resource, Route, Space, State};
+use crate::world::{Org, Resource, Route, Space, WorldState};
 
 /// One call, under the world's lock.
 #[derive(Debug)]
-pub(crate) struct Step<'a> {
+pub(crate) struct CallContext<'a> {
     pub(crate) base: &'a str,
-    pub(crate) state: &'a mut State,
+    pub(crate) state: &'a mut WorldState,
     /// The name in the token.
     pub(crate) user: &'a str,
     pub(crate) query: &'a Query,
@@ -22,7 +22,7 @@ pub(crate) struct Step<'a> {
     pub(crate) body: &'a Json,
 }
 
-impl Step<'_> {
+impl CallContext<'_> {
     pub(crate) fn present(&self) -> Presenter<'_> {
         Presenter { base: self.base, state: self.state }
     }
@@ -33,7 +33,7 @@ impl Step<'_> {
     }
 
     /// Returns the route, if the user sees it.
-    pub(crate) fn route(&self, guid: &str) -> Result<&Route, Refusal> {
+    pub(crate) fn route(&self, guid: &str) -> Result<&Route, ApiRefusal> {
         let route = self.state.route(guid).filter(|route| {
             let space = self.state.space(&route.space);
             space.is_some_and(|space| self.state.reads_routes(self.user, space))
@@ -42,7 +42,7 @@ impl Step<'_> {
     }
 
     /// Returns the space, if the user sees it.
-    pub(crate) fn space(&self, guid: &str) -> Result<&Space, Refusal> {
+    pub(crate) fn space(&self, guid: &str) -> Result<&Space, ApiRefusal> {
         let space = self.state.space(guid);
         space
             .filter(|space| self.state.reads_space(self.user, space))
@@ -50,7 +50,7 @@ impl Step<'_> {
     }
 
     /// Checks that the user may change routes of the space now: first the role, then suspensions, as CC does.
-    pub(crate) fn may_write(&self, space: &str) -> Result<(), Refusal> {
+    pub(crate) fn may_write(&self, space: &str) -> Result<(), ApiRefusal> {
         let space = self.state.space(space).ok_or_else(not_authorized)?;
         if !self.state.manages_apps(self.user, space) {
             return Err(not_authorized());
@@ -68,10 +68,10 @@ impl Step<'_> {
     }
 
     /// Checks a feature flag that is on or off by default.
-    pub(crate) fn feature(&self, name: &str, default: Default) -> Result<(), Refusal> {
+    pub(crate) fn feature(&self, name: &str, default: FlagDefault) -> Result<(), ApiRefusal> {
         let (open, text) = match self.state.feature(name) {
             Some(feature) => (feature.on, feature.message.as_deref().unwrap_or(name)),
-            None => (default == Default::On, name),
+            None => (default == FlagDefault::On, name),
         };
         if open { Ok(()) } else { Err(feature_disabled(text)) }
     }
@@ -111,7 +111,7 @@ impl Step<'_> {
 
 /// How a feature flag stands that nobody has set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Default {
+pub(crate) enum FlagDefault {
     On,
     Off,
 }

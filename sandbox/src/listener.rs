@@ -1,5 +1,5 @@
 //! A listening port: opens, closes (connections are refused) and opens again in the same place.
-//! Invariant: after [`Door::close`] the port refuses and no old connection lives. Called by `lib` at start and by the levers
+//! Invariant: after [`Listener::close`] the port refuses and no old connection lives. Called by `lib` at start and by the levers
 //! `stop` and `start`.
 
 use std::io;
@@ -15,16 +15,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::front::Front;
-use crate::wire::{Line, Tapped};
+use crate::service::Service;
+use crate::wire::{SocketControl, TappedStream};
 
 /// One port of the landscape.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Listener {
     address: SocketAddr,
-    front: Arc<Front>,
+    service: Arc<Service>,
     tasks: Tasks,
-    open: Mutex<Option<Open>>,
+    open: Mutex<Option<ListenerTask>>,
 }
 
 /// Where tasks live and what ends them.
@@ -35,22 +35,23 @@ pub(crate) struct Tasks {
 }
 
 #[derive(Debug)]
-struct Open {
+struct ListenerTask {
     closing: CancellationToken,
     task: JoinHandle<()>,
 }
 
-impl Door {
+impl Listener {
     /// Serves what a listener accepts.
     pub(crate) fn open_on(
         listener: TcpListener,
         address: SocketAddr,
-        front: Front,
+        service: Service,
         tasks: Tasks,
     ) -> Self {
-        let door = Self { address, front: Arc::new(front), tasks, open: Mutex::const_new(None) };
-        let open = door.spawn(listener);
-        Self { open: Mutex::const_new(Some(open)), ..door }
+        let closed =
+            Self { address, service: Arc::new(service), tasks, open: Mutex::const_new(None) };
+        let open = closed.spawn(listener);
+        Self { open: Mutex::const_new(Some(open)), ..closed }
     }
 
     /// Returns where the port is.
@@ -79,15 +80,15 @@ impl Door {
         drop(open.task.await);
     }
 
-    fn spawn(&self, listener: TcpListener) -> Open {
+    fn spawn(&self, listener: TcpListener) -> ListenerTask {
         let closing = self.tasks.ended.child_token();
-        let serving = serve(listener, Arc::clone(&self.front), closing.clone());
-        Open { closing, task: self.tasks.tracker.spawn(serving) }
+        let serving = accept_loop(listener, Arc::clone(&self.service), closing.clone());
+        ListenerTask { closing, task: self.tasks.tracker.spawn(serving) }
     }
 }
 
 /// Accepts until told to end; leaving drops the listener and every connection.
-async fn serve(listener: TcpListener, front: Arc<Front>, closing: CancellationToken) {
+async fn accept_loop(listener: TcpListener, service: Arc<Service>, closing: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -95,7 +96,7 @@ async fn serve(listener: TcpListener, front: Arc<Front>, closing: CancellationTo
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(converse(stream, Arc::clone(&front)));
+                    connections.spawn(serve_connection(stream, Arc::clone(&service)));
                 }
             }
         }
@@ -105,13 +106,13 @@ async fn serve(listener: TcpListener, front: Arc<Front>, closing: CancellationTo
 }
 
 /// Speaks HTTP/1.1 on one connection.
-async fn converse(stream: TcpStream, front: Arc<Front>) {
+async fn serve_connection(stream: TcpStream, service: Arc<Service>) {
     drop(stream.set_nodelay(true));
-    let line = Arc::new(Line::default());
-    let socket = TokioIo::new(Tapped::new(stream, Arc::clone(&line)));
+    let control = Arc::new(SocketControl::default());
+    let socket = TokioIo::new(TappedStream::new(stream, Arc::clone(&control)));
     let service = service_fn(move |request| {
-        let (front, line) = (Arc::clone(&front), Arc::clone(&line));
-        async move { front.answer(request, &line).await }
+        let (service, control) = (Arc::clone(&service), Arc::clone(&control));
+        async move { service.answer(request, &control).await }
     });
     // A connection that was torn on purpose is an error here; nobody needs to hear of it.
     drop(http1::Builder::new().serve_connection(socket, service).await);

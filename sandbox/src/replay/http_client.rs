@@ -7,21 +7,21 @@ use tokio::net::TcpStream;
 
 /// An answer as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
     /// By name in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
 
 /// Sends the request and reads the answer until the connection ends.
-pub(crate) async fn ask(address: &str, request: &[u8]) -> Result<Answer, String> {
+pub(crate) async fn ask(address: &str, request: &[u8]) -> Result<HttpAnswer, String> {
     let fault = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(address).await.map_err(fault)?;
     stream.write_all(request).await.map_err(fault)?;
@@ -32,7 +32,7 @@ pub(crate) async fn ask(address: &str, request: &[u8]) -> Result<Answer, String>
     let mut lines = head.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
     let headers = lines.filter_map(|line| line.split_once(':'));
-    Ok(Answer {
+    Ok(HttpAnswer {
         status: status.ok_or("the answer has no status")?,
         headers: headers
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))

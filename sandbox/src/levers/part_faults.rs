@@ -1,5 +1,5 @@
-//! The generic levers: what can go wrong at any part, whatever was asked. Invariant: a trick is used up by the first `n` requests
-//! that fit it, in the order in which tricks were armed. Armed by `levers`, consumed by `front`.
+//! The generic levers: what can go wrong at any part, whatever was asked. Invariant: a fault is used up by the first `n` requests
+//! that fit it, in the order in which faults were armed. Armed by `levers`, consumed by `service`.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::part::locked;
-use crate::wire::Plan;
+use crate::wire::WritePlan;
 
 /// What happens instead of, before or after the part's own answer.
 #[derive(Clone, Debug)]
-pub(crate) enum Trick {
+pub(crate) enum PartFault {
     /// This answer; the part is not asked.
-    Answer(Canned),
+    Answer(CannedAnswer),
     /// No answer until it is released, or for a time; then the part is asked.
     Hang(Option<Duration>),
     /// A TCP reset; the part is not asked.
@@ -22,12 +22,12 @@ pub(crate) enum Trick {
     /// The part is asked, the answer is never sent.
     CommitThenHang,
     /// The part is asked, and its answer leaves by this plan.
-    Wire(Plan),
+    Wire(WritePlan),
 }
 
 /// A ready-made answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Canned {
+pub(crate) struct CannedAnswer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
@@ -37,35 +37,35 @@ pub(crate) struct Canned {
     pub(crate) reset: bool,
 }
 
-/// A trick that waits for its requests.
+/// A fault that waits for its requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Armed {
-    pub(crate) trick: Trick,
+pub(crate) struct ArmedPartFault {
+    pub(crate) fault: PartFault,
     pub(crate) left: usize,
-    pub(crate) only: Only,
+    pub(crate) only: RequestFilter,
 }
 
-/// Which requests a trick is for; the default is every one.
+/// Which requests a fault is for; the default is every one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Only {
+pub(crate) struct RequestFilter {
     pub(crate) method: Option<String>,
     pub(crate) path: String,
 }
 
-/// The tricks of one part.
+/// The faults of one part.
 #[derive(Debug, Default)]
-pub(crate) struct Tricks {
-    state: Mutex<State>,
+pub(crate) struct PartFaults {
+    state: Mutex<PartFaultState>,
     released: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    armed: Vec<Armed>,
+struct PartFaultState {
+    armed: Vec<ArmedPartFault>,
     latency: Duration,
 }
 
-impl Only {
+impl RequestFilter {
     /// Reads `method path-prefix`, or a path prefix alone.
     pub(crate) fn parse(text: &str) -> Self {
         match text.trim().split_once(' ') {
@@ -81,20 +81,20 @@ impl Only {
     }
 }
 
-impl Tricks {
-    /// Adds a trick behind those that wait already.
-    pub(crate) fn arm(&self, armed: Armed) {
+impl PartFaults {
+    /// Adds a fault behind those that wait already.
+    pub(crate) fn arm(&self, armed: ArmedPartFault) {
         locked(&self.state).armed.push(armed);
     }
 
-    /// Takes the first trick that fits the request.
-    pub(crate) fn next(&self, method: &str, path: &str) -> Option<Trick> {
+    /// Takes the first fault that fits the request.
+    pub(crate) fn next(&self, method: &str, path: &str) -> Option<PartFault> {
         let mut state = locked(&self.state);
         let armed = state.armed.iter_mut().find(|armed| armed.only.fits(method, path))?;
         armed.left = armed.left.saturating_sub(1);
-        let trick = armed.trick.clone();
+        let fault = armed.fault.clone();
         state.armed.retain(|armed| armed.left > 0);
-        Some(trick)
+        Some(fault)
     }
 
     /// Returns the delay of every answer.
@@ -109,10 +109,10 @@ impl Tricks {
 
     /// Disarms everything.
     pub(crate) fn clear(&self) {
-        *locked(&self.state) = State::default();
+        *locked(&self.state) = PartFaultState::default();
     }
 
-    /// Waits for the next [`Tricks::release`].
+    /// Waits for the next [`PartFaults::release`].
     pub(crate) async fn released(&self) {
         self.released.notified().await;
     }
@@ -125,23 +125,31 @@ impl Tricks {
 
 #[cfg(test)]
 mod tests {
-    use super::{Armed, Only, Trick, Tricks};
+    use super::{ArmedPartFault, PartFault, PartFaults, RequestFilter};
 
     #[test]
-    fn a_trick_waits_for_its_request_and_is_used_up() {
-        let tricks = Tricks::default();
-        tricks.arm(Armed { trick: Trick::Cut, left: 2, only: Only::parse("post /oauth") });
-        assert!(tricks.next("GET", "/oauth/token").is_none());
-        assert!(tricks.next("POST", "/info").is_none());
-        assert!(tricks.next("POST", "/oauth/token").is_some());
-        assert!(tricks.next("POST", "/oauth/token").is_some());
-        assert!(tricks.next("POST", "/oauth/token").is_none());
+    fn a_fault_waits_for_its_request_and_is_used_up() {
+        let faults = PartFaults::default();
+        faults.arm(ArmedPartFault {
+            fault: PartFault::Cut,
+            left: 2,
+            only: RequestFilter::parse("post /oauth"),
+        });
+        assert!(faults.next("GET", "/oauth/token").is_none());
+        assert!(faults.next("POST", "/info").is_none());
+        assert!(faults.next("POST", "/oauth/token").is_some());
+        assert!(faults.next("POST", "/oauth/token").is_some());
+        assert!(faults.next("POST", "/oauth/token").is_none());
     }
 
     #[test]
     fn without_a_rule_every_request_fits() {
-        let tricks = Tricks::default();
-        tricks.arm(Armed { trick: Trick::Cut, left: 1, only: Only::default() });
-        assert!(tricks.next("GET", "/").is_some());
+        let faults = PartFaults::default();
+        faults.arm(ArmedPartFault {
+            fault: PartFault::Cut,
+            left: 1,
+            only: RequestFilter::default(),
+        });
+        assert!(faults.next("GET", "/").is_some());
     }
 }

@@ -6,55 +6,55 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::identity::no_such_provider;
-use crate::oauth::Refusal;
+use crate::oauth::OAuthRefusal;
 
 /// Returns the provider to ask.
 ///
 /// # Errors
 /// F8 and F10 of `uaa.md` 7, and the 500s of section 3 (deduced): an empty origin while a default provider is set, and a broken
 /// percent escape.
-pub(crate) fn provider(hint: Option<&str>, default: Option<&str>) -> Result<String, Refusal> {
+pub(crate) fn provider(hint: Option<&str>, default: Option<&str>) -> Result<String, OAuthRefusal> {
     let Some(hint) = hint else {
         return no_hint(default);
     };
     let decoded = twice_decoded(hint).ok_or_else(server_error)?;
     match origin(&decoded) {
-        Parsed::Origin(origin) => Ok(origin),
-        Parsed::Nobody if default.is_some() => Err(server_error()),
-        Parsed::Nobody => Err(no_such_provider()),
-        Parsed::NoHint => no_hint(default),
+        ParsedHint::Origin(origin) => Ok(origin),
+        ParsedHint::NoOrigin if default.is_some() => Err(server_error()),
+        ParsedHint::NoOrigin => Err(no_such_provider()),
+        ParsedHint::NoHint => no_hint(default),
     }
 }
 
 /// What the decoded text says.
-enum Parsed {
+enum ParsedHint {
     Origin(String),
     /// `{}` or a null origin.
-    Nobody,
+    NoOrigin,
     /// Not JSON, no object, or a member too many.
     NoHint,
 }
 
-fn no_hint(default: Option<&str>) -> Result<String, Refusal> {
+fn no_hint(default: Option<&str>) -> Result<String, OAuthRefusal> {
     default.map(str::to_owned).ok_or_else(|| {
-        Refusal::invalid_client(
+        OAuthRefusal::invalid_client(
             "The client is authorized for multiple identity providers that support password grant and could not determine which identity provider to use.",
         )
     })
 }
 
-fn origin(text: &str) -> Parsed {
+fn origin(text: &str) -> ParsedHint {
     let Ok(Value::Object(members)) = serde_json::from_str::<Value>(text) else {
-        return Parsed::NoHint;
+        return ParsedHint::NoHint;
     };
     if members.keys().any(|name| name != "origin") {
-        return Parsed::NoHint;
+        return ParsedHint::NoHint;
     }
     match members.get("origin") {
-        Some(Value::String(origin)) => Parsed::Origin(origin.clone()),
-        None | Some(Value::Null) => Parsed::Nobody,
+        Some(Value::String(origin)) => ParsedHint::Origin(origin.clone()),
+        None | Some(Value::Null) => ParsedHint::NoOrigin,
         Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            Parsed::NoHint
+            ParsedHint::NoHint
         }
     }
 }
@@ -69,8 +69,8 @@ fn twice_decoded(text: &str) -> Option<String> {
     escapes_hold.then_some(decoded)
 }
 
-fn server_error() -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal Server Error")
+fn server_error() -> OAuthRefusal {
+    OAuthRefusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal Server Error")
 }
 
 #[cfg(test)]

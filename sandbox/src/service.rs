@@ -1,5 +1,5 @@
-//! What every request of every part walks through: body, journal, tricks, the part itself, journal again.
-//! Invariant: a request stands in the journal before anything can go wrong with it. Called by `door` for each request.
+//! What every request of every part walks through: body, journal, faults, the part itself, journal again.
+//! Invariant: a request stands in the journal before anything can go wrong with it. Called by `listener` for each request.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,9 +17,9 @@ use tokio::time::sleep;
 use tower::ServiceExt as _;
 
 use crate::journal::Journal;
-use crate::levers::tricks::{Canned, Trick, Tricks};
+use crate::levers::part_faults::{CannedAnswer, PartFault, PartFaults};
 use crate::part::{Part, locked};
-use crate::wire::{Line, Plan};
+use crate::wire::{SocketControl, WritePlan};
 
 /// Larger bodies end the connection: no part takes as much.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -30,22 +30,22 @@ pub(crate) struct AskedProvider(pub(crate) String);
 
 /// The connection ends without an answer.
 #[derive(Debug)]
-pub(crate) struct Torn;
+pub(crate) struct ConnectionTorn;
 
 /// A part's way in.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct Service {
     router: Router,
-    watch: Option<Watch>,
+    instruments: Option<Instruments>,
 }
 
-/// What a part is watched and troubled with; the levers' own address has none.
+/// What a part is watched and answer_with_fault with; the levers' own address has none.
 #[derive(Clone, Debug)]
-pub(crate) struct Watch {
+pub(crate) struct Instruments {
     pub(crate) part: Part,
     pub(crate) journal: Arc<Journal>,
-    pub(crate) tricks: Arc<Tricks>,
-    pub(crate) captured: Arc<Captured>,
+    pub(crate) faults: Arc<PartFaults>,
+    pub(crate) recent_requests: Arc<RecentRequests>,
 }
 
 /// Requests whose bytes are kept: more than any one action of a client takes.
@@ -53,9 +53,9 @@ const KEPT: usize = 64;
 
 /// The bytes of the last requests of a part; of the UAA only token requests are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Captured(Mutex<VecDeque<Vec<u8>>>);
+pub(crate) struct RecentRequests(Mutex<VecDeque<Vec<u8>>>);
 
-impl Captured {
+impl RecentRequests {
     /// Returns the last one's bytes as received.
     pub(crate) fn last(&self) -> Vec<u8> {
         locked(&self.0).back().cloned().unwrap_or_default()
@@ -80,81 +80,82 @@ impl Captured {
     }
 }
 
-impl fmt::Display for Torn {
+impl fmt::Display for ConnectionTorn {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("the connection was torn on purpose")
     }
 }
 
-impl std::error::Error for Torn {}
+impl std::error::Error for ConnectionTorn {}
 
-impl Front {
-    /// Makes the way in to a router; with a watch it is journalled and can be made to fail.
-    pub(crate) fn new(router: Router, watch: Option<Watch>) -> Self {
-        Self { router, watch }
+impl Service {
+    /// Makes the way in to a router; with a instruments it is journalled and can be made to fail.
+    pub(crate) fn new(router: Router, instruments: Option<Instruments>) -> Self {
+        Self { router, instruments }
     }
 
     /// Answers one request.
     ///
     /// # Errors
-    /// [`Torn`] where the connection must end instead.
+    /// [`ConnectionTorn`] where the connection must end instead.
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
-        line: &Line,
-    ) -> Result<Response<Body>, Torn> {
+        control: &SocketControl,
+    ) -> Result<Response<Body>, ConnectionTorn> {
         let (head, body) = request.into_parts();
-        let body = Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| Torn)?.to_bytes();
-        let received = line.take_request();
-        line.plan(Plan::Plain);
-        let Some(watch) = &self.watch else {
+        let body =
+            Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| ConnectionTorn)?.to_bytes();
+        let received = control.take_request();
+        control.plan(WritePlan::Plain);
+        let Some(instruments) = &self.instruments else {
             return Ok(self.ask(head, body).await);
         };
-        if watch.part != Part::Uaa || head.uri.path() == "/oauth/token" {
-            watch.captured.add(received);
+        if instruments.part != Part::Uaa || head.uri.path() == "/oauth/token" {
+            instruments.recent_requests.add(received);
         }
-        let ticket = watch.journal.open(watch.part, &head, &body);
-        let answer = self.troubled(watch, line, head, body).await?;
+        let entry_id = instruments.journal.open(instruments.part, &head, &body);
+        let answer = self.answer_with_fault(instruments, control, head, body).await?;
         let asked = answer.extensions().get::<AskedProvider>().map(|asked| asked.0.clone());
-        watch.journal.close(ticket, answer.status().as_u16(), asked);
+        instruments.journal.close(entry_id, answer.status().as_u16(), asked);
         Ok(answer)
     }
 
-    /// Applies delay and trick around the part's own answer.
-    async fn troubled(
+    /// Applies delay and fault around the part's own answer.
+    async fn answer_with_fault(
         &self,
-        watch: &Watch,
-        line: &Line,
+        instruments: &Instruments,
+        control: &SocketControl,
         head: http::request::Parts,
         body: Bytes,
-    ) -> Result<Response<Body>, Torn> {
-        let trick = watch.tricks.next(head.method.as_str(), head.uri.path());
-        let latency = watch.tricks.latency();
+    ) -> Result<Response<Body>, ConnectionTorn> {
+        let fault = instruments.faults.next(head.method.as_str(), head.uri.path());
+        let latency = instruments.faults.latency();
         if !latency.is_zero() {
             sleep(latency).await;
         }
-        match trick {
+        match fault {
             None => Ok(self.ask(head, body).await),
-            Some(Trick::Answer(canned)) => Ok(canned_answer(canned, line)),
-            Some(Trick::Hang(None)) => {
-                watch.tricks.released().await;
+            Some(PartFault::Answer(canned)) => Ok(canned_answer(canned, control)),
+            Some(PartFault::Hang(None)) => {
+                instruments.faults.released().await;
                 Ok(self.ask(head, body).await)
             }
-            Some(Trick::Hang(Some(time))) => {
+            Some(PartFault::Hang(Some(time))) => {
                 sleep(time).await;
                 Ok(self.ask(head, body).await)
             }
-            Some(Trick::Cut) => {
-                line.reset();
-                Err(Torn)
+            Some(PartFault::Cut) => {
+                control.reset();
+                Err(ConnectionTorn)
             }
-            Some(Trick::CommitThenHang) => {
+            Some(PartFault::CommitThenHang) => {
                 self.ask(head, body).await;
                 pending().await
             }
-            Some(Trick::Wire(plan)) => {
+            Some(PartFault::Wire(plan)) => {
                 let answer = self.ask(head, body).await;
-                line.plan(plan);
+                control.plan(plan);
                 Ok(answer)
             }
         }
@@ -171,12 +172,12 @@ impl Front {
 }
 
 /// Builds a ready-made answer; header lines that are none are left out.
-fn canned_answer(canned: Canned, line: &Line) -> Response<Body> {
+fn canned_answer(canned: CannedAnswer, control: &SocketControl) -> Response<Body> {
     if let Some(raw) = canned.raw {
-        line.plan(Plan::Replace(raw));
+        control.plan(WritePlan::Replace(raw));
     }
     if canned.reset {
-        line.reset();
+        control.reset();
     }
     let mut answer = Response::new(Body::from(canned.body));
     *answer.status_mut() = StatusCode::from_u16(canned.status).unwrap_or_default();
