@@ -14,7 +14,7 @@ use crate::{
         env::Snapshot,
         problem::{Problem, Problems},
     },
-    destination::{Destination, Destinations, DestinationsConfig, Equipment},
+    destination::{Destination, DestinationDependencies, Destinations, DestinationsConfig},
     lifecycle::Lifecycle,
     oauth::{FingerprintKey, TokenEndpoint, random_key, sealing_key},
     routes::{Home, OperationKey, Policies, TenantRoutes},
@@ -51,7 +51,12 @@ impl Engine {
         let (token, cf_api, keys) =
             (client(Purpose::Token)?, client(Purpose::CfApi)?, client(Purpose::Keys)?);
         let key = FingerprintKey::random();
-        let equipment = Equipment { clients, key, tasks: tasks.clone(), metrics: metrics.clone() };
+        let equipment = DestinationDependencies {
+            clients,
+            key,
+            tasks: tasks.clone(),
+            metrics: metrics.clone(),
+        };
         let destinations = destinations(settings, snapshot, bound, &equipment)?;
         let endpoint = move |destination: &Destination, authentication| {
             let url = destination.token_url.clone();
@@ -86,7 +91,7 @@ fn destinations(
     settings: &Settings,
     snapshot: &Snapshot,
     bound: &BoundServices,
-    equipment: &Equipment,
+    equipment: &DestinationDependencies,
 ) -> Result<Destinations, Problems> {
     let config = DestinationsConfig {
         settings: &settings.destination,

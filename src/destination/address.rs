@@ -2,7 +2,7 @@
 //!
 //! Invariant: what parses here is https (http for this very machine), without userinfo and
 //! fragment, and is what its text looked like: nothing that the URL parser would silently drop or
-//! turn round. Used by `judge`.
+//! turn round. Used by `validate`.
 
 use crate::upstream::is_loopback;
 use url::Url;

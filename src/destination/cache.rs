@@ -2,20 +2,20 @@
 //! (destination.md 9).
 //!
 //! Invariant: nobody waits for a revalidation who can be served; a failure is never kept as
-//! content; and content that has once been in service gives way only to judged content or to two
+//! content; and content that has once been in service gives way only to validated content or to two
 //! 404s. Used by `Destinations`.
 
-mod landing;
+mod apply;
 mod state;
 
 use super::{
-    Destination, DestinationError, DestinationName, Source, Wanted,
+    CachePolicy, Destination, DestinationError, DestinationName, SourceKind,
     fault::{FindFault, Transient},
-    judge::Judge,
+    validate::Validator,
 };
 use crate::{binding::Fields, telemetry::metrics::Metrics};
 use http::HeaderValue;
-use state::{Condition, FIRST_PAUSE, Flight, State};
+use state::{CacheState, Condition, FIRST_PAUSE, InFlightFetch};
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,18 +31,18 @@ const SOFT_TTL: Duration = Duration::from_secs(5 * 60);
 const STALE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The Destination service as the cache sees it; a port, so that time is tested without sockets.
-pub(super) trait Finder: Send + Sync + 'static {
+pub(super) trait DestinationSource: Send + Sync + 'static {
     /// Asks once, its own repeats included. `tag` makes the call conditional.
     fn find(
         &self,
         name: &DestinationName,
         tag: Option<&HeaderValue>,
-    ) -> impl Future<Output = Result<Found, FindFault>> + Send;
+    ) -> impl Future<Output = Result<FindResponse, FindFault>> + Send;
 }
 
 /// What the service said.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum FindResponse {
     /// 200.
     Content(Content),
     /// 304.
@@ -51,11 +51,11 @@ pub(super) enum Found {
     Absent,
 }
 
-/// Properties, still to be judged.
+/// Properties, still to be validated.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) fields: Fields,
-    pub(super) source: Source,
+    pub(super) source: SourceKind,
     /// As received.
     pub(super) tag: Option<HeaderValue>,
     /// Tells contents apart.
@@ -63,36 +63,36 @@ pub(super) struct Content {
 }
 
 /// One destination of the service; a clone is shallow.
-pub(super) struct Cached<F>(Arc<Inner<F>>);
+pub(super) struct CachedDestination<S>(Arc<CacheInner<S>>);
 
 /// What the flight works with.
-pub(super) struct Crew<F> {
-    pub(super) finder: F,
-    pub(super) judge: Judge,
+pub(super) struct CacheDependencies<S> {
+    pub(super) source: S,
+    pub(super) validator: Validator,
     pub(super) tasks: TaskTracker,
     pub(super) metrics: Metrics,
 }
 
-type Outcome = Result<Arc<Destination>, DestinationError>;
+type FindResult = Result<Arc<Destination>, DestinationError>;
 
-struct Inner<F> {
+struct CacheInner<S> {
     name: DestinationName,
-    crew: Crew<F>,
-    state: Mutex<State>,
+    deps: CacheDependencies<S>,
+    state: Mutex<CacheState>,
 }
 
 /// What to do for one caller.
-enum Step {
-    Serve(Outcome),
-    Wait(watch::Receiver<Option<Outcome>>),
-    /// The flight in the air is not the one that is wanted: look again when it has landed.
-    WaitAndAsk(watch::Receiver<Option<Outcome>>),
+enum CacheDecision {
+    Serve(FindResult),
+    Wait(watch::Receiver<Option<FindResult>>),
+    /// The running flight is not the one that is wanted: look again when it has landed.
+    WaitThenAsk(watch::Receiver<Option<FindResult>>),
 }
 
-impl<F: Finder> Cached<F> {
+impl<S: DestinationSource> CachedDestination<S> {
     /// Starts with nothing; makes no call.
-    pub(super) fn new(name: DestinationName, crew: Crew<F>) -> Self {
-        Self(Arc::new(Inner { name, crew, state: Mutex::default() }))
+    pub(super) fn new(name: DestinationName, deps: CacheDependencies<S>) -> Self {
+        Self(Arc::new(CacheInner { name, deps, state: Mutex::default() }))
     }
 
     /// Finds the destination, as sure as wanted.
@@ -102,14 +102,14 @@ impl<F: Finder> Cached<F> {
     ///
     /// # Cancel safety
     /// The flight is a task of its own: a caller who goes away neither stops nor repeats it.
-    pub(super) async fn find(&self, wanted: Wanted) -> Outcome {
+    pub(super) async fn find(&self, cache_policy: CachePolicy) -> FindResult {
         loop {
-            match self.step(wanted) {
-                Step::Serve(outcome) => return outcome,
-                Step::Wait(flight) => return self.landed(flight).await,
-                Step::WaitAndAsk(flight) => {
+            match self.decide(cache_policy) {
+                CacheDecision::Serve(outcome) => return outcome,
+                CacheDecision::Wait(flight) => return self.wait_for(flight).await,
+                CacheDecision::WaitThenAsk(flight) => {
                     // Its outcome does not matter here: it may have been told "unchanged".
-                    let _ = self.landed(flight).await;
+                    let _ = self.wait_for(flight).await;
                 }
             }
         }
@@ -122,47 +122,51 @@ impl<F: Finder> Cached<F> {
         (held.age() <= STALE_LIMIT).then(|| Arc::clone(&held.destination))
     }
 
-    fn step(&self, wanted: Wanted) -> Step {
+    fn decide(&self, cache_policy: CachePolicy) -> CacheDecision {
         let mut state = self.state();
-        let air = state.flight.as_ref().filter(|flight| flight.is_in_the_air());
-        let air = air.map(|flight| (flight.condition, flight.outcome.clone()));
-        let longest = match wanted {
-            Wanted::Cached => STALE_LIMIT,
-            Wanted::Confirmed => SOFT_TTL,
-            Wanted::PastCache => {
-                return match air {
-                    Some((Condition::Always, outcome)) => Step::Wait(outcome),
-                    Some((Condition::IfChanged, outcome)) => Step::WaitAndAsk(outcome),
-                    None => Step::Wait(self.launch(&mut state, Condition::Always)),
+        let running = state.flight.as_ref().filter(|flight| flight.is_running());
+        let running = running.map(|flight| (flight.condition, flight.outcome.clone()));
+        let longest = match cache_policy {
+            CachePolicy::Cached => STALE_LIMIT,
+            CachePolicy::Confirmed => SOFT_TTL,
+            CachePolicy::PastCache => {
+                return match running {
+                    Some((Condition::Always, outcome)) => CacheDecision::Wait(outcome),
+                    Some((Condition::IfChanged, outcome)) => CacheDecision::WaitThenAsk(outcome),
+                    None => CacheDecision::Wait(self.start_fetch(&mut state, Condition::Always)),
                 };
             }
         };
         let pause = state.pause();
         let held = state.held.as_ref().filter(|held| held.age() <= longest);
         if let Some((destination, age)) = held.map(|held| (held.destination.clone(), held.age())) {
-            if age > SOFT_TTL && air.is_none() && pause.is_none() {
-                self.launch(&mut state, Condition::IfChanged);
+            if age > SOFT_TTL && running.is_none() && pause.is_none() {
+                self.start_fetch(&mut state, Condition::IfChanged);
             }
-            return Step::Serve(Ok(destination));
+            return CacheDecision::Serve(Ok(destination));
         }
-        match (air, pause) {
-            (Some((_, outcome)), _) => Step::Wait(outcome),
-            (None, Some(error)) => Step::Serve(Err(error)),
-            (None, None) => Step::Wait(self.launch(&mut state, Condition::IfChanged)),
+        match (running, pause) {
+            (Some((_, outcome)), _) => CacheDecision::Wait(outcome),
+            (None, Some(error)) => CacheDecision::Serve(Err(error)),
+            (None, None) => CacheDecision::Wait(self.start_fetch(&mut state, Condition::IfChanged)),
         }
     }
 
-    fn launch(&self, state: &mut State, condition: Condition) -> watch::Receiver<Option<Outcome>> {
+    fn start_fetch(
+        &self,
+        state: &mut CacheState,
+        condition: Condition,
+    ) -> watch::Receiver<Option<FindResult>> {
         let (landing, outcome) = watch::channel(None);
-        state.flight = Some(Flight { condition, outcome: outcome.clone() });
+        state.flight = Some(InFlightFetch { condition, outcome: outcome.clone() });
         let cached = self.clone();
-        self.0.crew.tasks.spawn(async move {
-            landing.send_replace(Some(cached.fly(condition).await));
+        self.0.deps.tasks.spawn(async move {
+            landing.send_replace(Some(cached.fetch(condition).await));
         });
         outcome
     }
 
-    async fn landed(&self, mut flight: watch::Receiver<Option<Outcome>>) -> Outcome {
+    async fn wait_for(&self, mut flight: watch::Receiver<Option<FindResult>>) -> FindResult {
         match flight.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
             // The task was lost (a panic, the runtime's end); the next caller starts another one.
@@ -170,39 +174,39 @@ impl<F: Finder> Cached<F> {
         }
     }
 
-    async fn fly(&self, condition: Condition) -> Outcome {
+    async fn fetch(&self, condition: Condition) -> FindResult {
         let tag = self.state().tag(condition);
-        let found = self.0.crew.finder.find(&self.0.name, tag.as_ref()).await;
+        let found = self.0.deps.source.find(&self.0.name, tag.as_ref()).await;
         let mut state = self.state();
         state.flight = None;
         match found {
-            Ok(Found::Content(content)) => self.take(&mut state, &content),
-            Ok(Found::Unchanged) => match state.confirm() {
+            Ok(FindResponse::Content(content)) => self.apply_content(&mut state, &content),
+            Ok(FindResponse::Unchanged) => match state.confirm() {
                 Some(destination) => {
                     self.count("unchanged");
                     Ok(destination)
                 }
-                None => self.fail(&mut state, &FindFault::transient(Transient::Unreadable)),
+                None => self.apply_fault(&mut state, &FindFault::transient(Transient::Unreadable)),
             },
-            Ok(Found::Absent) => self.miss(&mut state),
-            Err(fault) => self.fail(&mut state, &fault),
+            Ok(FindResponse::Absent) => self.apply_absence(&mut state),
+            Err(fault) => self.apply_fault(&mut state, &fault),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, CacheState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<F> Clone for Cached<F> {
+impl<S> Clone for CachedDestination<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<F> fmt::Debug for Cached<F> {
+impl<S> fmt::Debug for CachedDestination<S> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_tuple("Cached").field(&self.0.name).finish()
+        out.debug_tuple("CachedDestination").field(&self.0.name).finish()
     }
 }
 

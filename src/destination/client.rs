@@ -2,16 +2,16 @@
 //!
 //! Invariant: every call carries a literal `$skipTokenRetrieval=true`, the name is one path
 //! segment, and the entity tag goes back byte for byte as it came. Used by `cache` through
-//! `Finder`.
+//! `DestinationSource`.
 
 mod answer;
 
 use super::{
     DestinationName,
-    cache::{Finder, Found},
+    cache::{DestinationSource, FindResponse},
     fault::{FindFault, failure, is_failure},
     service_token::ServiceToken,
-    settings::Level,
+    settings::DestinationLevel,
 };
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
@@ -33,7 +33,7 @@ const CAP: usize = 256 * 1024;
 
 /// Time for all attempts of one find together, the token included: within the 55 s of an inbound
 /// request.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TOTAL_TIME: Duration = Duration::from_secs(40);
 
 /// Everything but RFC 3986's unreserved characters is encoded: the name is one segment, whatever it
 /// holds.
@@ -47,7 +47,7 @@ const CORRELATION: &str = "x-correlationid";
 pub(super) struct DestinationClient {
     pub(super) http: HttpClient,
     pub(super) service: Url,
-    pub(super) level: Option<Level>,
+    pub(super) level: Option<DestinationLevel>,
     pub(super) token: ServiceToken,
     pub(super) gate: Gate,
     pub(super) metrics: Metrics,
@@ -55,13 +55,13 @@ pub(super) struct DestinationClient {
     pub(super) digest: RandomState,
 }
 
-impl Finder for DestinationClient {
+impl DestinationSource for DestinationClient {
     async fn find(
         &self,
         name: &DestinationName,
         tag: Option<&HeaderValue>,
-    ) -> Result<Found, FindFault> {
-        let deadline = Instant::now() + PATIENCE;
+    ) -> Result<FindResponse, FindFault> {
+        let deadline = Instant::now() + TOTAL_TIME;
         let mut attempts = 0;
         let attempt = || {
             attempts += 1;
@@ -70,17 +70,17 @@ impl Finder for DestinationClient {
             }
             self.attempt(name, tag)
         };
-        retry(deadline, attempt, Failed::again).await.map_err(Failed::into_fault)
+        retry(deadline, attempt, AttemptError::again).await.map_err(AttemptError::into_fault)
     }
 }
 
 /// Which of the two calls failed.
-enum Failed {
+enum AttemptError {
     Token(FindFault),
     Find(FindFault),
 }
 
-impl Failed {
+impl AttemptError {
     fn again(&self) -> Again {
         match self {
             // The token has had its own repeats.
@@ -102,16 +102,18 @@ impl DestinationClient {
         &self,
         name: &DestinationName,
         tag: Option<&HeaderValue>,
-    ) -> Result<Found, Failed> {
-        let lease = self.token.lease().await.map_err(Failed::Token)?;
-        let answer = self.send(name, tag, lease.authorization()).await.map_err(Failed::Find)?;
+    ) -> Result<FindResponse, AttemptError> {
+        let lease = self.token.lease().await.map_err(AttemptError::Token)?;
+        let answer =
+            self.send(name, tag, lease.authorization()).await.map_err(AttemptError::Find)?;
         if answer.status != StatusCode::UNAUTHORIZED {
-            return self.judge(&answer, tag).map_err(Failed::Find);
+            return self.interpret(&answer, tag).map_err(AttemptError::Find);
         }
         self.token.evict(&lease);
-        let lease = self.token.lease().await.map_err(Failed::Token)?;
-        let answer = self.send(name, tag, lease.authorization()).await.map_err(Failed::Find)?;
-        self.judge(&answer, tag).map_err(Failed::Find)
+        let lease = self.token.lease().await.map_err(AttemptError::Token)?;
+        let answer =
+            self.send(name, tag, lease.authorization()).await.map_err(AttemptError::Find)?;
+        self.interpret(&answer, tag).map_err(AttemptError::Find)
     }
 
     async fn send(
@@ -156,7 +158,7 @@ impl DestinationClient {
         let name = utf8_percent_encode(name.as_str(), SEGMENT);
         let path = match self.level {
             None => format!("v1/destinations/{name}"),
-            Some(Level::Subaccount) => format!("v2/destinations/{name}@subaccount"),
+            Some(DestinationLevel::Subaccount) => format!("v2/destinations/{name}@subaccount"),
         };
         let correlation = CorrelationId::random();
         let mut request = Request::get(format!(

@@ -56,7 +56,7 @@ impl DestinationError {
 
 /// Why the room cannot start; each of them is bad configuration (exit code 78).
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum DestinationSetupError {
     /// The file that the settings name cannot be read.
     #[error("destination.file names {}, which cannot be read: {kind}", path.display())]
     FileUnreadable {
@@ -66,12 +66,12 @@ pub enum StartError {
         kind: ErrorKind,
     },
     /// The file is neither JSON nor Java properties.
-    #[error("destination file {} is not readable: {mistake}", path.display())]
+    #[error("destination file {} is not readable: {error}", path.display())]
     FileMalformed {
         /// The path as it was given.
         path: PathBuf,
         /// Place and kind.
-        mistake: Mistake,
+        error: DestinationFileError,
     },
     /// The variable `destinations` is no JSON array of objects.
     #[error("variable destinations is not readable: {0}")]
@@ -102,7 +102,7 @@ pub enum StartError {
     Client(#[from] UpstreamError),
 }
 
-impl StartError {
+impl DestinationSetupError {
     /// Tells what an operator does about it.
     pub fn hint(&self) -> String {
         match self {
@@ -124,7 +124,7 @@ impl StartError {
 
 /// Where a destination file stops making sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
+pub enum DestinationFileError {
     /// As JSON.
     #[error("{0}")]
     Json(#[from] DecodeError),

@@ -4,7 +4,7 @@
 //! Invariant: yields properties under their cockpit names, whatever spelling they came in. Used by
 //! `setup`.
 
-use super::{DestinationName, StartError, error::Mistake, properties};
+use super::{DestinationName, DestinationSetupError, error::DestinationFileError, properties};
 use crate::{
     binding::{Fields, SourceText},
     upstream::body::decode,
@@ -16,25 +16,31 @@ use zeroize::Zeroizing;
 const REMOVED: &str = "<<removed>>";
 
 /// Reads the destination called `name` from a file, or `None` if the file holds others only.
-pub(super) fn from_file(path: &Path, name: &DestinationName) -> Result<Option<Fields>, StartError> {
-    let bytes = fs::read(path).map(Zeroizing::new).map_err(|error| StartError::FileUnreadable {
-        path: path.to_owned(),
-        kind: error.kind(),
+pub(super) fn from_file(
+    path: &Path,
+    name: &DestinationName,
+) -> Result<Option<Fields>, DestinationSetupError> {
+    let bytes = fs::read(path).map(Zeroizing::new).map_err(|error| {
+        DestinationSetupError::FileUnreadable { path: path.to_owned(), kind: error.kind() }
     })?;
     parse_file(&bytes, name)
-        .map_err(|mistake| StartError::FileMalformed { path: path.to_owned(), mistake })
+        .map_err(|error| DestinationSetupError::FileMalformed { path: path.to_owned(), error })
 }
 
 /// Reads the destination called `name` from the variable `destinations`.
 pub(super) fn from_variable(
     text: &SourceText,
     name: &DestinationName,
-) -> Result<Option<Fields>, StartError> {
-    let items = decode(text.as_str().as_bytes()).map_err(StartError::VariableMalformed)?;
+) -> Result<Option<Fields>, DestinationSetupError> {
+    let items =
+        decode(text.as_str().as_bytes()).map_err(DestinationSetupError::VariableMalformed)?;
     Ok(pick(items, name))
 }
 
-fn parse_file(bytes: &[u8], name: &DestinationName) -> Result<Option<Fields>, Mistake> {
+fn parse_file(
+    bytes: &[u8],
+    name: &DestinationName,
+) -> Result<Option<Fields>, DestinationFileError> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
     let fields = match text.first() {
         Some(b'[') => return Ok(pick(decode(text)?, name)),

@@ -9,7 +9,6 @@ mod cache;
 mod client;
 mod error;
 mod fault;
-mod judge;
 mod local;
 pub mod model;
 mod origin;
@@ -20,40 +19,41 @@ mod service_lease;
 mod service_token;
 mod settings;
 mod setup;
+mod validate;
 
-pub use error::{DestinationError, Mistake, StartError};
-pub use model::{Destination, DestinationName, Source};
-pub use settings::{Level, Settings};
-pub use setup::{DestinationsConfig, Equipment};
+pub use error::{DestinationError, DestinationFileError, DestinationSetupError};
+pub use model::{Destination, DestinationName, SourceKind};
+pub use settings::{DestinationLevel, Settings};
+pub use setup::{DestinationDependencies, DestinationsConfig};
 
-use cache::Cached;
+use cache::CachedDestination;
 use client::DestinationClient;
 use std::sync::Arc;
 
 /// All configured destinations behind one door; a clone is shallow.
 #[derive(Clone, Debug)]
-pub struct Destinations(Arc<Shelf>);
+pub struct Destinations(Arc<DestinationsInner>);
 
 #[derive(Debug)]
-struct Shelf {
+struct DestinationsInner {
     /// The default first.
     names: Vec<DestinationName>,
     /// One per name, in the same order.
-    slots: Vec<Slot>,
+    entries: Vec<ConfiguredDestination>,
 }
 
 /// Where one destination comes from; settled at start.
 #[derive(Debug)]
-enum Slot {
+enum ConfiguredDestination {
     /// Read once from a local source or a user-provided service.
     Fixed(Result<Arc<Destination>, DestinationError>),
     /// Asked for at the Destination service.
-    Service(Cached<DestinationClient>),
+    Service(CachedDestination<DestinationClient>),
 }
 
 /// How sure the content must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum CachePolicy {
     /// From the cache if there is one; older than the TTL: served, one revalidation in the
     /// background.
     Cached,
@@ -70,13 +70,16 @@ impl Destinations {
     /// A local source that cannot be read, several user-provided services of one name, an X.509
     /// credential that cannot be used. A destination that is missing or invalid is no error here:
     /// `find` tells.
-    pub fn new(config: &DestinationsConfig<'_>, equipment: &Equipment) -> Result<Self, StartError> {
+    pub fn new(
+        config: &DestinationsConfig<'_>,
+        deps: &DestinationDependencies,
+    ) -> Result<Self, DestinationSetupError> {
         let names = config.settings.all_names();
-        let slots = setup::slots(&names, config, equipment)?;
-        Ok(Self(Arc::new(Shelf { names, slots })))
+        let entries = setup::resolve_all(&names, config, deps)?;
+        Ok(Self(Arc::new(DestinationsInner { names, entries })))
     }
 
-    /// Finds a destination, as sure as wanted.
+    /// Finds a destination, as fresh as `cache_policy` asks.
     ///
     /// # Errors
     /// [`DestinationError::Missing`], also for a name that is not configured;
@@ -89,11 +92,11 @@ impl Destinations {
     pub async fn find(
         &self,
         name: &DestinationName,
-        wanted: Wanted,
+        cache_policy: CachePolicy,
     ) -> Result<Arc<Destination>, DestinationError> {
-        match self.slot(name) {
-            Some(Slot::Fixed(outcome)) => outcome.clone(),
-            Some(Slot::Service(cached)) => cached.find(wanted).await,
+        match self.entry(name) {
+            Some(ConfiguredDestination::Fixed(outcome)) => outcome.clone(),
+            Some(ConfiguredDestination::Service(cached)) => cached.find(cache_policy).await,
             None => Err(DestinationError::Missing {
                 name: name.to_string(),
                 tried: "destination.name and destination.names".to_owned(),
@@ -108,15 +111,15 @@ impl Destinations {
 
     /// Returns the content in service without any call; it may be unconfirmed for up to 24 h.
     pub fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
-        match self.slot(name)? {
-            Slot::Fixed(outcome) => outcome.clone().ok(),
-            Slot::Service(cached) => cached.known(),
+        match self.entry(name)? {
+            ConfiguredDestination::Fixed(outcome) => outcome.clone().ok(),
+            ConfiguredDestination::Service(cached) => cached.known(),
         }
     }
 
-    fn slot(&self, name: &DestinationName) -> Option<&Slot> {
+    fn entry(&self, name: &DestinationName) -> Option<&ConfiguredDestination> {
         let index = self.0.names.iter().position(|configured| configured == name)?;
-        self.0.slots.get(index)
+        self.0.entries.get(index)
     }
 }
 

@@ -16,13 +16,13 @@ const MAX_NAME: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DestinationName(Arc<str>);
 
-/// A judged `OAuth2Password` destination. `Debug` shows no secret.
+/// A validated `OAuth2Password` destination. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Destination {
     /// The name under which it was found.
     pub name: DestinationName,
     /// Where it was found.
-    pub source: Source,
+    pub source: SourceKind,
     /// CF API base: scheme, host and port only.
     pub api: Url,
     /// Token URL without query.
@@ -56,7 +56,7 @@ pub struct PasswordCredentials {
 
 /// Where a destination was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum SourceKind {
     /// The file that the settings name.
     File,
     /// The variable `destinations`.
@@ -120,7 +120,7 @@ impl fmt::Display for DestinationName {
     }
 }
 
-impl Source {
+impl SourceKind {
     /// Names the source for log lines, `doctor` and the page.
     pub fn name(self) -> &'static str {
         match self {

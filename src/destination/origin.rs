@@ -3,9 +3,9 @@
 //!
 //! Invariant: a hint that is there and cannot be read is a finding, never "as if none": UAA would
 //! ask its default identity provider and burn logon attempts there (uaa.md 1, fact 3). Used by
-//! `judge`.
+//! `validate`.
 
-use super::judge::Report;
+use super::validate::ValidationReport;
 use crate::{
     binding::Fields,
     oauth::{LoginHint, OriginKey},
@@ -26,7 +26,7 @@ const ORIGIN_PROPERTY: &str = "origin";
 pub(super) fn resolve<'a>(
     query: impl Iterator<Item = &'a str>,
     fields: &Fields,
-    report: &mut Report,
+    report: &mut ValidationReport,
 ) -> Option<LoginHint> {
     let in_url = query.map(|text| ("the query of tokenServiceURL", text));
     let in_properties = [QUERY_PROPERTY, BODY_PROPERTY]
@@ -48,7 +48,7 @@ pub(super) fn resolve<'a>(
     agree(hints, report)
 }
 
-fn agree(mut hints: Vec<LoginHint>, report: &mut Report) -> Option<LoginHint> {
+fn agree(mut hints: Vec<LoginHint>, report: &mut ValidationReport) -> Option<LoginHint> {
     let mut keys: Vec<&str> = hints.iter().map(|hint| hint.origin().as_str()).collect();
     keys.sort_unstable();
     keys.dedup();
@@ -79,7 +79,7 @@ fn agree(mut hints: Vec<LoginHint>, report: &mut Report) -> Option<LoginHint> {
 #[cfg(test)]
 mod tests {
     use super::{BODY_PROPERTY, ORIGIN_PROPERTY, QUERY_PROPERTY, resolve};
-    use crate::{binding::Fields, destination::judge::Report};
+    use crate::{binding::Fields, destination::validate::ValidationReport};
     use rstest::rstest;
 
     const RAW: &str = r#"{"origin":"acme-platform"}"#;
@@ -97,7 +97,7 @@ mod tests {
         Origin,
     }
 
-    fn look(spellings: &[(Place, &str)]) -> (Option<String>, Report) {
+    fn look(spellings: &[(Place, &str)]) -> (Option<String>, ValidationReport) {
         let mut fields = Fields::default();
         let mut query = Vec::new();
         for (place, text) in spellings {
@@ -108,7 +108,7 @@ mod tests {
                 Place::Origin => fields.push(ORIGIN_PROPERTY.to_owned(), text),
             }
         }
-        let mut report = Report::default();
+        let mut report = ValidationReport::default();
         let hint = resolve(query.into_iter(), &fields, &mut report);
         (hint.map(|hint| hint.origin().as_str().to_owned()), report)
     }

@@ -3,9 +3,9 @@
 //! 5, uaa.md 3 rule 6).
 //!
 //! Invariant: no administrator of a destination can replace a field or header that the grant itself
-//! sets. Used by `judge`.
+//! sets. Used by `validate`.
 
-use super::judge::{Report, shown};
+use super::validate::{ValidationReport, shown};
 use crate::{
     binding::{Field, Fields, Form, Sealed},
     oauth::hint::FieldUse,
@@ -26,7 +26,7 @@ const FIXED_HEADERS: &[&str] =
 pub(super) fn body(
     query: &[(String, String)],
     fields: &Fields,
-    report: &mut Report,
+    report: &mut ValidationReport,
 ) -> Vec<(String, SecretString)> {
     let in_url = query.iter().map(|(name, text)| (decoded(name), Sealed::new(&decoded(text))));
     let in_properties = fields.iter().filter_map(|(name, field)| {
@@ -64,7 +64,7 @@ pub(super) fn body(
 }
 
 /// Collects the further headers, marked sensitive.
-pub(super) fn headers(fields: &Fields, report: &mut Report) -> HeaderMap {
+pub(super) fn headers(fields: &Fields, report: &mut ValidationReport) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (property, field) in fields.iter() {
         let (Some(name), Field::Open(value)) = (property.strip_prefix(HEADERS), field) else {
@@ -104,7 +104,7 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{body, headers};
-    use crate::{binding::Fields, destination::judge::Report};
+    use crate::{binding::Fields, destination::validate::ValidationReport};
     use rstest::rstest;
 
     fn fields(properties: &[(&str, &str)]) -> Fields {
@@ -115,9 +115,12 @@ mod tests {
         fields
     }
 
-    fn names(query: &[(&str, &str)], properties: &[(&str, &str)]) -> (Vec<String>, Report) {
+    fn names(
+        query: &[(&str, &str)],
+        properties: &[(&str, &str)],
+    ) -> (Vec<String>, ValidationReport) {
         let query: Vec<_> = query.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-        let mut report = Report::default();
+        let mut report = ValidationReport::default();
         let extra = body(&query, &fields(properties), &mut report);
         (extra.into_iter().map(|(name, _)| name).collect(), report)
     }
@@ -186,7 +189,7 @@ mod tests {
         #[case] value: &str,
         #[case] findings: usize,
     ) {
-        let mut report = Report::default();
+        let mut report = ValidationReport::default();
         let property = format!("tokenServiceURL.headers.{name}");
         let headers = headers(&fields(&[(&property, value)]), &mut report);
         assert_eq!((report.findings().len(), headers.len()), (findings, 1 - findings));

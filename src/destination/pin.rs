@@ -2,33 +2,33 @@
 //! password leaves (destination.md 7).
 //!
 //! Invariant: subaccount administrators can edit a destination, and no edit may send the password
-//! elsewhere. Used by `judge` and `cache`.
+//! elsewhere. Used by `validate` and `cache`.
 
 use crate::upstream::is_loopback;
 use url::{Host, Url};
 
 /// The hosts that credentials and tokens may go to.
 #[derive(Clone, Debug)]
-pub(super) struct Pin {
+pub(super) struct HostPin {
     cf_api: Option<Url>,
     allowed: Vec<String>,
 }
 
 /// The two hosts of a destination in service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Hosts {
+pub(super) struct DestinationHosts {
     api: String,
     token: String,
 }
 
-impl Hosts {
+impl DestinationHosts {
     /// Takes the hosts of both addresses.
     pub(super) fn of(api: &Url, token: &Url) -> Self {
         Self { api: host(api).to_owned(), token: host(token).to_owned() }
     }
 }
 
-impl Pin {
+impl HostPin {
     /// `cf_api` is that of `VCAP_APPLICATION`; `allowed` the list of the settings.
     pub(super) fn new(cf_api: Option<Url>, allowed: &[String]) -> Self {
         let allowed = allowed.iter().map(|host| host.to_ascii_lowercase()).collect();
@@ -57,7 +57,12 @@ impl Pin {
 
     /// Judges a change of hosts at run time: whoever edits the destination must not redirect the
     /// password; only the settings may.
-    pub(super) fn check_change(&self, before: &Hosts, api: &Url, token: &Url) -> Vec<String> {
+    pub(super) fn check_change(
+        &self,
+        before: &DestinationHosts,
+        api: &Url,
+        token: &Url,
+    ) -> Vec<String> {
         let anchor = self.cf_api.as_ref().unwrap_or(api);
         let changed = |property: &str| {
             format!(
@@ -127,7 +132,7 @@ fn host(url: &Url) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hosts, Pin};
+    use super::{DestinationHosts, HostPin};
     use rstest::rstest;
     use url::Url;
 
@@ -139,7 +144,7 @@ mod tests {
 
     fn passes(cf_api: Option<&str>, allowed: &[&str], api: &str, token: &str) -> bool {
         let allowed: Vec<String> = allowed.iter().map(|host| (*host).to_owned()).collect();
-        Pin::new(cf_api.map(url), &allowed).check(&url(api), &url(token)).is_empty()
+        HostPin::new(cf_api.map(url), &allowed).check(&url(api), &url(token)).is_empty()
     }
 
     #[rstest]
@@ -231,11 +236,13 @@ mod tests {
 
     #[test]
     fn a_host_changed_at_run_time_is_refused_until_the_list_names_it() {
-        let before = Hosts::of(&url(API), &url("https://login.cf.eu10-004.hana.ondemand.com/t"));
+        let before =
+            DestinationHosts::of(&url(API), &url("https://login.cf.eu10-004.hana.ondemand.com/t"));
         let token = url("https://uaa.cf.eu10-004.hana.ondemand.com/t");
-        let pin = Pin::new(Some(url(API)), &[]);
+        let pin = HostPin::new(Some(url(API)), &[]);
         assert_eq!(pin.check_change(&before, &url(API), &token).len(), 1);
-        let listed = Pin::new(Some(url(API)), &["uaa.cf.eu10-004.hana.ondemand.com".to_owned()]);
+        let listed =
+            HostPin::new(Some(url(API)), &["uaa.cf.eu10-004.hana.ondemand.com".to_owned()]);
         assert!(listed.check_change(&before, &url(API), &token).is_empty());
     }
 }

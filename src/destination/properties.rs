@@ -3,7 +3,7 @@
 //! Invariant: a text yields exactly the pairs that Java would read, or an error with line and kind;
 //! it never panics and never quotes. Used by `local`.
 
-use super::error::Mistake;
+use super::error::DestinationFileError;
 use std::str::Chars;
 use zeroize::Zeroizing;
 
@@ -20,7 +20,7 @@ pub(super) struct Properties {
 }
 
 /// Reads bytes: UTF-8, else ISO-8859-1, which is the format's older rule.
-pub(super) fn parse(bytes: &[u8]) -> Result<Properties, Mistake> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Properties, DestinationFileError> {
     let text = Zeroizing::new(match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
@@ -34,7 +34,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Properties, Mistake> {
         }
         let (key, value) = split(&line)?;
         if properties.pairs.iter().any(|(earlier, _)| *earlier == key) {
-            return Err(line.mistake("a key that stands there twice"));
+            return Err(line.error_at("a key that stands there twice"));
         }
         properties.pairs.push((key, value));
     }
@@ -42,7 +42,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Properties, Mistake> {
 }
 
 /// A line as it counts: continuations joined, leading blanks gone.
-struct Line {
+struct LogicalLine {
     /// Number of its first natural line, from 1.
     number: usize,
     kind: LineKind,
@@ -56,19 +56,19 @@ enum LineKind {
     Pair,
 }
 
-impl Line {
+impl LogicalLine {
     fn new(index: usize, kind: LineKind, text: &str) -> Self {
         Self { number: index + 1, kind, text: Zeroizing::new(text.to_owned()) }
     }
 
-    fn mistake(&self, kind: &'static str) -> Mistake {
-        Mistake::Properties { line: self.number, kind }
+    fn error_at(&self, kind: &'static str) -> DestinationFileError {
+        DestinationFileError::Properties { line: self.number, kind }
     }
 }
 
-fn logical_lines(text: &str) -> Vec<Line> {
+fn logical_lines(text: &str) -> Vec<LogicalLine> {
     let mut lines = Vec::new();
-    let mut open: Option<Line> = None;
+    let mut open: Option<LogicalLine> = None;
     for (index, natural) in natural_lines(text).enumerate() {
         let natural = natural.trim_start_matches(is_blank);
         let comment = natural.strip_prefix(['#', '!']);
@@ -76,10 +76,10 @@ fn logical_lines(text: &str) -> Vec<Line> {
             (Some(line), _) => line,
             (None, Some(comment)) => {
                 // A backslash at its end continues no comment.
-                lines.push(Line::new(index, LineKind::Comment, comment));
+                lines.push(LogicalLine::new(index, LineKind::Comment, comment));
                 continue;
             }
-            (None, None) => Line::new(index, LineKind::Pair, ""),
+            (None, None) => LogicalLine::new(index, LineKind::Pair, ""),
         };
         let part = continued(natural);
         line.text.push_str(part.unwrap_or(natural));
@@ -109,13 +109,13 @@ fn continued(line: &str) -> Option<&str> {
     if backslashes % 2 == 1 { line.strip_suffix('\\') } else { None }
 }
 
-fn split(line: &Line) -> Result<(String, Zeroizing<String>), Mistake> {
+fn split(line: &LogicalLine) -> Result<(String, Zeroizing<String>), DestinationFileError> {
     let mut chars = line.text.chars();
     let mut key = String::new();
     let mut end = None;
     while let Some(next) = chars.next() {
         if next == '\\' {
-            unescape(&mut chars, &mut key).map_err(|kind| line.mistake(kind))?;
+            unescape(&mut chars, &mut key).map_err(|kind| line.error_at(kind))?;
         } else if next == '=' || next == ':' || is_blank(next) {
             end = Some(next);
             break;
@@ -133,7 +133,7 @@ fn split(line: &Line) -> Result<(String, Zeroizing<String>), Mistake> {
     let mut chars = rest.chars();
     while let Some(next) = chars.next() {
         if next == '\\' {
-            unescape(&mut chars, &mut value).map_err(|kind| line.mistake(kind))?;
+            unescape(&mut chars, &mut value).map_err(|kind| line.error_at(kind))?;
         } else {
             value.push(next);
         }
@@ -187,7 +187,7 @@ fn is_blank(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mistake, parse};
+    use super::{DestinationFileError, parse};
     use proptest::{collection::vec, prelude::any, proptest};
     use rstest::rstest;
     use std::collections::BTreeMap;
@@ -242,7 +242,7 @@ mod tests {
     #[case("a=\\uD800x", 1)]
     #[case("a=\\uDC00", 1)]
     fn mistakes_have_a_line(#[case] text: &str, #[case] expected: usize) {
-        let Err(Mistake::Properties { line, .. }) = parse(text.as_bytes()) else {
+        let Err(DestinationFileError::Properties { line, .. }) = parse(text.as_bytes()) else {
             panic!("read without error");
         };
         assert_eq!(line, expected);

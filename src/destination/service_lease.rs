@@ -33,7 +33,7 @@ impl ServiceLease {
 
     /// Takes a fresh answer.
     pub(super) fn of(answer: &TokenResponse) -> Self {
-        let windows = Windows::of(answer.expires_in);
+        let windows = LeaseWindows::of(answer.expires_in);
         let early = windows.renew_earliest.as_secs_f64();
         let late = windows.renew_latest.as_secs_f64();
         let renew = Duration::from_secs_f64(early + (late - early) * fastrand::f64());
@@ -47,7 +47,7 @@ impl ServiceLease {
 
 /// Moments of a token's life, counted from when it was asked for (reliability.md T2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Windows {
+struct LeaseWindows {
     /// Earliest moment of a renewal in the background.
     renew_earliest: Duration,
     /// Latest moment; the real one is drawn between the two, so that instances do not renew
@@ -57,7 +57,7 @@ struct Windows {
     serve: Duration,
 }
 
-impl Windows {
+impl LeaseWindows {
     /// `None` and zero count as 60 s.
     fn of(expires_in: Option<Duration>) -> Self {
         let life = expires_in.filter(|life| !life.is_zero()).unwrap_or(UNKNOWN_LIFETIME);
@@ -75,7 +75,7 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
-    use super::Windows;
+    use super::LeaseWindows;
     use rstest::rstest;
     use std::time::Duration;
 
@@ -94,7 +94,7 @@ mod tests {
         #[case] latest: u64,
         #[case] serve: u64,
     ) {
-        let windows = Windows::of(lifetime.map(Duration::from_secs));
+        let windows = LeaseWindows::of(lifetime.map(Duration::from_secs));
         let whole = [windows.renew_earliest, windows.renew_latest, windows.serve];
         assert_eq!(whole.map(|moment| moment.as_secs()), [earliest, latest, serve]);
     }

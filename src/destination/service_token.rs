@@ -29,29 +29,29 @@ use tokio_util::task::TaskTracker;
 
 /// Time for all attempts of one grant together: the find behind it must have its turn within the 55
 /// s of an inbound request.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TOTAL_TIME: Duration = Duration::from_secs(20);
 
 /// After a renewal in the background has failed, the next one waits as long.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Hands out the token; a clone is shallow.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceToken(Arc<Inner>);
+pub(super) struct ServiceToken(Arc<ServiceTokenInner>);
 
-struct Inner {
+struct ServiceTokenInner {
     endpoint: TokenEndpoint,
     gate: Gate,
     tasks: TaskTracker,
     metrics: Metrics,
     held: Mutex<Option<Arc<ServiceLease>>>,
-    /// Held by whoever asks XSUAA; guards the memory of the last failure.
-    flight: Arc<tokio::sync::Mutex<Option<Failed>>>,
+    /// Held by the caller that asks XSUAA; guards the memory of the last failure.
+    flight: Arc<tokio::sync::Mutex<Option<FailedGrant>>>,
     /// How many flights have landed.
     landed: AtomicU64,
 }
 
 /// A failed grant: remembered for those who waited for it.
-struct Failed {
+struct FailedGrant {
     at: Instant,
     fault: FindFault,
 }
@@ -66,7 +66,7 @@ impl ServiceToken {
     ) -> Self {
         let held = Mutex::new(None);
         let flight = Arc::new(tokio::sync::Mutex::new(None));
-        Self(Arc::new(Inner {
+        Self(Arc::new(ServiceTokenInner {
             endpoint,
             gate,
             tasks,
@@ -137,7 +137,7 @@ impl ServiceToken {
         });
     }
 
-    fn remember(&self, outcome: &Result<Arc<ServiceLease>, FindFault>) -> Option<Failed> {
+    fn remember(&self, outcome: &Result<Arc<ServiceLease>, FindFault>) -> Option<FailedGrant> {
         self.0.landed.fetch_add(1, Ordering::Release);
         match outcome {
             Ok(lease) => {
@@ -145,12 +145,12 @@ impl ServiceToken {
                 *held = Some(Arc::clone(lease));
                 None
             }
-            Err(fault) => Some(Failed { at: Instant::now(), fault: fault.clone() }),
+            Err(fault) => Some(FailedGrant { at: Instant::now(), fault: fault.clone() }),
         }
     }
 
     async fn fetch(&self) -> Result<Arc<ServiceLease>, FindFault> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TOTAL_TIME;
         let mut attempts = 0;
         let attempt = || {
             attempts += 1;
@@ -193,7 +193,7 @@ impl ServiceToken {
     }
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for ServiceTokenInner {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("ServiceToken").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }

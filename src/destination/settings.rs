@@ -18,7 +18,7 @@ pub struct Settings {
     pub names: Vec<String>,
     /// `subaccount`: an instance-level destination cannot shadow the subaccount's. Left out: both,
     /// instance first.
-    pub level: Option<Level>,
+    pub level: Option<DestinationLevel>,
     /// Hosts outside the pin of destination.md 7 to which credentials may go: `host`, or
     /// `host:port`.
     pub allow_token_hosts: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Settings {
 /// The level that alone is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub enum DestinationLevel {
     /// The provider's subaccount.
     Subaccount,
 }

@@ -4,13 +4,14 @@
 //! the platform. Used by `Destinations::new` only.
 
 use super::{
-    Destination, DestinationError, DestinationName, Settings, Slot, Source, StartError,
-    cache::{Cached, Crew},
+    ConfiguredDestination, Destination, DestinationError, DestinationName, DestinationSetupError,
+    Settings, SourceKind,
+    cache::{CacheDependencies, CachedDestination},
     client::DestinationClient,
-    judge::Judge,
     local,
-    pin::Pin,
+    pin::HostPin,
     service_token::ServiceToken,
+    validate::Validator,
 };
 use crate::{
     binding::{Bindings, DestinationBinding, Fields, ServiceCredential, SourceText},
@@ -44,7 +45,7 @@ pub struct DestinationsConfig<'a> {
 
 /// What the destinations work with.
 #[derive(Clone, Debug)]
-pub struct Equipment {
+pub struct DestinationDependencies {
     /// Makes the HTTP clients.
     pub clients: ClientFactory,
     /// The process's key, shared with the token room.
@@ -56,32 +57,32 @@ pub struct Equipment {
 }
 
 /// Settles each name.
-pub(super) fn slots(
+pub(super) fn resolve_all(
     names: &[DestinationName],
     config: &DestinationsConfig<'_>,
-    equipment: &Equipment,
-) -> Result<Vec<Slot>, StartError> {
+    deps: &DestinationDependencies,
+) -> Result<Vec<ConfiguredDestination>, DestinationSetupError> {
     let cf_api = config.bindings.application().and_then(|application| application.cf_api.clone());
-    let pin = Pin::new(cf_api, &config.settings.allow_token_hosts);
-    let judge = Judge { pin, key: equipment.key.clone() };
-    let service = config.service.as_ref().map(|binding| client(binding, config, equipment));
+    let pin = HostPin::new(cf_api, &config.settings.allow_token_hosts);
+    let validator = Validator { pin, key: deps.key.clone() };
+    let service = config.service.as_ref().map(|binding| client(binding, config, deps));
     let service = service.transpose()?;
     names
         .iter()
         .map(|name| {
             if let Some((source, fields)) = fixed(name, config)? {
-                return Ok(Slot::Fixed(settle(name, source, &fields, &judge)));
+                return Ok(ConfiguredDestination::Fixed(settle(name, source, &fields, &validator)));
             }
             let Some(client) = &service else {
-                return Ok(Slot::Fixed(nowhere(name, config)));
+                return Ok(ConfiguredDestination::Fixed(nowhere(name, config)));
             };
-            let crew = Crew {
-                finder: client.clone(),
-                judge: judge.clone(),
-                tasks: equipment.tasks.clone(),
-                metrics: equipment.metrics.clone(),
+            let cache_deps = CacheDependencies {
+                source: client.clone(),
+                validator: validator.clone(),
+                tasks: deps.tasks.clone(),
+                metrics: deps.metrics.clone(),
             };
-            Ok(Slot::Service(Cached::new(name.clone(), crew)))
+            Ok(ConfiguredDestination::Service(CachedDestination::new(name.clone(), cache_deps)))
         })
         .collect()
 }
@@ -90,21 +91,21 @@ pub(super) fn slots(
 fn fixed(
     name: &DestinationName,
     config: &DestinationsConfig<'_>,
-) -> Result<Option<(Source, Fields)>, StartError> {
+) -> Result<Option<(SourceKind, Fields)>, DestinationSetupError> {
     if is_local(config) {
         if let Some(path) = &config.settings.file
             && let Some(fields) = local::from_file(path, name)?
         {
-            return Ok(Some((Source::File, fields)));
+            return Ok(Some((SourceKind::File, fields)));
         }
         if let Some(text) = &config.variable
             && let Some(fields) = local::from_variable(text, name)?
         {
-            return Ok(Some((Source::Variable, fields)));
+            return Ok(Some((SourceKind::Variable, fields)));
         }
     }
     let provided = config.bindings.destination_properties(name.as_str())?;
-    Ok(provided.map(|fields| (Source::UserProvided, fields)))
+    Ok(provided.map(|fields| (SourceKind::UserProvided, fields)))
 }
 
 /// Off the platform: nobody there has set `VCAP_APPLICATION`.
@@ -114,16 +115,16 @@ fn is_local(config: &DestinationsConfig<'_>) -> bool {
 
 fn settle(
     name: &DestinationName,
-    source: Source,
+    source: SourceKind,
     fields: &Fields,
-    judge: &Judge,
+    validator: &Validator,
 ) -> Result<Arc<Destination>, DestinationError> {
     tracing::warn!(
         destination = %name,
         source = source.name(),
         "destination does not come from the Destination service; changes need a restart"
     );
-    let (destination, report) = judge.judge(name, source, fields);
+    let (destination, report) = validator.validate(name, source, fields);
     for warning in report.warnings() {
         tracing::warn!(destination = %name, warning, "destination is odd");
     }
@@ -161,15 +162,15 @@ fn nowhere(
 fn client(
     binding: &DestinationBinding,
     config: &DestinationsConfig<'_>,
-    equipment: &Equipment,
-) -> Result<DestinationClient, StartError> {
-    let metrics = &equipment.metrics;
-    let http = equipment.clients.client(Purpose::Destination)?;
-    let endpoint = endpoint(binding, &http, equipment)?;
+    deps: &DestinationDependencies,
+) -> Result<DestinationClient, DestinationSetupError> {
+    let metrics = &deps.metrics;
+    let http = deps.clients.client(Purpose::Destination)?;
+    let endpoint = endpoint(binding, &http, deps)?;
     let token = ServiceToken::new(
         endpoint,
         Gate::new("xsuaa", CALLS, metrics.clone()),
-        equipment.tasks.clone(),
+        deps.tasks.clone(),
         metrics.clone(),
     );
     Ok(DestinationClient {
@@ -188,8 +189,8 @@ fn client(
 fn endpoint(
     binding: &DestinationBinding,
     http: &HttpClient,
-    equipment: &Equipment,
-) -> Result<TokenEndpoint, StartError> {
+    deps: &DestinationDependencies,
+) -> Result<TokenEndpoint, DestinationSetupError> {
     let id = binding.client_id.clone();
     let (client, base, authentication) = match &binding.credential {
         ServiceCredential::Secret(secret) => {
@@ -199,11 +200,11 @@ fn endpoint(
         ServiceCredential::Certificate { chain, key, token_base } => {
             let name = || binding.name.clone();
             let identity = client_identity(chain, key)
-                .map_err(|source| StartError::Identity { binding: name(), source })?;
-            let client = equipment
+                .map_err(|source| DestinationSetupError::Identity { binding: name(), source })?;
+            let client = deps
                 .clients
                 .client_with_identity(Purpose::Destination, identity)
-                .map_err(|source| StartError::Mismatch { binding: name(), source })?;
+                .map_err(|source| DestinationSetupError::Mismatch { binding: name(), source })?;
             (client, token_base, ClientAuthentication::Certificate { id })
         }
     };

@@ -1,6 +1,6 @@
 use super::{
-    DestinationError, DestinationName, Destinations, DestinationsConfig, Equipment, Settings,
-    Source, StartError, Wanted, test_credential::TestCredential,
+    CachePolicy, DestinationDependencies, DestinationError, DestinationName, DestinationSetupError,
+    Destinations, DestinationsConfig, Settings, SourceKind, test_credential::TestCredential,
 };
 use crate::{
     binding::{self, BindingSources, Bindings, SourceText},
@@ -28,7 +28,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn open(&self) -> Result<Destinations, StartError> {
+    fn open(&self) -> Result<Destinations, DestinationSetupError> {
         let sources = BindingSources {
             vcap_services: Some(SourceText::from(format!("{{{}}}", self.vcap))),
             vcap_application: self.application.clone(),
@@ -42,13 +42,13 @@ impl Ground {
             service: bindings.destination(&binding::Settings::default()).unwrap(),
             variable: self.variable.clone().map(SourceText::from),
         };
-        let equipment = Equipment {
+        let deps = DestinationDependencies {
             clients: ClientFactory::new(&upstream::Settings::default()).unwrap(),
             key: FingerprintKey::random(),
             tasks: TaskTracker::new(),
             metrics: Metrics::default(),
         };
-        Destinations::new(&config, &equipment)
+        Destinations::new(&config, &deps)
     }
 }
 
@@ -74,8 +74,8 @@ fn cfapi() -> DestinationName {
     DestinationName::parse("CFAPI").unwrap()
 }
 
-async fn found(destinations: &Destinations) -> (Source, String) {
-    let destination = destinations.find(&cfapi(), Wanted::Cached).await.unwrap();
+async fn found(destinations: &Destinations) -> (SourceKind, String) {
+    let destination = destinations.find(&cfapi(), CachePolicy::Cached).await.unwrap();
     (destination.source, destination.credentials.user.clone())
 }
 
@@ -94,14 +94,17 @@ async fn the_first_source_that_holds_the_name_wins() {
         vcap: format!("{},{}", user_provided(), service(&xsuaa, &wire)),
         ..Ground::default()
     };
-    assert_eq!(found(&ground.open().unwrap()).await, (Source::File, "file".to_owned()));
+    assert_eq!(found(&ground.open().unwrap()).await, (SourceKind::File, "file".to_owned()));
     fs::write(&file, r#"{"Name":"other"}"#).unwrap();
-    assert_eq!(found(&ground.open().unwrap()).await, (Source::Variable, "variable".to_owned()));
+    assert_eq!(found(&ground.open().unwrap()).await, (SourceKind::Variable, "variable".to_owned()));
     ground.variable = Some("[]".to_owned());
-    assert_eq!(found(&ground.open().unwrap()).await, (Source::UserProvided, "provided".to_owned()));
+    assert_eq!(
+        found(&ground.open().unwrap()).await,
+        (SourceKind::UserProvided, "provided".to_owned())
+    );
     assert!(wire.seen().is_empty() && xsuaa.seen().is_empty());
     ground.vcap = service(&xsuaa, &wire);
-    let expected = (Source::SubaccountLevel, "service".to_owned());
+    let expected = (SourceKind::SubaccountLevel, "service".to_owned());
     assert_eq!(found(&ground.open().unwrap()).await, expected);
 }
 
@@ -116,13 +119,13 @@ async fn on_the_platform_files_and_variables_do_not_count() {
         application: Some(r#"{"cf_api":"https://api.cf.example.com"}"#.to_owned()),
         ..Ground::default()
     };
-    assert_eq!(found(&ground.open().unwrap()).await.0, Source::UserProvided);
+    assert_eq!(found(&ground.open().unwrap()).await.0, SourceKind::UserProvided);
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_at_all_starts_and_tells_what_was_tried() {
     let destinations = Ground::default().open().unwrap();
-    let error = destinations.find(&cfapi(), Wanted::Cached).await.unwrap_err();
+    let error = destinations.find(&cfapi(), CachePolicy::Cached).await.unwrap_err();
     let DestinationError::Missing { name, tried } = error else { panic!("{error:?}") };
     assert_eq!(name, "CFAPI");
     for source in ["destination.file", "destinations", "user-provided", "Destination service"] {
@@ -137,7 +140,7 @@ async fn an_invalid_local_destination_starts_and_tells_why() {
         ..Ground::default()
     };
     let destinations = ground.open().unwrap();
-    let error = destinations.find(&cfapi(), Wanted::PastCache).await.unwrap_err();
+    let error = destinations.find(&cfapi(), CachePolicy::PastCache).await.unwrap_err();
     assert_eq!(error.to_string(), "destination CFAPI is invalid: Password is missing");
     assert!(!error.is_transient() && destinations.known(&cfapi()).is_none());
 }
@@ -149,7 +152,7 @@ async fn the_foundation_pins_a_user_provided_destination_too() {
         application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
         ..Ground::default()
     };
-    let error = ground.open().unwrap().find(&cfapi(), Wanted::Cached).await.unwrap_err();
+    let error = ground.open().unwrap().find(&cfapi(), CachePolicy::Cached).await.unwrap_err();
     let DestinationError::Invalid { findings, .. } = error else { panic!("{error:?}") };
     assert_eq!(findings.len(), 2);
 }
@@ -164,9 +167,9 @@ async fn each_name_has_its_own_source_and_no_other_name_exists() {
     };
     let destinations = ground.open().unwrap();
     let sources = destinations.names().iter().map(|name| destinations.known(name).unwrap().source);
-    assert_eq!(sources.collect::<Vec<_>>(), [Source::UserProvided, Source::Variable]);
+    assert_eq!(sources.collect::<Vec<_>>(), [SourceKind::UserProvided, SourceKind::Variable]);
     let third = DestinationName::parse("third").unwrap();
-    let error = destinations.find(&third, Wanted::Cached).await.unwrap_err();
+    let error = destinations.find(&third, CachePolicy::Cached).await.unwrap_err();
     assert!(matches!(error, DestinationError::Missing { .. }));
 }
 
@@ -174,7 +177,7 @@ async fn each_name_has_its_own_source_and_no_other_name_exists() {
 fn a_file_that_is_not_there_ends_the_start() {
     let ground = Ground { file: Some(PathBuf::from("no/such.properties")), ..Ground::default() };
     let error = ground.open().unwrap_err();
-    assert!(matches!(error, StartError::FileUnreadable { .. }));
+    assert!(matches!(error, DestinationSetupError::FileUnreadable { .. }));
     assert!(error.hint().contains("destination.file"));
 }
 
@@ -186,7 +189,7 @@ fn a_certificate_that_cannot_be_used_ends_the_start() {
         ..Ground::default()
     };
     let error = ground.open().unwrap_err();
-    assert!(matches!(&error, StartError::Identity { binding, .. } if binding == "dest"));
+    assert!(matches!(&error, DestinationSetupError::Identity { binding, .. } if binding == "dest"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +205,7 @@ async fn a_foreign_host_in_the_service_s_answer_is_refused_and_no_debug_shows_it
         ..Ground::default()
     };
     let destinations = ground.open().unwrap();
-    let error = destinations.find(&cfapi(), Wanted::Confirmed).await.unwrap_err();
+    let error = destinations.find(&cfapi(), CachePolicy::Confirmed).await.unwrap_err();
     assert!(matches!(error, DestinationError::Invalid { .. }));
     assert!(!format!("{destinations:?} {error:?} {error}").contains("canary"));
 }

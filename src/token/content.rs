@@ -8,7 +8,7 @@ use super::{
     ports::Ports,
     source::Source,
 };
-use crate::destination::{Destination, DestinationError, Wanted};
+use crate::destination::{CachePolicy, Destination, DestinationError};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ impl<P: Ports> Source<P> {
     pub(super) async fn content(&self) -> Result<Arc<Destination>, Refusal> {
         let found = match self.ports.known(&self.name) {
             Some(known) => Ok(known),
-            None => self.ports.find(&self.name, Wanted::Cached).await,
+            None => self.ports.find(&self.name, CachePolicy::Cached).await,
         };
         let found = found.map_err(|error| self.nowhere(error))?;
         self.ours(found).await
@@ -28,7 +28,7 @@ impl<P: Ports> Source<P> {
 
     /// Returns the content confirmed: a stale password would cost a logon attempt (destination.md 9).
     pub(super) async fn confirmed(&self) -> Result<Arc<Destination>, Refusal> {
-        match self.ports.find(&self.name, Wanted::Confirmed).await {
+        match self.ports.find(&self.name, CachePolicy::Confirmed).await {
             Ok(found) => self.ours(found).await,
             Err(error) if error.is_transient() && self.gate.is_proven() => {
                 // The service is down: only a credential that has worked may be used.
@@ -49,7 +49,7 @@ impl<P: Ports> Source<P> {
 
     /// Reads the destination past the cache; "unchanged" if that does not work.
     pub(super) async fn has_changed(&self) -> bool {
-        let found = self.ports.find(&self.name, Wanted::PastCache).await;
+        let found = self.ports.find(&self.name, CachePolicy::PastCache).await;
         found.is_ok_and(|found| found.fingerprint != self.fingerprint)
     }
 
@@ -63,7 +63,7 @@ impl<P: Ports> Source<P> {
     pub(super) async fn moved(&self) -> Refusal {
         if let Some(door) = self.door.upgrade() {
             // A failure here shows to the next caller, who looks again.
-            drop(door.look(Wanted::Cached).await);
+            drop(door.look(CachePolicy::Cached).await);
         }
         let soon = Instant::now() + MOVED_PAUSE;
         Refusal::new(&self.name, Reason::UaaUnavailable, Some(soon))

@@ -14,7 +14,7 @@ use super::{
     status::Record,
 };
 use crate::{
-    destination::{Destination, DestinationError, DestinationName, Wanted},
+    destination::{CachePolicy, Destination, DestinationError, DestinationName},
     oauth::Fingerprint,
 };
 use arc_swap::ArcSwapOption;
@@ -114,7 +114,7 @@ impl<P: Ports> Door<P> {
             let door = Arc::clone(self);
             self.house.tasks.spawn(async move {
                 // Who needs the destination meets the error; nobody does here.
-                drop(door.look(Wanted::Confirmed).await);
+                drop(door.look(CachePolicy::Confirmed).await);
             });
         }
     }
@@ -128,7 +128,7 @@ impl<P: Ports> Door<P> {
     /// Safe: a change that is not seated now is seated by the next look.
     pub(super) async fn look(
         self: &Arc<Self>,
-        wanted: Wanted,
+        wanted: CachePolicy,
     ) -> Result<RealSlot<P>, DestinationError> {
         let found = self.house.ports.find(&self.name, wanted).await;
         let _turn = self.turn.lock().await;
@@ -179,7 +179,7 @@ impl<P: Ports> Door<P> {
 
     async fn poll_once(self: &Arc<Self>) {
         let before = self.seat.load_full();
-        let Ok(slot) = self.look(Wanted::PastCache).await else {
+        let Ok(slot) = self.look(CachePolicy::PastCache).await else {
             return;
         };
         let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &slot));

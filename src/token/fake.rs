@@ -10,7 +10,7 @@ use super::{
     vault::Vault,
 };
 use crate::{
-    destination::{Destination, DestinationError, DestinationName, Source, Wanted, model},
+    destination::{CachePolicy, Destination, DestinationError, DestinationName, SourceKind, model},
     oauth::{
         ExchangeError, Fault, Fingerprint, FingerprintKey, Grant, LoginHint, OriginKey,
         TokenResponse, fault::FaultKind, fingerprint::Credentials,
@@ -68,7 +68,7 @@ struct State {
     usual: HashMap<&'static str, Answer>,
     latency: Duration,
     sent: Vec<Sent>,
-    finds: Vec<Wanted>,
+    finds: Vec<CachePolicy>,
     /// Applied when the next password has been answered.
     edit_after_logon: Option<Destination>,
 }
@@ -109,7 +109,7 @@ pub(super) fn destination(text: &str, password: u32) -> Destination {
     });
     Destination {
         name: name(text),
-        source: Source::SubaccountLevel,
+        source: SourceKind::SubaccountLevel,
         api: Url::parse("https://api.cf.example.test").unwrap(),
         token_url,
         credentials,
@@ -212,7 +212,7 @@ impl Fake {
         state.sent.iter().filter(|sent| sent.grant == grant).count()
     }
 
-    pub(super) fn finds(&self, wanted: Wanted) -> usize {
+    pub(super) fn finds(&self, wanted: CachePolicy) -> usize {
         let state = self.state();
         state.finds.iter().filter(|find| **find == wanted).count()
     }
@@ -240,14 +240,14 @@ impl Ports for Fake {
     async fn find(
         &self,
         name: &DestinationName,
-        wanted: Wanted,
+        wanted: CachePolicy,
     ) -> Result<Arc<Destination>, DestinationError> {
         self.state().finds.push(wanted);
         // A call takes a while; the caller must not rely on an answer at once.
         tokio::task::yield_now().await;
         let state = self.state();
         let known = state.contents.get(name.as_str()).cloned();
-        if state.is_service_down && (wanted != Wanted::Cached || known.is_none()) {
+        if state.is_service_down && (wanted != CachePolicy::Cached || known.is_none()) {
             return Err(DestinationError::Unavailable {
                 name: name.to_string(),
                 retry_after: Duration::from_secs(2),

@@ -4,7 +4,7 @@
 //! tested on a paused clock, without sockets; the bytes are tested in `oauth`.
 
 use crate::{
-    destination::{Destination, DestinationError, DestinationName, Destinations, Wanted},
+    destination::{CachePolicy, Destination, DestinationError, DestinationName, Destinations},
     oauth::{ClientAuthentication, ExchangeError, Grant, TokenEndpoint, TokenResponse},
 };
 use secrecy::SecretString;
@@ -20,7 +20,7 @@ pub(super) trait Ports: Send + Sync + 'static {
     fn find(
         &self,
         name: &DestinationName,
-        wanted: Wanted,
+        wanted: CachePolicy,
     ) -> impl Future<Output = Result<Arc<Destination>, DestinationError>> + Send;
 
     /// Returns the content in service without any call.
@@ -52,7 +52,7 @@ impl Ports for Outside {
     async fn find(
         &self,
         name: &DestinationName,
-        wanted: Wanted,
+        wanted: CachePolicy,
     ) -> Result<Arc<Destination>, DestinationError> {
         self.destinations.find(name, wanted).await
     }

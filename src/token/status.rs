@@ -7,7 +7,7 @@ use super::{
     lease::Freshness,
     state::GateState,
 };
-use crate::destination::{DestinationName, Source};
+use crate::destination::{DestinationName, SourceKind};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -20,7 +20,7 @@ pub struct DestinationStatus {
     /// Its name.
     pub name: DestinationName,
     /// Where it was found; `None`: it was not, or nobody looked yet.
-    pub source: Option<Source>,
+    pub source: Option<SourceKind>,
     /// Who logs on; for pages behind a scope only.
     pub user: Option<String>,
     /// Key of the identity provider; `None`: UAA's default, or nothing was found.

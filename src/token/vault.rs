@@ -13,7 +13,7 @@ use super::{
     state::GateState,
     status::DestinationStatus,
 };
-use crate::destination::{DestinationName, Wanted};
+use crate::destination::{CachePolicy, DestinationName};
 use prometheus_client::metrics::counter::Counter;
 use std::{fmt, ptr, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -110,7 +110,7 @@ impl<P: Ports> Vault<P> {
     async fn wait(&self, door: &Arc<Door<P>>) -> Result<Arc<Lease>, Refusal> {
         let mut moves = 0;
         loop {
-            let slot = self.slot(door, Wanted::Cached).await?;
+            let slot = self.slot(door, CachePolicy::Cached).await?;
             let outcome = slot.lease().await;
             if door.is_seated(&slot) || moves == MOST_MOVES {
                 return outcome;
@@ -119,8 +119,8 @@ impl<P: Ports> Vault<P> {
         }
     }
 
-    async fn slot(&self, door: &Arc<Door<P>>, wanted: Wanted) -> Result<RealSlot<P>, Refusal> {
-        if wanted == Wanted::Cached
+    async fn slot(&self, door: &Arc<Door<P>>, wanted: CachePolicy) -> Result<RealSlot<P>, Refusal> {
+        if wanted == CachePolicy::Cached
             && let Some(slot) = door.seat().as_ref()
         {
             return Ok(Arc::clone(slot));
@@ -149,7 +149,7 @@ impl<P: Ports> Vault<P> {
         let Some(entry) = self.entry(name) else {
             return Err(RetryError::UnknownDestination(name.as_str().to_owned()));
         };
-        let slot = match self.slot(&entry.door, Wanted::PastCache).await {
+        let slot = match self.slot(&entry.door, CachePolicy::PastCache).await {
             Ok(slot) => slot,
             Err(refusal) => return Ok(Attempt::Refused(refusal)),
         };
@@ -188,7 +188,7 @@ impl<P: Ports> Vault<P> {
             let door = Arc::clone(&entry.door);
             self.house.tasks.spawn(async move {
                 let destination = door.name().as_str();
-                match door.look(Wanted::PastCache).await {
+                match door.look(CachePolicy::PastCache).await {
                     Ok(_) => tracing::info!(destination, "destination read again"),
                     Err(error) => tracing::warn!(destination, %error, "destination not read"),
                 }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: makes no call and takes no lock; `cache` does. Used by `cache` and `cache::landing`.
 
-use super::Outcome;
-use crate::destination::{Destination, DestinationError, fault::Transient, pin::Hosts};
+use super::FindResult;
+use crate::destination::{Destination, DestinationError, fault::Transient, pin::DestinationHosts};
 use http::HeaderValue;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -22,21 +22,21 @@ const ANSWER_PAUSE: Duration = Duration::from_secs(60);
 const UNCONDITIONAL_EVERY: u32 = 12;
 
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) held: Option<Held>,
-    pub(super) trouble: Option<Trouble>,
+pub(super) struct CacheState {
+    pub(super) held: Option<CachedContent>,
+    pub(super) last_failure: Option<LastFailure>,
     /// When the first of two 404s came.
     pub(super) absent_since: Option<Instant>,
     pub(super) revalidations: u32,
     /// Hosts of the first content in service: they outlive it, so that deleting and re-creating a
     /// destination is no way round the rule about changed hosts.
-    pub(super) hosts: Option<Hosts>,
+    pub(super) hosts: Option<DestinationHosts>,
     /// Digest of the content whose findings and warnings have been logged.
     pub(super) logged: Option<u64>,
-    pub(super) flight: Option<Flight>,
+    pub(super) flight: Option<InFlightFetch>,
 }
 
-pub(super) struct Held {
+pub(super) struct CachedContent {
     pub(super) destination: Arc<Destination>,
     pub(super) tag: Option<HeaderValue>,
     pub(super) digest: u64,
@@ -44,15 +44,15 @@ pub(super) struct Held {
 }
 
 /// Why the last round brought nothing, and until when no other is started on demand.
-pub(super) struct Trouble {
+pub(super) struct LastFailure {
     pub(super) error: DestinationError,
     pub(super) until: Instant,
     pub(super) rounds: u32,
 }
 
-pub(super) struct Flight {
+pub(super) struct InFlightFetch {
     pub(super) condition: Condition,
-    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+    pub(super) outcome: watch::Receiver<Option<FindResult>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(super) enum Condition {
     Always,
 }
 
-impl State {
+impl CacheState {
     /// Counts a revalidation and says with which tag it goes.
     pub(super) fn tag(&mut self, condition: Condition) -> Option<HeaderValue> {
         let held = self.held.as_ref()?;
@@ -75,19 +75,23 @@ impl State {
         }
     }
 
-    /// What is held holds from now on; the trouble is over.
+    /// What is held holds from now on; the last failure is over.
     pub(super) fn confirm(&mut self) -> Option<Arc<Destination>> {
         let held = self.held.as_mut()?;
         held.confirmed_at = Instant::now();
-        self.trouble = None;
+        self.last_failure = None;
         self.absent_since = None;
         Some(Arc::clone(&held.destination))
     }
 
-    pub(super) fn stumble(&mut self, error: DestinationError, pause: Duration) -> Outcome {
+    pub(super) fn record_failure(
+        &mut self,
+        error: DestinationError,
+        pause: Duration,
+    ) -> FindResult {
         let until = Instant::now() + pause;
         let rounds = self.rounds().saturating_add(1);
-        self.trouble = Some(Trouble { error: error.clone(), until, rounds });
+        self.last_failure = Some(LastFailure { error: error.clone(), until, rounds });
         if !matches!(error, DestinationError::Missing { .. }) {
             self.absent_since = None;
         }
@@ -95,17 +99,17 @@ impl State {
     }
 
     pub(super) fn rounds(&self) -> u32 {
-        self.trouble.as_ref().map_or(0, |trouble| trouble.rounds)
+        self.last_failure.as_ref().map_or(0, |last_failure| last_failure.rounds)
     }
 
     /// The error to give while no new round may start.
     pub(super) fn pause(&self) -> Option<DestinationError> {
-        let trouble = self.trouble.as_ref()?;
-        let left = trouble.until.checked_duration_since(Instant::now())?;
+        let last_failure = self.last_failure.as_ref()?;
+        let left = last_failure.until.checked_duration_since(Instant::now())?;
         if left.is_zero() {
             return None;
         }
-        Some(match trouble.error.clone() {
+        Some(match last_failure.error.clone() {
             DestinationError::Unavailable { name, .. } => {
                 DestinationError::Unavailable { name, retry_after: left }
             }
@@ -114,15 +118,15 @@ impl State {
     }
 }
 
-impl Held {
+impl CachedContent {
     pub(super) fn age(&self) -> Duration {
         self.confirmed_at.elapsed()
     }
 }
 
-impl Flight {
+impl InFlightFetch {
     /// False too when its task was lost.
-    pub(super) fn is_in_the_air(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
     }
 }

@@ -1,11 +1,13 @@
-use super::{Cached, Content, Crew, Finder, Found, Outcome};
+use super::{
+    CacheDependencies, CachedDestination, Content, DestinationSource, FindResponse, FindResult,
+};
 use crate::{
     binding::Fields,
     destination::{
-        Destination, DestinationError, DestinationName, Source, Wanted,
+        CachePolicy, Destination, DestinationError, DestinationName, SourceKind,
         fault::{FindFault, Transient},
-        judge::Judge,
-        pin::Pin,
+        pin::HostPin,
+        validate::Validator,
     },
     oauth::FingerprintKey,
     telemetry::metrics::Metrics,
@@ -75,12 +77,12 @@ impl Service {
     }
 }
 
-impl Finder for Service {
+impl DestinationSource for Service {
     async fn find(
         &self,
         _: &DestinationName,
         tag: Option<&HeaderValue>,
-    ) -> Result<Found, FindFault> {
+    ) -> Result<FindResponse, FindFault> {
         let next = self.take(tag);
         sleep(TOOK).await;
         let host = "login.cf.example.com";
@@ -89,8 +91,8 @@ impl Finder for Service {
             Next::Password(password) => Ok(content(&[("Password", password), ("User", "u")], host)),
             Next::Host(host) => Ok(content(&[("Password", "p"), ("User", "u")], host)),
             Next::NoUser => Ok(content(&[("Password", "p")], host)),
-            Next::Unchanged => Ok(Found::Unchanged),
-            Next::Absent => Ok(Found::Absent),
+            Next::Unchanged => Ok(FindResponse::Unchanged),
+            Next::Absent => Ok(FindResponse::Absent),
             Next::NoConnection => failed(Transient::Connect),
             Next::NoAnswer => failed(Transient::NoAnswer),
             Next::RateLimited(wait) => {
@@ -102,7 +104,7 @@ impl Finder for Service {
     }
 }
 
-fn content(own: &[(&str, &str)], token_host: &str) -> Found {
+fn content(own: &[(&str, &str)], token_host: &str) -> FindResponse {
     let token_url =
         format!("https://{token_host}/oauth/token?login_hint=%7B%22origin%22:%22a-platform%22%7D");
     let mut fields = Fields::default();
@@ -118,30 +120,30 @@ fn content(own: &[(&str, &str)], token_host: &str) -> Found {
         fields.push((*name).to_owned(), text);
     }
     let mark: String = own.iter().map(|(_, text)| *text).chain([token_host]).collect();
-    Found::Content(Content {
+    FindResponse::Content(Content {
         fields,
-        source: Source::SubaccountLevel,
+        source: SourceKind::SubaccountLevel,
         tag: Some(HeaderValue::from_str(&mark).unwrap()),
         digest: mark.bytes().fold(7, |sum: u64, byte| sum.wrapping_mul(31) ^ u64::from(byte)),
     })
 }
 
-fn cached(next: &[Next]) -> (Cached<Service>, Service) {
+fn cached(next: &[Next]) -> (CachedDestination<Service>, Service) {
     let service = Service(Arc::new(Mutex::new(Board {
         next: next.iter().copied().collect(),
         calls: Vec::new(),
     })));
-    let crew = Crew {
-        finder: service.clone(),
-        judge: Judge { pin: Pin::new(None, &[]), key: FingerprintKey::random() },
+    let deps = CacheDependencies {
+        source: service.clone(),
+        validator: Validator { pin: HostPin::new(None, &[]), key: FingerprintKey::random() },
         tasks: TaskTracker::new(),
         metrics: Metrics::default(),
     };
-    (Cached::new(DestinationName::parse("CFAPI").unwrap(), crew), service)
+    (CachedDestination::new(DestinationName::parse("CFAPI").unwrap(), deps), service)
 }
 
-async fn found(cached: &Cached<Service>, wanted: Wanted) -> Arc<Destination> {
-    cached.find(wanted).await.unwrap()
+async fn found(cached: &CachedDestination<Service>, cache_policy: CachePolicy) -> Arc<Destination> {
+    cached.find(cache_policy).await.unwrap()
 }
 
 /// Lets background flights land.
@@ -149,15 +151,15 @@ async fn settle() {
     sleep(TOOK * 2).await;
 }
 
-fn is_unavailable(outcome: &Outcome) -> bool {
+fn is_unavailable(outcome: &FindResult) -> bool {
     matches!(outcome, Err(DestinationError::Unavailable { .. }))
 }
 
-fn is_missing(outcome: &Outcome) -> bool {
+fn is_missing(outcome: &FindResult) -> bool {
     matches!(outcome, Err(DestinationError::Missing { .. }))
 }
 
-fn is_invalid(outcome: &Outcome) -> bool {
+fn is_invalid(outcome: &FindResult) -> bool {
     matches!(outcome, Err(DestinationError::Invalid { .. }))
 }
 
@@ -167,14 +169,14 @@ async fn fifty_cold_callers_share_one_find_and_the_first_may_hang_up() {
     let tasks = TaskTracker::new();
     let first = tasks.spawn({
         let cached = cached.clone();
-        async move { cached.find(Wanted::Cached).await }
+        async move { cached.find(CachePolicy::Cached).await }
     });
     tokio::task::yield_now().await;
     first.abort();
     let callers: Vec<_> = (0..50)
         .map(|_| {
             let cached = cached.clone();
-            tasks.spawn(async move { cached.find(Wanted::Confirmed).await })
+            tasks.spawn(async move { cached.find(CachePolicy::Confirmed).await })
         })
         .collect();
     for caller in callers {
@@ -186,9 +188,9 @@ async fn fifty_cold_callers_share_one_find_and_the_first_may_hang_up() {
 #[tokio::test(start_paused = true)]
 async fn within_the_ttl_nobody_asks() {
     let (cached, service) = cached(&[Next::Password("p")]);
-    let first = found(&cached, Wanted::Cached).await;
+    let first = found(&cached, CachePolicy::Cached).await;
     advance(ALMOST_TTL).await;
-    let again = found(&cached, Wanted::Confirmed).await;
+    let again = found(&cached, CachePolicy::Confirmed).await;
     assert!(Arc::ptr_eq(&first, &again));
     assert_eq!(service.calls(), 1);
 }
@@ -196,13 +198,13 @@ async fn within_the_ttl_nobody_asks() {
 #[tokio::test(start_paused = true)]
 async fn older_content_is_served_at_once_while_one_revalidation_runs() {
     let (cached, service) = cached(&[Next::Password("old"), Next::Password("new")]);
-    let old = found(&cached, Wanted::Cached).await;
+    let old = found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
     for _ in 0..10 {
-        assert!(Arc::ptr_eq(&old, &found(&cached, Wanted::Cached).await));
+        assert!(Arc::ptr_eq(&old, &found(&cached, CachePolicy::Cached).await));
     }
     settle().await;
-    let new = found(&cached, Wanted::Cached).await;
+    let new = found(&cached, CachePolicy::Cached).await;
     assert_ne!(old.fingerprint, new.fingerprint);
     assert_eq!(service.tags(), [None, Some("oldulogin.cf.example.com".to_owned())]);
 }
@@ -210,9 +212,9 @@ async fn older_content_is_served_at_once_while_one_revalidation_runs() {
 #[tokio::test(start_paused = true)]
 async fn confirmed_waits_for_a_revalidation_of_older_content() {
     let (cached, service) = cached(&[Next::Password("old"), Next::Password("new")]);
-    let old = found(&cached, Wanted::Cached).await;
+    let old = found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
-    let new = found(&cached, Wanted::Confirmed).await;
+    let new = found(&cached, CachePolicy::Confirmed).await;
     assert_ne!(old.fingerprint, new.fingerprint);
     assert_eq!(service.calls(), 2);
 }
@@ -220,27 +222,28 @@ async fn confirmed_waits_for_a_revalidation_of_older_content() {
 #[tokio::test(start_paused = true)]
 async fn unchanged_starts_the_ttl_anew() {
     let (cached, service) = cached(&[Next::Password("p"), Next::Unchanged]);
-    let first = found(&cached, Wanted::Cached).await;
+    let first = found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
-    assert!(Arc::ptr_eq(&first, &found(&cached, Wanted::Confirmed).await));
+    assert!(Arc::ptr_eq(&first, &found(&cached, CachePolicy::Confirmed).await));
     advance(ALMOST_TTL).await;
-    found(&cached, Wanted::Confirmed).await;
+    found(&cached, CachePolicy::Confirmed).await;
     assert_eq!(service.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_content_again_is_the_same_destination() {
     let (cached, _) = cached(&[Next::Password("p")]);
-    let first = found(&cached, Wanted::Cached).await;
-    let again = found(&cached, Wanted::PastCache).await;
+    let first = found(&cached, CachePolicy::Cached).await;
+    let again = found(&cached, CachePolicy::PastCache).await;
     assert!(Arc::ptr_eq(&first, &again));
 }
 
 #[tokio::test(start_paused = true)]
 async fn past_the_cache_goes_without_tag_and_is_shared() {
     let (cached, service) = cached(&[Next::Password("p")]);
-    found(&cached, Wanted::Cached).await;
-    let (one, other) = tokio::join!(cached.find(Wanted::PastCache), cached.find(Wanted::PastCache));
+    found(&cached, CachePolicy::Cached).await;
+    let (one, other) =
+        tokio::join!(cached.find(CachePolicy::PastCache), cached.find(CachePolicy::PastCache));
     assert!(one.is_ok() && other.is_ok());
     assert_eq!(service.tags(), [None, None]);
 }
@@ -249,10 +252,10 @@ async fn past_the_cache_goes_without_tag_and_is_shared() {
 async fn past_the_cache_does_not_settle_for_a_conditional_flight() {
     let (cached, service) =
         cached(&[Next::Password("old"), Next::Unchanged, Next::Password("new")]);
-    let old = found(&cached, Wanted::Cached).await;
+    let old = found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
-    found(&cached, Wanted::Cached).await;
-    let new = found(&cached, Wanted::PastCache).await;
+    found(&cached, CachePolicy::Cached).await;
+    let new = found(&cached, CachePolicy::PastCache).await;
     assert_ne!(old.fingerprint, new.fingerprint);
     assert_eq!(service.calls(), 3);
 }
@@ -260,13 +263,13 @@ async fn past_the_cache_does_not_settle_for_a_conditional_flight() {
 #[tokio::test(start_paused = true)]
 async fn every_twelfth_revalidation_goes_without_tag() {
     let (cached, service) = cached(&[Next::Password("p"), Next::Unchanged]);
-    found(&cached, Wanted::Cached).await;
+    found(&cached, CachePolicy::Cached).await;
     for round in 1..=12 {
         if round == 12 {
             service.then(&[Next::Password("new"), Next::Unchanged]);
         }
         advance(TTL + A_BIT).await;
-        found(&cached, Wanted::Confirmed).await;
+        found(&cached, CachePolicy::Confirmed).await;
     }
     let tags = service.tags();
     assert!(tags[1..12].iter().all(Option::is_some));
@@ -276,18 +279,18 @@ async fn every_twelfth_revalidation_goes_without_tag() {
 #[tokio::test(start_paused = true)]
 async fn with_the_service_down_the_old_is_served_for_a_day_but_not_confirmed() {
     let (cached, service) = cached(&[Next::Password("p"), Next::NoConnection]);
-    let first = found(&cached, Wanted::Cached).await;
+    let first = found(&cached, CachePolicy::Cached).await;
     advance(HOUR * 23).await;
-    assert!(Arc::ptr_eq(&first, &found(&cached, Wanted::Cached).await));
+    assert!(Arc::ptr_eq(&first, &found(&cached, CachePolicy::Cached).await));
     settle().await;
-    assert!(is_unavailable(&cached.find(Wanted::Confirmed).await));
+    assert!(is_unavailable(&cached.find(CachePolicy::Confirmed).await));
     assert!(cached.known().is_some());
     advance(HOUR).await;
-    assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+    assert!(is_unavailable(&cached.find(CachePolicy::Cached).await));
     assert!(cached.known().is_none());
     service.then(&[Next::Password("p")]);
     advance(Duration::from_secs(5)).await;
-    assert!(cached.find(Wanted::Confirmed).await.is_ok());
+    assert!(cached.find(CachePolicy::Confirmed).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,10 +302,10 @@ async fn a_failed_round_is_remembered_for_a_pause_that_grows() {
     ] {
         let (cached, service) = cached(&[next]);
         for (round, seconds) in expected.into_iter().enumerate() {
-            assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+            assert!(is_unavailable(&cached.find(CachePolicy::Cached).await));
             let pause = Duration::from_secs(seconds);
             advance(pause.saturating_sub(A_BIT)).await;
-            let held_back = cached.find(Wanted::Confirmed).await;
+            let held_back = cached.find(CachePolicy::Confirmed).await;
             let Err(DestinationError::Unavailable { retry_after, .. }) = held_back else {
                 panic!("{held_back:?}");
             };
@@ -316,27 +319,27 @@ async fn a_failed_round_is_remembered_for_a_pause_that_grows() {
 #[tokio::test(start_paused = true)]
 async fn a_missing_destination_is_remembered_for_half_a_minute_and_then_found() {
     let (cached, service) = cached(&[Next::Absent, Next::Password("p")]);
-    assert!(is_missing(&cached.find(Wanted::Cached).await));
+    assert!(is_missing(&cached.find(CachePolicy::Cached).await));
     advance(Duration::from_millis(29_999)).await;
-    assert!(is_missing(&cached.find(Wanted::Confirmed).await));
+    assert!(is_missing(&cached.find(CachePolicy::Confirmed).await));
     assert_eq!(service.calls(), 1);
     advance(A_BIT).await;
-    found(&cached, Wanted::Cached).await;
+    found(&cached, CachePolicy::Cached).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_404_leaves_the_content_in_service_and_a_second_look_ends_it() {
     let (cached, service) = cached(&[Next::Password("p"), Next::Absent]);
-    found(&cached, Wanted::Cached).await;
+    found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
-    assert!(is_missing(&cached.find(Wanted::Confirmed).await));
-    found(&cached, Wanted::Cached).await;
-    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(is_missing(&cached.find(CachePolicy::Confirmed).await));
+    found(&cached, CachePolicy::Cached).await;
+    assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     assert!(cached.known().is_some(), "the second look came too early");
     advance(Duration::from_secs(30)).await;
-    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     assert!(cached.known().is_none());
-    assert!(is_missing(&cached.find(Wanted::Cached).await));
+    assert!(is_missing(&cached.find(CachePolicy::Cached).await));
     assert_eq!(service.calls(), 4);
 }
 
@@ -344,23 +347,23 @@ async fn one_404_leaves_the_content_in_service_and_a_second_look_ends_it() {
 async fn a_404_that_was_a_glitch_is_forgotten() {
     let (cached, _) =
         cached(&[Next::Password("p"), Next::Absent, Next::Password("p"), Next::Absent]);
-    found(&cached, Wanted::Cached).await;
-    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    found(&cached, CachePolicy::Cached).await;
+    assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     advance(Duration::from_secs(31)).await;
-    found(&cached, Wanted::PastCache).await;
-    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    found(&cached, CachePolicy::PastCache).await;
+    assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     assert!(cached.known().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn invalid_content_leaves_the_older_in_service_until_it_is_mended() {
     let (cached, _) = cached(&[Next::Password("old"), Next::NoUser, Next::Password("new")]);
-    let old = found(&cached, Wanted::Cached).await;
-    let refused = cached.find(Wanted::PastCache).await;
+    let old = found(&cached, CachePolicy::Cached).await;
+    let refused = cached.find(CachePolicy::PastCache).await;
     let Err(DestinationError::Invalid { findings, .. }) = &refused else { panic!("{refused:?}") };
     assert_eq!(findings, &["User is missing"]);
-    assert!(Arc::ptr_eq(&old, &found(&cached, Wanted::Cached).await));
-    let new = found(&cached, Wanted::PastCache).await;
+    assert!(Arc::ptr_eq(&old, &found(&cached, CachePolicy::Cached).await));
+    let new = found(&cached, CachePolicy::PastCache).await;
     assert_ne!(old.fingerprint, new.fingerprint);
 }
 
@@ -368,43 +371,43 @@ async fn invalid_content_leaves_the_older_in_service_until_it_is_mended() {
 async fn a_host_changed_at_run_time_is_refused_even_after_a_deletion() {
     let changed = Next::Host("uaa.cf.example.com");
     let (cached, service) = cached(&[Next::Password("p"), changed, Next::Absent]);
-    let first = found(&cached, Wanted::Cached).await;
-    assert!(is_invalid(&cached.find(Wanted::PastCache).await));
+    let first = found(&cached, CachePolicy::Cached).await;
+    assert!(is_invalid(&cached.find(CachePolicy::PastCache).await));
     assert!(Arc::ptr_eq(&first, &cached.known().unwrap()));
-    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     advance(Duration::from_secs(31)).await;
-    assert!(is_missing(&cached.find(Wanted::PastCache).await));
+    assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     assert!(cached.known().is_none());
     service.then(&[changed]);
-    assert!(is_invalid(&cached.find(Wanted::PastCache).await));
+    assert!(is_invalid(&cached.find(CachePolicy::PastCache).await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_binding_is_invalid_and_asked_again_after_half_a_minute() {
     let (cached, service) = cached(&[Next::Refused, Next::Password("p")]);
-    assert!(is_invalid(&cached.find(Wanted::Cached).await));
-    assert!(is_invalid(&cached.find(Wanted::Cached).await));
+    assert!(is_invalid(&cached.find(CachePolicy::Cached).await));
+    assert!(is_invalid(&cached.find(CachePolicy::Cached).await));
     assert_eq!(service.calls(), 1);
     advance(Duration::from_secs(30)).await;
-    found(&cached, Wanted::Cached).await;
+    found(&cached, CachePolicy::Cached).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_flight_that_panics_does_not_hold_the_next_one_up() {
     let (cached, _) = cached(&[Next::Panic, Next::Password("p")]);
-    assert!(is_unavailable(&cached.find(Wanted::Cached).await));
-    found(&cached, Wanted::Cached).await;
+    assert!(is_unavailable(&cached.find(CachePolicy::Cached).await));
+    found(&cached, CachePolicy::Cached).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn unchanged_without_content_is_a_fault_and_no_destination() {
     let (cached, _) = cached(&[Next::Unchanged]);
-    assert!(is_unavailable(&cached.find(Wanted::Cached).await));
+    assert!(is_unavailable(&cached.find(CachePolicy::Cached).await));
 }
 
 #[tokio::test(start_paused = true)]
 async fn debug_shows_the_name_only() {
     let (cached, _) = cached(&[Next::Password("canary")]);
-    found(&cached, Wanted::Cached).await;
+    found(&cached, CachePolicy::Cached).await;
     assert!(!format!("{cached:?}").contains("canary"));
 }

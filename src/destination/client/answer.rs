@@ -7,8 +7,8 @@ use super::DestinationClient;
 use crate::{
     binding::Fields,
     destination::{
-        Source,
-        cache::{Content, Found},
+        SourceKind,
+        cache::{Content, FindResponse},
         fault::{FindFault, Transient, pause},
     },
     upstream::{Answer, body::decode},
@@ -22,19 +22,19 @@ const TRUST_STORE: &str = "TrustStoreLocation";
 
 impl DestinationClient {
     /// The status table of destination.md 4.
-    pub(super) fn judge(
+    pub(super) fn interpret(
         &self,
         answer: &Answer,
         tag: Option<&HeaderValue>,
-    ) -> Result<Found, FindFault> {
+    ) -> Result<FindResponse, FindFault> {
         let unreadable = || FindFault::transient(Transient::Unreadable);
         let request_id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok());
         let status = answer.status.as_u16();
         tracing::debug!(status, upstream_request_id = request_id, "Destination service answered");
         match status {
             200 => self.read(answer).ok_or_else(unreadable),
-            304 if tag.is_some() => Ok(Found::Unchanged),
-            404 if decode::<ErrorBody>(&answer.body).is_ok() => Ok(Found::Absent),
+            304 if tag.is_some() => Ok(FindResponse::Unchanged),
+            404 if decode::<ErrorBody>(&answer.body).is_ok() => Ok(FindResponse::Absent),
             // Not the service: misrouted, or down behind its router.
             404 => Err(unreadable()),
             401 => Err(FindFault::Refused(
@@ -48,7 +48,7 @@ impl DestinationClient {
         }
     }
 
-    fn read(&self, answer: &Answer) -> Option<Found> {
+    fn read(&self, answer: &Answer) -> Option<FindResponse> {
         let body: FindBody = decode(&answer.body).ok()?;
         let mut fields = body.configuration;
         // A key store for the token call comes along even where its property was cut: the rules
@@ -58,9 +58,13 @@ impl DestinationClient {
             fields.push(KEY_STORE.to_owned(), "");
         }
         let by_instance = body.owner.is_some_and(|owner| owner.instance_id.is_some());
-        Some(Found::Content(Content {
+        Some(FindResponse::Content(Content {
             fields,
-            source: if by_instance { Source::InstanceLevel } else { Source::SubaccountLevel },
+            source: if by_instance {
+                SourceKind::InstanceLevel
+            } else {
+                SourceKind::SubaccountLevel
+            },
             tag: answer.headers.get(header::ETAG).cloned(),
             digest: self.digest.hash_one(answer.body.as_slice()),
         }))

@@ -1,12 +1,12 @@
-use super::{DestinationClient, Found};
+use super::{DestinationClient, FindResponse};
 use crate::{
     binding::Form,
     destination::{
-        DestinationName, Source,
-        cache::{Content, Finder},
+        DestinationName, SourceKind,
+        cache::{Content, DestinationSource},
         fault::{FindFault, Transient},
         service_token::ServiceToken,
-        settings::Level,
+        settings::DestinationLevel,
     },
     oauth::{ClientAuthentication, TokenEndpoint},
     telemetry::metrics::Metrics,
@@ -38,7 +38,11 @@ impl Landscape {
         Self::at_level(None, tokens, finds).await
     }
 
-    async fn at_level(level: Option<Level>, tokens: Vec<Reply>, finds: Vec<Reply>) -> Self {
+    async fn at_level(
+        level: Option<DestinationLevel>,
+        tokens: Vec<Reply>,
+        finds: Vec<Reply>,
+    ) -> Self {
         let xsuaa = Wire::answering(tokens).await;
         let service = Wire::answering(finds).await;
         let metrics = Metrics::default();
@@ -68,11 +72,11 @@ impl Landscape {
         Self { xsuaa, service, client }
     }
 
-    async fn find(&self) -> Result<Found, FindFault> {
+    async fn find(&self) -> Result<FindResponse, FindFault> {
         self.find_named("CFAPI", None).await
     }
 
-    async fn find_named(&self, name: &str, tag: Option<&str>) -> Result<Found, FindFault> {
+    async fn find_named(&self, name: &str, tag: Option<&str>) -> Result<FindResponse, FindFault> {
         let name = DestinationName::parse(name).unwrap();
         let tag = tag.map(|tag| HeaderValue::from_str(tag).unwrap());
         self.client.find(&name, tag.as_ref()).await
@@ -98,9 +102,9 @@ fn found(configuration: &str) -> Reply {
     Reply::with_headers("200 OK", &headers, body.as_bytes())
 }
 
-fn content(outcome: Result<Found, FindFault>) -> Content {
+fn content(outcome: Result<FindResponse, FindFault>) -> Content {
     match outcome {
-        Ok(Found::Content(content)) => content,
+        Ok(FindResponse::Content(content)) => content,
         other => panic!("{other:?}"),
     }
 }
@@ -117,7 +121,7 @@ async fn the_token_call_has_its_credentials_in_the_body_and_the_find_skips_the_s
     let landscape = Landscape::start(vec![token("t1")], vec![destination()]).await;
     let content = content(landscape.find().await);
     assert_eq!(content.fields.text("User"), Some("u"));
-    assert_eq!(content.source, Source::SubaccountLevel);
+    assert_eq!(content.source, SourceKind::SubaccountLevel);
     assert_eq!(content.tag.unwrap(), TAG);
 
     let call = &landscape.xsuaa.seen()[0];
@@ -158,7 +162,7 @@ async fn the_name_is_one_segment(#[case] name: &str, #[case] segment: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn the_subaccount_level_alone_is_asked_by_v2() {
-    let level = Some(Level::Subaccount);
+    let level = Some(DestinationLevel::Subaccount);
     let landscape = Landscape::at_level(level, vec![token("t")], vec![destination()]).await;
     landscape.find_named("a/b", None).await.unwrap();
     let line = "GET /destination-configuration/v2/destinations/a%2Fb@subaccount?$skipTokenRetrieval=true HTTP/1.1\r\n";
@@ -174,7 +178,7 @@ async fn the_tag_goes_back_byte_for_byte_and_304_is_unchanged(#[case] tag: &str)
     let unchanged = Reply::with_headers("304 Not Modified", &format!("ETag: {tag}\r\n"), b"");
     let landscape = Landscape::start(vec![token("t")], vec![unchanged]).await;
     let outcome = landscape.find_named("CFAPI", Some(tag)).await;
-    assert!(matches!(outcome, Ok(Found::Unchanged)));
+    assert!(matches!(outcome, Ok(FindResponse::Unchanged)));
     assert_eq!(header(&landscape.service.seen()[0], "if-none-match"), Some(tag));
 }
 
@@ -283,7 +287,7 @@ async fn a_definite_answer_is_not_repeated(#[case] status: &str, #[case] body: &
 async fn a_404_of_the_service_means_absent() {
     let absent = Reply::json("404 Not Found", ABSENT);
     let landscape = Landscape::start(vec![token("t")], vec![absent]).await;
-    assert!(matches!(landscape.find().await, Ok(Found::Absent)));
+    assert!(matches!(landscape.find().await, Ok(FindResponse::Absent)));
 }
 
 #[rstest]
@@ -365,7 +369,7 @@ async fn an_answer_beyond_the_cap_is_a_fault() {
 async fn an_instance_level_hit_is_told() {
     let body = r#"{"owner":{"SubaccountId":null,"InstanceId":"i"},"destinationConfiguration":{"Name":"CFAPI"}}"#;
     let landscape = Landscape::start(vec![token("t")], vec![Reply::json("200 OK", body)]).await;
-    assert_eq!(content(landscape.find().await).source, Source::InstanceLevel);
+    assert_eq!(content(landscape.find().await).source, SourceKind::InstanceLevel);
 }
 
 #[rstest]

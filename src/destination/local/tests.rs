@@ -1,7 +1,7 @@
 use super::{from_file, from_variable, parse_file};
 use crate::{
     binding::{Form, SourceText},
-    destination::{DestinationName, StartError},
+    destination::{DestinationName, DestinationSetupError},
 };
 use rstest::rstest;
 
@@ -72,7 +72,7 @@ fn a_malformed_file_is_an_error_that_does_not_quote(#[case] text: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     let error = from_file(file.path(), &name("CFAPI")).unwrap_err();
-    assert!(matches!(error, StartError::FileMalformed { .. }));
+    assert!(matches!(error, DestinationSetupError::FileMalformed { .. }));
     assert!(!format!("{error} {error:?}").contains("canary"));
 }
 
@@ -80,7 +80,7 @@ fn a_malformed_file_is_an_error_that_does_not_quote(#[case] text: &str) {
 fn a_missing_file_is_an_error() {
     let path = tempfile::tempdir().unwrap().path().join("gone.properties");
     let error = from_file(&path, &name("CFAPI")).unwrap_err();
-    assert!(matches!(error, StartError::FileUnreadable { .. }));
+    assert!(matches!(error, DestinationSetupError::FileUnreadable { .. }));
 }
 
 #[rstest]
@@ -129,5 +129,5 @@ fn the_first_of_two_of_one_name_wins() {
 fn a_variable_that_is_no_array_is_an_error() {
     let text = SourceText::from(r#"{"name":"CFAPI"}"#.to_owned());
     let error = from_variable(&text, &name("CFAPI")).unwrap_err();
-    assert!(matches!(error, StartError::VariableMalformed(_)));
+    assert!(matches!(error, DestinationSetupError::VariableMalformed(_)));
 }

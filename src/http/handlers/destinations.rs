@@ -84,7 +84,7 @@ impl DestinationBody {
         Self {
             name: status.name.to_string(),
             default,
-            source: status.source.map(crate::destination::Source::name),
+            source: status.source.map(crate::destination::SourceKind::name),
             origin: status.origin,
             gate: GateBody {
                 state: status.gate.name(),

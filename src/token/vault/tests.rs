@@ -1,6 +1,6 @@
 use super::{Attempt, Force, RetryError};
 use crate::{
-    destination::Wanted,
+    destination::CachePolicy,
     oauth::fault::{ActionCode, FaultKind},
     token::{
         Freshness, GateState, LogonGrant, Reason, Revoked,
@@ -43,14 +43,14 @@ async fn a_thousand_cold_callers_cost_one_logon_although_the_first_hangs_up() {
         assert!(caller.await.unwrap().is_ok());
     }
     assert_eq!(stage.fake.grants(), [PASSWORD]);
-    assert_eq!(stage.fake.finds(Wanted::PastCache), 0);
+    assert_eq!(stage.fake.finds(CachePolicy::PastCache), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_destination_is_confirmed_before_the_password_leaves() {
     let stage = Stage::new();
     stage.lease().await.unwrap();
-    assert_eq!(stage.fake.finds(Wanted::Confirmed), 1);
+    assert_eq!(stage.fake.finds(CachePolicy::Confirmed), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn an_unknown_name_is_missing_and_asks_nobody() {
     let stage = Stage::new();
     let refusal = stage.lease_of("OTHER").await.unwrap_err();
     assert_eq!(refusal.reason, Reason::DestinationMissing);
-    assert_eq!(stage.fake.finds(Wanted::Cached), 0);
+    assert_eq!(stage.fake.finds(CachePolicy::Cached), 0);
 }
 
 // --- renewal ----------------------------------------------------------------------------------------------------
@@ -94,10 +94,10 @@ async fn ten_lifetimes_under_load_cost_one_refresh_grant_each_and_no_caller_noti
 async fn an_idle_broker_makes_no_call() {
     let stage = Stage::new();
     stage.lease().await.unwrap();
-    let finds = stage.fake.finds(Wanted::Confirmed);
+    let finds = stage.fake.finds(CachePolicy::Confirmed);
     pass(10 * LIFE).await;
     assert_eq!(stage.fake.sent().len(), 1);
-    assert_eq!(stage.fake.finds(Wanted::Confirmed), finds);
+    assert_eq!(stage.fake.finds(CachePolicy::Confirmed), finds);
     stage.lease().await.unwrap();
     assert_eq!(stage.fake.grants(), [PASSWORD, REFRESH]);
 }
@@ -286,9 +286,9 @@ async fn while_rejected_the_destination_is_read_each_minute_past_the_cache() {
     let stage = Stage::new();
     stage.fake.usually(PASSWORD, Answer::Fault(FaultKind::BadCredentials));
     assert_eq!(reason(&stage).await, Reason::Rejected);
-    assert_eq!(stage.fake.finds(Wanted::PastCache), 1);
+    assert_eq!(stage.fake.finds(CachePolicy::PastCache), 1);
     pass(600).await;
-    let polls = stage.fake.finds(Wanted::PastCache) - 1;
+    let polls = stage.fake.finds(CachePolicy::PastCache) - 1;
     assert!((10..=11).contains(&polls), "{polls}");
     assert_eq!(stage.fake.count(PASSWORD), 1);
 }
@@ -306,9 +306,9 @@ async fn a_corrected_password_serves_again_within_a_minute_without_a_caller() {
     assert!(stage.lease().await.is_ok());
     assert_eq!(stage.fake.count(PASSWORD), 2);
     // Healed: no further polls.
-    let polls = stage.fake.finds(Wanted::PastCache);
+    let polls = stage.fake.finds(CachePolicy::PastCache);
     pass(600).await;
-    assert_eq!(stage.fake.finds(Wanted::PastCache), polls);
+    assert_eq!(stage.fake.finds(CachePolicy::PastCache), polls);
 }
 
 #[tokio::test(start_paused = true)]

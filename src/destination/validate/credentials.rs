@@ -1,9 +1,9 @@
 //! Client and user of the password grant, as the properties give them (destination.md 5).
 //!
 //! Invariant: no empty password, no left-over client secret and no NUL character reaches a grant.
-//! Used by `judge`.
+//! Used by `validate`.
 
-use super::{Report, required};
+use super::{ValidationReport, required};
 use crate::{
     binding::{Fields, Form},
     destination::model::PasswordCredentials,
@@ -14,7 +14,7 @@ use secrecy::SecretString;
 const CF_CLIENT: &str = "cf";
 
 /// Reads both; what is wrong is reported.
-pub(super) fn read(fields: &Fields, report: &mut Report) -> Option<PasswordCredentials> {
+pub(super) fn read(fields: &Fields, report: &mut ValidationReport) -> Option<PasswordCredentials> {
     let client_id = required(fields, "clientId", report);
     let user = required(fields, "User", report);
     for property in ["clientId", "User", "scope"] {
@@ -32,7 +32,7 @@ pub(super) fn read(fields: &Fields, report: &mut Report) -> Option<PasswordCrede
     })
 }
 
-fn password(fields: &Fields, report: &mut Report) -> Option<SecretString> {
+fn password(fields: &Fields, report: &mut ValidationReport) -> Option<SecretString> {
     let Some(password) = fields.sealed("Password") else {
         report.finding("Password is missing");
         return None;
@@ -53,7 +53,7 @@ fn password(fields: &Fields, report: &mut Report) -> Option<SecretString> {
 fn client_secret(
     fields: &Fields,
     client_id: Option<&str>,
-    report: &mut Report,
+    report: &mut ValidationReport,
 ) -> Option<SecretString> {
     let Some(secret) = fields.sealed("clientSecret") else {
         return Some(SecretString::default());

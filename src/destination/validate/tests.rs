@@ -1,7 +1,7 @@
-use super::{Judge, Report};
+use super::{ValidationReport, Validator};
 use crate::{
     binding::Fields,
-    destination::{Destination, DestinationName, Source, pin::Pin},
+    destination::{Destination, DestinationName, SourceKind, pin::HostPin},
     oauth::FingerprintKey,
 };
 use rstest::rstest;
@@ -46,16 +46,17 @@ fn properties(changes: &[Change<'_>]) -> Fields {
     fields
 }
 
-fn judge(changes: &[Change<'_>]) -> (Option<Arc<Destination>>, Report) {
+fn validate(changes: &[Change<'_>]) -> (Option<Arc<Destination>>, ValidationReport) {
     let cf_api = Url::parse("https://api.cf.eu10.hana.ondemand.com").unwrap();
-    let judge = Judge { pin: Pin::new(Some(cf_api), &[]), key: FingerprintKey::random() };
+    let validator =
+        Validator { pin: HostPin::new(Some(cf_api), &[]), key: FingerprintKey::random() };
     let name = DestinationName::parse("CFAPI").unwrap();
-    judge.judge(&name, Source::SubaccountLevel, &properties(changes))
+    validator.validate(&name, SourceKind::SubaccountLevel, &properties(changes))
 }
 
 #[test]
 fn the_blog_s_destination_passes_without_a_word() {
-    let (destination, report) = judge(&[]);
+    let (destination, report) = validate(&[]);
     let destination = destination.unwrap();
     assert!(report.warnings().is_empty());
     assert_eq!(
@@ -103,7 +104,7 @@ fn the_blog_s_destination_passes_without_a_word() {
 #[case::bad_origin(&[("origin", Some("a b"))], "property origin cannot be used: origin key has an unlawful form")]
 #[case::conflict(&[("origin", Some("other-platform"))], "origin conflict: acme-platform / other-platform")]
 fn each_rule_has_its_finding(#[case] changes: &[Change<'_>], #[case] expected: &str) {
-    let (destination, report) = judge(changes);
+    let (destination, report) = validate(changes);
     assert!(destination.is_none());
     assert_eq!(report.findings(), [expected]);
 }
@@ -113,7 +114,7 @@ fn each_rule_has_its_finding(#[case] changes: &[Change<'_>], #[case] expected: &
 #[case::token_elsewhere(&[("tokenServiceURL", Some("https://login.cf.eu10.hana.ondemand.com.evil.example"))], 1)]
 #[case::both(&[("URL", Some("https://api.evil.example")), ("tokenServiceURL", Some("https://login.evil.example"))], 2)]
 fn a_foreign_host_is_no_destination(#[case] changes: &[Change<'_>], #[case] findings: usize) {
-    let (destination, report) = judge(changes);
+    let (destination, report) = validate(changes);
     assert!(destination.is_none());
     assert_eq!(report.findings().len(), findings);
 }
@@ -137,13 +138,13 @@ fn what_is_tolerated_passes_with_a_warning_at_most(
     #[case] changes: &[Change<'_>],
     #[case] warnings: usize,
 ) {
-    let (destination, report) = judge(changes);
+    let (destination, report) = validate(changes);
     assert_eq!((destination.is_some(), report.warnings().len()), (true, warnings), "{report:?}");
 }
 
 #[test]
 fn every_finding_comes_at_once() {
-    let (destination, report) = judge(&[
+    let (destination, report) = validate(&[
         ("Type", Some("MAIL")),
         ("Password", None),
         ("TrustAll", Some("true")),
@@ -158,15 +159,15 @@ fn every_finding_comes_at_once() {
 fn a_property_given_twice_is_a_finding() {
     let mut fields = properties(&[]);
     fields.push("User".to_owned(), "someone else");
-    let judge = Judge { pin: Pin::new(None, &[]), key: FingerprintKey::random() };
+    let validator = Validator { pin: HostPin::new(None, &[]), key: FingerprintKey::random() };
     let name = DestinationName::parse("CFAPI").unwrap();
-    let (_, report) = judge.judge(&name, Source::File, &fields);
+    let (_, report) = validator.validate(&name, SourceKind::File, &fields);
     assert_eq!(report.findings(), ["User is given twice"]);
 }
 
 #[test]
 fn scope_body_fields_and_headers_arrive() {
-    let (destination, _) = judge(&[
+    let (destination, _) = validate(&[
         ("scope", Some("cloud_controller.read")),
         ("tokenServiceURL.queries.a", Some("1")),
         ("tokenService.body.b", Some("2")),
@@ -181,10 +182,10 @@ fn scope_body_fields_and_headers_arrive() {
 
 #[test]
 fn the_fingerprint_changes_with_the_credentials_and_with_nothing_else() {
-    let judge = Judge { pin: Pin::new(None, &[]), key: FingerprintKey::random() };
+    let validator = Validator { pin: HostPin::new(None, &[]), key: FingerprintKey::random() };
     let name = DestinationName::parse("CFAPI").unwrap();
     let fingerprint = |changes: &[Change<'_>]| {
-        let (destination, _) = judge.judge(&name, Source::File, &properties(changes));
+        let (destination, _) = validator.validate(&name, SourceKind::File, &properties(changes));
         destination.unwrap().fingerprint
     };
     let good = fingerprint(&[]);
@@ -200,7 +201,7 @@ fn the_fingerprint_changes_with_the_credentials_and_with_nothing_else() {
 #[case(&[("URL", Some("https://canary.example")), ("Authentication", Some("canary"))])]
 #[case(&[("tokenService.body.canary\u{1}", Some("\0canary"))])]
 fn no_finding_quotes_a_value(#[case] changes: &[Change<'_>]) {
-    let (destination, report) = judge(changes);
+    let (destination, report) = validate(changes);
     assert!(destination.is_none());
     assert!(!report.findings().join(" ").contains("canary"), "{report:?}");
 }
@@ -208,6 +209,6 @@ fn no_finding_quotes_a_value(#[case] changes: &[Change<'_>]) {
 #[test]
 fn no_debug_shows_a_secret() {
     let (destination, _) =
-        judge(&[("Password", Some("canary")), ("tokenService.body.x", Some("canary"))]);
+        validate(&[("Password", Some("canary")), ("tokenService.body.x", Some("canary"))]);
     assert!(!format!("{destination:?}").contains("canary"));
 }

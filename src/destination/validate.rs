@@ -6,12 +6,12 @@
 mod credentials;
 
 use super::{
-    Destination, DestinationName, Source,
+    Destination, DestinationName, SourceKind,
     address::{self, TokenServiceUrl},
     model::AuthenticationType,
     origin::{self, LOGIN_HINT},
     parameter,
-    pin::Pin,
+    pin::HostPin,
 };
 use crate::{
     binding::Fields,
@@ -22,19 +22,19 @@ use url::Url;
 
 /// Judges properties; one for all destinations.
 #[derive(Clone, Debug)]
-pub(super) struct Judge {
-    pub(super) pin: Pin,
+pub(super) struct Validator {
+    pub(super) pin: HostPin,
     pub(super) key: FingerprintKey,
 }
 
 /// What was found wrong, and what is merely odd.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Report {
+pub(super) struct ValidationReport {
     findings: Vec<String>,
     warnings: Vec<String>,
 }
 
-impl Report {
+impl ValidationReport {
     pub(super) fn finding(&mut self, text: impl Into<String>) {
         self.findings.push(text.into());
     }
@@ -52,16 +52,16 @@ impl Report {
     }
 }
 
-impl Judge {
+impl Validator {
     /// Judges the properties of `name`. The report holds the warnings, and the findings where there
     /// is no destination.
-    pub(super) fn judge(
+    pub(super) fn validate(
         &self,
         name: &DestinationName,
-        source: Source,
+        source: SourceKind,
         fields: &Fields,
-    ) -> (Option<Arc<Destination>>, Report) {
-        let mut report = Report::default();
+    ) -> (Option<Arc<Destination>>, ValidationReport) {
+        let mut report = ValidationReport::default();
         check_kind(fields, &mut report);
         check_unsupported(fields, &mut report);
         let credentials = credentials::read(fields, &mut report);
@@ -106,7 +106,7 @@ impl Judge {
 }
 
 /// `Type`, `Authentication`, `ProxyType` and the type of token URL.
-fn check_kind(fields: &Fields, report: &mut Report) {
+fn check_kind(fields: &Fields, report: &mut ValidationReport) {
     for name in fields.repeated() {
         report.finding(format!("{} is given twice", shown(name)));
     }
@@ -132,7 +132,7 @@ fn check_kind(fields: &Fields, report: &mut Report) {
 }
 
 /// Properties that would weaken TLS or that this broker cannot honour.
-fn check_unsupported(fields: &Fields, report: &mut Report) {
+fn check_unsupported(fields: &Fields, report: &mut ValidationReport) {
     if fields.text("TrustAll").is_some_and(|value| !value.eq_ignore_ascii_case("false")) {
         report.finding("TrustAll would switch the check of certificates off: remove it");
     }
@@ -163,19 +163,23 @@ fn check_unsupported(fields: &Fields, report: &mut Report) {
     }
 }
 
-fn read_api(fields: &Fields, report: &mut Report) -> Option<Url> {
+fn read_api(fields: &Fields, report: &mut ValidationReport) -> Option<Url> {
     let text = required(fields, "URL", report)?;
     address::api(text).map_err(|error| report.finding(format!("URL {error}"))).ok()
 }
 
-fn read_token_url(fields: &Fields, report: &mut Report) -> Option<TokenServiceUrl> {
+fn read_token_url(fields: &Fields, report: &mut ValidationReport) -> Option<TokenServiceUrl> {
     let text = required(fields, "tokenServiceURL", report)?;
     TokenServiceUrl::parse(text)
         .map_err(|error| report.finding(format!("tokenServiceURL {error}")))
         .ok()
 }
 
-fn required<'a>(fields: &'a Fields, property: &str, report: &mut Report) -> Option<&'a str> {
+fn required<'a>(
+    fields: &'a Fields,
+    property: &str,
+    report: &mut ValidationReport,
+) -> Option<&'a str> {
     match fields.text(property) {
         Some("") => report.finding(format!("{property} is empty")),
         Some(text) => return Some(text),

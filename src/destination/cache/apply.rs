@@ -1,17 +1,17 @@
-//! What a flight brought: judged content, a confirmation, an absence or a fault, and what becomes
+//! What a flight brought: validated content, a confirmation, an absence or a fault, and what becomes
 //! of what is held.
 //!
-//! Invariant: content that is in service gives way only to judged content or to two 404s
+//! Invariant: content that is in service gives way only to validated content or to two 404s
 //! (destination.md 9). Used by `cache` only.
 
 use super::{
-    Cached, Content, Finder, Outcome,
-    state::{FIRST_PAUSE, Held, State, pause},
+    CachedDestination, Content, DestinationSource, FindResult,
+    state::{CacheState, CachedContent, FIRST_PAUSE, pause},
 };
 use crate::destination::{
-    Destination, DestinationError, Source,
+    Destination, DestinationError, SourceKind,
     fault::{FindFault, Transient},
-    pin::Hosts,
+    pin::DestinationHosts,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -19,30 +19,31 @@ use tokio::time::Instant;
 /// How long "not there" and "invalid" are remembered: short, for someone is probably mending it.
 const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
 
-impl<F: Finder> Cached<F> {
+impl<S: DestinationSource> CachedDestination<S> {
     /// Judges content; what does not pass leaves the older one in service.
-    pub(super) fn take(&self, state: &mut State, content: &Content) -> Outcome {
+    pub(super) fn apply_content(&self, state: &mut CacheState, content: &Content) -> FindResult {
         if state.held.as_ref().is_some_and(|held| held.digest == content.digest) {
             self.count("unchanged");
             return state.confirm().ok_or_else(|| self.unavailable(FIRST_PAUSE));
         }
-        let judge = &self.0.crew.judge;
-        let (destination, report) = judge.judge(&self.0.name, content.source, &content.fields);
+        let validator = &self.0.deps.validator;
+        let (destination, report) =
+            validator.validate(&self.0.name, content.source, &content.fields);
         let mut findings = report.findings().to_vec();
         if let (Some(destination), Some(hosts)) = (&destination, &state.hosts) {
             let (api, token) = (&destination.api, &destination.token_url);
-            findings.extend(judge.pin.check_change(hosts, api, token));
+            findings.extend(validator.pin.check_change(hosts, api, token));
         }
         let is_new = state.logged.replace(content.digest) != Some(content.digest);
         let (Some(destination), true) = (destination, findings.is_empty()) else {
-            return self.refuse(state, findings, is_new);
+            return self.reject(state, findings, is_new);
         };
         if is_new {
-            self.welcome(&destination, report.warnings());
+            self.log_in_service(&destination, report.warnings());
         }
-        let hosts = Hosts::of(&destination.api, &destination.token_url);
+        let hosts = DestinationHosts::of(&destination.api, &destination.token_url);
         state.hosts.get_or_insert(hosts);
-        state.held = Some(Held {
+        state.held = Some(CachedContent {
             destination: Arc::clone(&destination),
             tag: content.tag.clone(),
             digest: content.digest,
@@ -53,10 +54,10 @@ impl<F: Finder> Cached<F> {
         Ok(destination)
     }
 
-    fn welcome(&self, destination: &Destination, warnings: &[String]) {
+    fn log_in_service(&self, destination: &Destination, warnings: &[String]) {
         let source = destination.source.name();
         tracing::info!(destination = %self.0.name, source, "destination in service");
-        if destination.source == Source::InstanceLevel {
+        if destination.source == SourceKind::InstanceLevel {
             tracing::warn!(
                 destination = %self.0.name,
                 "destination is the bound instance's own; it shadows the subaccount's of that name"
@@ -67,31 +68,31 @@ impl<F: Finder> Cached<F> {
         }
     }
 
-    fn refuse(&self, state: &mut State, findings: Vec<String>, is_new: bool) -> Outcome {
+    fn reject(&self, state: &mut CacheState, findings: Vec<String>, is_new: bool) -> FindResult {
         if is_new {
             let findings = findings.join("; ");
             tracing::error!(destination = %self.0.name, findings, "destination is invalid");
         }
         self.count("error");
         let name = self.0.name.to_string();
-        state.stumble(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE)
+        state.record_failure(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE)
     }
 
     /// The first 404 may be a glitch; the second one, after the pause, ends what is in service.
-    pub(super) fn miss(&self, state: &mut State) -> Outcome {
+    pub(super) fn apply_absence(&self, state: &mut CacheState) -> FindResult {
         self.count("missing");
         let since = *state.absent_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= DEFINITE_PAUSE && state.held.take().is_some() {
             tracing::error!(destination = %self.0.name, "destination is gone, content dropped");
-        } else if state.trouble.is_none() {
+        } else if state.last_failure.is_none() {
             tracing::warn!(destination = %self.0.name, "destination does not exist");
         }
         let tried = "Destination service".to_owned();
         let name = self.0.name.to_string();
-        state.stumble(DestinationError::Missing { name, tried }, DEFINITE_PAUSE)
+        state.record_failure(DestinationError::Missing { name, tried }, DEFINITE_PAUSE)
     }
 
-    pub(super) fn fail(&self, state: &mut State, fault: &FindFault) -> Outcome {
+    pub(super) fn apply_fault(&self, state: &mut CacheState, fault: &FindFault) -> FindResult {
         self.count(if state.held.is_some() { "stale" } else { "error" });
         let cause = fault.cause();
         let (kind, asked) = match fault {
@@ -99,7 +100,8 @@ impl<F: Finder> Cached<F> {
                 tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
                 let findings = vec![(*finding).to_owned()];
                 let name = self.0.name.to_string();
-                return state.stumble(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE);
+                return state
+                    .record_failure(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE);
             }
             FindFault::Transient { kind, retry_after } => (*kind, *retry_after),
         };
@@ -109,7 +111,7 @@ impl<F: Finder> Cached<F> {
             tracing::warn!(destination = %self.0.name, cause, "destination cannot be read now");
         }
         let pause = pause(kind, state.rounds()).max(asked.unwrap_or_default());
-        state.stumble(self.unavailable(pause), pause)
+        state.record_failure(self.unavailable(pause), pause)
     }
 
     pub(super) fn unavailable(&self, retry_after: Duration) -> DestinationError {
@@ -117,6 +119,6 @@ impl<F: Finder> Cached<F> {
     }
 
     pub(super) fn count(&self, result: &'static str) {
-        self.0.crew.metrics.destination_fetched(self.0.name.as_str(), result);
+        self.0.deps.metrics.destination_fetched(self.0.name.as_str(), result);
     }
 }
