@@ -4,10 +4,9 @@
 //! issuer without a label. For [`xsuaa`](super::xsuaa) only.
 
 use super::host::{Place, Reach, TrustedHost};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
-/// All but the unreserved characters of RFC 3986 §2.3.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::upstream::COMPONENT;
 
 /// The host that XSUAA's issuers stand below.
 #[derive(Clone)]

@@ -18,7 +18,7 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
 }
 
-/// What is wrong with a setting of this room or of `destination`.
+/// What is wrong with a setting, in the section of any module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFinding {
     /// The field within the room's section.

@@ -5,23 +5,23 @@
 //! and `proxy` for calls that a permit describes.
 
 use super::{answer::REQUEST_ID, base::Base, error::CapiError};
-use crate::{telemetry::trace::CorrelationId, upstream::USER_AGENT};
+use crate::{
+    telemetry::trace::CorrelationId,
+    upstream::{COMPONENT, USER_AGENT},
+};
 use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request,
     header::{self, ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE},
 };
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
 #[cfg(any(test, feature = "fuzzing"))]
 use url::Url;
 
-/// Everything but the unreserved characters of RFC 3986 is escaped in a query value.
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 /// What CC would read as structure inside one value of a comma list: it splits after decoding once,
 /// then decodes each piece again.
-const ESCAPED_IN_LIST: &AsciiSet = &percent_encoding::CONTROLS.add(b',').add(b'%').add(b'+');
+const ESCAPED_IN_LIST: &AsciiSet = &CONTROLS.add(b',').add(b'%').add(b'+');
 
 /// Longest list of one filter. CC answers 400 without a body to a query above about 10 KiB
 /// (`capi.md` 2); 8 kB leaves room for the other filters.
@@ -175,7 +175,7 @@ impl Query {
         }
         self.0.push_str(name);
         self.0.push('=');
-        self.0.extend(utf8_percent_encode(value, ESCAPED));
+        self.0.extend(utf8_percent_encode(value, COMPONENT));
         self
     }
 
@@ -204,7 +204,7 @@ pub(super) fn filter_lists<T: AsRef<str>>(values: &[T]) -> Vec<Vec<&str>> {
     let mut length = 0;
     for value in values.iter().map(AsRef::as_ref) {
         // The comma is escaped as well: three more bytes.
-        let added = utf8_percent_encode(&in_list(value), ESCAPED).to_string().len() + 3;
+        let added = utf8_percent_encode(&in_list(value), COMPONENT).to_string().len() + 3;
         match lists.last_mut() {
             Some(list) if length + added <= MAX_FILTER => list.push(value),
             Some(_) | None => {

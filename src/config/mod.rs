@@ -263,18 +263,12 @@ fn validate(
     let about_bindings = settings.binding.validate().into_iter().map(|f| ("binding", f));
     let about_destination = settings.destination.validate().into_iter().map(|f| ("destination", f));
     let about_callers = settings.auth.validate().into_iter().map(|f| ("auth", f));
-    for (part, finding) in about_bindings.chain(about_destination).chain(about_callers) {
+    let about_tokens = settings.token.validate().into_iter().map(|f| ("token", f));
+    let findings = about_bindings.chain(about_destination).chain(about_callers).chain(about_tokens);
+    for (part, finding) in findings {
         problems.push(about(
             layers,
             &format!("{part}.{}", finding.field),
-            finding.message,
-            finding.hint,
-        ));
-    }
-    for finding in settings.token.validate() {
-        problems.push(about(
-            layers,
-            &format!("token.{}", finding.field),
             finding.message,
             finding.hint,
         ));

@@ -16,14 +16,14 @@ use super::{
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     upstream::{
-        Answer, HttpClient,
+        Answer, COMPONENT, HttpClient,
         gate::{Failure, Gate},
         retry::{Again, retry},
     },
 };
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use std::{hash::RandomState, time::Duration};
 use tokio::time::Instant;
 use url::Url;
@@ -34,10 +34,6 @@ const CAP: usize = 256 * 1024;
 /// Time for all attempts of one find together, the token included: within the 55 s of an inbound
 /// request.
 const TOTAL_TIME: Duration = Duration::from_secs(40);
-
-/// Everything but RFC 3986's unreserved characters is encoded: the name is one segment, whatever it
-/// holds.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A correlation id that the service writes into its own log.
 const CORRELATION: &str = "x-correlationid";
@@ -155,7 +151,7 @@ impl DestinationClient {
         authorization: &HeaderValue,
     ) -> Result<Request<Bytes>, FindFault> {
         let base = self.service.as_str().trim_end_matches('/');
-        let name = utf8_percent_encode(name.as_str(), SEGMENT);
+        let name = utf8_percent_encode(name.as_str(), COMPONENT);
         let path = match self.level {
             None => format!("v1/destinations/{name}"),
             Some(DestinationLevel::Subaccount) => format!("v2/destinations/{name}@subaccount"),

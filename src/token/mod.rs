@@ -36,7 +36,7 @@ pub use error::{Reason, Refusal};
 pub use holdoff::Revoked;
 pub use lease::{Freshness, Lease};
 pub use ports::Endpoints;
-pub use settings::{LogonGrant, SettingFinding, Settings};
+pub use settings::{LogonGrant, Settings};
 pub use state::GateState;
 pub use status::{DestinationStatus, PastRefusal, Renewal};
 pub use vault::{Attempt, Force, RetryError};

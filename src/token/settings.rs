@@ -1,5 +1,6 @@
 //! Settings of the section `[token]`. Gathered by `config`.
 
+use crate::binding::SettingFinding;
 use std::path::PathBuf;
 
 /// How the broker logs on.
@@ -21,17 +22,6 @@ pub enum LogonGrant {
     Password,
     /// An identity provider's token as assertion (RFC 7523).
     JwtBearer,
-}
-
-/// What is wrong with a setting of this room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingFinding {
-    /// The field within the section.
-    pub field: &'static str,
-    /// What is wrong.
-    pub message: String,
-    /// What to do.
-    pub hint: String,
 }
 
 impl Settings {

@@ -28,7 +28,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use client::{Answer, HttpClient, Incoming};
 pub use error::{ConnectFault, TransportError, UpstreamError};
 pub use stream::{Body, Streamed};
-pub use target::{is_loopback, is_plain};
+pub use target::{COMPONENT, is_loopback, is_plain};
 
 /// How we name ourselves upstream: CF and SAP log it, so their support can find our calls.
 pub const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));

@@ -8,8 +8,14 @@ use http::{
     Uri,
     uri::{Authority, Scheme},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use url::{Host, Url};
+
+/// What is percent-encoded in a path segment or a query value: everything but the unreserved
+/// characters of RFC 3986, section 2.3.
+pub const COMPONENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Returns whether a URL names this very machine: `127.0.0.0/8`, `::1` or `localhost`
 /// (`callers.md` 4). Only there plain `http` is spoken.

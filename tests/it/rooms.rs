@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("binding", &["upstream"]),
     ("oauth", &["upstream"]),
     ("destination", &["oauth", "upstream", "binding"]),
-    ("token", &["destination", "oauth"]),
+    ("token", &["destination", "oauth", "binding"]),
     ("capi", &["token", "destination", "upstream"]),
     ("auth", &["upstream", "binding"]),
     ("policy", &["auth"]),
