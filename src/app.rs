@@ -144,7 +144,7 @@ impl App {
             self.vault.warm(name, self.delay);
         }
         // With the first logon: both share one lease.
-        self.state.routes.survey(self.delay, self.lifecycle.draining.clone());
+        self.state.routes.check_providers(self.delay, self.lifecycle.draining.clone());
         self.state.readiness.is_listening();
         let router = http::router(&self.state);
         let draining = self.lifecycle.draining.clone();
@@ -193,7 +193,7 @@ fn state(
     let draining = engine.lifecycle.draining;
     AppState::new(Parts {
         defaults: Defaults {
-            destination: routes.policies().home().destination.clone(),
+            destination: routes.policies().broker().destination.clone(),
             call_timeout: server.request_timeout.saturating_sub(RESERVE),
         },
         readiness: Readiness::new(

@@ -17,7 +17,7 @@ use crate::{
     destination::{Destination, DestinationDependencies, Destinations, DestinationsConfig},
     lifecycle::Lifecycle,
     oauth::{FingerprintKey, TokenEndpoint, random_key, sealing_key},
-    routes::{Home, OperationKey, Policies, TenantRoutes},
+    routes::{BrokerIdentity, OperationKey, Policies, TenantRoutes},
     telemetry::metrics::Metrics,
     token::{self, TokenVault},
     upstream::{ClientFactory, Purpose, UpstreamError},
@@ -120,7 +120,7 @@ fn policies(
         )
         .into());
     };
-    let home = Home {
+    let broker = BrokerIdentity {
         destination,
         space: application.space_id.as_deref().and_then(Guid::parse),
         space_name: application.space_name,
@@ -130,7 +130,7 @@ fn policies(
         app_guid: application.application_id.as_deref().and_then(Guid::parse),
         uris: application.uris.iter().chain(&settings.server.names).cloned().collect(),
     };
-    Policies::judge(&settings.routes, &settings.providers, home, destinations.names()).map_err(
+    Policies::validate(&settings.routes, &settings.providers, broker, destinations.names()).map_err(
         |findings| {
             let mut problems = Problems::default();
             for finding in findings {

@@ -285,7 +285,7 @@ fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
     let names: Vec<_> = names.filter_map(|name| DestinationName::parse(name)).collect();
     // A name that is none has been told already.
     let Some(destination) = names.first().cloned() else { return Vec::new() };
-    let home = routes::Home {
+    let broker = routes::BrokerIdentity {
         destination,
         space: None,
         space_name: None,
@@ -295,7 +295,7 @@ fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
         app_guid: None,
         uris: Vec::new(),
     };
-    routes::Policies::judge(&settings.routes, &settings.providers, home, &names)
+    routes::Policies::validate(&settings.routes, &settings.providers, broker, &names)
         .err()
         .unwrap_or_default()
 }

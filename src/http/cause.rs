@@ -16,7 +16,7 @@ use crate::{
     },
     policy::{Breach, Denial},
     proxy::ProxyError,
-    routes::{RouteError, error::NotRemoved},
+    routes::{RouteError, error::NotDeleted},
     token::{Reason, Refusal},
 };
 
@@ -252,8 +252,8 @@ impl From<RouteError> for Problem {
         if let RouteError::Capi(error) = error {
             return error.into();
         }
-        if let RouteError::NotRemoved(all) = error {
-            return not_removed(&all);
+        if let RouteError::NotDeleted(all) = error {
+            return not_deleted(&all);
         }
         let detail = error.detail().unwrap_or(OUR_MISTAKE.into());
         let mut problem = Self::new(code_of_route(&error), detail).retry_after(error.retry_after());
@@ -268,10 +268,10 @@ impl From<RouteError> for Problem {
 }
 
 /// One failure speaks, and each route that is left is named with its code.
-fn not_removed(all: &[NotRemoved]) -> Problem {
-    let problem = |one: &NotRemoved| Problem::from(RouteError::clone(&one.error));
-    let speaking = NotRemoved::speaking(all).map(problem);
-    let whole = speaking.unwrap_or_else(|| Problem::new(Code::Internal, "No route was named."));
+fn not_deleted(all: &[NotDeleted]) -> Problem {
+    let problem = |one: &NotDeleted| Problem::from(RouteError::clone(&one.error));
+    let first = NotDeleted::representative(all).map(problem);
+    let whole = first.unwrap_or_else(|| Problem::new(Code::Internal, "No route was named."));
     all.iter().fold(whole, |whole, one| {
         let code = problem(one).code().spec().name;
         whole.field(one.guid.to_string(), format!("{}: {code}", one.host))
@@ -294,7 +294,7 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::RouteQuotaExceeded => Code::RouteQuotaExceeded,
         RouteError::AppRouteLimit { .. } => Code::AppRouteLimit,
         RouteError::WildcardNotMapped { .. } => Code::WildcardNotMapped,
-        RouteError::ReconcileGuard { .. } | RouteError::WantedAnew => Code::ReconcileGuard,
+        RouteError::ReconcileGuard { .. } | RouteError::SubscribedAgain => Code::ReconcileGuard,
         RouteError::HostInvalid => Code::HostInvalid,
         RouteError::HostTooLong { .. } => Code::HostTooLong,
         RouteError::HostReserved => Code::HostReserved,
@@ -307,7 +307,7 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::JobFailed { .. } => Code::CfJobFailed,
         RouteError::SpaceInvisible => Code::TechnicalUserLacksRole,
         // Both have been taken out by the caller.
-        RouteError::Capi(_) | RouteError::NotRemoved(_) | RouteError::Internal(_) => Code::Internal,
+        RouteError::Capi(_) | RouteError::NotDeleted(_) | RouteError::Internal(_) => Code::Internal,
     }
 }
 

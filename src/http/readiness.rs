@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::Verifier,
-    routes::{Entries, TenantRoutes},
+    routes::{ProviderStatus, TenantRoutes},
     token::{DestinationStatus, Freshness, GateState, Reason, TokenVault},
 };
 
@@ -103,10 +103,10 @@ impl Readiness {
             uaa: worst(all.iter().map(uaa)),
             cf_api: Part::Unknown,
             keys: if self.verifier.is_bound() { Part::Ok } else { Part::Missing },
-            providers: match self.routes.entries() {
-                Entries::Unknown => Part::Unknown,
-                Entries::Resolved => Part::Ok,
-                Entries::Unresolved => Part::Missing,
+            providers: match self.routes.provider_status() {
+                ProviderStatus::Unknown => Part::Unknown,
+                ProviderStatus::Resolved => Part::Ok,
+                ProviderStatus::Unresolved => Part::Missing,
             },
         }
     }

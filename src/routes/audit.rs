@@ -4,10 +4,10 @@
 //! ones and those that a panic ends too. Callers: this room.
 
 use super::{
-    Errand,
+    RequestContext,
+    delete::Deleted,
     error::RouteError,
-    remove::Removed,
-    view::{Ensured, Outcome},
+    view::{EnsureOutcome, Ensured},
 };
 use crate::{
     capi::model::Route,
@@ -23,20 +23,20 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Audit {
     action: &'static str,
-    errand: Errand,
+    request_context: RequestContext,
     tenant: String,
-    begun: Instant,
-    place: Place,
+    started: Instant,
+    location: SharedLocation,
     ended: AtomicBool,
 }
 
-/// Where a mutation takes place, as far as that is known; a clone is shallow.
+/// Where a mutation takes location, as far as that is known; a clone is shallow.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place(Arc<Mutex<Facts>>);
+pub(super) struct SharedLocation(Arc<Mutex<RouteLocation>>);
 
-/// What is known of the place.
+/// What is known of the location.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct RouteLocation {
     pub(super) space: Option<String>,
     pub(super) domain: Option<String>,
     pub(super) host: Option<String>,
@@ -45,7 +45,7 @@ pub(super) struct Facts {
 
 /// What became of one route within the operation.
 #[derive(Debug)]
-pub(super) struct Step<'a> {
+pub(super) struct StepLine<'a> {
     pub(super) word: &'a str,
     pub(super) host: &'a str,
     pub(super) route: &'a str,
@@ -54,22 +54,22 @@ pub(super) struct Step<'a> {
 
 /// What the outcome line adds.
 #[derive(Debug, Default)]
-struct End<'a> {
+struct OutcomeFields<'a> {
     word: &'a str,
     code: &'a str,
     status: Option<u16>,
     request_id: Option<&'a str>,
 }
 
-impl Place {
+impl SharedLocation {
     /// Adds what has become known.
-    pub(super) fn learn(&self, learn: impl FnOnce(&mut Facts)) {
-        learn(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn update(&self, update: impl FnOnce(&mut RouteLocation)) {
+        update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Returns where a route is.
     pub(super) fn of(route: &Route) -> Self {
-        Self(Arc::new(Mutex::new(Facts {
+        Self(Arc::new(Mutex::new(RouteLocation {
             space: route.space().map(ToString::to_string),
             domain: Some(route.domain_name().to_owned()),
             host: Some(route.host.clone()),
@@ -77,34 +77,46 @@ impl Place {
         })))
     }
 
-    fn facts(&self) -> Facts {
+    fn current(&self) -> RouteLocation {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Audit {
     /// Tells the intent; `tenant` is empty where many are meant.
-    pub(super) fn begin(action: &'static str, errand: &Errand, tenant: &str) -> Self {
-        Self::begin_at(Place::default(), action, errand, tenant)
-    }
-
-    /// Tells the intent of something at a known place.
-    pub(super) fn begin_at(
-        place: Place,
+    pub(super) fn begin(
         action: &'static str,
-        errand: &Errand,
+        request_context: &RequestContext,
         tenant: &str,
     ) -> Self {
-        errand.trail.mark();
-        let (errand, tenant, begun) = (errand.clone(), tenant.to_owned(), Instant::now());
-        let audit = Self { action, errand, tenant, begun, place, ended: AtomicBool::new(false) };
-        audit.write(Phase::Intent, &audit.place.facts(), &End::default());
+        Self::begin_at(SharedLocation::default(), action, request_context, tenant)
+    }
+
+    /// Tells the intent of something at a known location.
+    pub(super) fn begin_at(
+        location: SharedLocation,
+        action: &'static str,
+        request_context: &RequestContext,
+        tenant: &str,
+    ) -> Self {
+        request_context.trail.mark();
+        let (request_context, tenant, started) =
+            (request_context.clone(), tenant.to_owned(), Instant::now());
+        let audit = Self {
+            action,
+            request_context,
+            tenant,
+            started,
+            location,
+            ended: AtomicBool::new(false),
+        };
+        audit.write(Phase::Intent, &audit.location.current(), &OutcomeFields::default());
         audit
     }
 
-    /// Returns where it takes place, to be filled as that becomes known.
-    pub(super) fn place(&self) -> &Place {
-        &self.place
+    /// Returns where it takes location, to be filled as that becomes known.
+    pub(super) fn location(&self) -> &SharedLocation {
+        &self.location
     }
 
     /// Tells the outcome of an ensure.
@@ -112,8 +124,8 @@ impl Audit {
         match result {
             Ok(done) => {
                 let route = done.view.route.as_ref().map(ToString::to_string);
-                self.place.learn(|facts| facts.route = route);
-                let status = if done.outcome == Outcome::Created { 201 } else { 200 };
+                self.location.update(|location| location.route = route);
+                let status = if done.outcome == EnsureOutcome::Created { 201 } else { 200 };
                 self.end(done.outcome.word(), status, upstream);
             }
             Err(error) => self.failed(error, upstream),
@@ -121,28 +133,32 @@ impl Audit {
     }
 
     /// Tells the outcome of a removal.
-    pub(super) fn removed(&self, result: &Result<Removed, RouteError>, upstream: Option<&str>) {
+    pub(super) fn deleted(&self, result: &Result<Deleted, RouteError>, upstream: Option<&str>) {
         match result {
-            Ok(done @ Removed::Done) => self.end(done.word(), 204, upstream),
-            Ok(done @ Removed::Running { .. }) => self.end(done.word(), 202, upstream),
+            Ok(done @ Deleted::Done) => self.end(done.word(), 204, upstream),
+            Ok(done @ Deleted::Running { .. }) => self.end(done.word(), 202, upstream),
             Err(error) => self.failed(error, upstream),
         }
     }
 
     /// Tells what was done to one route within the operation.
-    pub(super) fn stepped(&self, step: &Step<'_>) {
-        let facts = Facts {
+    pub(super) fn stepped(&self, step: &StepLine<'_>) {
+        let location = RouteLocation {
             host: Some(step.host.to_owned()),
             route: Some(step.route.to_owned()),
-            ..self.place.facts()
+            ..self.location.current()
         };
         let request_id = step.request_id.as_deref();
-        self.write(Phase::Step, &facts, &End { word: step.word, request_id, ..End::default() });
+        self.write(
+            Phase::Step,
+            &location,
+            &OutcomeFields { word: step.word, request_id, ..OutcomeFields::default() },
+        );
     }
 
     /// Tells how something ended that no caller waits for.
     pub(super) fn settled(&self, word: &str, upstream: Option<&str>) {
-        self.outcome(&End { word, request_id: upstream, ..End::default() });
+        self.outcome(&OutcomeFields { word, request_id: upstream, ..OutcomeFields::default() });
     }
 
     /// Tells that nothing was done, and why.
@@ -151,40 +167,45 @@ impl Audit {
     }
 
     fn failed(&self, error: &RouteError, upstream: Option<&str>) {
-        let verdict = self.errand.judge.map(|judge| judge(error));
+        let verdict = self.request_context.validate.map(|validate| validate(error));
         let (status, code) =
             verdict.map_or((None, error.word()), |(status, code)| (Some(status), code));
         // What the caller's policy forbids is denied by the rule that the code names.
         let word = if error.is_denial() { DENIED } else { error.word() };
-        self.outcome(&End { word, code, status, request_id: upstream });
+        self.outcome(&OutcomeFields { word, code, status, request_id: upstream });
     }
 
     fn end(&self, word: &str, status: u16, request_id: Option<&str>) {
-        self.outcome(&End { word, status: Some(status), request_id, ..End::default() });
+        self.outcome(&OutcomeFields {
+            word,
+            status: Some(status),
+            request_id,
+            ..OutcomeFields::default()
+        });
     }
 
-    fn outcome(&self, end: &End<'_>) {
+    fn outcome(&self, end: &OutcomeFields<'_>) {
         if !self.ended.swap(true, Ordering::AcqRel) {
-            self.write(Phase::Outcome, &self.place.facts(), end);
+            self.write(Phase::Outcome, &self.location.current(), end);
         }
     }
 
-    fn write(&self, phase: Phase, facts: &Facts, end: &End<'_>) {
+    fn write(&self, phase: Phase, location: &RouteLocation, end: &OutcomeFields<'_>) {
         let entry = Entry {
-            who: self.errand.caller.who(),
-            on_behalf_of: self.errand.on_behalf_of.as_deref(),
+            who: self.request_context.caller.who(),
+            on_behalf_of: self.request_context.on_behalf_of.as_deref(),
             action: self.action,
             tenant: &self.tenant,
-            space: facts.space.as_deref(),
-            domain: facts.domain.as_deref(),
-            host: facts.host.as_deref(),
-            route: facts.route.as_deref(),
+            space: location.space.as_deref(),
+            domain: location.domain.as_deref(),
+            host: location.host.as_deref(),
+            route: location.route.as_deref(),
             outcome: end.word,
             code: end.code,
             status: end.status,
             upstream_request_id: end.request_id,
-            took: (phase == Phase::Outcome).then(|| self.begun.elapsed()),
-            correlation_id: self.errand.correlation.as_str(),
+            took: (phase == Phase::Outcome).then(|| self.started.elapsed()),
+            correlation_id: self.request_context.correlation.as_str(),
         };
         entry.write(phase);
     }
@@ -199,7 +220,7 @@ impl Drop for Audit {
 
 #[cfg(test)]
 mod tests {
-    use super::{Audit, Errand, RouteError};
+    use super::{Audit, RequestContext, RouteError};
     use crate::{
         auth::Caller,
         telemetry::{audit::tests::told_by, trace::CorrelationId},
@@ -209,8 +230,9 @@ mod tests {
 
     fn begin() -> Audit {
         let (caller, id) = (Caller::for_tests("o", &[]), CorrelationId::random());
-        let errand = Errand::new(&caller, &id, SystemTime::UNIX_EPOCH, Instant::now());
-        Audit::begin("ensure", &errand, "t1")
+        let request_context =
+            RequestContext::new(&caller, &id, SystemTime::UNIX_EPOCH, Instant::now());
+        Audit::begin("ensure", &request_context, "t1")
     }
 
     fn lines(outcome: &str) -> Vec<(String, String)> {

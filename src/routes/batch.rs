@@ -4,10 +4,11 @@
 //! not begun; items of one tenant are done in their order. Callers: [`super::TenantRoutes`], `reconcile`.
 
 use super::{
-    Ensured, Errand, Patience, Removed, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish,
+    Deleted, Ensured, RequestContext, RouteError, RouteRequest, RouteView, Run, TenantId,
+    TenantRoutes, WaitMode,
     audit::Audit,
-    error::Field,
-    remove::{Extent, Seen},
+    delete::{DeleteScope, ObservedRoutes},
+    error::RequestField,
 };
 use std::{
     collections::HashMap,
@@ -17,7 +18,7 @@ use std::{
 use tokio::time::{Instant, timeout_at};
 
 /// Most items of a batch, and most changes of a reconcile (`routes.md` 9).
-pub(super) const MOST_ITEMS: usize = 100;
+pub(super) const MAX_ITEMS: usize = 100;
 /// What an item takes at worst, but for jobs that do not end: a call that CF is slow to answer, and its repeat.
 const ITEM_TIME: Duration = Duration::from_secs(12);
 
@@ -29,31 +30,31 @@ pub enum Item {
         /// Whose route.
         tenant: TenantId,
         /// What is wanted.
-        wish: Wish,
+        request: RouteRequest,
     },
     /// Remove all routes of a tenant.
-    Remove {
+    Delete {
         /// Whose routes.
         tenant: TenantId,
     },
     /// Remove routes that a reconcile saw, unless the tenant was wanted since.
-    RemoveSeen {
+    DeleteObserved {
         /// Whose routes.
         tenant: TenantId,
         /// Which routes.
-        seen: Seen,
+        observed: ObservedRoutes,
     },
 }
 
 /// What came of an item.
 #[derive(Clone, Debug)]
-pub enum Done {
+pub enum ItemOutcome {
     /// Of an ensure.
     Ensured(Ensured),
     /// Of a removal.
-    Removed(Removed),
+    Deleted(Deleted),
     /// Of a removal that was only foretold: the routes that would go.
-    WouldRemove(Vec<RouteView>),
+    WouldDelete(Vec<RouteView>),
 }
 
 impl Item {
@@ -61,8 +62,8 @@ impl Item {
     pub fn tenant(&self) -> &TenantId {
         match self {
             Self::Ensure { tenant, .. }
-            | Self::Remove { tenant }
-            | Self::RemoveSeen { tenant, .. } => tenant,
+            | Self::Delete { tenant }
+            | Self::DeleteObserved { tenant, .. } => tenant,
         }
     }
 
@@ -70,28 +71,28 @@ impl Item {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Ensure { .. } => "ensure",
-            Self::Remove { .. } | Self::RemoveSeen { .. } => "remove",
+            Self::Delete { .. } | Self::DeleteObserved { .. } => "remove",
         }
     }
 }
 
 /// Refuses a list that is empty or too long.
 pub(super) fn check(items: &[Result<Item, RouteError>]) -> Result<(), RouteError> {
-    let lawful = (1..=MOST_ITEMS).contains(&items.len());
-    if lawful { Ok(()) } else { Err(RouteError::BadRequest(Field::Items)) }
+    let valid = (1..=MAX_ITEMS).contains(&items.len());
+    if valid { Ok(()) } else { Err(RouteError::BadRequest(RequestField::Items)) }
 }
 
 /// The items of one tenant, with their places.
-type Share = Vec<(usize, Result<Item, RouteError>)>;
+type TenantItems = Vec<(usize, Result<Item, RouteError>)>;
 
 /// Works on the items, four at a time: the technical user's limit at CF serves other callers, too.
-pub(super) async fn work_off(
+pub(super) async fn run_items(
     routes: &TenantRoutes,
-    errand: &Errand,
+    request_context: &RequestContext,
     items: Vec<Result<Item, RouteError>>,
     run: Run,
-) -> Vec<Result<Done, RouteError>> {
-    let latest = latest_start(Instant::now(), errand.deadline);
+) -> Vec<Result<ItemOutcome, RouteError>> {
+    let latest = latest_start(Instant::now(), request_context.deadline);
     let queue = Mutex::new(shares(items).into_iter());
     let worker = || async {
         let mut done = Vec::new();
@@ -105,10 +106,13 @@ pub(super) async fn work_off(
                     // What cannot end in time is not begun.
                     Ok(item) if Instant::now() >= latest => {
                         let (action, tenant) = (item.word(), item.tenant().as_str());
-                        Err(unbegun(action, errand, tenant, run, RouteError::Busy))
+                        Err(not_started(action, request_context, tenant, run, RouteError::Busy))
                     }
-                    Ok(item) => in_time(errand, Box::pin(one(routes, errand, item, run))).await,
-                    Err(error) => Err(unbegun("batch", errand, "", run, error)),
+                    Ok(item) => {
+                        in_time(request_context, Box::pin(one(routes, request_context, item, run)))
+                            .await
+                    }
+                    Err(error) => Err(not_started("batch", request_context, "", run, error)),
                 };
                 done.push((index, result));
             }
@@ -121,8 +125,8 @@ pub(super) async fn work_off(
 }
 
 /// Puts the items of each tenant together, in the order in which the tenants are first named.
-fn shares(items: Vec<Result<Item, RouteError>>) -> Vec<Share> {
-    let mut shares = Vec::<Share>::new();
+fn shares(items: Vec<Result<Item, RouteError>>) -> Vec<TenantItems> {
+    let mut shares = Vec::<TenantItems>::new();
     let mut places = HashMap::new();
     for (index, item) in items.into_iter().enumerate() {
         let fresh = shares.len();
@@ -147,47 +151,50 @@ fn latest_start(now: Instant, deadline: Instant) -> Instant {
 
 /// Waits for an item until the request ends; it goes on without us.
 async fn in_time(
-    errand: &Errand,
-    item: impl Future<Output = Result<Done, RouteError>>,
-) -> Result<Done, RouteError> {
-    timeout_at(errand.deadline, item).await.unwrap_or(Err(RouteError::Unfinished))
+    request_context: &RequestContext,
+    item: impl Future<Output = Result<ItemOutcome, RouteError>>,
+) -> Result<ItemOutcome, RouteError> {
+    timeout_at(request_context.deadline, item).await.unwrap_or(Err(RouteError::Unfinished))
 }
 
 /// Tells the audit log of an item that is not even tried.
-fn unbegun(
+fn not_started(
     action: &'static str,
-    errand: &Errand,
+    request_context: &RequestContext,
     tenant: &str,
     run: Run,
     error: RouteError,
 ) -> RouteError {
     if run == Run::Real {
-        Audit::begin(action, errand, tenant).refused(&error);
+        Audit::begin(action, request_context, tenant).refused(&error);
     }
     error
 }
 
 async fn one(
     routes: &TenantRoutes,
-    errand: &Errand,
+    request_context: &RequestContext,
     item: Item,
     run: Run,
-) -> Result<Done, RouteError> {
+) -> Result<ItemOutcome, RouteError> {
     match (item, run) {
-        (Item::Ensure { tenant, wish }, run) => {
-            routes.ensure(errand, &tenant, wish, run).await.map(Done::Ensured)
+        (Item::Ensure { tenant, request }, run) => {
+            routes.ensure(request_context, &tenant, request, run).await.map(ItemOutcome::Ensured)
         }
-        (Item::Remove { tenant }, Run::Real) => {
-            routes.remove(errand, &tenant, Patience::Wait).await.map(Done::Removed)
+        (Item::Delete { tenant }, Run::Real) => {
+            routes.delete(request_context, &tenant, WaitMode::Wait).await.map(ItemOutcome::Deleted)
         }
-        (Item::RemoveSeen { tenant, seen }, Run::Real) => {
-            let extent = Extent::Seen(seen);
-            routes.remove_with(errand, &tenant, extent, Patience::Wait).await.map(Done::Removed)
+        (Item::DeleteObserved { tenant, observed }, Run::Real) => {
+            let scope = DeleteScope::Observed(observed);
+            routes
+                .delete_with(request_context, &tenant, scope, WaitMode::Wait)
+                .await
+                .map(ItemOutcome::Deleted)
         }
-        (Item::Remove { tenant } | Item::RemoveSeen { tenant, .. }, Run::Dry) => {
-            match routes.get(errand, &tenant).await {
-                Ok(views) => Ok(Done::WouldRemove(views)),
-                Err(RouteError::NotFound) => Ok(Done::WouldRemove(Vec::new())),
+        (Item::Delete { tenant } | Item::DeleteObserved { tenant, .. }, Run::Dry) => {
+            match routes.get(request_context, &tenant).await {
+                Ok(views) => Ok(ItemOutcome::WouldDelete(views)),
+                Err(RouteError::NotFound) => Ok(ItemOutcome::WouldDelete(Vec::new())),
                 Err(error) => Err(error),
             }
         }

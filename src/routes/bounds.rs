@@ -4,11 +4,11 @@
 //! [`TenantRoutes`].
 
 use super::{
-    Errand, Grounds, RouteError, TenantRoutes,
+    OwnerContext, RequestContext, RouteError, TenantRoutes,
     host::RESERVED,
     label,
-    provider::{Apps, Terms},
-    target::{SiteNames, known_names, site},
+    provider::{Apps, ProviderTerms},
+    resolve::{SpaceNames, known_names, resolve_space},
 };
 use crate::{
     capi::{Foundation, Guid, spaces::SpaceRef},
@@ -20,15 +20,15 @@ impl TenantRoutes {
     ///
     /// # Errors
     /// [`RouteError::ForbiddenProvider`] for a caller without an entry.
-    pub fn outline(&self, errand: &Errand) -> Result<Outline, RouteError> {
-        let grounds = self.grounds(errand)?;
-        let space = &grounds.policy.terms.space;
-        let names = known_names(space, self.policies().home());
+    pub fn outline(&self, request_context: &RequestContext) -> Result<Outline, RouteError> {
+        let owner = self.owner_context(request_context)?;
+        let space = &owner.policy.terms.space;
+        let names = known_names(space, self.policies().broker());
         let guid = match space {
             SpaceRef::Guid(guid) => Some(guid.to_string()),
             SpaceRef::Named { .. } => None,
         };
-        Ok(outline(&grounds, guid, &names))
+        Ok(outline(&owner, guid, &names))
     }
 
     /// Returns a caller's limits with all names resolved, and the CF API that they are for.
@@ -36,23 +36,26 @@ impl TenantRoutes {
     /// # Errors
     /// As [`TenantRoutes::outline`]; [`RouteError::SpaceInvisible`], [`RouteError::DomainNotFound`] and
     /// [`RouteError::AppNotFound`] where CF shows nothing of that name, [`RouteError::Capi`].
-    pub async fn bounds(&self, errand: &Errand) -> Result<(Bounds, Foundation), RouteError> {
-        let mut grounds = self.grounds(errand)?;
+    pub async fn bounds(
+        &self,
+        request_context: &RequestContext,
+    ) -> Result<(Bounds, Foundation), RouteError> {
+        let mut owner = self.owner_context(request_context)?;
         // Whoever asks is about to write.
-        grounds.cf = grounds.cf.for_write();
-        let site = site(&grounds).await?;
-        let terms = &grounds.policy.terms;
-        let space = site.space.to_string();
-        let provenance = [errand.caller.client_id(), errand.correlation.as_str()];
+        owner.cf = owner.cf.for_write();
+        let space = resolve_space(&owner).await?;
+        let terms = &owner.policy.terms;
+        let guid = space.guid.to_string();
+        let provenance = [request_context.caller.client_id(), request_context.correlation.as_str()];
         let bounds = Bounds {
-            domains: domains(&grounds, &site.organization).await?,
-            apps: apps(&grounds, &site.space).await?,
-            outline: outline(&grounds, Some(space.clone()), &site.names),
-            marks: label::marks(self.policies().prefix(), &grounds.policy.owner, provenance),
+            domains: domains(&owner, &space.organization).await?,
+            apps: apps(&owner, &space.guid).await?,
+            outline: outline(&owner, Some(guid.clone()), &space.names),
+            marks: label::marks(self.policies().prefix(), &owner.policy.owner, provenance),
             legacy: Legacy { map: terms.adopt, delete: terms.legacy_delete },
-            space,
+            space: guid,
         };
-        Ok((bounds, grounds.cf))
+        Ok((bounds, owner.cf))
     }
 }
 
@@ -62,32 +65,32 @@ impl TenantRoutes {
     ///
     /// # Errors
     /// As [`TenantRoutes::bounds`].
-    pub async fn forget_apps(&self, errand: &Errand) -> Result<bool, RouteError> {
-        let grounds = self.grounds(errand)?;
-        let Apps::Listed(names) = &grounds.policy.terms.apps else {
+    pub async fn forget_apps(&self, request_context: &RequestContext) -> Result<bool, RouteError> {
+        let owner = self.owner_context(request_context)?;
+        let Apps::Listed(names) = &owner.policy.terms.apps else {
             return Ok(false);
         };
-        let space = site(&grounds).await?.space;
+        let space = resolve_space(&owner).await?.guid;
         let mut forgotten = false;
         for name in names {
-            forgotten |= grounds.cf.forget_app_before(&space, name, errand.begun).await;
+            forgotten |= owner.cf.forget_app_before(&space, name, request_context.started).await;
         }
         Ok(forgotten)
     }
 }
 
-fn outline(grounds: &Grounds, space: Option<String>, names: &SiteNames) -> Outline {
-    let terms = &grounds.policy.terms;
-    let own = grounds.routes.policies().own_hosts().iter().cloned();
+fn outline(owner: &OwnerContext, space: Option<String>, names: &SpaceNames) -> Outline {
+    let terms = &owner.policy.terms;
+    let own = owner.routes.policies().own_hosts().iter().cloned();
     Outline {
         space,
         hosts: shapes(terms, names),
         refused_hosts: own.chain(RESERVED.map(str::to_owned)).collect(),
-        reserved_prefix: grounds.routes.policies().prefix().as_str().to_owned(),
+        reserved_prefix: owner.routes.policies().prefix().as_str().to_owned(),
     }
 }
 
-fn shapes(terms: &Terms, names: &SiteNames) -> Vec<HostShape> {
+fn shapes(terms: &ProviderTerms, names: &SpaceNames) -> Vec<HostShape> {
     let (org, space) = (names.organization.as_deref(), names.space.as_deref());
     let shape = |app: Option<&str>| terms.template.shape(app, org, space);
     match &terms.apps {
@@ -97,22 +100,22 @@ fn shapes(terms: &Terms, names: &SiteNames) -> Vec<HostShape> {
 }
 
 /// Domains that CF does not show are left out; none at all is an error.
-async fn domains(grounds: &Grounds, organization: &Guid) -> Result<Vec<String>, RouteError> {
-    let listed = grounds.policy.terms.domains.iter().map(|name| Some(name.as_str()));
+async fn domains(owner: &OwnerContext, organization: &Guid) -> Result<Vec<String>, RouteError> {
+    let listed = owner.policy.terms.domains.iter().map(|name| Some(name.as_str()));
     let names: Vec<_> = listed.collect();
     let names = if names.is_empty() { vec![None] } else { names };
     let mut guids = Vec::new();
     for name in names {
-        let found = grounds.cf.domain(organization, name).await?;
+        let found = owner.cf.domain(organization, name).await?;
         guids.extend(found.filter(|domain| !domain.internal).map(|domain| domain.guid.to_string()));
     }
     if guids.is_empty() { Err(RouteError::DomainNotFound) } else { Ok(guids) }
 }
 
-async fn apps(grounds: &Grounds, space: &Guid) -> Result<AppBounds, RouteError> {
-    let names = match &grounds.policy.terms.apps {
+async fn apps(owner: &OwnerContext, space: &Guid) -> Result<AppBounds, RouteError> {
+    let names = match &owner.policy.terms.apps {
         Apps::AnyBut(broker) => {
-            let guid = grounds.routes.policies().home().app_guid.as_ref();
+            let guid = owner.routes.policies().broker().app_guid.as_ref();
             let guid = guid.map(ToString::to_string);
             return Ok(AppBounds::AnyBut { name: broker.clone(), guid });
         }
@@ -120,7 +123,7 @@ async fn apps(grounds: &Grounds, space: &Guid) -> Result<AppBounds, RouteError> 
     };
     let mut guids = Vec::new();
     for name in names {
-        let found = grounds.cf.app(space, name).await?;
+        let found = owner.cf.app(space, name).await?;
         guids.extend(found.map(|app| app.guid.to_string()));
     }
     match names.first() {

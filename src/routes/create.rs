@@ -5,12 +5,12 @@
 //! `ensure`.
 
 use super::{
-    RouteError, Wish, Work,
-    audit::{Audit, Place},
+    OperationContext, RouteError, RouteRequest,
+    audit::{Audit, SharedLocation},
     label::{Claim, Life, Provenance},
-    order::Ticket,
-    target::Target,
-    wish::Adoption,
+    locks::KeyGuard,
+    request::Adoption,
+    resolve::ResolvedRoute,
 };
 use crate::capi::{
     CapiError, Guid, Unavailability,
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 /// caller gives up at 60 s.
 const DELETE_WAIT: Duration = Duration::from_secs(25);
 /// After this a delete is unusual (CF needs 0 to 2 s): its job may have failed, or it was never sent.
-const UNUSUAL: Duration = Duration::from_secs(2);
+const SLOW_JOB: Duration = Duration::from_secs(2);
 /// What is kept of the deadline for the answer.
 const RESERVE: Duration = Duration::from_millis(500);
 /// What a caller is told when a host was taken and free in turns.
@@ -33,20 +33,20 @@ const FLICKER_PAUSE: Duration = Duration::from_secs(5);
 
 /// A route in hand.
 #[derive(Debug)]
-pub(super) struct Taken {
+pub(super) struct AcquiredRoute {
     pub(super) route: Route,
-    pub(super) origin: Origin,
+    pub(super) acquisition: Acquisition,
 }
 
 /// How it came into our hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum Acquisition {
     /// This request made it.
     Created,
     /// It was ours.
-    Found,
+    CheckState,
     /// It was ours, and its labels needed mending.
-    Mended,
+    Relabelled,
     /// It was nobody's.
     Adopted,
 }
@@ -61,17 +61,17 @@ pub(super) enum Mapped {
 }
 
 /// One attempt to get hold of a tenant's route.
-pub(super) struct Builder<'a> {
-    pub(super) work: &'a Work,
-    pub(super) wish: &'a Wish,
-    pub(super) target: Target,
+pub(super) struct Creator<'a> {
+    pub(super) op: &'a OperationContext,
+    pub(super) request: &'a RouteRequest,
+    pub(super) target: ResolvedRoute,
     /// The right to the target's host; a dry run has none.
-    pub(super) ticket: Option<Ticket>,
+    pub(super) host_guard: Option<KeyGuard>,
 }
 
 /// Why a create did not succeed although it may, or may have.
 #[derive(Debug)]
-enum Obstacle {
+enum Conflict {
     /// "Route already exists".
     Exists,
     /// The host has path routes in another space.
@@ -86,119 +86,126 @@ enum Obstacle {
 
 /// What each reason for another create was good for, once.
 #[derive(Debug, Default)]
-struct Spent {
+struct RetriesUsed {
     vanished: bool,
     ambiguous: bool,
     domain: bool,
 }
 
-impl Builder<'_> {
+impl Creator<'_> {
     /// Creates the route, or finds the one that is ours.
-    pub(super) async fn take(&mut self) -> Result<Taken, RouteError> {
-        let mut spent = Spent::default();
+    pub(super) async fn acquire(&mut self) -> Result<AcquiredRoute, RouteError> {
+        let mut retries = RetriesUsed::default();
         loop {
-            let error = match self.work.cf().create_route(&self.spec()).await {
+            let error = match self.op.cf().create_route(&self.spec()).await {
                 Ok(route) => {
-                    self.work.place.learn(|facts| facts.route = Some(route.guid.to_string()));
-                    return Ok(Taken { route, origin: Origin::Created });
+                    self.op
+                        .location
+                        .update(|location| location.route = Some(route.guid.to_string()));
+                    return Ok(AcquiredRoute { route, acquisition: Acquisition::Created });
                 }
                 Err(error) => error,
             };
-            if error.is_unprocessable("Invalid space.") && self.work.forget_named_space().await {
-                self.target.renew(self.work, self.wish).await?;
-                self.follow().await?;
+            if error.is_unprocessable("Invalid space.") && self.op.forget_named_space().await {
+                self.target.resolve_again(self.op, self.request).await?;
+                self.relock().await?;
                 continue;
             }
-            let obstacle = Obstacle::of(error)?;
-            if let Obstacle::StaleDomain = obstacle {
-                self.target.refresh_domain(self.work, self.wish).await?;
-                self.follow().await?;
-            } else if let Some(taken) = self.look(&obstacle).await? {
-                return Ok(taken);
+            let conflict = Conflict::of(error)?;
+            if let Conflict::StaleDomain = conflict {
+                self.target.refresh_domain(self.op, self.request).await?;
+                self.relock().await?;
+            } else if let Some(acquired) = self.resolve_conflict(&conflict).await? {
+                return Ok(acquired);
             }
-            spent.spend(obstacle)?;
+            retries.use_for(conflict)?;
         }
     }
 
     /// Lets the right to the host follow the target: a domain that was made anew has hosts of its own.
-    async fn follow(&mut self) -> Result<(), RouteError> {
+    async fn relock(&mut self) -> Result<(), RouteError> {
         let key = self.target.key();
-        if self.ticket.as_ref().is_some_and(|ticket| !ticket.is_for(&key)) {
-            self.ticket = None;
-            self.ticket = Some(self.work.take(key).await?);
+        if self.host_guard.as_ref().is_some_and(|host_guard| !host_guard.is_for(&key)) {
+            self.host_guard = None;
+            self.host_guard = Some(self.op.lock(key).await?);
         }
         Ok(())
     }
 
     /// Looks the host up; `None` when it is free.
-    pub(super) async fn found(&self) -> Result<Option<Taken>, RouteError> {
+    pub(super) async fn find_existing(&self) -> Result<Option<AcquiredRoute>, RouteError> {
         let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
-        let Some(route) = self.work.cf().find_route(domain, host).await? else {
+        let Some(route) = self.op.cf().find_route(domain, host).await? else {
             return Ok(None);
         };
-        self.judge(route).await
+        self.classify(route).await
     }
 
     /// Returns whether policy and body let unlabelled routes be taken over.
-    pub(super) fn consents(&self) -> bool {
-        self.work.grounds.policy.terms.adopt && self.wish.adoption == Adoption::Allowed
+    pub(super) fn allows_adoption(&self) -> bool {
+        self.op.owner.policy.terms.adopt && self.request.adoption == Adoption::Allowed
     }
 
     fn spec(&self) -> RouteSpec {
         RouteSpec {
             host: self.target.host.to_string(),
-            space: self.target.site.space.clone(),
+            space: self.target.space.guid.clone(),
             domain: self.target.domain.guid.clone(),
-            metadata: self.work.ownership.metadata(self.provenance()),
+            metadata: self.op.ownership.metadata(self.provenance()),
         }
     }
 
     fn provenance(&self) -> Provenance<'_> {
         Provenance {
-            subdomain: &self.wish.subdomain,
-            created_by: self.work.errand.caller.client_id(),
-            correlation: self.work.errand.correlation.as_str(),
+            subdomain: &self.request.subdomain,
+            created_by: self.op.request_context.caller.client_id(),
+            correlation: self.op.request_context.correlation.as_str(),
         }
     }
 
-    /// Finds out what an obstacle means; `None` when another create is in order.
-    async fn look(&self, obstacle: &Obstacle) -> Result<Option<Taken>, RouteError> {
+    /// Finds out what an conflict means; `None` when another create is in order.
+    async fn resolve_conflict(
+        &self,
+        conflict: &Conflict,
+    ) -> Result<Option<AcquiredRoute>, RouteError> {
         let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
-        if let Some(route) = self.work.cf().find_route(domain, host).await? {
-            let taken = self.judge(route).await?;
-            return Ok(taken.map(|taken| self.credited(taken, obstacle)));
+        if let Some(route) = self.op.cf().find_route(domain, host).await? {
+            let acquired = self.classify(route).await?;
+            return Ok(acquired.map(|acquired| self.credit_create(acquired, conflict)));
         }
-        let elsewhere = match obstacle {
-            Obstacle::Ambiguous(_) | Obstacle::StaleDomain => false,
-            Obstacle::OtherSpace => true,
-            Obstacle::Exists | Obstacle::Quota => self.work.cf().is_reserved(domain, host).await?,
+        let elsewhere = match conflict {
+            Conflict::Ambiguous(_) | Conflict::StaleDomain => false,
+            Conflict::OtherSpace => true,
+            Conflict::Exists | Conflict::Quota => self.op.cf().is_reserved(domain, host).await?,
         };
-        match obstacle {
+        match conflict {
             _ if elsewhere => Err(RouteError::HostTakenElsewhere(self.target.fqdn())),
-            Obstacle::Quota => Err(RouteError::RouteQuotaExceeded),
-            Obstacle::Exists
-            | Obstacle::OtherSpace
-            | Obstacle::Ambiguous(_)
-            | Obstacle::StaleDomain => Ok(None),
+            Conflict::Quota => Err(RouteError::RouteQuotaExceeded),
+            Conflict::Exists
+            | Conflict::OtherSpace
+            | Conflict::Ambiguous(_)
+            | Conflict::StaleDomain => Ok(None),
         }
     }
 
     /// Judges the route that has the host; `None` when it goes, or has gone.
-    async fn judge(&self, route: Route) -> Result<Option<Taken>, RouteError> {
-        let space = &self.target.site.space;
-        self.work.place.learn(|facts| facts.route = Some(route.guid.to_string()));
-        match self.work.ownership.claim(&route, space, self.work.errand.now) {
-            Claim::Ours(Life::Survived) => self.revive(&route.guid).await,
-            Claim::Ours(Life::Dying) => {
+    async fn classify(&self, route: Route) -> Result<Option<AcquiredRoute>, RouteError> {
+        let space = &self.target.space.guid;
+        self.op.location.update(|location| location.route = Some(route.guid.to_string()));
+        match self.op.ownership.claim(&route, space, self.op.request_context.now) {
+            Claim::Ours(Life::Survived) => self.clear_mark(&route.guid).await,
+            Claim::Ours(Life::Deleting) => {
                 // The label tells it from now on, and so does its end.
-                self.work.order().forget_dying(&route.guid).await;
-                self.outlive(&route.guid).await
+                self.op.locks().forget_deleting(&route.guid).await;
+                self.await_deletion(&route.guid).await
             }
             // It could not be marked.
-            Claim::Ours(Life::Live) if self.work.order().is_dying(&route.guid) => {
-                self.outlive(&route.guid).await
+            Claim::Ours(Life::Live) if self.op.locks().is_deleting(&route.guid) => {
+                self.await_deletion(&route.guid).await
             }
-            Claim::Ours(Life::Live) => Ok(Some(Taken { route, origin: Origin::Found })),
+            Claim::Ours(Life::Live) => {
+                Ok(Some(AcquiredRoute { route, acquisition: Acquisition::CheckState }))
+            }
             Claim::OtherTenant => Err(RouteError::HostOfOtherTenant(self.target.fqdn())),
             Claim::Unclaimed if self.is_adoptable(&route).await? => self.adopt(&route.guid).await,
             Claim::Unclaimed | Claim::Foreign => Err(RouteError::HostTaken(self.target.fqdn())),
@@ -206,19 +213,20 @@ impl Builder<'_> {
     }
 
     /// Counts a route as created that this very request made without hearing of it.
-    fn credited(&self, taken: Taken, obstacle: &Obstacle) -> Taken {
-        let correlation = self.work.errand.correlation.as_str();
-        let unheard = matches!(obstacle, Obstacle::Ambiguous(_)) && taken.origin == Origin::Found;
-        if unheard && self.work.ownership.was_made_by(&taken.route, correlation) {
-            return Taken { origin: Origin::Created, ..taken };
+    fn credit_create(&self, acquired: AcquiredRoute, conflict: &Conflict) -> AcquiredRoute {
+        let correlation = self.op.request_context.correlation.as_str();
+        let unheard = matches!(conflict, Conflict::Ambiguous(_))
+            && acquired.acquisition == Acquisition::CheckState;
+        if unheard && self.op.ownership.was_made_by(&acquired.route, correlation) {
+            return AcquiredRoute { acquisition: Acquisition::Created, ..acquired };
         }
-        taken
+        acquired
     }
 
-    async fn adopt(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
-        let metadata = self.work.ownership.metadata(self.provenance());
-        let labelled = self.work.cf().label_route(route, &metadata).await?;
-        Ok(labelled.map(|route| Taken { route, origin: Origin::Adopted }))
+    async fn adopt(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
+        let metadata = self.op.ownership.metadata(self.provenance());
+        let labelled = self.op.cf().label_route(route, &metadata).await?;
+        Ok(labelled.map(|route| AcquiredRoute { route, acquisition: Acquisition::Adopted }))
     }
 
     /// Looks whose an adopted route is in the end: CF lets two owners label it one after the other, and the last one
@@ -228,11 +236,11 @@ impl Builder<'_> {
         route: &Guid,
         mapped: Mapped,
     ) -> Result<(), RouteError> {
-        let Some(seen) = self.work.cf().route(route).await? else {
+        let Some(seen) = self.op.cf().route(route).await? else {
             return Err(RouteError::BeingDeleted);
         };
-        let space = &self.target.site.space;
-        let claim = self.work.ownership.claim(&seen, space, self.work.errand.now);
+        let space = &self.target.space.guid;
+        let claim = self.op.ownership.claim(&seen, space, self.op.request_context.now);
         if matches!(claim, Claim::Ours(_)) {
             return Ok(());
         }
@@ -241,42 +249,48 @@ impl Builder<'_> {
         if mapped == Mapped::ByUs && seen.apps().any(|other| other != app) {
             let ours = seen.destinations.iter().filter(|one| one.app.guid.as_ref() == Some(app));
             for target in ours.filter_map(|one| one.guid.as_ref()) {
-                self.work.cf().unmap_route(route, target).await?;
+                self.op.cf().unmap_route(route, target).await?;
             }
         }
         Err(RouteError::HostTaken(self.target.fqdn()))
     }
 
-    async fn revive(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
-        self.work.order().forget_dying(route).await;
-        let metadata = self.work.ownership.living();
-        let labelled = self.work.cf().label_route(route, &metadata).await?;
-        Ok(labelled.map(|route| Taken { route, origin: Origin::Mended }))
+    async fn clear_mark(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
+        self.op.locks().forget_deleting(route).await;
+        let metadata = self.op.ownership.living();
+        let labelled = self.op.cf().label_route(route, &metadata).await?;
+        Ok(labelled.map(|route| AcquiredRoute { route, acquisition: Acquisition::Relabelled }))
     }
 
     /// Waits until a dying route is gone; `Some` when its mark was taken away instead. One that does not
     /// go is deleted once more: whoever marked it may have been killed before, and a job that failed after
     /// its request had ended is heard of by nobody.
-    async fn outlive(&self, route: &Guid) -> Result<Option<Taken>, RouteError> {
+    async fn await_deletion(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
         let now = Instant::now();
-        let latest = self.work.errand.deadline.checked_sub(RESERVE).unwrap_or(now);
+        let latest = self.op.request_context.deadline.checked_sub(RESERVE).unwrap_or(now);
         let end = (now + DELETE_WAIT).min(latest);
-        let mut overdue = Some(now + UNUSUAL);
+        let mut overdue = Some(now + SLOW_JOB);
         let mut pace = Pace::default();
         while pace.pause(end).await == Turn::Next {
-            let Some(seen) = self.work.cf().route(route).await? else {
-                self.work.order().forget_dying(route).await;
+            let Some(seen) = self.op.cf().route(route).await? else {
+                self.op.locks().forget_deleting(route).await;
                 return Ok(None);
             };
-            let claim =
-                self.work.ownership.claim(&seen, &self.target.site.space, self.work.errand.now);
-            let remembered = self.work.order().is_dying(route);
+            let claim = self.op.ownership.claim(
+                &seen,
+                &self.target.space.guid,
+                self.op.request_context.now,
+            );
+            let remembered = self.op.locks().is_deleting(route);
             let late = overdue.is_some_and(|since| since <= Instant::now());
             match claim {
                 Claim::Ours(Life::Live) if !remembered => {
-                    return Ok(Some(Taken { route: seen, origin: Origin::Found }));
+                    return Ok(Some(AcquiredRoute {
+                        route: seen,
+                        acquisition: Acquisition::CheckState,
+                    }));
                 }
-                Claim::Ours(Life::Live) if late && !self.mark(route).await => {}
+                Claim::Ours(Life::Live) if late && !self.try_mark(route).await => {}
                 Claim::Ours(_) if late => {
                     overdue = None;
                     self.delete_again(&seen).await?;
@@ -291,8 +305,8 @@ impl Builder<'_> {
 
     /// Marks a route that could not be marked before. Without the mark it is not deleted: another instance may
     /// have found it alive.
-    async fn mark(&self, route: &Guid) -> bool {
-        match self.work.mark_dying(route).await {
+    async fn try_mark(&self, route: &Guid) -> bool {
+        match self.op.mark_deleting(route).await {
             Ok(marked) => marked.is_some(),
             Err(error) => {
                 tracing::warn!(route = %route, %error, "a dying route could not be marked");
@@ -303,11 +317,11 @@ impl Builder<'_> {
 
     /// Asks for a delete that was asked for before; where one is pending, CF ends both (`reliability.md` U3).
     async fn delete_again(&self, route: &Route) -> Result<(), RouteError> {
-        let (work, place) = (self.work, Place::of(route));
-        let audit = Audit::begin_at(place, "remove", &work.errand, work.tenant.as_str());
-        let deleted = work.cf().delete_route(&route.guid).await;
+        let (op, location) = (self.op, SharedLocation::of(route));
+        let audit = Audit::begin_at(location, "remove", &op.request_context, op.tenant.as_str());
+        let deleted = op.cf().delete_route(&route.guid).await;
         match &deleted {
-            Ok(_) => audit.settled("deleted_again", work.cf().last_request_id().as_deref()),
+            Ok(_) => audit.settled("deleted_again", op.cf().last_request_id().as_deref()),
             Err(error) => audit.settled(error.word(), error.request_id()),
         }
         deleted?;
@@ -315,8 +329,8 @@ impl Builder<'_> {
     }
 }
 
-impl Obstacle {
-    /// Tells an obstacle from a plain refusal (`routes.md` 7).
+impl Conflict {
+    /// Tells an conflict from a plain refusal (`routes.md` 7).
     fn of(error: CapiError) -> Result<Self, RouteError> {
         if error.is_unprocessable("Route already exists") {
             return Ok(Self::Exists);
@@ -357,13 +371,13 @@ impl Obstacle {
     }
 }
 
-impl Spent {
-    fn spend(&mut self, obstacle: Obstacle) -> Result<(), RouteError> {
-        let spent = match obstacle {
-            Obstacle::Exists | Obstacle::OtherSpace | Obstacle::Quota => &mut self.vanished,
-            Obstacle::Ambiguous(_) => &mut self.ambiguous,
-            Obstacle::StaleDomain => &mut self.domain,
+impl RetriesUsed {
+    fn use_for(&mut self, conflict: Conflict) -> Result<(), RouteError> {
+        let used = match conflict {
+            Conflict::Exists | Conflict::OtherSpace | Conflict::Quota => &mut self.vanished,
+            Conflict::Ambiguous(_) => &mut self.ambiguous,
+            Conflict::StaleDomain => &mut self.domain,
         };
-        if std::mem::replace(spent, true) { Err(obstacle.final_error()) } else { Ok(()) }
+        if std::mem::replace(used, true) { Err(conflict.final_error()) } else { Ok(()) }
     }
 }

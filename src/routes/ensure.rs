@@ -1,79 +1,85 @@
-//! Ensure: create or repair a tenant's route, or foretell it (`routes.md` 7).
+//! Ensure: create or repair a tenant's route, or predict it (`routes.md` 7).
 //!
 //! Invariant: at the end the route is ours, labelled and mapped, or the caller gets an error and a route
-//! that this request made is taken back. Callers: [`super::TenantRoutes`].
+//! that this request made is acquired back. Callers: [`super::TenantRoutes`].
 
 use super::{
-    RouteError, Wish, Work,
-    create::{Builder, Mapped, Origin, Taken},
+    OperationContext, RouteError, RouteRequest,
+    create::{AcquiredRoute, Acquisition, Creator, Mapped},
     label::{Claim, Life},
+    offline_preview::offline_preview,
+    resolve::{Choice, ResolvedRoute},
+    rollback::roll_back,
     settings::Mode,
-    take_back::take_back,
-    target::{Choice, Target},
-    unchecked::unchecked,
-    view::{Ensured, Outcome, RouteView, State, Step, Warning},
+    view::{EnsureOutcome, Ensured, PlanStep, RouteState, RouteView, Warning},
 };
 use crate::capi::{CapiError, model::Route};
 
 /// Creates or repairs.
-pub(super) async fn ensure(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
-    let choice = Choice::of(work, wish)?;
-    let _tenant = work.take_tenant().await?;
+pub(super) async fn ensure(
+    op: &OperationContext,
+    request: &RouteRequest,
+) -> Result<Ensured, RouteError> {
+    let choice = Choice::of(op, request)?;
+    let _tenant = op.lock_tenant().await?;
     // A reconcile that looked before this moment must not remove what is found or made here.
-    work.order().remember_wanted(work.tenant_key()).await;
-    let mut target = Box::pin(Target::resolve(work, wish, choice)).await?;
-    if let Some(served) = wildcard(work, wish, &mut target).await? {
+    op.locks().remember_requested(op.tenant_key()).await;
+    let mut target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
+    if let Some(served) = wildcard(op, request, &mut target).await? {
         return Ok(served);
     }
-    let ticket = Some(work.take(target.key()).await?);
-    Builder { work, wish, target, ticket }.run().await
+    let host_guard = Some(op.lock(target.key()).await?);
+    Creator { op, request, target, host_guard }.run().await
 }
 
 /// Foretells, with one read of the host.
-pub(super) async fn preview(work: &Work, wish: &Wish) -> Result<Ensured, RouteError> {
-    let choice = Choice::of(work, wish)?;
-    let resolved = Box::pin(Target::resolve(work, wish, choice.clone())).await;
+pub(super) async fn preview(
+    op: &OperationContext,
+    request: &RouteRequest,
+) -> Result<Ensured, RouteError> {
+    let choice = Choice::of(op, request)?;
+    let resolved = Box::pin(ResolvedRoute::resolve(op, request, choice.clone())).await;
     let mut target = match resolved {
         Ok(target) => target,
         Err(RouteError::Capi(error)) if error.is_transient() => {
-            return Box::pin(unchecked(work, wish, &choice, None, error)).await;
+            return Box::pin(offline_preview(op, request, &choice, None, error)).await;
         }
         Err(error) => return Err(error),
     };
-    match foretell(work, wish, &mut target).await {
+    match predict(op, request, &mut target).await {
         Err(RouteError::Capi(error)) if error.is_transient() => {
-            unchecked(work, wish, &choice, Some(&target), error).await
+            offline_preview(op, request, &choice, Some(&target), error).await
         }
         other => other,
     }
 }
 
-impl Builder<'_> {
+impl Creator<'_> {
     async fn run(&mut self) -> Result<Ensured, RouteError> {
         let mut warnings = Vec::new();
         let limited = self.check_limit(&mut warnings).await?;
-        let taken = match limited {
-            Some(taken) => taken,
-            None => self.take().await?,
+        let acquired = match limited {
+            Some(acquired) => acquired,
+            None => self.acquire().await?,
         };
-        let mut outcome = outcome(taken.origin);
-        let mut route = taken.route;
+        let mut outcome = outcome(acquired.acquisition);
+        let mut route = acquired.route;
         let mut mapped = Mapped::Before;
-        if !self.target.is_served_by(self.work, self.wish, &route).await? {
+        if !self.target.is_served_by(self.op, self.request, &route).await? {
             if let Err(error) = self.map(&mut route).await {
-                if taken.origin == Origin::Created {
-                    take_back(self.work, route, self.ticket.take());
+                if acquired.acquisition == Acquisition::Created {
+                    roll_back(self.op, route, self.host_guard.take());
                 }
                 return Err(error);
             }
             (mapped, outcome) = (Mapped::ByUs, repaired(outcome));
         }
-        if taken.origin == Origin::Adopted {
+        if acquired.acquisition == Acquisition::Adopted {
             self.verify_adoption(&route.guid, mapped).await?;
         }
-        outcome = self.mend_subdomain(&route, outcome).await?;
+        outcome = self.repair_subdomain(&route, outcome).await?;
         warnings.extend(self.warnings(&route));
-        let view = RouteView::at(self.work, &self.wish.subdomain, &self.target, Some(&route));
+        let view = RouteView::at(self.op, &self.request.subdomain, &self.target, Some(&route));
         Ok(Ensured { view, outcome, warnings, plan: None })
     }
 
@@ -81,12 +87,12 @@ impl Builder<'_> {
     async fn check_limit(
         &mut self,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Option<Taken>, RouteError> {
-        let limit = self.work.grounds.policy.terms.max_routes_per_app;
-        let count = match self.work.cf().routes_of_app(&self.target.app.guid).await {
+    ) -> Result<Option<AcquiredRoute>, RouteError> {
+        let limit = self.op.owner.policy.terms.max_routes_per_app;
+        let count = match self.op.cf().routes_of_app(&self.target.app.guid).await {
             Err(CapiError::NotFound(_)) => {
-                self.target.refresh_app(self.work, self.wish).await?;
-                self.work.cf().routes_of_app(&self.target.app.guid).await?
+                self.target.refresh_app(self.op, self.request).await?;
+                self.op.cf().routes_of_app(&self.target.app.guid).await?
             }
             other => other?,
         };
@@ -97,14 +103,14 @@ impl Builder<'_> {
         if count < limit {
             return Ok(None);
         }
-        self.found().await?.map(Some).ok_or(RouteError::AppRouteLimit { limit })
+        self.find_existing().await?.map(Some).ok_or(RouteError::AppRouteLimit { limit })
     }
 
     async fn map(&mut self, route: &mut Route) -> Result<(), RouteError> {
-        let cf = self.work.cf();
+        let cf = self.op.cf();
         let mut mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
         if mapped.as_ref().is_err_and(|error| error.is_unprocessable("App(s) with guid(s)")) {
-            self.target.refresh_app(self.work, self.wish).await?;
+            self.target.refresh_app(self.op, self.request).await?;
             mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
         }
         route.destinations = match mapped {
@@ -120,15 +126,19 @@ impl Builder<'_> {
     }
 
     /// Corrects the annotation that tells the subdomain; `drifted` is judged by it, but the route is as good without.
-    async fn mend_subdomain(&self, route: &Route, outcome: Outcome) -> Result<Outcome, RouteError> {
-        let ownership = &self.work.ownership;
+    async fn repair_subdomain(
+        &self,
+        route: &Route,
+        outcome: EnsureOutcome,
+    ) -> Result<EnsureOutcome, RouteError> {
+        let ownership = &self.op.ownership;
         let annotated = ownership.prefix().annotation(route, "subdomain").unwrap_or_default();
         // Hosts ignore case.
-        if annotated.eq_ignore_ascii_case(&self.wish.subdomain) {
+        if annotated.eq_ignore_ascii_case(&self.request.subdomain) {
             return Ok(outcome);
         }
-        let patch = ownership.subdomain(&self.wish.subdomain);
-        match self.work.cf().label_route(&route.guid, &patch).await {
+        let patch = ownership.subdomain(&self.request.subdomain);
+        match self.op.cf().label_route(&route.guid, &patch).await {
             Ok(Some(_)) => Ok(repaired(outcome)),
             Ok(None) => Err(RouteError::BeingDeleted),
             Err(error) => {
@@ -146,41 +156,41 @@ impl Builder<'_> {
     }
 }
 
-fn outcome(origin: Origin) -> Outcome {
-    match origin {
-        Origin::Created => Outcome::Created,
-        Origin::Found => Outcome::Unchanged,
-        Origin::Mended => Outcome::Repaired,
-        Origin::Adopted => Outcome::Adopted,
+fn outcome(acquisition: Acquisition) -> EnsureOutcome {
+    match acquisition {
+        Acquisition::Created => EnsureOutcome::Created,
+        Acquisition::CheckState => EnsureOutcome::Unchanged,
+        Acquisition::Relabelled => EnsureOutcome::Repaired,
+        Acquisition::Adopted => EnsureOutcome::Adopted,
     }
 }
 
 /// Mapping a new or adopted route is no repair.
-fn repaired(outcome: Outcome) -> Outcome {
-    if outcome == Outcome::Unchanged { Outcome::Repaired } else { outcome }
+fn repaired(outcome: EnsureOutcome) -> EnsureOutcome {
+    if outcome == EnsureOutcome::Unchanged { EnsureOutcome::Repaired } else { outcome }
 }
 
 /// Looks for the domain's wildcard route where the mode asks for it.
 pub(super) async fn wildcard(
-    work: &Work,
-    wish: &Wish,
-    target: &mut Target,
+    op: &OperationContext,
+    request: &RouteRequest,
+    target: &mut ResolvedRoute,
 ) -> Result<Option<Ensured>, RouteError> {
-    let mode = work.grounds.policy.terms.mode;
+    let mode = op.owner.policy.terms.mode;
     if mode == Mode::Route {
         return Ok(None);
     }
-    let route = work.cf().find_route(&target.domain.guid, "*").await?;
+    let route = op.cf().find_route(&target.domain.guid, "*").await?;
     let serving = match route {
-        Some(route) if target.is_served_by(work, wish, &route).await? => Some(route),
+        Some(route) if target.is_served_by(op, request, &route).await? => Some(route),
         Some(_) | None => None,
     };
     match (serving, mode) {
         (Some(route), _) => {
-            let view = RouteView::at(work, &wish.subdomain, target, Some(&route));
+            let view = RouteView::at(op, &request.subdomain, target, Some(&route));
             let stopped = target.app.is_stopped().then_some(Warning::AppStopped);
             let warnings = stopped.into_iter().collect();
-            Ok(Some(Ensured { view, outcome: Outcome::Wildcard, warnings, plan: None }))
+            Ok(Some(Ensured { view, outcome: EnsureOutcome::Wildcard, warnings, plan: None }))
         }
         (None, Mode::Wildcard) => {
             Err(RouteError::WildcardNotMapped { domain: target.domain.name.clone() })
@@ -190,55 +200,62 @@ pub(super) async fn wildcard(
 }
 
 /// Predicts what a real run would do.
-async fn foretell(work: &Work, wish: &Wish, target: &mut Target) -> Result<Ensured, RouteError> {
-    if let Some(served) = wildcard(work, wish, target).await? {
+async fn predict(
+    op: &OperationContext,
+    request: &RouteRequest,
+    target: &mut ResolvedRoute,
+) -> Result<Ensured, RouteError> {
+    if let Some(served) = wildcard(op, request, target).await? {
         return Ok(Ensured { plan: Some(Vec::new()), ..served });
     }
     let host = target.host.as_str();
-    let route = work.cf().find_route(&target.domain.guid, host).await?;
-    let mut builder = Builder { work, wish, target: target.clone(), ticket: None };
+    let route = op.cf().find_route(&target.domain.guid, host).await?;
+    let mut creator = Creator { op, request, target: target.clone(), host_guard: None };
     let (outcome, plan) = match &route {
-        None => (Outcome::Created, vec![Step::Create, Step::Map]),
-        Some(route) => builder.prediction(route).await?,
+        None => (EnsureOutcome::Created, vec![PlanStep::Create, PlanStep::Map]),
+        Some(route) => creator.predict_for(route).await?,
     };
-    let stays = route.as_ref().filter(|_| outcome != Outcome::Created);
-    let mut view = RouteView::at(work, &wish.subdomain, &builder.target, stays);
+    let stays = route.as_ref().filter(|_| outcome != EnsureOutcome::Created);
+    let mut view = RouteView::at(op, &request.subdomain, &creator.target, stays);
     if route.is_some() && stays.is_none() {
-        view.state = State::Deleting;
+        view.state = RouteState::Deleting;
     }
-    let warnings = stays.map(|route| builder.warnings(route).collect()).unwrap_or_default();
+    let warnings = stays.map(|route| creator.warnings(route).collect()).unwrap_or_default();
     Ok(Ensured { view, outcome, warnings, plan: Some(plan) })
 }
 
-impl Builder<'_> {
+impl Creator<'_> {
     /// What a real run would make of the route that has the host.
-    pub(super) async fn prediction(
+    pub(super) async fn predict_for(
         &mut self,
         route: &Route,
-    ) -> Result<(Outcome, Vec<Step>), RouteError> {
+    ) -> Result<(EnsureOutcome, Vec<PlanStep>), RouteError> {
         let fqdn = self.target.fqdn();
-        let dying = self.work.order().is_dying(&route.guid);
-        let claim = self.work.ownership.claim(route, &self.target.site.space, self.work.errand.now);
+        let deleting = self.op.locks().is_deleting(&route.guid);
+        let claim =
+            self.op.ownership.claim(route, &self.target.space.guid, self.op.request_context.now);
         let map = match claim {
             Claim::Ours(_) | Claim::Unclaimed => {
-                let served = self.target.is_served_by(self.work, self.wish, route).await?;
-                (!served).then_some(Step::Map)
+                let served = self.target.is_served_by(self.op, self.request, route).await?;
+                (!served).then_some(PlanStep::Map)
             }
             Claim::OtherTenant | Claim::Foreign => None,
         };
         Ok(match claim {
-            Claim::Ours(Life::Live) if !dying => {
-                let outcome = if map.is_some() { Outcome::Repaired } else { Outcome::Unchanged };
+            Claim::Ours(Life::Live) if !deleting => {
+                let outcome =
+                    if map.is_some() { EnsureOutcome::Repaired } else { EnsureOutcome::Unchanged };
                 (outcome, map.into_iter().collect())
             }
-            Claim::Ours(Life::Live | Life::Dying) => {
-                (Outcome::Created, vec![Step::AwaitDelete, Step::Create, Step::Map])
-            }
+            Claim::Ours(Life::Live | Life::Deleting) => (
+                EnsureOutcome::Created,
+                vec![PlanStep::AwaitDelete, PlanStep::Create, PlanStep::Map],
+            ),
             Claim::Ours(Life::Survived) => {
-                (Outcome::Repaired, [Step::Label].into_iter().chain(map).collect())
+                (EnsureOutcome::Repaired, [PlanStep::Label].into_iter().chain(map).collect())
             }
             Claim::Unclaimed if self.is_adoptable(route).await? => {
-                (Outcome::Adopted, [Step::Label].into_iter().chain(map).collect())
+                (EnsureOutcome::Adopted, [PlanStep::Label].into_iter().chain(map).collect())
             }
             Claim::OtherTenant => return Err(RouteError::HostOfOtherTenant(fqdn)),
             Claim::Unclaimed | Claim::Foreign => return Err(RouteError::HostTaken(fqdn)),

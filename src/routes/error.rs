@@ -14,7 +14,7 @@ pub(super) const SHORT_PAUSE: Duration = Duration::from_secs(5);
 pub enum RouteError {
     /// `bad_request`: a field is absent, malformed or given twice.
     #[error("bad request: {0}")]
-    BadRequest(Field),
+    BadRequest(RequestField),
     /// `tenant_mismatch`: body and path, or two members of the body, name different tenants.
     #[error("two tenants are named")]
     TenantMismatch,
@@ -73,7 +73,7 @@ pub enum RouteError {
     },
     /// `reconcile_guard`: the tenant was wanted again after the reconcile had looked.
     #[error("tenant wanted anew")]
-    WantedAnew,
+    SubscribedAgain,
     /// `host_invalid`: subdomain and template give no host name.
     #[error("host invalid")]
     HostInvalid,
@@ -120,7 +120,7 @@ pub enum RouteError {
     },
     /// The code of the first failure; some routes of the tenant could not be removed.
     #[error("{} routes not removed", .0.len())]
-    NotRemoved(Vec<NotRemoved>),
+    NotDeleted(Vec<NotDeleted>),
     /// `technical_user_lacks_role`: the policy's space is not visible to the technical user.
     #[error("space not visible")]
     SpaceInvisible,
@@ -134,7 +134,7 @@ pub enum RouteError {
 
 /// A field of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
+pub enum RequestField {
     /// The tenant id.
     Tenant,
     /// The subdomain.
@@ -155,7 +155,7 @@ pub struct Fqdn(pub(super) String);
 
 /// A route that could not be removed.
 #[derive(Clone, Debug)]
-pub struct NotRemoved {
+pub struct NotDeleted {
     /// Its guid.
     pub guid: Guid,
     /// Its host.
@@ -164,9 +164,9 @@ pub struct NotRemoved {
     pub error: Box<RouteError>,
 }
 
-impl NotRemoved {
+impl NotDeleted {
     /// Returns the failure that speaks for all: one that a repeat does not mend, if there is such a one.
-    pub fn speaking(all: &[Self]) -> Option<&Self> {
+    pub fn representative(all: &[Self]) -> Option<&Self> {
         all.iter().find(|one| !one.error.is_transient()).or(all.first())
     }
 }
@@ -181,7 +181,7 @@ impl RouteError {
             | Self::Unfinished
             | Self::JobFailed { .. } => true,
             Self::Capi(error) => error.is_transient(),
-            Self::NotRemoved(all) => all.iter().all(|one| one.error.is_transient()),
+            Self::NotDeleted(all) => all.iter().all(|one| one.error.is_transient()),
             Self::BadRequest(_)
             | Self::TenantMismatch
             | Self::AppRequired { .. }
@@ -197,7 +197,7 @@ impl RouteError {
             | Self::AppRouteLimit { .. }
             | Self::WildcardNotMapped { .. }
             | Self::ReconcileGuard { .. }
-            | Self::WantedAnew
+            | Self::SubscribedAgain
             | Self::HostInvalid
             | Self::HostTooLong { .. }
             | Self::HostReserved
@@ -214,8 +214,8 @@ impl RouteError {
         if let Self::Capi(error) = self {
             return error.retry_after();
         }
-        if let Self::NotRemoved(all) = self {
-            return NotRemoved::speaking(all)?.error.retry_after();
+        if let Self::NotDeleted(all) = self {
+            return NotDeleted::representative(all)?.error.retry_after();
         }
         matches!(self, Self::BeingDeleted | Self::Busy).then_some(SHORT_PAUSE)
     }
@@ -225,8 +225,8 @@ impl RouteError {
         if let Self::Capi(error) = self {
             return error.cf_errors();
         }
-        if let Self::NotRemoved(all) = self {
-            return NotRemoved::speaking(all).map_or(&[], |one| one.error.cf_errors());
+        if let Self::NotDeleted(all) = self {
+            return NotDeleted::representative(all).map_or(&[], |one| one.error.cf_errors());
         }
         if let Self::JobFailed { cf_errors } = self { cf_errors } else { &[] }
     }
@@ -259,7 +259,7 @@ impl RouteError {
             Self::RouteQuotaExceeded => "route_quota_exceeded",
             Self::AppRouteLimit { .. } => "app_route_limit",
             Self::WildcardNotMapped { .. } => "wildcard_not_mapped",
-            Self::ReconcileGuard { .. } | Self::WantedAnew => "reconcile_guard",
+            Self::ReconcileGuard { .. } | Self::SubscribedAgain => "reconcile_guard",
             Self::HostInvalid => "host_invalid",
             Self::HostTooLong { .. } => "host_too_long",
             Self::HostReserved => "host_reserved",
@@ -270,8 +270,8 @@ impl RouteError {
             Self::Busy => "overloaded",
             Self::Unclear | Self::Unfinished => "cf_timeout",
             Self::JobFailed { .. } => "cf_job_failed",
-            Self::NotRemoved(all) => {
-                NotRemoved::speaking(all).map_or("internal", |one| one.error.word())
+            Self::NotDeleted(all) => {
+                NotDeleted::representative(all).map_or("internal", |one| one.error.word())
             }
             Self::SpaceInvisible => "technical_user_lacks_role",
             Self::Capi(error) => error.word(),

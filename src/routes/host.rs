@@ -34,11 +34,11 @@ pub(super) const RESERVED: [&str; 15] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostTemplate {
     text: String,
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Text(String),
     Variable(Variable),
 }
@@ -113,7 +113,9 @@ impl HostTemplate {
         while let Some((before, opened)) = rest.split_once('{') {
             let (name, after) = opened.split_once('}').ok_or(TemplateError::Variable)?;
             pieces.extend(fixed(before)?);
-            pieces.push(Piece::Variable(Variable::named(name).ok_or(TemplateError::Variable)?));
+            pieces.push(TemplatePiece::Variable(
+                Variable::named(name).ok_or(TemplateError::Variable)?,
+            ));
             rest = after;
         }
         pieces.extend(fixed(rest)?);
@@ -124,7 +126,7 @@ impl HostTemplate {
 
     /// Returns whether a variable occurs.
     pub fn names(&self, variable: Variable) -> bool {
-        self.pieces.contains(&Piece::Variable(variable))
+        self.pieces.contains(&TemplatePiece::Variable(variable))
     }
 
     /// Returns the form of all hosts that it can build for an app, or for any; names that are not known count as open.
@@ -136,10 +138,12 @@ impl HostTemplate {
     ) -> HostShape {
         let names = HostNames { app: app.unwrap_or_default(), org, space, ..HostNames::default() };
         let pieces = self.pieces.iter().map(|piece| match piece {
-            Piece::Text(fixed) => HostPiece::Text(fixed.clone()),
-            Piece::Variable(Variable::Subdomain | Variable::Tenant) => HostPiece::Any,
-            Piece::Variable(Variable::App) if app.is_none() => HostPiece::Any,
-            Piece::Variable(known) => names.value(*known).map_or(HostPiece::Any, HostPiece::Text),
+            TemplatePiece::Text(fixed) => HostPiece::Text(fixed.clone()),
+            TemplatePiece::Variable(Variable::Subdomain | Variable::Tenant) => HostPiece::Any,
+            TemplatePiece::Variable(Variable::App) if app.is_none() => HostPiece::Any,
+            TemplatePiece::Variable(known) => {
+                names.value(*known).map_or(HostPiece::Any, HostPiece::Text)
+            }
         });
         HostShape::new(pieces.collect())
     }
@@ -156,11 +160,11 @@ impl HostTemplate {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Text(fixed) => text.push_str(fixed),
-                Piece::Variable(variable) => text.push_str(&names.value(*variable)?),
+                TemplatePiece::Text(fixed) => text.push_str(fixed),
+                TemplatePiece::Variable(variable) => text.push_str(&names.value(*variable)?),
             }
         }
-        Some(Host::judge(text, own_hosts))
+        Some(Host::validate(text, own_hosts))
     }
 }
 
@@ -198,14 +202,14 @@ impl Host {
         &self.0
     }
 
-    fn judge(text: String, own_hosts: &[String]) -> Result<Self, HostFault> {
-        let lawful = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    fn validate(text: String, own_hosts: &[String]) -> Result<Self, HostFault> {
+        let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let reserved = RESERVED.contains(&text.as_str()) || own_hosts.contains(&text);
         if reserved {
             return Err(HostFault::Reserved);
         }
         let dash_at_end = text.starts_with('-') || text.ends_with('-');
-        if text.is_empty() || dash_at_end || !text.bytes().all(lawful) {
+        if text.is_empty() || dash_at_end || !text.bytes().all(valid) {
             return Err(HostFault::Form);
         }
         if text.len() > MAX_LABEL {
@@ -227,12 +231,12 @@ impl fmt::Display for HostTemplate {
     }
 }
 
-fn fixed(text: &str) -> Result<Option<Piece>, TemplateError> {
+fn fixed(text: &str) -> Result<Option<TemplatePiece>, TemplateError> {
     let text = text.to_ascii_lowercase();
-    let lawful = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    match text.bytes().all(lawful) {
+    let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    match text.bytes().all(valid) {
         true if text.is_empty() => Ok(None),
-        true => Ok(Some(Piece::Text(text))),
+        true => Ok(Some(TemplatePiece::Text(text))),
         false if text.contains('}') => Err(TemplateError::Variable),
         false => Err(TemplateError::Text),
     }

@@ -25,7 +25,7 @@ const HASH_DIGITS: usize = 32;
 /// Longest label value of CF.
 const MAX_LABEL: usize = 63;
 /// After this a route that is still there did not die: its job failed (`routes.md` 7).
-const DYING_FOR: Duration = Duration::from_secs(300);
+const DELETING_FOR: Duration = Duration::from_secs(300);
 
 /// The DNS prefix of our labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +35,9 @@ impl LabelPrefix {
     /// Parses a prefix: a DNS name with at least one dot, not CF's own; CF refuses both.
     pub fn parse(text: &str) -> Option<Self> {
         let label = |part: &str| {
-            let lawful = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+            let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
             let ends = part.starts_with('-') || part.ends_with('-');
-            !part.is_empty() && part.len() <= MAX_LABEL && !ends && part.bytes().all(lawful)
+            !part.is_empty() && part.len() <= MAX_LABEL && !ends && part.bytes().all(valid)
         };
         let dotted = text.contains('.') && text.split('.').all(label) && text.len() <= 253;
         (dotted && text != "cloudfoundry.org").then(|| Self(text.to_owned()))
@@ -86,7 +86,7 @@ pub enum Life {
     /// It stays.
     Live,
     /// A delete is under way.
-    Dying,
+    Deleting,
     /// A delete was under way, but so long ago that it must have failed.
     Survived,
 }
@@ -132,7 +132,7 @@ impl Ownership {
     }
 
     /// Returns the patch that marks a route as dying.
-    pub(super) fn dying(&self, now: SystemTime) -> Metadata {
+    pub(super) fn deleting(&self, now: SystemTime) -> Metadata {
         let since = humantime::format_rfc3339_seconds(now).to_string();
         self.state_patch(Some("deleting".to_owned()), Some(since))
     }
@@ -203,8 +203,8 @@ impl Ownership {
         let since = since.and_then(|text| humantime::parse_rfc3339(text).ok());
         let age = since.and_then(|since| now.duration_since(since).ok());
         match age {
-            Some(age) if age > DYING_FOR => Life::Survived,
-            Some(_) | None => Life::Dying,
+            Some(age) if age > DELETING_FOR => Life::Survived,
+            Some(_) | None => Life::Deleting,
         }
     }
 
@@ -261,11 +261,11 @@ pub(super) fn owner_selector(prefix: &LabelPrefix, owner: &str) -> String {
 /// Returns the tenant id as a label value: itself where CF takes it, else its hash. An id that looks like
 /// a hash is hashed too, so that nobody can choose another tenant's label.
 fn label_of(tenant: &str) -> String {
-    let lawful = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    let valid = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = tenant.as_bytes();
     let legal = bytes.len() <= MAX_LABEL
-        && bytes.iter().copied().all(lawful)
+        && bytes.iter().copied().all(valid)
         && ends(bytes.first())
         && ends(bytes.last())
         && !tenant.starts_with(HASHED);

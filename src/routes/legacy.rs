@@ -4,9 +4,10 @@
 //! ours holds for it: marks, waits, repeats. Callers: `remove`.
 
 use super::{
-    RouteError, Wish, Work, kin,
+    OperationContext, RouteError, RouteRequest,
     label::{Claim, Provenance},
-    target::{Choice, Target},
+    mapped_apps,
+    resolve::{Choice, ResolvedRoute},
 };
 use crate::capi::model::Route;
 
@@ -14,34 +15,40 @@ use crate::capi::model::Route;
 ///
 /// # Errors
 /// [`RouteError::HostTaken`] where the policy forbids it, or the route is not plainly the provider's.
-pub(super) async fn claim(work: &Work, wish: &Wish) -> Result<(), RouteError> {
-    let choice = Choice::of(work, wish)?;
-    let target = Box::pin(Target::resolve(work, wish, choice)).await?;
+pub(super) async fn claim(op: &OperationContext, request: &RouteRequest) -> Result<(), RouteError> {
+    let choice = Choice::of(op, request)?;
+    let target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
     let taken = || RouteError::HostTaken(target.fqdn());
-    if !work.grounds.policy.terms.legacy_delete {
+    if !op.owner.policy.terms.legacy_delete {
         return Err(taken());
     }
-    let _host = work.take(target.key()).await?;
-    let found = work.cf().find_route(&target.domain.guid, target.host.as_str()).await?;
+    let _host = op.lock(target.key()).await?;
+    let found = op.cf().find_route(&target.domain.guid, target.host.as_str()).await?;
     let Some(route) = found else {
         return Ok(());
     };
-    match work.ownership.claim(&route, &target.site.space, work.errand.now) {
+    match op.ownership.claim(&route, &target.space.guid, op.request_context.now) {
         Claim::Ours(_) => Ok(()),
-        Claim::Unclaimed if serves_only_ours(work, &target, &route).await? => {
-            let metadata = work.ownership.metadata(Provenance {
-                subdomain: &wish.subdomain,
-                created_by: work.errand.caller.client_id(),
-                correlation: work.errand.correlation.as_str(),
+        Claim::Unclaimed if serves_only_ours(op, &target, &route).await? => {
+            let metadata = op.ownership.metadata(Provenance {
+                subdomain: &request.subdomain,
+                created_by: op.request_context.caller.client_id(),
+                correlation: op.request_context.correlation.as_str(),
             });
-            work.cf().label_route(&route.guid, &metadata).await?;
+            op.cf().label_route(&route.guid, &metadata).await?;
             Ok(())
         }
         Claim::Unclaimed | Claim::OtherTenant | Claim::Foreign => Err(taken()),
     }
 }
 
-async fn serves_only_ours(work: &Work, target: &Target, route: &Route) -> Result<bool, RouteError> {
-    let behind = kin::behind(work, &target.site, &kin::names(work, target), route).await?;
+async fn serves_only_ours(
+    op: &OperationContext,
+    target: &ResolvedRoute,
+    route: &Route,
+) -> Result<bool, RouteError> {
+    let behind =
+        mapped_apps::of_route(op, &target.space, &mapped_apps::policy_app_names(op, target), route)
+            .await?;
     Ok(behind.foreign.is_empty())
 }

@@ -12,65 +12,65 @@ pub mod operation;
 pub mod pattern;
 pub mod provider;
 pub mod reconcile;
+pub mod request;
 pub mod settings;
 pub mod view;
-pub mod wish;
 
 mod audit;
 mod bounds;
+mod context;
 mod create;
-mod detail;
+mod delete;
 mod ensure;
-mod errand;
-mod kin;
+mod error_text;
 mod legacy;
-mod order;
-mod removal;
-mod remove;
-mod show;
-mod survey;
-mod take_back;
-mod target;
+mod list;
+mod locks;
+mod mapped_apps;
+mod offline_preview;
+mod provider_check;
+mod request_context;
+mod resolve;
+mod rollback;
+mod route_deletion;
 #[cfg(test)]
 mod tests;
-mod unchecked;
-mod work;
 
-pub use batch::{Done, Item};
-pub use errand::{Errand, Judge};
+pub use batch::{Item, ItemOutcome};
+pub use delete::{Deleted, ObservedRoutes, WaitMode};
 pub use error::RouteError;
 pub use operation::{Operation, OperationKey, OperationState};
-pub use provider::{Home, Policies};
-pub use reconcile::{Change, Demand, Reconciled};
-pub use remove::{Patience, Removed, Seen};
+pub use provider::{BrokerIdentity, Policies};
+pub use provider_check::ProviderStatus;
+pub use reconcile::{ReconcileReport, ReconcileRequest, TenantChange};
+pub use request::{RouteRequest, RouteRequestBody, TenantId};
+pub use request_context::{RequestContext, StatusMapping};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
-pub use survey::Entries;
-pub use view::{Ensured, ListQuery, Listing, RouteView};
-pub use wish::{TenantId, Wish, WishBody};
+pub use view::{Ensured, ListQuery, RoutePage, RouteView};
 
 use crate::{capi::CapiClient, telemetry::metrics::Metrics};
-use audit::{Audit, Place};
+use audit::{Audit, SharedLocation};
+use context::{OperationContext, OwnerContext};
+use delete::DeleteScope;
 use label::Ownership;
-use order::Order;
-use remove::Extent;
+use locks::KeyedLocks;
+use provider_check::ProviderCheck;
 use std::{fmt, sync::Arc, time::Duration};
-use survey::Survey;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
-use work::{Grounds, Work};
 
 /// The tenant routes of all providers; a clone is shallow.
 #[derive(Clone)]
-pub struct TenantRoutes(Arc<Shared>);
+pub struct TenantRoutes(Arc<RoutesState>);
 
-struct Shared {
+struct RoutesState {
     policies: Policies,
     key: OperationKey,
     capi: CapiClient,
     tasks: TaskTracker,
     metrics: Metrics,
-    order: Order,
-    survey: Survey,
+    locks: KeyedLocks,
+    provider_check: ProviderCheck,
 }
 
 /// Whether an ensure may write.
@@ -92,24 +92,24 @@ impl TenantRoutes {
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let (order, survey) = (Order::default(), Survey::default());
-        Self(Arc::new(Shared { policies, key, capi, tasks, metrics, order, survey }))
+        let (locks, provider_check) = (KeyedLocks::default(), ProviderCheck::default());
+        Self(Arc::new(RoutesState { policies, key, capi, tasks, metrics, locks, provider_check }))
     }
 
     /// Looks in the background at what the provider entries name, after `delay`; ends with `stop`. Without
     /// entries there is nothing to do.
-    pub fn survey(&self, delay: Duration, stop: CancellationToken) {
+    pub fn check_providers(&self, delay: Duration, stop: CancellationToken) {
         if self.0.policies.entries().is_empty() {
             return;
         }
-        let (survey, policies) = (self.0.survey.clone(), self.0.policies.clone());
+        let (provider_check, policies) = (self.0.provider_check.clone(), self.0.policies.clone());
         let capi = self.0.capi.clone();
-        self.0.tasks.spawn(async move { survey.run(policies, capi, delay, stop).await });
+        self.0.tasks.spawn(async move { provider_check.run(policies, capi, delay, stop).await });
     }
 
     /// Returns how the provider entries stand, without asking anyone.
-    pub fn entries(&self) -> Entries {
-        self.0.survey.entries(&self.0.policies)
+    pub fn provider_status(&self) -> ProviderStatus {
+        self.0.provider_check.status(&self.0.policies)
     }
 
     /// Creates or repairs the route of a tenant, or tells what that would take.
@@ -121,28 +121,30 @@ impl TenantRoutes {
     /// A real run goes on when the future is dropped.
     pub async fn ensure(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         tenant: &TenantId,
-        wish: Wish,
+        request: RouteRequest,
         run: Run,
     ) -> Result<Ensured, RouteError> {
         if run == Run::Dry {
-            let work = self.work(errand, tenant)?;
-            return Box::pin(ensure::preview(&work, &wish)).await;
+            let op = self.operation_context(request_context, tenant)?;
+            return Box::pin(ensure::preview(&op, &request)).await;
         }
-        let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
+        let (this, request_context, tenant) =
+            (self.clone(), request_context.clone(), tenant.clone());
         self.on_tracker(async move {
-            let audit = Audit::begin("ensure", &errand, tenant.as_str());
-            let work = this.work(&errand, &tenant).map(|work| work.for_write(&audit));
-            let result = match &work {
-                Ok(work) => Box::pin(ensure::ensure(work, &wish)).await,
+            let audit = Audit::begin("ensure", &request_context, tenant.as_str());
+            let op =
+                this.operation_context(&request_context, &tenant).map(|op| op.for_write(&audit));
+            let result = match &op {
+                Ok(op) => Box::pin(ensure::ensure(op, &request)).await,
                 Err(error) => Err(error.clone()),
             };
-            if let (Ok(work), Ok(done)) = (&work, &result) {
-                let terms = &work.grounds.policy.terms;
-                this.0.survey.proven(&this.0.policies, terms, &done.view);
+            if let (Ok(op), Ok(done)) = (&op, &result) {
+                let terms = &op.owner.policy.terms;
+                this.0.provider_check.proven(&this.0.policies, terms, &done.view);
             }
-            let upstream = work.ok().and_then(|work| work.cf().last_request_id());
+            let upstream = op.ok().and_then(|op| op.cf().last_request_id());
             audit.ensured(&result, upstream.as_deref());
             this.count("ensure", result.as_ref().map(|done| done.outcome.word()));
             result
@@ -153,17 +155,17 @@ impl TenantRoutes {
     /// Removes all routes of a tenant and waits for CF, within bounds.
     ///
     /// # Errors
-    /// [`RouteError::NotRemoved`] with the routes that stayed, policy errors, [`RouteError::Capi`].
+    /// [`RouteError::NotDeleted`] with the routes that stayed, policy errors, [`RouteError::Capi`].
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.
-    pub async fn remove(
+    pub async fn delete(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         tenant: &TenantId,
-        patience: Patience,
-    ) -> Result<Removed, RouteError> {
-        self.remove_with(errand, tenant, Extent::All, patience).await
+        wait_mode: WaitMode,
+    ) -> Result<Deleted, RouteError> {
+        self.delete_with(request_context, tenant, DeleteScope::All, wait_mode).await
     }
 
     /// Removes all routes of a tenant, and the one without labels at the place that `wish` names, where
@@ -174,34 +176,42 @@ impl TenantRoutes {
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.
-    pub async fn remove_legacy(
+    pub async fn delete_legacy(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         tenant: &TenantId,
-        wish: Wish,
-        patience: Patience,
-    ) -> Result<Removed, RouteError> {
-        self.remove_with(errand, tenant, Extent::AndFormer(Box::new(wish)), patience).await
+        request: RouteRequest,
+        wait_mode: WaitMode,
+    ) -> Result<Deleted, RouteError> {
+        self.delete_with(
+            request_context,
+            tenant,
+            DeleteScope::AndLegacy(Box::new(request)),
+            wait_mode,
+        )
+        .await
     }
 
-    async fn remove_with(
+    async fn delete_with(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         tenant: &TenantId,
-        extent: Extent,
-        patience: Patience,
-    ) -> Result<Removed, RouteError> {
-        let (this, errand, tenant) = (self.clone(), errand.clone(), tenant.clone());
+        scope: DeleteScope,
+        wait_mode: WaitMode,
+    ) -> Result<Deleted, RouteError> {
+        let (this, request_context, tenant) =
+            (self.clone(), request_context.clone(), tenant.clone());
         self.on_tracker(async move {
-            let audit = Arc::new(Audit::begin("remove", &errand, tenant.as_str()));
-            let work = this.work(&errand, &tenant).map(|work| work.for_write(&audit));
-            let result = match &work {
-                Ok(work) => Box::pin(remove::remove(work, &extent, patience, &audit)).await,
+            let audit = Arc::new(Audit::begin("remove", &request_context, tenant.as_str()));
+            let op =
+                this.operation_context(&request_context, &tenant).map(|op| op.for_write(&audit));
+            let result = match &op {
+                Ok(op) => Box::pin(delete::delete(op, &scope, wait_mode, &audit)).await,
                 Err(error) => Err(error.clone()),
             };
-            let upstream = work.ok().and_then(|work| work.cf().last_request_id());
-            audit.removed(&result, upstream.as_deref());
-            this.count("remove", result.as_ref().map(Removed::word));
+            let upstream = op.ok().and_then(|op| op.cf().last_request_id());
+            audit.deleted(&result, upstream.as_deref());
+            this.count("remove", result.as_ref().map(Deleted::word));
             result
         })
         .await
@@ -213,19 +223,23 @@ impl TenantRoutes {
     /// [`RouteError::NotFound`] when it has none, policy errors, [`RouteError::Capi`].
     pub async fn get(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         tenant: &TenantId,
     ) -> Result<Vec<RouteView>, RouteError> {
-        let work = self.work(errand, tenant)?;
-        show::of_tenant(&work.grounds, &work.ownership).await
+        let op = self.operation_context(request_context, tenant)?;
+        list::of_tenant(&op.owner, &op.ownership).await
     }
 
     /// Lists the owner's routes with what is left of the quotas.
     ///
     /// # Errors
     /// Policy errors, [`RouteError::Capi`].
-    pub async fn list(&self, errand: &Errand, query: &ListQuery) -> Result<Listing, RouteError> {
-        show::list(&self.grounds(errand)?, query).await
+    pub async fn list(
+        &self,
+        request_context: &RequestContext,
+        query: &ListQuery,
+    ) -> Result<RoutePage, RouteError> {
+        list::list(&self.owner_context(request_context)?, query).await
     }
 
     /// Works on up to 100 items, a few at a time, those of one tenant in their order; an item that could not
@@ -238,12 +252,12 @@ impl TenantRoutes {
     /// Items that were begun go on when the future is dropped.
     pub async fn batch(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         items: Vec<Result<Item, RouteError>>,
         run: Run,
-    ) -> Result<Vec<Result<Done, RouteError>>, RouteError> {
+    ) -> Result<Vec<Result<ItemOutcome, RouteError>>, RouteError> {
         batch::check(&items)?;
-        Ok(batch::work_off(self, errand, items, run).await)
+        Ok(batch::run_items(self, request_context, items, run).await)
     }
 
     /// Compares all tenants with all routes of the owner and, where that is wanted, mends.
@@ -255,10 +269,10 @@ impl TenantRoutes {
     /// Changes that were begun go on when the future is dropped.
     pub async fn reconcile(
         &self,
-        errand: &Errand,
-        demand: Demand,
-    ) -> Result<Reconciled, RouteError> {
-        Box::pin(reconcile::reconcile(self, errand, demand)).await
+        request_context: &RequestContext,
+        demand: ReconcileRequest,
+    ) -> Result<ReconcileReport, RouteError> {
+        Box::pin(reconcile::reconcile(self, request_context, demand)).await
     }
 
     /// Tells how a removal stands that outlived its request.
@@ -268,13 +282,13 @@ impl TenantRoutes {
     /// [`RouteError::Capi`].
     pub async fn operation(
         &self,
-        errand: &Errand,
+        request_context: &RequestContext,
         id: &str,
     ) -> Result<(Operation, OperationState), RouteError> {
-        let grounds = self.grounds(errand)?;
-        let found = self.0.key.open(id).filter(|found| found.owner == grounds.policy.owner);
+        let owner = self.owner_context(request_context)?;
+        let found = self.0.key.open(id).filter(|found| found.owner == owner.policy.owner);
         let operation = found.ok_or(RouteError::NotFound)?;
-        let state = operation::state(&operation, &grounds).await?;
+        let state = operation::state(&operation, &owner).await?;
         Ok((operation, state))
     }
 
@@ -291,30 +305,36 @@ impl TenantRoutes {
         &self.0.policies
     }
 
-    fn grounds(&self, errand: &Errand) -> Result<Grounds, RouteError> {
-        let policy = match &errand.on_behalf_of {
-            Some(owner) => self.0.policies.on_behalf_of(&errand.caller, owner)?,
-            None => self.0.policies.of(&errand.caller)?,
+    fn owner_context(&self, request_context: &RequestContext) -> Result<OwnerContext, RouteError> {
+        let policy = match &request_context.on_behalf_of {
+            Some(owner) => self.0.policies.on_behalf_of(&request_context.caller, owner)?,
+            None => self.0.policies.of(&request_context.caller)?,
         };
         let destination = &policy.terms.destination;
-        let cf = self.0.capi.at(destination, &errand.correlation, errand.deadline);
-        Ok(Grounds { routes: self.clone(), policy, cf, now: errand.now })
+        let cf =
+            self.0.capi.at(destination, &request_context.correlation, request_context.deadline);
+        Ok(OwnerContext { routes: self.clone(), policy, cf, now: request_context.now })
     }
 
-    fn work(&self, errand: &Errand, tenant: &TenantId) -> Result<Work, RouteError> {
-        let grounds = self.grounds(errand)?;
+    fn operation_context(
+        &self,
+        request_context: &RequestContext,
+        tenant: &TenantId,
+    ) -> Result<OperationContext, RouteError> {
+        let owner = self.owner_context(request_context)?;
         let prefix = self.0.policies.prefix().clone();
-        let ownership = Ownership::new(prefix, &grounds.policy.owner, tenant.as_str());
-        let (errand, tenant, place) = (errand.clone(), tenant.clone(), Place::default());
-        Ok(Work { grounds, errand, ownership, tenant, place })
+        let ownership = Ownership::new(prefix, &owner.policy.owner, tenant.as_str());
+        let (request_context, tenant, location) =
+            (request_context.clone(), tenant.clone(), SharedLocation::default());
+        Ok(OperationContext { owner, request_context, ownership, tenant, location })
     }
 
     /// Runs to the end whether or not the caller waits.
     async fn on_tracker<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, RouteError>> + Send + 'static,
+        op: impl Future<Output = Result<T, RouteError>> + Send + 'static,
     ) -> Result<T, RouteError> {
-        let running = self.0.tasks.spawn(work.in_current_span());
+        let running = self.0.tasks.spawn(op.in_current_span());
         running.await.unwrap_or(Err(RouteError::Internal("operation_panicked")))
     }
 

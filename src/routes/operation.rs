@@ -3,12 +3,12 @@
 //! Invariant: the id is sealed (AES-256-GCM) and self-contained, so any instance can answer and nobody can
 //! poll foreign jobs. Callers: this room, `http`; `app` makes the key.
 
-mod form;
+mod encoding;
 
 use super::{
-    Grounds, RouteError,
+    OwnerContext, RouteError,
     label::{Claim, Life, Ownership},
-    target::site,
+    resolve::resolve_space,
 };
 use crate::capi::{CfError, Guid, jobs::JobOutcome};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
@@ -31,12 +31,12 @@ pub struct Operation {
     /// The tenant's id.
     pub tenant: String,
     /// The routes that CF is deleting; an id that would be too long for them has none.
-    pub routes: Vec<DyingRoute>,
+    pub routes: Vec<DeletingRoute>,
 }
 
 /// A route that CF is deleting.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DyingRoute {
+pub struct DeletingRoute {
     /// The route.
     pub guid: Guid,
     /// Its host; empty in an id that would be too long for it.
@@ -69,12 +69,13 @@ impl OperationKey {
     /// Seals an operation into a text that is safe in a path and fits into one: names of hosts are left out
     /// before it grows too long, then the routes, which are found by their labels.
     pub(super) fn seal(&self, operation: &Operation) -> Option<String> {
-        let hostless = |route: &DyingRoute| DyingRoute { host: String::new(), ..route.clone() };
+        let hostless =
+            |route: &DeletingRoute| DeletingRoute { host: String::new(), ..route.clone() };
         let short = operation.routes.iter().map(hostless).collect();
         let forms = [operation.routes.clone(), short, Vec::new()];
-        let ids = forms
-            .into_iter()
-            .map(|routes| self.sealed(form::write(&Operation { routes, ..operation.clone() })?));
+        let ids = forms.into_iter().map(|routes| {
+            self.sealed(encoding::write(&Operation { routes, ..operation.clone() })?)
+        });
         ids.flatten().find(|id| id.len() <= MAX_ID)
     }
 
@@ -91,7 +92,7 @@ impl OperationKey {
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = text.to_vec();
         let opened = self.0.open_in_place(nonce, Aad::from(PURPOSE), &mut text).ok()?;
-        form::read(opened)
+        encoding::read(opened)
     }
 }
 
@@ -99,11 +100,11 @@ impl OperationKey {
 /// tell.
 pub(super) async fn state(
     operation: &Operation,
-    grounds: &Grounds,
+    owner: &OwnerContext,
 ) -> Result<OperationState, RouteError> {
-    let cf = &grounds.cf;
+    let cf = &owner.cf;
     if operation.routes.is_empty() {
-        return by_labels(operation, grounds).await;
+        return by_labels(operation, owner).await;
     }
     let mut errors = Vec::new();
     let mut failed = false;
@@ -122,14 +123,17 @@ pub(super) async fn state(
 }
 
 /// A route that is marked still goes; one that was marked too long ago did not.
-async fn by_labels(operation: &Operation, grounds: &Grounds) -> Result<OperationState, RouteError> {
-    let site = site(grounds).await?;
-    let prefix = grounds.routes.policies().prefix().clone();
+async fn by_labels(
+    operation: &Operation,
+    owner: &OwnerContext,
+) -> Result<OperationState, RouteError> {
+    let space = resolve_space(owner).await?;
+    let prefix = owner.routes.policies().prefix().clone();
     let ownership = Ownership::new(prefix, &operation.owner, &operation.tenant);
-    let routes = grounds.cf.labelled_routes(&site.space, &ownership.selector()).await?;
-    let claims = routes.iter().map(|route| ownership.claim(route, &site.space, grounds.now));
+    let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
+    let claims = routes.iter().map(|route| ownership.claim(route, &space.guid, owner.now));
     let claims = claims.collect::<Vec<_>>();
-    Ok(if claims.contains(&Claim::Ours(Life::Dying)) {
+    Ok(if claims.contains(&Claim::Ours(Life::Deleting)) {
         OperationState::Running
     } else if claims.contains(&Claim::Ours(Life::Survived)) {
         OperationState::Failed(Vec::new())
@@ -146,7 +150,7 @@ impl fmt::Debug for OperationKey {
 
 #[cfg(test)]
 mod tests {
-    use super::{DyingRoute, Operation, OperationKey};
+    use super::{DeletingRoute, Operation, OperationKey};
     use crate::capi::Guid;
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use rstest::rstest;
@@ -154,7 +158,7 @@ mod tests {
     fn operation(owner: &str) -> Operation {
         let guid = Guid::parse("r1").unwrap();
         let job = Guid::parse("j1").unwrap();
-        let routes = vec![DyingRoute { guid, host: "acme-app".to_owned(), job }];
+        let routes = vec![DeletingRoute { guid, host: "acme-app".to_owned(), job }];
         Operation { owner: owner.to_owned(), tenant: "t1".to_owned(), routes }
     }
 
@@ -176,7 +180,7 @@ mod tests {
 
     fn of_many(count: usize) -> Operation {
         let guid = || Guid::parse(&uuid::Uuid::new_v4().to_string()).unwrap();
-        let one = |n| DyingRoute { guid: guid(), host: format!("sub{n}-app"), job: guid() };
+        let one = |n| DeletingRoute { guid: guid(), host: format!("sub{n}-app"), job: guid() };
         Operation { routes: (0..count).map(one).collect(), ..operation("sb-bookshop!t4711") }
     }
 
@@ -195,7 +199,7 @@ mod tests {
         assert!(id.len() <= super::MAX_ID);
         let opened = key(1).open(&id).unwrap();
         assert_eq!(opened.routes.len(), if routes { count } else { 0 });
-        let guids = |all: &[DyingRoute]| {
+        let guids = |all: &[DeletingRoute]| {
             all.iter().map(|one| (one.guid.clone(), one.job.clone())).collect::<Vec<_>>()
         };
         assert_eq!(guids(&opened.routes), guids(&operation.routes[..opened.routes.len()]));

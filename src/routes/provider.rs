@@ -9,7 +9,8 @@ use super::{
     label::LabelPrefix,
     pattern::TenantPattern,
     settings::{
-        Finding, Judged, MAX_ROUTES_PER_APP, Mode, ProviderSettings, Settings, TEMPLATE, owners,
+        EntryValidation, Finding, MAX_ROUTES_PER_APP, Mode, ProviderSettings, Settings, TEMPLATE,
+        owners,
     },
 };
 use crate::{
@@ -20,7 +21,7 @@ use std::{collections::HashMap, sync::Arc};
 
 /// What the broker knows of itself; the built-in policy is made of it.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub struct BrokerIdentity {
     /// The default destination.
     pub destination: DestinationName,
     /// The broker's space.
@@ -41,16 +42,16 @@ pub struct Home {
 
 /// All policies; a clone is shallow.
 #[derive(Clone, Debug)]
-pub struct Policies(Arc<Table>);
+pub struct Policies(Arc<PolicyTable>);
 
 #[derive(Debug)]
-struct Table {
-    home: Home,
+struct PolicyTable {
+    broker: BrokerIdentity,
     prefix: LabelPrefix,
     max_orphan_percent: u8,
     own_hosts: Vec<String>,
-    entries: Vec<Arc<Terms>>,
-    by_client: HashMap<String, Arc<Terms>>,
+    entries: Vec<Arc<ProviderTerms>>,
+    by_client: HashMap<String, Arc<ProviderTerms>>,
 }
 
 /// What one provider may have.
@@ -59,12 +60,12 @@ pub struct ProviderPolicy {
     /// Whose routes they are.
     pub owner: String,
     /// The terms of its entry.
-    pub terms: Arc<Terms>,
+    pub terms: Arc<ProviderTerms>,
 }
 
 /// A judged `[[providers]]` entry.
 #[derive(Debug)]
-pub struct Terms {
+pub struct ProviderTerms {
     /// Owner of all routes under this entry.
     pub owner: Option<String>,
     /// Destination of the technical user.
@@ -104,10 +105,10 @@ impl Policies {
     ///
     /// # Errors
     /// All findings at once.
-    pub fn judge(
+    pub fn validate(
         settings: &Settings,
         providers: &[ProviderSettings],
-        home: Home,
+        broker: BrokerIdentity,
         destinations: &[DestinationName],
     ) -> Result<Self, Vec<Finding>> {
         let mut findings = Vec::new();
@@ -129,8 +130,8 @@ impl Policies {
         }
         let mut entries = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
-            let mut judged = Judged { index, findings: &mut findings };
-            entries.extend(judged.terms(provider, &home, destinations).map(Arc::new));
+            let mut validation = EntryValidation { index, findings: &mut findings };
+            entries.extend(validation.terms(provider, &broker, destinations).map(Arc::new));
         }
         owners(providers, &mut findings);
         let by_client = clients(&entries, &mut findings);
@@ -138,8 +139,9 @@ impl Policies {
             return Err(findings);
         };
         let label = |uri: &String| uri.split('.').next().unwrap_or_default().to_ascii_lowercase();
-        let own_hosts = home.uris.iter().map(label).filter(|host| !host.is_empty()).collect();
-        let table = Table { home, prefix, max_orphan_percent, own_hosts, entries, by_client };
+        let own_hosts = broker.uris.iter().map(label).filter(|host| !host.is_empty()).collect();
+        let table =
+            PolicyTable { broker, prefix, max_orphan_percent, own_hosts, entries, by_client };
         Ok(Self(Arc::new(table)))
     }
 
@@ -173,13 +175,13 @@ impl Policies {
     }
 
     /// Returns all entries, for checks at start.
-    pub fn entries(&self) -> &[Arc<Terms>] {
+    pub fn entries(&self) -> &[Arc<ProviderTerms>] {
         &self.0.entries
     }
 
     /// Returns what the broker knows of itself.
-    pub fn home(&self) -> &Home {
-        &self.0.home
+    pub fn broker(&self) -> &BrokerIdentity {
+        &self.0.broker
     }
 
     pub(super) fn prefix(&self) -> &LabelPrefix {
@@ -206,16 +208,16 @@ impl Policies {
     }
 
     /// The policy without any entries: the broker's own space (`routes.md` 11).
-    fn built_in(&self) -> Result<Terms, RouteError> {
-        let home = &self.0.home;
-        let space = home.space.clone().ok_or(RouteError::ForbiddenProvider)?;
+    fn built_in(&self) -> Result<ProviderTerms, RouteError> {
+        let broker = &self.0.broker;
+        let space = broker.space.clone().ok_or(RouteError::ForbiddenProvider)?;
         let template =
             HostTemplate::parse(TEMPLATE).map_err(|_| RouteError::Internal("default_template"))?;
-        Ok(Terms {
+        Ok(ProviderTerms {
             owner: None,
-            destination: home.destination.clone(),
+            destination: broker.destination.clone(),
             space: SpaceRef::Guid(space),
-            apps: Apps::AnyBut(home.app.clone()),
+            apps: Apps::AnyBut(broker.app.clone()),
             domains: Vec::new(),
             template,
             pattern: None,
@@ -228,7 +230,7 @@ impl Policies {
     }
 }
 
-impl Terms {
+impl ProviderTerms {
     /// Returns the app that a caller chose within the policy.
     ///
     /// # Errors
@@ -278,7 +280,10 @@ impl Apps {
 }
 
 /// Finds the entry of each client id; one in two entries is a finding.
-fn clients(entries: &[Arc<Terms>], findings: &mut Vec<Finding>) -> HashMap<String, Arc<Terms>> {
+fn clients(
+    entries: &[Arc<ProviderTerms>],
+    findings: &mut Vec<Finding>,
+) -> HashMap<String, Arc<ProviderTerms>> {
     let mut by_client = HashMap::new();
     for terms in entries {
         for client in &terms.client_ids {

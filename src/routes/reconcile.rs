@@ -3,32 +3,32 @@
 //! Invariant: without `apply` CF sees no write; deletions need consent and pass the guard, all or none;
 //! unlabelled routes are never deleted. Callers: [`super::TenantRoutes`].
 
-mod place;
+mod desired;
 
 use super::{
-    Errand, RouteError, RouteView, Run, TenantId, TenantRoutes, Wish,
+    RequestContext, RouteError, RouteRequest, RouteView, Run, TenantId, TenantRoutes,
     audit::Audit,
-    batch::{self, Done, Item, MOST_ITEMS},
-    create::Builder,
-    error::Field,
-    remove::Seen,
-    show,
-    target::Target,
-    view::{Outcome, State},
+    batch::{self, Item, ItemOutcome, MAX_ITEMS},
+    create::Creator,
+    delete::ObservedRoutes,
+    error::RequestField,
+    list,
+    resolve::ResolvedRoute,
+    view::{EnsureOutcome, RouteState},
 };
 use crate::auth::Scope;
-use place::{Placed, placed, standing};
+use desired::{DesiredRoute, existing_routes, resolve_all};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::time::Instant;
 
 /// Most tenants of one list (`routes.md` 9).
-const MOST_TENANTS: usize = 5_000;
+const MAX_TENANTS: usize = 5_000;
 
 /// What the caller wants to be so.
 #[derive(Clone, Debug)]
-pub struct Demand {
+pub struct ReconcileRequest {
     /// All tenants that there are.
-    pub tenants: Vec<(TenantId, Wish)>,
+    pub tenants: Vec<(TenantId, RouteRequest)>,
     /// Whether anything may be changed.
     pub apply: bool,
     /// Whether routes of tenants that are not listed may be deleted.
@@ -39,7 +39,7 @@ pub struct Demand {
 
 /// How things stand, and what was done about it.
 #[derive(Debug, Default)]
-pub struct Reconciled {
+pub struct ReconcileReport {
     /// Whether changes were made.
     pub applied: bool,
     /// Tenants whose route is as it should be.
@@ -55,142 +55,148 @@ pub struct Reconciled {
     /// The owner's routes without an app of the policy.
     pub unmapped: Vec<RouteView>,
     /// What came of each change, and why a wish could not be judged.
-    pub results: Vec<Change>,
+    pub results: Vec<TenantChange>,
     /// Changes that the next call will make.
     pub remaining: usize,
 }
 
 /// What came of one tenant.
 #[derive(Debug)]
-pub struct Change {
+pub struct TenantChange {
     /// The tenant.
     pub tenant: TenantId,
     /// `ensure` or `remove`.
     pub operation: &'static str,
     /// What came of it.
-    pub result: Result<Done, RouteError>,
+    pub result: Result<ItemOutcome, RouteError>,
 }
 
 /// Compares and, where that is wanted, changes.
 pub(super) async fn reconcile(
     routes: &TenantRoutes,
-    errand: &Errand,
-    demand: Demand,
-) -> Result<Reconciled, RouteError> {
-    if demand.force && !errand.caller.has(Scope::RoutesAdmin) {
-        return Err(refused(errand, RouteError::ForbiddenScope));
+    request_context: &RequestContext,
+    request: ReconcileRequest,
+) -> Result<ReconcileReport, RouteError> {
+    if request.force && !request_context.caller.has(Scope::RoutesAdmin) {
+        return Err(refused(request_context, RouteError::ForbiddenScope));
     }
-    let seen_at = Instant::now();
-    check(&demand.tenants)?;
-    let listed = demand.tenants.iter().map(|(tenant, _)| tenant.to_string());
+    let observed_at = Instant::now();
+    check(&request.tenants)?;
+    let listed = request.tenants.iter().map(|(tenant, _)| tenant.to_string());
     let listed = listed.collect::<HashSet<_>>();
-    let mut owned = show::all(&routes.grounds(errand)?).await?;
-    owned.retain(|view| view.state != State::Deleting);
-    let mut plan = Reconciled::default();
-    let placed = placed(routes, errand, &demand, &mut plan).await?;
-    let changes = plan.judge(placed, &owned).await?;
-    plan.compare(&listed, &owned);
-    if !demand.apply {
-        return Ok(plan);
+    let mut owned = list::all(&routes.owner_context(request_context)?).await?;
+    owned.retain(|view| view.state != RouteState::Deleting);
+    let mut report = ReconcileReport::default();
+    let desired = resolve_all(routes, request_context, &request, &mut report).await?;
+    let changes = report.classify(desired, &owned).await?;
+    report.compare(&listed, &owned);
+    if !request.apply {
+        return Ok(report);
     }
-    let removals =
-        if demand.delete_orphans { removals(&plan.orphans, seen_at) } else { Vec::new() };
-    if !removals.is_empty() && !demand.force {
+    let deletions =
+        if request.delete_orphans { deletions(&report.orphans, observed_at) } else { Vec::new() };
+    if !deletions.is_empty() && !request.force {
         let most = routes.policies().max_orphan_percent();
-        guard(&demand, &plan, owned.len(), most).map_err(|error| refused(errand, error))?;
+        check_orphan_share(&request, &report, owned.len(), most)
+            .map_err(|error| refused(request_context, error))?;
     }
-    plan.apply(routes, errand, changes.into_iter().chain(removals)).await;
-    Ok(plan)
+    report.apply(routes, request_context, changes.into_iter().chain(deletions)).await;
+    Ok(report)
 }
 
 /// Refuses a list that is too long, or wants two hosts for one tenant, app and domain.
-fn check(tenants: &[(TenantId, Wish)]) -> Result<(), RouteError> {
+fn check(tenants: &[(TenantId, RouteRequest)]) -> Result<(), RouteError> {
     let mut seen = HashSet::new();
-    let mut keys = tenants.iter().map(|(tenant, wish)| (tenant, &wish.app, &wish.domain));
-    let lawful = tenants.len() <= MOST_TENANTS && keys.all(|key| seen.insert(key));
-    if lawful { Ok(()) } else { Err(RouteError::BadRequest(Field::Tenants)) }
+    let mut keys = tenants.iter().map(|(tenant, request)| (tenant, &request.app, &request.domain));
+    let valid = tenants.len() <= MAX_TENANTS && keys.all(|key| seen.insert(key));
+    if valid { Ok(()) } else { Err(RouteError::BadRequest(RequestField::Tenants)) }
 }
 
 /// Returns the routes of the wanted tenants that are not what is wanted: under another name for the same app and
 /// domain, or such as nobody wants them.
-fn older(placed: &[Placed], owned: &[RouteView]) -> Vec<RouteView> {
+fn older(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
     let mut wanted = HashMap::<_, Vec<_>>::new();
-    for one in placed {
-        wanted.entry(one.work.tenant.as_str()).or_default().push(&one.target);
+    for one in desired {
+        wanted.entry(one.op.tenant.as_str()).or_default().push(&one.target);
     }
     let is_older = |view: &&RouteView| {
         let Some(targets) = wanted.get(view.tenant.as_str()) else {
             return false;
         };
-        let named = |target: &&Target| view.url == format!("https://{}", target.fqdn());
-        let replaced = |target: &&Target| {
+        let named = |target: &&ResolvedRoute| view.url == format!("https://{}", target.fqdn());
+        let replaced = |target: &&ResolvedRoute| {
             let serves = view.apps.iter().any(|app| app.guid.as_ref() == Some(&target.app.guid));
             serves && view.domain == target.domain.name
         };
-        !targets.iter().any(named) && (view.state != State::Ok || targets.iter().any(replaced))
+        !targets.iter().any(named) && (view.state != RouteState::Ok || targets.iter().any(replaced))
     };
     owned.iter().filter(is_older).cloned().collect()
 }
 
 /// One removal for each tenant, of nothing but the routes that were seen.
-fn removals(orphans: &[RouteView], seen_at: Instant) -> Vec<Item> {
+fn deletions(orphans: &[RouteView], observed_at: Instant) -> Vec<Item> {
     let mut tenants = BTreeMap::<_, BTreeSet<_>>::new();
     for view in orphans {
         tenants.entry(view.tenant.as_str()).or_default().extend(view.route.clone());
     }
-    let removals = tenants.into_iter().filter_map(|(tenant, routes)| {
+    let deletions = tenants.into_iter().filter_map(|(tenant, routes)| {
         let tenant = TenantId::parse(tenant)?;
-        Some(Item::RemoveSeen { tenant, seen: Seen { routes, at: seen_at } })
+        Some(Item::DeleteObserved { tenant, observed: ObservedRoutes { routes, at: observed_at } })
     });
-    removals.collect()
+    deletions.collect()
 }
 
 /// Refuses to delete on the word of a list that looks wrong; `most` is a share in percent.
-fn guard(demand: &Demand, plan: &Reconciled, routes: usize, most: usize) -> Result<(), RouteError> {
-    let orphans = plan.orphans.len();
+fn check_orphan_share(
+    request: &ReconcileRequest,
+    report: &ReconcileReport,
+    routes: usize,
+    most: usize,
+) -> Result<(), RouteError> {
+    let orphans = report.orphans.len();
     let many = orphans.saturating_mul(100) > routes.saturating_mul(most);
-    if many || demand.tenants.is_empty() {
+    if many || request.tenants.is_empty() {
         return Err(RouteError::ReconcileGuard { orphans, routes });
     }
     Ok(())
 }
 
 /// Tells the audit log of a reconcile that was refused as a whole.
-fn refused(errand: &Errand, error: RouteError) -> RouteError {
-    Audit::begin("reconcile", errand, "").refused(&error);
+fn refused(request_context: &RequestContext, error: RouteError) -> RouteError {
+    Audit::begin("reconcile", request_context, "").refused(&error);
     error
 }
 
-impl Reconciled {
+impl ReconcileReport {
     /// Sorts the wishes by what they need; returns those that need something.
-    async fn judge(
+    async fn classify(
         &mut self,
-        placed: Vec<Placed>,
+        desired: Vec<DesiredRoute>,
         owned: &[RouteView],
     ) -> Result<Vec<Item>, RouteError> {
-        let standing = standing(&placed).await?;
-        self.repair = older(&placed, owned);
+        let existing = existing_routes(&desired).await?;
+        self.repair = older(&desired, owned);
         let mut changes = Vec::new();
         let mut given = HashSet::new();
-        for one in placed {
+        for one in desired {
             let key = (one.target.domain.guid.clone(), one.target.host.to_string());
-            let route = standing.get(&key);
-            let mut view = RouteView::at(&one.work, &one.wish.subdomain, &one.target, None);
-            let mut builder = Builder {
-                work: &one.work,
-                wish: &one.wish,
+            let route = existing.get(&key);
+            let mut view = RouteView::at(&one.op, &one.request.subdomain, &one.target, None);
+            let mut creator = Creator {
+                op: &one.op,
+                request: &one.request,
                 target: one.target.clone(),
-                ticket: None,
+                host_guard: None,
             };
             // Two tenants of the list with one host: the first gets it.
             let predicted = match route {
                 _ if !given.insert(key) => None,
                 None => Some(None),
-                Some(route) => Some(Some(Box::pin(builder.prediction(route)).await)),
+                Some(route) => Some(Some(Box::pin(creator.predict_for(route)).await)),
             };
             let list = match predicted {
-                Some(None | Some(Ok((Outcome::Created, _)))) => &mut self.create,
-                Some(Some(Ok((Outcome::Unchanged, _)))) => {
+                Some(None | Some(Ok((EnsureOutcome::Created, _)))) => &mut self.create,
+                Some(Some(Ok((EnsureOutcome::Unchanged, _)))) => {
                     self.unchanged += 1;
                     continue;
                 }
@@ -205,7 +211,7 @@ impl Reconciled {
                 }
             };
             list.push(view);
-            changes.push(Item::Ensure { tenant: one.work.tenant.clone(), wish: one.wish });
+            changes.push(Item::Ensure { tenant: one.op.tenant.clone(), request: one.request });
         }
         Ok(changes)
     }
@@ -213,26 +219,26 @@ impl Reconciled {
     fn compare(&mut self, listed: &HashSet<String>, owned: &[RouteView]) {
         self.orphans =
             owned.iter().filter(|view| !listed.contains(&view.tenant)).cloned().collect();
-        let unmapped = owned.iter().filter(|view| view.state == State::Unmapped);
+        let unmapped = owned.iter().filter(|view| view.state == RouteState::Unmapped);
         self.unmapped = unmapped.cloned().collect();
     }
 
     async fn apply(
         &mut self,
         routes: &TenantRoutes,
-        errand: &Errand,
+        request_context: &RequestContext,
         changes: impl Iterator<Item = Item>,
     ) {
         let mut changes = changes.collect::<Vec<_>>();
         self.applied = true;
-        self.remaining = changes.len().saturating_sub(MOST_ITEMS);
-        changes.truncate(MOST_ITEMS);
+        self.remaining = changes.len().saturating_sub(MAX_ITEMS);
+        changes.truncate(MAX_ITEMS);
         let names = changes.iter().map(|item| (item.tenant().clone(), item.word()));
         let names = names.collect::<Vec<_>>();
         let items = changes.into_iter().map(Ok).collect();
-        let results = batch::work_off(routes, errand, items, Run::Real).await;
+        let results = batch::run_items(routes, request_context, items, Run::Real).await;
         let results = names.into_iter().zip(results);
-        self.results.extend(results.map(|((tenant, operation), result)| Change {
+        self.results.extend(results.map(|((tenant, operation), result)| TenantChange {
             tenant,
             operation,
             result,

@@ -6,7 +6,7 @@
 use super::{
     host::HostTemplate,
     pattern::TenantPattern,
-    provider::{Apps, Home, Terms},
+    provider::{Apps, BrokerIdentity, ProviderTerms},
 };
 use crate::capi::{DestinationName, Guid, spaces::SpaceRef};
 use serde::Deserialize;
@@ -88,19 +88,19 @@ pub struct Finding {
 }
 
 /// One entry under judgement.
-pub(super) struct Judged<'a> {
+pub(super) struct EntryValidation<'a> {
     pub(super) index: usize,
     pub(super) findings: &'a mut Vec<Finding>,
 }
 
-impl Judged<'_> {
+impl EntryValidation<'_> {
     /// Judges the entry; `None` when anything in it cannot work.
     pub(super) fn terms(
         &mut self,
         from: &ProviderSettings,
-        home: &Home,
+        broker: &BrokerIdentity,
         destinations: &[DestinationName],
-    ) -> Option<Terms> {
+    ) -> Option<ProviderTerms> {
         let before = self.findings.len();
         self.demand(!from.client_ids.is_empty(), "client_ids", "it is empty", "name a client id");
         self.demand(!from.apps.is_empty(), "apps", "it is empty", "name the app behind the routes");
@@ -115,9 +115,9 @@ impl Judged<'_> {
             self.find("host_template", problem, "use a form such as {subdomain}-{app}");
         }
         let space = self.space(from);
-        let destination = self.destination(from, home, destinations);
+        let destination = self.destination(from, broker, destinations);
         let broken = self.findings.len() > before;
-        let terms = Terms {
+        let terms = ProviderTerms {
             owner: from.owner.clone(),
             destination: destination?,
             space: space?,
@@ -179,11 +179,11 @@ impl Judged<'_> {
     fn destination(
         &mut self,
         from: &ProviderSettings,
-        home: &Home,
+        broker: &BrokerIdentity,
         destinations: &[DestinationName],
     ) -> Option<DestinationName> {
         let Some(wanted) = &from.destination else {
-            return Some(home.destination.clone());
+            return Some(broker.destination.clone());
         };
         let found = destinations.iter().find(|name| name.as_str() == wanted).cloned();
         let hint = "add it to destination.names";

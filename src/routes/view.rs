@@ -2,7 +2,7 @@
 //!
 //! Invariant: plain data; a member that is not known is `None`, never a guess. Callers: this room, `http`.
 
-use super::{Work, target::Target};
+use super::{OperationContext, resolve::ResolvedRoute};
 use crate::capi::{Guid, model::Route};
 
 /// A tenant's route.
@@ -25,7 +25,7 @@ pub struct RouteView {
     /// The apps behind it.
     pub apps: Vec<AppView>,
     /// How it stands.
-    pub state: State,
+    pub state: RouteState,
     /// What there is to know of a route that was read; an ensure has warnings of its own.
     pub warnings: Vec<Warning>,
 }
@@ -41,7 +41,7 @@ pub struct AppView {
 
 /// How a route stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum RouteState {
     /// As the policy wants it.
     Ok,
     /// No app of the policy is behind it.
@@ -58,16 +58,16 @@ pub struct Ensured {
     /// The route.
     pub view: RouteView,
     /// What it took; for a dry run, what it would take.
-    pub outcome: Outcome,
+    pub outcome: EnsureOutcome,
     /// What the caller should know although it worked.
     pub warnings: Vec<Warning>,
     /// The steps that a real run would take; of a dry run only.
-    pub plan: Option<Vec<Step>>,
+    pub plan: Option<Vec<PlanStep>>,
 }
 
 /// What an ensure came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum EnsureOutcome {
     /// The route is new.
     Created,
     /// It was as it should be.
@@ -84,7 +84,7 @@ pub enum Outcome {
 
 /// A step of a real run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// Waits until the former route is gone.
     AwaitDelete,
     /// Creates the route with its labels.
@@ -114,7 +114,7 @@ pub struct ListQuery {
     /// Only this tenant.
     pub tenant: Option<String>,
     /// Only routes in this state.
-    pub state: Option<State>,
+    pub state: Option<RouteState>,
     /// The page, from 1.
     pub page: usize,
     /// Routes per page.
@@ -123,7 +123,7 @@ pub struct ListQuery {
 
 /// A page of the owner's routes.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub struct RoutePage {
     /// The routes.
     pub resources: Vec<RouteView>,
     /// All routes that match.
@@ -152,7 +152,7 @@ pub struct Usage {
     pub used: u64,
 }
 
-impl Outcome {
+impl EnsureOutcome {
     /// Returns its name in answers, audit lines and metrics.
     pub fn word(self) -> &'static str {
         match self {
@@ -168,19 +168,24 @@ impl Outcome {
 
 impl RouteView {
     /// Shows the place that an ensure settled on.
-    pub(super) fn at(work: &Work, subdomain: &str, target: &Target, route: Option<&Route>) -> Self {
+    pub(super) fn at(
+        op: &OperationContext,
+        subdomain: &str,
+        target: &ResolvedRoute,
+        route: Option<&Route>,
+    ) -> Self {
         let app =
             AppView { name: Some(target.app.name.clone()), guid: Some(target.app.guid.clone()) };
         Self {
-            tenant: work.tenant.to_string(),
+            tenant: op.tenant.to_string(),
             subdomain: subdomain.to_owned(),
             url: format!("https://{}", target.fqdn()),
             host: target.host.to_string(),
             domain: target.domain.name.clone(),
             route: route.map(|route| route.guid.clone()),
-            space: Some(target.site.space.clone()),
+            space: Some(target.space.guid.clone()),
             apps: vec![app],
-            state: State::Ok,
+            state: RouteState::Ok,
             warnings: Vec::new(),
         }
     }

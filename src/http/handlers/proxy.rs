@@ -34,7 +34,7 @@ use crate::{
         path::{UpstreamPath, UpstreamQuery},
     },
     proxy::{Audited, ProxyError},
-    routes::{Errand, RouteError},
+    routes::{RequestContext, RouteError},
     telemetry::audit,
 };
 
@@ -106,8 +106,8 @@ impl Visit {
         desk.capi.at(destination, self.seen.correlation(), self.deadline)
     }
 
-    fn errand(&self) -> Errand {
-        Errand::new(&self.caller, self.seen.correlation(), wall_time(), self.deadline)
+    fn request_context(&self) -> RequestContext {
+        RequestContext::new(&self.caller, self.seen.correlation(), wall_time(), self.deadline)
     }
 
     fn audited(&self, action: String) -> Audited {
@@ -164,17 +164,17 @@ async fn judged(
     let (space, domain) = wish.place().unzip();
     (audited.space, audited.domain) = (space.map(str::to_owned), domain.map(str::to_owned));
     audited.route = wish.route().map(str::to_owned);
-    let errand = visit.errand();
+    let request_context = visit.request_context();
     let failed = |error: RouteError| unserved(error, audited);
-    let outline = desk.routes.outline(&errand).map_err(failed)?;
+    let outline = desk.routes.outline(&request_context).map_err(failed)?;
     wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
-    let (bounds, cf) = desk.routes.bounds(&errand).await.map_err(failed)?;
+    let (bounds, cf) = desk.routes.bounds(&request_context).await.map_err(failed)?;
     let mut verdict = wish.clone().judge(&bounds);
     // A deployment may have made the app anew since its guid was learned.
     if matches!(verdict, Err(Denial::Breach(Breach::App)))
-        && desk.routes.forget_apps(&errand).await.map_err(failed)?
+        && desk.routes.forget_apps(&request_context).await.map_err(failed)?
     {
-        let (bounds, _) = desk.routes.bounds(&errand).await.map_err(failed)?;
+        let (bounds, _) = desk.routes.bounds(&request_context).await.map_err(failed)?;
         verdict = wish.judge(&bounds);
     }
     Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))

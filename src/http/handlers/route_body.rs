@@ -6,8 +6,8 @@ use serde_json::Value;
 use crate::{
     http::problem::Problem,
     routes::{
-        Ensured, ListQuery, Listing, Operation, OperationState, RouteError, RouteView,
-        view::{Outcome, QuotaView, State, Step, Usage, Warning},
+        Ensured, ListQuery, Operation, OperationState, RouteError, RoutePage, RouteView,
+        view::{EnsureOutcome, PlanStep, QuotaView, RouteState, Usage, Warning},
     },
     telemetry::trace::CorrelationId,
 };
@@ -93,16 +93,16 @@ impl EnsuredBody {
     }
 
     pub(super) fn is_created(&self) -> bool {
-        self.outcome == Outcome::Created.word()
+        self.outcome == EnsureOutcome::Created.word()
     }
 }
 
-fn step_word(step: Step) -> &'static str {
+fn step_word(step: PlanStep) -> &'static str {
     match step {
-        Step::AwaitDelete => "await_delete",
-        Step::Create => "create",
-        Step::Label => "label",
-        Step::Map => "map",
+        PlanStep::AwaitDelete => "await_delete",
+        PlanStep::Create => "create",
+        PlanStep::Label => "label",
+        PlanStep::Map => "map",
     }
 }
 
@@ -126,19 +126,20 @@ fn warning_body(warning: Warning) -> WarningBody {
     WarningBody { code, detail }
 }
 
-const STATES: [State; 4] = [State::Ok, State::Unmapped, State::Drifted, State::Deleting];
+const STATES: [RouteState; 4] =
+    [RouteState::Ok, RouteState::Unmapped, RouteState::Drifted, RouteState::Deleting];
 
-fn state_word(state: State) -> &'static str {
+fn state_word(state: RouteState) -> &'static str {
     match state {
-        State::Ok => "ok",
-        State::Unmapped => "unmapped",
-        State::Drifted => "drifted",
-        State::Deleting => "deleting",
+        RouteState::Ok => "ok",
+        RouteState::Unmapped => "unmapped",
+        RouteState::Drifted => "drifted",
+        RouteState::Deleting => "deleting",
     }
 }
 
 /// Finds the state that a query names.
-pub(super) fn state_named(word: &str) -> Option<State> {
+pub(super) fn state_named(word: &str) -> Option<RouteState> {
     STATES.into_iter().find(|state| state_word(*state) == word)
 }
 
@@ -185,17 +186,17 @@ struct UsageBody {
 }
 
 impl ListBody {
-    pub(super) fn of(listing: &Listing, query: &ListQuery) -> Self {
+    pub(super) fn of(page: &RoutePage, query: &ListQuery) -> Self {
         let seen = query.page.saturating_mul(query.per_page);
         Self {
-            resources: listing.resources.iter().map(RouteBody::of).collect(),
+            resources: page.resources.iter().map(RouteBody::of).collect(),
             pagination: PaginationBody {
-                total: listing.total,
+                total: page.total,
                 page: query.page,
                 per_page: query.per_page,
-                next: (seen < listing.total).then_some(query.page.saturating_add(1)),
+                next: (seen < page.total).then_some(query.page.saturating_add(1)),
             },
-            quota: QuotaBody::of(&listing.quota),
+            quota: QuotaBody::of(&page.quota),
         }
     }
 }
@@ -216,12 +217,12 @@ impl QuotaBody {
 pub(super) struct OperationBody {
     status: &'static str,
     tenant: String,
-    routes: Vec<DyingBody>,
+    routes: Vec<DeletingBody>,
     problem: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
-struct DyingBody {
+struct DeletingBody {
     guid: String,
     host: Option<String>,
     job: String,
@@ -249,12 +250,12 @@ impl OperationBody {
     }
 
     fn with(operation: &Operation, status: &'static str, problem: Option<Value>) -> Self {
-        let dying = |route: &crate::routes::operation::DyingRoute| DyingBody {
+        let deleting = |route: &crate::routes::operation::DeletingRoute| DeletingBody {
             guid: route.guid.to_string(),
             host: Some(route.host.clone()).filter(|host| !host.is_empty()),
             job: route.job.to_string(),
         };
-        let routes = operation.routes.iter().map(dying).collect();
+        let routes = operation.routes.iter().map(deleting).collect();
         Self { status, tenant: operation.tenant.clone(), routes, problem }
     }
 }

@@ -15,8 +15,8 @@ use crate::{
         problem::Problem,
     },
     routes::{
-        Change, Demand, Done, Item, Reconciled, Removed, RouteError, RouteView, Run, TenantRoutes,
-        WishBody, error::Field,
+        Deleted, Item, ItemOutcome, ReconcileReport, ReconcileRequest, RouteError,
+        RouteRequestBody, RouteView, Run, TenantChange, TenantRoutes, error::RequestField,
     },
     telemetry::trace::CorrelationId,
 };
@@ -34,17 +34,18 @@ pub(crate) struct BatchBody {
 struct ItemBody {
     op: String,
     #[serde(flatten)]
-    wish: WishBody,
+    request: RouteRequestBody,
 }
 
 impl ItemBody {
     fn into_item(self) -> Result<Item, RouteError> {
         match self.op.as_str() {
-            "ensure" => {
-                self.wish.into_wish(None).map(|(tenant, wish)| Item::Ensure { tenant, wish })
-            }
-            "remove" => self.wish.tenant(None).map(|tenant| Item::Remove { tenant }),
-            _ => Err(RouteError::BadRequest(Field::Operation)),
+            "ensure" => self
+                .request
+                .into_request(None)
+                .map(|(tenant, request)| Item::Ensure { tenant, request }),
+            "remove" => self.request.tenant(None).map(|tenant| Item::Delete { tenant }),
+            _ => Err(RouteError::BadRequest(RequestField::Operation)),
         }
     }
 }
@@ -79,7 +80,7 @@ struct ResultBody {
 enum DoneBody {
     Ensured(EnsuredBody),
     Running(OperationBody),
-    WouldRemove { dry_run: bool, plan: Vec<&'static str>, routes: Vec<RouteBody> },
+    WouldDelete { dry_run: bool, plan: Vec<&'static str>, routes: Vec<RouteBody> },
 }
 
 /// Turns results into bodies.
@@ -89,7 +90,7 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn tell(&self, result: Result<Done, RouteError>) -> ResultBody {
+    fn tell(&self, result: Result<ItemOutcome, RouteError>) -> ResultBody {
         match result.map_err(Problem::from).and_then(|done| self.done(done)) {
             Ok(told) => told,
             Err(problem) => ResultBody {
@@ -101,23 +102,23 @@ impl Teller<'_> {
         }
     }
 
-    fn done(&self, done: Done) -> Result<ResultBody, Problem> {
+    fn done(&self, done: ItemOutcome) -> Result<ResultBody, Problem> {
         let (status, location, body) = match done {
-            Done::Ensured(ensured) => {
+            ItemOutcome::Ensured(ensured) => {
                 let body = EnsuredBody::of(&ensured);
                 let created = body.is_created() && ensured.plan.is_none();
                 let status = if created { StatusCode::CREATED } else { StatusCode::OK };
                 (status, None, Some(DoneBody::Ensured(body)))
             }
-            Done::Removed(Removed::Done) => (StatusCode::NO_CONTENT, None, None),
-            Done::Removed(Removed::Running { operation }) => {
+            ItemOutcome::Deleted(Deleted::Done) => (StatusCode::NO_CONTENT, None, None),
+            ItemOutcome::Deleted(Deleted::Running { operation }) => {
                 let place = operation_path(self.routes, &operation)?;
                 let body = DoneBody::Running(OperationBody::running(&operation));
                 (StatusCode::ACCEPTED, Some(place), Some(body))
             }
-            Done::WouldRemove(views) => {
+            ItemOutcome::WouldDelete(views) => {
                 let plan = if views.is_empty() { Vec::new() } else { vec!["delete"] };
-                let body = DoneBody::WouldRemove { dry_run: true, plan, routes: bodies(&views) };
+                let body = DoneBody::WouldDelete { dry_run: true, plan, routes: bodies(&views) };
                 (StatusCode::OK, None, Some(body))
             }
         };
@@ -141,7 +142,7 @@ pub(crate) async fn batch(
 ) -> Result<Json<BatchResults>, Problem> {
     let run = if body.dry_run { Run::Dry } else { Run::Real };
     let items = body.items.into_iter().map(ItemBody::into_item).collect();
-    let results = routes.batch(&asked.errand, items, run).await?;
+    let results = routes.batch(&asked.request_context, items, run).await?;
     let teller = Teller { routes: &routes, correlation: &correlation };
     let results = results.into_iter().enumerate();
     let results =
@@ -153,7 +154,7 @@ pub(crate) async fn batch(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReconcileBody {
-    tenants: Vec<WishBody>,
+    tenants: Vec<RouteRequestBody>,
     app: Option<String>,
     domain: Option<String>,
     apply: bool,
@@ -162,13 +163,13 @@ pub(crate) struct ReconcileBody {
 }
 
 impl ReconcileBody {
-    fn into_demand(self) -> Result<Demand, RouteError> {
+    fn into_request(self) -> Result<ReconcileRequest, RouteError> {
         let (app, domain) = (self.app.as_deref(), self.domain.as_deref());
         let wishes = self.tenants.into_iter().map(|tenant| {
-            let (tenant, wish) = tenant.into_wish(None)?;
-            Ok((tenant, wish.or(app, domain)))
+            let (tenant, request) = tenant.into_request(None)?;
+            Ok((tenant, request.or(app, domain)))
         });
-        Ok(Demand {
+        Ok(ReconcileRequest {
             tenants: wishes.collect::<Result<_, RouteError>>()?,
             apply: self.apply,
             delete_orphans: self.delete_orphans,
@@ -200,8 +201,8 @@ struct ChangeBody {
 }
 
 impl ReconciledBody {
-    fn of(done: Reconciled, teller: &Teller<'_>) -> Self {
-        let told = |change: Change| ChangeBody {
+    fn of(done: ReconcileReport, teller: &Teller<'_>) -> Self {
+        let told = |change: TenantChange| ChangeBody {
             tenant: change.tenant.to_string(),
             op: change.operation,
             result: teller.tell(change.result),
@@ -231,7 +232,7 @@ pub(crate) async fn reconcile(
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<ReconcileBody>,
 ) -> Result<Json<ReconciledBody>, Problem> {
-    let done = routes.reconcile(&asked.errand, body.into_demand()?).await?;
+    let done = routes.reconcile(&asked.request_context, body.into_request()?).await?;
     let teller = Teller { routes: &routes, correlation: &correlation };
     Ok(Json(ReconciledBody::of(done, &teller)))
 }

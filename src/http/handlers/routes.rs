@@ -27,8 +27,8 @@ use crate::{
         state::AppState,
     },
     routes::{
-        Errand, ListQuery, Operation, Patience, Removed, RouteError, Run, TenantId, TenantRoutes,
-        Wish, WishBody, error::Field, view, wish::Adoption,
+        Deleted, ListQuery, Operation, RequestContext, RouteError, RouteRequest, RouteRequestBody,
+        Run, TenantId, TenantRoutes, WaitMode, error::RequestField, request::Adoption, view,
     },
 };
 
@@ -78,10 +78,10 @@ query! {
     ListParameters { tenant: Option<String>, state: Option<String>, page: Option<usize>, per_page: Option<usize> }
 }
 
-/// A verified caller's errand with its query; `N` is the scope that it needs.
+/// The request context of a verified caller, with its query; `N` is the scope that it needs.
 #[derive(Debug)]
 pub(crate) struct Asked<N, Q> {
-    pub(super) errand: Errand,
+    pub(super) request_context: RequestContext,
     query: Q,
     scope: PhantomData<N>,
 }
@@ -95,11 +95,11 @@ impl<N: Needs, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState> for As
         let Ok(OnTrail(trail)) = OnTrail::from_request_parts(parts, state).await;
         let AppQuery(mut query) = AppQuery::<Q>::from_request_parts(parts, state).await?;
         let deadline = Instant::now() + state.defaults.call_timeout;
-        let errand = Errand::new(&caller, &correlation, wall_time(), deadline)
+        let request_context = RequestContext::new(&caller, &correlation, wall_time(), deadline)
             .on_behalf_of(query.owner())
             .on_trail(trail)
-            .judged_by(told);
-        Ok(Self { errand, query, scope: PhantomData })
+            .with_status_mapping(told);
+        Ok(Self { request_context, query, scope: PhantomData })
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn ensure(
     asked: Asked<RoutesWrite, EnsureQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
-    AppJson(body): AppJson<WishBody>,
+    AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
     settle(&routes, &asked, Some(&tenant), body).await
 }
@@ -130,7 +130,7 @@ pub(crate) async fn ensure(
 pub(crate) async fn create(
     asked: Asked<RoutesWrite, EnsureQuery>,
     State(routes): State<TenantRoutes>,
-    AppJson(body): AppJson<WishBody>,
+    AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
     settle(&routes, &asked, None, body).await
 }
@@ -139,11 +139,11 @@ async fn settle(
     routes: &TenantRoutes,
     asked: &Asked<RoutesWrite, EnsureQuery>,
     path: Option<&TenantId>,
-    body: WishBody,
+    body: RouteRequestBody,
 ) -> Result<Response, Problem> {
-    let (tenant, wish) = body.into_wish(path)?;
+    let (tenant, route_request) = body.into_request(path)?;
     let run = if asked.query.dry_run { Run::Dry } else { Run::Real };
-    let done = routes.ensure(&asked.errand, &tenant, wish, run).await?;
+    let done = routes.ensure(&asked.request_context, &tenant, route_request, run).await?;
     let body = EnsuredBody::of(&done);
     let created = body.is_created() && run == Run::Real;
     let mut answer =
@@ -163,7 +163,7 @@ pub(crate) async fn read(
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
 ) -> Result<impl IntoResponse, Problem> {
-    let views = routes.get(&asked.errand, &tenant).await?;
+    let views = routes.get(&asked.request_context, &tenant).await?;
     Ok(Json(TenantBody::of(tenant.as_str(), &views)))
 }
 
@@ -182,11 +182,11 @@ pub(crate) async fn list(
         page: query.page.unwrap_or(1),
         per_page: query.per_page.unwrap_or(PER_PAGE).min(MOST_PER_PAGE),
     };
-    let listing = routes.list(&asked.errand, &wanted).await?;
+    let listing = routes.list(&asked.request_context, &wanted).await?;
     Ok(Json(ListBody::of(&listing, &wanted)))
 }
 
-fn state_of(word: &str) -> Result<view::State, Problem> {
+fn state_of(word: &str) -> Result<view::RouteState, Problem> {
     state_named(word).ok_or_else(|| {
         let problem = Problem::new(Code::BadRequest, "The state is not known.");
         problem.field("state", "ok, unmapped, drifted or deleting")
@@ -203,14 +203,16 @@ pub(crate) async fn remove(
     State(routes): State<TenantRoutes>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let patience = if prefers_async(&headers) { Patience::DontWait } else { Patience::Wait };
+    let wait_mode = if prefers_async(&headers) { WaitMode::DontWait } else { WaitMode::Wait };
     let removed = match asked.query.former()? {
-        Some(wish) => routes.remove_legacy(&asked.errand, &tenant, wish, patience).await?,
-        None => routes.remove(&asked.errand, &tenant, patience).await?,
+        Some(route_request) => {
+            routes.delete_legacy(&asked.request_context, &tenant, route_request, wait_mode).await?
+        }
+        None => routes.delete(&asked.request_context, &tenant, wait_mode).await?,
     };
     let operation = match removed {
-        Removed::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
-        Removed::Running { operation } => operation,
+        Deleted::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Deleted::Running { operation } => operation,
     };
     let place = operation_path(&routes, &operation)?;
     let mut answer =
@@ -219,7 +221,7 @@ pub(crate) async fn remove(
         answer.headers_mut().insert(LOCATION, place);
     }
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AGAIN));
-    if patience == Patience::DontWait {
+    if wait_mode == WaitMode::DontWait {
         answer
             .headers_mut()
             .insert("preference-applied", HeaderValue::from_static("respond-async"));
@@ -229,14 +231,14 @@ pub(crate) async fn remove(
 
 impl RemoveQuery {
     /// The place of the route without labels that is to go, too.
-    fn former(&mut self) -> Result<Option<Wish>, RouteError> {
+    fn former(&mut self) -> Result<Option<RouteRequest>, RouteError> {
         if !self.legacy {
             return Ok(None);
         }
         let subdomain = self.subdomain.take().filter(|text| !text.is_empty());
-        let subdomain = subdomain.ok_or(RouteError::BadRequest(Field::Subdomain))?;
+        let subdomain = subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?;
         let (app, domain) = (self.app.take(), self.domain.take());
-        Ok(Some(Wish { subdomain, app, domain, adoption: Adoption::Refused }))
+        Ok(Some(RouteRequest { subdomain, app, domain, adoption: Adoption::Refused }))
     }
 }
 
@@ -266,6 +268,6 @@ pub(crate) async fn operation(
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
 ) -> Result<impl IntoResponse, Problem> {
-    let (operation, state) = routes.operation(&asked.errand, &id).await?;
+    let (operation, state) = routes.operation(&asked.request_context, &id).await?;
     Ok(Json(OperationBody::of(&operation, state, &correlation)))
 }

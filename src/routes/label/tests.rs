@@ -96,13 +96,13 @@ fn a_tenant_id_that_looks_like_a_hash_meets_no_other_tenant() {
 }
 
 #[rstest]
-#[case::just_now(Duration::ZERO, Life::Dying)]
-#[case::within_five_minutes(Duration::from_secs(300), Life::Dying)]
+#[case::just_now(Duration::ZERO, Life::Deleting)]
+#[case::within_five_minutes(Duration::from_secs(300), Life::Deleting)]
 #[case::later(Duration::from_secs(301), Life::Survived)]
 fn a_mark_ends_after_five_minutes(#[case] age: Duration, #[case] expected: Life) {
     let owner = ownership("sb-bookshop!t4711", "t1");
     let mut made = made_by("sb-bookshop!t4711", "t1");
-    let mark = owner.dying(now() - age);
+    let mark = owner.deleting(now() - age);
     made.metadata.labels.extend(mark.labels);
     made.metadata.annotations.extend(mark.annotations);
     assert_eq!(claim(&made), Claim::Ours(expected));
@@ -113,7 +113,7 @@ fn a_mark_without_a_readable_time_is_believed() {
     let mut made = made_by("sb-bookshop!t4711", "t1");
     let key = format!("{PREFIX}/state");
     made.metadata.labels.insert(key, Some("deleting".to_owned()));
-    assert_eq!(claim(&made), Claim::Ours(Life::Dying));
+    assert_eq!(claim(&made), Claim::Ours(Life::Deleting));
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn the_selector_names_manager_owner_and_tenant() {
 #[case::upper_case("Broker.example", false)]
 #[case::slash("a.b/c", false)]
 #[case::empty_label("a..b", false)]
-fn a_prefix_is_a_dns_name_with_a_dot(#[case] text: &str, #[case] lawful: bool) {
-    assert_eq!(LabelPrefix::parse(text).is_some(), lawful);
+fn a_prefix_is_a_dns_name_with_a_dot(#[case] text: &str, #[case] valid: bool) {
+    assert_eq!(LabelPrefix::parse(text).is_some(), valid);
 }
 
 proptest! {

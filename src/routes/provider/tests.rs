@@ -1,4 +1,4 @@
-use super::{Apps, Home, Policies, ProviderPolicy};
+use super::{Apps, BrokerIdentity, Policies, ProviderPolicy};
 use crate::{
     auth::{Caller, Scope},
     capi::{DestinationName, Guid, spaces::SpaceRef},
@@ -9,8 +9,8 @@ use crate::{
 };
 use rstest::rstest;
 
-fn home() -> Home {
-    Home {
+fn broker() -> BrokerIdentity {
+    BrokerIdentity {
         destination: DestinationName::parse("CFAPI").unwrap(),
         space: Guid::parse("s1"),
         space_name: Some("dev".to_owned()),
@@ -31,9 +31,9 @@ fn entry() -> ProviderSettings {
     }
 }
 
-fn judge(providers: &[ProviderSettings]) -> Result<Policies, Vec<String>> {
+fn validate(providers: &[ProviderSettings]) -> Result<Policies, Vec<String>> {
     let destinations = [DestinationName::parse("CFAPI").unwrap()];
-    Policies::judge(&Settings::default(), providers, home(), &destinations)
+    Policies::validate(&Settings::default(), providers, broker(), &destinations)
         .map_err(|findings| findings.into_iter().map(|finding| finding.key).collect())
 }
 
@@ -47,7 +47,7 @@ fn policy(policies: &Policies, client_id: &str) -> Result<ProviderPolicy, RouteE
 
 #[test]
 fn without_entries_everybody_has_the_brokers_own_space() {
-    let policies = judge(&[]).unwrap();
+    let policies = validate(&[]).unwrap();
     let policy = policy(&policies, "sb-any!t1").unwrap();
     assert_eq!(policy.owner, "sb-any!t1");
     assert_eq!(policy.terms.space, SpaceRef::Guid(Guid::parse("s1").unwrap()));
@@ -55,7 +55,7 @@ fn without_entries_everybody_has_the_brokers_own_space() {
 
 #[test]
 fn without_entries_the_app_must_be_named_and_is_never_the_broker() {
-    let policies = judge(&[]).unwrap();
+    let policies = validate(&[]).unwrap();
     let terms = policy(&policies, "sb-any!t1").unwrap().terms;
     assert!(matches!(terms.app(None), Err(RouteError::AppRequired { .. })));
     assert!(matches!(terms.app(Some("cfapi-broker")), Err(RouteError::ForbiddenApp)));
@@ -64,13 +64,13 @@ fn without_entries_the_app_must_be_named_and_is_never_the_broker() {
 
 #[test]
 fn with_entries_nobody_else_has_a_policy() {
-    let policies = judge(&[entry()]).unwrap();
+    let policies = validate(&[entry()]).unwrap();
     assert!(matches!(policy(&policies, "sb-any!t1"), Err(RouteError::ForbiddenProvider)));
 }
 
 #[test]
 fn an_entry_has_the_defaults_of_the_contract() {
-    let policies = judge(&[entry()]).unwrap();
+    let policies = validate(&[entry()]).unwrap();
     let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
     let facts = (terms.adopt, terms.legacy_delete, terms.mode, terms.max_routes_per_app);
     assert_eq!(facts, (true, false, Mode::Route, 900));
@@ -88,7 +88,7 @@ fn an_app_is_chosen_within_the_policy(
     #[case] chosen: Option<&str>,
 ) {
     let apps = apps.iter().map(|app| (*app).to_owned()).collect();
-    let policies = judge(&[ProviderSettings { apps, ..entry() }]).unwrap();
+    let policies = validate(&[ProviderSettings { apps, ..entry() }]).unwrap();
     let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
     assert_eq!(terms.app(wanted).ok().as_deref(), chosen);
 }
@@ -102,7 +102,7 @@ fn a_domain_is_chosen_within_the_policy(
     #[case] chosen: Option<&str>,
 ) {
     let domains = vec!["a.test".to_owned(), "b.test".to_owned()];
-    let policies = judge(&[ProviderSettings { domains, ..entry() }]).unwrap();
+    let policies = validate(&[ProviderSettings { domains, ..entry() }]).unwrap();
     let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
     assert_eq!(terms.domain(wanted).ok().flatten().as_deref(), chosen);
 }
@@ -114,7 +114,7 @@ fn a_domain_is_chosen_within_the_policy(
 #[case::no_client(ProviderSettings { client_ids: vec![String::new()], ..entry() }, "client_ids")]
 #[case::no_route(ProviderSettings { max_routes_per_app: Some(0), ..entry() }, "max_routes_per_app")]
 fn a_name_or_limit_of_nothing_is_a_finding(#[case] broken: ProviderSettings, #[case] key: &str) {
-    assert_eq!(judge(&[broken]).unwrap_err(), [format!("providers[0].{key}")]);
+    assert_eq!(validate(&[broken]).unwrap_err(), [format!("providers[0].{key}")]);
 }
 
 #[rstest]
@@ -129,7 +129,7 @@ fn an_owner_stands_in_one_entry(
     let one = ProviderSettings { owner: Some("bookshop".to_owned()), ..entry() };
     let client_ids = vec![client_id.to_owned()];
     let other = ProviderSettings { owner: owner.map(ToOwned::to_owned), client_ids, ..entry() };
-    assert_eq!(judge(&[one, other]).err().unwrap_or_default(), keys);
+    assert_eq!(validate(&[one, other]).err().unwrap_or_default(), keys);
 }
 
 #[test]
@@ -140,20 +140,20 @@ fn all_findings_come_at_once() {
         host_template: Some("{app}".to_owned()),
         ..ProviderSettings::default()
     };
-    let keys = judge(&[broken]).unwrap_err();
+    let keys = validate(&[broken]).unwrap_err();
     let expected = ["client_ids", "apps", "host_template", "space", "destination"];
     assert_eq!(keys, expected.map(|key| format!("providers[0].{key}")));
 }
 
 #[test]
 fn a_client_id_in_two_entries_is_a_finding() {
-    assert_eq!(judge(&[entry(), entry()]).unwrap_err(), ["providers"]);
+    assert_eq!(validate(&[entry(), entry()]).unwrap_err(), ["providers"]);
 }
 
 #[test]
 fn a_space_may_be_named_with_its_organization() {
     let organization = Some("provider-org".to_owned());
-    let policies = judge(&[ProviderSettings { organization, ..entry() }]).unwrap();
+    let policies = validate(&[ProviderSettings { organization, ..entry() }]).unwrap();
     let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
     let named = SpaceRef::Named { organization: "provider-org".to_owned(), space: "s2".to_owned() };
     assert_eq!(terms.space, named);
@@ -162,7 +162,7 @@ fn a_space_may_be_named_with_its_organization() {
 #[test]
 fn acting_for_others_needs_the_admin_scope() {
     let owner = Some("bookshop".to_owned());
-    let policies = judge(&[ProviderSettings { owner, ..entry() }]).unwrap();
+    let policies = validate(&[ProviderSettings { owner, ..entry() }]).unwrap();
     let plain = policies.on_behalf_of(&caller("x", &[Scope::RoutesWrite]), "bookshop");
     let admin = policies.on_behalf_of(&caller("x", &[Scope::RoutesAdmin]), "bookshop");
     assert!(matches!(plain, Err(RouteError::ForbiddenScope)));
@@ -173,7 +173,7 @@ fn acting_for_others_needs_the_admin_scope() {
 fn a_fixed_owner_is_shared_by_all_clients_of_the_entry() {
     let client_ids = vec!["sb-1!t1".to_owned(), "sb-2!t1".to_owned()];
     let owner = Some("bookshop".to_owned());
-    let policies = judge(&[ProviderSettings { client_ids, owner, ..entry() }]).unwrap();
+    let policies = validate(&[ProviderSettings { client_ids, owner, ..entry() }]).unwrap();
     let owners = ["sb-1!t1", "sb-2!t1"].map(|client| policy(&policies, client).unwrap().owner);
     assert_eq!(owners, ["bookshop", "bookshop"]);
 }
@@ -189,24 +189,24 @@ fn the_broker_is_no_app_of_the_built_in_policy() {
 #[case::plain("^(.*)-shop.cfapps.example.test", true)]
 fn a_tenant_host_pattern_that_cannot_be_checked_is_a_finding(
     #[case] pattern: &str,
-    #[case] lawful: bool,
+    #[case] valid: bool,
 ) {
     let entry = ProviderSettings { tenant_host_pattern: Some(pattern.to_owned()), ..entry() };
-    let judged = judge(&[entry]).map(|_| ());
+    let validation = validate(&[entry]).map(|_| ());
     let expected = vec!["providers[0].tenant_host_pattern".to_owned()];
-    assert_eq!(judged, if lawful { Ok(()) } else { Err(expected) });
+    assert_eq!(validation, if valid { Ok(()) } else { Err(expected) });
 }
 
 #[test]
 fn a_share_above_all_is_a_finding() {
     let settings = Settings { max_orphan_percent: 101, ..Settings::default() };
-    let findings = Policies::judge(&settings, &[], home(), &[]).unwrap_err();
+    let findings = Policies::validate(&settings, &[], broker(), &[]).unwrap_err();
     assert_eq!(findings[0].key, "routes.max_orphan_percent");
 }
 
 #[test]
 fn an_app_may_be_named_in_any_case_as_at_cf() {
-    let policies = judge(&[entry()]).unwrap();
+    let policies = validate(&[entry()]).unwrap();
     let terms = policies.of(&caller("sb-bookshop!t1", &[])).unwrap().terms;
     assert_eq!(terms.app(Some("Bookshop-AppRouter")).unwrap(), "bookshop-approuter");
 }

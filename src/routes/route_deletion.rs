@@ -4,15 +4,15 @@
 //! whatever the tenant's other routes do. Callers: `remove`.
 
 use super::{
-    Patience, RouteError, Work,
-    audit::{Audit, Step},
-    error::NotRemoved,
-    kin,
+    OperationContext, RouteError, WaitMode,
+    audit::{Audit, StepLine},
+    error::NotDeleted,
     label::Claim,
-    operation::DyingRoute,
-    order::{Key, Ticket},
+    locks::{KeyGuard, LockKey},
+    mapped_apps,
+    operation::DeletingRoute,
     provider::Apps,
-    target::Site,
+    resolve::ResolvedSpace,
 };
 use crate::capi::{
     CapiError, Guid,
@@ -29,50 +29,50 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tracing::Instrument as _;
 
 /// After this a job is unusual (CF needs 0 to 2 s), and other instances must know of it.
-const UNUSUAL: Duration = Duration::from_secs(2);
+const SLOW_JOB: Duration = Duration::from_secs(2);
 /// A list older than this is read again before a delete.
 const FRESH: Duration = Duration::from_secs(1);
 /// Most deletes of one tenant that are on their way to CF at once.
-pub(super) const SENDS: usize = 4;
+pub(super) const MAX_DELETES: usize = 4;
 
 /// A route whose delete job runs; its host stays taken while this lives.
-struct Pending {
-    dying: DyingRoute,
+struct PendingDeletion {
+    deleting: DeletingRoute,
     /// From when on the job is unusual.
     unusual: Instant,
     pace: Pace,
     /// CF's id of the answer to the delete.
     request_id: Option<String>,
-    _ticket: Ticket,
+    _host_guard: KeyGuard,
 }
 
 /// What became of one route.
-pub(super) enum End {
+pub(super) enum DeletionResult {
     /// It is gone, no longer ours, or given up.
     Gone,
     /// Its job runs.
-    Running(DyingRoute),
+    Running(DeletingRoute),
     /// It stayed.
-    Failed(NotRemoved),
+    Failed(NotDeleted),
 }
 
 /// What all routes of one removal share; a clone is cheap.
 #[derive(Clone)]
-pub(super) struct Removal {
-    pub(super) work: Work,
+pub(super) struct RouteDeletion {
+    pub(super) op: OperationContext,
     pub(super) audit: Arc<Audit>,
-    pub(super) site: Site,
+    pub(super) space: ResolvedSpace,
     /// When the list was read.
     pub(super) listed: Instant,
-    pub(super) patience: Patience,
+    pub(super) wait_mode: WaitMode,
     /// Until when jobs are waited for.
     pub(super) end: Instant,
     pub(super) sends: Arc<Semaphore>,
 }
 
-impl Removal {
+impl RouteDeletion {
     /// Removes all routes side by side: each has its own two seconds before it is marked.
-    pub(super) async fn all(self, routes: Vec<Route>) -> Vec<End> {
+    pub(super) async fn all(self, routes: Vec<Route>) -> Vec<DeletionResult> {
         if let [_] = routes.as_slice() {
             let mut ends = Vec::new();
             for route in routes {
@@ -85,9 +85,9 @@ impl Removal {
             routes.iter().map(|route| (route.guid.clone(), route.host.clone())).collect();
         for (index, route) in routes.into_iter().enumerate() {
             let mut part = self.clone();
-            part.work.grounds.cf = part.work.grounds.cf.apart();
-            let removing = async move { (index, part.one(route).await) };
-            set.spawn(removing.in_current_span());
+            part.op.owner.cf = part.op.owner.cf.apart();
+            let deleting = async move { (index, part.one(route).await) };
+            set.spawn(deleting.in_current_span());
         }
         let mut ends = BTreeMap::new();
         while let Some(ended) = set.join_next().await {
@@ -95,30 +95,30 @@ impl Removal {
         }
         let ends = names.into_iter().enumerate().map(|(index, (guid, host))| {
             let panicked = Box::new(RouteError::Internal("removal_panicked"));
-            let lost = || End::Failed(NotRemoved { guid, host, error: panicked });
+            let lost = || DeletionResult::Failed(NotDeleted { guid, host, error: panicked });
             ends.remove(&index).unwrap_or_else(lost)
         });
         ends.collect()
     }
 
-    async fn one(&self, route: Route) -> End {
+    async fn one(&self, route: Route) -> DeletionResult {
         let (guid, host) = (route.guid.clone(), route.host.clone());
         match self.start(route).await {
-            Ok(None) => End::Gone,
+            Ok(None) => DeletionResult::Gone,
             Ok(Some(pending)) => self.wait(pending).await,
-            Err(error) => self.failed(guid, host, error, self.work.cf().last_request_id()),
+            Err(error) => self.failed(guid, host, error, self.op.cf().last_request_id()),
         }
     }
 
     /// Asks CF to delete one route; `None` when it is gone, no longer ours, or given up instead.
-    async fn start(&self, listed_route: Route) -> Result<Option<Pending>, RouteError> {
+    async fn start(&self, listed_route: Route) -> Result<Option<PendingDeletion>, RouteError> {
         let domain = listed_route.domain().cloned();
         let domain = domain.unwrap_or_else(|| listed_route.guid.clone());
-        let ticket = self.work.take(Key::host(domain, &listed_route.host)).await?;
+        let host_guard = self.op.lock(LockKey::host(domain, &listed_route.host)).await?;
         // It is never closed.
         let _send = self.sends.acquire().await;
         let read = match self.listed.elapsed() {
-            age if age > FRESH => self.work.cf().route(&listed_route.guid).await?,
+            age if age > FRESH => self.op.cf().route(&listed_route.guid).await?,
             _ => Some(listed_route),
         };
         let Some(route) = read.filter(|route| self.is_ours(route)) else {
@@ -126,11 +126,11 @@ impl Removal {
         };
         if let Some(foreign) = self.foreign(&route).await? {
             self.give_up(&route, &foreign).await?;
-            self.told("given_up", &route.host, &route.guid, self.work.cf().last_request_id());
+            self.told("given_up", &route.host, &route.guid, self.op.cf().last_request_id());
             return Ok(None);
         }
         let sent = Instant::now();
-        let deletion = match self.work.cf().delete_route(&route.guid).await {
+        let deletion = match self.op.cf().delete_route(&route.guid).await {
             Err(error) if error.may_have_been_executed() => {
                 // It may be dying: nobody may hand it out. Whoever wants the host finishes the delete.
                 self.mark(&route.guid).await;
@@ -138,28 +138,28 @@ impl Removal {
             }
             other => other?,
         };
-        let request_id = self.work.cf().last_request_id();
+        let request_id = self.op.cf().last_request_id();
         let Deletion::Job(job) = deletion else {
             self.told("gone", &route.host, &route.guid, request_id);
             return Ok(None);
         };
-        let dying = DyingRoute { guid: route.guid, host: route.host, job };
-        let (pace, unusual) = (Pace::default(), sent + UNUSUAL);
-        Ok(Some(Pending { dying, unusual, pace, request_id, _ticket: ticket }))
+        let deleting = DeletingRoute { guid: route.guid, host: route.host, job };
+        let (pace, unusual) = (Pace::default(), sent + SLOW_JOB);
+        Ok(Some(PendingDeletion { deleting, unusual, pace, request_id, _host_guard: host_guard }))
     }
 
     fn is_ours(&self, route: &Route) -> bool {
-        let claim = self.work.ownership.claim(route, &self.site.space, self.work.errand.now);
+        let claim = self.op.ownership.claim(route, &self.space.guid, self.op.request_context.now);
         matches!(claim, Claim::Ours(_))
     }
 
     /// Returns the guids of our apps when the route serves an app besides them.
     async fn foreign(&self, route: &Route) -> Result<Option<BTreeSet<Guid>>, RouteError> {
         // Where the policy takes any app of the space, none is foreign.
-        let Apps::Listed(names) = &self.work.grounds.policy.terms.apps else {
+        let Apps::Listed(names) = &self.op.owner.policy.terms.apps else {
             return Ok(None);
         };
-        let behind = kin::behind(&self.work, &self.site, names, route).await?;
+        let behind = mapped_apps::of_route(&self.op, &self.space, names, route).await?;
         Ok((!behind.foreign.is_empty()).then_some(behind.ours))
     }
 
@@ -170,45 +170,45 @@ impl Removal {
             .iter()
             .filter(|target| target.app.guid.as_ref().is_some_and(|app| ours.contains(app)));
         for target in targets.filter_map(|target| target.guid.as_ref()) {
-            self.work.cf().unmap_route(&route.guid, target).await?;
+            self.op.cf().unmap_route(&route.guid, target).await?;
         }
-        self.work.cf().label_route(&route.guid, &self.work.ownership.released()).await?;
+        self.op.cf().label_route(&route.guid, &self.op.ownership.released()).await?;
         Ok(())
     }
 
     /// Waits for the job of a route; one that takes longer than usual is marked.
-    async fn wait(&self, mut pending: Pending) -> End {
-        if self.patience == Patience::Wait {
+    async fn wait(&self, mut pending: PendingDeletion) -> DeletionResult {
+        if self.wait_mode == WaitMode::Wait {
             let unusual = pending.unusual.min(self.end);
             if let Some(end) = self.ended(&mut pending, unusual).await {
                 return end;
             }
         }
-        self.mark(&pending.dying.guid).await;
-        if self.patience == Patience::Wait {
+        self.mark(&pending.deleting.guid).await;
+        if self.wait_mode == WaitMode::Wait {
             let end = self.end;
             if let Some(end) = self.ended(&mut pending, end).await {
                 return end;
             }
         }
-        let Pending { dying, request_id, .. } = pending;
-        self.told("running", &dying.host, &dying.guid, request_id);
-        End::Running(dying)
+        let PendingDeletion { deleting, request_id, .. } = pending;
+        self.told("running", &deleting.host, &deleting.guid, request_id);
+        DeletionResult::Running(deleting)
     }
 
     /// Polls a job until it ends or `until` is reached; `None` when it runs on.
-    async fn ended(&self, one: &mut Pending, until: Instant) -> Option<End> {
+    async fn ended(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
         let outcome = self.settled(one, until).await;
-        let (guid, host) = (one.dying.guid.clone(), one.dying.host.clone());
+        let (guid, host) = (one.deleting.guid.clone(), one.deleting.host.clone());
         match outcome {
             Ok(JobOutcome::Complete) => {
-                self.work.order().forget_dying(&guid).await;
+                self.op.locks().forget_deleting(&guid).await;
                 self.told("deleted", &host, &guid, one.request_id.take());
-                Some(End::Gone)
+                Some(DeletionResult::Gone)
             }
             Ok(JobOutcome::Running | JobOutcome::Gone) => None,
             Ok(JobOutcome::Failed(errors)) => {
-                self.unmark(&one.dying).await;
+                self.unmark(&one.deleting).await;
                 let error = RouteError::JobFailed { cf_errors: errors.errors };
                 Some(self.failed(guid, host, error, one.request_id.take()))
             }
@@ -221,34 +221,38 @@ impl Removal {
     }
 
     /// Waits for one job; one that CF has forgotten is complete when the route is gone.
-    async fn settled(&self, one: &mut Pending, end: Instant) -> Result<JobOutcome, CapiError> {
-        let cf = self.work.cf();
-        let outcome = cf.await_job(&one.dying.job, &mut one.pace, end).await?;
+    async fn settled(
+        &self,
+        one: &mut PendingDeletion,
+        end: Instant,
+    ) -> Result<JobOutcome, CapiError> {
+        let cf = self.op.cf();
+        let outcome = cf.await_job(&one.deleting.job, &mut one.pace, end).await?;
         if outcome != JobOutcome::Gone {
             return Ok(outcome);
         }
-        let route = cf.route(&one.dying.guid).await?;
+        let route = cf.route(&one.deleting.guid).await?;
         Ok(if route.is_some() { JobOutcome::Gone } else { JobOutcome::Complete })
     }
 
     /// Tells by the label that a route is dying.
-    async fn mark(&self, dying: &Guid) {
-        if let Err(error) = self.work.mark_dying(dying).await {
-            tracing::warn!(route = %dying, %error, "a dying route could not be marked");
+    async fn mark(&self, deleting: &Guid) {
+        if let Err(error) = self.op.mark_deleting(deleting).await {
+            tracing::warn!(route = %deleting, %error, "a dying route could not be marked");
         }
     }
 
     /// Takes the mark from a route whose job failed.
-    async fn unmark(&self, dying: &DyingRoute) {
-        self.work.order().forget_dying(&dying.guid).await;
-        let patch = self.work.ownership.living();
-        if let Err(error) = self.work.cf().label_route(&dying.guid, &patch).await {
-            tracing::warn!(route = %dying.guid, %error, "the mark of a living route stayed");
+    async fn unmark(&self, deleting: &DeletingRoute) {
+        self.op.locks().forget_deleting(&deleting.guid).await;
+        let patch = self.op.ownership.living();
+        if let Err(error) = self.op.cf().label_route(&deleting.guid, &patch).await {
+            tracing::warn!(route = %deleting.guid, %error, "the mark of a living route stayed");
         }
     }
 
     fn told(&self, word: &str, host: &str, route: &Guid, request_id: Option<String>) {
-        self.audit.stepped(&Step { word, host, route: route.as_str(), request_id });
+        self.audit.stepped(&StepLine { word, host, route: route.as_str(), request_id });
     }
 
     fn failed(
@@ -257,8 +261,8 @@ impl Removal {
         host: String,
         error: RouteError,
         request_id: Option<String>,
-    ) -> End {
+    ) -> DeletionResult {
         self.told(error.word(), &host, &guid, request_id);
-        End::Failed(NotRemoved { guid, host, error: Box::new(error) })
+        DeletionResult::Failed(NotDeleted { guid, host, error: Box::new(error) })
     }
 }

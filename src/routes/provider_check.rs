@@ -4,7 +4,7 @@
 //! word, names stand in the log. Callers: [`super::TenantRoutes`].
 
 use super::{
-    provider::{Apps, Policies, Terms},
+    provider::{Apps, Policies, ProviderTerms},
     view::RouteView,
 };
 use crate::{
@@ -28,7 +28,7 @@ const ENTRY_TIME: Duration = Duration::from_secs(60);
 
 /// How the provider entries stand, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entries {
+pub enum ProviderStatus {
     /// Not all were looked at.
     Unknown,
     /// All that they name is there, or there are none.
@@ -39,13 +39,13 @@ pub enum Entries {
 
 /// Something that an entry names and CF does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(super) struct MissingResource {
     entry: usize,
-    thing: Thing,
+    thing: MissingKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Thing {
+enum MissingKind {
     Organization(String),
     Space(String),
     App(String),
@@ -58,26 +58,26 @@ enum Thing {
 
 /// What was found; a clone is shallow.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Survey(Arc<Mutex<Found>>);
+pub(super) struct ProviderCheck(Arc<Mutex<CheckState>>);
 
 #[derive(Debug, Default)]
-struct Found {
+struct CheckState {
     done: bool,
-    gaps: Vec<Gap>,
+    missing: Vec<MissingResource>,
 }
 
-impl Survey {
+impl ProviderCheck {
     /// Returns how the entries stand.
-    pub(super) fn entries(&self, policies: &Policies) -> Entries {
+    pub(super) fn status(&self, policies: &Policies) -> ProviderStatus {
         let found = self.found();
         if policies.entries().is_empty() {
-            Entries::Resolved
-        } else if !found.gaps.is_empty() {
-            Entries::Unresolved
+            ProviderStatus::Resolved
+        } else if !found.missing.is_empty() {
+            ProviderStatus::Unresolved
         } else if found.done {
-            Entries::Resolved
+            ProviderStatus::Resolved
         } else {
-            Entries::Unknown
+            ProviderStatus::Unknown
         }
     }
 
@@ -100,18 +100,18 @@ impl Survey {
     }
 
     /// Forgets the gaps that a route which was made under an entry proves closed.
-    pub(super) fn proven(&self, policies: &Policies, terms: &Arc<Terms>, view: &RouteView) {
+    pub(super) fn proven(&self, policies: &Policies, terms: &Arc<ProviderTerms>, view: &RouteView) {
         let entry = policies.entries().iter().position(|entry| Arc::ptr_eq(entry, terms));
         let served = |app: &String| view.apps.iter().any(|seen| seen.name.as_ref() == Some(app));
-        self.found().gaps.retain(|gap| {
-            Some(gap.entry) != entry
-                || match &gap.thing {
-                    Thing::Organization(_)
-                    | Thing::Space(_)
-                    | Thing::Refused(_)
-                    | Thing::Domain(None) => false,
-                    Thing::App(app) => !served(app),
-                    Thing::Domain(Some(domain)) | Thing::InternalDomain(domain) => {
+        self.found().missing.retain(|missing| {
+            Some(missing.entry) != entry
+                || match &missing.thing {
+                    MissingKind::Organization(_)
+                    | MissingKind::Space(_)
+                    | MissingKind::Refused(_)
+                    | MissingKind::Domain(None) => false,
+                    MissingKind::App(app) => !served(app),
+                    MissingKind::Domain(Some(domain)) | MissingKind::InternalDomain(domain) => {
                         *domain != view.domain
                     }
                 }
@@ -141,37 +141,38 @@ impl Survey {
         found.done = true;
         tracing::info!(
             entries = policies.entries().len(),
-            gaps = found.gaps.len(),
+            gaps = found.missing.len(),
             "provider entries looked up"
         );
     }
 
-    fn found_missing(&self, entry: usize, things: Vec<Thing>) {
-        let gaps = things.into_iter().map(|thing| Gap { entry, thing }).collect::<Vec<_>>();
-        gaps.iter().for_each(Gap::tell);
-        self.found().gaps.extend(gaps);
+    fn found_missing(&self, entry: usize, things: Vec<MissingKind>) {
+        let missing =
+            things.into_iter().map(|thing| MissingResource { entry, thing }).collect::<Vec<_>>();
+        missing.iter().for_each(MissingResource::tell);
+        self.found().missing.extend(missing);
     }
 
-    fn found(&self) -> MutexGuard<'_, Found> {
+    fn found(&self) -> MutexGuard<'_, CheckState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Looks at one entry; `None` when CF cannot be asked now.
-async fn one(terms: &Terms, capi: &CapiClient) -> Option<Vec<Thing>> {
+async fn one(terms: &ProviderTerms, capi: &CapiClient) -> Option<Vec<MissingKind>> {
     let deadline = Instant::now() + ENTRY_TIME;
     let cf = capi.at(&terms.destination, &CorrelationId::random(), deadline);
     match missing(terms, &cf).await {
         Ok(things) => Some(things),
         // Without a token nothing was asked: the gate decides when there is one.
         Err(error) if error.is_transient() || matches!(error, CapiError::Token(_)) => None,
-        Err(error) => Some(vec![Thing::Refused(error.word())]),
+        Err(error) => Some(vec![MissingKind::Refused(error.word())]),
     }
 }
 
 /// Returns what an entry names and CF does not show. What is found is remembered by the client for a while,
 /// so that the first subscriptions need not ask again.
-async fn missing(terms: &Terms, cf: &Foundation) -> Result<Vec<Thing>, CapiError> {
+async fn missing(terms: &ProviderTerms, cf: &Foundation) -> Result<Vec<MissingKind>, CapiError> {
     let read = cf.space(&terms.space).await?;
     let Some(read) = read else {
         return Ok(vec![unseen(&terms.space, cf).await?]);
@@ -180,7 +181,7 @@ async fn missing(terms: &Terms, cf: &Foundation) -> Result<Vec<Thing>, CapiError
     if let Apps::Listed(apps) = &terms.apps {
         for app in apps {
             let found = cf.app(&read.space.guid, app).await?;
-            things.extend(found.is_none().then(|| Thing::App(app.clone())));
+            things.extend(found.is_none().then(|| MissingKind::App(app.clone())));
         }
     }
     let Some(organization) = read.space.organization() else {
@@ -196,13 +197,13 @@ async fn missing(terms: &Terms, cf: &Foundation) -> Result<Vec<Thing>, CapiError
 }
 
 /// Tells which of an entry's two names is the unknown one.
-async fn unseen(space: &SpaceRef, cf: &Foundation) -> Result<Thing, CapiError> {
+async fn unseen(space: &SpaceRef, cf: &Foundation) -> Result<MissingKind, CapiError> {
     Ok(match space {
-        SpaceRef::Guid(guid) => Thing::Space(guid.to_string()),
+        SpaceRef::Guid(guid) => MissingKind::Space(guid.to_string()),
         SpaceRef::Named { organization, space } => match cf.organization_named(organization).await?
         {
-            None => Thing::Organization(organization.clone()),
-            Some(_) => Thing::Space(space.clone()),
+            None => MissingKind::Organization(organization.clone()),
+            Some(_) => MissingKind::Space(space.clone()),
         },
     })
 }
@@ -211,31 +212,31 @@ async fn without_domain(
     cf: &Foundation,
     organization: &Guid,
     name: Option<&str>,
-) -> Result<Option<Thing>, CapiError> {
+) -> Result<Option<MissingKind>, CapiError> {
     Ok(match cf.domain(organization, name).await? {
-        None => Some(Thing::Domain(name.map(ToOwned::to_owned))),
-        Some(domain) if domain.internal => Some(Thing::InternalDomain(domain.name)),
+        None => Some(MissingKind::Domain(name.map(ToOwned::to_owned))),
+        Some(domain) if domain.internal => Some(MissingKind::InternalDomain(domain.name)),
         Some(_) => None,
     })
 }
 
-impl Gap {
+impl MissingResource {
     /// Writes the line: which key of which entry, which name, what to do. Without its space an entry serves nobody.
     fn tell(&self) {
         let key = format!("providers[{}].{}", self.entry, self.thing.key());
         let (name, hint) = (self.thing.to_string(), self.thing.hint());
         match &self.thing {
-            Thing::Organization(_) | Thing::Space(_) | Thing::Refused(_) => {
+            MissingKind::Organization(_) | MissingKind::Space(_) | MissingKind::Refused(_) => {
                 tracing::error!(key, name, hint, "a provider entry cannot be served");
             }
-            Thing::App(_) | Thing::Domain(_) | Thing::InternalDomain(_) => {
+            MissingKind::App(_) | MissingKind::Domain(_) | MissingKind::InternalDomain(_) => {
                 tracing::warn!(key, name, hint, "a provider entry names what is not there");
             }
         }
     }
 }
 
-impl Thing {
+impl MissingKind {
     fn key(&self) -> &'static str {
         match self {
             Self::Organization(_) => "organization",
@@ -264,7 +265,7 @@ impl Thing {
     }
 }
 
-impl fmt::Display for Thing {
+impl fmt::Display for MissingKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Organization(name)

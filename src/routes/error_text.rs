@@ -3,13 +3,13 @@
 //! Invariant: built from data of ours. No text of CF, no secret, no owner, nothing that a caller sent
 //! unless it has passed as a name. Callers: `http`, by [`RouteError::detail`].
 
-use super::error::{Field, Fqdn, RouteError};
+use super::error::{Fqdn, RequestField, RouteError};
 use std::{borrow::Cow, fmt};
 
 const TENANT_MISMATCH: &str = "The request names two different tenants.";
 const FORBIDDEN_SCOPE: &str = "Acting on behalf of another owner, and force, need the scope \
     Routes.Admin.";
-const WANTED_ANEW: &str =
+const SUBSCRIBED_AGAIN: &str =
     "Not deleted: the tenant was subscribed again after the reconcile had looked.";
 const FORBIDDEN_PROVIDER: &str = "This client may not manage tenant routes. An operator of the broker \
     adds its client id to a [[providers]] entry.";
@@ -20,7 +20,7 @@ const FORBIDDEN_DOMAIN: &str = "This client may not use that domain. An operator
 const NOT_FOUND: &str = "There is no such tenant route.";
 const QUOTA: &str = "The organization or the space has used up its quota of routes. Raise the quota, \
     delete unused routes, or let one wildcard route serve all tenants.";
-const HOST_INVALID: &str = "Subdomain and host template give no lawful host name: a-z, 0-9 and - only, \
+const HOST_INVALID: &str = "Subdomain and host template give no valid host name: a-z, 0-9 and - only, \
     with a letter or digit at both ends. Choose another subdomain.";
 const HOST_RESERVED: &str = "The host that subdomain and template give is reserved. Choose another \
     subdomain.";
@@ -62,7 +62,7 @@ impl RouteError {
             Self::RouteQuotaExceeded => QUOTA.into(),
             Self::AppRouteLimit { limit } => app_limit(*limit).into(),
             Self::WildcardNotMapped { domain } => wildcard(domain).into(),
-            Self::WantedAnew => WANTED_ANEW.into(),
+            Self::SubscribedAgain => SUBSCRIBED_AGAIN.into(),
             Self::ReconcileGuard { orphans, routes } => guard(*orphans, *routes).into(),
             Self::HostInvalid => HOST_INVALID.into(),
             Self::HostTooLong { length, limit } => too_long(*length, *limit).into(),
@@ -75,7 +75,7 @@ impl RouteError {
             Self::Unclear => UNCLEAR.into(),
             Self::Unfinished => UNFINISHED.into(),
             Self::JobFailed { .. } => JOB_FAILED.into(),
-            Self::NotRemoved(all) => {
+            Self::NotDeleted(all) => {
                 format!("{} of the tenant's routes could not be deleted.", all.len()).into()
             }
             Self::SpaceInvisible => SPACE_INVISIBLE.into(),
@@ -120,14 +120,14 @@ fn too_long(length: usize, limit: usize) -> String {
 
 fn app_not_found(app: &str) -> String {
     // The name may be the caller's: only what looks like a name is repeated.
-    let lawful = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name = if app.len() <= 100 && app.chars().all(lawful) { app } else { "that is named" };
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name = if app.len() <= 100 && app.chars().all(valid) { app } else { "that is named" };
     format!(
         "The app {name} does not exist in the provider's space, or the technical user does not see it."
     )
 }
 
-impl fmt::Display for Field {
+impl fmt::Display for RequestField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tenant => "tenant id",

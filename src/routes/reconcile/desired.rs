@@ -2,41 +2,41 @@
 //!
 //! Invariant: CF is asked once for what many wishes share. Callers: [`super`].
 
-use super::{Change, Demand, Reconciled};
+use super::{ReconcileReport, ReconcileRequest, TenantChange};
 use crate::{
     capi::{Guid, model::Route},
     routes::{
-        Errand, RouteError, TenantRoutes, Wish, Work, ensure,
+        OperationContext, RequestContext, RouteError, RouteRequest, TenantRoutes, ensure,
+        resolve::{Choice, ResolvedRoute},
         settings::Mode,
-        target::{Choice, Target},
     },
 };
 use std::collections::{BTreeMap, HashMap};
 
 /// A wish with its place.
-pub(super) struct Placed {
-    pub(super) work: Work,
-    pub(super) wish: Wish,
-    pub(super) target: Target,
+pub(super) struct DesiredRoute {
+    pub(super) op: OperationContext,
+    pub(super) request: RouteRequest,
+    pub(super) target: ResolvedRoute,
 }
 
 /// Finds the place of each wish; one that has none is a result, not the end.
-pub(super) async fn placed(
+pub(super) async fn resolve_all(
     routes: &TenantRoutes,
-    errand: &Errand,
-    demand: &Demand,
-    plan: &mut Reconciled,
-) -> Result<Vec<Placed>, RouteError> {
+    request_context: &RequestContext,
+    request: &ReconcileRequest,
+    report: &mut ReconcileReport,
+) -> Result<Vec<DesiredRoute>, RouteError> {
     let mut all = Vec::new();
-    let mut learned = Learned::default();
-    for (tenant, wish) in &demand.tenants {
-        let work = routes.work(errand, tenant)?;
-        match Box::pin(place(&work, wish, &mut learned)).await {
-            Ok(Some(target)) => all.push(Placed { work, wish: wish.clone(), target }),
+    let mut cache = LookupCache::default();
+    for (tenant, request) in &request.tenants {
+        let op = routes.operation_context(request_context, tenant)?;
+        match Box::pin(resolve_one(&op, request, &mut cache)).await {
+            Ok(Some(target)) => all.push(DesiredRoute { op, request: request.clone(), target }),
             // The domain's wildcard route serves it.
-            Ok(None) => plan.unchanged += 1,
+            Ok(None) => report.unchanged += 1,
             Err(RouteError::Capi(error)) => return Err(error.into()),
-            Err(error) => plan.results.push(Change {
+            Err(error) => report.results.push(TenantChange {
                 tenant: tenant.clone(),
                 operation: "ensure",
                 result: Err(error),
@@ -48,7 +48,7 @@ pub(super) async fn placed(
 
 /// What one wish taught of the next: CF is asked once for what is not there, however long the list.
 #[derive(Default)]
-struct Learned {
+struct LookupCache {
     /// Why app or domain cannot be had, by their names.
     missing: HashMap<(String, Option<String>), RouteError>,
     /// Whether the domain's wildcard route serves the app, or why that is fatal.
@@ -56,48 +56,48 @@ struct Learned {
 }
 
 /// Finds the place of a wish; `None` where the domain's wildcard route does.
-async fn place(
-    work: &Work,
-    wish: &Wish,
-    learned: &mut Learned,
-) -> Result<Option<Target>, RouteError> {
-    let choice = Choice::of(work, wish)?;
+async fn resolve_one(
+    op: &OperationContext,
+    request: &RouteRequest,
+    cache: &mut LookupCache,
+) -> Result<Option<ResolvedRoute>, RouteError> {
+    let choice = Choice::of(op, request)?;
     let named = (choice.app.clone(), choice.domain.clone());
-    if let Some(error) = learned.missing.get(&named) {
+    if let Some(error) = cache.missing.get(&named) {
         return Err(error.clone());
     }
-    let mut target = match Box::pin(Target::resolve(work, wish, choice)).await {
+    let mut target = match Box::pin(ResolvedRoute::resolve(op, request, choice)).await {
         Err(error @ (RouteError::AppNotFound { .. } | RouteError::DomainNotFound)) => {
-            learned.missing.insert(named, error.clone());
+            cache.missing.insert(named, error.clone());
             return Err(error);
         }
         other => other?,
     };
-    if work.grounds.policy.terms.mode == Mode::Route {
+    if op.owner.policy.terms.mode == Mode::Route {
         return Ok(Some(target));
     }
     let key = (target.domain.guid.clone(), target.app.guid.clone());
-    let served = match learned.wildcards.get(&key) {
+    let served = match cache.wildcards.get(&key) {
         Some(known) => known.clone(),
-        None => ensure::wildcard(work, wish, &mut target).await.map(|served| served.is_some()),
+        None => ensure::wildcard(op, request, &mut target).await.map(|served| served.is_some()),
     };
-    learned.wildcards.insert(key, served.clone());
+    cache.wildcards.insert(key, served.clone());
     Ok((!served?).then_some(target))
 }
 
 /// Reads the routes that have the wanted hosts, whoever has them, as far as the technical user sees.
-pub(super) async fn standing(
-    placed: &[Placed],
+pub(super) async fn existing_routes(
+    desired: &[DesiredRoute],
 ) -> Result<HashMap<(Guid, String), Route>, RouteError> {
     let mut wanted = BTreeMap::<_, Vec<_>>::new();
-    for one in placed {
+    for one in desired {
         wanted.entry(&one.target.domain.guid).or_default().push(one);
     }
     let mut found = HashMap::new();
     for (domain, all) in wanted {
         let [first, ..] = all.as_slice() else { continue };
         let hosts = all.iter().map(|one| one.target.host.as_str()).collect::<Vec<_>>();
-        for route in first.work.cf().find_routes(domain, &hosts).await? {
+        for route in first.op.cf().find_routes(domain, &hosts).await? {
             found.insert((domain.clone(), route.host.to_ascii_lowercase()), route);
         }
     }

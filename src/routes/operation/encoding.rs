@@ -2,7 +2,7 @@
 //!
 //! Invariant: what [`write()`] made, [`read()`] reads, and nothing else. Callers: [`super`].
 
-use super::{DyingRoute, Operation};
+use super::{DeletingRoute, Operation};
 use crate::capi::Guid;
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub(super) fn read(mut bytes: &[u8]) -> Option<Operation> {
     let mut routes = Vec::new();
     while !bytes.is_empty() {
         let (guid, job) = (take_guid(&mut bytes)?, take_guid(&mut bytes)?);
-        routes.push(DyingRoute { guid, job, host: take(&mut bytes)? });
+        routes.push(DeletingRoute { guid, job, host: take(&mut bytes)? });
     }
     Some(Operation { owner, tenant, routes })
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: two sources that say different things are refused, never ranked. Callers: this room, `http`.
 
-use super::error::{Field, RouteError};
+use super::error::{RequestField, RouteError};
 use serde::Deserialize;
 use std::fmt;
 
@@ -22,8 +22,8 @@ pub struct TenantId(String);
 impl TenantId {
     /// Parses an id; `None` when its form is unlawful.
     pub fn parse(text: &str) -> Option<Self> {
-        let lawful = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
-        let fits = !text.is_empty() && text.len() <= MAX_TENANT && text.bytes().all(lawful);
+        let valid = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+        let fits = !text.is_empty() && text.len() <= MAX_TENANT && text.bytes().all(valid);
         // `.` and `..` are folded by clients before they are sent.
         let own = RESERVED.contains(&text) || text == "." || text == "..";
         (fits && !own).then(|| Self(text.to_owned()))
@@ -43,7 +43,7 @@ impl fmt::Display for TenantId {
 
 /// What a caller wants for a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct RouteRequest {
     /// The tenant's subdomain, as given.
     pub subdomain: String,
     /// Which of the policy's apps; optional where there is one.
@@ -67,7 +67,7 @@ pub enum Adoption {
 /// add some.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub struct WishBody {
+pub struct RouteRequestBody {
     app: Option<String>,
     domain: Option<String>,
     adopt: Option<bool>,
@@ -95,18 +95,22 @@ struct Subscriber {
     app_tid: Option<String>,
 }
 
-impl WishBody {
+impl RouteRequestBody {
     /// Turns the body into a tenant and a wish; `path` is the tenant that the path names, if any.
     ///
     /// # Errors
     /// [`RouteError::TenantMismatch`] when two sources name different tenants,
     /// [`RouteError::BadRequest`] when the subdomain or the tenant is absent, malformed or ambiguous,
     /// [`RouteError::HostTooLong`] when the subdomain fits into no host.
-    pub fn into_wish(self, path: Option<&TenantId>) -> Result<(TenantId, Wish), RouteError> {
+    pub fn into_request(
+        self,
+        path: Option<&TenantId>,
+    ) -> Result<(TenantId, RouteRequest), RouteError> {
         let tenant = self.tenant(path)?;
         let subdomain = same(self.sources().flat_map(Names::subdomains));
         let subdomain = subdomain.ok().flatten().filter(|text| !text.is_empty());
-        let subdomain = subdomain.ok_or(RouteError::BadRequest(Field::Subdomain))?.to_owned();
+        let subdomain =
+            subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?.to_owned();
         if subdomain.len() > MAX_SUBDOMAIN {
             return Err(RouteError::HostTooLong { length: subdomain.len(), limit: MAX_LABEL });
         }
@@ -114,17 +118,17 @@ impl WishBody {
             Some(false) => Adoption::Refused,
             Some(true) | None => Adoption::Allowed,
         };
-        Ok((tenant, Wish { subdomain, app: self.app, domain: self.domain, adoption }))
+        Ok((tenant, RouteRequest { subdomain, app: self.app, domain: self.domain, adoption }))
     }
 
     /// Returns the tenant alone, for calls that need no subdomain.
     ///
     /// # Errors
-    /// As [`WishBody::into_wish`], as far as the tenant goes.
+    /// As [`RouteRequestBody::into_wish`], as far as the tenant goes.
     pub fn tenant(&self, path: Option<&TenantId>) -> Result<TenantId, RouteError> {
         let tenants = self.sources().flat_map(Names::tenants).chain(path.map(TenantId::as_str));
         let tenant = same(tenants).map_err(|_| RouteError::TenantMismatch)?;
-        tenant.and_then(TenantId::parse).ok_or(RouteError::BadRequest(Field::Tenant))
+        tenant.and_then(TenantId::parse).ok_or(RouteError::BadRequest(RequestField::Tenant))
     }
 
     fn sources(&self) -> impl Iterator<Item = &Names> {
@@ -132,7 +136,7 @@ impl WishBody {
     }
 }
 
-impl Wish {
+impl RouteRequest {
     /// Fills in app and domain where the wish names none.
     #[must_use]
     pub fn or(mut self, app: Option<&str>, domain: Option<&str>) -> Self {
@@ -159,33 +163,33 @@ impl Names {
 
 /// Two sources that differ.
 #[derive(Debug)]
-struct Differ;
+struct DifferentValues;
 
 /// Returns the one text that all sources give, or none without a source.
-fn same<'a>(mut texts: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>, Differ> {
+fn same<'a>(mut texts: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>, DifferentValues> {
     let first = texts.next();
     match first {
-        Some(first) if texts.any(|other| other != first) => Err(Differ),
+        Some(first) if texts.any(|other| other != first) => Err(DifferentValues),
         Some(_) | None => Ok(first),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Adoption, RouteError, TenantId, WishBody};
+    use super::{Adoption, RouteError, RouteRequestBody, TenantId};
     use rstest::rstest;
     use serde::Deserialize as _;
     use serde_json::Deserializer;
 
-    fn read(body: &str) -> WishBody {
-        WishBody::deserialize(&mut Deserializer::from_str(body)).unwrap()
+    fn read(body: &str) -> RouteRequestBody {
+        RouteRequestBody::deserialize(&mut Deserializer::from_str(body)).unwrap()
     }
 
-    fn wish(body: &str, path: Option<&str>) -> Result<(String, String), RouteError> {
+    fn request(body: &str, path: Option<&str>) -> Result<(String, String), RouteError> {
         let path = path.and_then(TenantId::parse);
         let body = read(body);
-        let (tenant, wish) = body.into_wish(path.as_ref())?;
-        Ok((tenant.to_string(), wish.subdomain))
+        let (tenant, request) = body.into_request(path.as_ref())?;
+        Ok((tenant.to_string(), request.subdomain))
     }
 
     #[rstest]
@@ -208,7 +212,7 @@ mod tests {
         Some("t1")
     )]
     fn every_spelling_means_the_same(#[case] body: &str, #[case] path: Option<&str>) {
-        assert_eq!(wish(body, path).unwrap(), ("t1".to_owned(), "acme".to_owned()));
+        assert_eq!(request(body, path).unwrap(), ("t1".to_owned(), "acme".to_owned()));
     }
 
     #[rstest]
@@ -218,7 +222,7 @@ mod tests {
         None
     )]
     fn two_tenants_are_refused(#[case] body: &str, #[case] path: Option<&str>) {
-        assert!(matches!(wish(body, path), Err(RouteError::TenantMismatch)));
+        assert!(matches!(request(body, path), Err(RouteError::TenantMismatch)));
     }
 
     #[rstest]
@@ -231,7 +235,7 @@ mod tests {
         #[case] body: &str,
         #[case] path: Option<&str>,
     ) {
-        assert!(matches!(wish(body, path), Err(RouteError::BadRequest(_))));
+        assert!(matches!(request(body, path), Err(RouteError::BadRequest(_))));
     }
 
     #[rstest]
@@ -239,7 +243,7 @@ mod tests {
     #[case::beyond(201)]
     fn a_long_subdomain_is_a_matter_of_its_host(#[case] length: usize) {
         let body = format!(r#"{{"subdomain":"{}"}}"#, "a".repeat(length));
-        match wish(&body, Some("t1")) {
+        match request(&body, Some("t1")) {
             Ok((_, subdomain)) => assert_eq!((subdomain.len(), length), (200, 200)),
             Err(error) => assert_eq!((error.word(), length), ("host_too_long", 201)),
         }
@@ -250,7 +254,7 @@ mod tests {
     #[case::refused("{\"subdomain\":\"a\",\"adopt\":false}", Adoption::Refused)]
     fn adoption_is_refused_by_saying_so(#[case] body: &str, #[case] expected: Adoption) {
         let body = read(body);
-        assert_eq!(body.into_wish(TenantId::parse("t1").as_ref()).unwrap().1.adoption, expected);
+        assert_eq!(body.into_request(TenantId::parse("t1").as_ref()).unwrap().1.adoption, expected);
     }
 
     #[rstest]
@@ -262,7 +266,7 @@ mod tests {
     #[case::slash("a/b", false)]
     #[case::own_word("operations", false)]
     #[case::blank("a b", false)]
-    fn tenant_ids_have_a_form(#[case] text: &str, #[case] lawful: bool) {
-        assert_eq!(TenantId::parse(text).is_some(), lawful);
+    fn tenant_ids_have_a_form(#[case] text: &str, #[case] valid: bool) {
+        assert_eq!(TenantId::parse(text).is_some(), valid);
     }
 }

@@ -3,13 +3,13 @@
 //! Invariant: a route is shown to its owner only. Callers: [`super::TenantRoutes`].
 
 use super::{
-    Grounds, RouteError,
-    error::Field,
+    OwnerContext, RouteError,
+    error::RequestField,
     host::HostNames,
     label::{Claim, Life, Ownership, owner_selector},
     provider::Apps,
-    target::{Site, site},
-    view::{AppView, ListQuery, Listing, QuotaView, RouteView, State, Usage, Warning},
+    resolve::{ResolvedSpace, resolve_space},
+    view::{AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, Usage, Warning},
 };
 use crate::capi::{
     CapiError, Foundation, Guid,
@@ -18,62 +18,61 @@ use crate::capi::{
 use std::collections::{BTreeSet, HashMap};
 
 /// Apps that are counted where the policy names none: each costs a call in five minutes.
-const MOST_COUNTED: usize = 5;
+const MAX_COUNTED_APPS: usize = 5;
 
 /// Shows the routes of a tenant.
 pub(super) async fn of_tenant(
-    grounds: &Grounds,
+    owner: &OwnerContext,
     ownership: &Ownership,
 ) -> Result<Vec<RouteView>, RouteError> {
-    let site = site(grounds).await?;
-    let routes = grounds.cf.labelled_routes(&site.space, &ownership.selector()).await?;
-    let views = views(grounds, &site, routes).await?;
+    let space = resolve_space(owner).await?;
+    let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
+    let views = views(owner, &space, routes).await?;
     if views.is_empty() { Err(RouteError::NotFound) } else { Ok(views) }
 }
 
 /// Shows all routes of the owner.
-pub(super) async fn all(grounds: &Grounds) -> Result<Vec<RouteView>, RouteError> {
-    let site = site(grounds).await?;
-    let prefix = grounds.routes.policies().prefix();
-    let selector = owner_selector(prefix, &grounds.policy.owner);
-    let routes = grounds.cf.labelled_routes(&site.space, &selector).await?;
-    views(grounds, &site, routes).await
+pub(super) async fn all(owner: &OwnerContext) -> Result<Vec<RouteView>, RouteError> {
+    let space = resolve_space(owner).await?;
+    let prefix = owner.routes.policies().prefix();
+    let selector = owner_selector(prefix, &owner.policy.owner);
+    let routes = owner.cf.labelled_routes(&space.guid, &selector).await?;
+    views(owner, &space, routes).await
 }
 
 /// Lists the owner's routes.
-pub(super) async fn list(grounds: &Grounds, query: &ListQuery) -> Result<Listing, RouteError> {
+pub(super) async fn list(owner: &OwnerContext, query: &ListQuery) -> Result<RoutePage, RouteError> {
     if query.page == 0 || query.per_page == 0 {
-        return Err(RouteError::BadRequest(Field::Page));
+        return Err(RouteError::BadRequest(RequestField::Page));
     }
-    let site = site(grounds).await?;
-    let prefix = grounds.routes.policies().prefix();
-    let owner = &grounds.policy.owner;
+    let space = resolve_space(owner).await?;
+    let prefix = owner.routes.policies().prefix();
     let selector = match &query.tenant {
-        Some(tenant) => Ownership::new(prefix.clone(), owner, tenant).selector(),
-        None => owner_selector(prefix, owner),
+        Some(tenant) => Ownership::new(prefix.clone(), &owner.policy.owner, tenant).selector(),
+        None => owner_selector(prefix, &owner.policy.owner),
     };
-    let routes = grounds.cf.labelled_routes(&site.space, &selector).await?;
-    let mut views = views(grounds, &site, routes).await?;
-    let quota = quotas(grounds, &site, &views).await?;
+    let routes = owner.cf.labelled_routes(&space.guid, &selector).await?;
+    let mut views = views(owner, &space, routes).await?;
+    let quota = quotas(owner, &space, &views).await?;
     views.retain(|view| query.state.is_none_or(|state| view.state == state));
     views.sort_by(|one, other| one.url.cmp(&other.url));
     let total = views.len();
     let first = (query.page - 1).saturating_mul(query.per_page);
     let resources = views.into_iter().skip(first).take(query.per_page).collect();
-    Ok(Listing { resources, total, quota })
+    Ok(RoutePage { resources, total, quota })
 }
 
 /// Shows those routes that are the owner's.
 async fn views(
-    grounds: &Grounds,
-    site: &Site,
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
     routes: Vec<Route>,
 ) -> Result<Vec<RouteView>, RouteError> {
-    let prefix = grounds.routes.policies().prefix();
+    let prefix = owner.routes.policies().prefix();
     let owned = routes.into_iter().filter_map(|route| {
         let tenant = prefix.annotation(&route, "tenant-id")?.to_owned();
-        let ownership = Ownership::new(prefix.clone(), &grounds.policy.owner, &tenant);
-        match ownership.claim(&route, &site.space, grounds.now) {
+        let ownership = Ownership::new(prefix.clone(), &owner.policy.owner, &tenant);
+        match ownership.claim(&route, &space.guid, owner.now) {
             Claim::Ours(life) => Some((route, tenant, life)),
             Claim::OtherTenant | Claim::Unclaimed | Claim::Foreign => None,
         }
@@ -81,21 +80,21 @@ async fn views(
     let owned = owned.collect::<Vec<_>>();
     let guids = owned.iter().flat_map(|(route, ..)| route.apps().cloned());
     let guids = guids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
-    let apps = grounds.cf.apps_by_guid(&guids).await?.into_iter();
+    let apps = owner.cf.apps_by_guid(&guids).await?.into_iter();
     let apps = apps.map(|app| (app.guid.clone(), app)).collect::<HashMap<_, _>>();
-    let domains = domains(grounds, site).await?;
+    let domains = domains(owner, space).await?;
     let replaced = replaced(&owned);
-    let viewer = Viewer { grounds, site, apps, domains, replaced };
+    let viewer = ViewContext { owner, space, apps, domains, replaced };
     Ok(owned.into_iter().map(|(route, tenant, life)| viewer.view(&route, tenant, life)).collect())
 }
 
 /// The names of the domains that the policy gives today.
-async fn domains(grounds: &Grounds, site: &Site) -> Result<Vec<String>, RouteError> {
-    let terms = &grounds.policy.terms;
+async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<String>, RouteError> {
+    let terms = &owner.policy.terms;
     if !terms.domains.is_empty() {
         return Ok(terms.domains.clone());
     }
-    let default = grounds.cf.domain(&site.organization, None).await?;
+    let default = owner.cf.domain(&space.organization, None).await?;
     Ok(default.into_iter().map(|domain| domain.name).collect())
 }
 
@@ -104,7 +103,7 @@ async fn domains(grounds: &Grounds, site: &Site) -> Result<Vec<String>, RouteErr
 fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
     let mut newest = HashMap::<_, &Route>::new();
     let mut replaced = BTreeSet::new();
-    let living = owned.iter().filter(|(.., life)| *life != Life::Dying);
+    let living = owned.iter().filter(|(.., life)| *life != Life::Deleting);
     for (route, tenant, _) in living {
         let Some(app) = route.apps().next() else { continue };
         let former = newest.entry((tenant, route.domain(), app)).or_insert(route);
@@ -122,26 +121,26 @@ fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
 }
 
 /// What is needed to judge a route against its policy.
-struct Viewer<'a> {
-    grounds: &'a Grounds,
-    site: &'a Site,
+struct ViewContext<'a> {
+    owner: &'a OwnerContext,
+    space: &'a ResolvedSpace,
     apps: HashMap<Guid, App>,
     domains: Vec<String>,
     replaced: BTreeSet<Guid>,
 }
 
-impl Viewer<'_> {
+impl ViewContext<'_> {
     fn view(&self, route: &Route, tenant: String, life: Life) -> RouteView {
-        let prefix = self.grounds.routes.policies().prefix();
+        let prefix = self.owner.routes.policies().prefix();
         let subdomain = prefix.annotation(route, "subdomain").unwrap_or_default().to_owned();
         let domain = route.domain_name().to_owned();
         let view = RouteView {
             url: format!("https://{}", route.url),
             host: route.host.clone(),
             route: Some(route.guid.clone()),
-            space: Some(self.site.space.clone()),
+            space: Some(self.space.guid.clone()),
             apps: self.apps_behind(route),
-            state: State::Ok,
+            state: RouteState::Ok,
             warnings: Vec::new(),
             tenant,
             subdomain,
@@ -156,7 +155,7 @@ impl Viewer<'_> {
     /// The app that the route is for: of the policy's apps behind it the one that gives its host, else any.
     fn own_app(&self, view: &RouteView) -> Option<&App> {
         let behind = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
-        let covered = behind.filter(|app| self.grounds.policy.terms.apps.covers(&app.name));
+        let covered = behind.filter(|app| self.owner.policy.terms.apps.covers(&app.name));
         let covered = covered.collect::<Vec<_>>();
         let by_host = covered.iter().find(|app| self.expects(view, app));
         by_host.or(covered.first()).copied()
@@ -168,18 +167,23 @@ impl Viewer<'_> {
         guids.map(|guid| AppView { name: name(guid), guid: Some(guid.clone()) }).collect()
     }
 
-    fn state(&self, route: &Route, view: &RouteView, (life, own): (Life, Option<&App>)) -> State {
-        let dying = self.grounds.routes.0.order.is_dying(&route.guid);
-        if life == Life::Dying || dying {
-            return State::Deleting;
+    fn state(
+        &self,
+        route: &Route,
+        view: &RouteView,
+        (life, own): (Life, Option<&App>),
+    ) -> RouteState {
+        let deleting = self.owner.routes.0.locks.is_deleting(&route.guid);
+        if life == Life::Deleting || deleting {
+            return RouteState::Deleting;
         }
         let Some(app) = own else {
-            return State::Unmapped;
+            return RouteState::Unmapped;
         };
         let placed = self.domains.contains(&view.domain) && self.expects(view, app);
         let drifted =
             !placed || route.serves_more_than(&app.guid) || self.replaced.contains(&route.guid);
-        if drifted { State::Drifted } else { State::Ok }
+        if drifted { RouteState::Drifted } else { RouteState::Ok }
     }
 
     /// Whether the policy gives the host today.
@@ -188,10 +192,10 @@ impl Viewer<'_> {
             subdomain: &view.subdomain,
             tenant: &view.tenant,
             app: &app.name,
-            org: self.site.names.organization.as_deref(),
-            space: self.site.names.space.as_deref(),
+            org: self.space.names.organization.as_deref(),
+            space: self.space.names.space.as_deref(),
         };
-        let host = self.grounds.policy.terms.template.render(&names, &[]);
+        let host = self.owner.policy.terms.template.render(&names, &[]);
         host.and_then(Result::ok).is_some_and(|host| host.to_string() == view.host)
     }
 }
@@ -205,45 +209,45 @@ fn warnings(route: &Route, app: &App) -> Vec<Warning> {
 
 /// Reads the limits; what the technical user may not see is left out. `views`: all routes of the owner.
 async fn quotas(
-    grounds: &Grounds,
-    site: &Site,
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
     views: &[RouteView],
 ) -> Result<QuotaView, RouteError> {
-    let cf = &grounds.cf;
+    let cf = &owner.cf;
     let limit = |quota: Option<Quota>| quota.and_then(|quota| quota.routes.total_routes);
     let mut view = QuotaView::default();
     // The routes in spaces that the technical user does not see count too: a list of routes has too few.
-    if let Some(limit) = limit(cf.organization_quota(&site.organization).await?)
-        && let Some(used) = cf.routes_of_organization(&site.organization).await?
+    if let Some(limit) = limit(cf.organization_quota(&space.organization).await?)
+        && let Some(used) = cf.routes_of_organization(&space.organization).await?
     {
         view.organization = Some(Usage { limit, used });
     }
-    if let Some(limit) = limit(cf.space_quota(&site.space).await?) {
-        let used = cf.count_routes("space_guids", &site.space).await?;
+    if let Some(limit) = limit(cf.space_quota(&space.guid).await?) {
+        let used = cf.count_routes("space_guids", &space.guid).await?;
         view.space = Some(Usage { limit, used });
     }
-    let limit = grounds.policy.terms.max_routes_per_app;
-    view.app = most_of_an_app(grounds, site, views).await?.map(|used| Usage { limit, used });
+    let limit = owner.policy.terms.max_routes_per_app;
+    view.app = most_of_an_app(owner, space, views).await?.map(|used| Usage { limit, used });
     Ok(view)
 }
 
 /// Counts the routes of the app that has the most of them.
 async fn most_of_an_app(
-    grounds: &Grounds,
-    site: &Site,
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
     views: &[RouteView],
 ) -> Result<Option<u64>, CapiError> {
-    let cf = &grounds.cf;
+    let cf = &owner.cf;
     let mut most = None;
-    if let Apps::Listed(names) = &grounds.policy.terms.apps {
+    if let Apps::Listed(names) = &owner.policy.terms.apps {
         for name in names {
-            most = most.max(routes_of_app(cf, &site.space, name).await?);
+            most = most.max(routes_of_app(cf, &space.guid, name).await?);
         }
         return Ok(most);
     }
     let apps = views.iter().flat_map(|view| &view.apps);
     let known = apps.filter(|app| app.name.is_some()).filter_map(|app| app.guid.as_ref());
-    for app in known.collect::<BTreeSet<_>>().into_iter().take(MOST_COUNTED) {
+    for app in known.collect::<BTreeSet<_>>().into_iter().take(MAX_COUNTED_APPS) {
         match cf.routes_of_app(app).await {
             Err(CapiError::NotFound(_)) => {}
             counted => most = most.max(Some(counted?)),

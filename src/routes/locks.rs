@@ -17,19 +17,19 @@ use tokio::{
 };
 
 /// How long a delete is remembered whose route could not be labelled; the label would count as long.
-const DYING_FOR: Duration = Duration::from_secs(300);
+const DELETING_FOR: Duration = Duration::from_secs(300);
 /// Deletes remembered at once.
-const MAX_DYING: u64 = 10_000;
+const MAX_DELETING: u64 = 10_000;
 
 /// How long it is known that a tenant was wanted: longer than a reconcile may take from its look to its last
 /// removal, which is one request.
-const WANTED_FOR: Duration = Duration::from_secs(900);
+const REQUESTED_FOR: Duration = Duration::from_secs(900);
 /// Tenants of which that is known at once.
-const MAX_WANTED: u64 = 10_000;
+const MAX_REQUESTED: u64 = 10_000;
 
 /// What is done one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub(super) enum LockKey {
     /// Everything about one tenant of one owner.
     Tenant {
         /// The owner.
@@ -46,79 +46,81 @@ pub(super) enum Key {
     },
 }
 
-impl Key {
+impl LockKey {
     /// Makes the key of a host; CF's hosts ignore case.
     pub(super) fn host(domain: Guid, host: &str) -> Self {
         Self::Host { domain, host: host.to_ascii_lowercase() }
     }
 }
 
-impl Ticket {
+impl KeyGuard {
     /// Returns whether it is the right to this key.
-    pub(super) fn is_for(&self, key: &Key) -> bool {
+    pub(super) fn is_for(&self, key: &LockKey) -> bool {
         self.key == *key
     }
 }
 
 /// The keys in use; a clone is shallow.
 #[derive(Clone)]
-pub(super) struct Order {
-    locks: Arc<Mutex<HashMap<Key, Weak<AsyncMutex<()>>>>>,
-    dying: Cache<Guid, ()>,
-    wanted: Cache<Key, Instant>,
+pub(super) struct KeyedLocks {
+    mutexes: Arc<Mutex<HashMap<LockKey, Weak<AsyncMutex<()>>>>>,
+    deleting: Cache<Guid, ()>,
+    requested: Cache<LockKey, Instant>,
 }
 
 /// The right to work on a key, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct KeyGuard {
     guard: Option<OwnedMutexGuard<()>>,
-    key: Key,
-    order: Order,
+    key: LockKey,
+    locks: KeyedLocks,
 }
 
-impl Default for Order {
+impl Default for KeyedLocks {
     fn default() -> Self {
-        let dying = Cache::builder().max_capacity(MAX_DYING).time_to_live(DYING_FOR).build();
-        let wanted = Cache::builder().max_capacity(MAX_WANTED).time_to_live(WANTED_FOR).build();
-        Self { locks: Arc::default(), dying, wanted }
+        let deleting =
+            Cache::builder().max_capacity(MAX_DELETING).time_to_live(DELETING_FOR).build();
+        let requested =
+            Cache::builder().max_capacity(MAX_REQUESTED).time_to_live(REQUESTED_FOR).build();
+        Self { mutexes: Arc::default(), deleting, requested }
     }
 }
 
-impl Order {
+impl KeyedLocks {
     /// Waits for a key; `None` when `deadline` comes first.
-    pub(super) async fn take(&self, key: Key, deadline: Instant) -> Option<Ticket> {
-        let lock = self.lock(&key);
+    pub(super) async fn lock(&self, key: LockKey, deadline: Instant) -> Option<KeyGuard> {
+        let lock = self.mutex(&key);
         let guard = timeout_at(deadline, lock.lock_owned()).await.ok()?;
-        Some(Ticket { guard: Some(guard), key, order: self.clone() })
+        Some(KeyGuard { guard: Some(guard), key, locks: self.clone() })
     }
 
     /// Remembers that a route is being deleted, as long as no label tells it.
-    pub(super) async fn remember_dying(&self, route: &Guid) {
-        self.dying.insert(route.clone(), ()).await;
+    pub(super) async fn remember_deleting(&self, route: &Guid) {
+        self.deleting.insert(route.clone(), ()).await;
     }
 
     /// Forgets that a route was being deleted.
-    pub(super) async fn forget_dying(&self, route: &Guid) {
-        self.dying.invalidate(route).await;
+    pub(super) async fn forget_deleting(&self, route: &Guid) {
+        self.deleting.invalidate(route).await;
     }
 
     /// Returns whether a route is known to be dying that has no label for it.
-    pub(super) fn is_dying(&self, route: &Guid) -> bool {
-        self.dying.contains_key(route)
+    pub(super) fn is_deleting(&self, route: &Guid) -> bool {
+        self.deleting.contains_key(route)
     }
 
     /// Remembers that a tenant is wanted now.
-    pub(super) async fn remember_wanted(&self, tenant: Key) {
-        self.wanted.insert(tenant, Instant::now()).await;
+    pub(super) async fn remember_requested(&self, tenant: LockKey) {
+        self.requested.insert(tenant, Instant::now()).await;
     }
 
     /// Returns whether a tenant was wanted at this time or later.
-    pub(super) async fn was_wanted_since(&self, tenant: &Key, since: Instant) -> bool {
-        self.wanted.get(tenant).await.is_some_and(|last| last >= since)
+    pub(super) async fn was_requested_since(&self, tenant: &LockKey, since: Instant) -> bool {
+        self.requested.get(tenant).await.is_some_and(|last| last >= since)
     }
 
-    fn lock(&self, key: &Key) -> Arc<AsyncMutex<()>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+    fn mutex(&self, key: &LockKey) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.mutexes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lock) = locks.get(key).and_then(Weak::upgrade) {
             return lock;
         }
@@ -132,31 +134,31 @@ impl Order {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for KeyGuard {
     fn drop(&mut self) {
         // The guard goes first: it holds the lock alive.
         self.guard = None;
-        let mut locks = self.order.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = self.locks.mutexes.lock().unwrap_or_else(PoisonError::into_inner);
         if locks.get(&self.key).is_some_and(|lock| lock.strong_count() == 0) {
             locks.remove(&self.key);
         }
     }
 }
 
-impl fmt::Debug for Order {
+impl fmt::Debug for KeyedLocks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Order").finish_non_exhaustive()
+        f.debug_struct("KeyedLocks").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Guid, Key, Order};
+    use super::{Guid, KeyedLocks, LockKey};
     use std::time::Duration;
     use tokio::time::Instant;
 
-    fn key(tenant: &str) -> Key {
-        Key::Tenant { owner: "o".to_owned(), tenant: tenant.to_owned() }
+    fn key(tenant: &str) -> LockKey {
+        LockKey::Tenant { owner: "o".to_owned(), tenant: tenant.to_owned() }
     }
 
     fn soon() -> Instant {
@@ -165,41 +167,41 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_held_by_one_at_a_time() {
-        let order = Order::default();
-        let _held = order.take(key("a"), soon()).await.unwrap();
-        assert!(order.take(key("a"), soon()).await.is_none());
+        let locks = KeyedLocks::default();
+        let _held = locks.lock(key("a"), soon()).await.unwrap();
+        assert!(locks.lock(key("a"), soon()).await.is_none());
     }
 
     #[test]
     fn a_host_is_one_key_in_any_case() {
         let domain = || Guid::parse("d1").unwrap();
-        assert_eq!(Key::host(domain(), "ACME-app"), Key::host(domain(), "acme-app"));
+        assert_eq!(LockKey::host(domain(), "ACME-app"), LockKey::host(domain(), "acme-app"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn other_keys_do_not_wait() {
-        let order = Order::default();
-        let _held = order.take(key("a"), soon()).await.unwrap();
-        assert!(order.take(key("b"), Instant::now()).await.is_some());
+        let locks = KeyedLocks::default();
+        let _held = locks.lock(key("a"), soon()).await.unwrap();
+        assert!(locks.lock(key("b"), Instant::now()).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_ticket_frees_the_key_and_its_memory() {
-        let order = Order::default();
-        drop(order.take(key("a"), soon()).await.unwrap());
-        assert!(order.locks.lock().unwrap().is_empty());
+        let locks = KeyedLocks::default();
+        drop(locks.lock(key("a"), soon()).await.unwrap());
+        assert!(locks.mutexes.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_waiter_gets_the_key_when_it_is_free() {
-        let order = Order::default();
-        let held = order.take(key("a"), soon()).await.unwrap();
-        let waiting = order.take(key("a"), soon());
+        let locks = KeyedLocks::default();
+        let held = locks.lock(key("a"), soon()).await.unwrap();
+        let waiting = locks.lock(key("a"), soon());
         let freeing = async {
             tokio::time::sleep(Duration::from_millis(10)).await;
             drop(held);
         };
-        let (ticket, ()) = tokio::join!(waiting, freeing);
-        assert!(ticket.is_some());
+        let (host_guard, ()) = tokio::join!(waiting, freeing);
+        assert!(host_guard.is_some());
     }
 }

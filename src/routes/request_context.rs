@@ -13,22 +13,22 @@ use tokio::time::Instant;
 
 /// Who asks, and until when.
 #[derive(Clone, Debug)]
-pub struct Errand {
+pub struct RequestContext {
     pub(super) caller: Caller,
     pub(super) correlation: CorrelationId,
     pub(super) now: SystemTime,
     pub(super) deadline: Instant,
     /// What was learned before is not enough to say no.
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
     pub(super) on_behalf_of: Option<String>,
     pub(super) trail: Trail,
-    pub(super) judge: Option<Judge>,
+    pub(super) validate: Option<StatusMapping>,
 }
 
 /// Tells which status and code a caller is given for an error, for audit lines.
-pub type Judge = fn(&RouteError) -> (u16, &'static str);
+pub type StatusMapping = fn(&RouteError) -> (u16, &'static str);
 
-impl Errand {
+impl RequestContext {
     /// Makes an errand. `now` is the wall time at which it began, `deadline` the end of the request.
     pub fn new(
         caller: &Caller,
@@ -38,8 +38,17 @@ impl Errand {
     ) -> Self {
         let (caller, correlation) = (caller.clone(), correlation.clone());
         let trail = Trail::default();
-        let begun = Instant::now();
-        Self { caller, correlation, now, deadline, begun, on_behalf_of: None, trail, judge: None }
+        let started = Instant::now();
+        Self {
+            caller,
+            correlation,
+            now,
+            deadline,
+            started,
+            on_behalf_of: None,
+            trail,
+            validate: None,
+        }
     }
 
     /// Notes on this trail that an audit line was written.
@@ -51,8 +60,8 @@ impl Errand {
 
     /// Lets audit lines tell the answers that `judge` gives.
     #[must_use]
-    pub fn judged_by(mut self, judge: Judge) -> Self {
-        self.judge = Some(judge);
+    pub fn with_status_mapping(mut self, validate: StatusMapping) -> Self {
+        self.validate = Some(validate);
         self
     }
 

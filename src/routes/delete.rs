@@ -4,12 +4,12 @@
 //! marked, so that no instance hands it out. Callers: [`super::TenantRoutes`].
 
 use super::{
-    RouteError, Wish, Work,
+    OperationContext, RouteError, RouteRequest,
     audit::Audit,
     legacy,
     operation::Operation,
-    removal::{End, Removal, SENDS},
-    target::{Site, site},
+    resolve::{ResolvedSpace, resolve_space},
+    route_deletion::{DeletionResult, MAX_DELETES, RouteDeletion},
 };
 use crate::capi::{Guid, model::Route};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -22,7 +22,7 @@ const RESERVE: Duration = Duration::from_secs(3);
 
 /// Whether the caller waits for CF's jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum WaitMode {
     /// It waits, within bounds.
     Wait,
     /// It does not (`Prefer: respond-async`).
@@ -31,18 +31,18 @@ pub enum Patience {
 
 /// Which routes of a tenant a removal is about.
 #[derive(Clone, Debug)]
-pub(super) enum Extent {
+pub(super) enum DeleteScope {
     /// All that carry its labels.
     All,
     /// All, and the one without labels at the place that this wish names.
-    AndFormer(Box<Wish>),
+    AndLegacy(Box<RouteRequest>),
     /// None but those that a reconcile saw.
-    Seen(Seen),
+    Observed(ObservedRoutes),
 }
 
 /// What a reconcile saw of a tenant that is not listed.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ObservedRoutes {
     /// Its routes; one that came later is not meant.
     pub routes: BTreeSet<Guid>,
     /// When the reconcile began to look; a tenant that was wanted since keeps its routes.
@@ -51,7 +51,7 @@ pub struct Seen {
 
 /// What a removal came to.
 #[derive(Clone, Debug)]
-pub enum Removed {
+pub enum Deleted {
     /// No route of the tenant is left, or there was none.
     Done,
     /// CF is still deleting; [`super::TenantRoutes::seal`] makes the id.
@@ -61,16 +61,16 @@ pub enum Removed {
     },
 }
 
-impl Extent {
+impl DeleteScope {
     fn covers(&self, route: &Route) -> bool {
         match self {
-            Self::All | Self::AndFormer(_) => true,
-            Self::Seen(seen) => seen.routes.contains(&route.guid),
+            Self::All | Self::AndLegacy(_) => true,
+            Self::Observed(observed) => observed.routes.contains(&route.guid),
         }
     }
 }
 
-impl Removed {
+impl Deleted {
     /// Returns its name in audit lines and metrics.
     pub fn word(&self) -> &'static str {
         match self {
@@ -81,75 +81,75 @@ impl Removed {
 }
 
 /// Removes the tenant's routes.
-pub(super) async fn remove(
-    work: &Work,
-    extent: &Extent,
-    patience: Patience,
+pub(super) async fn delete(
+    op: &OperationContext,
+    scope: &DeleteScope,
+    wait_mode: WaitMode,
     audit: &Arc<Audit>,
-) -> Result<Removed, RouteError> {
-    let _tenant = work.take_tenant().await?;
-    match extent {
-        Extent::All => {}
-        Extent::AndFormer(wish) => Box::pin(legacy::claim(work, wish)).await?,
-        Extent::Seen(seen) => {
-            if work.order().was_wanted_since(&work.tenant_key(), seen.at).await {
-                return Err(RouteError::WantedAnew);
+) -> Result<Deleted, RouteError> {
+    let _tenant = op.lock_tenant().await?;
+    match scope {
+        DeleteScope::All => {}
+        DeleteScope::AndLegacy(request) => Box::pin(legacy::claim(op, request)).await?,
+        DeleteScope::Observed(observed) => {
+            if op.locks().was_requested_since(&op.tenant_key(), observed.at).await {
+                return Err(RouteError::SubscribedAgain);
             }
         }
     }
-    let (site, listed, routes) = listed(work).await?;
-    let routes: Vec<_> = routes.into_iter().filter(|route| extent.covers(route)).collect();
-    work.place.learn(|facts| {
-        facts.space = Some(site.space.to_string());
+    let (space, listed, routes) = listed(op).await?;
+    let routes: Vec<_> = routes.into_iter().filter(|route| scope.covers(route)).collect();
+    op.location.update(|location| {
+        location.space = Some(space.guid.to_string());
         // Several are told step by step.
         let only = if let [only] = routes.as_slice() { Some(only) } else { None };
-        facts.domain = only.map(|route| route.domain_name().to_owned());
-        facts.host = only.map(|route| route.host.clone());
-        facts.route = only.map(|route| route.guid.to_string());
+        location.domain = only.map(|route| route.domain_name().to_owned());
+        location.host = only.map(|route| route.host.clone());
+        location.route = only.map(|route| route.guid.to_string());
     });
     let now = Instant::now();
-    let latest = work.errand.deadline.checked_sub(RESERVE).unwrap_or(now);
-    let removal = Removal {
-        work: work.clone(),
+    let latest = op.request_context.deadline.checked_sub(RESERVE).unwrap_or(now);
+    let deletion = RouteDeletion {
+        op: op.clone(),
         audit: Arc::clone(audit),
-        sends: Arc::new(Semaphore::new(SENDS)),
+        sends: Arc::new(Semaphore::new(MAX_DELETES)),
         end: (now + JOB_WAIT).min(latest).max(now),
-        site,
+        space,
         listed,
-        patience,
+        wait_mode,
     };
-    finish(work, removal.all(routes).await)
+    finish(op, deletion.all(routes).await)
 }
 
 /// Sums up.
-fn finish(work: &Work, ends: Vec<End>) -> Result<Removed, RouteError> {
+fn finish(op: &OperationContext, ends: Vec<DeletionResult>) -> Result<Deleted, RouteError> {
     let (mut running, mut failures) = (Vec::new(), Vec::new());
     for end in ends {
         match end {
-            End::Gone => {}
-            End::Running(dying) => running.push(dying),
-            End::Failed(failure) => failures.push(failure),
+            DeletionResult::Gone => {}
+            DeletionResult::Running(deleting) => running.push(deleting),
+            DeletionResult::Failed(failure) => failures.push(failure),
         }
     }
     if !failures.is_empty() {
-        return Err(RouteError::NotRemoved(failures));
+        return Err(RouteError::NotDeleted(failures));
     }
     if running.is_empty() {
-        return Ok(Removed::Done);
+        return Ok(Deleted::Done);
     }
-    let (owner, tenant) = (work.grounds.policy.owner.clone(), work.tenant.to_string());
-    Ok(Removed::Running { operation: Operation { owner, tenant, routes: running } })
+    let (owner, tenant) = (op.owner.policy.owner.clone(), op.tenant.to_string());
+    Ok(Deleted::Running { operation: Operation { owner, tenant, routes: running } })
 }
 
 /// Lists the tenant's routes. None in a space that a name stood for before this request says nothing: the space may
 /// have been made anew, and another instance may know.
-async fn listed(work: &Work) -> Result<(Site, Instant, Vec<Route>), RouteError> {
+async fn listed(op: &OperationContext) -> Result<(ResolvedSpace, Instant, Vec<Route>), RouteError> {
     loop {
-        let site = site(&work.grounds).await?;
+        let space = resolve_space(&op.owner).await?;
         let since = Instant::now();
-        let routes = work.cf().labelled_routes(&site.space, &work.ownership.selector()).await?;
-        if !routes.is_empty() || !work.forget_named_space().await {
-            return Ok((site, since, routes));
+        let routes = op.cf().labelled_routes(&space.guid, &op.ownership.selector()).await?;
+        if !routes.is_empty() || !op.forget_named_space().await {
+            return Ok((space, since, routes));
         }
     }
 }

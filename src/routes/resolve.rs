@@ -1,0 +1,332 @@
+//! Where a tenant's route is to be: space, domain, app and host, from the policy and the wish.
+//!
+//! Invariant: everything that can be judged without CF is judged before its first call. Callers: this
+//! room.
+
+use super::{
+    OperationContext, OwnerContext, RouteError, RouteRequest,
+    error::Fqdn,
+    host::{Host, HostFault, HostNames, MAX_NAME, Variable},
+    locks::LockKey,
+    provider::BrokerIdentity,
+};
+use crate::capi::{
+    Foundation, Guid,
+    model::{App, Domain},
+    spaces::{SpaceInOrganization, SpaceRef},
+};
+
+/// Longest label, for the message.
+const MAX_LABEL: usize = 63;
+
+/// The policy's space.
+#[derive(Clone, Debug)]
+pub(super) struct ResolvedSpace {
+    pub(super) guid: Guid,
+    pub(super) organization: Guid,
+    pub(super) names: SpaceNames,
+}
+
+/// Names of the policy's space and organization, as far as they are known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SpaceNames {
+    pub(super) space: Option<String>,
+    pub(super) organization: Option<String>,
+}
+
+/// What was chosen within the policy, before CF is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) app: String,
+    /// `None`: the organization's default domain.
+    pub(super) domain: Option<String>,
+    host: Option<Host>,
+}
+
+/// A route's place, resolved.
+#[derive(Clone, Debug)]
+pub(super) struct ResolvedRoute {
+    pub(super) space: ResolvedSpace,
+    pub(super) choice: Choice,
+    pub(super) domain: Domain,
+    pub(super) app: App,
+    pub(super) host: Host,
+}
+
+impl Choice {
+    /// Chooses app, domain and host.
+    pub(super) fn of(op: &OperationContext, request: &RouteRequest) -> Result<Self, RouteError> {
+        let terms = &op.owner.policy.terms;
+        let app = terms.app(request.app.as_deref())?;
+        let domain = terms.domain(request.domain.as_deref())?;
+        let names = known_names(&terms.space, op.owner.routes.policies().broker());
+        let host = host(op, request, &app, &names).transpose()?;
+        if let (Some(host), Some(domain)) = (&host, &domain) {
+            check_length(&host, domain)?;
+            matches_pattern(op, request, host, domain)?;
+        }
+        op.location.update(|location| {
+            location.domain.clone_from(&domain);
+            location.host = host.as_ref().map(ToString::to_string);
+        });
+        Ok(Self { app, domain, host })
+    }
+
+    /// Returns the host, asking CF for the names that its template still needs.
+    pub(super) async fn host(
+        &self,
+        op: &OperationContext,
+        request: &RouteRequest,
+    ) -> Result<Host, RouteError> {
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
+        }
+        let names = resolve_space(&op.owner).await?.names;
+        host(op, request, &self.app, &names).unwrap_or(Err(RouteError::SpaceInvisible))
+    }
+
+    /// Returns the host as far as these names give it, for a domain that it must fit.
+    pub(super) fn host_from(
+        &self,
+        op: &OperationContext,
+        request: &RouteRequest,
+        names: &SpaceNames,
+        domain: &str,
+    ) -> Option<Result<Host, RouteError>> {
+        let host = match &self.host {
+            Some(host) => Ok(host.clone()),
+            None => host(op, request, &self.app, names)?,
+        };
+        Some(host.and_then(|host| {
+            check_length(&host, domain)?;
+            matches_pattern(op, request, &host, domain)?;
+            Ok(host)
+        }))
+    }
+}
+
+impl ResolvedRoute {
+    /// Resolves a choice.
+    pub(super) async fn resolve(
+        op: &OperationContext,
+        request: &RouteRequest,
+        choice: Choice,
+    ) -> Result<Self, RouteError> {
+        match Self::resolve_once(op, request, choice.clone()).await {
+            Err(RouteError::AppNotFound { .. } | RouteError::DomainNotFound)
+                if op.forget_named_space().await =>
+            {
+                Self::resolve_once(op, request, choice).await
+            }
+            other => other,
+        }
+    }
+
+    async fn resolve_once(
+        op: &OperationContext,
+        request: &RouteRequest,
+        choice: Choice,
+    ) -> Result<Self, RouteError> {
+        let space = resolve_space(&op.owner).await?;
+        let domain = domain(op, request, &space, &choice);
+        let app = app(op.cf(), &space, &choice.app);
+        let (domain, app) = tokio::try_join!(domain, app)?;
+        // By whatever name: a loop through the broker serves nobody.
+        if op.owner.routes.policies().broker().app_guid.as_ref() == Some(&app.guid) {
+            return Err(RouteError::ForbiddenApp);
+        }
+        let host = choice.host(op, request).await?;
+        check_length(&host, &domain.name)?;
+        matches_pattern(op, request, &host, &domain.name)?;
+        op.location.update(|location| {
+            location.space = Some(space.guid.to_string());
+            location.domain = Some(domain.name.clone());
+            location.host = Some(host.to_string());
+        });
+        Ok(Self { space, choice, domain, app, host })
+    }
+
+    /// Looks the app up again after CF refused its guid.
+    pub(super) async fn refresh_app(
+        &mut self,
+        op: &OperationContext,
+        request: &RouteRequest,
+    ) -> Result<(), RouteError> {
+        op.cf().forget_app(&self.space.guid, &self.choice.app).await;
+        self.resolve_again(op, request).await
+    }
+
+    /// Looks the domain up again after CF refused its guid.
+    pub(super) async fn refresh_domain(
+        &mut self,
+        op: &OperationContext,
+        request: &RouteRequest,
+    ) -> Result<(), RouteError> {
+        let name = self.choice.domain.as_deref();
+        op.cf().forget_domain(&self.space.organization, name).await;
+        self.resolve_again(op, request).await
+    }
+
+    /// Resolves once more what was forgotten.
+    pub(super) async fn resolve_again(
+        &mut self,
+        op: &OperationContext,
+        request: &RouteRequest,
+    ) -> Result<(), RouteError> {
+        *self = Box::pin(Self::resolve(op, request, self.choice.clone())).await?;
+        Ok(())
+    }
+
+    /// Returns what is locked while its host is worked on.
+    pub(super) fn key(&self) -> LockKey {
+        LockKey::host(self.domain.guid.clone(), self.host.as_str())
+    }
+
+    /// Returns host and domain in one.
+    pub(super) fn fqdn(&self) -> Fqdn {
+        Fqdn(format!("{}.{}", self.host, self.domain.name))
+    }
+}
+
+impl OperationContext {
+    /// Forgets what a space's name resolved to before this request; returns whether there was something.
+    pub(super) async fn forget_named_space(&self) -> bool {
+        let space = &self.owner.policy.terms.space;
+        let named = matches!(space, SpaceRef::Named { .. });
+        named && self.cf().forget_space_before(space, self.request_context.started).await
+    }
+}
+
+/// Finds the policy's space; the broker's own one is known without asking.
+pub(super) async fn resolve_space(owner: &OwnerContext) -> Result<ResolvedSpace, RouteError> {
+    if let Some(space) = known_space(owner) {
+        return Ok(space);
+    }
+    let read = owner.cf.space(&owner.policy.terms.space).await?;
+    read.and_then(ResolvedSpace::of).ok_or(RouteError::SpaceInvisible)
+}
+
+/// Returns the policy's space as it was when CF last showed it.
+pub(super) async fn last_known_space(owner: &OwnerContext) -> Option<ResolvedSpace> {
+    match known_space(owner) {
+        Some(space) => Some(space),
+        None => ResolvedSpace::of(owner.cf.last_known_space(&owner.policy.terms.space).await?),
+    }
+}
+
+impl ResolvedSpace {
+    fn of(read: SpaceInOrganization) -> Option<Self> {
+        let organization = read.space.organization().cloned()?;
+        let names = SpaceNames {
+            space: Some(read.space.name.clone()),
+            organization: read.organization.map(|organization| organization.name),
+        };
+        Some(Self { guid: read.space.guid, organization, names })
+    }
+}
+
+/// Returns the policy's space where it is the broker's own and the template needs no name that is not known.
+fn known_space(owner: &OwnerContext) -> Option<ResolvedSpace> {
+    let broker = owner.routes.policies().broker();
+    let terms = &owner.policy.terms;
+    let names = known_names(&terms.space, broker);
+    let template = &terms.template;
+    let complete = (names.space.is_some() || !template.names(Variable::Space))
+        && (names.organization.is_some() || !template.names(Variable::Org));
+    own_space(&terms.space, broker, names).filter(|_| complete)
+}
+
+fn own_space(
+    space: &SpaceRef,
+    broker: &BrokerIdentity,
+    names: SpaceNames,
+) -> Option<ResolvedSpace> {
+    let SpaceRef::Guid(space) = space else {
+        return None;
+    };
+    let organization = broker.organization.clone()?;
+    (broker.space.as_ref() == Some(space)).then(|| ResolvedSpace {
+        guid: space.clone(),
+        organization,
+        names,
+    })
+}
+
+/// Returns the names of organization and space that are known without asking.
+pub(super) fn known_names(space: &SpaceRef, broker: &BrokerIdentity) -> SpaceNames {
+    match space {
+        SpaceRef::Named { organization, space } => {
+            SpaceNames { space: Some(space.clone()), organization: Some(organization.clone()) }
+        }
+        SpaceRef::Guid(guid) if broker.space.as_ref() == Some(guid) => SpaceNames {
+            space: broker.space_name.clone(),
+            organization: broker.organization_name.clone(),
+        },
+        SpaceRef::Guid(_) => SpaceNames::default(),
+    }
+}
+
+fn host(
+    op: &OperationContext,
+    request: &RouteRequest,
+    app: &str,
+    names: &SpaceNames,
+) -> Option<Result<Host, RouteError>> {
+    let names = HostNames {
+        subdomain: &request.subdomain,
+        tenant: op.tenant.as_str(),
+        app,
+        org: names.organization.as_deref(),
+        space: names.space.as_deref(),
+    };
+    let own_hosts = op.owner.routes.policies().own_hosts();
+    let rendered = op.owner.policy.terms.template.render(&names, own_hosts)?;
+    Some(rendered.map_err(|fault| match fault {
+        HostFault::Form => RouteError::HostInvalid,
+        HostFault::Length(length) => RouteError::HostTooLong { length, limit: MAX_LABEL },
+        HostFault::Reserved => RouteError::HostReserved,
+    }))
+}
+
+fn check_length(host: &Host, domain: &str) -> Result<(), RouteError> {
+    let length = host.as_str().len() + 1 + domain.len();
+    if length <= MAX_NAME {
+        return Ok(());
+    }
+    Err(RouteError::HostTooLong { length, limit: MAX_NAME })
+}
+
+/// Refuses a host in which the approuter would not find the tenant.
+fn matches_pattern(
+    op: &OperationContext,
+    request: &RouteRequest,
+    host: &Host,
+    domain: &str,
+) -> Result<(), RouteError> {
+    let Some(pattern) = &op.owner.policy.terms.pattern else {
+        return Ok(());
+    };
+    let found = pattern.finds(&format!("{host}.{domain}"), &request.subdomain);
+    if found { Ok(()) } else { Err(RouteError::HostPatternMismatch) }
+}
+
+async fn domain(
+    op: &OperationContext,
+    request: &RouteRequest,
+    space: &ResolvedSpace,
+    choice: &Choice,
+) -> Result<Domain, RouteError> {
+    let found = op.cf().domain(&space.organization, choice.domain.as_deref()).await?;
+    // An internal domain leads to no URL.
+    let domain = found.filter(|domain| !domain.internal).ok_or(RouteError::DomainNotFound)?;
+    let wanted = request.domain.as_deref().filter(|_| choice.domain.is_none());
+    if wanted.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&domain.name)) {
+        return Err(RouteError::ForbiddenDomain);
+    }
+    Ok(domain)
+}
+
+async fn app(cf: &Foundation, space: &ResolvedSpace, name: &str) -> Result<App, RouteError> {
+    let found = cf.app(&space.guid, name).await?;
+    found.ok_or_else(|| RouteError::AppNotFound { app: name.to_owned() })
+}
