@@ -13,7 +13,7 @@ use std::{
 };
 
 use cfapi_broker::{
-    auth::{AuthError, Bound, Settings, Verifier},
+    auth::{AuthError, IssuerBindings, Settings, Verifier},
     binding::{self, BindingSources, Bindings},
     telemetry::metrics::Metrics,
     upstream::{self, ClientFactory, Purpose},
@@ -58,7 +58,7 @@ fn verifier(sandbox: &Sandbox) -> Verifier {
     let limits = u32::MAX;
     let settings = Settings { requests_per_second: limits, burst: limits, ..Settings::default() };
     let keys = must(clients.client(Purpose::Keys));
-    let bound = Bound { xsuaa, identity: None };
+    let bound = IssuerBindings { xsuaa, identity: None };
     Verifier::new(&settings, &bound, &keys, &TaskTracker::new(), Metrics::default())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     app::BoundServices,
-    auth::{Bound, Verifier},
+    auth::{IssuerBindings, Verifier},
     binding::ServiceCredential,
     capi::{CapiClient, Guid},
     config::{
@@ -70,7 +70,8 @@ impl Engine {
         };
         let vault = TokenVault::new(&settings.token, destinations.clone(), workshop);
         let capi = CapiClient::new(vault.clone(), cf_api, metrics.clone(), tasks.clone());
-        let callers = Bound { xsuaa: bound.xsuaa.clone(), identity: bound.identity.clone() };
+        let callers =
+            IssuerBindings { xsuaa: bound.xsuaa.clone(), identity: bound.identity.clone() };
         let verifier = Verifier::new(&settings.auth, &callers, &keys, &tasks, metrics.clone());
         Ok(Self { destinations, vault, capi, verifier, metrics, lifecycle: lifecycle.clone() })
     }

@@ -4,7 +4,7 @@
 //! decoding them has exactly one result. Nothing is decoded here. For [`Verifier`](super::Verifier)
 //! only.
 
-use super::{AuthError, error::Refusal};
+use super::{AuthError, error::AuthRejection};
 use aws_lc_rs::digest;
 use http::{HeaderMap, header};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -17,37 +17,37 @@ const SCHEME: &[u8] = b"bearer ";
 
 /// What a request presents as its token; only the scheme in front of it was looked at.
 #[derive(Clone, Copy)]
-pub(super) struct Presented<'h>(&'h [u8]);
+pub(super) struct PresentedToken<'h>(&'h [u8]);
 
 /// Takes the bearer token out of the request's headers (RFC 6750 §2.1).
 ///
 /// # Errors
 /// `Missing` without any `Authorization`; `Invalid` if it stands there twice, or does not begin with `Bearer` and a blank.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<Presented<'_>, AuthError> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<PresentedToken<'_>, AuthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(AuthError::Missing);
     };
     if values.next().is_some() {
-        return Err(Refusal::HeaderRepeated.into());
+        return Err(AuthRejection::HeaderRepeated.into());
     }
     match value.as_bytes().split_at_checked(SCHEME.len()) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() => {
-            Ok(Presented(token))
+            Ok(PresentedToken(token))
         }
-        Some(_) | None => Err(Refusal::HeaderForm.into()),
+        Some(_) | None => Err(AuthRejection::HeaderForm.into()),
     }
 }
 
-impl<'h> Presented<'h> {
+impl<'h> PresentedToken<'h> {
     /// SHA-256 of the whole token: names it without keeping it. Equal ones are equal byte for byte, so that nothing of a
     /// token that was judged before needs to be looked at again.
     ///
     /// # Errors
-    /// [`Refusal::TokenSize`]: what is too long is not even hashed.
-    pub(super) fn fingerprint(self) -> Result<TokenFingerprint, Refusal> {
+    /// [`AuthRejection::TokenSize`]: what is too long is not even hashed.
+    pub(super) fn fingerprint(self) -> Result<TokenFingerprint, AuthRejection> {
         if self.0.len() > TOKEN_LIMIT {
-            return Err(Refusal::TokenSize);
+            return Err(AuthRejection::TokenSize);
         }
         let hash = digest::digest(&digest::SHA256, self.0);
         let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
@@ -58,13 +58,13 @@ impl<'h> Presented<'h> {
     /// The one token that stands there, as text.
     ///
     /// # Errors
-    /// [`Refusal::HeaderForm`] if it is more than one, or not of visible characters.
-    pub(super) fn text(self) -> Result<&'h str, Refusal> {
+    /// [`AuthRejection::HeaderForm`] if it is more than one, or not of visible characters.
+    pub(super) fn text(self) -> Result<&'h str, AuthRejection> {
         let is_odd = |byte: &u8| !byte.is_ascii_graphic() || *byte == b',';
         if self.0.iter().any(is_odd) {
-            return Err(Refusal::HeaderForm);
+            return Err(AuthRejection::HeaderForm);
         }
-        str::from_utf8(self.0).map_err(|_| Refusal::HeaderForm)
+        str::from_utf8(self.0).map_err(|_| AuthRejection::HeaderForm)
     }
 }
 
@@ -81,19 +81,19 @@ impl<'t> CompactToken<'t> {
     /// Parses the compact serialisation (RFC 7515 §7.1), stricter than most readers.
     ///
     /// # Errors
-    /// [`Refusal::TokenSize`] or [`Refusal::TokenForm`].
-    pub(super) fn parse(text: &'t str) -> Result<Self, Refusal> {
+    /// [`AuthRejection::TokenSize`] or [`AuthRejection::TokenForm`].
+    pub(super) fn parse(text: &'t str) -> Result<Self, AuthRejection> {
         if text.len() > TOKEN_LIMIT {
-            return Err(Refusal::TokenSize);
+            return Err(AuthRejection::TokenSize);
         }
         let mut segments = text.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (segments.next(), segments.next(), segments.next(), segments.next())
         else {
-            return Err(Refusal::TokenForm);
+            return Err(AuthRejection::TokenForm);
         };
         if ![header, payload, signature].into_iter().all(is_canonical) {
-            return Err(Refusal::TokenForm);
+            return Err(AuthRejection::TokenForm);
         }
         Ok(Self { text, header, payload, signature })
     }
@@ -132,13 +132,13 @@ impl Hash for TokenFingerprint {
 
 /// Hashes a [`TokenFingerprint`] to its first bytes, which SHA-256 has spread already. Nobody can fill a table with
 /// fingerprints that begin alike: only those of verified tokens are kept, and what is signed is not the caller's choice.
-pub(super) type ByFirstBytes = BuildHasherDefault<FirstBytes>;
+pub(super) type FingerprintHashBuilder = BuildHasherDefault<FingerprintHasher>;
 
-/// The hasher of [`ByFirstBytes`].
+/// The hasher of [`FingerprintHashBuilder`].
 #[derive(Default)]
-pub(super) struct FirstBytes(u64);
+pub(super) struct FingerprintHasher(u64);
 
-impl Hasher for FirstBytes {
+impl Hasher for FingerprintHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -1,12 +1,12 @@
 //! The claims of an XSUAA token as typed data (rule A4).
 //!
 //! Invariant: reading judges types only; a claim that is present has its type. Unknown claims are
-//! skipped without recursion, however deep. For the issuers of this room; [`Claims`] are those of
+//! skipped without recursion, however deep. For the issuers of this room; [`XsuaaClaims`] are those of
 //! [`xsuaa`](super::xsuaa).
 
 use super::{
-    error::Refusal,
-    strict::{Object, present},
+    duplicate_free::{DuplicateFree, present},
+    error::AuthRejection,
     time::Lifetime,
 };
 use crate::upstream::body;
@@ -18,7 +18,7 @@ use std::{fmt, time::Duration};
 
 /// What the rules look at.
 #[derive(Deserialize)]
-pub(super) struct Claims {
+pub(super) struct XsuaaClaims {
     /// Issuer.
     #[serde(default, deserialize_with = "present")]
     pub(super) iss: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Claims {
     pub(super) cid: Option<String>,
     /// Audience.
     #[serde(default)]
-    pub(super) aud: Audience,
+    pub(super) aud: OneOrMany,
     /// Scopes.
     #[serde(default, deserialize_with = "present")]
     pub(super) scope: Option<Vec<String>>,
@@ -57,7 +57,7 @@ pub(super) struct Claims {
     pub(super) origin: Option<String>,
     /// What the token is bound to (RFC 7800 §3.1).
     #[serde(default, deserialize_with = "present")]
-    pub(super) cnf: Option<Object<Confirmation>>,
+    pub(super) cnf: Option<DuplicateFree<Confirmation>>,
 }
 
 /// `cnf`, as far as certificates go.
@@ -68,12 +68,12 @@ pub(super) struct Confirmation {
     pub(super) thumbprint: Option<String>,
 }
 
-impl Claims {
+impl XsuaaClaims {
     /// Reads a payload.
     ///
     /// # Errors
-    /// [`Refusal::ClaimsMalformed`] for anything but an object of well-typed members, each once.
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
+    /// [`AuthRejection::ClaimsMalformed`] for anything but an object of well-typed members, each once.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, AuthRejection> {
         read(payload)
     }
 
@@ -86,27 +86,27 @@ impl Claims {
 /// Reads a payload as claims of this kind.
 ///
 /// # Errors
-/// As [`Claims::read`].
-pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Refusal> {
-    match body::decode::<Object<T>>(payload) {
-        Ok(Object(claims)) => Ok(claims),
-        Err(_) => Err(Refusal::ClaimsMalformed),
+/// As [`XsuaaClaims::read`].
+pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, AuthRejection> {
+    match body::decode::<DuplicateFree<T>>(payload) {
+        Ok(DuplicateFree(claims)) => Ok(claims),
+        Err(_) => Err(AuthRejection::ClaimsMalformed),
     }
 }
 
 /// `aud`: one text or a list of texts (RFC 7519 §4.1.3); absent is an empty list.
 #[derive(Default)]
-pub(super) struct Audience(pub(super) Vec<String>);
+pub(super) struct OneOrMany(pub(super) Vec<String>);
 
-impl<'de> Deserialize<'de> for Audience {
+impl<'de> Deserialize<'de> for OneOrMany {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AudienceVisitor).map(Self)
+        deserializer.deserialize_any(OneOrManyVisitor).map(Self)
     }
 }
 
-struct AudienceVisitor;
+struct OneOrManyVisitor;
 
-impl<'de> Visitor<'de> for AudienceVisitor {
+impl<'de> Visitor<'de> for OneOrManyVisitor {
     type Value = Vec<String>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,10 +3,9 @@
 //! Invariant: the domain is a plain host; only a loopback host may have a port, plain http and an
 //! issuer without a label. For [`xsuaa`](super::xsuaa) only.
 
-use super::host::{Place, Reach, TrustedHost};
-use percent_encoding::utf8_percent_encode;
-
+use super::trusted_host::{HostKind, HostMatch, TrustedHost};
 use crate::upstream::COMPONENT;
+use percent_encoding::utf8_percent_encode;
 
 /// The host that XSUAA's issuers stand below.
 #[derive(Clone)]
@@ -23,18 +22,18 @@ impl UaaDomain {
         let Some(host) = self.host_of(issuer) else {
             return false;
         };
-        match self.0.place_of(host) {
-            Some(Place::Same) => self.0.reach() == Reach::Loopback,
-            Some(Place::Below) => true,
+        match self.0.match_host(host) {
+            Some(HostMatch::Same) => self.0.kind() == HostKind::Loopback,
+            Some(HostMatch::Subdomain) => true,
             None => false,
         }
     }
 
     /// The address of the keys of `zone`.
     pub(super) fn keys_url(&self, zone: &str) -> String {
-        let scheme = match self.0.reach() {
-            Reach::Remote => "https",
-            Reach::Loopback => "http",
+        let scheme = match self.0.kind() {
+            HostKind::Remote => "https",
+            HostKind::Loopback => "http",
         };
         let zone = utf8_percent_encode(zone, COMPONENT);
         format!("{scheme}://{}/token_keys?zid={zone}", self.0.name())
@@ -42,9 +41,9 @@ impl UaaDomain {
 
     /// What stands between a lawful scheme and the path of XSUAA's token endpoint.
     fn host_of<'i>(&self, issuer: &'i str) -> Option<&'i str> {
-        let plain = || match self.0.reach() {
-            Reach::Remote => None,
-            Reach::Loopback => issuer.strip_prefix("http://"),
+        let plain = || match self.0.kind() {
+            HostKind::Remote => None,
+            HostKind::Loopback => issuer.strip_prefix("http://"),
         };
         issuer.strip_prefix("https://").or_else(plain)?.strip_suffix("/oauth/token")
     }

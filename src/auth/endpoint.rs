@@ -1,11 +1,11 @@
 //! XSUAA's `/token_keys` on the wire: one address for each zone.
 //!
 //! Invariant: the address is built from the binding and a configured zone, never from a token. For
-//! [`keys`](super::keys), behind its port. How an answer is read is shared with
+//! [`key_cache`](super::key_cache), behind its port. How an answer is read is shared with
 //! [`ias`](super::ias).
 
 use super::{
-    held::Fetched,
+    cached_key_set::Fetched,
     jwks::{DOCUMENT_LIMIT, KeySet, KeySetError},
     source::KeySource,
 };

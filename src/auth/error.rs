@@ -64,7 +64,7 @@ impl AuthError {
 
 /// One broken rule; becomes [`AuthError::Invalid`] at the room's door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum AuthRejection {
     /// A1: `Authorization` twice.
     HeaderRepeated,
     /// A1: not `Bearer`, one blank, one token.
@@ -111,7 +111,7 @@ pub(super) enum Refusal {
     Certificate,
 }
 
-impl Refusal {
+impl AuthRejection {
     /// The word for log and metric.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -141,8 +141,8 @@ impl Refusal {
     }
 }
 
-impl From<Refusal> for AuthError {
-    fn from(refusal: Refusal) -> Self {
+impl From<AuthRejection> for AuthError {
+    fn from(refusal: AuthRejection) -> Self {
         Self::Invalid { reason: refusal.word() }
     }
 }

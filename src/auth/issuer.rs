@@ -1,19 +1,19 @@
 //! An XSUAA instance as issuer: the order of the checks, and the keys of each zone.
 //!
-//! Invariant: before the signature is checked a token can only be refused, and no key is asked for
+//! Invariant: before the signature is checked a token can only be no_key, and no key is asked for
 //! on behalf of a token that the rules refuse. For [`issuers`](super::issuers) only; the second
 //! kind of issuer is [`ias`](super::ias).
 
 use super::{
     AuthError, Caller,
     bearer::CompactToken,
-    claims::Claims,
-    error::Refusal,
-    ias::Address,
+    claims::XsuaaClaims,
+    error::AuthRejection,
+    ias::KeyAddress,
     jose::{self, VerifiedPayload},
-    keys::KeyCache,
+    key_cache::KeyCache,
     source::{KeyError, KeySource},
-    xsuaa::Rules,
+    xsuaa::XsuaaRules,
 };
 use std::{
     collections::HashMap,
@@ -22,36 +22,36 @@ use std::{
 };
 
 /// A token that was judged and believed.
-pub(super) struct Verified {
+pub(super) struct VerifiedToken {
     /// Who it names.
     pub(super) caller: Caller,
     /// `exp`, since 1970.
     pub(super) expires: Duration,
     /// The keys that it was checked with.
-    pub(super) keys: KeysOf,
+    pub(super) keys: KeySetId,
     /// Their generation.
     pub(super) generation: u64,
 }
 
 /// Whose keys a token was checked with.
 #[derive(Clone)]
-pub(super) enum KeysOf {
+pub(super) enum KeySetId {
     /// Those of the caller's zone at XSUAA.
     Zone,
     /// Those of an IAS tenant, as handed out for this client.
-    Ias(Arc<Address>),
+    Ias(Arc<KeyAddress>),
 }
 
 /// One XSUAA instance: its rules, and the keys of each zone that may call.
 pub(super) struct XsuaaIssuer<S> {
-    rules: Rules,
+    rules: XsuaaRules,
     keys: HashMap<String, KeyCache<S>>,
 }
 
 impl<S: KeySource> XsuaaIssuer<S> {
     /// Makes the issuer; `cache` makes the keys of an address, one for each zone: callers cannot
     /// add any.
-    pub(super) fn new(rules: Rules, cache: impl Fn(String) -> KeyCache<S>) -> Self {
+    pub(super) fn new(rules: XsuaaRules, cache: impl Fn(String) -> KeyCache<S>) -> Self {
         let keys =
             rules.zones().iter().map(|zone| (zone.clone(), cache(rules.keys_url(zone)))).collect();
         Self { rules, keys }
@@ -66,27 +66,15 @@ impl<S: KeySource> XsuaaIssuer<S> {
         &self,
         token: &CompactToken<'_>,
         now: SystemTime,
-    ) -> Result<Verified, AuthError> {
+    ) -> Result<VerifiedToken, AuthError> {
         let kid = jose::key_id(token)?;
-        let claimed = Claims::read(&jose::unverified_payload(token)?)?;
-        self.rules.judge(&claimed, now)?;
-        let cache = claimed.zid.and_then(|zone| self.keys.get(&zone)).ok_or(Refusal::Zone)?;
-        let found = cache.key(&kid).await.map_err(refused)?;
+        let claimed = XsuaaClaims::read(&jose::unverified_payload(token)?)?;
+        self.rules.check_claims(&claimed, now)?;
+        let cache = claimed.zid.and_then(|zone| self.keys.get(&zone)).ok_or(AuthRejection::Zone)?;
+        let found = cache.key(&kid).await.map_err(no_key)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
-        let (caller, expires) = self.rules.admit(&payload, now)?;
-        Ok(Verified { caller, expires, keys: KeysOf::Zone, generation: found.generation })
-    }
-
-    /// How many usable keys the issuer holds, all zones together.
-    ///
-    /// # Errors
-    /// `KeysUnavailable` if those of any zone cannot be had.
-    pub(super) async fn probe(&self) -> Result<usize, AuthError> {
-        let mut count = 0;
-        for cache in self.keys.values() {
-            count += cache.probe().await.map_err(refused)?;
-        }
-        Ok(count)
+        let (caller, expires) = self.rules.caller_of(&payload, now)?;
+        Ok(VerifiedToken { caller, expires, keys: KeySetId::Zone, generation: found.generation })
     }
 
     /// The generation of the usable keys of `zone`; `None` without any.
@@ -96,9 +84,9 @@ impl<S: KeySource> XsuaaIssuer<S> {
 }
 
 /// What a caller is told when there is no key.
-pub(super) fn refused(error: KeyError) -> AuthError {
+pub(super) fn no_key(error: KeyError) -> AuthError {
     match error {
-        KeyError::Unknown => Refusal::KeyUnknown.into(),
+        KeyError::Unknown => AuthRejection::KeyUnknown.into(),
         KeyError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },
     }
 }

@@ -4,14 +4,14 @@
 //! for, and the signature covers these claims. For [`Verifier`](super::Verifier) only.
 
 use super::{
-    AuthError, Bound, Caller, Settings,
+    AuthError, Caller, IssuerBindings, Settings,
     bearer::CompactToken,
     domain::UaaDomain,
     endpoint::KeysEndpoint,
-    error::Refusal,
+    error::AuthRejection,
     ias::{self, IasEndpoint, IasIssuer},
-    issuer::{KeysOf, Verified, XsuaaIssuer},
-    keys::KeyCache,
+    issuer::{KeySetId, VerifiedToken, XsuaaIssuer},
+    key_cache::KeyCache,
     xsuaa,
 };
 use crate::{
@@ -35,7 +35,7 @@ impl Issuers {
     /// Makes the issuers behind the bindings.
     pub(super) fn new(
         settings: &Settings,
-        bound: &Bound,
+        bound: &IssuerBindings,
         client: &HttpClient,
         tasks: &TaskTracker,
         metrics: &Metrics,
@@ -45,7 +45,7 @@ impl Issuers {
             Some(binding) if settings.ias.enabled => ias_rules(settings, binding),
             Some(_) => None,
             None => {
-                warn_of_missing(settings);
+                warn_of_missing_binding(settings);
                 None
             }
         };
@@ -56,7 +56,7 @@ impl Issuers {
         Self {
             xsuaa: xsuaa.map(|rules| XsuaaIssuer::new(rules, cache)),
             ias: ias.map(|rules| {
-                IasIssuer::over(rules, client.clone(), tasks.clone(), metrics.clone())
+                IasIssuer::with_client(rules, client.clone(), tasks.clone(), metrics.clone())
             }),
         }
     }
@@ -74,40 +74,22 @@ impl Issuers {
         &self,
         token: &CompactToken<'_>,
         now: SystemTime,
-    ) -> Result<Verified, AuthError> {
+    ) -> Result<VerifiedToken, AuthError> {
         match &self.ias {
-            Some(ias) if ias.claims(token)? => return ias.verify(token, now).await,
+            Some(ias) if ias.is_issuer_of(token)? => return ias.verify(token, now).await,
             Some(_) | None => {}
         }
         match &self.xsuaa {
             Some(xsuaa) => xsuaa.verify(token, now).await,
-            None => Err(Refusal::Issuer.into()),
+            None => Err(AuthRejection::Issuer.into()),
         }
-    }
-
-    /// How many usable keys the issuers hold.
-    ///
-    /// # Errors
-    /// `KeysUnavailable` if those of any cannot be had, or without an issuer.
-    pub(super) async fn probe(&self) -> Result<usize, AuthError> {
-        if self.is_empty() {
-            return Err(unbound());
-        }
-        let mut count = 0;
-        if let Some(xsuaa) = &self.xsuaa {
-            count += xsuaa.probe().await?;
-        }
-        if let Some(ias) = &self.ias {
-            count += ias.probe().await?;
-        }
-        Ok(count)
     }
 
     /// The generation of the usable keys that a caller's token is checked with; `None` without any.
-    pub(super) fn generation(&self, caller: &Caller, keys: &KeysOf) -> Option<u64> {
+    pub(super) fn generation(&self, caller: &Caller, keys: &KeySetId) -> Option<u64> {
         match keys {
-            KeysOf::Zone => self.xsuaa.as_ref()?.generation(caller.zone()),
-            KeysOf::Ias(address) => self.ias.as_ref()?.generation(address),
+            KeySetId::Zone => self.xsuaa.as_ref()?.generation(caller.zone()),
+            KeySetId::Ias(address) => self.ias.as_ref()?.generation(address),
         }
     }
 }
@@ -118,9 +100,9 @@ pub(super) fn unbound() -> AuthError {
 }
 
 /// The rules of an xsuaa binding; `None`, with a line that says so, if no token could ever be judged by them.
-fn xsuaa_rules(settings: &Settings, binding: &XsuaaBinding) -> Option<xsuaa::Rules> {
+fn xsuaa_rules(settings: &Settings, binding: &XsuaaBinding) -> Option<xsuaa::XsuaaRules> {
     let rules = UaaDomain::parse(&binding.uaa_domain)
-        .and_then(|domain| xsuaa::Rules::new(binding, domain, settings));
+        .and_then(|domain| xsuaa::XsuaaRules::new(binding, domain, settings));
     if rules.is_none() {
         tracing::error!(
             binding = binding.name,
@@ -131,7 +113,7 @@ fn xsuaa_rules(settings: &Settings, binding: &XsuaaBinding) -> Option<xsuaa::Rul
 }
 
 /// Says that IAS was switched on in vain.
-fn warn_of_missing(settings: &Settings) {
+fn warn_of_missing_binding(settings: &Settings) {
     if settings.ias.enabled {
         tracing::error!(
             hint = "bind a service instance of identity and restart, or leave auth.ias.enabled out",
@@ -141,10 +123,10 @@ fn warn_of_missing(settings: &Settings) {
 }
 
 /// The same for an identity binding.
-fn ias_rules(settings: &Settings, binding: &IdentityBinding) -> Option<ias::Rules> {
-    let rules = ias::Rules::new(binding, settings);
-    let lack = rules.as_ref().map_or(Some("clientid"), ias::Rules::lack);
-    if let Some(field) = lack {
+fn ias_rules(settings: &Settings, binding: &IdentityBinding) -> Option<ias::IasRules> {
+    let rules = ias::IasRules::new(binding, settings);
+    let missing = rules.as_ref().map_or(Some("clientid"), ias::IasRules::missing_field);
+    if let Some(field) = missing {
         tracing::error!(
             binding = binding.name,
             field,

@@ -6,9 +6,9 @@
 
 use super::{
     bearer::CompactToken,
-    error::Refusal,
+    duplicate_free::{DuplicateFree, present},
+    error::AuthRejection,
     jwks::RsaKey,
-    strict::{Object, present},
 };
 use crate::upstream::body;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -30,29 +30,32 @@ const KEY_ID_LIMIT: usize = 256;
 /// Reads the header and returns the name of the key, the only thing that counts in it.
 ///
 /// # Errors
-/// The [`Refusal`] of the first broken part of A3, or [`Refusal::KeyId`].
-pub(super) fn key_id(token: &CompactToken<'_>) -> Result<String, Refusal> {
-    let bytes = decode(token.header()).ok_or(Refusal::HeaderMalformed)?;
-    let Object(header) =
-        body::decode::<Object<JoseHeader>>(&bytes).map_err(|_| Refusal::HeaderMalformed)?;
+/// The [`AuthRejection`] of the first broken part of A3, or [`AuthRejection::KeyId`].
+pub(super) fn key_id(token: &CompactToken<'_>) -> Result<String, AuthRejection> {
+    let bytes = decode(token.header()).ok_or(AuthRejection::HeaderMalformed)?;
+    let DuplicateFree(header) = body::decode::<DuplicateFree<JoseHeader>>(&bytes)
+        .map_err(|_| AuthRejection::HeaderMalformed)?;
     if header.alg.as_deref() != Some(ALGORITHM_NAME) {
-        return Err(Refusal::Algorithm);
+        return Err(AuthRejection::Algorithm);
     }
     if header.has_refused_member() {
-        return Err(Refusal::HeaderMember);
+        return Err(AuthRejection::HeaderMember);
     }
     if header.typ.is_some_and(|typ| !TYPES.contains(&typ.as_str())) {
-        return Err(Refusal::Type);
+        return Err(AuthRejection::Type);
     }
-    header.kid.filter(|kid| !kid.is_empty() && kid.len() <= KEY_ID_LIMIT).ok_or(Refusal::KeyId)
+    header
+        .kid
+        .filter(|kid| !kid.is_empty() && kid.len() <= KEY_ID_LIMIT)
+        .ok_or(AuthRejection::KeyId)
 }
 
 /// Decodes the payload without believing a word of it.
 ///
 /// # Errors
-/// [`Refusal::ClaimsMalformed`] if it is not UTF-8: readers disagree on what such text says.
-pub(super) fn unverified_payload(token: &CompactToken<'_>) -> Result<Vec<u8>, Refusal> {
-    decode(token.payload()).ok_or(Refusal::ClaimsMalformed)
+/// [`AuthRejection::ClaimsMalformed`] if it is not UTF-8: readers disagree on what such text says.
+pub(super) fn unverified_payload(token: &CompactToken<'_>) -> Result<Vec<u8>, AuthRejection> {
+    decode(token.payload()).ok_or(AuthRejection::ClaimsMalformed)
 }
 
 /// A payload that was signed by a key of the issuer.
@@ -65,12 +68,12 @@ impl VerifiedPayload {
     /// values, and refuses an odd `jwk` that A3 wants ignored.
     ///
     /// # Errors
-    /// [`Refusal::Signature`].
-    pub(super) fn check(token: &CompactToken<'_>, key: &RsaKey) -> Result<Self, Refusal> {
+    /// [`AuthRejection::Signature`].
+    pub(super) fn check(token: &CompactToken<'_>, key: &RsaKey) -> Result<Self, AuthRejection> {
         let key = DecodingKey::from_rsa_raw_components(key.modulus(), key.exponent());
         match crypto::verify(token.signature(), token.signed().as_bytes(), &key, ALGORITHM) {
             Ok(true) => unverified_payload(token).map(Self),
-            Ok(false) | Err(_) => Err(Refusal::Signature),
+            Ok(false) | Err(_) => Err(AuthRejection::Signature),
         }
     }
 

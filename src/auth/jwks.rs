@@ -1,10 +1,10 @@
 //! The key set of an issuer: which entries of `/token_keys` may verify a token (rule A5).
 //!
 //! Invariant: an odd entry costs itself, never the set; a key in a [`KeySet`] is RSA, for
-//! signatures, of 2048 to 8192 bit, and the only one of its name. Pure. For [`keys`](super::keys)
+//! signatures, of 2048 to 8192 bit, and the only one of its name. Pure. For [`key_cache`](super::key_cache)
 //! and its source.
 
-use super::lenient::Entry;
+use super::raw_jwk::RawJwk;
 use crate::upstream::body;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
@@ -53,7 +53,7 @@ impl KeySet {
     /// # Errors
     /// [`KeySetError`]; odd entries are no error, they are left out.
     pub(super) fn parse(document: &[u8]) -> Result<Self, KeySetError> {
-        let Document(entries) = body::decode(document).map_err(|_| KeySetError::Malformed)?;
+        let JwksDocument(entries) = body::decode(document).map_err(|_| KeySetError::Malformed)?;
         if entries.len() > KEY_LIMIT {
             return Err(KeySetError::TooMany);
         }
@@ -92,7 +92,7 @@ pub(super) struct RsaKey {
 
 impl RsaKey {
     /// Reads an entry, if it is one that may verify a token.
-    fn read(entry: &Entry) -> Option<Self> {
+    fn read(entry: &RawJwk) -> Option<Self> {
         let lawful = !entry.is_ambiguous()
             && entry.text("kty") == Some("RSA")
             && entry.is_absent_or("use", "sig")
@@ -127,7 +127,7 @@ impl RsaKey {
 }
 
 /// The `kid` of an entry, if it is a text.
-fn name(entry: &Entry) -> Option<&str> {
+fn name(entry: &RawJwk) -> Option<&str> {
     entry.text("kid").filter(|kid| !kid.is_empty())
 }
 
@@ -140,32 +140,32 @@ fn integer(text: &str) -> Option<Vec<u8>> {
 }
 
 /// `{"keys": […]}`; other members are skipped.
-struct Document(Vec<Entry>);
+struct JwksDocument(Vec<RawJwk>);
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de> Deserialize<'de> for JwksDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(DocumentVisitor)
+        deserializer.deserialize_map(JwksDocumentVisitor)
     }
 }
 
-struct DocumentVisitor;
+struct JwksDocumentVisitor;
 
-impl<'de> Visitor<'de> for DocumentVisitor {
-    type Value = Document;
+impl<'de> Visitor<'de> for JwksDocumentVisitor {
+    type Value = JwksDocument;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("a key set")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JwksDocument, A::Error> {
         let mut entries = None;
         while let Some(name) = map.next_key::<String>()? {
             if name != "keys" {
                 map.next_value::<IgnoredAny>()?;
-            } else if entries.replace(map.next_value::<Vec<Entry>>()?).is_some() {
+            } else if entries.replace(map.next_value::<Vec<RawJwk>>()?).is_some() {
                 return Err(A::Error::custom("repeated member"));
             }
         }
-        entries.map(Document).ok_or_else(|| A::Error::custom("no keys"))
+        entries.map(JwksDocument).ok_or_else(|| A::Error::custom("no keys"))
     }
 }

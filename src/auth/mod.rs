@@ -5,45 +5,43 @@
 //! `xsuaa`) and IAS (`ias`); `issuers` chooses by the claims before any key is asked for.
 
 mod bearer;
-mod book;
-mod cache;
+mod cached_key_set;
 mod caller;
-mod certificate;
 mod claims;
+mod client_certificate;
 mod domain;
+mod duplicate_free;
 mod endpoint;
 mod error;
-mod held;
-mod host;
+mod fetch_schedule;
 mod ias;
 mod issuer;
 mod issuers;
 mod jose;
 mod jwks;
-mod keys;
-mod lenient;
-mod limits;
-mod lists;
+mod key_cache;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod parsers;
-mod pins;
+mod rate_limit;
+mod raw_jwk;
 mod scope;
+mod scope_grants;
 mod settings;
 mod source;
-mod strict;
 #[cfg(test)]
 mod tests;
 mod time;
+mod trusted_host;
+mod verified_tokens;
 mod xsuaa;
 
 pub use caller::Caller;
 pub use error::AuthError;
 pub use ias::IasSettings;
-pub use limits::Place;
-pub use lists::ScopeLists;
-pub use pins::Pins;
+pub use rate_limit::InFlightPermit;
 pub use scope::Scope;
+pub use scope_grants::{AllowedClients, ScopeGrants};
 pub use settings::Settings;
 
 use crate::{
@@ -52,17 +50,17 @@ use crate::{
     upstream::HttpClient,
 };
 use bearer::CompactToken;
-use cache::DecisionCache;
-use certificate::Binding;
+use client_certificate::CertificateBinding;
 use http::HeaderMap;
 use issuers::{Issuers, unbound};
-use limits::CallerLimits;
+use rate_limit::CallerLimits;
 use std::{fmt, sync::Arc, time::SystemTime};
 use tokio_util::task::TaskTracker;
+use verified_tokens::VerifiedTokens;
 
 /// The bindings that callers' tokens are judged by.
 #[derive(Clone, Debug, Default)]
-pub struct Bound {
+pub struct IssuerBindings {
     /// XSUAA.
     pub xsuaa: Option<XsuaaBinding>,
     /// Identity Authentication; counts only where the settings switch it on.
@@ -75,7 +73,7 @@ pub struct Admitted {
     /// Who it is.
     pub caller: Caller,
     /// What it holds meanwhile.
-    pub place: Place,
+    pub permit: InFlightPermit,
 }
 
 /// Judges bearer tokens by rules A1 to A13 and A15; a clone is shallow.
@@ -83,14 +81,14 @@ pub struct Admitted {
 /// Without a usable binding every token gets [`AuthError::KeysUnavailable`].
 #[derive(Clone)]
 pub struct Verifier {
-    parts: Arc<Parts>,
+    inner: Arc<VerifierInner>,
 }
 
-struct Parts {
+struct VerifierInner {
     issuers: Issuers,
-    decisions: DecisionCache,
+    verified: VerifiedTokens,
     limits: CallerLimits,
-    certificates: Binding,
+    certificates: CertificateBinding,
     metrics: Metrics,
 }
 
@@ -98,24 +96,24 @@ impl Verifier {
     /// Makes a verifier; keys are fetched when the first token asks for them, on `tasks`.
     pub fn new(
         settings: &Settings,
-        bound: &Bound,
+        bound: &IssuerBindings,
         client: &HttpClient,
         tasks: &TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let parts = Parts {
+        let inner = VerifierInner {
             issuers: Issuers::new(settings, bound, client, tasks, &metrics),
-            decisions: DecisionCache::new(),
+            verified: VerifiedTokens::new(),
             limits: CallerLimits::new(settings),
-            certificates: Binding::of(settings),
+            certificates: CertificateBinding::from_settings(settings),
             metrics,
         };
-        Self { parts: Arc::new(parts) }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Returns whether there is a usable binding, so that callers can be verified at all.
     pub fn is_bound(&self) -> bool {
-        !self.parts.issuers.is_empty()
+        !self.inner.issuers.is_empty()
     }
 
     /// Returns who sent a request with these headers, within what one caller may ask.
@@ -127,10 +125,10 @@ impl Verifier {
     /// As [`Verifier::verify`].
     pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Admitted, AuthError> {
         let caller = self.verify(headers, now).await?;
-        match self.parts.limits.admit(caller.client_id()).await {
-            Ok(place) => Ok(Admitted { caller, place }),
+        match self.inner.limits.admit(caller.client_id()).await {
+            Ok(permit) => Ok(Admitted { caller, permit }),
             Err(error) => {
-                self.parts.metrics.auth_refused(error.reason());
+                self.inner.metrics.auth_refused(error.reason());
                 Err(error)
             }
         }
@@ -145,39 +143,35 @@ impl Verifier {
     /// # Cancel safety
     /// Nothing is lost: a fetch of keys goes on without the caller.
     pub async fn verify(&self, headers: &HeaderMap, now: SystemTime) -> Result<Caller, AuthError> {
-        let verdict = self.judge(headers, now).await.and_then(|caller| {
-            self.parts.certificates.judge(&caller, headers)?;
+        let verdict = self.verify_token(headers, now).await.and_then(|caller| {
+            self.inner.certificates.check(&caller, headers)?;
             Ok(caller)
         });
         if let Err(error) = &verdict {
-            self.parts.metrics.auth_refused(error.reason());
+            self.inner.metrics.auth_refused(error.reason());
         }
         verdict
     }
 
-    /// Asks for the keys as a token would, and returns how many are usable; for a doctor's visit.
-    ///
-    /// # Errors
-    /// `KeysUnavailable` without a usable binding, or if the keys cannot be had.
-    pub async fn probe(&self) -> Result<usize, AuthError> {
-        self.parts.issuers.probe().await
-    }
-
-    async fn judge(&self, headers: &HeaderMap, now: SystemTime) -> Result<Caller, AuthError> {
+    async fn verify_token(
+        &self,
+        headers: &HeaderMap,
+        now: SystemTime,
+    ) -> Result<Caller, AuthError> {
         let presented = bearer::bearer(headers)?;
-        let Parts { issuers, decisions, .. } = &*self.parts;
+        let VerifierInner { issuers, verified, .. } = &*self.inner;
         if issuers.is_empty() {
             return Err(unbound());
         }
         let fingerprint = presented.fingerprint()?;
         let generation = |caller: &Caller, keys: &_| issuers.generation(caller, keys);
-        if let Some(caller) = decisions.find(&fingerprint, now, generation) {
+        if let Some(caller) = verified.find(&fingerprint, now, generation) {
             return Ok(caller);
         }
         let token = CompactToken::parse(presented.text()?)?;
-        let verified = issuers.verify(&token, now).await?;
-        decisions.keep(fingerprint, &verified, now);
-        Ok(verified.caller)
+        let token = issuers.verify(&token, now).await?;
+        verified.keep(fingerprint, &token, now);
+        Ok(token.caller)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     bearer::{CompactToken, bearer},
-    claims::Claims,
+    claims::XsuaaClaims,
     jose,
     jwks::{KeySet, RsaKey},
 };
@@ -43,7 +43,7 @@ pub fn jose_header(document: &[u8]) -> bool {
 
 /// Reads claims (decoded); returns whether they are well-formed.
 pub fn claims(document: &[u8]) -> bool {
-    Claims::read(document).is_ok()
+    XsuaaClaims::read(document).is_ok()
 }
 
 /// Reads a key set, and whether it holds a key of the name `k`.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: without any setting only the bound issuer's own callers get in, each within the limits of U5.
 
-use super::{ias::IasSettings, pins::Pins};
+use super::{ias::IasSettings, scope_grants::AllowedClients};
 use crate::binding::SettingFinding;
 
 /// What an operator may say about callers; bounds are in `config/default.toml`.
@@ -18,7 +18,7 @@ pub struct Settings {
     /// Requests of one client id that are being answered at once.
     pub max_in_flight: usize,
     /// Who may hold a scope, for scopes that are pinned.
-    pub pins: Pins,
+    pub pins: AllowedClients,
     /// Identity Authentication as second issuer.
     pub ias: IasSettings,
     /// Whether a token must be bound to the certificate that the call came with.
@@ -34,7 +34,7 @@ impl Default for Settings {
             requests_per_second: 20,
             burst: 100,
             max_in_flight: 16,
-            pins: Pins::default(),
+            pins: AllowedClients::default(),
             ias: IasSettings::default(),
             require_mtls: false,
             cert_hosts: Vec::new(),

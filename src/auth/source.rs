@@ -1,9 +1,9 @@
 //! The port between the key cache and the wire, so that tests own time and refusals.
 //!
-//! Invariant: a source fetches and judges nothing; when to fetch is the cache's affair. For [`keys`](super::keys) and the
+//! Invariant: a source fetches and judges nothing; when to fetch is the cache's affair. For [`key_cache`](super::key_cache) and the
 //! endpoints behind it.
 
-use super::held::Fetched;
+use super::cached_key_set::Fetched;
 use http::HeaderValue;
 use std::{error::Error, time::Duration};
 

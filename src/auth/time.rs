@@ -3,7 +3,7 @@
 //! Invariant: the clocks of issuer and broker may differ by [`LEEWAY`], and by nothing more. Pure. For the issuers of this
 //! room.
 
-use super::{claims::NumericDate, error::Refusal};
+use super::{claims::NumericDate, error::AuthRejection};
 use std::time::{Duration, SystemTime};
 
 /// How far clocks may differ (A7); SAP's libraries allow the same.
@@ -32,25 +32,25 @@ impl Lifetime<'_> {
     /// edge the stricter side counts.
     ///
     /// # Errors
-    /// The [`Refusal`] of the first broken rule.
-    pub(super) fn judge(&self, now: SystemTime) -> Result<Duration, Refusal> {
+    /// The [`AuthRejection`] of the first broken rule.
+    pub(super) fn check(&self, now: SystemTime) -> Result<Duration, AuthRejection> {
         let now = since_epoch(now);
         let second = Duration::from_secs(now.as_secs());
-        let exp = self.exp.ok_or(Refusal::Expiry)?.0;
+        let exp = self.exp.ok_or(AuthRejection::Expiry)?.0;
         if exp.is_zero()
             || now >= exp.saturating_add(LEEWAY)
             || exp > second.saturating_add(LONGEST_LIFE)
         {
-            return Err(Refusal::Expiry);
+            return Err(AuthRejection::Expiry);
         }
         if self.nbf.is_some_and(|nbf| nbf.0.is_zero() || second.saturating_add(LEEWAY) <= nbf.0) {
-            return Err(Refusal::NotBefore);
+            return Err(AuthRejection::NotBefore);
         }
         if self.iat.is_some_and(|iat| iat.0 > second.saturating_add(LEEWAY)) {
-            return Err(Refusal::IssuedAt);
+            return Err(AuthRejection::IssuedAt);
         }
         if self.jti.is_some_and(|jti| jti.ends_with(REFRESH_MARK)) {
-            return Err(Refusal::RefreshToken);
+            return Err(AuthRejection::RefreshToken);
         }
         Ok(exp)
     }

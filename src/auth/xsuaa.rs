@@ -1,14 +1,14 @@
 //! The rules for XSUAA tokens: A7 to A11, and the pins of A12.
 //!
-//! Invariant: [`Rules::judge`] may refuse, never grant; a [`Caller`] comes out of a
+//! Invariant: [`XsuaaRules::check_claims`] may refuse, never grant; a [`Caller`] comes out of a
 //! [`VerifiedPayload`] only. Pure. For [`issuer`](super::issuer) only.
 
 use super::{
-    Caller, Pins, Scope, Settings,
+    AllowedClients, Caller, Scope, Settings,
     caller::{IAS_MARK, Identity, hash},
-    claims::Claims,
+    claims::XsuaaClaims,
     domain::UaaDomain,
-    error::Refusal,
+    error::AuthRejection,
     jose::VerifiedPayload,
 };
 use crate::binding::XsuaaBinding;
@@ -19,15 +19,15 @@ use std::time::{Duration, SystemTime};
 const INSTANCE_MARK: &str = "!b";
 
 /// What a token must say to be meant for us.
-pub(super) struct Rules {
+pub(super) struct XsuaaRules {
     client_id: String,
     xsappname: String,
     domain: UaaDomain,
     zones: Vec<String>,
-    pins: Pins,
+    allowed_clients: AllowedClients,
 }
 
-impl Rules {
+impl XsuaaRules {
     /// Reads the rules out of a binding; the settings may allow further zones, and pin scopes.
     ///
     /// `None` if the binding could never judge a token: an empty name would match everything.
@@ -51,7 +51,7 @@ impl Rules {
             xsappname: binding.xsappname.clone(),
             domain,
             zones,
-            pins: settings.pins.clone(),
+            allowed_clients: settings.pins.clone(),
         })
     }
 
@@ -68,43 +68,47 @@ impl Rules {
     /// Judges issuer, zone, audience and time (A10, A9, A8, A7); grants nothing.
     ///
     /// # Errors
-    /// The [`Refusal`] of the first broken rule.
-    pub(super) fn judge(&self, claims: &Claims, now: SystemTime) -> Result<(), Refusal> {
-        let issuer = claims.iss.as_deref().ok_or(Refusal::Issuer)?;
+    /// The [`AuthRejection`] of the first broken rule.
+    pub(super) fn check_claims(
+        &self,
+        claims: &XsuaaClaims,
+        now: SystemTime,
+    ) -> Result<(), AuthRejection> {
+        let issuer = claims.iss.as_deref().ok_or(AuthRejection::Issuer)?;
         if !self.domain.issues(issuer) {
-            return Err(Refusal::Issuer);
+            return Err(AuthRejection::Issuer);
         }
-        let zone = claims.zid.as_ref().ok_or(Refusal::Zone)?;
+        let zone = claims.zid.as_ref().ok_or(AuthRejection::Zone)?;
         if !self.zones.contains(zone) {
-            return Err(Refusal::Zone);
+            return Err(AuthRejection::Zone);
         }
         if !self.is_audience(claims) {
-            return Err(Refusal::Audience);
+            return Err(AuthRejection::Audience);
         }
-        claims.lifetime().judge(now).map(|_| ())
+        claims.lifetime().check(now).map(|_| ())
     }
 
     /// Returns the caller that a checked payload names, and when the token ends; judges all of it
     /// once more.
     ///
     /// # Errors
-    /// The [`Refusal`] of the first broken rule, those of scope and client id among them.
-    pub(super) fn admit(
+    /// The [`AuthRejection`] of the first broken rule, those of scope and client id among them.
+    pub(super) fn caller_of(
         &self,
         payload: &VerifiedPayload,
         now: SystemTime,
-    ) -> Result<(Caller, Duration), Refusal> {
-        let claims = Claims::read(payload.bytes())?;
-        self.judge(&claims, now)?;
-        let mut scopes = self.scopes(claims.scope.as_deref().ok_or(Refusal::Scope)?);
+    ) -> Result<(Caller, Duration), AuthRejection> {
+        let claims = XsuaaClaims::read(payload.bytes())?;
+        self.check_claims(&claims, now)?;
+        let mut scopes = self.scopes(claims.scope.as_deref().ok_or(AuthRejection::Scope)?);
         // One that reads like an IAS client would own that client's routes.
         let is_lawful = |cid: &String| !cid.is_empty() && !cid.starts_with(IAS_MARK);
-        let client_id = claims.cid.filter(is_lawful).ok_or(Refusal::Client)?;
-        scopes.retain(|scope| self.pins.allow(*scope, &client_id));
-        let expires = claims.exp.ok_or(Refusal::Expiry)?.0;
+        let client_id = claims.cid.filter(is_lawful).ok_or(AuthRejection::Client)?;
+        scopes.retain(|scope| self.allowed_clients.allow(*scope, &client_id));
+        let expires = claims.exp.ok_or(AuthRejection::Expiry)?.0;
         let identity = Identity {
             client_id,
-            zone: claims.zid.ok_or(Refusal::Zone)?,
+            zone: claims.zid.ok_or(AuthRejection::Zone)?,
             subject: claims.sub,
             user: claims.user_name,
             origin: claims.origin,
@@ -116,7 +120,7 @@ impl Rules {
     }
 
     /// A8: whether one of the candidates is ours.
-    fn is_audience(&self, claims: &Claims) -> bool {
+    fn is_audience(&self, claims: &XsuaaClaims) -> bool {
         let listed = claims.aud.0.iter().map(String::as_str);
         let from_scopes = claims
             .scope

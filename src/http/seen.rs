@@ -153,7 +153,7 @@ mod tests {
 
     use super::Seen;
     use crate::{
-        auth::{Admitted, Caller, Place},
+        auth::{Admitted, Caller, InFlightPermit},
         telemetry::trace::CorrelationId,
     };
 
@@ -161,7 +161,7 @@ mod tests {
         let permit = Arc::clone(places).try_acquire_owned().unwrap();
         let seen = Seen::new(CorrelationId::random());
         let caller = Caller::for_tests("caller", &[]);
-        seen.remember(Admitted { caller, place: Place::for_tests(permit) });
+        seen.remember(Admitted { caller, permit: InFlightPermit::for_tests(permit) });
         seen
     }
 

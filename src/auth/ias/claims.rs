@@ -3,16 +3,16 @@
 //! Invariant: as for XSUAA's, reading judges types only; a claim that is present has its type.
 
 use crate::auth::{
-    claims::{Audience, Confirmation, NumericDate, read},
-    error::Refusal,
-    strict::{Object, present},
+    claims::{Confirmation, NumericDate, OneOrMany, read},
+    duplicate_free::{DuplicateFree, present},
+    error::AuthRejection,
     time::Lifetime,
 };
 use serde::{Deserialize, de::IgnoredAny};
 
 /// What shows whose token it is, before anything of it is believed.
 #[derive(Deserialize)]
-pub(super) struct Marks {
+pub(super) struct IssuerClaims {
     /// Issuer.
     #[serde(default, deserialize_with = "present")]
     pub(super) iss: Option<String>,
@@ -21,12 +21,12 @@ pub(super) struct Marks {
     pub(super) ias_iss: Option<IgnoredAny>,
 }
 
-impl Marks {
+impl IssuerClaims {
     /// Reads the marks.
     ///
     /// # Errors
-    /// [`Refusal::ClaimsMalformed`].
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
+    /// [`AuthRejection::ClaimsMalformed`].
+    pub(super) fn read(payload: &[u8]) -> Result<Self, AuthRejection> {
         read(payload)
     }
 }
@@ -42,7 +42,7 @@ pub(super) struct IasClaims {
     ias_iss: Option<String>,
     /// Audience.
     #[serde(default)]
-    pub(super) aud: Audience,
+    pub(super) aud: OneOrMany,
     /// The client that got the token.
     #[serde(default, deserialize_with = "present")]
     pub(super) azp: Option<String>,
@@ -54,7 +54,7 @@ pub(super) struct IasClaims {
     zone_uuid: Option<String>,
     /// APIs that the client may use: one name or a list of names.
     #[serde(default)]
-    pub(super) ias_apis: Audience,
+    pub(super) ias_apis: OneOrMany,
     /// End.
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
@@ -78,15 +78,15 @@ pub(super) struct IasClaims {
     pub(super) events: Option<IgnoredAny>,
     /// What the token is bound to (RFC 7800 §3.1).
     #[serde(default, deserialize_with = "present")]
-    pub(super) cnf: Option<Object<Confirmation>>,
+    pub(super) cnf: Option<DuplicateFree<Confirmation>>,
 }
 
 impl IasClaims {
     /// Reads a payload.
     ///
     /// # Errors
-    /// [`Refusal::ClaimsMalformed`] for anything but an object of well-typed members, each once.
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
+    /// [`AuthRejection::ClaimsMalformed`] for anything but an object of well-typed members, each once.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, AuthRejection> {
         read(payload)
     }
 
@@ -116,7 +116,7 @@ impl IasClaims {
 
 #[cfg(test)]
 mod tests {
-    use super::{IasClaims, Marks};
+    use super::{IasClaims, IssuerClaims};
     use proptest::prelude::*;
     use rstest::rstest;
 
@@ -147,7 +147,7 @@ mod tests {
     #[case(r#"{"a":[]}"#)]
     fn any_ias_iss_is_a_mark(#[case] value: &str) {
         let json = format!(r#"{{"ias_iss":{value}}}"#);
-        assert!(Marks::read(json.as_bytes()).unwrap().ias_iss.is_some());
+        assert!(IssuerClaims::read(json.as_bytes()).unwrap().ias_iss.is_some());
     }
 
     proptest! {
@@ -156,7 +156,7 @@ mod tests {
             payload in "[{\\[]{0,3}(\"(iss|aud|app_tid|ias_apis|cnf|exp)\":(\"a\"|7|null|\\[\"a\"\\]|\\{\\}),?){0,4}[}\\]]{0,3}"
         ) {
             drop(IasClaims::read(payload.as_bytes()));
-            drop(Marks::read(payload.as_bytes()));
+            drop(IssuerClaims::read(payload.as_bytes()));
         }
     }
 }

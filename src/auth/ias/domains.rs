@@ -3,7 +3,7 @@
 //!
 //! Invariant: an [`Issuer`] is an address of a trusted host and nothing else; it is made here only. Pure.
 
-use crate::auth::host::{Place, Reach, TrustedHost};
+use crate::auth::trusted_host::{HostKind, HostMatch, TrustedHost};
 
 /// Longest address of keys that is believed; IAS' own has about 60 characters.
 const ADDRESS_LIMIT: usize = 2048;
@@ -21,12 +21,12 @@ pub(super) struct Issuer(String);
 
 impl TrustedDomains {
     /// Takes those of these texts that are hosts with a dot in them, or loopback hosts.
-    pub(super) fn of(domains: &[String]) -> Self {
+    pub(super) fn from_names(domains: &[String]) -> Self {
         // A domain without a dot would make every site below a top-level domain an issuer.
         let is_narrow = |host: &TrustedHost| {
             let labels = || host.name().split('.');
             let is_complete = labels().count() > 1 && labels().all(|label| !label.is_empty());
-            host.reach() == Reach::Loopback || is_complete
+            host.kind() == HostKind::Loopback || is_complete
         };
         Self(domains.iter().filter_map(|name| TrustedHost::parse(name)).filter(is_narrow).collect())
     }
@@ -43,16 +43,16 @@ impl TrustedDomains {
             Some((scheme, host)) => (Some(scheme), host),
             None => (None, text),
         };
-        let scheme = match (self.reach_of(host)?, scheme) {
-            (_, Some("https")) | (Reach::Remote, None) => "https",
-            (Reach::Loopback, Some("http") | None) => "http",
-            (Reach::Remote | Reach::Loopback, Some(_)) => return None,
+        let scheme = match (self.kind_of(host)?, scheme) {
+            (_, Some("https")) | (HostKind::Remote, None) => "https",
+            (HostKind::Loopback, Some("http") | None) => "http",
+            (HostKind::Remote | HostKind::Loopback, Some(_)) => return None,
         };
         Some(Issuer(format!("{scheme}://{}", host.to_ascii_lowercase())))
     }
 
     /// Whether an issuer's own document may send us to this address for its keys: the same rule about hosts.
-    pub(super) fn hold(&self, address: &str) -> bool {
+    pub(super) fn contains_url(&self, address: &str) -> bool {
         let is_usual = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
         let Some((scheme, rest)) = address.split_once("://") else {
             return false;
@@ -64,19 +64,19 @@ impl TrustedDomains {
     }
 
     /// Where a trusted host is; `None` for any other.
-    fn reach_of(&self, host: &str) -> Option<Reach> {
-        let holds = |trusted: &&TrustedHost| match trusted.place_of(host) {
-            Some(Place::Same | Place::Below) => true,
+    fn kind_of(&self, host: &str) -> Option<HostKind> {
+        let holds = |trusted: &&TrustedHost| match trusted.match_host(host) {
+            Some(HostMatch::Same | HostMatch::Subdomain) => true,
             None => is_same_machine(trusted, host),
         };
-        self.0.iter().find(holds).map(TrustedHost::reach)
+        self.0.iter().find(holds).map(TrustedHost::kind)
     }
 }
 
 /// Whether `host` is a loopback domain with any port; a domain that has a port has this one only.
 fn is_same_machine(trusted: &TrustedHost, host: &str) -> bool {
     let port = host.strip_prefix(trusted.name()).and_then(|rest| rest.strip_prefix(':'));
-    trusted.reach() == Reach::Loopback
+    trusted.kind() == HostKind::Loopback
         && port.is_some_and(|port| {
             port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
         })
@@ -97,7 +97,7 @@ pub(super) fn is_sendable(text: &str) -> bool {
 }
 
 /// Whether a text can be a tenant: sendable, and without the separator of callers' names.
-pub(super) fn is_name_of_tenant(text: &str) -> bool {
+pub(super) fn is_tenant_name(text: &str) -> bool {
     is_sendable(text) && !text.contains(':')
 }
 

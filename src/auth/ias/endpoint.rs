@@ -4,13 +4,13 @@
 //! Invariant: 400 is an answer (no key is good for this client or tenant); all else that is no key set decides nothing.
 
 use super::{
-    Address,
+    KeyAddress,
     discovery::{Discovery, DiscoveryFault},
 };
 use crate::{
     auth::{
+        cached_key_set::Fetched,
         endpoint::{self, KeysFault},
-        held::Fetched,
         jwks::{DOCUMENT_LIMIT, KeySet},
         source::KeySource,
     },
@@ -29,7 +29,7 @@ pub(in crate::auth) struct IasEndpoint {
     client: HttpClient,
     discovery: Arc<Discovery>,
     own_client: String,
-    address: Arc<Address>,
+    address: Arc<KeyAddress>,
     is_home: bool,
 }
 
@@ -50,7 +50,7 @@ impl IasEndpoint {
         client: HttpClient,
         discovery: Arc<Discovery>,
         own_client: String,
-        (address, is_home): (Arc<Address>, bool),
+        (address, is_home): (Arc<KeyAddress>, bool),
     ) -> Self {
         Self { client, discovery, own_client, address, is_home }
     }
@@ -91,7 +91,7 @@ impl KeySource for IasEndpoint {
         let url = self.discovery.keys_url().await?;
         let fetched = self.keys(&url, etag).await;
         if fetched.is_err() {
-            self.discovery.doubt().await;
+            self.discovery.invalidate().await;
         }
         Ok(fetched?)
     }

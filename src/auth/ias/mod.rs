@@ -1,45 +1,45 @@
 //! Identity Authentication (IAS) as the second issuer (`callers.md` 6): off unless bound and switched on.
 //!
-//! Invariant: as for XSUAA, before the signature is checked a token can only be refused. Nobody but issuers below the
+//! Invariant: as for XSUAA, before the signature is checked a token can only be no_key. Nobody but issuers below the
 //! bound domains is asked for keys, and only for tenants that may call; what a token may choose freely, the label below a
-//! domain and the client, is bounded in number and in pace by [`table`]. For [`issuers`](super::issuers) only.
+//! domain and the client, is bounded in number and in pace by [`key_caches`]. For [`issuers`](super::issuers) only.
 
 mod claims;
 mod discovery;
 mod domains;
 mod endpoint;
+mod key_caches;
 mod rules;
 mod settings;
-mod table;
 
 pub use settings::IasSettings;
 
 pub(super) use endpoint::IasEndpoint;
-pub(super) use rules::Rules;
+pub(super) use rules::IasRules;
 
 use super::{
     AuthError,
     bearer::CompactToken,
-    error::Refusal,
-    issuer::{KeysOf, Verified, refused},
+    error::AuthRejection,
+    issuer::{KeySetId, VerifiedToken, no_key},
     jose::{self, VerifiedPayload},
     source::KeySource,
 };
 use crate::{telemetry::metrics::Metrics, upstream::HttpClient};
-use claims::{IasClaims, Marks};
+use claims::{IasClaims, IssuerClaims};
 use discovery::Discovery;
 use domains::Issuer;
+use key_caches::{Evidence, KeyCachePool, SourceFactory};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::SystemTime,
 };
-use table::{KeyTable, Make, Warrant};
 use tokio_util::task::TaskTracker;
 
 /// Whose keys are asked for, and on whose behalf.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Address {
+pub(super) struct KeyAddress {
     /// The IAS tenant's own address.
     issuer: Issuer,
     /// `app_tid`: the provider's tenant, or a configured one.
@@ -50,14 +50,14 @@ pub(super) struct Address {
 
 /// The bound IAS: its rules, and the keys of each address.
 pub(super) struct IasIssuer<S> {
-    rules: Arc<Rules>,
-    table: KeyTable<S>,
+    rules: Arc<IasRules>,
+    pool: KeyCachePool<S>,
 }
 
 impl IasIssuer<IasEndpoint> {
     /// Makes the issuer; keys are fetched with `client`, on `tasks`.
-    pub(super) fn over(
-        rules: Rules,
+    pub(super) fn with_client(
+        rules: IasRules,
         client: HttpClient,
         tasks: TaskTracker,
         metrics: Metrics,
@@ -65,12 +65,12 @@ impl IasIssuer<IasEndpoint> {
         let rules = Arc::new(rules);
         let discoveries = Discoveries::default();
         let known = Arc::clone(&rules);
-        let make = move |address: &Arc<Address>| {
-            let discovery = discoveries.of(&address.issuer, || {
+        let make = move |address: &Arc<KeyAddress>| {
+            let discovery = discoveries.get_or_create(&address.issuer, || {
                 Discovery::new(client.clone(), known.domains().clone(), address.issuer.clone())
             });
-            let place = (Arc::clone(address), known.is_home(address));
-            IasEndpoint::new(client.clone(), discovery, known.client_id().to_owned(), place)
+            let home = (Arc::clone(address), known.is_home(address));
+            IasEndpoint::new(client.clone(), discovery, known.client_id().to_owned(), home)
         };
         Self::new(rules, Box::new(make), tasks, metrics)
     }
@@ -79,21 +79,21 @@ impl IasIssuer<IasEndpoint> {
 impl<S: KeySource> IasIssuer<S> {
     /// Makes the issuer; `make` makes the source of keys for an address.
     pub(super) fn new(
-        rules: Arc<Rules>,
-        make: Make<S>,
+        rules: Arc<IasRules>,
+        make: SourceFactory<S>,
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        Self { rules, table: KeyTable::new(make, tasks, metrics) }
+        Self { rules, pool: KeyCachePool::new(make, tasks, metrics) }
     }
 
     /// Whether this token is for these rules, whatever they will say.
     ///
     /// # Errors
-    /// [`Refusal::ClaimsMalformed`].
-    pub(super) fn claims(&self, token: &CompactToken<'_>) -> Result<bool, Refusal> {
-        let marks = Marks::read(&jose::unverified_payload(token)?)?;
-        Ok(self.rules.claim(&marks))
+    /// [`AuthRejection::ClaimsMalformed`].
+    pub(super) fn is_issuer_of(&self, token: &CompactToken<'_>) -> Result<bool, AuthRejection> {
+        let claims = IssuerClaims::read(&jose::unverified_payload(token)?)?;
+        Ok(self.rules.is_issuer_of(&claims))
     }
 
     /// Judges a token in the order of `callers.md` 4.
@@ -104,53 +104,47 @@ impl<S: KeySource> IasIssuer<S> {
         &self,
         token: &CompactToken<'_>,
         now: SystemTime,
-    ) -> Result<Verified, AuthError> {
+    ) -> Result<VerifiedToken, AuthError> {
         let kid = jose::key_id(token)?;
         let claimed = IasClaims::read(&jose::unverified_payload(token)?)?;
-        let address = Arc::new(self.rules.judge(&claimed, now)?);
-        let keys = match self.table.find(&address) {
+        let address = Arc::new(self.rules.check_claims(&claimed, now)?);
+        let keys = match self.pool.find(&address) {
             Some(keys) => keys,
-            None => self.table.open(&address, self.warrant(token, &kid, &address)?)?,
+            None => self.pool.get_or_create(&address, self.evidence(token, &kid, &address)?)?,
         };
-        let found = keys.key(&kid).await.map_err(refused)?;
+        let found = keys.key(&kid).await.map_err(no_key)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
-        let (caller, expires) = self.rules.admit(&payload, now)?;
-        self.table.prove(&address, &keys);
-        Ok(Verified { caller, expires, keys: KeysOf::Ias(address), generation: found.generation })
+        let (caller, expires) = self.rules.caller_of(&payload, now)?;
+        self.pool.mark_verified(&address, &keys);
+        Ok(VerifiedToken {
+            caller,
+            expires,
+            keys: KeySetId::Ias(address),
+            generation: found.generation,
+        })
     }
 
     /// What speaks for asking an issuer about a client that is new here. An issuer signs for all its clients with the same
     /// keys, so that a key which is known already tells a forged token from a genuine one, and nobody is asked.
     ///
     /// # Errors
-    /// [`Refusal::Signature`].
-    fn warrant(
+    /// [`AuthRejection::Signature`].
+    fn evidence(
         &self,
         token: &CompactToken<'_>,
         kid: &str,
-        address: &Address,
-    ) -> Result<Warrant, Refusal> {
-        if let Some(known) = self.table.known_key(&address.issuer, kid) {
+        address: &KeyAddress,
+    ) -> Result<Evidence, AuthRejection> {
+        if let Some(known) = self.pool.key_of_verified_caller(&address.issuer, kid) {
             VerifiedPayload::check(token, &known.key)?;
-            return Ok(Warrant::Good);
+            return Ok(Evidence::Good);
         }
-        Ok(if self.rules.expect(address) { Warrant::Good } else { Warrant::None })
-    }
-
-    /// How many keys the own IAS tenant hands out for the broker itself.
-    ///
-    /// # Errors
-    /// `KeysUnavailable` if they cannot be had.
-    pub(super) async fn probe(&self) -> Result<usize, AuthError> {
-        let Some(home) = self.rules.home() else {
-            return Ok(0);
-        };
-        self.table.open(&home, Warrant::Good)?.probe().await.map_err(refused)
+        Ok(if self.rules.is_configured_client(address) { Evidence::Good } else { Evidence::None })
     }
 
     /// The generation of the usable keys of an address; `None` without any.
-    pub(super) fn generation(&self, address: &Address) -> Option<u64> {
-        self.table.generation(address)
+    pub(super) fn generation(&self, address: &KeyAddress) -> Option<u64> {
+        self.pool.generation(address)
     }
 }
 
@@ -159,7 +153,7 @@ impl<S: KeySource> IasIssuer<S> {
 struct Discoveries(Mutex<HashMap<Issuer, Weak<Discovery>>>);
 
 impl Discoveries {
-    fn of(&self, issuer: &Issuer, make: impl FnOnce() -> Discovery) -> Arc<Discovery> {
+    fn get_or_create(&self, issuer: &Issuer, make: impl FnOnce() -> Discovery) -> Arc<Discovery> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(discovery) = known.get(issuer).and_then(Weak::upgrade) {
             return discovery;

@@ -2,9 +2,9 @@
 //!
 //! Invariant: without any setting IAS is off, and switched on it grants nobody anything that no list names.
 
-use super::{domains::is_name_of_tenant, rules::is_name_of_caller};
+use super::{domains::is_tenant_name, rules::is_caller_name};
 use crate::{
-    auth::{Scope, ScopeLists},
+    auth::{Scope, ScopeGrants},
     binding::SettingFinding,
 };
 
@@ -17,9 +17,9 @@ pub struct IasSettings {
     /// Further tenants (`app_tid`) whose tokens are accepted, besides the binding's own.
     pub tenants: Vec<String>,
     /// Names of APIs (`ias_apis`) that grant a scope.
-    pub apis: ScopeLists,
+    pub apis: ScopeGrants,
     /// Callers (`ias:<app_tid>:<client>`) that have a scope whatever their tokens say.
-    pub clients: ScopeLists,
+    pub clients: ScopeGrants,
 }
 
 impl IasSettings {
@@ -33,7 +33,7 @@ impl IasSettings {
             }
         };
         demand(
-            self.tenants.iter().all(|tenant| is_name_of_tenant(tenant)),
+            self.tenants.iter().all(|tenant| is_tenant_name(tenant)),
             "ias.tenants",
             "must hold texts of 1 to 256 printable characters without colon",
             "name the app_tid of each tenant",
@@ -43,7 +43,7 @@ impl IasSettings {
             let is_filled = self.apis.of(scope).iter().all(|name| !name.is_empty());
             demand(is_filled, apis, "holds an empty name", "name APIs of the IAS application");
             demand(
-                self.clients.of(scope).iter().all(|name| is_name_of_caller(name)),
+                self.clients.of(scope).iter().all(|name| is_caller_name(name)),
                 clients,
                 "must hold callers of the form ias:<app_tid>:<client>",
                 "write the tenant (app_tid) and the client id (azp) of the caller",

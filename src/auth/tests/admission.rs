@@ -4,8 +4,8 @@ use super::support::{
     APPLICATION, CLIENT, KEY, KID, NOW, binding, key_set, lawful_claims, lawful_header, now,
 };
 use crate::auth::{
-    Settings, bearer::CompactToken, domain::UaaDomain, error::Refusal, jose::VerifiedPayload,
-    jwks::KeySet, xsuaa::Rules,
+    Settings, bearer::CompactToken, domain::UaaDomain, error::AuthRejection, jose::VerifiedPayload,
+    jwks::KeySet, xsuaa::XsuaaRules,
 };
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -14,30 +14,30 @@ use std::time::{Duration, SystemTime};
 const DOMAIN: &str = "uaa.example.test";
 
 /// Admits the payload of a signed token.
-fn admit(claims: &Value, now: SystemTime) -> Result<(), Refusal> {
+fn admit(claims: &Value, now: SystemTime) -> Result<(), AuthRejection> {
     let text = KEY.token(&lawful_header(), claims);
     let token = CompactToken::parse(&text).unwrap();
     let keys = KeySet::parse(key_set(&[KEY.jwk(KID)]).as_bytes()).unwrap();
     let payload = VerifiedPayload::check(&token, keys.find(KID).unwrap())?;
     let rules =
-        Rules::new(&binding(DOMAIN), UaaDomain::parse(DOMAIN).unwrap(), &Settings::default())
+        XsuaaRules::new(&binding(DOMAIN), UaaDomain::parse(DOMAIN).unwrap(), &Settings::default())
             .unwrap();
-    rules.admit(&payload, now).map(|_| ())
+    rules.caller_of(&payload, now).map(|_| ())
 }
 
 #[rstest]
 #[case::lawful("aud", json!([APPLICATION, CLIENT]), Ok(()))]
-#[case::issuer("iss", json!("https://evil.example/oauth/token"), Err(Refusal::Issuer))]
-#[case::zone("zid", json!("other"), Err(Refusal::Zone))]
-#[case::audience("aud", json!("other"), Err(Refusal::Audience))]
-#[case::time("exp", json!(NOW - 60), Err(Refusal::Expiry))]
-#[case::refresh_token("jti", json!("x-r"), Err(Refusal::RefreshToken))]
-#[case::client("cid", json!(""), Err(Refusal::Client))]
-#[case::type_of_scope("scope", json!("openid"), Err(Refusal::ClaimsMalformed))]
+#[case::issuer("iss", json!("https://evil.example/oauth/token"), Err(AuthRejection::Issuer))]
+#[case::zone("zid", json!("other"), Err(AuthRejection::Zone))]
+#[case::audience("aud", json!("other"), Err(AuthRejection::Audience))]
+#[case::time("exp", json!(NOW - 60), Err(AuthRejection::Expiry))]
+#[case::refresh_token("jti", json!("x-r"), Err(AuthRejection::RefreshToken))]
+#[case::client("cid", json!(""), Err(AuthRejection::Client))]
+#[case::type_of_scope("scope", json!("openid"), Err(AuthRejection::ClaimsMalformed))]
 fn a_right_signature_admits_no_wrong_claim(
     #[case] claim: &str,
     #[case] value: Value,
-    #[case] expected: Result<(), Refusal>,
+    #[case] expected: Result<(), AuthRejection>,
 ) {
     let mut claims = lawful_claims(DOMAIN);
     claims[claim] = value;
@@ -45,11 +45,11 @@ fn a_right_signature_admits_no_wrong_claim(
 }
 
 #[rstest]
-#[case(json!(0), Err(Refusal::Expiry))]
+#[case(json!(0), Err(AuthRejection::Expiry))]
 #[case(json!(1), Ok(()))]
 fn an_end_of_zero_is_none_even_for_a_clock_that_was_never_set(
     #[case] exp: Value,
-    #[case] expected: Result<(), Refusal>,
+    #[case] expected: Result<(), AuthRejection>,
 ) {
     let mut claims = lawful_claims(DOMAIN);
     claims["iat"] = json!(0);

@@ -7,10 +7,11 @@ use super::support::{
 };
 use crate::{
     auth::{
-        AuthError, Bound, Caller, IasSettings, Pins, Scope, ScopeLists, Settings,
+        AllowedClients, AuthError, Caller, IasSettings, IssuerBindings, Scope, ScopeGrants,
+        Settings,
         bearer::CompactToken,
-        held::Fetched,
-        ias::{IasIssuer, Rules},
+        cached_key_set::Fetched,
+        ias::{IasIssuer, IasRules},
         jwks::KeySet,
         source::KeySource,
     },
@@ -67,12 +68,12 @@ fn identity() -> IdentityBinding {
 
 fn settings() -> Settings {
     let mut clients =
-        ScopeLists::only(Scope::ApiProxy, &["ias:tenant-1:named", "ias:tenant-2:named"]);
+        ScopeGrants::only(Scope::ApiProxy, &["ias:tenant-1:named", "ias:tenant-2:named"]);
     clients.spaces_read = vec!["named".to_owned(), "tenant-1:named".to_owned()];
     let ias = IasSettings {
         enabled: true,
         tenants: vec![OTHER_TENANT.to_owned()],
-        apis: ScopeLists::only(Scope::RoutesRead, &["read", "all"]),
+        apis: ScopeGrants::only(Scope::RoutesRead, &["read", "all"]),
         clients,
     };
     Settings { ias, ..Settings::default() }
@@ -96,7 +97,7 @@ impl Bench {
             address: format!("{address:?}"),
             asked: script.clone(),
         };
-        let rules = Arc::new(Rules::new(binding, settings).unwrap());
+        let rules = Arc::new(IasRules::new(binding, settings).unwrap());
         let issuer = IasIssuer::new(rules, Box::new(make), TaskTracker::new(), Metrics::default());
         Self { issuer, asked }
     }
@@ -319,7 +320,7 @@ async fn pins_hold_for_ias_callers_by_their_full_name() {
     for (pin, expected) in
         [("ias:tenant-1:caller-1", 1), ("caller-1", 0), ("ias:tenant-2:caller-1", 0)]
     {
-        let pins = Pins(ScopeLists::only(Scope::RoutesRead, &[pin]));
+        let pins = AllowedClients(ScopeGrants::only(Scope::RoutesRead, &[pin]));
         let bench = Bench::with(&identity(), &Settings { pins, ..settings() });
         assert_eq!(bench.claims(&lawful()).await.unwrap().scopes().len(), expected, "{pin}");
     }
@@ -416,8 +417,8 @@ async fn a_flood_of_new_addresses_causes_few_fetches_and_starves_nobody_who_is_k
 #[tokio::test]
 async fn a_token_is_judged_by_the_issuer_that_it_claims() {
     let (xsuaa, ias) = (super::support::lawful_claims("127.0.0.1:1"), lawful());
-    let both = Bound { identity: Some(identity()), ..bound(binding("127.0.0.1:1")) };
-    let only_ias = Bound { identity: Some(identity()), xsuaa: None };
+    let both = IssuerBindings { identity: Some(identity()), ..bound(binding("127.0.0.1:1")) };
+    let only_ias = IssuerBindings { identity: Some(identity()), xsuaa: None };
     let only_xsuaa = bound(binding("127.0.0.1:1"));
     let mut with_mark = xsuaa.clone();
     with_mark["ias_iss"] = json!(7);
@@ -479,7 +480,7 @@ fn settings_with(client: &str, tenant: &str, api: &str) -> IasSettings {
     IasSettings {
         enabled: true,
         tenants: vec![tenant.to_owned()],
-        apis: ScopeLists::only(Scope::MetricsRead, &[api]),
-        clients: ScopeLists::only(Scope::ApiProxy, &[client]),
+        apis: ScopeGrants::only(Scope::MetricsRead, &[api]),
+        clients: ScopeGrants::only(Scope::ApiProxy, &[client]),
     }
 }

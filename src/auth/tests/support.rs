@@ -1,7 +1,7 @@
 //! Keys, tokens and a key server for the tests of this room.
 
 use crate::{
-    auth::{AuthError, Bound, Caller, Settings, Verifier},
+    auth::{AuthError, Caller, IssuerBindings, Settings, Verifier},
     binding::{ServiceCredential, XsuaaBinding},
     telemetry::metrics::Metrics,
     upstream::{self, ClientFactory, HttpClient, Purpose},
@@ -240,11 +240,15 @@ pub(super) fn verifier(binding: XsuaaBinding, client: &HttpClient) -> Verifier {
 }
 
 /// The bindings of a broker without IAS.
-pub(super) fn bound(binding: XsuaaBinding) -> Bound {
-    Bound { xsuaa: Some(binding), identity: None }
+pub(super) fn bound(binding: XsuaaBinding) -> IssuerBindings {
+    IssuerBindings { xsuaa: Some(binding), identity: None }
 }
 
-pub(super) fn verifier_with(settings: &Settings, bound: &Bound, client: &HttpClient) -> Verifier {
+pub(super) fn verifier_with(
+    settings: &Settings,
+    bound: &IssuerBindings,
+    client: &HttpClient,
+) -> Verifier {
     Verifier::new(settings, bound, client, &TaskTracker::new(), Metrics::default())
 }
 

@@ -5,7 +5,7 @@ use super::support::{
     KEY, KID, KeyServer, NOW, OTHER_KEY, ZONE, base64url, bearer, binding, bound, client, key_set,
     lawful_claims, lawful_header, now, verifier, verifier_with, verify,
 };
-use crate::auth::{AuthError, Bound, Caller, Scope, Settings, Verifier};
+use crate::auth::{AuthError, Caller, IssuerBindings, Scope, Settings, Verifier};
 use http::HeaderMap;
 use rstest::rstest;
 use serde_json::json;
@@ -76,7 +76,7 @@ async fn without_a_header_the_token_is_missing() {
 async fn without_a_binding_no_token_can_be_judged() {
     let (_server, _, token) = start().await;
     let settings = Settings::default();
-    let verifier = verifier_with(&settings, &Bound::default(), &client());
+    let verifier = verifier_with(&settings, &IssuerBindings::default(), &client());
     let error = verify(&verifier, &token).await.unwrap_err();
     assert!(matches!(error, AuthError::KeysUnavailable { .. }));
     assert!(error.is_transient() && error.retry_after() >= Some(Duration::from_secs(1)));
@@ -243,19 +243,6 @@ async fn a_dead_endpoint_makes_keys_unavailable() {
     let verifier = verifier(binding(&domain), &client());
     let token = KEY.token(&lawful_header(), &lawful_claims(&domain));
     assert_eq!(reason(verify(&verifier, &token).await), "keys_unavailable");
-}
-
-#[tokio::test]
-async fn a_probe_counts_the_usable_keys_and_tells_when_there_are_none_to_be_had() {
-    let (server, verifier, token) = start().await;
-    server.edit(|desk| desk.body = key_set(&[KEY.jwk(KID), OTHER_KEY.jwk("b"), json!({})]));
-    assert_eq!(verifier.probe().await, Ok(2));
-    verify(&verifier, &token).await.unwrap();
-    assert_eq!(server.requests().len(), 1);
-
-    let (server, verifier, _) = start().await;
-    server.edit(|desk| desk.status = 503);
-    assert_eq!(verifier.probe().await.unwrap_err().reason(), "keys_unavailable");
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@
 
 use super::{
     Caller,
-    bearer::{ByFirstBytes, TokenFingerprint},
-    issuer::{KeysOf, Verified},
+    bearer::{FingerprintHashBuilder, TokenFingerprint},
+    issuer::{KeySetId, VerifiedToken},
     time::since_epoch,
 };
 use std::{
@@ -18,96 +18,96 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Longest memory (A15): bounds how long a decision outlives a reason to change it.
-const MEMORY: Duration = Duration::from_secs(60);
+/// Longest memory (A15): bounds how long a cached outlives a reason to change it.
+const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Most decisions kept: a few megabytes; callers beyond that cost an RSA operation each.
+/// Most callers kept: a few megabytes; callers beyond that cost an RSA operation each.
 const CAPACITY: usize = 4096;
 
 /// How often those that are over are looked for, at most: a look at all of them takes as long as an RSA operation.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// The decisions of the last minute.
-pub(super) struct DecisionCache(Mutex<Table>);
+/// The callers of the last minute.
+pub(super) struct VerifiedTokens(Mutex<TokenTable>);
 
-struct Table {
-    decisions: HashMap<TokenFingerprint, Decision, ByFirstBytes>,
+struct TokenTable {
+    callers: HashMap<TokenFingerprint, CachedCaller, FingerprintHashBuilder>,
     swept: Instant,
 }
 
 /// A caller that was verified, and how long that counts.
 #[derive(Clone)]
-struct Decision {
+struct CachedCaller {
     caller: Caller,
     expires: Duration,
     until: Instant,
-    keys: KeysOf,
+    keys: KeySetId,
     generation: u64,
 }
 
-impl DecisionCache {
+impl VerifiedTokens {
     /// Makes an empty cache.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Table { decisions: HashMap::default(), swept: Instant::now() }))
+        Self(Mutex::new(TokenTable { callers: HashMap::default(), swept: Instant::now() }))
     }
 
     /// Returns the caller of a token that was verified within the last minute. `generation` tells
-    /// which keys are in use for that caller: a decision made with others is void.
+    /// which keys are in use for that caller: a cached made with others is void.
     pub(super) fn find(
         &self,
         token: &TokenFingerprint,
         now: SystemTime,
-        generation: impl Fn(&Caller, &KeysOf) -> Option<u64>,
+        generation: impl Fn(&Caller, &KeySetId) -> Option<u64>,
     ) -> Option<Caller> {
         // Nothing else is done while the table is held.
-        let decision = self.table().decisions.get(token).cloned()?;
-        let counts = Instant::now() < decision.until
-            && since_epoch(now) < decision.expires
-            && generation(&decision.caller, &decision.keys) == Some(decision.generation);
-        counts.then_some(decision.caller)
+        let cached = self.table().callers.get(token).cloned()?;
+        let counts = Instant::now() < cached.until
+            && since_epoch(now) < cached.expires
+            && generation(&cached.caller, &cached.keys) == Some(cached.generation);
+        counts.then_some(cached.caller)
     }
 
-    /// Keeps a decision, in a full table in the place of another; that about a token which lives on clock leeway alone is over at once.
-    pub(super) fn keep(&self, token: TokenFingerprint, verified: &Verified, now: SystemTime) {
+    /// Keeps a cached, in a full table in the place of another; that about a token which lives on clock leeway alone is over at once.
+    pub(super) fn keep(&self, token: TokenFingerprint, verified: &VerifiedToken, now: SystemTime) {
         let left = verified.expires.saturating_sub(since_epoch(now));
         let now = Instant::now();
-        let decision = Decision {
+        let cached = CachedCaller {
             caller: verified.caller.clone(),
             expires: verified.expires,
-            until: now + left.min(MEMORY),
+            until: now + left.min(LIFETIME),
             keys: verified.keys.clone(),
             generation: verified.generation,
         };
-        self.table().insert(token, decision, now);
+        self.table().insert(token, cached, now);
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, TokenTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
-    fn insert(&mut self, token: TokenFingerprint, decision: Decision, now: Instant) {
+impl TokenTable {
+    fn insert(&mut self, token: TokenFingerprint, cached: CachedCaller, now: Instant) {
         if now >= self.swept + SWEEP {
-            self.decisions.retain(|_, decision| now < decision.until);
+            self.callers.retain(|_, cached| now < cached.until);
             self.swept = now;
         }
         // The newest has a place, so that a steady caller is known again after its minute however many others come.
         // Which one makes room is left to the hash.
-        if self.decisions.len() >= CAPACITY
-            && !self.decisions.contains_key(&token)
-            && let Some(other) = self.decisions.keys().next().copied()
+        if self.callers.len() >= CAPACITY
+            && !self.callers.contains_key(&token)
+            && let Some(other) = self.callers.keys().next().copied()
         {
-            self.decisions.remove(&other);
+            self.callers.remove(&other);
         }
-        self.decisions.insert(token, decision);
+        self.callers.insert(token, cached);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CAPACITY, DecisionCache, KeysOf, MEMORY, SWEEP};
-    use crate::auth::{Caller, bearer::TokenFingerprint, bearer::bearer, issuer::Verified};
+    use super::{CAPACITY, KeySetId, LIFETIME, SWEEP, VerifiedTokens};
+    use crate::auth::{Caller, bearer::TokenFingerprint, bearer::bearer, issuer::VerifiedToken};
     use http::{HeaderMap, HeaderValue, header};
     use rstest::rstest;
     use std::time::{Duration, SystemTime};
@@ -125,23 +125,23 @@ mod tests {
         bearer(&headers).unwrap().fingerprint().unwrap()
     }
 
-    /// A cache that keeps a decision about `AAAA.AAAA.AAAA`, made now with generation 7.
-    fn keep(lives: Duration) -> DecisionCache {
-        let cache = DecisionCache::new();
+    /// A cache that keeps a cached about `AAAA.AAAA.AAAA`, made now with generation 7.
+    fn keep(lives: Duration) -> VerifiedTokens {
+        let cache = VerifiedTokens::new();
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified(lives), at(NOW));
         cache
     }
 
-    fn verified(lives: Duration) -> Verified {
-        Verified {
+    fn verified(lives: Duration) -> VerifiedToken {
+        VerifiedToken {
             caller: Caller::for_tests("caller", &[]),
             expires: NOW + lives,
-            keys: KeysOf::Zone,
+            keys: KeySetId::Zone,
             generation: 7,
         }
     }
 
-    fn knows(cache: &DecisionCache, now: Duration, generation: Option<u64>) -> bool {
+    fn knows(cache: &VerifiedTokens, now: Duration, generation: Option<u64>) -> bool {
         let token = fingerprint("AAAA.AAAA.AAAA");
         cache.find(&token, at(now), |_, _| generation).is_some()
     }
@@ -149,7 +149,7 @@ mod tests {
     #[rstest]
     #[case::at_once(Duration::ZERO, true)]
     #[case::within_a_minute(Duration::from_millis(59_999), true)]
-    #[case::after_a_minute(MEMORY, false)]
+    #[case::after_a_minute(LIFETIME, false)]
     #[tokio::test(start_paused = true)]
     async fn a_decision_lives_a_minute(#[case] age: Duration, #[case] expected: bool) {
         let cache = keep(Duration::from_secs(3600));
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_table_is_bounded_and_what_is_over_makes_room() {
-        let cache = DecisionCache::new();
+        let cache = VerifiedTokens::new();
         let (short, long) = (Duration::from_secs(10), Duration::from_secs(3600));
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified(long), at(NOW));
         for number in 1..CAPACITY {
@@ -200,10 +200,10 @@ mod tests {
         time::advance(SWEEP).await;
         cache.keep(late, &verified(long), at(NOW));
         assert!(cache.find(&late, at(NOW), |_, _| Some(7)).is_some(), "another made room");
-        assert_eq!(cache.table().decisions.len(), CAPACITY);
+        assert_eq!(cache.table().callers.len(), CAPACITY);
         time::advance(short).await;
         cache.keep(late, &verified(long), at(NOW));
-        assert!(cache.table().decisions.len() <= 2, "all others were over");
+        assert!(cache.table().callers.len() <= 2, "all others were over");
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,9 +213,9 @@ mod tests {
             let other = fingerprint(&format!("other-{number}"));
             cache.keep(other, &verified(Duration::from_secs(3600)), at(NOW));
         }
-        let anew = Verified { generation: 8, ..verified(Duration::from_secs(3600)) };
+        let anew = VerifiedToken { generation: 8, ..verified(Duration::from_secs(3600)) };
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &anew, at(NOW));
         assert!(knows(&cache, NOW, Some(8)) && !knows(&cache, NOW, Some(7)));
-        assert_eq!(cache.table().decisions.len(), CAPACITY);
+        assert_eq!(cache.table().callers.len(), CAPACITY);
     }
 }

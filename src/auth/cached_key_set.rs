@@ -1,7 +1,7 @@
 //! A key set in use and how long it may be trusted (`callers.md` 5).
 //!
 //! Invariant: a set never changes; what a fetch brings is a new one. Pure. For
-//! [`keys`](super::keys) only.
+//! [`key_cache`](super::key_cache) only.
 
 use super::jwks::{KeySet, RsaKey};
 use http::HeaderValue;
@@ -42,7 +42,7 @@ pub(super) struct FoundKey {
 }
 
 /// The last set, and since when it is known to be current.
-pub(super) struct Held {
+pub(super) struct CachedKeySet {
     keys: Arc<KeySet>,
     etag: Option<HeaderValue>,
     confirmed_at: Instant,
@@ -58,22 +58,29 @@ pub(super) enum Age {
     /// Served only if revalidating fails.
     Stale,
     /// Not served.
-    Dead,
+    Expired,
 }
 
-impl Held {
-    /// The set after a successful fetch; the first one has the generation `first`. An equal set keeps
+impl CachedKeySet {
+    /// The set after a successful fetch; the first one has the generation `first_generation`. An equal set keeps
     /// its generation, so that decisions made with it stay.
-    pub(super) fn after(held: Option<&Self>, fetched: Fetched, first: u64, now: Instant) -> Self {
-        let (keys, etag) = match (fetched, held) {
+    pub(super) fn after(
+        previous: Option<&Self>,
+        fetched: Fetched,
+        first_generation: u64,
+        now: Instant,
+    ) -> Self {
+        let (keys, etag) = match (fetched, previous) {
             (Fetched::Keys { keys, etag }, _) => (Arc::new(keys), etag),
-            (Fetched::Unchanged, Some(held)) => (Arc::clone(&held.keys), held.etag.clone()),
+            (Fetched::Unchanged, Some(previous)) => {
+                (Arc::clone(&previous.keys), previous.etag.clone())
+            }
             (Fetched::Unchanged, None) => (Arc::default(), None),
         };
-        let generation = match held {
-            Some(held) if held.keys == keys => held.generation,
-            Some(held) => held.generation + 1,
-            None => first,
+        let generation = match previous {
+            Some(previous) if previous.keys == keys => previous.generation,
+            Some(previous) => previous.generation + 1,
+            None => first_generation,
         };
         Self { keys, etag, confirmed_at: now, generation }
     }
@@ -88,13 +95,13 @@ impl Held {
         } else if age < OUTAGE_AGE {
             Age::Stale
         } else {
-            Age::Dead
+            Age::Expired
         }
     }
 
     /// Whether the set may be served at all.
-    pub(super) fn is_alive(&self, now: Instant) -> bool {
-        !matches!(self.age(now), Age::Dead)
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        !matches!(self.age(now), Age::Expired)
     }
 
     /// The key of exactly this name.

@@ -30,10 +30,10 @@ use tokio::{
 const MOST_CALLERS: usize = 1024;
 
 /// When to come back while one's own requests are still being answered: nobody knows how long they take.
-const SOON: Duration = Duration::from_secs(1);
+const RETRY_SOON: Duration = Duration::from_secs(1);
 
 /// How long a request waits for a place of its caller (`reliability.md` U5).
-const QUEUE: Duration = Duration::from_secs(1);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The word for log and metric: too many requests a second.
 pub(super) const RATE: &str = "caller_rate";
@@ -42,11 +42,11 @@ pub(super) const IN_FLIGHT: &str = "caller_in_flight";
 
 /// A caller's place among its requests in flight; given back when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Place {
+impl InFlightPermit {
     /// Makes a place for unit tests of other rooms.
     #[cfg(test)]
     pub(crate) fn for_tests(permit: OwnedSemaphorePermit) -> Self {
@@ -56,7 +56,7 @@ impl Place {
 
 /// The allowances of all callers.
 pub(super) struct CallerLimits {
-    terms: Terms,
+    parameters: LimitParameters,
     clock: TokioClock,
     table: Mutex<HashMap<String, Arc<Allowance>>>,
     /// For callers that the table has no room for.
@@ -65,19 +65,19 @@ pub(super) struct CallerLimits {
 
 /// What every caller may ask.
 #[derive(Clone, Copy)]
-struct Terms {
+struct LimitParameters {
     quota: Quota,
     in_flight: usize,
     /// After so long a rest an allowance is as good as new.
-    rest: Duration,
+    idle_time: Duration,
 }
 
 /// What one caller has left.
 struct Allowance {
     rate: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Nanoseconds on the clock of the limits.
-    last_asked: AtomicU64,
+    last_used: AtomicU64,
 }
 
 /// Tokio's clock, so that tests own the time.
@@ -97,50 +97,50 @@ impl Clock for TokioClock {
 impl CallerLimits {
     /// Makes limits that nobody has used yet.
     pub(super) fn new(settings: &Settings) -> Self {
-        let terms = Terms::of(settings);
+        let parameters = LimitParameters::from_settings(settings);
         let clock = TokioClock { started: Instant::now() };
-        let shared = Arc::new(Allowance::new(&terms, clock));
-        Self { terms, clock, table: Mutex::default(), shared }
+        let shared = Arc::new(Allowance::new(&parameters, clock));
+        Self { parameters, clock, table: Mutex::default(), shared }
     }
 
     /// Takes a place for one request of this verified client id; where all are taken, waits for one, at most
-    /// [`QUEUE`]: a provider app that subscribes fifty tenants at once is no attacker.
+    /// [`QUEUE_TIMEOUT`]: a provider app that subscribes fifty tenants at once is no attacker.
     ///
     /// # Errors
     /// [`AuthError::TooMany`]; a refused request uses nothing up.
     ///
     /// # Cancel safety
     /// Who leaves the queue has taken nothing.
-    pub(super) async fn admit(&self, client_id: &str) -> Result<Place, AuthError> {
+    pub(super) async fn admit(&self, client_id: &str) -> Result<InFlightPermit, AuthError> {
         match self.try_admit(client_id) {
             Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after }) => {
-                let places = Arc::clone(&self.allowance(client_id).places);
-                let waiting = timeout(QUEUE, places.acquire_owned()).await;
+                let permits = Arc::clone(&self.allowance(client_id).permits);
+                let waiting = timeout(QUEUE_TIMEOUT, permits.acquire_owned()).await;
                 let Ok(Ok(permit)) = waiting else {
                     return Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after });
                 };
-                self.checked(&self.allowance(client_id), permit)
+                self.check_rate(&self.allowance(client_id), permit)
             }
             settled => settled,
         }
     }
 
     /// As [`CallerLimits::admit`], without waiting.
-    fn try_admit(&self, client_id: &str) -> Result<Place, AuthError> {
+    fn try_admit(&self, client_id: &str) -> Result<InFlightPermit, AuthError> {
         let allowance = self.allowance(client_id);
-        let Ok(permit) = Arc::clone(&allowance.places).try_acquire_owned() else {
-            return Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after: SOON });
+        let Ok(permit) = Arc::clone(&allowance.permits).try_acquire_owned() else {
+            return Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after: RETRY_SOON });
         };
-        self.checked(&allowance, permit)
+        self.check_rate(&allowance, permit)
     }
 
-    fn checked(
+    fn check_rate(
         &self,
         allowance: &Allowance,
         permit: OwnedSemaphorePermit,
-    ) -> Result<Place, AuthError> {
+    ) -> Result<InFlightPermit, AuthError> {
         match allowance.rate.check() {
-            Ok(()) => Ok(Place { _permit: permit }),
+            Ok(()) => Ok(InFlightPermit { _permit: permit }),
             Err(until) => {
                 let retry_after = until.wait_time_from(self.clock.now());
                 Err(AuthError::TooMany { reason: RATE, retry_after })
@@ -153,55 +153,55 @@ impl CallerLimits {
         let now = self.clock.now().as_u64();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = table.get(client_id) {
-            known.last_asked.store(now, Ordering::Relaxed);
+            known.last_used.store(now, Ordering::Relaxed);
             return Arc::clone(known);
         }
         if table.len() >= MOST_CALLERS {
-            table.retain(|_, allowance| !allowance.is_at_rest(&self.terms, now));
+            table.retain(|_, allowance| !allowance.is_idle(&self.parameters, now));
         }
         if table.len() >= MOST_CALLERS {
             return Arc::clone(&self.shared);
         }
-        let new = Arc::new(Allowance::new(&self.terms, self.clock));
-        new.last_asked.store(now, Ordering::Relaxed);
+        let new = Arc::new(Allowance::new(&self.parameters, self.clock));
+        new.last_used.store(now, Ordering::Relaxed);
         table.insert(client_id.to_owned(), Arc::clone(&new));
         new
     }
 }
 
-impl Terms {
-    fn of(settings: &Settings) -> Self {
+impl LimitParameters {
+    fn from_settings(settings: &Settings) -> Self {
         let at_least_one = |number: u32| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let (rate, burst) =
             (at_least_one(settings.requests_per_second), at_least_one(settings.burst));
         Self {
             quota: Quota::per_second(rate).allow_burst(burst),
             in_flight: settings.max_in_flight,
-            rest: Duration::from_secs(1) * burst.get() / rate.get(),
+            idle_time: Duration::from_secs(1) * burst.get() / rate.get(),
         }
     }
 }
 
 impl Allowance {
-    fn new(terms: &Terms, clock: TokioClock) -> Self {
+    fn new(parameters: &LimitParameters, clock: TokioClock) -> Self {
         Self {
-            rate: RateLimiter::direct_with_clock(terms.quota, clock),
-            places: Arc::new(Semaphore::new(terms.in_flight)),
-            last_asked: AtomicU64::new(0),
+            rate: RateLimiter::direct_with_clock(parameters.quota, clock),
+            permits: Arc::new(Semaphore::new(parameters.in_flight)),
+            last_used: AtomicU64::new(0),
         }
     }
 
     /// Whether forgetting it would give its caller nothing that it does not have.
-    fn is_at_rest(&self, terms: &Terms, now: u64) -> bool {
+    fn is_idle(&self, parameters: &LimitParameters, now: u64) -> bool {
         let quiet =
-            Duration::from_nanos(now.saturating_sub(self.last_asked.load(Ordering::Relaxed)));
-        quiet >= terms.rest && self.places.available_permits() == terms.in_flight
+            Duration::from_nanos(now.saturating_sub(self.last_used.load(Ordering::Relaxed)));
+        quiet >= parameters.idle_time && self.permits.available_permits() == parameters.in_flight
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CallerLimits, IN_FLIGHT, MOST_CALLERS, Place, RATE};
+    use super::{CallerLimits, IN_FLIGHT, InFlightPermit, MOST_CALLERS, RATE};
     use crate::auth::{AuthError, Settings};
     use std::time::Duration;
     use tokio::time;
@@ -225,7 +225,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_a_second_for_a_place_of_its_caller() {
         let limits = limits();
-        let mut held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
+        let mut held: Vec<InFlightPermit> =
+            (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         let begun = time::Instant::now();
         assert!(limits.admit("a").await.is_err());
         assert_eq!(begun.elapsed(), Duration::from_secs(1));
@@ -262,7 +263,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sixteen_at_once_and_a_place_comes_back_when_its_answer_is_done() {
         let limits = limits();
-        let mut held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
+        let mut held: Vec<InFlightPermit> =
+            (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(refusal(&limits, "a"), (IN_FLIGHT, Duration::from_secs(1)));
         held.pop();
         held.push(limits.try_admit("a").unwrap());
@@ -272,7 +274,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn refused_requests_use_nothing_up() {
         let limits = limits();
-        let held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
+        let held: Vec<InFlightPermit> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(let_in(&limits, "a", 1000), 0);
         drop(held);
         assert_eq!(let_in(&limits, "a", 1000), 84);
@@ -284,7 +286,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_caller_costs_another_nothing() {
         let limits = limits();
-        let _held: Vec<Place> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
+        let _held: Vec<InFlightPermit> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(let_in(&limits, "b", 1000), 100);
     }
 

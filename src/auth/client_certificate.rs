@@ -4,7 +4,7 @@
 //! Invariant: `X-Forwarded-Client-Cert` is never a credential by itself. It counts only on a host on which the router
 //! writes it, and only together with a token that names this very certificate. For [`Verifier`](super::Verifier) only.
 
-use super::{Caller, Settings, error::Refusal};
+use super::{Caller, Settings, error::AuthRejection};
 use aws_lc_rs::digest;
 use base64::{
     Engine as _,
@@ -20,9 +20,9 @@ const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
 /// Whether callers must come with the certificate that their token is bound to (RFC 8705 §3).
-pub(super) enum Binding {
+pub(super) enum CertificateBinding {
     /// A bearer token is enough.
-    Free,
+    NotRequired,
     /// The token's certificate must be shown, on one of these hosts.
     Required {
         /// Where the router itself writes the header, in lower case.
@@ -30,11 +30,11 @@ pub(super) enum Binding {
     },
 }
 
-impl Binding {
+impl CertificateBinding {
     /// Reads the settings.
-    pub(super) fn of(settings: &Settings) -> Self {
+    pub(super) fn from_settings(settings: &Settings) -> Self {
         if !settings.require_mtls {
-            return Self::Free;
+            return Self::NotRequired;
         }
         let hosts = settings.cert_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self::Required { hosts }
@@ -43,8 +43,8 @@ impl Binding {
     /// Judges one request of a caller; a remembered decision about its token is no decision about this.
     ///
     /// # Errors
-    /// [`Refusal::Certificate`].
-    pub(super) fn judge(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// [`AuthRejection::Certificate`].
+    pub(super) fn check(&self, caller: &Caller, headers: &HeaderMap) -> Result<(), AuthRejection> {
         let Self::Required { hosts } = self else {
             return Ok(());
         };
@@ -53,7 +53,7 @@ impl Binding {
             let shown = hosts.contains(&host).then(|| only(headers, &FORWARDED_CERTIFICATE))?;
             Some(thumbprint(&certificate(shown?)?) == caller.certificate()?)
         };
-        if is_shown() == Some(true) { Ok(()) } else { Err(Refusal::Certificate) }
+        if is_shown() == Some(true) { Ok(()) } else { Err(AuthRejection::Certificate) }
     }
 }
 
@@ -82,8 +82,8 @@ fn certificate(value: &str) -> Option<Vec<u8>> {
     if let Ok(der) = STANDARD.decode(value) {
         return Some(der).filter(|der| !der.is_empty());
     }
-    let element = pieces(value, ',')?.pop()?;
-    let mut certificates = pieces(element, ';')?.into_iter().filter_map(|pair| {
+    let element = split_outside_quotes(value, ',')?.pop()?;
+    let mut certificates = split_outside_quotes(element, ';')?.into_iter().filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("cert").then_some(value.trim())
     });
@@ -103,7 +103,7 @@ fn pem(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Splits at a separator that stands outside of quotes; `None` if a quote is left open.
-fn pieces(text: &str, separator: char) -> Option<Vec<&str>> {
+fn split_outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = text.split(|letter| {
         let is_plain = !is_escaped;

@@ -13,12 +13,12 @@ const LABEL_LIMIT: usize = 63;
 #[derive(Clone)]
 pub(super) struct TrustedHost {
     name: String,
-    reach: Reach,
+    kind: HostKind,
 }
 
 /// Where the host is: decides which schemes are lawful.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum HostKind {
     /// Somewhere else: https only.
     Remote,
     /// On this very machine.
@@ -27,11 +27,11 @@ pub(super) enum Reach {
 
 /// How another host stands to a trusted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum HostMatch {
     /// It is the same.
     Same,
     /// It is one label below.
-    Below,
+    Subdomain,
 }
 
 impl TrustedHost {
@@ -42,11 +42,11 @@ impl TrustedHost {
             Some(port) => format!("{}:{port}", url.host_str()?),
             None => url.host_str()?.to_owned(),
         };
-        let reach = if upstream::is_loopback(&url) { Reach::Loopback } else { Reach::Remote };
-        if authority != text || (reach == Reach::Remote && url.port().is_some()) {
+        let kind = if upstream::is_loopback(&url) { HostKind::Loopback } else { HostKind::Remote };
+        if authority != text || (kind == HostKind::Remote && url.port().is_some()) {
             return None;
         }
-        Some(Self { name: authority, reach })
+        Some(Self { name: authority, kind })
     }
 
     /// The host, with its port where it has one.
@@ -55,15 +55,15 @@ impl TrustedHost {
     }
 
     /// Where it is.
-    pub(super) fn reach(&self) -> Reach {
-        self.reach
+    pub(super) fn kind(&self) -> HostKind {
+        self.kind
     }
 
     /// How `host` stands to this one; `None` if it is neither the same nor one label below.
-    pub(super) fn place_of(&self, host: &str) -> Option<Place> {
+    pub(super) fn match_host(&self, host: &str) -> Option<HostMatch> {
         match host.strip_suffix(self.name.as_str())? {
-            "" => Some(Place::Same),
-            label => label.strip_suffix('.').is_some_and(is_label).then_some(Place::Below),
+            "" => Some(HostMatch::Same),
+            label => label.strip_suffix('.').is_some_and(is_label).then_some(HostMatch::Subdomain),
         }
     }
 }

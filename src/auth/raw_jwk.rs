@@ -1,6 +1,6 @@
 //! One entry of a key set, whatever shape it has.
 //!
-//! Invariant: every JSON value of Unicode texts and finite numbers is an [`Entry`], and reading it never recurses below its members: an
+//! Invariant: every JSON value of Unicode texts and finite numbers is an [`RawJwk`], and reading it never recurses below its members: an
 //! entry that we cannot use must not break the entries beside it (A5). For [`jwks`](super::jwks)
 //! only.
 
@@ -12,13 +12,13 @@ use std::{collections::HashMap, fmt};
 
 /// The members of an object; any other value has none.
 #[derive(Default)]
-pub(super) struct Entry {
+pub(super) struct RawJwk {
     /// `None` = a member that is no text.
     members: HashMap<String, Option<String>>,
     is_ambiguous: bool,
 }
 
-impl Entry {
+impl RawJwk {
     /// Returns the member `name` if it is a text.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.members.get(name)?.as_deref()
@@ -35,90 +35,90 @@ impl Entry {
     }
 }
 
-impl<'de> Deserialize<'de> for Entry {
+impl<'de> Deserialize<'de> for RawJwk {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_any(Level::Entry)? {
-            Shape::Members(entry) => Ok(entry),
-            Shape::Text(_) | Shape::Other => Ok(Self::default()),
+        match deserializer.deserialize_any(NestingLevel::Jwk)? {
+            ParsedValue::Object(entry) => Ok(entry),
+            ParsedValue::Text(_) | ParsedValue::Other => Ok(Self::default()),
         }
     }
 }
 
 /// What a value turned out to be.
-enum Shape {
-    Members(Entry),
+enum ParsedValue {
+    Object(RawJwk),
     Text(String),
     Other,
 }
 
 /// How deep the reader is: it looks into an entry, but not into its members.
 #[derive(Clone, Copy)]
-enum Level {
-    Entry,
+enum NestingLevel {
+    Jwk,
     Member,
 }
 
-impl<'de> DeserializeSeed<'de> for Level {
-    type Value = Shape;
+impl<'de> DeserializeSeed<'de> for NestingLevel {
+    type Value = ParsedValue;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ParsedValue, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Level {
-    type Value = Shape;
+impl<'de> Visitor<'de> for NestingLevel {
+    type Value = ParsedValue;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("any value")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ParsedValue, A::Error> {
         match self {
-            Self::Entry => {
-                let mut entry = Entry::default();
+            Self::Jwk => {
+                let mut entry = RawJwk::default();
                 while let Some(name) = map.next_key::<String>()? {
                     let text = match map.next_value_seed(Self::Member)? {
-                        Shape::Text(text) => Some(text),
-                        Shape::Members(_) | Shape::Other => None,
+                        ParsedValue::Text(text) => Some(text),
+                        ParsedValue::Object(_) | ParsedValue::Other => None,
                     };
                     entry.is_ambiguous |= entry.members.insert(name, text).is_some();
                 }
-                Ok(Shape::Members(entry))
+                Ok(ParsedValue::Object(entry))
             }
             Self::Member => {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Shape::Other)
+                Ok(ParsedValue::Other)
             }
         }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<ParsedValue, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Shape::Other)
+        Ok(ParsedValue::Other)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Shape, E> {
-        Ok(Shape::Text(text.to_owned()))
+    fn visit_str<E: Error>(self, text: &str) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Text(text.to_owned()))
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Shape, E> {
-        Ok(Shape::Other)
+    fn visit_bool<E: Error>(self, _: bool) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Other)
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Shape, E> {
-        Ok(Shape::Other)
+    fn visit_i64<E: Error>(self, _: i64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Other)
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Shape, E> {
-        Ok(Shape::Other)
+    fn visit_u64<E: Error>(self, _: u64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Other)
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Shape, E> {
-        Ok(Shape::Other)
+    fn visit_f64<E: Error>(self, _: f64) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Other)
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Shape, E> {
-        Ok(Shape::Other)
+    fn visit_unit<E: Error>(self) -> Result<ParsedValue, E> {
+        Ok(ParsedValue::Other)
     }
 }

@@ -14,11 +14,11 @@ use serde::{
 use std::{collections::HashSet, fmt, marker::PhantomData};
 
 /// A `T` that was written as an object without repeated members.
-pub(super) struct Object<T>(pub(super) T);
+pub(super) struct DuplicateFree<T>(pub(super) T);
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+impl<'de, T: DeserializeOwned> Deserialize<'de> for DuplicateFree<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+        deserializer.deserialize_map(DuplicateFreeVisitor(PhantomData)).map(Self)
     }
 }
 
@@ -34,9 +34,9 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
-struct ObjectVisitor<T>(PhantomData<T>);
+struct DuplicateFreeVisitor<T>(PhantomData<T>);
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for ObjectVisitor<T> {
+impl<'de, T: DeserializeOwned> Visitor<'de> for DuplicateFreeVisitor<T> {
     type Value = T;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,18 +44,18 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for ObjectVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        let once = Once { map, seen: HashSet::new() };
+        let once = UniqueMembers { map, seen: HashSet::new() };
         T::deserialize(MapAccessDeserializer::new(once))
     }
 }
 
 /// Hands on the members of `map`, refusing the second of a name.
-struct Once<A> {
+struct UniqueMembers<A> {
     map: A,
     seen: HashSet<String>,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Once<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for UniqueMembers<A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
