@@ -13,11 +13,11 @@ use std::{collections::BTreeMap, env, fs, process::ExitCode};
 
 use cfapi_broker::{
     capi::model::{
-        App, CapiErrors, Domain, Job, Organization, Page, Root, Route, RouteTargets, Space,
+        CapiErrors, CfApp, CfRoot, Domain, Job, Organization, Page, Route, RouteTargets, Space,
     },
     oauth::TokenResponse,
     upstream::{
-        Answer,
+        HttpResponse,
         body::{DecodeError, decode},
     },
 };
@@ -76,7 +76,7 @@ fn read(exchange: &Exchange) -> Reading {
     }
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match (exchange.method.as_str(), segments.as_slice()) {
-        ("GET", []) => Some(("root", try_read::<Root>(body))),
+        ("GET", []) => Some(("root", try_read::<CfRoot>(body))),
         ("POST", ["oauth", "token"]) => Some(("token", token(body))),
         ("GET", ["v3", "jobs", _]) => Some(("job", try_read::<Job>(body))),
         ("GET", ["v3", "spaces"]) => Some(("spaces", try_read::<Page<Space>>(body))),
@@ -93,9 +93,9 @@ fn read(exchange: &Exchange) -> Reading {
         ("GET" | "PATCH", ["v3", "domains", _]) | ("POST", ["v3", "domains"]) => {
             Some(("domain", try_read::<Domain>(body)))
         }
-        ("GET", ["v3", "apps"]) => Some(("apps", try_read::<Page<App>>(body))),
+        ("GET", ["v3", "apps"]) => Some(("apps", try_read::<Page<CfApp>>(body))),
         ("GET", ["v3", "apps", _]) | ("POST", ["v3", "apps", _, "actions", "start"]) => {
-            Some(("app", try_read::<App>(body)))
+            Some(("app", try_read::<CfApp>(body)))
         }
         ("GET", ["v3", "routes"]) => Some(("routes", try_read::<Page<Route>>(body))),
         ("GET" | "PATCH", ["v3", "routes", _]) | ("POST", ["v3", "routes"]) => {
@@ -121,7 +121,7 @@ fn try_read<T: DeserializeOwned>(body: &[u8]) -> Result<(), String> {
 
 /// A token answer must give a token, its lifetime and a refresh token; their texts were redacted in the recording.
 fn token(body: &[u8]) -> Result<(), String> {
-    let answer = Answer {
+    let answer = HttpResponse {
         status: StatusCode::OK,
         headers: HeaderMap::new(),
         body: body.to_vec().into(),

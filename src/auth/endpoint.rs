@@ -9,7 +9,7 @@ use super::{
     jwks::{DOCUMENT_LIMIT, KeySet, KeySetError},
     source::KeySource,
 };
-use crate::upstream::{Answer, HttpClient, TransportError};
+use crate::upstream::{HttpClient, HttpResponse, TransportError};
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 
@@ -61,7 +61,7 @@ impl KeySource for KeysEndpoint {
 ///
 /// # Errors
 /// [`KeysFault::Status`] or [`KeysFault::Document`].
-pub(super) fn read(answer: &Answer, is_conditional: bool) -> Result<Fetched, KeysFault> {
+pub(super) fn read(answer: &HttpResponse, is_conditional: bool) -> Result<Fetched, KeysFault> {
     match answer.status.as_u16() {
         200 => Ok(Fetched::Keys {
             keys: KeySet::parse(&answer.body)?,

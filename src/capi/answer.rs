@@ -4,10 +4,10 @@
 //! parsed whatever their content type, and `null`, HTML and nothing are borne. Callers: this room.
 
 use super::{
-    error::{Answered, CapiError, Unavailability},
+    error::{CapiError, ErrorResponse, Unavailability},
     model::CapiErrors,
 };
-use crate::upstream::{Answer, body, retry};
+use crate::upstream::{HttpResponse, body, retry};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::time::{Duration, SystemTime};
@@ -43,7 +43,7 @@ pub(super) enum Unauthenticated {
 }
 
 /// Reads a 401.
-pub(super) fn unauthenticated(answer: &Answer) -> (Unauthenticated, Option<u32>) {
+pub(super) fn unauthenticated(answer: &HttpResponse) -> (Unauthenticated, Option<u32>) {
     let code = errors(answer).code();
     match code {
         Some(INVALID_TOKEN) | None => (Unauthenticated::Renew, code),
@@ -75,7 +75,7 @@ pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<Cap
 
 /// Returns whether a 500 speaks of the request that it answers: the Cloud Controller's own words, which it has only
 /// while it works (rows 15 and 16).
-pub(super) fn is_about_the_request(answer: &Answer) -> bool {
+pub(super) fn is_about_the_request(answer: &HttpResponse) -> bool {
     answer.status == StatusCode::INTERNAL_SERVER_ERROR
         && !is_of_router(&answer.headers)
         && errors(answer).code().is_some()
@@ -83,13 +83,13 @@ pub(super) fn is_about_the_request(answer: &Answer) -> bool {
 
 /// Returns whether a 429 is about the technical user as a whole; limits of service calls, of v2 and
 /// between CC and UAA (row 14) are not.
-pub(super) fn limits_the_user(answer: &Answer) -> bool {
+pub(super) fn limits_the_user(answer: &HttpResponse) -> bool {
     answer.status == StatusCode::TOO_MANY_REQUESTS
         && matches!(errors(answer).code(), None | Some(RATE_LIMIT | ADDRESS_RATE_LIMIT))
 }
 
 /// Decodes the body of a 2xx, or says why there is none.
-pub(super) fn expect<T: DeserializeOwned>(answer: &Answer) -> Result<T, CapiError> {
+pub(super) fn expect<T: DeserializeOwned>(answer: &HttpResponse) -> Result<T, CapiError> {
     let answer = success(answer)?;
     body::decode(&answer.body).map_err(|source| CapiError::Unreadable {
         status: answer.status,
@@ -99,7 +99,7 @@ pub(super) fn expect<T: DeserializeOwned>(answer: &Answer) -> Result<T, CapiErro
 }
 
 /// Passes a 2xx, turns the rest into the error that it means.
-pub(super) fn success(answer: &Answer) -> Result<&Answer, CapiError> {
+pub(super) fn success(answer: &HttpResponse) -> Result<&HttpResponse, CapiError> {
     if answer.status.is_success() { Ok(answer) } else { Err(refusal(answer)) }
 }
 
@@ -128,7 +128,7 @@ pub(super) fn retry_after(headers: &HeaderMap, cap: Duration) -> Option<Duration
     }
 }
 
-fn refusal(answer: &Answer) -> CapiError {
+fn refusal(answer: &HttpResponse) -> CapiError {
     if let Some(error) = intercepted(answer.status, &answer.headers) {
         return error;
     }
@@ -139,7 +139,7 @@ fn refusal(answer: &Answer) -> CapiError {
     let errors = errors(answer);
     let code = errors.code();
     let status = answer.status;
-    let answered = Answered { status, errors, request_id: request_id(&answer.headers) };
+    let answered = ErrorResponse { status, errors, request_id: request_id(&answer.headers) };
     match (status, code) {
         (StatusCode::TOO_MANY_REQUESTS, _) => {
             CapiError::RateLimited { retry_after: after.unwrap_or(DEFAULT_PAUSE) }
@@ -159,12 +159,12 @@ fn refusal(answer: &Answer) -> CapiError {
 }
 
 /// A page where the Cloud Controller would have written JSON: for the typed API it says nothing about a resource.
-fn is_error_page(answer: &Answer) -> bool {
+fn is_error_page(answer: &HttpResponse) -> bool {
     let status = answer.status;
     status.as_u16() >= 400 && status != StatusCode::PAYLOAD_TOO_LARGE && is_html(&answer.headers)
 }
 
-fn errors(answer: &Answer) -> CapiErrors {
+fn errors(answer: &HttpResponse) -> CapiErrors {
     body::decode::<Option<CapiErrors>>(&answer.body).ok().flatten().unwrap_or_default()
 }
 

@@ -4,9 +4,9 @@
 //! it. Callers: `routes`, `http`, `doctor`.
 
 use super::{
-    Call, CapiError, DestinationName, Foundation, answer,
+    Call, CapiError, CfRequestClient, DestinationName, answer,
     call::{Query, filter_lists},
-    model::{App, Domain, Guid},
+    model::{CfApp, Domain, Guid},
     page::PER_PAGE,
     spaces::{SpaceInOrganization, SpaceRef, absent_if_missing},
 };
@@ -27,47 +27,47 @@ const MAX_KNOWN: u64 = 2_000;
 
 /// What is known of the landscape behind each destination.
 #[derive(Debug)]
-pub(super) struct Known {
-    pub(super) spaces: Memory<(DestinationName, SpaceRef), SpaceInOrganization>,
-    apps: Memory<(DestinationName, Guid, String), App>,
-    domains: Memory<(DestinationName, Guid, Option<String>), Domain>,
-    counts: Memory<(DestinationName, Guid), u64>,
+pub(super) struct ResourceCache {
+    pub(super) spaces: TtlCache<(DestinationName, SpaceRef), SpaceInOrganization>,
+    apps: TtlCache<(DestinationName, Guid, String), CfApp>,
+    domains: TtlCache<(DestinationName, Guid, Option<String>), Domain>,
+    counts: TtlCache<(DestinationName, Guid), u64>,
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Finds an app by its name in a space; `None` when there is no visible one. Known for 10 minutes.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call.
-    pub async fn app(&self, space: &Guid, name: &str) -> Result<Option<App>, CapiError> {
+    pub async fn app(&self, space: &Guid, name: &str) -> Result<Option<CfApp>, CapiError> {
         let key = (self.destination.clone(), space.clone(), name.to_owned());
-        self.known().apps.find(key, self.read_app(space, name)).await
+        self.cache().apps.find(key, self.read_app(space, name)).await
     }
 
     /// Forgets what an app's name resolved to before this moment; returns whether there was something. What was read
     /// since stays.
     pub async fn forget_app_before(&self, space: &Guid, name: &str, moment: Instant) -> bool {
         let key = (self.destination.clone(), space.clone(), name.to_owned());
-        self.known().apps.forget_before(&key, moment).await
+        self.cache().apps.forget_before(&key, moment).await
     }
 
     /// Forgets what an app's name resolved to.
     pub async fn forget_app(&self, space: &Guid, name: &str) {
         let key = (self.destination.clone(), space.clone(), name.to_owned());
-        self.known().apps.forget(&key).await;
+        self.cache().apps.forget(&key).await;
     }
 
     /// Reads apps by their guids, invisible ones left out.
     ///
     /// # Errors
     /// Any [`CapiError`] of the calls.
-    pub async fn apps_by_guid(&self, guids: &[Guid]) -> Result<Vec<App>, CapiError> {
+    pub async fn apps_by_guid(&self, guids: &[Guid]) -> Result<Vec<CfApp>, CapiError> {
         let texts = guids.iter().map(Guid::as_str).collect::<Vec<_>>();
         let mut apps = Vec::new();
         for list in filter_lists(&texts) {
             let query = Query::default().with_list("guids", list).with("per_page", PER_PAGE);
             let call = Call::new("list_apps", Method::GET, "/v3/apps");
-            apps.extend(self.list::<App>(call.with_query(query.into_text())).await?.resources);
+            apps.extend(self.list::<CfApp>(call.with_query(query.into_text())).await?.resources);
         }
         Ok(apps)
     }
@@ -84,7 +84,7 @@ impl Foundation {
     ) -> Result<Option<Domain>, CapiError> {
         let name = name.map(ToOwned::to_owned);
         let key = (self.destination.clone(), organization.clone(), name.clone());
-        self.known().domains.find(key, self.read_domain(organization, name.as_deref())).await
+        self.cache().domains.find(key, self.read_domain(organization, name.as_deref())).await
     }
 
     /// Returns what a domain's name resolved to when CF was asked last, within a day.
@@ -94,14 +94,14 @@ impl Foundation {
         name: Option<&str>,
     ) -> Option<Domain> {
         let name = name.map(ToOwned::to_owned);
-        self.known().domains.last(&(self.destination.clone(), organization.clone(), name)).await
+        self.cache().domains.last(&(self.destination.clone(), organization.clone(), name)).await
     }
 
     /// Forgets what a domain's name resolved to.
     pub async fn forget_domain(&self, organization: &Guid, name: Option<&str>) {
         let name = name.map(ToOwned::to_owned);
         let key = (self.destination.clone(), organization.clone(), name);
-        self.known().domains.forget(&key).await;
+        self.cache().domains.forget(&key).await;
     }
 
     /// Counts the routes of an app. Known for 5 minutes.
@@ -115,14 +115,14 @@ impl Foundation {
             let call = Call::new("count_routes", Method::GET, format!("/v3/apps/{app}/routes"));
             self.total(call.with_query(query.into_text())).await.map(Some)
         };
-        Ok(self.known().counts.find(key, count).await?.unwrap_or_default())
+        Ok(self.cache().counts.find(key, count).await?.unwrap_or_default())
     }
 
-    async fn read_app(&self, space: &Guid, name: &str) -> Result<Option<App>, CapiError> {
+    async fn read_app(&self, space: &Guid, name: &str) -> Result<Option<CfApp>, CapiError> {
         let query =
             Query::default().with_list("names", [name]).with_list("space_guids", [space.as_str()]);
         let call = Call::new("list_apps", Method::GET, "/v3/apps");
-        let listing = self.list::<App>(call.with_query(query.into_text())).await?;
+        let listing = self.list::<CfApp>(call.with_query(query.into_text())).await?;
         Ok(listing.resources.into_iter().next())
     }
 
@@ -143,21 +143,21 @@ impl Foundation {
     }
 }
 
-impl Default for Known {
+impl Default for ResourceCache {
     fn default() -> Self {
         Self {
-            spaces: Memory::lasting(KNOWN_FOR),
-            apps: Memory::lasting(KNOWN_FOR),
-            domains: Memory::lasting(KNOWN_FOR),
-            counts: Memory::lasting(COUNTED_FOR),
+            spaces: TtlCache::new(KNOWN_FOR),
+            apps: TtlCache::new(KNOWN_FOR),
+            domains: TtlCache::new(KNOWN_FOR),
+            counts: TtlCache::new(COUNTED_FOR),
         }
     }
 }
 
 /// Values that exist, with the moment before they were read, remembered for a while; several who ask at once share
 /// one reading.
-pub(super) struct Memory<K, V> {
-    known: Cache<K, (V, Instant)>,
+pub(super) struct TtlCache<K, V> {
+    current: Cache<K, (V, Instant)>,
     /// What was found last, however long ago.
     last: Cache<K, V>,
 }
@@ -169,15 +169,15 @@ enum Miss {
     Failed(CapiError),
 }
 
-impl<K, V> Memory<K, V>
+impl<K, V> TtlCache<K, V>
 where
     K: Clone + Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn lasting(time: Duration) -> Self {
-        let known = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
+    fn new(time: Duration) -> Self {
+        let current = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(time).build();
         let last = Cache::builder().max_capacity(MAX_KNOWN).time_to_live(LAST_KNOWN_FOR).build();
-        Self { known, last }
+        Self { current, last }
     }
 
     /// Returns what is remembered, else what `reading` finds.
@@ -197,7 +197,7 @@ where
                 Err(error) => Err(Miss::Failed(error)),
             }
         };
-        match self.known.try_get_with(key.clone(), Box::pin(found)).await {
+        match self.current.try_get_with(key.clone(), Box::pin(found)).await {
             Ok((value, _)) => Ok(Some(value)),
             Err(miss) => match &*miss {
                 Miss::Absent => Ok(None),
@@ -212,13 +212,13 @@ where
     }
 
     pub(super) async fn forget(&self, key: &K) {
-        self.known.invalidate(key).await;
+        self.current.invalidate(key).await;
         self.last.invalidate(key).await;
     }
 
     /// Forgets what was read before a moment; returns whether there was something.
     pub(super) async fn forget_before(&self, key: &K, moment: Instant) -> bool {
-        let stale = self.known.get(key).await.is_some_and(|(_, read)| read < moment);
+        let stale = self.current.get(key).await.is_some_and(|(_, read)| read < moment);
         if stale {
             self.forget(key).await;
         }
@@ -227,16 +227,16 @@ where
 }
 
 // moka's own `Debug` prints keys and values.
-impl<K, V> std::fmt::Debug for Memory<K, V> {
+impl<K, V> std::fmt::Debug for TtlCache<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Memory").finish_non_exhaustive()
+        f.debug_struct("TtlCache").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
-impl Foundation {
+impl CfRequestClient {
     /// Lets the time pass after which domains are asked for again.
     pub(crate) fn expire_domains(&self) {
-        self.known().domains.known.invalidate_all();
+        self.cache().domains.current.invalidate_all();
     }
 }

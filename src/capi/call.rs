@@ -4,7 +4,7 @@
 //! configured base plus the judged path and query, byte for byte (`proxy.md` P2). Callers: this room,
 //! and `proxy` for calls that a permit describes.
 
-use super::{answer::REQUEST_ID, base::Base, error::CapiError};
+use super::{answer::REQUEST_ID, api_origin::ApiOrigin, error::CapiError};
 use crate::{
     telemetry::trace::CorrelationId,
     upstream::{COMPONENT, USER_AGENT},
@@ -48,14 +48,14 @@ pub struct Call {
     pub(super) query: Option<String>,
     pub(super) body: Option<Bytes>,
     pub(super) cap: usize,
-    pub(super) repeats: Repeats,
+    pub(super) repeats: RetrySafety,
 }
 
 /// Whether a call may go out again by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeats {
+pub(super) enum RetrySafety {
     /// As `reliability.md` U2 says.
-    AsLawful,
+    IfSafe,
     /// Not at all: what was judged right before would have to be judged again.
     Never,
 }
@@ -64,7 +64,7 @@ impl Call {
     /// Makes a call without query and body. `operation` names it in metrics.
     pub fn new(operation: &'static str, method: Method, path: impl Into<String>) -> Self {
         let path = path.into();
-        let (cap, repeats) = (TYPED_CAP, Repeats::AsLawful);
+        let (cap, repeats) = (TYPED_CAP, RetrySafety::IfSafe);
         Self { operation, method, path, query: None, body: None, cap, repeats }
     }
 
@@ -99,7 +99,7 @@ impl Call {
     /// Sends it at most once, but for a token that CF does not accept: whoever wants it again looks first.
     #[must_use]
     pub fn never_repeated(mut self) -> Self {
-        self.repeats = Repeats::Never;
+        self.repeats = RetrySafety::Never;
         self
     }
 
@@ -122,11 +122,11 @@ impl Call {
     /// Builds the request for an API.
     pub(super) fn request(
         &self,
-        base: &Base,
+        origin: &ApiOrigin,
         authorization: &HeaderValue,
         correlation: &CorrelationId,
     ) -> Result<Request<Bytes>, CapiError> {
-        let target = base.target(&self.path, self.query.as_deref());
+        let target = origin.target(&self.path, self.query.as_deref());
         let target = target.ok_or(CapiError::Internal("target_mismatch"))?;
         let mut request = Request::new(self.body.clone().unwrap_or_default());
         *request.method_mut() = self.method.clone();
@@ -148,10 +148,10 @@ impl Call {
 
     /// Returns where it would be sent to, for the property of targets.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn target_at(&self, base: &Url) -> Option<http::Uri> {
+    pub(crate) fn target_at(&self, api: &Url) -> Option<http::Uri> {
         let authorization = HeaderValue::from_static("bearer none");
-        let base = Base::of(base)?;
-        let request = self.request(&base, &authorization, &CorrelationId::random()).ok()?;
+        let origin = ApiOrigin::of(api)?;
+        let request = self.request(&origin, &authorization, &CorrelationId::random()).ok()?;
         Some(request.into_parts().0.uri)
     }
 }

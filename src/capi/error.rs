@@ -34,16 +34,16 @@ pub enum CapiError {
     },
     /// 403 with code 10003: the technical user lacks a role or its token a scope.
     #[error("the technical user lacks a role")]
-    LacksRole(Answered),
+    LacksRole(ErrorResponse),
     /// 404 with code 10010: gone, or invisible for the technical user.
     #[error("resource not found")]
-    NotFound(Answered),
+    NotFound(ErrorResponse),
     /// Any other 4xx: CF understood and refuses.
     #[error("the cf api refused with status {}", .0.status.as_u16())]
-    Refused(Answered),
+    Refused(ErrorResponse),
     /// 5xx that is not about availability: the outcome of a mutation is unknown.
     #[error("the cf api failed with status {}", .0.status.as_u16())]
-    Failed(Answered),
+    Failed(ErrorResponse),
     /// The limit of the technical user is used up.
     #[error("the cf api limits the technical user")]
     RateLimited {
@@ -65,7 +65,7 @@ pub enum CapiError {
     #[error("no answer from the cf api in time")]
     Timeout {
         /// Whether the request may have been executed.
-        sent: Sent,
+        sent: RequestSent,
     },
     /// The answer could not be read as what it should be.
     #[error("unreadable answer of the cf api")]
@@ -85,7 +85,7 @@ pub enum CapiError {
 
 /// An answer that says no.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct ErrorResponse {
     /// CF's status.
     pub status: StatusCode,
     /// CF's errors; empty where the body held none.
@@ -96,11 +96,11 @@ pub struct Answered {
 
 /// Whether a request without an answer may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum RequestSent {
     /// Nothing left the process.
     No,
     /// It was handed to the wire.
-    Perhaps,
+    Maybe,
 }
 
 /// What kept the CF API from serving; named after the error types of RFC 9209.
@@ -170,7 +170,7 @@ impl CapiError {
     pub fn may_have_been_executed(&self) -> bool {
         match self {
             Self::Failed(_) => true,
-            Self::Timeout { sent } => *sent == Sent::Perhaps,
+            Self::Timeout { sent } => *sent == RequestSent::Maybe,
             Self::Unavailable { cause, .. } => !cause.is_before_sending(),
             Self::Unreadable { status, .. } => !status.is_client_error(),
             Self::Token(_)
@@ -271,7 +271,7 @@ impl CapiError {
         Self::Unavailable { cause, retry_after, source: None }
     }
 
-    fn answered(&self) -> Option<&Answered> {
+    fn answered(&self) -> Option<&ErrorResponse> {
         match self {
             Self::LacksRole(answered)
             | Self::NotFound(answered)
@@ -344,7 +344,7 @@ impl From<TransportError> for CapiError {
             TransportError::Connect { kind, .. } => Unavailability::from(*kind),
             TransportError::Interrupted { .. } => Unavailability::ConnectionTerminated,
             TransportError::Timeout { .. } => {
-                return Self::Timeout { sent: Sent::Perhaps };
+                return Self::Timeout { sent: RequestSent::Maybe };
             }
             TransportError::TooLarge | TransportError::Unreadable { .. } => {
                 let status = StatusCode::OK;

@@ -4,7 +4,7 @@
 //! every poll counts on the rate limit. Callers: `routes`.
 
 use super::{
-    Call, CapiError, Foundation, answer,
+    Call, CapiError, CfRequestClient, answer,
     model::{CapiErrors, Guid, Job, JobState},
     spaces::absent_if_missing,
 };
@@ -63,7 +63,7 @@ pub enum Turn {
     Over,
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Polls a job until it ends or `end` is reached; looks at least once, and once more at the end.
     ///
     /// # Errors

@@ -14,10 +14,10 @@ pub mod spaces;
 pub mod stream;
 
 mod answer;
-mod base;
-mod lane;
+mod api_origin;
+mod api_state;
+mod load_shedding;
 mod outcome;
-mod shed;
 #[cfg(test)]
 pub(crate) mod support;
 #[cfg(test)]
@@ -28,30 +28,30 @@ mod version;
 /// The name under which a technical user is configured; callers of this room need no other door to it.
 pub use crate::destination::DestinationName;
 pub use call::Call;
-pub use error::{Answered, CapiError, Sent, Unavailability};
+pub use error::{CapiError, ErrorResponse, RequestSent, Unavailability};
 pub use model::{CfError, Guid};
-pub use stream::{Body, Opened};
+pub use stream::{CfBody, OpenedResponse};
 
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     token::{Revoked, TokenVault},
-    upstream::{Answer, HttpClient, TransportError, gate::GateError},
+    upstream::{HttpClient, HttpResponse, TransportError, gate::GateError},
 };
 use answer::Unauthenticated;
-use apps::Known;
+use api_state::{ApiGates, ApiState};
+use apps::ResourceCache;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
-use lane::{Gates, Lane};
-use outcome::{Heard, again, settle};
-use shed::Weight;
+use load_shedding::Criticality;
+use outcome::{RawResponse, report, retry_pause};
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use stream::{Form, Reply};
-use tokens::{Loan, Tokens};
+use stream::{BodyMode, CfResponse};
+use tokens::{BorrowedToken, TokenLender};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -62,30 +62,30 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
 /// The client of the CF API; a clone is shallow.
 #[derive(Clone)]
-pub struct CapiClient(Arc<Shared>);
+pub struct CapiClient(Arc<CapiInner>);
 
-struct Shared {
-    tokens: Tokens,
+struct CapiInner {
+    tokens: TokenLender,
     client: HttpClient,
     metrics: Metrics,
     tasks: TaskTracker,
     /// One per configured destination, so bounded by the settings.
-    lanes: Mutex<HashMap<DestinationName, Arc<Lane>>>,
-    gates: Arc<Gates>,
-    known: Known,
+    api_states: Mutex<HashMap<DestinationName, Arc<ApiState>>>,
+    gates: Arc<ApiGates>,
+    cache: ResourceCache,
     /// The version of the API that told it last.
     version: Mutex<Option<String>>,
 }
 
 /// The CF API behind one destination, on behalf of one request; a clone is shallow.
 #[derive(Clone)]
-pub struct Foundation {
+pub struct CfRequestClient {
     client: CapiClient,
     destination: DestinationName,
-    lane: Arc<Lane>,
+    api_state: Arc<ApiState>,
     correlation: CorrelationId,
     deadline: Instant,
-    weight: Weight,
+    criticality: Criticality,
     last_request_id: Arc<Mutex<Option<HeaderValue>>>,
 }
 
@@ -98,43 +98,57 @@ impl CapiClient {
         metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {
-        Self::lent_by(Tokens::Vault(vault), client, metrics, tasks)
+        Self::with_tokens(TokenLender::Vault(vault), client, metrics, tasks)
     }
 
-    fn lent_by(tokens: Tokens, client: HttpClient, metrics: Metrics, tasks: TaskTracker) -> Self {
-        let lanes = Mutex::default();
-        let known = Known::default();
+    fn with_tokens(
+        tokens: TokenLender,
+        client: HttpClient,
+        metrics: Metrics,
+        tasks: TaskTracker,
+    ) -> Self {
+        let api_states = Mutex::default();
+        let cache = ResourceCache::default();
         let version = Mutex::default();
-        let gates = Arc::new(Gates::new(metrics.clone()));
-        Self(Arc::new(Shared { tokens, client, metrics, tasks, lanes, gates, known, version }))
+        let gates = Arc::new(ApiGates::new(metrics.clone()));
+        Self(Arc::new(CapiInner {
+            tokens,
+            client,
+            metrics,
+            tasks,
+            api_states,
+            gates,
+            cache,
+            version,
+        }))
     }
 
     /// Returns the CF API behind a destination for one request, which ends at `deadline`.
-    pub fn at(
+    pub fn for_request(
         &self,
         destination: &DestinationName,
         correlation: &CorrelationId,
         deadline: Instant,
-    ) -> Foundation {
-        Foundation {
+    ) -> CfRequestClient {
+        CfRequestClient {
             client: self.clone(),
             destination: destination.clone(),
-            lane: self.lane(destination),
+            api_state: self.api_state(destination),
             correlation: correlation.clone(),
             deadline,
-            weight: Weight::Light,
+            criticality: Criticality::Sheddable,
             last_request_id: Arc::default(),
         }
     }
 
-    fn lane(&self, destination: &DestinationName) -> Arc<Lane> {
-        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(Lane::new(Arc::clone(&self.0.gates)));
-        lanes.entry(destination.clone()).or_insert_with(make).clone()
+    fn api_state(&self, destination: &DestinationName) -> Arc<ApiState> {
+        let mut api_states = self.0.api_states.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(ApiState::new(Arc::clone(&self.0.gates)));
+        api_states.entry(destination.clone()).or_insert_with(make).clone()
     }
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Sends a call and returns CF's answer, whatever its status.
     ///
     /// Idempotent calls are repeated at most twice, others only when the connection was never made.
@@ -143,32 +157,35 @@ impl Foundation {
     /// # Errors
     /// Every [`CapiError`] but those about an answer that is CF's own: a second 401, pages of the router
     /// or of nginx, a pause after 429, no token, no connection, no answer.
-    pub async fn send(&self, call: &Call) -> Result<Answer, CapiError> {
+    pub async fn send(&self, call: &Call) -> Result<HttpResponse, CapiError> {
         if call.is_read() {
-            return Box::pin(self.deliver(call, Form::Whole)).await?.0.into_answer();
+            return Box::pin(self.send_with_retries(call, BodyMode::Whole)).await?.0.into_answer();
         }
         self.send_to_the_end(call).await?.0.into_answer()
     }
 
-    async fn send_to_the_end(&self, call: &Call) -> Result<(Reply, Loan), CapiError> {
+    async fn send_to_the_end(&self, call: &Call) -> Result<(CfResponse, BorrowedToken), CapiError> {
         let (this, call) = (self.clone(), call.clone());
-        let sending =
-            self.client.0.tasks.spawn(async move { this.deliver(&call, Form::Whole).await });
+        let sending = self
+            .client
+            .0
+            .tasks
+            .spawn(async move { this.send_with_retries(&call, BodyMode::Whole).await });
         sending.await.unwrap_or(Err(CapiError::Internal("sending_panicked")))
     }
 
     /// Sends a read and hands its answer on as it comes; what says no is read whole, as for
-    /// [`Foundation::send`].
+    /// [`CfRequestClient::send`].
     ///
     /// # Errors
-    /// As [`Foundation::send`]; [`CapiError::Unreadable`] when CF announces more than the call's cap.
-    pub async fn open(&self, call: &Call) -> Result<Opened, CapiError> {
-        let (reply, loan) = if call.is_read() {
-            Box::pin(self.deliver(call, Form::Streamed)).await?
+    /// As [`CfRequestClient::send`]; [`CapiError::Unreadable`] when CF announces more than the call's cap.
+    pub async fn open(&self, call: &Call) -> Result<OpenedResponse, CapiError> {
+        let (reply, token) = if call.is_read() {
+            Box::pin(self.send_with_retries(call, BodyMode::Streamed)).await?
         } else {
             self.send_to_the_end(call).await?
         };
-        Ok(Opened::of(reply, loan, self.lane.root.external()))
+        Ok(OpenedResponse::of(reply, token, self.api_state.info.external()))
     }
 
     /// Returns CF's id of the answer that came last, for the audit line.
@@ -187,43 +204,48 @@ impl Foundation {
         self.deadline
     }
 
-    /// Returns the same foundation with an earlier or later end.
+    /// Returns the same request_client with an earlier or later end.
     #[must_use]
-    pub fn until(mut self, deadline: Instant) -> Self {
+    pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Returns the same foundation with a memory of its own for the id of the last answer: for one of several things
+    /// Returns the same request_client with a memory of its own for the id of the last answer: for one of several things
     /// that are done side by side.
     #[must_use]
-    pub fn apart(mut self) -> Self {
+    pub fn with_own_request_id(mut self) -> Self {
         self.last_request_id = Arc::default();
         self
     }
 
-    /// Returns the same foundation for a write: its reads do not give way when the rate limit is low.
+    /// Returns the same request_client for a write: its reads do not give way when the rate limit is low.
     #[must_use]
     pub fn for_write(mut self) -> Self {
-        self.weight = Weight::Heavy;
+        self.criticality = Criticality::Critical;
         self
     }
 
-    fn known(&self) -> &Known {
-        &self.client.0.known
+    fn cache(&self) -> &ResourceCache {
+        &self.client.0.cache
     }
 
-    async fn deliver(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
+    async fn send_with_retries(
+        &self,
+        call: &Call,
+        mode: BodyMode,
+    ) -> Result<(CfResponse, BorrowedToken), CapiError> {
         let mut retries = 0;
         loop {
-            let outcome = self.renewed(call, form).await;
+            let outcome = self.send_with_renewal(call, mode).await;
             if retries == RETRIES {
                 return outcome;
             }
-            let Some(pause) = again(call, outcome.as_ref().map(|(reply, _)| reply), retries) else {
+            let Some(pause) = retry_pause(call, outcome.as_ref().map(|(reply, _)| reply), retries)
+            else {
                 return outcome;
             };
-            if Instant::now() + pause >= self.deadline || !self.lane.may_retry() {
+            if Instant::now() + pause >= self.deadline || !self.api_state.may_retry() {
                 return outcome;
             }
             tokio::time::sleep(pause).await;
@@ -232,13 +254,19 @@ impl Foundation {
     }
 
     /// Sends once; on 401 renews the token and replays once, whatever the method: CC executed nothing.
-    async fn renewed(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
+    async fn send_with_renewal(
+        &self,
+        call: &Call,
+        mode: BodyMode,
+    ) -> Result<(CfResponse, BorrowedToken), CapiError> {
         let mut is_replay = false;
         loop {
-            let (reply, loan) = self.attempt(call, form).await?;
+            let (reply, token) = self.send_once(call, mode).await?;
             let refused = match reply {
-                Reply::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => answer,
-                Reply::Whole(_) | Reply::Streamed(..) => return Ok((self.judged(reply)?, loan)),
+                CfResponse::Whole(answer) if answer.status == StatusCode::UNAUTHORIZED => answer,
+                CfResponse::Whole(_) | CfResponse::Streamed(..) => {
+                    return Ok((self.check(reply)?, token));
+                }
             };
             let (kind, code) = answer::unauthenticated(&refused);
             let request_id = answer::request_id(&refused.headers);
@@ -250,7 +278,7 @@ impl Foundation {
                 self.client.0.metrics.alarm("unusable_header");
                 return Err(unauthorized);
             }
-            match self.client.0.tokens.revoke(&self.destination, &loan) {
+            match self.client.0.tokens.revoke(&self.destination, &token) {
                 Revoked::Renewing => is_replay = true,
                 Revoked::HoldOff => return Err(unauthorized),
             }
@@ -258,11 +286,11 @@ impl Foundation {
     }
 
     /// Notes what an answer says about the limit and stops what is not CF's own word.
-    fn judged(&self, reply: Reply) -> Result<Reply, CapiError> {
+    fn check(&self, reply: CfResponse) -> Result<CfResponse, CapiError> {
         let answer = match reply {
-            Reply::Whole(answer) => answer,
-            Reply::Streamed(..) => {
-                self.lane.served();
+            CfResponse::Whole(answer) => answer,
+            CfResponse::Streamed(..) => {
+                self.api_state.note_served();
                 let page = answer::intercepted(reply.status(), reply.headers());
                 return page.map_or(Ok(reply), Err);
             }
@@ -270,73 +298,81 @@ impl Foundation {
         let page = answer::intercepted(answer.status, &answer.headers);
         if answer::limits_the_user(&answer) {
             let asked = answer::retry_after(&answer.headers, answer::MAX_PAUSE);
-            let retry_after = self.lane.limited(asked);
+            let retry_after = self.api_state.note_rate_limited(asked);
             return match page {
                 Some(_) => Err(CapiError::RateLimited { retry_after }),
-                None => Ok(Reply::Whole(answer)),
+                None => Ok(CfResponse::Whole(answer)),
             };
         }
-        self.lane.served();
-        page.map_or(Ok(Reply::Whole(answer)), Err)
+        self.api_state.note_served();
+        page.map_or(Ok(CfResponse::Whole(answer)), Err)
     }
 
     /// Sends once with the token that is in service.
-    async fn attempt(&self, call: &Call, form: Form) -> Result<(Reply, Loan), CapiError> {
-        self.lane.passable(if call.is_read() { self.weight } else { Weight::Heavy })?;
-        // The token first: callers who wait for one logon must not hold the places of those who have theirs.
-        let leasing = self.client.0.tokens.lend(&self.destination);
-        let loan = timeout_at(self.deadline, leasing)
-            .await
-            .map_err(|_| CapiError::Timeout { sent: Sent::No })?
-            .map_err(CapiError::Token)?;
-        let road = self.lane.road(loan.api());
-        let pass = road.gate.enter().await.map_err(full)?;
-        let base = road.base.as_ref().ok_or(CapiError::Internal("target_mismatch"));
-        let request =
-            base.and_then(|base| call.request(base, loan.authorization(), &self.correlation));
-        let request = request.inspect_err(|_| self.client.0.metrics.alarm("target_mismatch"))?;
-        let started = Instant::now();
-        let heard = self.heard(call, form, request).await;
-        self.observe(call, &heard, started.elapsed());
-        Ok((settle(pass, heard)?, loan))
-    }
-
-    /// Hears an answer until the request's end; a mutation that was sent is heard out all the same, within the client's
-    /// own 30 s (`reliability.md` U1). Of what is streamed only the head, unless it says no.
-    async fn heard(
+    async fn send_once(
         &self,
         call: &Call,
-        form: Form,
+        mode: BodyMode,
+    ) -> Result<(CfResponse, BorrowedToken), CapiError> {
+        self.api_state.admit(if call.is_read() {
+            self.criticality
+        } else {
+            Criticality::Critical
+        })?;
+        // The token first: callers who wait for one logon must not hold the places of those who have theirs.
+        let leasing = self.client.0.tokens.borrow(&self.destination);
+        let token = timeout_at(self.deadline, leasing)
+            .await
+            .map_err(|_| CapiError::Timeout { sent: RequestSent::No })?
+            .map_err(CapiError::Token)?;
+        let endpoint = self.api_state.endpoint(token.api());
+        let permit = endpoint.gate.enter().await.map_err(gate_closed)?;
+        let origin = endpoint.origin.as_ref().ok_or(CapiError::Internal("target_mismatch"));
+        let request = origin
+            .and_then(|origin| call.request(origin, token.authorization(), &self.correlation));
+        let request = request.inspect_err(|_| self.client.0.metrics.alarm("target_mismatch"))?;
+        let started = Instant::now();
+        let received = self.receive(call, mode, request).await;
+        self.observe(call, &received, started.elapsed());
+        Ok((report(permit, received)?, token))
+    }
+
+    /// Hears an answer until the request's end; a mutation that was sent is received out all the same, within the client's
+    /// own 30 s (`reliability.md` U1). Of what is streamed only the head, unless it says no.
+    async fn receive(
+        &self,
+        call: &Call,
+        mode: BodyMode,
         request: Request<Bytes>,
-    ) -> Result<Heard, TransportError> {
+    ) -> Result<RawResponse, TransportError> {
         let client = &self.client.0.client;
         let until = call.is_read().then_some(self.deadline);
         let incoming = client.send_until(request, until).await?;
-        if form == Form::Whole {
-            return Box::pin(incoming.read(call.cap())).await.map(Heard::Whole);
+        if mode == BodyMode::Whole {
+            return Box::pin(incoming.read(call.cap())).await.map(RawResponse::Whole);
         }
         if incoming.status().as_u16() >= 400 {
             let read = Box::pin(incoming.read(stream::ERROR_CAP)).await;
-            return read.map(Heard::Whole).map_err(TransportError::behind_a_head);
+            return read.map(RawResponse::Whole).map_err(TransportError::after_head);
         }
-        incoming.into_body(call.cap()).map(Heard::Begun)
+        incoming.into_body(call.cap()).map(RawResponse::Streamed)
     }
 
-    fn observe(&self, call: &Call, heard: &Result<Heard, TransportError>, took: Duration) {
+    fn observe(&self, call: &Call, received: &Result<RawResponse, TransportError>, took: Duration) {
         let metrics = &self.client.0.metrics;
-        let (status, headers) = match heard {
-            Ok(Heard::Whole(answer)) => (answer.status, &answer.headers),
-            Ok(Heard::Begun(streamed)) => (streamed.status, &streamed.headers),
+        let (status, headers) = match received {
+            Ok(RawResponse::Whole(answer)) => (answer.status, &answer.headers),
+            Ok(RawResponse::Streamed(streamed)) => (streamed.status, &streamed.headers),
             Err(_) => {
                 metrics.upstream_called("cf", call.operation, 0, took);
                 return;
             }
         };
         metrics.upstream_called("cf", call.operation, status.as_u16(), took);
-        let remaining = shed::remaining(headers);
+        let remaining = load_shedding::remaining(headers);
         // Beside a 401 the headers are about the address, not about the technical user.
         if let Some(remaining) = remaining.filter(|_| status != StatusCode::UNAUTHORIZED) {
-            self.lane.shedding.learn(headers, remaining);
+            self.api_state.shedding.learn(headers, remaining);
         }
         if let Some(remaining) = remaining {
             metrics.rate_limit_remaining(remaining);
@@ -346,7 +382,7 @@ impl Foundation {
     }
 }
 
-fn full(error: GateError) -> CapiError {
+fn gate_closed(error: GateError) -> CapiError {
     match error {
         GateError::Open { retry_after } => {
             CapiError::unavailable(Unavailability::BreakerOpen, Some(retry_after))
@@ -361,8 +397,10 @@ impl fmt::Debug for CapiClient {
     }
 }
 
-impl fmt::Debug for Foundation {
+impl fmt::Debug for CfRequestClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Foundation").field("destination", &self.destination).finish_non_exhaustive()
+        f.debug_struct("CfRequestClient")
+            .field("destination", &self.destination)
+            .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,8 @@
 mod route;
 
 pub use route::{
-    Metadata, Reservation, Route, RouteTarget, RouteTargets, TargetApp, TargetProcess,
+    Reservation, Route, RouteMetadata, RouteTarget, RouteTargetApp, RouteTargetProcess,
+    RouteTargets,
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,7 +24,7 @@ const MAX_GUID: usize = 200;
 pub struct Guid(Arc<str>);
 
 impl Guid {
-    /// Parses a guid; `None` when its form is unlawful.
+    /// Parses a guid; `None` when its mode is unlawful.
     pub fn parse(text: &str) -> Option<Self> {
         let lawful = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         let fits = !text.is_empty() && text.len() <= MAX_GUID;
@@ -51,7 +52,7 @@ impl Serialize for Guid {
 impl<'de> Deserialize<'de> for Guid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("unlawful guid"))
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("invalid guid"))
     }
 }
 
@@ -77,12 +78,12 @@ pub struct Pagination {
     pub total_results: u64,
     /// The next page.
     #[serde(default)]
-    pub next: Option<Link>,
+    pub next: Option<PageLink>,
 }
 
 /// An absolute URL, as the CF API writes it; its host is never followed.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Link {
+pub struct PageLink {
     /// The URL.
     #[serde(default, deserialize_with = "null_as_default")]
     pub href: String,
@@ -98,7 +99,7 @@ pub struct Included {
 
 /// The root document, `GET /`; any link may be null.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Root {
+pub struct CfRoot {
     /// Links by name.
     #[serde(default, deserialize_with = "null_as_default")]
     pub links: BTreeMap<String, Option<RootLink>>,
@@ -123,7 +124,7 @@ pub struct RootMeta {
     pub version: Option<String>,
 }
 
-impl Root {
+impl CfRoot {
     /// Returns the address by which the API names itself.
     pub fn address(&self) -> Option<&str> {
         self.links.get("self")?.as_ref()?.href.as_deref()
@@ -247,7 +248,7 @@ impl Domain {
 
 /// An app.
 #[derive(Clone, Debug, Deserialize)]
-pub struct App {
+pub struct CfApp {
     /// Its guid.
     pub guid: Guid,
     /// Its name, unique within the space.
@@ -261,7 +262,7 @@ pub struct App {
     pub relationships: Relationships,
 }
 
-impl App {
+impl CfApp {
     /// Returns whether CF says that it is stopped.
     pub fn is_stopped(&self) -> bool {
         self.state.as_deref() == Some("STOPPED")
@@ -278,27 +279,27 @@ impl App {
 pub struct Relationships {
     /// The organization.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub organization: ToOne,
+    pub organization: ToOneRelationship,
     /// The space.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub space: ToOne,
+    pub space: ToOneRelationship,
     /// The domain.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub domain: ToOne,
+    pub domain: ToOneRelationship,
     /// The quota.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub quota: ToOne,
+    pub quota: ToOneRelationship,
 }
 
 /// A relation to at most one resource.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct ToOne {
+pub struct ToOneRelationship {
     /// The resource.
     #[serde(default)]
-    pub data: Option<Reference>,
+    pub data: Option<ResourceReference>,
 }
 
-impl ToOne {
+impl ToOneRelationship {
     /// Returns the guid of the related resource.
     pub fn guid(&self) -> Option<&Guid> {
         self.data.as_ref()?.guid.as_ref()
@@ -307,7 +308,7 @@ impl ToOne {
 
 /// A resource by its guid; the guid itself may be null (`current_droplet`).
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Reference {
+pub struct ResourceReference {
     /// The guid.
     #[serde(default)]
     pub guid: Option<Guid>,

@@ -3,10 +3,10 @@
 //! Invariant: 4xx never count against the upstream's health, and nothing that is not idempotent goes out twice once it
 //! may have arrived. Callers: this room.
 
-use super::{Call, answer, call::Repeats, error::CapiError, stream::Reply};
+use super::{Call, answer, call::RetrySafety, error::CapiError, stream::CfResponse};
 use crate::upstream::{
-    Answer, Streamed, TransportError,
-    gate::{Failure, Pass},
+    HttpResponse, StreamedResponse, TransportError,
+    gate::{CallPermit, FailureKind},
 };
 use http::StatusCode;
 use std::time::Duration;
@@ -19,9 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Says after which pause a call goes out again, if at all (`reliability.md` U2).
-pub(super) fn again(
+pub(super) fn retry_pause(
     call: &Call,
-    outcome: Result<&Reply, &CapiError>,
+    outcome: Result<&CfResponse, &CapiError>,
     retry: u32,
 ) -> Option<Duration> {
     let jittered = || {
@@ -29,7 +29,7 @@ pub(super) fn again(
             FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(retry + 1)).min(LONGEST_PAUSE);
         FIRST_PAUSE + longest.saturating_sub(FIRST_PAUSE).mul_f64(fastrand::f64())
     };
-    if call.repeats == Repeats::Never {
+    if call.repeats == RetrySafety::Never {
         return None;
     }
     match outcome {
@@ -54,47 +54,47 @@ pub(super) fn again(
 
 /// What came over the wire for one attempt.
 #[derive(Debug)]
-pub(super) enum Heard {
-    Whole(Answer),
-    Begun(Streamed),
+pub(super) enum RawResponse {
+    Whole(HttpResponse),
+    Streamed(StreamedResponse),
 }
 
 /// Tells the gate how the call went: 4xx, 429 too, are successes of the transport (U4), and a 500 in which the Cloud
 /// Controller itself says that it stumbled over this request counts as neither: one caller could provoke it for all
 /// (decision 8). A body that is still on its way keeps its place.
-pub(super) fn settle(
-    pass: Pass,
-    heard: Result<Heard, TransportError>,
-) -> Result<Reply, TransportError> {
-    match heard {
-        Ok(Heard::Begun(streamed)) if !answer::is_of_router(&streamed.headers) => {
-            Ok(Reply::Streamed(streamed, pass))
+pub(super) fn report(
+    permit: CallPermit,
+    received: Result<RawResponse, TransportError>,
+) -> Result<CfResponse, TransportError> {
+    match received {
+        Ok(RawResponse::Streamed(streamed)) if !answer::is_of_router(&streamed.headers) => {
+            Ok(CfResponse::Streamed(streamed, permit))
         }
         // The page is not read: nobody passes it on.
-        Ok(Heard::Begun(streamed)) => {
-            pass.failed(Failure::Answer);
-            let Streamed { status, headers, .. } = streamed;
+        Ok(RawResponse::Streamed(streamed)) => {
+            permit.failed(FailureKind::Response);
+            let StreamedResponse { status, headers, .. } = streamed;
             let body = Vec::new().into();
-            Ok(Reply::Whole(Answer { status, headers, body, sent_at: Instant::now() }))
+            Ok(CfResponse::Whole(HttpResponse { status, headers, body, sent_at: Instant::now() }))
         }
-        Ok(Heard::Whole(answer)) => {
+        Ok(RawResponse::Whole(answer)) => {
             if answer::is_about_the_request(&answer) {
-                drop(pass);
+                drop(permit);
             } else if answer.status.is_server_error() || answer::is_of_router(&answer.headers) {
-                pass.failed(Failure::Answer);
+                permit.failed(FailureKind::Response);
             } else {
-                pass.succeeded();
+                permit.succeeded();
             }
-            Ok(Reply::Whole(answer))
+            Ok(CfResponse::Whole(answer))
         }
         Err(error) => {
             match &error {
-                TransportError::TooLarge => pass.succeeded(),
-                TransportError::Connect { .. } => pass.failed(Failure::Connect),
+                TransportError::TooLarge => permit.succeeded(),
+                TransportError::Connect { .. } => permit.failed(FailureKind::Connect),
                 TransportError::Timeout { .. }
                 | TransportError::Interrupted { .. }
-                | TransportError::Unreadable { .. } => pass.failed(Failure::Answer),
-                TransportError::Refused => drop(pass),
+                | TransportError::Unreadable { .. } => permit.failed(FailureKind::Response),
+                TransportError::Refused => drop(permit),
             }
             Err(error)
         }

@@ -4,7 +4,7 @@
 //! which need not be the one that the destination gives. Callers: this room.
 
 use super::{
-    Call, CapiError, Foundation, answer,
+    Call, CapiError, CfRequestClient, answer,
     model::{Organization, Page},
 };
 use http::{Method, StatusCode};
@@ -20,18 +20,18 @@ pub(super) const PER_PAGE: &str = "1000";
 
 /// A whole list.
 #[derive(Debug)]
-pub(super) struct Listing<T> {
+pub(super) struct ResourceList<T> {
     pub(super) resources: Vec<T>,
     pub(super) organizations: Vec<Organization>,
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Reads all pages of a list.
     pub(super) async fn list<T: DeserializeOwned>(
         &self,
         first: Call,
-    ) -> Result<Listing<T>, CapiError> {
-        let mut listing = Listing { resources: Vec::new(), organizations: Vec::new() };
+    ) -> Result<ResourceList<T>, CapiError> {
+        let mut listing = ResourceList { resources: Vec::new(), organizations: Vec::new() };
         let mut call = first;
         for _ in 0..MAX_PAGES {
             let answer = self.send(&call).await?;

@@ -5,9 +5,9 @@
 //! `routes`, `proxy` for questions of the policy.
 
 use super::{
-    Call, CapiError, Foundation, answer,
+    Call, CapiError, CfRequestClient, answer,
     call::{Query, filter_lists, json},
-    model::{Guid, Metadata, Reservation, Route, RouteTarget, RouteTargets},
+    model::{Guid, Reservation, Route, RouteMetadata, RouteTarget, RouteTargets},
     page::PER_PAGE,
     spaces::absent_if_missing,
 };
@@ -25,7 +25,7 @@ pub struct RouteSpec {
     /// Its domain.
     pub domain: Guid,
     /// Labels and annotations; CF writes them in the same transaction.
-    pub metadata: Metadata,
+    pub metadata: RouteMetadata,
 }
 
 /// What a delete came to.
@@ -41,28 +41,28 @@ pub enum Deletion {
 struct CreateBody<'a> {
     host: &'a str,
     relationships: CreateRelationships<'a>,
-    metadata: &'a Metadata,
+    metadata: &'a RouteMetadata,
 }
 
 #[derive(Serialize)]
 struct CreateRelationships<'a> {
-    space: One<'a>,
-    domain: One<'a>,
+    space: ToOneBody<'a>,
+    domain: ToOneBody<'a>,
 }
 
 #[derive(Serialize)]
-struct One<'a> {
-    data: ByGuid<'a>,
+struct ToOneBody<'a> {
+    data: GuidObject<'a>,
 }
 
 #[derive(Serialize)]
-struct ByGuid<'a> {
+struct GuidObject<'a> {
     guid: &'a Guid,
 }
 
 #[derive(Serialize)]
 struct PatchBody<'a> {
-    metadata: &'a Metadata,
+    metadata: &'a RouteMetadata,
 }
 
 #[derive(Serialize)]
@@ -72,17 +72,17 @@ struct MapBody<'a> {
 
 #[derive(Serialize)]
 struct MapTarget<'a> {
-    app: ByGuid<'a>,
+    app: GuidObject<'a>,
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Creates a route.
     ///
     /// # Errors
     /// Any [`CapiError`]; after one that [`CapiError::may_have_been_executed`] the caller looks first.
     pub async fn create_route(&self, spec: &RouteSpec) -> Result<Route, CapiError> {
-        let space = One { data: ByGuid { guid: &spec.space } };
-        let domain = One { data: ByGuid { guid: &spec.domain } };
+        let space = ToOneBody { data: GuidObject { guid: &spec.space } };
+        let domain = ToOneBody { data: GuidObject { guid: &spec.domain } };
         let relationships = CreateRelationships { space, domain };
         let body = json(&CreateBody { host: &spec.host, relationships, metadata: &spec.metadata })?;
         let call = Call::new("create_route", Method::POST, "/v3/routes").with_body(body);
@@ -164,7 +164,7 @@ impl Foundation {
     pub async fn label_route(
         &self,
         route: &Guid,
-        metadata: &Metadata,
+        metadata: &RouteMetadata,
     ) -> Result<Option<Route>, CapiError> {
         match self.patch_route(route, metadata).await {
             Err(error) if error.is_race() => match self.route(route).await? {
@@ -178,7 +178,7 @@ impl Foundation {
     async fn patch_route(
         &self,
         route: &Guid,
-        metadata: &Metadata,
+        metadata: &RouteMetadata,
     ) -> Result<Option<Route>, CapiError> {
         let call = Call::new("label_route", Method::PATCH, path(route, ""));
         let call = call.with_body(json(&PatchBody { metadata })?);
@@ -263,7 +263,7 @@ impl Foundation {
     }
 
     async fn post_target(&self, route: &Guid, app: &Guid) -> Result<Vec<RouteTarget>, CapiError> {
-        let destinations = vec![MapTarget { app: ByGuid { guid: app } }];
+        let destinations = vec![MapTarget { app: GuidObject { guid: app } }];
         let call = Call::new("map_route", Method::POST, path(route, "/destinations"));
         let call = call.with_body(json(&MapBody { destinations })?);
         let targets: RouteTargets = answer::expect(&self.send(&call).await?)?;

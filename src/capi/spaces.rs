@@ -4,7 +4,7 @@
 //! `doctor`.
 
 use super::{
-    Call, CapiError, Foundation, answer,
+    Call, CapiError, CfRequestClient, answer,
     call::Query,
     model::{Guid, Organization, Quota, Space, UsageSummary},
     page::PER_PAGE,
@@ -35,7 +35,7 @@ pub enum SpaceRef {
     },
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Lists all visible spaces with their organizations.
     ///
     /// # Errors
@@ -58,23 +58,18 @@ impl Foundation {
     /// Any [`CapiError`] of the calls but `NotFound`.
     pub async fn space(&self, wanted: &SpaceRef) -> Result<Option<SpaceInOrganization>, CapiError> {
         let key = (self.destination.clone(), wanted.clone());
-        self.known().spaces.find(key, self.read_space(wanted)).await
+        self.cache().spaces.find(key, self.read_space(wanted)).await
     }
 
     /// Returns the space as CF showed it last, within a day.
     pub async fn last_known_space(&self, wanted: &SpaceRef) -> Option<SpaceInOrganization> {
-        self.known().spaces.last(&(self.destination.clone(), wanted.clone())).await
-    }
-
-    /// Forgets what is known of a space.
-    pub async fn forget_space(&self, wanted: &SpaceRef) {
-        self.known().spaces.forget(&(self.destination.clone(), wanted.clone())).await;
+        self.cache().spaces.last(&(self.destination.clone(), wanted.clone())).await
     }
 
     /// Forgets what was read of a space before this moment; returns whether there was something.
     pub async fn forget_space_before(&self, wanted: &SpaceRef, moment: Instant) -> bool {
         let key = (self.destination.clone(), wanted.clone());
-        self.known().spaces.forget_before(&key, moment).await
+        self.cache().spaces.forget_before(&key, moment).await
     }
 
     /// Reads the quota of an organization; `None` where it has none or the user may not see it.
@@ -107,10 +102,10 @@ impl Foundation {
         Ok(read.and_then(|summary| summary.usage_summary.routes))
     }
 
-    /// Reads the quota of a space; as [`Foundation::organization_quota`].
+    /// Reads the quota of a space; as [`CfRequestClient::organization_quota`].
     ///
     /// # Errors
-    /// As [`Foundation::organization_quota`].
+    /// As [`CfRequestClient::organization_quota`].
     pub async fn space_quota(&self, space: &Guid) -> Result<Option<Quota>, CapiError> {
         let read = self.visible::<Space>("read_space", format!("/v3/spaces/{space}")).await?;
         let quota = read.as_ref().and_then(|space| space.relationships.quota.guid());

@@ -2,12 +2,12 @@
 //!
 //! Invariant: the place in the gate is held until the body has ended, and the breaker learns how. Errors of CF are
 //! always read whole, for the room must know what they mean. Callers: this room; `proxy` by way of
-//! [`Foundation::open`](super::Foundation::open).
+//! [`CfRequestClient::open`](super::CfRequestClient::open).
 
-use super::{error::CapiError, tokens::Loan};
+use super::{error::CapiError, tokens::BorrowedToken};
 use crate::upstream::{
-    Answer, Body as Wire, Streamed, TransportError,
-    gate::{Failure, Pass},
+    HttpResponse, ResponseBody, StreamedResponse, TransportError,
+    gate::{CallPermit, FailureKind},
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -25,44 +25,44 @@ pub(super) const ERROR_CAP: usize = 1024 * 1024;
 
 /// How an answer's body is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum BodyMode {
     /// Read to the end first.
     Whole,
     /// Handed on as it comes, unless CF refuses.
     Streamed,
 }
 
-/// An answer in one form or the other.
+/// An answer in one mode or the other.
 #[derive(Debug)]
-pub(super) enum Reply {
-    Whole(Answer),
+pub(super) enum CfResponse {
+    Whole(HttpResponse),
     /// With its place in the gate.
-    Streamed(Streamed, Pass),
+    Streamed(StreamedResponse, CallPermit),
 }
 
 /// An answer of CF that can be passed on.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedResponse {
     /// CF's status.
     pub status: StatusCode,
     /// CF's headers, all of them.
     pub headers: HeaderMap,
     /// What follows them.
-    pub body: Body,
+    pub body: CfBody,
     /// Knows the API that answered.
-    loan: Loan,
+    token: BorrowedToken,
     external: Option<Arc<Url>>,
 }
 
-/// The body of an [`Opened`]; ends with an error where it was cut short.
-pub struct Body(Source);
+/// The body of an [`OpenedResponse`]; ends with an error where it was cut short.
+pub struct CfBody(BodySource);
 
-enum Source {
+enum BodySource {
     Whole(Option<Bytes>),
-    Wire { status: StatusCode, wire: Wire, pass: Option<Pass> },
+    Streamed { status: StatusCode, body: ResponseBody, permit: Option<CallPermit> },
 }
 
-impl Reply {
+impl CfResponse {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Whole(answer) => answer.status,
@@ -78,7 +78,7 @@ impl Reply {
     }
 
     /// Returns the whole answer that was asked for.
-    pub(super) fn into_answer(self) -> Result<Answer, CapiError> {
+    pub(super) fn into_answer(self) -> Result<HttpResponse, CapiError> {
         match self {
             Self::Whole(answer) => Ok(answer),
             Self::Streamed(_, _) => Err(CapiError::Internal("answer_not_read")),
@@ -86,24 +86,24 @@ impl Reply {
     }
 }
 
-impl Opened {
-    pub(super) fn of(reply: Reply, loan: Loan, external: Option<Arc<Url>>) -> Self {
+impl OpenedResponse {
+    pub(super) fn of(reply: CfResponse, token: BorrowedToken, external: Option<Arc<Url>>) -> Self {
         match reply {
-            Reply::Whole(mut answer) => {
+            CfResponse::Whole(mut answer) => {
                 let bytes = Bytes::from(std::mem::take(&mut *answer.body));
-                let body = Body(Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())));
-                Self { status: answer.status, headers: answer.headers, body, loan, external }
+                let body = CfBody(BodySource::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())));
+                Self { status: answer.status, headers: answer.headers, body, token, external }
             }
-            Reply::Streamed(Streamed { status, headers, body }, pass) => {
-                let body = Body(Source::Wire { status, wire: body, pass: Some(pass) });
-                Self { status, headers, body, loan, external }
+            CfResponse::Streamed(StreamedResponse { status, headers, body }, permit) => {
+                let body = CfBody(BodySource::Streamed { status, body, permit: Some(permit) });
+                Self { status, headers, body, token, external }
             }
         }
     }
 
     /// Returns the base of the API that answered, for links that name it.
     pub fn api(&self) -> &Url {
-        self.loan.api()
+        self.token.api()
     }
 
     /// Returns the address by which the API named itself last: CC builds its links from its own external domain,
@@ -113,16 +113,16 @@ impl Opened {
     }
 }
 
-impl Body {
+impl CfBody {
     /// Lets go of a body that is not passed on, where CF has done its work: there is none, or nobody wants it.
-    pub fn dismiss(self) {
-        if let Source::Wire { pass: Some(pass), .. } = self.0 {
-            pass.succeeded();
+    pub fn discard(self) {
+        if let BodySource::Streamed { permit: Some(permit), .. } = self.0 {
+            permit.succeeded();
         }
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for CfBody {
     type Data = Bytes;
     type Error = CapiError;
 
@@ -131,13 +131,15 @@ impl HttpBody for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CapiError>>> {
         match &mut self.0 {
-            Source::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Wire { status, wire, pass } => {
-                let frame = ready!(Pin::new(&mut *wire).poll_frame(context));
+            BodySource::Whole(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
+            BodySource::Streamed { status, body, permit } => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(context));
                 // Whoever knows the length does not ask again once it has come.
-                let over = !matches!(frame, Some(Ok(_))) || wire.is_end_stream();
-                if let Some(pass) = pass.take_if(|_| over) {
-                    tell(pass, frame.as_ref());
+                let over = !matches!(frame, Some(Ok(_))) || body.is_end_stream();
+                if let Some(permit) = permit.take_if(|_| over) {
+                    tell(permit, frame.as_ref());
                 }
                 let status = *status;
                 let cut_short = |error| CapiError::cut_short(error, status);
@@ -148,15 +150,15 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Whole(bytes) => bytes.is_none(),
-            Source::Wire { wire, .. } => wire.is_end_stream(),
+            BodySource::Whole(bytes) => bytes.is_none(),
+            BodySource::Streamed { body, .. } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
-            Source::Wire { wire, .. } => wire.size_hint(),
+            BodySource::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, length)),
+            BodySource::Streamed { body, .. } => body.size_hint(),
         }
     }
 }
@@ -166,22 +168,22 @@ fn length(bytes: &Bytes) -> u64 {
 }
 
 /// A body that ended well, or is larger than we take, is no fault of the upstream's health.
-fn tell(pass: Pass, last: Option<&Result<Frame<Bytes>, TransportError>>) {
+fn tell(permit: CallPermit, last: Option<&Result<Frame<Bytes>, TransportError>>) {
     match last {
         Some(Err(TransportError::TooLarge | TransportError::Refused) | Ok(_)) | None => {
-            pass.succeeded();
+            permit.succeeded();
         }
         Some(Err(
             TransportError::Connect { .. }
             | TransportError::Timeout { .. }
             | TransportError::Unreadable { .. }
             | TransportError::Interrupted { .. },
-        )) => pass.failed(Failure::Answer),
+        )) => permit.failed(FailureKind::Response),
     }
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for CfBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").finish_non_exhaustive()
+        f.debug_struct("CfBody").finish_non_exhaustive()
     }
 }

@@ -1,13 +1,13 @@
 //! For tests of this room and of `routes`: a scripted CF API on a real socket, and what it saw.
 //!
-//! Invariant: answers have the form that `capi.md` records. Callers: tests.
+//! Invariant: answers have the mode that `capi.md` records. Callers: tests.
 
-use super::{CapiClient, DestinationName, Foundation, tokens::Tokens};
-pub(crate) use crate::upstream::wire::Reply;
+use super::{CapiClient, CfRequestClient, DestinationName, tokens::TokenLender};
+pub(crate) use crate::upstream::raw_server::Reply;
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     token::Revoked,
-    upstream::{ClientFactory, Purpose, Settings, Timeouts, wire::Wire},
+    upstream::{ClientFactory, Purpose, Settings, Timeouts, raw_server::RawServer},
 };
 use http::HeaderValue;
 use std::{
@@ -23,46 +23,46 @@ pub(crate) struct ScriptedCf {
     pub(crate) client: CapiClient,
     pub(crate) tasks: TaskTracker,
     pub(crate) metrics: Metrics,
-    wire: Wire,
+    server: RawServer,
 }
 
 impl ScriptedCf {
     /// Answers one request after the other.
     pub(crate) async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
-        Self::heard_within(Purpose::CfApi.timeouts().head, replies).await
+        Self::with_head_timeout(Purpose::CfApi.timeouts().head, replies).await
     }
 
     /// The same for a client that does not wait longer than `head` for an answer to begin.
-    pub(crate) async fn heard_within(
+    pub(crate) async fn with_head_timeout(
         head: Duration,
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
-        let wire = Wire::answering(replies).await;
-        let tokens = Tokens::Script(Script::new(wire.url("").parse().unwrap()));
+        let server = RawServer::answering(replies).await;
+        let tokens = TokenLender::Script(ScriptedTokens::new(server.url("").parse().unwrap()));
         let factory = ClientFactory::new(&Settings::default()).unwrap();
         let timeouts = Timeouts { head, ..Purpose::CfApi.timeouts() };
         let http = factory.client_with_timeouts(Purpose::CfApi, timeouts).unwrap();
         let tasks = TaskTracker::new();
         let metrics = Metrics::default();
-        let client = CapiClient::lent_by(tokens, http, metrics.clone(), tasks.clone());
-        Self { client, tasks, metrics, wire }
+        let client = CapiClient::with_tokens(tokens, http, metrics.clone(), tasks.clone());
+        Self { client, tasks, metrics, server }
     }
 
     /// The CF API for one request with the correlation id `c1`.
-    pub(crate) fn foundation(&self) -> Foundation {
+    pub(crate) fn request_client(&self) -> CfRequestClient {
         let deadline = Instant::now() + Duration::from_secs(30);
-        self.client.at(&destination(), &CorrelationId::random(), deadline)
+        self.client.for_request(&destination(), &CorrelationId::random(), deadline)
     }
 
     /// Method and target of each request, in their order.
     pub(crate) fn calls(&self) -> Vec<String> {
         let line = |request: &String| request.lines().next().unwrap_or_default().to_owned();
-        self.wire.seen().iter().map(line).map(|line| line.replace(" HTTP/1.1", "")).collect()
+        self.server.seen().iter().map(line).map(|line| line.replace(" HTTP/1.1", "")).collect()
     }
 
     /// Each request as it was sent.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.wire.seen()
+        self.server.seen()
     }
 }
 
@@ -101,19 +101,19 @@ pub(crate) fn job(state: &str) -> Reply {
 
 /// A technical user whose token is `t1`, and after each renewal the next one.
 #[derive(Clone, Debug)]
-pub(crate) struct Script {
+pub(crate) struct ScriptedTokens {
     api: Url,
     authorization: HeaderValue,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ScriptState>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ScriptState {
     renewals: u32,
     renewed: Option<Instant>,
 }
 
-impl Script {
+impl ScriptedTokens {
     fn new(api: Url) -> Self {
         Self { api, authorization: HeaderValue::from_static("bearer t1"), state: Arc::default() }
     }

@@ -1,11 +1,11 @@
 use super::{
-    Call, CapiError, DestinationName, Guid, Sent, Unavailability,
+    Call, CapiError, DestinationName, Guid, RequestSent, Unavailability,
     jobs::{JobOutcome, Pace, Turn},
-    model::Metadata,
+    model::RouteMetadata,
     routes::{Deletion, RouteSpec},
     support::{ScriptedCf, accepted, cf_error, job, list},
 };
-use crate::upstream::{gate::Failure, wire::Reply};
+use crate::upstream::{gate::FailureKind, raw_server::Reply};
 use http::Method;
 use http_body_util::BodyExt as _;
 use rstest::rstest;
@@ -25,7 +25,7 @@ fn spec() -> RouteSpec {
         host: "acme-app".to_owned(),
         space: guid("s1"),
         domain: guid("d1"),
-        metadata: Metadata::default(),
+        metadata: RouteMetadata::default(),
     }
 }
 
@@ -47,7 +47,7 @@ fn limited(headers: &str) -> Reply {
 #[tokio::test]
 async fn a_request_carries_built_headers_only() {
     let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
-    cf.foundation().create_route(&spec()).await.unwrap();
+    cf.request_client().create_route(&spec()).await.unwrap();
     let request = cf.requests().remove(0).to_lowercase();
     let (head, _) = request.split_once("\r\n\r\n").unwrap();
     let mut names =
@@ -70,7 +70,7 @@ async fn a_request_carries_built_headers_only() {
 #[tokio::test]
 async fn a_body_is_json_with_a_json_content_type() {
     let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
-    cf.foundation().create_route(&spec()).await.unwrap();
+    cf.request_client().create_route(&spec()).await.unwrap();
     let request = cf.requests().remove(0);
     assert!(request.contains("content-type: application/json\r\n"));
     assert!(request.ends_with(
@@ -81,7 +81,7 @@ async fn a_body_is_json_with_a_json_content_type() {
 #[tokio::test]
 async fn after_401_the_call_is_replayed_once_with_a_new_token() {
     let cf = ScriptedCf::answering([invalid_token(), Reply::json("201 Created", ROUTE)]).await;
-    let route = cf.foundation().create_route(&spec()).await.unwrap();
+    let route = cf.request_client().create_route(&spec()).await.unwrap();
     let bodies = cf
         .requests()
         .iter()
@@ -97,7 +97,7 @@ async fn after_401_the_call_is_replayed_once_with_a_new_token() {
 #[tokio::test]
 async fn a_second_401_is_an_error_and_no_third_call() {
     let cf = ScriptedCf::answering([invalid_token(), invalid_token()]).await;
-    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    let error = cf.request_client().route(&guid("r1")).await.unwrap_err();
     assert!(matches!(error, CapiError::Unauthorized { code: Some(1000), .. }));
     assert_eq!(cf.requests().len(), 2);
 }
@@ -105,8 +105,8 @@ async fn a_second_401_is_an_error_and_no_third_call() {
 #[tokio::test]
 async fn within_the_hold_off_a_401_costs_one_call() {
     let cf = ScriptedCf::answering([invalid_token(), invalid_token(), invalid_token()]).await;
-    cf.foundation().route(&guid("r1")).await.unwrap_err();
-    cf.foundation().route(&guid("r1")).await.unwrap_err();
+    cf.request_client().route(&guid("r1")).await.unwrap_err();
+    cf.request_client().route(&guid("r1")).await.unwrap_err();
     assert_eq!(cf.requests().len(), 3);
 }
 
@@ -114,7 +114,7 @@ async fn within_the_hold_off_a_401_costs_one_call() {
 async fn a_401_about_a_missing_header_renews_nothing() {
     let refused = cf_error("401 Unauthorized", 10002, "Authentication error");
     let cf = ScriptedCf::answering([refused]).await;
-    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    let error = cf.request_client().route(&guid("r1")).await.unwrap_err();
     assert!(matches!(error, CapiError::Unauthorized { code: Some(10002), .. }));
     assert_eq!(cf.requests().len(), 1);
     assert!(cf.metrics.encode().contains(r#"alarms_total{reason="unusable_header"} 1"#));
@@ -123,8 +123,8 @@ async fn a_401_about_a_missing_header_renews_nothing() {
 #[tokio::test]
 async fn a_429_as_plain_text_pauses_all_calls_of_the_user() {
     let cf = ScriptedCf::answering([limited("Retry-After: 192\r\n")]).await;
-    let first = cf.foundation().route(&guid("r1")).await.unwrap_err();
-    let second = cf.foundation().route(&guid("r2")).await.unwrap_err();
+    let first = cf.request_client().route(&guid("r1")).await.unwrap_err();
+    let second = cf.request_client().route(&guid("r2")).await.unwrap_err();
     let wait = Duration::from_secs(192);
     assert!(matches!(first, CapiError::RateLimited { retry_after } if retry_after == wait));
     assert!(matches!(second, CapiError::RateLimited { retry_after } if retry_after <= wait));
@@ -136,7 +136,7 @@ async fn a_429_without_retry_after_pauses_for_half_a_minute() {
     let html =
         Reply::with_headers("429 Too Many Requests", "Content-Type: text/html\r\n", b"<html>");
     let cf = ScriptedCf::answering([html]).await;
-    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    let error = cf.request_client().route(&guid("r1")).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
 }
 
@@ -144,7 +144,7 @@ async fn a_429_without_retry_after_pauses_for_half_a_minute() {
 async fn a_router_page_is_no_missing_route() {
     let pages = std::iter::repeat_with(|| router_page("404 Not Found")).take(3);
     let cf = ScriptedCf::answering(pages).await;
-    let error = cf.foundation().route(&guid("r1")).await.unwrap_err();
+    let error = cf.request_client().route(&guid("r1")).await.unwrap_err();
     assert!(matches!(error, CapiError::Unavailable { cause: Unavailability::RouterPage, .. }));
 }
 
@@ -152,7 +152,7 @@ async fn a_router_page_is_no_missing_route() {
 async fn an_idempotent_call_is_repeated_after_503() {
     let down = cf_error("503 Service Unavailable", 10015, "Database connection failure");
     let cf = ScriptedCf::answering([down, Reply::json("200 OK", ROUTE)]).await;
-    assert!(cf.foundation().route(&guid("r1")).await.unwrap().is_some());
+    assert!(cf.request_client().route(&guid("r1")).await.unwrap().is_some());
 }
 
 #[rstest]
@@ -164,16 +164,16 @@ async fn an_idempotent_call_is_repeated_after_503() {
 #[tokio::test]
 async fn a_create_with_an_unknown_outcome_is_sent_once(#[case] reply: Reply) {
     let cf = ScriptedCf::answering([reply]).await;
-    let error = cf.foundation().create_route(&spec()).await.unwrap_err();
+    let error = cf.request_client().create_route(&spec()).await.unwrap_err();
     assert!(error.may_have_been_executed(), "{error:?}");
     assert_eq!(cf.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn a_create_that_is_not_answered_in_time_is_sent_once() {
-    let cf = ScriptedCf::heard_within(Duration::from_millis(100), [Reply::Silence]).await;
-    let error = cf.foundation().create_route(&spec()).await.unwrap_err();
-    assert!(matches!(error, CapiError::Timeout { sent: Sent::Perhaps }), "{error:?}");
+    let cf = ScriptedCf::with_head_timeout(Duration::from_millis(100), [Reply::Silence]).await;
+    let error = cf.request_client().create_route(&spec()).await.unwrap_err();
+    assert!(matches!(error, CapiError::Timeout { sent: RequestSent::Maybe }), "{error:?}");
     assert!(error.may_have_been_executed());
     assert_eq!(cf.requests().len(), 1);
 }
@@ -185,7 +185,7 @@ async fn a_create_that_is_not_answered_in_time_is_sent_once() {
 #[tokio::test]
 async fn a_create_that_cf_refused_was_not_executed(#[case] reply: Reply) {
     let cf = ScriptedCf::answering([reply]).await;
-    let error = cf.foundation().create_route(&spec()).await.unwrap_err();
+    let error = cf.request_client().create_route(&spec()).await.unwrap_err();
     assert!(!error.may_have_been_executed());
 }
 
@@ -199,7 +199,7 @@ async fn pages_are_followed_by_path_and_query_whatever_their_host() {
         list(&[r#"{"guid":"s2","name":"prod"}"#]),
     ])
     .await;
-    let spaces = cf.foundation().spaces().await.unwrap();
+    let spaces = cf.request_client().spaces().await.unwrap();
     assert_eq!(cf.calls()[1], "GET /v3/spaces?page=2&names=a%252Cb");
     assert_eq!(spaces.len(), 2);
     assert_eq!(spaces[0].organization.as_ref().unwrap().name, "org");
@@ -212,34 +212,35 @@ async fn pages_are_followed_by_path_and_query_whatever_their_host() {
 async fn a_next_page_outside_of_v3_ends_the_list(#[case] href: &str) {
     let page = format!(r#"{{"pagination":{{"next":{{"href":"{href}"}}}},"resources":[]}}"#);
     let cf = ScriptedCf::answering([Reply::json("200 OK", &page)]).await;
-    assert!(matches!(cf.foundation().spaces().await, Err(CapiError::Unreadable { .. })));
+    assert!(matches!(cf.request_client().spaces().await, Err(CapiError::Unreadable { .. })));
 }
 
 #[tokio::test]
 async fn a_host_is_found_without_its_path_routes() {
     let cf = ScriptedCf::answering([list(&[ROUTE])]).await;
-    cf.foundation().find_route(&guid("d1"), "acme-app").await.unwrap();
+    cf.request_client().find_route(&guid("d1"), "acme-app").await.unwrap();
     assert_eq!(cf.calls(), ["GET /v3/routes?hosts=acme-app&paths=&domain_guids=d1&per_page=1000"]);
 }
 
 #[tokio::test]
 async fn a_delete_names_its_job_by_the_path_of_location() {
     let cf = ScriptedCf::answering([accepted("j1")]).await;
-    let deletion = cf.foundation().delete_route(&guid("r1")).await.unwrap();
+    let deletion = cf.request_client().delete_route(&guid("r1")).await.unwrap();
     assert_eq!(deletion, Deletion::Job(guid("j1")));
 }
 
 #[tokio::test]
 async fn a_delete_of_what_is_gone_is_done() {
     let cf = ScriptedCf::answering([cf_error("404 Not Found", 10010, "Route not found")]).await;
-    assert_eq!(cf.foundation().delete_route(&guid("r1")).await.unwrap(), Deletion::Gone);
+    assert_eq!(cf.request_client().delete_route(&guid("r1")).await.unwrap(), Deletion::Gone);
 }
 
 #[tokio::test]
 async fn a_job_is_polled_until_it_is_complete() {
     let cf = ScriptedCf::answering([job("PROCESSING"), job("COMPLETE")]).await;
     let end = Instant::now() + Duration::from_secs(10);
-    let outcome = cf.foundation().await_job(&guid("j1"), &mut Pace::default(), end).await.unwrap();
+    let outcome =
+        cf.request_client().await_job(&guid("j1"), &mut Pace::default(), end).await.unwrap();
     assert_eq!(outcome, JobOutcome::Complete);
     assert_eq!(cf.calls().len(), 2);
 }
@@ -248,7 +249,8 @@ async fn a_job_is_polled_until_it_is_complete() {
 async fn a_job_that_runs_on_is_told_at_the_end() {
     let cf = ScriptedCf::answering([job("PROCESSING")]).await;
     let now = Instant::now();
-    let outcome = cf.foundation().await_job(&guid("j1"), &mut Pace::default(), now).await.unwrap();
+    let outcome =
+        cf.request_client().await_job(&guid("j1"), &mut Pace::default(), now).await.unwrap();
     assert_eq!(outcome, JobOutcome::Running);
 }
 
@@ -256,7 +258,7 @@ async fn a_job_that_runs_on_is_told_at_the_end() {
 async fn a_failed_job_tells_why() {
     let body = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
     let cf = ScriptedCf::answering([Reply::json("200 OK", body)]).await;
-    let outcome = cf.foundation().job(&guid("j1")).await.unwrap();
+    let outcome = cf.request_client().job(&guid("j1")).await.unwrap();
     assert!(matches!(outcome, JobOutcome::Failed(errors) if errors.code() == Some(290_006)));
 }
 
@@ -277,7 +279,7 @@ async fn a_map_that_answers_500_is_looked_at_and_repeated() {
     let none = Reply::json("200 OK", r#"{"destinations":[]}"#);
     let mapped = Reply::json("200 OK", r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#);
     let cf = ScriptedCf::answering([failed, none, mapped]).await;
-    cf.foundation().map_route(&guid("r1"), &guid("a1")).await.unwrap();
+    cf.request_client().map_route(&guid("r1"), &guid("a1")).await.unwrap();
     let path = "/v3/routes/r1/destinations";
     assert_eq!(cf.calls(), [format!("POST {path}"), format!("GET {path}"), format!("POST {path}")]);
 }
@@ -286,7 +288,7 @@ async fn a_map_that_answers_500_is_looked_at_and_repeated() {
 async fn a_map_that_took_effect_is_not_repeated() {
     let mapped = Reply::json("200 OK", r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#);
     let cf = ScriptedCf::answering([Reply::Hangup, mapped]).await;
-    cf.foundation().map_route(&guid("r1"), &guid("a1")).await.unwrap();
+    cf.request_client().map_route(&guid("r1"), &guid("a1")).await.unwrap();
     assert_eq!(cf.calls().len(), 2);
 }
 
@@ -299,25 +301,25 @@ async fn unmapping_what_is_gone_is_a_success() {
     );
     let none = Reply::json("200 OK", r#"{"destinations":[]}"#);
     let cf = ScriptedCf::answering([refused, none]).await;
-    assert!(cf.foundation().unmap_route(&guid("r1"), &guid("t1")).await.is_ok());
+    assert!(cf.request_client().unmap_route(&guid("r1"), &guid("t1")).await.is_ok());
 }
 
 #[tokio::test]
 async fn names_are_resolved_once() {
     let app = r#"{"guid":"a1","name":"my-app","state":"STARTED"}"#;
     let cf = ScriptedCf::answering([list(&[app])]).await;
-    let foundation = cf.foundation();
-    foundation.app(&guid("s1"), "my-app").await.unwrap();
-    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    let request_client = cf.request_client();
+    request_client.app(&guid("s1"), "my-app").await.unwrap();
+    request_client.app(&guid("s1"), "my-app").await.unwrap();
     assert_eq!(cf.calls(), ["GET /v3/apps?names=my-app&space_guids=s1"]);
 }
 
 #[tokio::test]
 async fn what_is_absent_is_asked_for_again() {
     let cf = ScriptedCf::answering([list(&[]), list(&[])]).await;
-    let foundation = cf.foundation();
-    foundation.app(&guid("s1"), "my-app").await.unwrap();
-    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    let request_client = cf.request_client();
+    request_client.app(&guid("s1"), "my-app").await.unwrap();
+    request_client.app(&guid("s1"), "my-app").await.unwrap();
     assert_eq!(cf.calls().len(), 2);
 }
 
@@ -325,10 +327,10 @@ async fn what_is_absent_is_asked_for_again() {
 async fn a_forgotten_name_is_asked_for_again() {
     let app = r#"{"guid":"a1","name":"my-app"}"#;
     let cf = ScriptedCf::answering([list(&[app]), list(&[app])]).await;
-    let foundation = cf.foundation();
-    foundation.app(&guid("s1"), "my-app").await.unwrap();
-    foundation.forget_app(&guid("s1"), "my-app").await;
-    foundation.app(&guid("s1"), "my-app").await.unwrap();
+    let request_client = cf.request_client();
+    request_client.app(&guid("s1"), "my-app").await.unwrap();
+    request_client.forget_app(&guid("s1"), "my-app").await;
+    request_client.app(&guid("s1"), "my-app").await.unwrap();
     assert_eq!(cf.calls().len(), 2);
 }
 
@@ -336,15 +338,18 @@ async fn a_forgotten_name_is_asked_for_again() {
 async fn a_200_that_is_no_json_is_unreadable() {
     let page = Reply::with_headers("200 OK", "Content-Type: text/html\r\n", b"<html>login</html>");
     let cf = ScriptedCf::answering([page]).await;
-    assert!(matches!(cf.foundation().route(&guid("r1")).await, Err(CapiError::Unreadable { .. })));
+    assert!(matches!(
+        cf.request_client().route(&guid("r1")).await,
+        Err(CapiError::Unreadable { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_mutation_goes_on_when_nobody_waits() {
     let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
-    let foundation = cf.foundation();
+    let request_client = cf.request_client();
     let spec = spec();
-    let mut sending = Box::pin(foundation.create_route(&spec));
+    let mut sending = Box::pin(request_client.create_route(&spec));
     // One poll starts the task; then the caller is gone.
     assert!(futures_pending(&mut sending).await);
     drop(sending);
@@ -366,7 +371,7 @@ async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
 async fn a_target_that_parsing_would_change_is_an_alarm_and_no_call() {
     let cf = ScriptedCf::answering([]).await;
     let call = Call::new("test", Method::GET, "/v3/../v2/info");
-    let error = cf.foundation().send(&call).await.unwrap_err();
+    let error = cf.request_client().send(&call).await.unwrap_err();
     assert!(matches!(error, CapiError::Internal("target_mismatch")), "{error:?}");
     assert!(cf.calls().is_empty());
     assert!(cf.metrics.encode().contains(r#"alarms_total{reason="target_mismatch"} 1"#));
@@ -385,7 +390,7 @@ fn bytes(text: &str) -> Reply {
 async fn an_answer_that_is_none_is_not_asked_for_again(#[case] reply: Reply) {
     let cf = ScriptedCf::answering([reply, Reply::json("200 OK", ROUTE)]).await;
     let call = Call::new("test", Method::GET, "/v3/apps");
-    let error = cf.foundation().open(&call).await.unwrap_err();
+    let error = cf.request_client().open(&call).await.unwrap_err();
     assert!(matches!(error, CapiError::Unreadable { .. }), "{error:?}");
     assert_eq!(cf.calls().len(), 1);
 }
@@ -395,7 +400,7 @@ async fn a_body_that_breaks_off_is_an_unreadable_answer() {
     let cf =
         ScriptedCf::answering([bytes("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")]).await;
     let call = Call::new("test", Method::GET, "/v3/apps");
-    let opened = cf.foundation().open(&call).await.unwrap();
+    let opened = cf.request_client().open(&call).await.unwrap();
     let error = opened.body.collect().await.unwrap_err();
     assert!(matches!(error, CapiError::Unreadable { .. }), "{error:?}");
 }
@@ -405,8 +410,8 @@ async fn the_answer_to_a_write_is_read_up_to_a_mebibyte() {
     let reply = |length: usize| Reply::with_headers("200 OK", "", &vec![b'x'; length]);
     let cf = ScriptedCf::answering([reply(1024 * 1024), reply(1024 * 1024 + 1)]).await;
     let call = Call::new("test", Method::POST, "/v3/routes").with_cap(10 * 1024 * 1024);
-    assert!(cf.foundation().send(&call).await.is_ok());
-    let error = cf.foundation().send(&call).await.unwrap_err();
+    assert!(cf.request_client().send(&call).await.is_ok());
+    let error = cf.request_client().send(&call).await.unwrap_err();
     assert!(matches!(error, CapiError::Unreadable { .. }), "{error:?}");
 }
 
@@ -415,7 +420,7 @@ async fn a_call_that_is_never_repeated_goes_out_once() {
     let unavailable = || cf_error("503 Service Unavailable", 10015, "x");
     let cf = ScriptedCf::answering([unavailable(), unavailable()]).await;
     let call = Call::new("test", Method::DELETE, "/v3/routes/r1").never_repeated();
-    assert_eq!(cf.foundation().send(&call).await.unwrap().status, 503);
+    assert_eq!(cf.request_client().send(&call).await.unwrap().status, 503);
     assert_eq!(cf.calls().len(), 1);
 }
 
@@ -434,40 +439,44 @@ async fn only_a_500_without_ccs_own_words_opens_the_breaker(
     let cf = ScriptedCf::answering(vec![reply; 13]).await;
     for _ in 0..12 {
         let call = Call::new("test", Method::POST, "/v3/routes");
-        drop(cf.foundation().send(&call).await);
+        drop(cf.request_client().send(&call).await);
     }
-    let other = cf.foundation().send(&Call::new("test", Method::POST, "/v3/routes")).await;
+    let other = cf.request_client().send(&Call::new("test", Method::POST, "/v3/routes")).await;
     assert_eq!(other.is_ok(), open_to_others, "{other:?}");
 }
 
 #[tokio::test]
 async fn all_destinations_of_an_api_share_its_places_and_its_breaker() {
     let cf = ScriptedCf::answering([]).await;
-    let lane = |name: &str| cf.client.lane(&DestinationName::parse(name).unwrap());
+    let api_state = |name: &str| cf.client.api_state(&DestinationName::parse(name).unwrap());
     let api = |text: &str| Url::parse(text).unwrap();
     let (one, same, other) =
         (api("https://api.cf.test"), api("https://API.cf.test:443/"), api("https://api.cf2.test"));
     for _ in 0..5 {
-        lane("A").road(&one).gate.enter().await.unwrap().failed(Failure::Connect);
+        api_state("A").endpoint(&one).gate.enter().await.unwrap().failed(FailureKind::Connect);
     }
-    assert!(lane("B").road(&same).gate.enter().await.is_err());
-    assert!(lane("B").road(&other).gate.enter().await.is_ok());
-    lane("B").road(&one);
-    assert!(lane("B").road(&one).gate.enter().await.is_err(), "the last one is remembered");
+    assert!(api_state("B").endpoint(&same).gate.enter().await.is_err());
+    assert!(api_state("B").endpoint(&other).gate.enter().await.is_ok());
+    api_state("B").endpoint(&one);
+    assert!(
+        api_state("B").endpoint(&one).gate.enter().await.is_err(),
+        "the last one is remembered"
+    );
 }
 
 #[tokio::test]
 async fn a_body_that_nobody_wants_counts_as_a_success() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     let cf = ScriptedCf::answering([bytes(head)]).await;
-    let opened = cf.foundation().open(&Call::new("test", Method::HEAD, "/v3/apps")).await.unwrap();
-    let road = cf.foundation().lane.road(opened.api());
+    let opened =
+        cf.request_client().open(&Call::new("test", Method::HEAD, "/v3/apps")).await.unwrap();
+    let endpoint = cf.request_client().api_state.endpoint(opened.api());
     for _ in 0..4 {
-        road.gate.enter().await.unwrap().failed(Failure::Connect);
+        endpoint.gate.enter().await.unwrap().failed(FailureKind::Connect);
     }
-    opened.body.dismiss();
-    road.gate.enter().await.unwrap().failed(Failure::Connect);
-    assert!(road.gate.enter().await.is_ok());
+    opened.body.discard();
+    endpoint.gate.enter().await.unwrap().failed(FailureKind::Connect);
+    assert!(endpoint.gate.enter().await.is_ok());
 }
 
 #[tokio::test]
@@ -476,15 +485,15 @@ async fn the_name_that_the_api_gives_itself_is_known_to_later_answers() {
     let page = || Reply::json("200 OK", "{}");
     let cf = ScriptedCf::answering([page(), Reply::json("200 OK", root), page()]).await;
     let call = Call::new("test", Method::GET, "/v3/apps");
-    let first = cf.foundation().open(&call).await.unwrap();
+    let first = cf.request_client().open(&call).await.unwrap();
     assert_eq!(first.external(), None);
-    cf.foundation().learn_version();
+    cf.request_client().learn_version();
     cf.tasks.close();
     cf.tasks.wait().await;
     assert_eq!(cf.client.version().as_deref(), Some("3.200.0"));
-    let second = cf.foundation().open(&call).await.unwrap();
+    let second = cf.request_client().open(&call).await.unwrap();
     assert_eq!(second.external().map(Url::as_str), Some("https://cf.alias.test/"));
-    cf.foundation().learn_version();
+    cf.request_client().learn_version();
     assert_eq!(cf.calls().len(), 3, "it is known for an hour");
 }
 
@@ -504,8 +513,10 @@ async fn a_label_that_races_with_another_is_set_once_more_after_a_look(
         _ => Reply::json("200 OK", r#"{"guid":"r1","host":"h"}"#),
     };
     let cf = ScriptedCf::answering(words.iter().map(reply)).await;
-    let labelled =
-        cf.foundation().label_route(&Guid::parse("r1").unwrap(), &Metadata::default()).await;
+    let labelled = cf
+        .request_client()
+        .label_route(&Guid::parse("r1").unwrap(), &RouteMetadata::default())
+        .await;
     let told = match labelled {
         Ok(route) => {
             format!("Ok({})", route.map_or("None".to_owned(), |r| format!("Some({})", r.guid)))

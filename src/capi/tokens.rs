@@ -1,11 +1,11 @@
 //! Where a call's token comes from: the vault, or a script in tests of this room and of `routes`.
 //!
 //! Invariant: whatever was lent is what is revoked, so that only a token that is still in service is ended.
-//! Callers: [`super::Foundation`].
+//! Callers: [`super::CfRequestClient`].
 
 use super::DestinationName;
 #[cfg(test)]
-use super::support::Script;
+use super::support::ScriptedTokens;
 use crate::token::{Lease, Refusal, Revoked, TokenVault};
 use http::HeaderValue;
 use std::sync::Arc;
@@ -13,47 +13,50 @@ use url::Url;
 
 /// Lends tokens; a clone is shallow.
 #[derive(Clone, Debug)]
-pub(super) enum Tokens {
+pub(super) enum TokenLender {
     /// The technical users' own.
     Vault(TokenVault),
     /// Numbered ones: what happens on the wire is tested without a login server.
     #[cfg(test)]
-    Script(Script),
+    Script(ScriptedTokens),
 }
 
-/// A token on loan.
+/// A token on token.
 #[derive(Clone, Debug)]
-pub(super) enum Loan {
+pub(super) enum BorrowedToken {
     /// From the vault.
     Lease(Arc<Lease>),
     /// From a script.
     #[cfg(test)]
-    Script(Script),
+    Script(ScriptedTokens),
 }
 
-impl Tokens {
+impl TokenLender {
     /// Lends the token that is in service.
-    pub(super) async fn lend(&self, destination: &DestinationName) -> Result<Loan, Refusal> {
+    pub(super) async fn borrow(
+        &self,
+        destination: &DestinationName,
+    ) -> Result<BorrowedToken, Refusal> {
         match self {
-            Self::Vault(vault) => vault.lease(destination).await.map(Loan::Lease),
+            Self::Vault(vault) => vault.lease(destination).await.map(BorrowedToken::Lease),
             #[cfg(test)]
-            Self::Script(script) => Ok(Loan::Script(script.current())),
+            Self::Script(script) => Ok(BorrowedToken::Script(script.current())),
         }
     }
 
     /// Ends a token that CF refused, if it is still in service.
-    pub(super) fn revoke(&self, destination: &DestinationName, used: &Loan) -> Revoked {
+    pub(super) fn revoke(&self, destination: &DestinationName, used: &BorrowedToken) -> Revoked {
         match (self, used) {
-            (Self::Vault(vault), Loan::Lease(lease)) => vault.revoke(destination, lease),
+            (Self::Vault(vault), BorrowedToken::Lease(lease)) => vault.revoke(destination, lease),
             #[cfg(test)]
-            (Self::Script(script), Loan::Script(_)) => script.renew(),
+            (Self::Script(script), BorrowedToken::Script(_)) => script.renew(),
             #[cfg(test)]
             (Self::Vault(_) | Self::Script(_), _) => Revoked::HoldOff,
         }
     }
 }
 
-impl Loan {
+impl BorrowedToken {
     /// Returns the header's value, marked sensitive.
     pub(super) fn authorization(&self) -> &HeaderValue {
         match self {

@@ -3,7 +3,7 @@
 //! Invariant: asked in the background, at most once an hour and behind a token that is there anyway; nobody waits for it.
 //! Callers: `http`, after a call that CF has served.
 
-use super::{Call, CapiClient, Foundation, answer, model};
+use super::{Call, CapiClient, CfRequestClient, answer, model};
 use crate::upstream::is_loopback;
 use http::Method;
 use std::{
@@ -20,33 +20,33 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is known of the API behind one destination.
 #[derive(Debug, Default)]
-pub(super) struct Root(Mutex<Seen>);
+pub(super) struct ApiInfo(Mutex<ApiInfoState>);
 
 #[derive(Debug, Default)]
-struct Seen {
+struct ApiInfoState {
     external: Option<Arc<Url>>,
     next: Option<Instant>,
 }
 
-impl Root {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seen> {
+impl ApiInfo {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ApiInfoState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns whether it is time to ask; whoever is told so does.
     fn is_due(&self) -> bool {
-        let (now, mut seen) = (Instant::now(), self.lock());
-        let due = seen.next.is_none_or(|next| next <= now);
+        let (now, mut state) = (Instant::now(), self.lock());
+        let due = state.next.is_none_or(|next| next <= now);
         if due {
-            seen.next = Some(now + ASK_AGAIN);
+            state.next = Some(now + ASK_AGAIN);
         }
         due
     }
 
     fn learn(&self, external: Option<Url>) {
-        let mut seen = self.lock();
-        seen.external = external.map(Arc::new);
-        seen.next = Some(Instant::now() + KNOWN_FOR);
+        let mut state = self.lock();
+        state.external = external.map(Arc::new);
+        state.next = Some(Instant::now() + KNOWN_FOR);
     }
 
     /// Returns the address by which the API named itself last.
@@ -60,16 +60,16 @@ impl CapiClient {
         self.0.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the version that the CF API named last; `None` while it has not been seen.
+    /// Returns the version that the CF API named last; `None` while it has not been state.
     pub fn version(&self) -> Option<String> {
         self.version_seen().clone()
     }
 }
 
-impl Foundation {
+impl CfRequestClient {
     /// Asks for the root document in the background, if that is due.
     pub fn learn_version(&self) {
-        if !self.lane.root.is_due() {
+        if !self.api_state.info.is_due() {
             return;
         }
         let this = self.clone();
@@ -78,10 +78,10 @@ impl Foundation {
             let Ok(read) = this.send(&Call::new("read_root", Method::GET, "/")).await else {
                 return;
             };
-            let root = answer::expect::<model::Root>(&read).unwrap_or_default();
+            let root = answer::expect::<model::CfRoot>(&read).unwrap_or_default();
             if let Some(text) = root.version() {
                 *this.client.version_seen() = Some(text.to_owned());
-                this.lane.root.learn(root.address().and_then(origin));
+                this.api_state.info.learn(root.address().and_then(origin));
             }
         });
     }

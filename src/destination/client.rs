@@ -16,9 +16,9 @@ use super::{
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     upstream::{
-        Answer, COMPONENT, HttpClient,
-        gate::{Failure, Gate},
-        retry::{Again, retry},
+        COMPONENT, HttpClient, HttpResponse,
+        gate::{FailureKind, Gate},
+        retry::{RetryDecision, retry},
     },
 };
 use bytes::Bytes;
@@ -77,10 +77,10 @@ enum AttemptError {
 }
 
 impl AttemptError {
-    fn again(&self) -> Again {
+    fn again(&self) -> RetryDecision {
         match self {
             // The token has had its own repeats.
-            Self::Token(_) => Again::No,
+            Self::Token(_) => RetryDecision::No,
             Self::Find(fault) => fault.again(),
         }
     }
@@ -117,7 +117,7 @@ impl DestinationClient {
         name: &DestinationName,
         tag: Option<&HeaderValue>,
         authorization: &HeaderValue,
-    ) -> Result<Answer, FindFault> {
+    ) -> Result<HttpResponse, FindFault> {
         let request = self.request(name, tag, authorization)?;
         let pass = self.gate.enter().await?;
         let began = Instant::now();
@@ -131,7 +131,7 @@ impl DestinationClient {
                     began.elapsed(),
                 );
                 if is_failure(status) {
-                    pass.failed(Failure::Answer);
+                    pass.failed(FailureKind::Response);
                 } else {
                     pass.succeeded();
                 }

@@ -6,8 +6,8 @@
 
 use crate::upstream::{
     ConnectFault, TransportError,
-    gate::{Failure, GateError},
-    retry::{Again, Backoff, RETRY_AFTER_CAP, retry_after},
+    gate::{FailureKind, GateError},
+    retry::{Backoff, RETRY_AFTER_CAP, RetryDecision, retry_after},
 };
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
@@ -93,18 +93,17 @@ impl FindFault {
     }
 
     /// Says whether and when the call is repeated (SAP's table, destination.md 3).
-    pub(super) fn again(&self) -> Again {
+    pub(super) fn again(&self) -> RetryDecision {
         match self {
-            Self::Refused(_) => Again::No,
+            Self::Refused(_) => RetryDecision::No,
             Self::Transient { kind, retry_after } => match kind {
                 Transient::Connect | Transient::NoAnswer | Transient::Unreadable => {
-                    Again::WithBackoff(Backoff::CONNECTION)
+                    RetryDecision::WithBackoff(Backoff::CONNECTION)
                 }
-                Transient::Server => Again::WithBackoff(Backoff::OVERLOADED),
-                Transient::RateLimited => {
-                    retry_after.map_or(Again::WithBackoff(Backoff::OVERLOADED), Again::After)
-                }
-                Transient::Certificate | Transient::Closed => Again::No,
+                Transient::Server => RetryDecision::WithBackoff(Backoff::OVERLOADED),
+                Transient::RateLimited => retry_after
+                    .map_or(RetryDecision::WithBackoff(Backoff::OVERLOADED), RetryDecision::After),
+                Transient::Certificate | Transient::Closed => RetryDecision::No,
             },
         }
     }
@@ -126,8 +125,8 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 }
 
 /// How a call without answer counts.
-pub(super) fn failure(error: &TransportError) -> Failure {
-    if error.may_have_been_sent() { Failure::Answer } else { Failure::Connect }
+pub(super) fn failure(error: &TransportError) -> FailureKind {
+    if error.may_have_been_sent() { FailureKind::Response } else { FailureKind::Connect }
 }
 
 /// Reads `Retry-After`. A date counts from the `Date` of the same answer, so that no clock but the

@@ -11,7 +11,7 @@ use crate::{
     oauth::{ExchangeError, Grant, TokenEndpoint, TokenResponse},
     telemetry::metrics::Metrics,
     upstream::{
-        gate::{Failure, Gate},
+        gate::{FailureKind, Gate},
         retry::retry,
     },
 };
@@ -179,7 +179,7 @@ impl ServiceToken {
             Err(ExchangeError::Refused(fault)) => {
                 self.called(fault.status, began.elapsed());
                 if is_failure(fault.status) {
-                    pass.failed(Failure::Answer);
+                    pass.failed(FailureKind::Response);
                 } else {
                     pass.succeeded();
                 }

@@ -8,7 +8,7 @@ use crate::{
     telemetry::metrics::Metrics,
     upstream::{
         self, ClientFactory,
-        wire::{Reply, Wire},
+        raw_server::{RawServer, Reply},
     },
 };
 use std::{fs, path::PathBuf};
@@ -63,7 +63,7 @@ fn user_provided() -> String {
     )
 }
 
-fn service(xsuaa: &Wire, service: &Wire) -> String {
+fn service(xsuaa: &RawServer, service: &RawServer) -> String {
     let (url, uri) = (xsuaa.url(""), service.url(""));
     format!(
         r#""destination":[{{"name":"dest","credentials":{{"clientid":"c","clientsecret":"s","url":"{url}","uri":"{uri}"}}}}]"#
@@ -85,9 +85,9 @@ async fn the_first_source_that_holds_the_name_wins() {
     let file = directory.path().join("destination.json");
     fs::write(&file, item("file")).unwrap();
     let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
-    let xsuaa = Wire::answering([Reply::json("200 OK", token)]).await;
+    let xsuaa = RawServer::answering([Reply::json("200 OK", token)]).await;
     let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
-    let wire = Wire::answering([Reply::json("200 OK", &answer)]).await;
+    let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
     let mut ground = Ground {
         file: Some(file.clone()),
         variable: Some(format!("[{}]", item("variable"))),
@@ -195,10 +195,10 @@ fn a_certificate_that_cannot_be_used_ends_the_start() {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_host_in_the_service_s_answer_is_refused_and_no_debug_shows_its_password() {
     let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
-    let xsuaa = Wire::answering([Reply::json("200 OK", token)]).await;
+    let xsuaa = RawServer::answering([Reply::json("200 OK", token)]).await;
     let configuration = item("u").replace(r#""p""#, r#""canary""#);
     let answer = format!(r#"{{"destinationConfiguration":{configuration}}}"#);
-    let wire = Wire::answering([Reply::json("200 OK", &answer)]).await;
+    let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
     let ground = Ground {
         vcap: service(&xsuaa, &wire),
         application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
@@ -215,9 +215,9 @@ async fn a_certificate_goes_to_its_own_address_without_a_secret_whatever_form_it
     let credential = TestCredential::generate();
     for key in [&credential.pkcs1, &credential.pkcs8] {
         let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
-        let certificate_host = Wire::answering([Reply::json("200 OK", token)]).await;
+        let certificate_host = RawServer::answering([Reply::json("200 OK", token)]).await;
         let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
-        let wire = Wire::answering([Reply::json("200 OK", &answer)]).await;
+        let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
         let text = |pem: &str| pem.replace('\n', "\\n");
         let credentials = format!(
             r#""clientid":"sb-1","credential-type":"x509","certificate":"{}","key":"{}","url":"https://x.example","uri":"{}","certurl":"{}""#,

@@ -318,7 +318,7 @@ mod tests {
     use rstest::rstest;
 
     use crate::{
-        capi::{CapiError, Sent, Unavailability},
+        capi::{CapiError, RequestSent, Unavailability},
         http::{code::Code, problem::Problem},
         proxy::ProxyError,
         telemetry::trace::CorrelationId,
@@ -343,7 +343,7 @@ mod tests {
 
     #[rstest]
     #[case::broken_off(unavailable(Unavailability::ConnectionTerminated), 502)]
-    #[case::too_slow(CapiError::Timeout { sent: Sent::Perhaps }, 504)]
+    #[case::too_slow(CapiError::Timeout { sent: RequestSent::Maybe }, 504)]
     #[tokio::test]
     async fn a_write_of_unknown_outcome_is_not_to_be_repeated_blindly(
         #[case] error: CapiError,

@@ -5,7 +5,7 @@
 
 use crate::{
     oauth::loose::{ExpiresIn, LONGEST, Loose, LooseNumber, Words},
-    upstream::{Answer, body},
+    upstream::{HttpResponse, body},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderValue;
@@ -41,7 +41,7 @@ impl TokenResponse {
     ///
     /// # Errors
     /// A text of ours that says what is wrong with it (F26); it quotes nothing.
-    pub fn read(answer: &Answer) -> Result<Self, String> {
+    pub fn read(answer: &HttpResponse) -> Result<Self, String> {
         let wire: Wire = body::decode(&answer.body).map_err(|error| error.to_string())?;
         if !wire.token_type.is_bearer() {
             return Err("token_type is not bearer".to_owned());
@@ -204,7 +204,7 @@ fn claims(token: &SecretString) -> Option<ArrivalClaims> {
 #[cfg(test)]
 mod tests {
     use super::{ArrivalClaims, TokenResponse};
-    use crate::{oauth::loose::LONGEST, upstream::Answer};
+    use crate::{oauth::loose::LONGEST, upstream::HttpResponse};
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use http::{HeaderMap, StatusCode};
     use rstest::rstest;
@@ -213,7 +213,7 @@ mod tests {
     use tokio::time::Instant;
 
     fn read(body: &str) -> Result<TokenResponse, String> {
-        TokenResponse::read(&Answer {
+        TokenResponse::read(&HttpResponse {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: body.as_bytes().to_vec().into(),

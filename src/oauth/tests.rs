@@ -7,7 +7,7 @@ use crate::{
     },
     upstream::{
         ClientFactory, ConnectFault, HttpClient, Purpose, Settings, Timeouts, TransportError,
-        wire::{Reply, Wire},
+        raw_server::{RawServer, Reply},
     },
 };
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -53,7 +53,7 @@ fn refresh() -> Grant {
 }
 
 async fn exchanged(reply: Reply, grant: &Grant) -> Result<TokenResponse, ExchangeError> {
-    let wire = Wire::answering([reply]).await;
+    let wire = RawServer::answering([reply]).await;
     endpoint(&wire.url("/oauth/token")).exchange(grant).await
 }
 
@@ -77,7 +77,7 @@ async fn sent(
     endpoint: impl Fn(&str) -> TokenEndpoint,
     grant: &Grant,
 ) -> (String, Vec<String>, String) {
-    let wire = Wire::answering([Reply::json("200 OK", TOKEN)]).await;
+    let wire = RawServer::answering([Reply::json("200 OK", TOKEN)]).await;
     let endpoint = endpoint(&wire.url("/oauth/token?login_hint=x#y"));
     endpoint.exchange(grant).await.unwrap();
     let seen = wire.seen();
@@ -114,7 +114,7 @@ async fn a_refresh_carries_no_hint_and_no_client_id() {
 
 #[tokio::test]
 async fn our_three_headers_come_in_the_order_of_the_contract() {
-    let wire = Wire::answering([Reply::json("200 OK", TOKEN)]).await;
+    let wire = RawServer::answering([Reply::json("200 OK", TOKEN)]).await;
     let url = wire.url("/oauth/token");
     endpoint(&url).exchange(&refresh()).await.unwrap();
     let request = wire.seen().join("").to_lowercase();
@@ -169,7 +169,7 @@ async fn further_headers_are_sent_but_replace_none_of_ours() {
 
 #[tokio::test]
 async fn an_empty_password_makes_no_request() {
-    let wire = Wire::answering([Reply::json("200 OK", TOKEN)]).await;
+    let wire = RawServer::answering([Reply::json("200 OK", TOKEN)]).await;
     let endpoint = endpoint(&wire.url("/oauth/token"));
     let refused = endpoint.exchange(&password("")).await;
     assert!(matches!(refused, Err(ExchangeError::Transport(TransportError::Refused))));
@@ -233,7 +233,7 @@ async fn the_grant_kind_decides_what_a_401_means() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let elsewhere = Wire::answering([Reply::json("200 OK", TOKEN)]).await;
+    let elsewhere = RawServer::answering([Reply::json("200 OK", TOKEN)]).await;
     let location = format!("Location: {}\r\n", elsewhere.url("/login"));
     let redirect = Reply::with_headers("307 Temporary Redirect", &location, b"");
     let result = exchanged(redirect, &password("p")).await;
@@ -243,7 +243,7 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn silence_is_a_time_out_that_may_have_counted() {
-    let wire = Wire::answering([Reply::Silence]).await;
+    let wire = RawServer::answering([Reply::Silence]).await;
     let url = Url::parse(&wire.url("/oauth/token")).unwrap();
     let client = client_within(Duration::from_millis(50));
     let endpoint = TokenEndpoint::new(client, url, cf(), HeaderMap::new());
@@ -257,7 +257,7 @@ async fn silence_is_a_time_out_that_may_have_counted() {
 
 #[tokio::test]
 async fn a_lost_connection_is_not_repeated() {
-    let wire = Wire::answering([Reply::Hangup, Reply::json("200 OK", TOKEN)]).await;
+    let wire = RawServer::answering([Reply::Hangup, Reply::json("200 OK", TOKEN)]).await;
     let endpoint = endpoint(&wire.url("/oauth/token"));
     let result = endpoint.exchange(&password("p")).await;
     assert!(matches!(result, Err(ExchangeError::Transport(TransportError::Interrupted { .. }))));
@@ -266,7 +266,7 @@ async fn a_lost_connection_is_not_repeated() {
 
 #[tokio::test]
 async fn a_refused_connection_counts_for_nobody() {
-    let url = format!("http://{}/oauth/token", Wire::nobody().await);
+    let url = format!("http://{}/oauth/token", RawServer::closed_port().await);
     let result = endpoint(&url).exchange(&password("p")).await;
     let Err(ExchangeError::Transport(error)) = result else {
         panic!("{result:?}");
@@ -277,7 +277,7 @@ async fn a_refused_connection_counts_for_nobody() {
 
 #[tokio::test]
 async fn each_grant_has_a_connection_of_its_own() {
-    let wire = Wire::answering([
+    let wire = RawServer::answering([
         Reply::Bytes(
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{TOKEN}", TOKEN.len()).into(),
         ),

@@ -15,18 +15,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
 /// Tells which status and code a caller is given for an error.
-pub type Judge = fn(&ProxyError) -> (StatusCode, &'static str);
+pub type ErrorToStatus = fn(&ProxyError) -> (StatusCode, &'static str);
 
 /// A write, as far as it is known.
 #[derive(Debug)]
-pub struct Audited {
+pub struct WriteAudit {
     caller: Caller,
     correlation: CorrelationId,
     trail: Trail,
-    judge: Judge,
+    status_of: ErrorToStatus,
     begun: Instant,
-    /// An outcome is owed.
-    owed: AtomicBool,
+    /// An outcome is outcome_pending.
+    outcome_pending: AtomicBool,
     /// Row of the allow list, or method and path where no row fits.
     pub action: String,
     /// Guid of the space of a new route.
@@ -39,16 +39,21 @@ pub struct Audited {
     pub route: Option<String>,
 }
 
-impl Audited {
+impl WriteAudit {
     /// Makes the lines of a caller's write; `trail` notes that one was written.
-    pub fn new(caller: &Caller, correlation: &CorrelationId, trail: Trail, judge: Judge) -> Self {
+    pub fn new(
+        caller: &Caller,
+        correlation: &CorrelationId,
+        trail: Trail,
+        status_of: ErrorToStatus,
+    ) -> Self {
         Self {
             caller: caller.clone(),
             correlation: correlation.clone(),
             trail,
-            judge,
+            status_of,
             begun: Instant::now(),
-            owed: AtomicBool::new(false),
+            outcome_pending: AtomicBool::new(false),
             action: String::new(),
             space: None,
             domain: None,
@@ -64,9 +69,9 @@ impl Audited {
         self
     }
 
-    /// From now on an outcome is owed, whatever happens.
+    /// From now on an outcome is outcome_pending, whatever happens.
     pub(super) fn begin(&self) {
-        self.owed.store(true, Ordering::Release);
+        self.outcome_pending.store(true, Ordering::Release);
     }
 
     /// Tells what is about to be sent.
@@ -83,7 +88,7 @@ impl Audited {
 
     /// Tells why no answer of CF was passed on.
     pub(super) fn failed(&self, error: &ProxyError, upstream: Option<&str>) {
-        let (status, code) = (self.judge)(error);
+        let (status, code) = (self.status_of)(error);
         let outcome = match error {
             ProxyError::Denied(_) => DENIED,
             ProxyError::Capi(_) | ProxyError::Unclear(_) | ProxyError::Unpassable => error.word(),
@@ -99,7 +104,7 @@ impl Audited {
     }
 
     fn end(&self, entry: &Entry<'_>) {
-        self.owed.store(false, Ordering::Release);
+        self.outcome_pending.store(false, Ordering::Release);
         self.write(Phase::Outcome, entry);
     }
 
@@ -120,10 +125,10 @@ impl Audited {
     }
 }
 
-impl Drop for Audited {
+impl Drop for WriteAudit {
     /// A panic, or the end of the process, came before the outcome.
     fn drop(&mut self) {
-        if self.owed.load(Ordering::Acquire) {
+        if self.outcome_pending.load(Ordering::Acquire) {
             self.refused("internal", "internal", StatusCode::INTERNAL_SERVER_ERROR);
         }
     }
@@ -131,7 +136,7 @@ impl Drop for Audited {
 
 #[cfg(test)]
 mod tests {
-    use super::{Audited, Trail};
+    use super::{Trail, WriteAudit};
     use crate::{
         auth::Caller,
         telemetry::{audit::tests::told_by, trace::CorrelationId},
@@ -143,10 +148,10 @@ mod tests {
         let trail = Trail::default();
         let panicking = || {
             let (caller, id) = (Caller::for_tests("o", &[]), CorrelationId::random());
-            let judge = |_: &_| (StatusCode::OK, "");
-            let audited = Audited::new(&caller, &id, trail.clone(), judge);
-            audited.begin();
-            audited.intent();
+            let status_of = |_: &_| (StatusCode::OK, "");
+            let audit = WriteAudit::new(&caller, &id, trail.clone(), status_of);
+            audit.begin();
+            audit.intent();
             panic!("injected");
         };
         let line = |phase: &str, outcome: &str| (phase.to_owned(), outcome.to_owned());

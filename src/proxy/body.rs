@@ -4,7 +4,7 @@
 //! Callers: this room; `http` hands it to the caller.
 
 use super::links::Rewriter;
-use crate::capi::{Body as Source, CapiError};
+use crate::capi::{CapiError, CfBody};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -18,24 +18,24 @@ use std::{
 const SMALL: usize = 64 * 1024;
 
 /// A body on its way to the caller.
-pub struct Body(Kind);
+pub struct ProxyBody(BodyKind);
 
-enum Kind {
+enum BodyKind {
     /// None, whatever length is told.
     Absent,
     Whole(Option<Bytes>),
-    Plain(Source),
+    Plain(CfBody),
     Links {
-        source: Source,
+        source: CfBody,
         rewriter: Rewriter,
         done: bool,
     },
 }
 
-impl Body {
+impl ProxyBody {
     /// No body, and no word on how long one would be.
     pub(super) fn none() -> Self {
-        Self(Kind::Absent)
+        Self(BodyKind::Absent)
     }
 
     /// Passes a source on; with a rewriter, its links are changed.
@@ -43,7 +43,7 @@ impl Body {
     /// # Errors
     /// That of the source, if it broke while a small body was read.
     pub(super) async fn of(
-        source: Source,
+        source: CfBody,
         rewriter: Option<Rewriter>,
         announced: Option<usize>,
     ) -> Result<Self, CapiError> {
@@ -53,17 +53,17 @@ impl Body {
                 Some(rewriter) => rewriter.whole(&whole),
                 None => whole,
             };
-            return Ok(Self(Kind::Whole(Some(whole).filter(|bytes| !bytes.is_empty()))));
+            return Ok(Self(BodyKind::Whole(Some(whole).filter(|bytes| !bytes.is_empty()))));
         }
         Ok(Self(match rewriter {
-            Some(rewriter) => Kind::Links { source, rewriter, done: false },
-            None => Kind::Plain(source),
+            Some(rewriter) => BodyKind::Links { source, rewriter, done: false },
+            None => BodyKind::Plain(source),
         }))
     }
 }
 
 /// Reads a source to its end; what comes in one piece is not copied.
-async fn whole(mut source: Source) -> Result<Bytes, CapiError> {
+async fn whole(mut source: CfBody) -> Result<Bytes, CapiError> {
     let (mut whole, mut more) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = source.frame().await.transpose()? {
         // Trailers are dropped.
@@ -77,7 +77,7 @@ async fn whole(mut source: Source) -> Result<Bytes, CapiError> {
     Ok(if more.is_empty() { whole } else { [whole, more.freeze()].concat().into() })
 }
 
-impl HttpBody for Body {
+impl HttpBody for ProxyBody {
     type Data = Bytes;
     type Error = CapiError;
 
@@ -86,12 +86,12 @@ impl HttpBody for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CapiError>>> {
         let (source, rewriter, done) = match &mut self.0 {
-            Kind::Absent => return Poll::Ready(None),
-            Kind::Whole(bytes) => {
+            BodyKind::Absent => return Poll::Ready(None),
+            BodyKind::Whole(bytes) => {
                 return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
             }
-            Kind::Plain(source) => return Pin::new(source).poll_frame(context),
-            Kind::Links { source, rewriter, done } => (source, rewriter, done),
+            BodyKind::Plain(source) => return Pin::new(source).poll_frame(context),
+            BodyKind::Links { source, rewriter, done } => (source, rewriter, done),
         };
         while !*done {
             let frame = ready!(Pin::new(&mut *source).poll_frame(context)).transpose()?;
@@ -113,27 +113,27 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Absent => true,
-            Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Plain(source) => source.is_end_stream(),
-            Kind::Links { done, .. } => *done,
+            BodyKind::Absent => true,
+            BodyKind::Whole(bytes) => bytes.is_none(),
+            BodyKind::Plain(source) => source.is_end_stream(),
+            BodyKind::Links { done, .. } => *done,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Whole(bytes) => {
+            BodyKind::Whole(bytes) => {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            Kind::Plain(source) => source.size_hint(),
-            Kind::Absent | Kind::Links { .. } => SizeHint::default(),
+            BodyKind::Plain(source) => source.size_hint(),
+            BodyKind::Absent | BodyKind::Links { .. } => SizeHint::default(),
         }
     }
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for ProxyBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").finish_non_exhaustive()
+        f.debug_struct("ProxyBody").finish_non_exhaustive()
     }
 }

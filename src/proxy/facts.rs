@@ -5,7 +5,7 @@
 
 use super::error::ProxyError;
 use crate::{
-    capi::{Call, Foundation, Guid, Opened, model::Route},
+    capi::{Call, CfRequestClient, Guid, OpenedResponse, model::Route},
     policy::{AppFacts, Permit, Question, RouteFacts},
 };
 use http::{Method, StatusCode};
@@ -17,51 +17,54 @@ const ROUTE_CAP: usize = 2 * 1024 * 1024;
 
 /// What came of a question.
 #[derive(Debug)]
-pub(super) enum Settled {
+pub(super) enum QuestionOutcome {
     /// It may pass.
     Permit(Permit),
     /// CF does not show the route: its own words.
-    Answer(Box<Opened>),
+    Answer(Box<OpenedResponse>),
 }
 
 /// Reads what the question asks for and lets it decide.
-pub(super) async fn settle(question: Question, cf: &Foundation) -> Result<Settled, ProxyError> {
+pub(super) async fn decide(
+    question: Question,
+    cf: &CfRequestClient,
+) -> Result<QuestionOutcome, ProxyError> {
     let mut apps = apps(question.needs_apps(), cf).await?;
     let mut route = match read(&question, cf).await? {
-        Seen::Route(route) => route,
-        Seen::Answer(answer) => return Ok(Settled::Answer(answer)),
+        RouteRead::Route(route) => route,
+        RouteRead::Answer(answer) => return Ok(QuestionOutcome::Answer(answer)),
     };
     let more = question.needs_apps_of(&route);
     if !more.is_empty() {
         apps.extend(self::apps(more, cf).await?);
         // An app that has come since is unknown, and what is unknown is not the caller's.
         route = match read(&question, cf).await? {
-            Seen::Route(route) => route,
-            Seen::Answer(answer) => return Ok(Settled::Answer(answer)),
+            RouteRead::Route(route) => route,
+            RouteRead::Answer(answer) => return Ok(QuestionOutcome::Answer(answer)),
         };
     }
-    Ok(Settled::Permit(question.settle(&route, &apps)?))
+    Ok(QuestionOutcome::Permit(question.settle(&route, &apps)?))
 }
 
 /// What CF shows of a route.
-enum Seen {
+enum RouteRead {
     Route(RouteFacts),
     /// Not the route.
-    Answer(Box<Opened>),
+    Answer(Box<OpenedResponse>),
 }
 
-async fn read(question: &Question, cf: &Foundation) -> Result<Seen, ProxyError> {
+async fn read(question: &Question, cf: &CfRequestClient) -> Result<RouteRead, ProxyError> {
     let path = format!("/v3/routes/{}", question.needs());
     let call = Call::new("read_route", Method::GET, path).with_cap(ROUTE_CAP);
     let opened = cf.open(&call).await?;
     if opened.status != StatusCode::OK {
-        return Ok(Seen::Answer(Box::new(opened)));
+        return Ok(RouteRead::Answer(Box::new(opened)));
     }
     let body = opened.body.collect().await?.to_bytes();
-    Ok(Seen::Route(route_facts(Route::read(&body)?)))
+    Ok(RouteRead::Route(route_facts(Route::read(&body)?)))
 }
 
-async fn apps(guids: &[String], cf: &Foundation) -> Result<Vec<AppFacts>, ProxyError> {
+async fn apps(guids: &[String], cf: &CfRequestClient) -> Result<Vec<AppFacts>, ProxyError> {
     let guids: Vec<_> = guids.iter().filter_map(|guid| Guid::parse(guid)).collect();
     let apps = if guids.is_empty() { Vec::new() } else { cf.apps_by_guid(&guids).await? };
     let facts = apps.into_iter().map(|app| AppFacts {

@@ -3,7 +3,7 @@
 //! Invariant: an allow list; what it does not name is not passed on, nor what `Connection` nominates. What goes to CF
 //! is built in `capi` and never comes from a request. Callers: this room.
 
-use super::links::Bases;
+use super::links::LinkBases;
 use crate::policy::path::{UpstreamQuery, judge_path};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -15,7 +15,7 @@ const RATE_LIMIT: &[u8; 12] = b"x-ratelimit-";
 
 /// What became of `Location`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Location {
+pub(super) enum LocationOutcome {
     /// There was none, or it leads to the broker now.
     Kept,
     /// It led elsewhere.
@@ -30,10 +30,10 @@ const USUALLY_LISTED: usize = 8;
 
 /// What CF's headers say, as far as it matters here.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct ResponseHeaders {
     /// Those that go back.
-    pub(super) passed: HeaderMap,
-    pub(super) location: Location,
+    pub(super) listed: HeaderMap,
+    pub(super) location: LocationOutcome,
     /// Whether the body is JSON of CF's own, the only kind that links are looked for in.
     pub(super) is_json: bool,
     /// Whether the body is packed although it was asked for unpacked, as content or on its way.
@@ -43,13 +43,13 @@ pub(super) struct Told {
 }
 
 /// Goes through CF's headers once and picks what may pass; it goes back in their own map, emptied.
-pub(super) fn told(mut headers: HeaderMap, bases: &Bases) -> Told {
-    let mut seen = Seen::default();
-    seen.listed.reserve_exact(USUALLY_LISTED);
+pub(super) fn select(mut headers: HeaderMap, bases: &LinkBases) -> ResponseHeaders {
+    let mut scan = HeaderScan::default();
+    scan.listed.reserve_exact(USUALLY_LISTED);
     for (name, value) in headers.drain() {
-        seen.note(name, value);
+        scan.note(name, value);
     }
-    let Seen { mut listed, connection, locations, length, is_encoded, .. } = seen;
+    let HeaderScan { mut listed, connection, locations, length, is_encoded, .. } = scan;
     listed.sort_by_key(|(rank, ..)| *rank);
     let kind = listed.first().filter(|(_, name, _)| *name == CONTENT_TYPE);
     let is_json = kind.is_some_and(|(.., value)| is_json(value));
@@ -59,23 +59,24 @@ pub(super) fn told(mut headers: HeaderMap, bases: &Bases) -> Told {
             headers.append(name, value);
         }
     }
-    let here = match locations.as_slice() {
+    let rewritten = match locations.as_slice() {
         _ if is_nominated(&connection, &LOCATION) => None,
         [] => None,
-        [only] => Some(led_here(only, bases)),
+        [only] => Some(rewrite_location(only, bases)),
         [..] => Some(None),
     };
-    let location = if here == Some(None) { Location::Dropped } else { Location::Kept };
-    if let Some(here) = here.flatten() {
-        headers.insert(LOCATION, here);
+    let location =
+        if rewritten == Some(None) { LocationOutcome::Dropped } else { LocationOutcome::Kept };
+    if let Some(value) = rewritten.flatten() {
+        headers.insert(LOCATION, value);
     }
-    Told { passed: headers, location, is_json, is_encoded, length }
+    ResponseHeaders { listed: headers, location, is_json, is_encoded, length }
 }
 
 /// What was seen on the way through the headers.
 #[derive(Debug, Default)]
-struct Seen {
-    place: Place,
+struct HeaderScan {
+    rule: HeaderRule,
     /// Lines of headers that are listed, each with the header's rank.
     listed: Vec<(u8, HeaderName, HeaderValue)>,
     connection: Vec<HeaderValue>,
@@ -86,7 +87,7 @@ struct Seen {
 
 /// What a header is to this room.
 #[derive(Clone, Copy, Debug, Default)]
-enum Place {
+enum HeaderRule {
     /// It passes as it is (`proxy.md` 5), in the order of these numbers.
     Listed(u8),
     Location,
@@ -95,10 +96,10 @@ enum Place {
     ContentEncoding,
     TransferEncoding,
     #[default]
-    Nowhere,
+    Dropped,
 }
 
-impl Place {
+impl HeaderRule {
     fn of(name: &HeaderName) -> Self {
         match name.as_str() {
             "content-type" => Self::Listed(0),
@@ -113,31 +114,31 @@ impl Place {
             "content-encoding" => Self::ContentEncoding,
             "transfer-encoding" => Self::TransferEncoding,
             other if other.as_bytes().first_chunk() == Some(RATE_LIMIT) => Self::Listed(6),
-            _ => Self::Nowhere,
+            _ => Self::Dropped,
         }
     }
 }
 
-impl Seen {
+impl HeaderScan {
     /// Takes one line; further lines of the same header come without its name.
     fn note(&mut self, name: Option<HeaderName>, value: HeaderValue) {
         if let Some(name) = &name {
-            self.place = Place::of(name);
+            self.rule = HeaderRule::of(name);
         }
-        match self.place {
-            Place::Listed(rank) => {
+        match self.rule {
+            HeaderRule::Listed(rank) => {
                 let same = || self.listed.last().map(|(_, name, _)| name.clone());
                 if let Some(name) = name.or_else(same) {
                     self.listed.push((rank, name, value));
                 }
             }
-            Place::Location => self.locations.push(value),
-            Place::Connection => self.connection.push(value),
+            HeaderRule::Location => self.locations.push(value),
+            HeaderRule::Connection => self.connection.push(value),
             // The first line counts.
-            Place::Length if name.is_some() => self.length = length(&value),
-            Place::ContentEncoding => self.is_encoded |= !says(&value, b"identity"),
-            Place::TransferEncoding => self.is_encoded |= !says(&value, b"chunked"),
-            Place::Length | Place::Nowhere => {}
+            HeaderRule::Length if name.is_some() => self.length = length(&value),
+            HeaderRule::ContentEncoding => self.is_encoded |= !is_only(&value, b"identity"),
+            HeaderRule::TransferEncoding => self.is_encoded |= !is_only(&value, b"chunked"),
+            HeaderRule::Length | HeaderRule::Dropped => {}
         }
     }
 }
@@ -147,7 +148,7 @@ fn is_json(kind: &HeaderValue) -> bool {
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
 }
 
-fn says(value: &HeaderValue, word: &[u8]) -> bool {
+fn is_only(value: &HeaderValue, word: &[u8]) -> bool {
     value.as_bytes().trim_ascii().eq_ignore_ascii_case(word)
 }
 
@@ -162,7 +163,7 @@ fn is_nominated(connection: &[HeaderValue], name: &HeaderName) -> bool {
 }
 
 /// Turns a `Location` of the API into one of the broker; a relative one stays, if it could be asked for here.
-fn led_here(location: &HeaderValue, bases: &Bases) -> Option<HeaderValue> {
+fn rewrite_location(location: &HeaderValue, bases: &LinkBases) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;
     if let Some(rest) = bases.below(text) {
         return HeaderValue::try_from(format!("{}{rest}", bases.own())).ok();
@@ -171,8 +172,8 @@ fn led_here(location: &HeaderValue, bases: &Bases) -> Option<HeaderValue> {
         Some((path, query)) => (path, Some(query)),
         None => (text, None),
     };
-    let lawful = judge_path(path).is_ok() && UpstreamQuery::parse(query).is_ok();
-    lawful.then(|| location.clone())
+    let is_allowed = judge_path(path).is_ok() && UpstreamQuery::parse(query).is_ok();
+    is_allowed.then(|| location.clone())
 }
 
 #[cfg(test)]

@@ -8,29 +8,29 @@ mod name;
 mod origin;
 
 use bytes::{Bytes, BytesMut};
-use name::{Found, LONGEST_NAME, Piece};
-use origin::{Begin, Origin};
+use name::{JsonChunk, LONGEST_NAME, NameMatch};
+use origin::{OriginMatch, OriginMatcher};
 use std::sync::Arc;
 use url::Url;
 
 /// What is turned into what: origins of the API, and the broker's base without a slash at the end.
 #[derive(Clone, Debug)]
-pub(super) struct Bases {
+pub(super) struct LinkBases {
     api: Url,
     external: Option<Url>,
-    upstream: Origin,
+    upstream: OriginMatcher,
     /// How CC names itself in its links, where that is another name than the one that it is called by.
-    alias: Option<Origin>,
+    alias: Option<OriginMatcher>,
     own: Arc<str>,
 }
 
-impl Bases {
+impl LinkBases {
     pub(super) fn new(api: &Url, external: Option<&Url>, own: &Arc<str>) -> Self {
-        let alias = external.filter(|external| *external != api).map(Origin::of);
+        let alias = external.filter(|external| *external != api).map(OriginMatcher::of);
         Self {
             api: api.clone(),
             external: external.cloned(),
-            upstream: Origin::of(api),
+            upstream: OriginMatcher::of(api),
             alias,
             own: Arc::clone(own),
         }
@@ -53,12 +53,12 @@ impl Bases {
     }
 
     /// Compares the begin of a JSON text.
-    fn begin(&self, text: &[u8]) -> Begin {
-        match (self.upstream.begins(text), &self.alias) {
-            (Begin::Other, Some(alias)) => alias.begins(text),
-            (Begin::Open, Some(alias)) => match alias.begins(text) {
-                whole @ Begin::Origin(_) => whole,
-                Begin::Other | Begin::Open => Begin::Open,
+    fn match_origin(&self, text: &[u8]) -> OriginMatch {
+        match (self.upstream.match_prefix(text), &self.alias) {
+            (OriginMatch::Mismatch, Some(alias)) => alias.match_prefix(text),
+            (OriginMatch::Incomplete, Some(alias)) => match alias.match_prefix(text) {
+                whole @ OriginMatch::Matched(_) => whole,
+                OriginMatch::Mismatch | OriginMatch::Incomplete => OriginMatch::Incomplete,
             },
             (begin, _) => begin,
         }
@@ -68,8 +68,8 @@ impl Bases {
 /// Rewrites a JSON text that arrives in pieces, or whole.
 #[derive(Debug)]
 pub(super) struct Rewriter {
-    bases: Arc<Bases>,
-    state: State,
+    bases: Arc<LinkBases>,
+    state: ScanState,
     /// Bytes that cannot be judged yet.
     held: BytesMut,
     /// Whether an odd number of backslashes stands right before `held`.
@@ -77,7 +77,7 @@ pub(super) struct Rewriter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ScanState {
     /// Looking for the name.
     Outside,
     /// The name was seen; blanks, a colon and a text may follow.
@@ -87,7 +87,7 @@ enum State {
 }
 
 /// How far a text was worked through.
-struct Worked {
+struct ScanResult {
     /// What it became up to `copied`.
     out: Vec<u8>,
     /// Behind the last origin that was replaced; 0: there was none.
@@ -97,114 +97,116 @@ struct Worked {
 }
 
 impl Rewriter {
-    pub(super) fn new(bases: Arc<Bases>) -> Self {
-        Self { bases, state: State::Outside, held: BytesMut::new(), escaped: false }
+    pub(super) fn new(bases: Arc<LinkBases>) -> Self {
+        Self { bases, state: ScanState::Outside, held: BytesMut::new(), escaped: false }
     }
 
-    /// Takes a piece and returns what may go out.
-    pub(super) fn push(&mut self, piece: &Bytes) -> Bytes {
+    /// Takes a chunk and returns what may go out.
+    pub(super) fn push(&mut self, chunk: &Bytes) -> Bytes {
         if self.held.is_empty() {
-            return self.scan(piece);
+            return self.scan(chunk);
         }
         let mut joined = std::mem::take(&mut self.held);
-        joined.extend_from_slice(piece);
+        joined.extend_from_slice(chunk);
         let joined = joined.freeze();
         self.scan(&joined)
     }
 
-    /// Returns what was held back when the last piece had come.
+    /// Returns what was held back when the last chunk had come.
     pub(super) fn finish(&mut self) -> Bytes {
         std::mem::take(&mut self.held).freeze()
     }
 
     /// Rewrites a text that is there whole, so that nothing has to wait.
     pub(super) fn whole(mut self, text: &Bytes) -> Bytes {
-        let worked = self.work(text);
-        worked.up_to(text, text.len())
+        let result = self.scan_text(text);
+        result.up_to(text, text.len())
     }
 
-    /// Rewrites one piece and holds back what the next one decides.
+    /// Rewrites one chunk and holds back what the next one decides.
     fn scan(&mut self, text: &Bytes) -> Bytes {
-        let worked = self.work(text);
-        let keep = self.keep_from(text, worked.at);
+        let result = self.scan_text(text);
+        let keep = self.keep_from(text, result.at);
         self.held = BytesMut::from(text.get(keep..).unwrap_or_default());
-        self.escaped = self.piece(text).is_escaped(keep);
-        worked.up_to(text, keep)
+        self.escaped = self.chunk(text).is_escaped(keep);
+        result.up_to(text, keep)
     }
 
     /// Works through one text.
-    fn work(&mut self, text: &[u8]) -> Worked {
-        let mut worked = Worked { out: Vec::new(), copied: 0, at: 0 };
-        let piece = self.piece(text);
-        let escapes = piece.may_hide_a_name();
+    fn scan_text(&mut self, text: &[u8]) -> ScanResult {
+        let mut result = ScanResult { out: Vec::new(), copied: 0, at: 0 };
+        let chunk = self.chunk(text);
+        let escapes = chunk.may_hide_a_name();
         let mut state = self.state;
         loop {
-            let rest = text.get(worked.at..).unwrap_or_default();
+            let rest = text.get(result.at..).unwrap_or_default();
             state = match state {
-                State::Outside => {
-                    let at = worked.at;
-                    let found = if escapes { piece.find_spelt(at) } else { piece.find_plain(at) };
-                    let Found::Name(end) = found else { break };
-                    worked.at = end;
-                    State::Named { colon: false }
+                ScanState::Outside => {
+                    let at = result.at;
+                    let found = if escapes { chunk.find_escaped(at) } else { chunk.find_plain(at) };
+                    let NameMatch::Name(end) = found else { break };
+                    result.at = end;
+                    ScanState::Named { colon: false }
                 }
                 // CC writes nothing between name and text.
-                State::Named { colon: false } if rest.first_chunk() == Some(b":\"") => {
-                    worked.at += 2;
-                    State::Value
+                ScanState::Named { colon: false } if rest.first_chunk() == Some(b":\"") => {
+                    result.at += 2;
+                    ScanState::Value
                 }
-                State::Named { colon } => {
+                ScanState::Named { colon } => {
                     let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
                     let Some(byte) = rest.get(blanks) else {
-                        worked.at = text.len();
+                        result.at = text.len();
                         break;
                     };
                     let (length, next) = match (byte, colon) {
-                        (b':', false) => (1, State::Named { colon: true }),
-                        (b'"', true) => (1, State::Value),
-                        _ => (0, State::Outside),
+                        (b':', false) => (1, ScanState::Named { colon: true }),
+                        (b'"', true) => (1, ScanState::Value),
+                        _ => (0, ScanState::Outside),
                     };
-                    worked.at += blanks + length;
+                    result.at += blanks + length;
                     next
                 }
-                State::Value => {
-                    match self.bases.begin(rest) {
-                        Begin::Open => break,
-                        Begin::Other => {}
-                        Begin::Origin(length) => worked.replace(text, length, &self.bases.own),
+                ScanState::Value => {
+                    match self.bases.match_origin(rest) {
+                        OriginMatch::Incomplete => break,
+                        OriginMatch::Mismatch => {}
+                        OriginMatch::Matched(length) => {
+                            result.replace(text, length, &self.bases.own)
+                        }
                     }
-                    State::Outside
+                    ScanState::Outside
                 }
             };
         }
         self.state = state;
-        worked
+        result
     }
 
-    /// Returns from where the text must wait for the next piece: a name or a value that is cut in two.
+    /// Returns from where the text must wait for the next chunk: a name or a value that is cut in two.
     fn keep_from(&self, text: &[u8], at: usize) -> usize {
         match self.state {
-            State::Value | State::Named { .. } => at,
-            State::Outside => {
+            ScanState::Value | ScanState::Named { .. } => at,
+            ScanState::Outside => {
                 let from = text.len().saturating_sub(LONGEST_NAME - 1).max(at);
-                match self.piece(text).find_spelt(from) {
-                    Found::Cut(begin) => begin,
-                    Found::Name(_) | Found::Nothing => text.len(),
+                match self.chunk(text).find_escaped(from) {
+                    NameMatch::Incomplete(begin) => begin,
+                    NameMatch::Name(_) | NameMatch::None => text.len(),
                 }
             }
         }
     }
 
-    fn piece<'a>(&self, text: &'a [u8]) -> Piece<'a> {
-        Piece { text, escaped: self.escaped }
+    fn chunk<'a>(&self, text: &'a [u8]) -> JsonChunk<'a> {
+        JsonChunk { text, escaped: self.escaped }
     }
 }
 
-impl Worked {
+impl ScanResult {
     /// Puts the broker's base in the place of the origin that begins where the search is.
     fn replace(&mut self, text: &[u8], length: usize, own: &str) {
         if self.copied == 0 {
-            self.out.reserve_exact(room_for(text));
+            self.out.reserve_exact(capacity_for(text));
         }
         self.out.extend_from_slice(text.get(self.copied..self.at).unwrap_or_default());
         self.out.extend_from_slice(own.as_bytes());
@@ -224,7 +226,7 @@ impl Worked {
 
 /// Returns how much to set aside for what a text becomes: a link is some 150 bytes of JSON, and the broker's name some
 /// 20 longer than the API's. With less the text is copied once more on the way.
-fn room_for(text: &[u8]) -> usize {
+fn capacity_for(text: &[u8]) -> usize {
     text.len() + text.len() / 8 + 64
 }
 

@@ -10,22 +10,22 @@ mod facts;
 mod headers;
 mod links;
 
-pub use audit::{Audited, Judge};
-pub use body::Body;
+pub use audit::{ErrorToStatus, WriteAudit};
+pub use body::ProxyBody;
 pub use error::ProxyError;
 
 use crate::{
-    capi::{Call, CapiError, Foundation, Opened, Sent, Unavailability},
+    capi::{Call, CapiError, CfRequestClient, OpenedResponse, RequestSent, Unavailability},
     policy::{Permit, Question, Verdict},
     telemetry::metrics::Metrics,
 };
 use arc_swap::ArcSwapOption;
-use facts::Settled;
-use headers::{Location, Told};
+use facts::QuestionOutcome;
+use headers::{LocationOutcome, ResponseHeaders};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header::CONTENT_LENGTH,
 };
-use links::{Bases, Rewriter};
+use links::{LinkBases, Rewriter};
 use std::{fmt, sync::Arc};
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
@@ -39,13 +39,13 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Forwards permits; a clone is shallow.
 #[derive(Clone)]
-pub struct Proxy(Arc<Shared>);
+pub struct Proxy(Arc<ProxyInner>);
 
-struct Shared {
+struct ProxyInner {
     /// The broker's own base, without a slash at the end.
     own: Arc<str>,
     /// Those of the last answer: nearly always all answers are of one API, so that they are made once.
-    bases: ArcSwapOption<Bases>,
+    bases: ArcSwapOption<LinkBases>,
     tasks: TaskTracker,
     metrics: Metrics,
 }
@@ -53,7 +53,7 @@ struct Shared {
 impl Proxy {
     /// Makes the proxy. `own` is the broker's public base, to which links lead; writes run on `tasks`.
     pub fn new(own: Arc<str>, tasks: TaskTracker, metrics: Metrics) -> Self {
-        Self(Arc::new(Shared { own, bases: ArcSwapOption::empty(), tasks, metrics }))
+        Self(Arc::new(ProxyInner { own, bases: ArcSwapOption::empty(), tasks, metrics }))
     }
 
     /// Forwards a read and returns CF's answer, its body still on the wire.
@@ -63,10 +63,10 @@ impl Proxy {
     pub async fn forward(
         &self,
         permit: &Permit,
-        cf: &Foundation,
-    ) -> Result<Response<Body>, ProxyError> {
+        cf: &CfRequestClient,
+    ) -> Result<Response<ProxyBody>, ProxyError> {
         let opened = cf.open(&call_of(permit)).await?;
-        self.passed(opened, permit.method()).await
+        self.build_response(opened, permit.method()).await
     }
 
     /// Forwards a write; reads the route first where the verdict depends on it. It is waited for until the request's end.
@@ -80,53 +80,57 @@ impl Proxy {
     pub async fn write(
         &self,
         verdict: Verdict,
-        cf: Foundation,
-        audited: Audited,
-    ) -> Result<Response<Body>, ProxyError> {
+        cf: CfRequestClient,
+        audit: WriteAudit,
+    ) -> Result<Response<ProxyBody>, ProxyError> {
         let this = self.clone();
         let (method, deadline) = (verdict.method().clone(), cf.deadline());
         let writing = async move {
-            audited.begin();
-            let written = Box::pin(this.written(verdict, &cf, &audited)).await;
+            audit.begin();
+            let written = Box::pin(this.judge_and_send(verdict, &cf, &audit)).await;
             let upstream = cf.last_request_id();
             match &written {
-                Ok(answer) => audited.answered(answer.status(), upstream.as_deref()),
-                Err(error) => audited.failed(error, upstream.as_deref()),
+                Ok(answer) => audit.answered(answer.status(), upstream.as_deref()),
+                Err(error) => audit.failed(error, upstream.as_deref()),
             }
             written
         };
         let running = self.0.tasks.spawn(writing.in_current_span());
         match timeout_at(deadline, running).await {
             Ok(written) => written.unwrap_or(Err(CapiError::Internal("writing_panicked").into())),
-            Err(_elapsed) => Err(unanswered(CapiError::Timeout { sent: Sent::Perhaps }, &method)),
+            Err(_elapsed) => {
+                Err(unclear_write(CapiError::Timeout { sent: RequestSent::Maybe }, &method))
+            }
         }
     }
 
-    async fn written(
+    async fn judge_and_send(
         &self,
         verdict: Verdict,
-        cf: &Foundation,
-        audited: &Audited,
-    ) -> Result<Response<Body>, ProxyError> {
+        cf: &CfRequestClient,
+        audit: &WriteAudit,
+    ) -> Result<Response<ProxyBody>, ProxyError> {
         let permit = match verdict {
             Verdict::Permit(permit) => permit,
-            Verdict::Depends(question) => match self.settled(question, cf).await? {
-                Settled::Permit(permit) => permit,
-                Settled::Answer(opened) => return self.passed(*opened, &Method::GET).await,
+            Verdict::Depends(question) => match self.decide(question, cf).await? {
+                QuestionOutcome::Permit(permit) => permit,
+                QuestionOutcome::Answer(opened) => {
+                    return self.build_response(*opened, &Method::GET).await;
+                }
             },
         };
-        audited.intent();
+        audit.intent();
         let opened = cf.open(&call_of(&permit)).await;
-        let opened = opened.map_err(|error| unanswered(error, permit.method()))?;
-        self.passed(opened, permit.method()).await
+        let opened = opened.map_err(|error| unclear_write(error, permit.method()))?;
+        self.build_response(opened, permit.method()).await
     }
 
-    async fn settled(
+    async fn decide(
         &self,
         question: Box<Question>,
-        cf: &Foundation,
-    ) -> Result<Settled, ProxyError> {
-        let settled = facts::settle(*question, cf).await;
+        cf: &CfRequestClient,
+    ) -> Result<QuestionOutcome, ProxyError> {
+        let settled = facts::decide(*question, cf).await;
         if let Err(ProxyError::Denied(_)) = &settled {
             self.0.metrics.policy_denied("route");
         }
@@ -134,42 +138,46 @@ impl Proxy {
     }
 
     /// Returns what is turned into what in an answer of this API.
-    fn bases(&self, api: &Url, external: Option<&Url>) -> Arc<Bases> {
+    fn link_bases(&self, api: &Url, external: Option<&Url>) -> Arc<LinkBases> {
         let last = self.0.bases.load_full().filter(|bases| bases.are_of(api, external));
         last.unwrap_or_else(|| {
-            let bases = Arc::new(Bases::new(api, external, &self.0.own));
+            let bases = Arc::new(LinkBases::new(api, external, &self.0.own));
             self.0.bases.store(Some(Arc::clone(&bases)));
             bases
         })
     }
 
     /// Builds the caller's answer from CF's.
-    async fn passed(&self, opened: Opened, method: &Method) -> Result<Response<Body>, ProxyError> {
-        let bases = self.bases(opened.api(), opened.external());
-        let Opened { status, headers, body, .. } = opened;
-        let Told { passed: mut headers, location, is_json, is_encoded, length } =
-            headers::told(headers, &bases);
+    async fn build_response(
+        &self,
+        opened: OpenedResponse,
+        method: &Method,
+    ) -> Result<Response<ProxyBody>, ProxyError> {
+        let bases = self.link_bases(opened.api(), opened.external());
+        let OpenedResponse { status, headers, body, .. } = opened;
+        let ResponseHeaders { listed: mut headers, location, is_json, is_encoded, length } =
+            headers::select(headers, &bases);
         if status == StatusCode::SWITCHING_PROTOCOLS || is_encoded {
             return Err(ProxyError::Unpassable);
         }
-        if location == Location::Dropped {
+        if location == LocationOutcome::Dropped {
             self.0.metrics.policy_denied("foreign_location");
         }
-        told(&mut headers, status);
+        add_proxy_status(&mut headers, status);
         // Errors of CF pass byte for byte: they are texts, not documents with links.
         let linked = status.as_u16() < 400 && is_json;
         let is_head = *method == Method::HEAD;
         let bodiless =
             is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let body = if bodiless {
-            body.dismiss();
+            body.discard();
             if let Some(length) = length.filter(|_| is_head && !linked) {
                 headers.insert(CONTENT_LENGTH, length.into());
             }
-            Body::none()
+            ProxyBody::none()
         } else {
             let rewriter = linked.then(|| Rewriter::new(bases));
-            Body::of(body, rewriter, length).await?
+            ProxyBody::of(body, rewriter, length).await?
         };
         let mut answer = Response::new(body);
         *answer.status_mut() = status;
@@ -179,7 +187,7 @@ impl Proxy {
 }
 
 /// Says that the answer is CF's, and which status CF gave (RFC 9209).
-fn told(headers: &mut HeaderMap, status: StatusCode) {
+fn add_proxy_status(headers: &mut HeaderMap, status: StatusCode) {
     let value = match status {
         StatusCode::OK => Ok(HeaderValue::from_static("cfapi-broker; received-status=200")),
         other => HeaderValue::try_from(format!("cfapi-broker; received-status={}", other.as_u16())),
@@ -190,7 +198,7 @@ fn told(headers: &mut HeaderMap, status: StatusCode) {
 }
 
 /// Sorts out the writes of which nobody knows what became: a POST that was sent and not answered.
-fn unanswered(error: CapiError, method: &Method) -> ProxyError {
+fn unclear_write(error: CapiError, method: &Method) -> ProxyError {
     let silent = match &error {
         CapiError::Unavailable { cause, .. } => *cause == Unavailability::ConnectionTerminated,
         CapiError::Timeout { .. } | CapiError::Unreadable { .. } => error.may_have_been_executed(),

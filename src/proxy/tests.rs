@@ -1,6 +1,6 @@
 //! The proxy against a scripted CF API: what is asked in which order, and what comes of answers that are none.
 
-use super::{Audited, Proxy, ProxyError};
+use super::{Proxy, ProxyError, WriteAudit};
 use crate::{
     auth::{Caller, Scope},
     capi::{
@@ -83,7 +83,10 @@ fn proxy(cf: &ScriptedCf) -> Proxy {
     Proxy::new("https://broker.test".into(), cf.tasks.clone(), Metrics::default())
 }
 
-async fn written(cf: &ScriptedCf, verdict: Verdict) -> Result<Response<super::Body>, ProxyError> {
+async fn written(
+    cf: &ScriptedCf,
+    verdict: Verdict,
+) -> Result<Response<super::ProxyBody>, ProxyError> {
     written_within(cf, verdict, Duration::from_secs(30)).await
 }
 
@@ -91,19 +94,21 @@ async fn written_within(
     cf: &ScriptedCf,
     verdict: Verdict,
     within: Duration,
-) -> Result<Response<super::Body>, ProxyError> {
+) -> Result<Response<super::ProxyBody>, ProxyError> {
     let (caller, id) = (Caller::for_tests("client", &[]), CorrelationId::random());
-    let audited = Audited::new(&caller, &id, Trail::default(), |_| (StatusCode::OK, ""));
-    proxy(cf).write(verdict, cf.foundation().until(Instant::now() + within), audited).await
+    let audit = WriteAudit::new(&caller, &id, Trail::default(), |_| (StatusCode::OK, ""));
+    proxy(cf)
+        .write(verdict, cf.request_client().with_deadline(Instant::now() + within), audit)
+        .await
 }
 
 async fn read(
     cf: &ScriptedCf,
     method: Method,
     path: &str,
-) -> Result<Response<super::Body>, ProxyError> {
+) -> Result<Response<super::ProxyBody>, ProxyError> {
     let Admission::Granted(permit) = admitted(method, path) else { panic!("no read") };
-    proxy(cf).forward(&permit, &cf.foundation()).await
+    proxy(cf).forward(&permit, &cf.request_client()).await
 }
 
 #[tokio::test]

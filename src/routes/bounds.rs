@@ -11,7 +11,7 @@ use super::{
     resolve::{SpaceNames, known_names, resolve_space},
 };
 use crate::{
-    capi::{Foundation, Guid, spaces::SpaceRef},
+    capi::{CfRequestClient, Guid, spaces::SpaceRef},
     policy::{AppBounds, Bounds, HostShape, Legacy, Outline},
 };
 
@@ -39,7 +39,7 @@ impl TenantRoutes {
     pub async fn bounds(
         &self,
         request_context: &RequestContext,
-    ) -> Result<(Bounds, Foundation), RouteError> {
+    ) -> Result<(Bounds, CfRequestClient), RouteError> {
         let mut owner = self.owner_context(request_context)?;
         // Whoever asks is about to write.
         owner.cf = owner.cf.for_write();

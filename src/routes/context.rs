@@ -9,7 +9,7 @@ use super::{
     locks::{KeyGuard, KeyedLocks, LockKey},
     provider::ProviderPolicy,
 };
-use crate::capi::{CapiError, Foundation, Guid, model::Route};
+use crate::capi::{CapiError, CfRequestClient, Guid, model::Route};
 use std::time::SystemTime;
 
 /// What an owner's operations stand on: its policy, and CF as that policy's technical user.
@@ -17,7 +17,7 @@ use std::time::SystemTime;
 pub(super) struct OwnerContext {
     pub(super) routes: TenantRoutes,
     pub(super) policy: ProviderPolicy,
-    pub(super) cf: Foundation,
+    pub(super) cf: CfRequestClient,
     pub(super) now: SystemTime,
 }
 
@@ -67,7 +67,7 @@ impl OperationContext {
         Ok(marked)
     }
 
-    pub(super) fn cf(&self) -> &Foundation {
+    pub(super) fn cf(&self) -> &CfRequestClient {
         &self.owner.cf
     }
 

@@ -6,7 +6,7 @@
 use crate::{
     capi::{
         Guid,
-        model::{Metadata, Route},
+        model::{Route, RouteMetadata},
     },
     policy::Marks,
 };
@@ -112,7 +112,7 @@ impl Ownership {
     }
 
     /// Returns labels and annotations of a new route; with `adopted` none is removed either.
-    pub(super) fn metadata(&self, provenance: Provenance<'_>) -> Metadata {
+    pub(super) fn metadata(&self, provenance: Provenance<'_>) -> RouteMetadata {
         let labels = [
             ("managed-by", MANAGED_BY.to_owned()),
             ("owner", hash_of(&self.owner)),
@@ -128,22 +128,22 @@ impl Ownership {
         let labels = labels.into_iter().map(|(name, value)| (self.key(name), Some(value)));
         let annotations =
             annotations.into_iter().map(|(name, value)| (self.key(name), Some(value.to_owned())));
-        Metadata { labels: labels.collect(), annotations: annotations.collect() }
+        RouteMetadata { labels: labels.collect(), annotations: annotations.collect() }
     }
 
     /// Returns the patch that marks a route as dying.
-    pub(super) fn deleting(&self, now: SystemTime) -> Metadata {
+    pub(super) fn deleting(&self, now: SystemTime) -> RouteMetadata {
         let since = humantime::format_rfc3339_seconds(now).to_string();
         self.state_patch(Some("deleting".to_owned()), Some(since))
     }
 
     /// Returns the patch that takes the mark away.
-    pub(super) fn living(&self) -> Metadata {
+    pub(super) fn living(&self) -> RouteMetadata {
         self.state_patch(None, None)
     }
 
     /// Returns the patch that gives a route up: all of our labels and annotations go.
-    pub(super) fn released(&self) -> Metadata {
+    pub(super) fn released(&self) -> RouteMetadata {
         let gone = |names: &[&str]| names.iter().map(|name| (self.key(name), None)).collect();
         let annotations = [
             "owner-id",
@@ -153,16 +153,16 @@ impl Ownership {
             "correlation-id",
             "deleting-since",
         ];
-        Metadata {
+        RouteMetadata {
             labels: gone(&["managed-by", "owner", "tenant", "state"]),
             annotations: gone(&annotations),
         }
     }
 
     /// Returns the patch that corrects the annotated subdomain.
-    pub(super) fn subdomain(&self, subdomain: &str) -> Metadata {
+    pub(super) fn subdomain(&self, subdomain: &str) -> RouteMetadata {
         let annotations = [(self.key("subdomain"), Some(subdomain.to_owned()))];
-        Metadata { annotations: annotations.into(), ..Metadata::default() }
+        RouteMetadata { annotations: annotations.into(), ..RouteMetadata::default() }
     }
 
     /// Judges whose route it is; `space` is the policy's.
@@ -220,8 +220,8 @@ impl Ownership {
         proven && route.metadata.label(&self.key("tenant")) == Some(&wanted)
     }
 
-    fn state_patch(&self, state: Option<String>, since: Option<String>) -> Metadata {
-        Metadata {
+    fn state_patch(&self, state: Option<String>, since: Option<String>) -> RouteMetadata {
+        RouteMetadata {
             labels: [(self.key("state"), state)].into(),
             annotations: [(self.key("deleting-since"), since)].into(),
         }

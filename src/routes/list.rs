@@ -12,8 +12,8 @@ use super::{
     view::{AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, Usage, Warning},
 };
 use crate::capi::{
-    CapiError, Foundation, Guid,
-    model::{App, Quota, Route},
+    CapiError, CfRequestClient, Guid,
+    model::{CfApp, Quota, Route},
 };
 use std::collections::{BTreeSet, HashMap};
 
@@ -124,7 +124,7 @@ fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
 struct ViewContext<'a> {
     owner: &'a OwnerContext,
     space: &'a ResolvedSpace,
-    apps: HashMap<Guid, App>,
+    apps: HashMap<Guid, CfApp>,
     domains: Vec<String>,
     replaced: BTreeSet<Guid>,
 }
@@ -153,7 +153,7 @@ impl ViewContext<'_> {
     }
 
     /// The app that the route is for: of the policy's apps behind it the one that gives its host, else any.
-    fn own_app(&self, view: &RouteView) -> Option<&App> {
+    fn own_app(&self, view: &RouteView) -> Option<&CfApp> {
         let behind = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
         let covered = behind.filter(|app| self.owner.policy.terms.apps.covers(&app.name));
         let covered = covered.collect::<Vec<_>>();
@@ -171,7 +171,7 @@ impl ViewContext<'_> {
         &self,
         route: &Route,
         view: &RouteView,
-        (life, own): (Life, Option<&App>),
+        (life, own): (Life, Option<&CfApp>),
     ) -> RouteState {
         let deleting = self.owner.routes.0.locks.is_deleting(&route.guid);
         if life == Life::Deleting || deleting {
@@ -187,7 +187,7 @@ impl ViewContext<'_> {
     }
 
     /// Whether the policy gives the host today.
-    fn expects(&self, view: &RouteView, app: &App) -> bool {
+    fn expects(&self, view: &RouteView, app: &CfApp) -> bool {
         let names = HostNames {
             subdomain: &view.subdomain,
             tenant: &view.tenant,
@@ -201,7 +201,7 @@ impl ViewContext<'_> {
 }
 
 /// What there is to know of a route and the app that it is for.
-fn warnings(route: &Route, app: &App) -> Vec<Warning> {
+fn warnings(route: &Route, app: &CfApp) -> Vec<Warning> {
     let stopped = app.is_stopped().then_some(Warning::AppStopped);
     let extra = route.serves_more_than(&app.guid).then_some(Warning::ExtraDestinations);
     stopped.into_iter().chain(extra).collect()
@@ -259,7 +259,7 @@ async fn most_of_an_app(
 /// Counts the routes of an app by its name; one that was made anew since it was looked up is found. `None` where
 /// there is none that the technical user sees.
 async fn routes_of_app(
-    cf: &Foundation,
+    cf: &CfRequestClient,
     space: &Guid,
     name: &str,
 ) -> Result<Option<u64>, CapiError> {

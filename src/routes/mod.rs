@@ -311,8 +311,11 @@ impl TenantRoutes {
             None => self.0.policies.of(&request_context.caller)?,
         };
         let destination = &policy.terms.destination;
-        let cf =
-            self.0.capi.at(destination, &request_context.correlation, request_context.deadline);
+        let cf = self.0.capi.for_request(
+            destination,
+            &request_context.correlation,
+            request_context.deadline,
+        );
         Ok(OwnerContext { routes: self.clone(), policy, cf, now: request_context.now })
     }
 

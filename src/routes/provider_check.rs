@@ -8,7 +8,7 @@ use super::{
     view::RouteView,
 };
 use crate::{
-    capi::{CapiClient, CapiError, Foundation, Guid, spaces::SpaceRef},
+    capi::{CapiClient, CapiError, CfRequestClient, Guid, spaces::SpaceRef},
     telemetry::trace::CorrelationId,
 };
 use std::{
@@ -161,7 +161,7 @@ impl ProviderCheck {
 /// Looks at one entry; `None` when CF cannot be asked now.
 async fn one(terms: &ProviderTerms, capi: &CapiClient) -> Option<Vec<MissingKind>> {
     let deadline = Instant::now() + ENTRY_TIME;
-    let cf = capi.at(&terms.destination, &CorrelationId::random(), deadline);
+    let cf = capi.for_request(&terms.destination, &CorrelationId::random(), deadline);
     match missing(terms, &cf).await {
         Ok(things) => Some(things),
         // Without a token nothing was asked: the gate decides when there is one.
@@ -172,7 +172,10 @@ async fn one(terms: &ProviderTerms, capi: &CapiClient) -> Option<Vec<MissingKind
 
 /// Returns what an entry names and CF does not show. What is found is remembered by the client for a while,
 /// so that the first subscriptions need not ask again.
-async fn missing(terms: &ProviderTerms, cf: &Foundation) -> Result<Vec<MissingKind>, CapiError> {
+async fn missing(
+    terms: &ProviderTerms,
+    cf: &CfRequestClient,
+) -> Result<Vec<MissingKind>, CapiError> {
     let read = cf.space(&terms.space).await?;
     let Some(read) = read else {
         return Ok(vec![unseen(&terms.space, cf).await?]);
@@ -197,7 +200,7 @@ async fn missing(terms: &ProviderTerms, cf: &Foundation) -> Result<Vec<MissingKi
 }
 
 /// Tells which of an entry's two names is the unknown one.
-async fn unseen(space: &SpaceRef, cf: &Foundation) -> Result<MissingKind, CapiError> {
+async fn unseen(space: &SpaceRef, cf: &CfRequestClient) -> Result<MissingKind, CapiError> {
     Ok(match space {
         SpaceRef::Guid(guid) => MissingKind::Space(guid.to_string()),
         SpaceRef::Named { organization, space } => match cf.organization_named(organization).await?
@@ -209,7 +212,7 @@ async fn unseen(space: &SpaceRef, cf: &Foundation) -> Result<MissingKind, CapiEr
 }
 
 async fn without_domain(
-    cf: &Foundation,
+    cf: &CfRequestClient,
     organization: &Guid,
     name: Option<&str>,
 ) -> Result<Option<MissingKind>, CapiError> {

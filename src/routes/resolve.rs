@@ -11,8 +11,8 @@ use super::{
     provider::BrokerIdentity,
 };
 use crate::capi::{
-    Foundation, Guid,
-    model::{App, Domain},
+    CfRequestClient, Guid,
+    model::{CfApp, Domain},
     spaces::{SpaceInOrganization, SpaceRef},
 };
 
@@ -49,7 +49,7 @@ pub(super) struct ResolvedRoute {
     pub(super) space: ResolvedSpace,
     pub(super) choice: Choice,
     pub(super) domain: Domain,
-    pub(super) app: App,
+    pub(super) app: CfApp,
     pub(super) host: Host,
 }
 
@@ -326,7 +326,7 @@ async fn domain(
     Ok(domain)
 }
 
-async fn app(cf: &Foundation, space: &ResolvedSpace, name: &str) -> Result<App, RouteError> {
+async fn app(cf: &CfRequestClient, space: &ResolvedSpace, name: &str) -> Result<CfApp, RouteError> {
     let found = cf.app(&space.guid, name).await?;
     found.ok_or_else(|| RouteError::AppNotFound { app: name.to_owned() })
 }

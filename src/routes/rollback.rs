@@ -21,7 +21,7 @@ pub(super) fn roll_back(op: &OperationContext, route: Route, host_guard: Option<
     let tasks = op.owner.routes.0.tasks.clone();
     let end = Instant::now() + ROLLBACK_TIME;
     let mut op = op.clone();
-    op.owner.cf = op.owner.cf.until(end);
+    op.owner.cf = op.owner.cf.with_deadline(end);
     let deleting = async move {
         let _host_guard = host_guard;
         let audit = Audit::begin_at(

@@ -85,7 +85,7 @@ impl RouteDeletion {
             routes.iter().map(|route| (route.guid.clone(), route.host.clone())).collect();
         for (index, route) in routes.into_iter().enumerate() {
             let mut part = self.clone();
-            part.op.owner.cf = part.op.owner.cf.apart();
+            part.op.owner.cf = part.op.owner.cf.with_own_request_id();
             let deleting = async move { (index, part.one(route).await) };
             set.spawn(deleting.in_current_span());
         }

@@ -12,7 +12,7 @@ use crate::{
     auth::{Caller, Scope},
     capi::{
         Guid,
-        model::Metadata,
+        model::RouteMetadata,
         support::{Reply, ScriptedCf, accepted, cf_error, destination, job, list},
     },
     telemetry::{metrics::Metrics, trace::CorrelationId},
@@ -105,11 +105,11 @@ impl Fixture {
         count: u64,
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
-        Self::heard_within(Duration::from_secs(20), (providers, count), replies).await
+        Self::with_head_timeout(Duration::from_secs(20), (providers, count), replies).await
     }
 
     /// With a client that does not wait longer than `head` for an answer to begin.
-    async fn heard_within(
+    async fn with_head_timeout(
         head: Duration,
         (providers, count): (&[ProviderSettings], u64),
         replies: impl IntoIterator<Item = Reply>,
@@ -118,7 +118,7 @@ impl Fixture {
             format!(r#"{{"pagination":{{"total_results":{count},"next":null}},"resources":[]}}"#);
         let replies = [Reply::json("200 OK", &total)].into_iter().chain(replies);
         let mut fixture = Self::begin(head, providers, replies).await;
-        fixture.cf.foundation().routes_of_app(&guid("a1")).await.unwrap();
+        fixture.cf.request_client().routes_of_app(&guid("a1")).await.unwrap();
         fixture.learned += 1;
         fixture
     }
@@ -138,10 +138,10 @@ impl Fixture {
     ) -> Self {
         let domain = Reply::json("200 OK", r#"{"guid":"d1","name":"example.test"}"#);
         let learning = [domain, app_now("a1")];
-        let cf = ScriptedCf::heard_within(head, learning.into_iter().chain(replies)).await;
-        let foundation = cf.foundation();
-        foundation.domain(&guid("o1"), None).await.unwrap();
-        foundation.app(&guid("s1"), "app").await.unwrap();
+        let cf = ScriptedCf::with_head_timeout(head, learning.into_iter().chain(replies)).await;
+        let request_client = cf.request_client();
+        request_client.domain(&guid("o1"), None).await.unwrap();
+        request_client.app(&guid("s1"), "app").await.unwrap();
         let policies =
             Policies::validate(&Settings::default(), providers, broker(), &[destination()])
                 .unwrap();
@@ -175,7 +175,7 @@ impl Fixture {
 
 /// A route as CF shows it.
 struct RouteFixture {
-    metadata: Metadata,
+    metadata: RouteMetadata,
     apps: Vec<&'static str>,
     space: &'static str,
 }
@@ -194,7 +194,7 @@ impl RouteFixture {
     }
 
     fn unlabelled() -> Self {
-        Self { metadata: Metadata::default(), ..Self::ours() }
+        Self { metadata: RouteMetadata::default(), ..Self::ours() }
     }
 
     fn with_apps(self, apps: &[&'static str]) -> Self {
@@ -493,7 +493,7 @@ const IMPATIENCE: Duration = Duration::from_millis(400);
 #[tokio::test]
 async fn a_create_that_took_effect_unheard_is_not_repeated(#[case] reply: Reply) {
     let replies = [reply, RouteFixture::ours().with_apps(&[]).listed(), mapped()];
-    let fixture = Fixture::heard_within(IMPATIENCE, (&[], 0), replies).await;
+    let fixture = Fixture::with_head_timeout(IMPATIENCE, (&[], 0), replies).await;
     assert!(fixture.ensure().await.is_ok());
     assert_eq!(fixture.calls(), [CREATE, FIND, MAP]);
 }
@@ -504,7 +504,7 @@ async fn a_create_that_took_effect_unheard_is_not_repeated(#[case] reply: Reply)
 #[tokio::test]
 async fn a_create_that_stays_unclear_is_told_so(#[case] reply: Reply) {
     let replies = [reply.clone(), list(&[]), reply, list(&[])];
-    let fixture = Fixture::heard_within(IMPATIENCE, (&[], 0), replies).await;
+    let fixture = Fixture::with_head_timeout(IMPATIENCE, (&[], 0), replies).await;
     assert_eq!(fixture.ensure().await.unwrap_err().word(), "cf_timeout");
     assert_eq!(fixture.calls(), [CREATE, FIND, CREATE, FIND]);
 }
@@ -718,7 +718,7 @@ async fn a_dry_run_answers_while_cf_is_down() {
 async fn a_dry_run_answers_with_the_default_domain_that_was_known_last() {
     let down = || cf_error("503 Service Unavailable", 10015, "x");
     let fixture = Fixture::answering([down(), down(), down()]).await;
-    fixture.cf.foundation().expire_domains();
+    fixture.cf.request_client().expire_domains();
     let told = fixture.preview().await.unwrap();
     assert_eq!((told.outcome, told.warnings), (EnsureOutcome::Unknown, vec![Warning::CfUnchecked]));
     assert_eq!(told.view.url, "https://acme-app.example.test");

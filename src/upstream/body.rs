@@ -3,7 +3,7 @@
 //! Invariant: nothing that was read leaves this file but as a decoded value (`proxy.md` K2). The
 //! one place that parses JSON from outside: bindings, destinations, tokens, keys, CF's answers.
 
-use crate::upstream::{error::TransportError, stream::Body};
+use crate::upstream::{error::TransportError, stream::ResponseBody};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
@@ -52,7 +52,9 @@ pub struct DecodeError {
 ///
 /// # Errors
 /// Those of the body, which knows its cap.
-pub(super) async fn read_whole(mut source: Body) -> Result<Zeroizing<Vec<u8>>, TransportError> {
+pub(super) async fn read_whole(
+    mut source: ResponseBody,
+) -> Result<Zeroizing<Vec<u8>>, TransportError> {
     let announced = source.size_hint().exact().and_then(|length| usize::try_from(length).ok());
     let capacity = announced.unwrap_or(FIRST_BUFFER);
     let mut body = Zeroizing::new(Vec::with_capacity(capacity));
@@ -60,7 +62,7 @@ pub(super) async fn read_whole(mut source: Body) -> Result<Zeroizing<Vec<u8>>, T
         let Ok(chunk) = frame?.into_data() else { continue };
         let length = body.len().saturating_add(chunk.len());
         if length > body.capacity() {
-            body = moved(&body, max(length, body.capacity().saturating_mul(2)));
+            body = grow(&body, max(length, body.capacity().saturating_mul(2)));
         }
         body.extend_from_slice(&chunk);
     }
@@ -69,7 +71,7 @@ pub(super) async fn read_whole(mut source: Body) -> Result<Zeroizing<Vec<u8>>, T
 
 /// Copies into a larger buffer, so that the old one is wiped: a `Vec` that grows by itself leaves
 /// its former bytes behind.
-fn moved(body: &Zeroizing<Vec<u8>>, capacity: usize) -> Zeroizing<Vec<u8>> {
+fn grow(body: &Zeroizing<Vec<u8>>, capacity: usize) -> Zeroizing<Vec<u8>> {
     let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
     larger.extend_from_slice(body);
     larger

@@ -4,7 +4,7 @@
 //! a call from before the opening can neither close nor keep open what came after it. Only
 //! [`Gate`](crate::upstream::gate::Gate) holds one.
 
-use crate::upstream::gate::{Failure, GateError, Recovery};
+use crate::upstream::gate::{FailureKind, GateError, Recovery};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Outcomes are counted by the second: memory stays at about ten numbers at any rate.
-const SLOT: Duration = Duration::from_secs(1);
+const BUCKET_SPAN: Duration = Duration::from_secs(1);
 
 /// Fewer calls in the window prove nothing (U4).
 const ENOUGH_CALLS: u32 = 10;
@@ -35,23 +35,23 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 
 /// How a call went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CallOutcome {
     Succeeded,
-    Failed(Failure),
+    Failed(FailureKind),
     /// The caller went away.
-    Untold,
+    Unknown,
 }
 
 /// What an outcome did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum BreakerChange {
     Opened,
     Closed,
 }
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    state: State,
+    state: BreakerState,
     /// Grows with each change of state.
     epoch: u64,
     recovery: Recovery,
@@ -60,7 +60,7 @@ pub(super) struct Breaker {
 }
 
 #[derive(Debug)]
-enum State {
+enum BreakerState {
     Closed(Tally),
     Open { until: Instant },
     Probing,
@@ -68,16 +68,16 @@ enum State {
 
 impl Breaker {
     pub(super) fn new(recovery: Recovery) -> Self {
-        Self { state: State::Closed(Tally::default()), epoch: 0, recovery, openings: 0 }
+        Self { state: BreakerState::Closed(Tally::default()), epoch: 0, recovery, openings: 0 }
     }
 
     /// Says whether a call would be admitted now, without admitting it.
     pub(super) fn check(&self, now: Instant) -> Result<(), GateError> {
         let retry_after = match &self.state {
-            State::Closed(_) => return Ok(()),
-            State::Open { until } if *until <= now => return Ok(()),
-            State::Open { until } => *until - now,
-            State::Probing => PROBE_TIME,
+            BreakerState::Closed(_) => return Ok(()),
+            BreakerState::Open { until } if *until <= now => return Ok(()),
+            BreakerState::Open { until } => *until - now,
+            BreakerState::Probing => PROBE_TIME,
         };
         Err(GateError::Open { retry_after })
     }
@@ -85,58 +85,64 @@ impl Breaker {
     /// Admits a call and returns its epoch; the first one after a pause is the probe.
     pub(super) fn admit(&mut self, now: Instant) -> Result<u64, GateError> {
         self.check(now)?;
-        if let State::Open { .. } = self.state {
-            self.enter(State::Probing);
+        if let BreakerState::Open { .. } = self.state {
+            self.enter(BreakerState::Probing);
         }
         Ok(self.epoch)
     }
 
-    pub(super) fn settle(&mut self, epoch: u64, outcome: Outcome, now: Instant) -> Option<Change> {
+    pub(super) fn settle(
+        &mut self,
+        epoch: u64,
+        outcome: CallOutcome,
+        now: Instant,
+    ) -> Option<BreakerChange> {
         if epoch != self.epoch {
             return None;
         }
         match (&mut self.state, outcome) {
-            (State::Closed(tally), Outcome::Succeeded) => {
+            (BreakerState::Closed(tally), CallOutcome::Succeeded) => {
                 tally.succeeded(now);
                 None
             }
-            (State::Closed(tally), Outcome::Failed(how)) => {
+            (BreakerState::Closed(tally), CallOutcome::Failed(how)) => {
                 tally.failed(how, now);
                 tally.is_bad().then(|| self.open(how, now))
             }
-            (State::Probing, Outcome::Succeeded) => {
+            (BreakerState::Probing, CallOutcome::Succeeded) => {
                 self.openings = 0;
-                self.enter(State::Closed(Tally::default()));
-                Some(Change::Closed)
+                self.enter(BreakerState::Closed(Tally::default()));
+                Some(BreakerChange::Closed)
             }
-            (State::Probing, Outcome::Failed(how)) => Some(self.open(how, now)),
-            (State::Probing, Outcome::Untold) => {
+            (BreakerState::Probing, CallOutcome::Failed(how)) => Some(self.open(how, now)),
+            (BreakerState::Probing, CallOutcome::Unknown) => {
                 // The next call is the probe.
-                self.enter(State::Open { until: now });
+                self.enter(BreakerState::Open { until: now });
                 None
             }
-            (State::Closed(_), Outcome::Untold)
-            | (State::Open { .. }, Outcome::Succeeded | Outcome::Failed(_) | Outcome::Untold) => {
-                None
-            }
+            (BreakerState::Closed(_), CallOutcome::Unknown)
+            | (
+                BreakerState::Open { .. },
+                CallOutcome::Succeeded | CallOutcome::Failed(_) | CallOutcome::Unknown,
+            ) => None,
         }
     }
 
-    fn open(&mut self, how: Failure, now: Instant) -> Change {
+    fn open(&mut self, how: FailureKind, now: Instant) -> BreakerChange {
         let pause = match (self.recovery, how) {
-            (Recovery::SteadyAfterConnectErrors, Failure::Connect) => FIRST_PAUSE,
-            (Recovery::SteadyAfterConnectErrors, Failure::Answer)
-            | (Recovery::Doubling, Failure::Connect | Failure::Answer) => {
+            (Recovery::SteadyAfterConnectErrors, FailureKind::Connect) => FIRST_PAUSE,
+            (Recovery::SteadyAfterConnectErrors, FailureKind::Response)
+            | (Recovery::Doubling, FailureKind::Connect | FailureKind::Response) => {
                 FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.openings)).min(LONGEST_PAUSE)
             }
         };
         self.openings = self.openings.saturating_add(1);
         let until = now + pause.mul_f64(1.0 - JITTER * fastrand::f64());
-        self.enter(State::Open { until });
-        Change::Opened
+        self.enter(BreakerState::Open { until });
+        BreakerChange::Opened
     }
 
-    fn enter(&mut self, state: State) {
+    fn enter(&mut self, state: BreakerState) {
         self.state = state;
         self.epoch += 1;
     }
@@ -145,12 +151,12 @@ impl Breaker {
 /// Outcomes of the last ten seconds.
 #[derive(Debug, Default)]
 struct Tally {
-    slots: VecDeque<Slot>,
+    buckets: VecDeque<Bucket>,
     connect_errors_in_a_row: u32,
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Bucket {
     since: Instant,
     calls: u32,
     failures: u32,
@@ -162,31 +168,32 @@ impl Tally {
         self.count(now, 0);
     }
 
-    fn failed(&mut self, how: Failure, now: Instant) {
+    fn failed(&mut self, how: FailureKind, now: Instant) {
         self.connect_errors_in_a_row = match how {
-            Failure::Connect => self.connect_errors_in_a_row.saturating_add(1),
+            FailureKind::Connect => self.connect_errors_in_a_row.saturating_add(1),
             // Somebody answered or at least listened.
-            Failure::Answer => 0,
+            FailureKind::Response => 0,
         };
         self.count(now, 1);
     }
 
     fn count(&mut self, now: Instant, failures: u32) {
-        while self.slots.front().is_some_and(|slot| now.duration_since(slot.since) >= WINDOW) {
-            self.slots.pop_front();
+        while self.buckets.front().is_some_and(|bucket| now.duration_since(bucket.since) >= WINDOW)
+        {
+            self.buckets.pop_front();
         }
-        match self.slots.back_mut() {
-            Some(slot) if now.duration_since(slot.since) < SLOT => {
-                slot.calls = slot.calls.saturating_add(1);
-                slot.failures = slot.failures.saturating_add(failures);
+        match self.buckets.back_mut() {
+            Some(bucket) if now.duration_since(bucket.since) < BUCKET_SPAN => {
+                bucket.calls = bucket.calls.saturating_add(1);
+                bucket.failures = bucket.failures.saturating_add(failures);
             }
-            Some(_) | None => self.slots.push_back(Slot { since: now, calls: 1, failures }),
+            Some(_) | None => self.buckets.push_back(Bucket { since: now, calls: 1, failures }),
         }
     }
 
     fn is_bad(&self) -> bool {
-        let calls: u32 = self.slots.iter().map(|slot| slot.calls).sum();
-        let failures: u32 = self.slots.iter().map(|slot| slot.failures).sum();
+        let calls: u32 = self.buckets.iter().map(|bucket| bucket.calls).sum();
+        let failures: u32 = self.buckets.iter().map(|bucket| bucket.failures).sum();
         self.connect_errors_in_a_row >= CONNECT_ERRORS
             || (calls >= ENOUGH_CALLS && failures >= calls.div_ceil(2))
     }
@@ -194,22 +201,22 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::{Breaker, Change, Outcome};
-    use crate::upstream::gate::{Failure, GateError, Recovery};
+    use super::{Breaker, BreakerChange, CallOutcome};
+    use crate::upstream::gate::{FailureKind, GateError, Recovery};
     use rstest::rstest;
     use std::time::Duration;
     use tokio::time::Instant;
 
-    const OK: Outcome = Outcome::Succeeded;
-    const DOWN: Outcome = Outcome::Failed(Failure::Connect);
-    const BAD: Outcome = Outcome::Failed(Failure::Answer);
+    const OK: CallOutcome = CallOutcome::Succeeded;
+    const DOWN: CallOutcome = CallOutcome::Failed(FailureKind::Connect);
+    const BAD: CallOutcome = CallOutcome::Failed(FailureKind::Response);
 
     fn breaker() -> Breaker {
         Breaker::new(Recovery::Doubling)
     }
 
     /// Runs one call per outcome and returns what the last one changed.
-    fn run(breaker: &mut Breaker, now: Instant, outcomes: &[Outcome]) -> Option<Change> {
+    fn run(breaker: &mut Breaker, now: Instant, outcomes: &[CallOutcome]) -> Option<BreakerChange> {
         let mut change = None;
         for outcome in outcomes {
             let epoch = breaker.admit(now).unwrap();
@@ -219,17 +226,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case::five_refused_in_a_row(&[DOWN, DOWN, DOWN, DOWN, DOWN], Some(Change::Opened))]
+    #[case::five_refused_in_a_row(&[DOWN, DOWN, DOWN, DOWN, DOWN], Some(BreakerChange::Opened))]
     #[case::four_refused(&[DOWN, DOWN, DOWN, DOWN], None)]
     #[case::a_success_between(&[DOWN, DOWN, DOWN, DOWN, OK, DOWN], None)]
     #[case::an_answer_between(&[DOWN, DOWN, DOWN, DOWN, BAD, DOWN], None)]
-    #[case::half_of_ten(&[OK, OK, OK, OK, OK, BAD, BAD, BAD, BAD, BAD], Some(Change::Opened))]
+    #[case::half_of_ten(&[OK, OK, OK, OK, OK, BAD, BAD, BAD, BAD, BAD], Some(BreakerChange::Opened))]
     #[case::less_than_half(&[OK, OK, OK, OK, OK, OK, BAD, BAD, BAD, BAD], None)]
     #[case::all_of_nine(&[BAD; 9], None)]
-    #[case::all_of_ten(&[BAD; 10], Some(Change::Opened))]
+    #[case::all_of_ten(&[BAD; 10], Some(BreakerChange::Opened))]
     fn it_opens_at_half_of_ten_calls_or_five_refused_connections(
-        #[case] outcomes: &[Outcome],
-        #[case] change: Option<Change>,
+        #[case] outcomes: &[CallOutcome],
+        #[case] change: Option<BreakerChange>,
     ) {
         assert_eq!(run(&mut breaker(), Instant::now(), outcomes), change);
     }
@@ -255,7 +262,7 @@ mod tests {
             let full = Duration::from_secs(seconds);
             assert!((full.mul_f64(0.8)..=full).contains(&retry_after));
             now += retry_after;
-            assert_eq!(run(&mut breaker, now, &[DOWN]), Some(Change::Opened));
+            assert_eq!(run(&mut breaker, now, &[DOWN]), Some(BreakerChange::Opened));
         }
     }
 
@@ -267,7 +274,7 @@ mod tests {
         let later = now + Duration::from_secs(5);
         run(&mut breaker, later, &[DOWN]);
         let later = later + Duration::from_secs(10);
-        assert_eq!(run(&mut breaker, later, &[OK]), Some(Change::Closed));
+        assert_eq!(run(&mut breaker, later, &[OK]), Some(BreakerChange::Closed));
         run(&mut breaker, later, &[DOWN; 5]);
         assert!(breaker.check(later + Duration::from_secs(5)).is_ok());
     }
@@ -281,7 +288,7 @@ mod tests {
         let later = now + Duration::from_secs(5);
         let probe = breaker.admit(later).unwrap();
         assert_eq!(breaker.settle(early, OK, later), None);
-        assert_eq!(breaker.settle(probe, OK, later), Some(Change::Closed));
+        assert_eq!(breaker.settle(probe, OK, later), Some(BreakerChange::Closed));
         assert_eq!(breaker.settle(early, DOWN, later), None);
     }
 }

@@ -6,8 +6,8 @@
 use crate::upstream::{
     Timeouts, body,
     error::TransportError,
-    pooled::Pooled,
-    stream::{Body, Source, Streamed},
+    hyper_client::HyperClient,
+    stream::{ClientBody, ResponseBody, StreamedResponse},
     target,
 };
 use bytes::Bytes;
@@ -23,21 +23,21 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Sends one request; a clone is shallow. https only, except to loopback hosts.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    library: Library,
+    library: ClientLibrary,
     timeouts: Timeouts,
 }
 
 /// Who speaks HTTP for us (decision 7).
 #[derive(Clone, Debug)]
-pub(super) enum Library {
+pub(super) enum ClientLibrary {
     /// Everything but the CF API; HTTP/2 and client certificates.
     Reqwest(reqwest::Client),
     /// The CF API: half the instructions.
-    Pooled(Arc<Pooled>),
+    Hyper(Arc<HyperClient>),
 }
 
 impl HttpClient {
-    pub(super) fn new(library: Library, timeouts: Timeouts) -> Self {
+    pub(super) fn new(library: ClientLibrary, timeouts: Timeouts) -> Self {
         Self { library, timeouts }
     }
 
@@ -53,7 +53,7 @@ impl HttpClient {
         &self,
         request: Request<Bytes>,
         cap: usize,
-    ) -> Result<Answer, TransportError> {
+    ) -> Result<HttpResponse, TransportError> {
         let incoming = self.send(request).await?;
         incoming.read(cap).await
     }
@@ -63,7 +63,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`TransportError`], as [`HttpClient::fetch`].
-    pub async fn send(&self, request: Request<Bytes>) -> Result<Incoming, TransportError> {
+    pub async fn send(&self, request: Request<Bytes>) -> Result<IncomingResponse, TransportError> {
         self.send_until(request, None).await
     }
 
@@ -75,7 +75,7 @@ impl HttpClient {
         &self,
         request: Request<Bytes>,
         until: Option<Instant>,
-    ) -> Result<Incoming, TransportError> {
+    ) -> Result<IncomingResponse, TransportError> {
         let sent_at = Instant::now();
         let bounded = |end: Instant| until.map_or(end, |until| end.min(until));
         let head_until = bounded(sent_at + self.timeouts.head);
@@ -87,25 +87,25 @@ impl HttpClient {
             return Err(TransportError::TooLarge);
         }
         let deadline = bounded(sent_at + self.timeouts.total);
-        Ok(Incoming { answer, sent_at, deadline })
+        Ok(IncomingResponse { answer, sent_at, deadline })
     }
 }
 
-impl Library {
-    async fn send(&self, request: Request<Bytes>) -> Result<Response<Source>, TransportError> {
+impl ClientLibrary {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<ClientBody>, TransportError> {
         match self {
             Self::Reqwest(client) => {
-                let executing = Box::pin(client.execute(translated(request)?));
+                let executing = Box::pin(client.execute(to_reqwest(request)?));
                 let answer: Response<reqwest::Body> = executing.await?.into();
-                Ok(answer.map(Source::Reqwest))
+                Ok(answer.map(ClientBody::Reqwest))
             }
-            Self::Pooled(client) => Ok(client.send(request).await?.map(Source::Pooled)),
+            Self::Hyper(client) => Ok(client.send(request).await?.map(ClientBody::Hyper)),
         }
     }
 }
 
 /// Turns a request into the library's, if its target may be called at all.
-fn translated(request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
+fn to_reqwest(request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
     let (parts, body) = request.into_parts();
     let url = target::parsed(&parts.uri).ok_or(TransportError::Refused)?;
     let mut request = reqwest::Request::new(parts.method, url);
@@ -117,13 +117,13 @@ fn translated(request: Request<Bytes>) -> Result<reqwest::Request, TransportErro
 }
 
 /// An answer whose body is still on the wire.
-pub struct Incoming {
-    answer: Response<Source>,
+pub struct IncomingResponse {
+    answer: Response<ClientBody>,
     sent_at: Instant,
     deadline: Instant,
 }
 
-impl Incoming {
+impl IncomingResponse {
     /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.answer.status()
@@ -138,11 +138,11 @@ impl Incoming {
     ///
     /// # Errors
     /// [`TransportError::TooLarge`], [`TransportError::Timeout`], [`TransportError::Interrupted`].
-    pub async fn read(self, cap: usize) -> Result<Answer, TransportError> {
+    pub async fn read(self, cap: usize) -> Result<HttpResponse, TransportError> {
         let sent_at = self.sent_at;
-        let Streamed { status, headers, body } = self.into_body(cap)?;
+        let StreamedResponse { status, headers, body } = self.into_body(cap)?;
         let body = body::read_whole(body).await?;
-        Ok(Answer { status, headers, body, sent_at })
+        Ok(HttpResponse { status, headers, body, sent_at })
     }
 
     /// Hands the body on as it comes, at most `cap` bytes and never past the call's time-out.
@@ -151,16 +151,16 @@ impl Incoming {
     /// [`TransportError::TooLarge`] when more than `cap` bytes are announced. What is found out later
     /// ends the body: [`TransportError::TooLarge`], [`TransportError::Timeout`],
     /// [`TransportError::Interrupted`].
-    pub fn into_body(self, cap: usize) -> Result<Streamed, TransportError> {
+    pub fn into_body(self, cap: usize) -> Result<StreamedResponse, TransportError> {
         let (parts, source) = self.answer.into_parts();
-        let body = Body::bounded(source, cap, self.deadline)?;
-        Ok(Streamed { status: parts.status, headers: parts.headers, body })
+        let body = ResponseBody::bounded(source, cap, self.deadline)?;
+        Ok(StreamedResponse { status: parts.status, headers: parts.headers, body })
     }
 }
 
-impl fmt::Debug for Incoming {
+impl fmt::Debug for IncomingResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming")
+        f.debug_struct("IncomingResponse")
             .field("status", &self.status())
             .field("headers", &self.headers().len())
             .finish_non_exhaustive()
@@ -168,7 +168,7 @@ impl fmt::Debug for Incoming {
 }
 
 /// A complete answer. `Debug` shows status and sizes only.
-pub struct Answer {
+pub struct HttpResponse {
     /// Whatever the other side said, 3xx included.
     pub status: StatusCode,
     /// As received.
@@ -179,9 +179,9 @@ pub struct Answer {
     pub sent_at: Instant,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer")
+        f.debug_struct("HttpResponse")
             .field("status", &self.status)
             .field("headers", &self.headers.len())
             .field("body", &self.body.len())

@@ -96,7 +96,7 @@ impl From<hyper::Error> for TransportError {
 impl TransportError {
     /// Returns the same about a body whose head has come: the other side was there, and began what it did not finish.
     #[must_use]
-    pub fn behind_a_head(self) -> Self {
+    pub fn after_head(self) -> Self {
         match self {
             Self::Interrupted { source } => Self::Unreadable { source },
             Self::Connect { .. }

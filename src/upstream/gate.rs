@@ -2,14 +2,14 @@
 //!
 //! Invariant: while the breaker is open nobody waits and nothing is sent; after its time exactly one
 //! call is let through as a probe. Whoever calls an upstream enters here first and tells the
-//! [`Pass`] how it went. A breaker starts closed, opens by [`Failure`]s, and forgets them when a
+//! [`CallPermit`] how it went. A breaker starts closed, opens by [`FailureKind`]s, and forgets them when a
 //! probe succeeds.
 
 use crate::{
     telemetry::metrics::Metrics,
     upstream::{
-        breaker::{Breaker, Change, Outcome},
-        retry::Budget,
+        breaker::{Breaker, BreakerChange, CallOutcome},
+        retry::RetryBudget,
     },
 };
 use std::{
@@ -22,21 +22,21 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Longest wait for a place (`reliability.md` U5): callers have 55 s for everything, and a longer
+/// Longest wait for a permit (`reliability.md` U5): callers have 55 s for everything, and a longer
 /// queue only hides that the upstream is too slow.
 const LONGEST_QUEUE: Duration = Duration::from_secs(1);
 
 /// Limits the calls to one upstream and stops them while it is down. A clone is shallow.
 #[derive(Clone)]
 pub struct Gate {
-    shared: Arc<Shared>,
+    inner: Arc<GateInner>,
 }
 
-struct Shared {
+struct GateInner {
     upstream: &'static str,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     breaker: Mutex<Breaker>,
-    budget: Budget,
+    budget: RetryBudget,
     metrics: Metrics,
 }
 
@@ -64,44 +64,44 @@ impl Gate {
         metrics: Metrics,
     ) -> Self {
         Self {
-            shared: Arc::new(Shared {
+            inner: Arc::new(GateInner {
                 upstream,
-                places: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
+                permits: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
                 breaker: Mutex::new(Breaker::new(recovery)),
-                budget: Budget::default(),
+                budget: RetryBudget::default(),
                 metrics,
             }),
         }
     }
 
-    /// Waits at most 1 s for a place.
+    /// Waits at most 1 s for a permit.
     ///
     /// # Errors
     /// [`GateError::Open`] at once while the breaker is open, [`GateError::Full`] after the wait.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the place in the queue and holds nothing.
-    pub async fn enter(&self) -> Result<Pass, GateError> {
-        let (mut now, places) = (Instant::now(), Arc::clone(&self.shared.places));
-        let place = match places.try_acquire_owned() {
-            Ok(place) => place,
+    /// Dropping the future gives up the permit in the queue and holds nothing.
+    pub async fn enter(&self) -> Result<CallPermit, GateError> {
+        let (mut now, permits) = (Instant::now(), Arc::clone(&self.inner.permits));
+        let permit = match permits.try_acquire_owned() {
+            Ok(permit) => permit,
             Err(_none_is_free) => {
-                self.shared.breaker().check(now)?;
-                let place = self.queue().await?;
+                self.inner.breaker().check(now)?;
+                let permit = self.queue().await?;
                 now = Instant::now();
-                place
+                permit
             }
         };
         // It may have opened while we stood in the queue.
-        let epoch = self.shared.breaker().admit(now)?;
-        self.shared.budget.deposit(now);
-        Ok(Pass { shared: Arc::clone(&self.shared), epoch, told: false, _place: place })
+        let epoch = self.inner.breaker().admit(now)?;
+        self.inner.budget.deposit(now);
+        Ok(CallPermit { inner: Arc::clone(&self.inner), epoch, is_reported: false, _place: permit })
     }
 
     async fn queue(&self) -> Result<OwnedSemaphorePermit, GateError> {
-        let places = Arc::clone(&self.shared.places);
-        match timeout(LONGEST_QUEUE, places.acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+        let permits = Arc::clone(&self.inner.permits);
+        match timeout(LONGEST_QUEUE, permits.acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(GateError::Full),
         }
     }
@@ -109,9 +109,9 @@ impl Gate {
     /// Returns whether a call may be repeated now, within 20 % of the traffic (U2), and counts the
     /// repetition.
     pub fn may_retry(&self) -> bool {
-        let allowed = self.shared.budget.withdraw(Instant::now());
+        let allowed = self.inner.budget.withdraw(Instant::now());
         if allowed {
-            self.shared.metrics.upstream_retried(self.shared.upstream);
+            self.inner.metrics.upstream_retried(self.inner.upstream);
         }
         allowed
     }
@@ -120,76 +120,76 @@ impl Gate {
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
-            .field("upstream", &self.shared.upstream)
-            .field("free", &self.shared.places.available_permits())
+            .field("upstream", &self.inner.upstream)
+            .field("free", &self.inner.permits.available_permits())
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl GateInner {
     /// Never held across an `await`, and nothing under it can panic half-way.
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, epoch: u64, outcome: Outcome) {
+    fn settle(&self, epoch: u64, outcome: CallOutcome) {
         let change = self.breaker().settle(epoch, outcome, Instant::now());
         match change {
-            Some(Change::Opened) => self.metrics.breaker_opened(self.upstream),
-            Some(Change::Closed) => self.metrics.breaker_closed(self.upstream),
+            Some(BreakerChange::Opened) => self.metrics.breaker_opened(self.upstream),
+            Some(BreakerChange::Closed) => self.metrics.breaker_closed(self.upstream),
             None => {}
         }
     }
 }
 
-/// Holds a place; tell it the outcome, a drop without one counts as neither.
+/// Holds a permit; tell it the outcome, a drop without one counts as neither.
 #[must_use = "the breaker learns from the outcome"]
-pub struct Pass {
-    shared: Arc<Shared>,
+pub struct CallPermit {
+    inner: Arc<GateInner>,
     epoch: u64,
-    told: bool,
+    is_reported: bool,
     _place: OwnedSemaphorePermit,
 }
 
-impl Pass {
+impl CallPermit {
     /// The upstream did its work. Also for 4xx and 429: they speak about the request, not about the
     /// upstream's health (U4).
     pub fn succeeded(mut self) {
-        self.tell(Outcome::Succeeded);
+        self.report(CallOutcome::Succeeded);
     }
 
     /// The upstream did not do its work.
-    pub fn failed(mut self, how: Failure) {
-        self.tell(Outcome::Failed(how));
+    pub fn failed(mut self, how: FailureKind) {
+        self.report(CallOutcome::Failed(how));
     }
 
-    fn tell(&mut self, outcome: Outcome) {
-        self.told = true;
-        self.shared.settle(self.epoch, outcome);
+    fn report(&mut self, outcome: CallOutcome) {
+        self.is_reported = true;
+        self.inner.settle(self.epoch, outcome);
     }
 }
 
-impl Drop for Pass {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        if !self.told {
-            self.tell(Outcome::Untold);
+        if !self.is_reported {
+            self.report(CallOutcome::Unknown);
         }
     }
 }
 
-impl fmt::Debug for Pass {
+impl fmt::Debug for CallPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pass").field("upstream", &self.shared.upstream).finish_non_exhaustive()
+        f.debug_struct("CallPermit").field("upstream", &self.inner.upstream).finish_non_exhaustive()
     }
 }
 
 /// In what way an upstream failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum FailureKind {
     /// The connection was never made.
     Connect,
     /// 5xx, time-out, or a connection that broke.
-    Answer,
+    Response,
 }
 
 /// Why a call may not be made now.
@@ -201,14 +201,14 @@ pub enum GateError {
         /// When it will be tried again.
         retry_after: Duration,
     },
-    /// All places are taken, and none became free within 1 s.
+    /// All permits are taken, and none became free within 1 s.
     #[error("too many calls at once")]
     Full,
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, Gate, GateError, Recovery};
+    use super::{FailureKind, Gate, GateError, Recovery};
     use crate::telemetry::metrics::Metrics;
     use std::time::Duration;
     use tokio::time::{Instant, advance};
@@ -219,7 +219,7 @@ mod tests {
         Gate::new("test", 2, Metrics::default())
     }
 
-    async fn fail(gate: &Gate, how: Failure, times: u32) {
+    async fn fail(gate: &Gate, how: FailureKind, times: u32) {
         for _ in 0..times {
             gate.enter().await.unwrap().failed(how);
         }
@@ -253,7 +253,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_open_breaker_refuses_at_once_and_says_when_to_come_back() {
         let gate = gate();
-        fail(&gate, Failure::Connect, 5).await;
+        fail(&gate, FailureKind::Connect, 5).await;
         let begun = Instant::now();
         let Err(GateError::Open { retry_after }) = gate.enter().await else {
             panic!("the breaker is closed");
@@ -265,11 +265,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_breaker_that_opens_while_a_call_queues_refuses_it() {
         let gate = Gate::new("test", 1, Metrics::default());
-        fail(&gate, Failure::Connect, 4).await;
+        fail(&gate, FailureKind::Connect, 4).await;
         let last = gate.enter().await.unwrap();
         let (queued, ()) = tokio::join!(gate.enter(), async {
             advance(SECOND / 2).await;
-            last.failed(Failure::Connect);
+            last.failed(FailureKind::Connect);
         });
         assert!(is_open(&queued));
     }
@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_probe_is_let_through_and_its_success_closes_the_breaker() {
         let gate = gate();
-        fail(&gate, Failure::Connect, 5).await;
+        fail(&gate, FailureKind::Connect, 5).await;
         advance(5 * SECOND).await;
         let probe = gate.enter().await.unwrap();
         assert!(is_open(&gate.enter().await));
@@ -288,7 +288,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_is_dropped_makes_room_for_another() {
         let gate = gate();
-        fail(&gate, Failure::Connect, 5).await;
+        fail(&gate, FailureKind::Connect, 5).await;
         advance(5 * SECOND).await;
         drop(gate.enter().await.unwrap());
         assert!(gate.enter().await.is_ok());
@@ -298,9 +298,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dropped_pass_counts_as_neither() {
         let gate = gate();
-        fail(&gate, Failure::Connect, 4).await;
+        fail(&gate, FailureKind::Connect, 4).await;
         drop(gate.enter().await.unwrap());
-        fail(&gate, Failure::Connect, 1).await;
+        fail(&gate, FailureKind::Connect, 1).await;
         assert!(is_open(&gate.enter().await));
     }
 
@@ -308,10 +308,10 @@ mod tests {
     async fn a_token_endpoint_that_refuses_connections_is_tried_every_five_seconds() {
         let recovery = Recovery::SteadyAfterConnectErrors;
         let gate = Gate::with_recovery("test", 2, recovery, Metrics::default());
-        fail(&gate, Failure::Connect, 5).await;
+        fail(&gate, FailureKind::Connect, 5).await;
         for _ in 0..6 {
             advance(5 * SECOND).await;
-            fail(&gate, Failure::Connect, 1).await;
+            fail(&gate, FailureKind::Connect, 1).await;
         }
         advance(5 * SECOND).await;
         assert!(gate.enter().await.is_ok());

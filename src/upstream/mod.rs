@@ -7,28 +7,28 @@
 pub mod body;
 mod breaker;
 mod client;
+mod connection_pool;
 mod error;
 pub mod gate;
-mod place;
-mod pooled;
+mod hyper_client;
+#[cfg(test)]
+pub(crate) mod raw_server;
 pub mod retry;
 mod stream;
 mod target;
 #[cfg(test)]
 mod trust;
-#[cfg(test)]
-pub(crate) mod wire;
 
-use client::Library;
-use pooled::Pooled;
+use client::ClientLibrary;
+use hyper_client::HyperClient;
 use reqwest::{Certificate, Identity, redirect::Policy, tls::Version};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub use client::{Answer, HttpClient, Incoming};
+pub use client::{HttpClient, HttpResponse, IncomingResponse};
 pub use error::{ConnectFault, TransportError, UpstreamError};
-pub use stream::{Body, Streamed};
-pub use target::{COMPONENT, is_loopback, is_plain};
+pub use stream::{ResponseBody, StreamedResponse};
+pub use target::{COMPONENT, is_loopback, is_unambiguous_path};
 
 /// How we name ourselves upstream: CF and SAP log it, so their support can find our calls.
 pub const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));
@@ -184,7 +184,7 @@ impl ClientFactory {
         let builder = self.builder(purpose, timeouts).map_err(build)?.identity(identity);
         let client =
             builder.build().map_err(|error| UpstreamError::Identity { source: error.into() })?;
-        Ok(HttpClient::new(Library::Reqwest(client), timeouts))
+        Ok(HttpClient::new(ClientLibrary::Reqwest(client), timeouts))
     }
 
     /// Makes a client with time-outs of the caller's choice instead of the purpose's.
@@ -197,12 +197,12 @@ impl ClientFactory {
         timeouts: Timeouts,
     ) -> Result<HttpClient, UpstreamError> {
         let library = if purpose.is_pooled() {
-            Library::Pooled(Arc::new(
-                Pooled::new(&self.extra_roots, timeouts.connect).map_err(build)?,
+            ClientLibrary::Hyper(Arc::new(
+                HyperClient::new(&self.extra_roots, timeouts.connect).map_err(build)?,
             ))
         } else {
             let builder = self.builder(purpose, timeouts).map_err(build)?;
-            Library::Reqwest(builder.build().map_err(build)?)
+            ClientLibrary::Reqwest(builder.build().map_err(build)?)
         };
         Ok(HttpClient::new(library, timeouts))
     }

@@ -46,13 +46,6 @@ impl Backoff {
     /// SAP's table: 500, 503.
     pub const OVERLOADED: Self =
         Self { first: Duration::from_secs(1), factor: 3, cap: Duration::from_secs(9), retries: 3 };
-    /// Idempotent calls of the CF API: at most 2 retries within 100 ms to 2 s (U2).
-    pub const CF_API: Self = Self {
-        first: Duration::from_millis(500),
-        factor: 4,
-        cap: Duration::from_secs(2),
-        retries: 2,
-    };
 }
 
 impl Backoff {
@@ -72,7 +65,7 @@ impl Backoff {
 
 /// What to do after an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryDecision {
     /// Give up.
     No,
     /// Wait as long as the other side asked for, and a little more; at most [`MAX_RETRIES`] times.
@@ -88,7 +81,7 @@ pub enum Again {
     WithBackoff(Backoff),
 }
 
-impl Again {
+impl RetryDecision {
     /// Returns the wait before the next attempt, if there is to be one.
     fn wait(self, done: u32) -> Option<Duration> {
         let (wait, retries) = match self {
@@ -132,7 +125,7 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Optio
 pub async fn retry<T, E, F, Fut>(
     deadline: Instant,
     mut attempt: F,
-    judge: impl Fn(&E) -> Again,
+    judge: impl Fn(&E) -> RetryDecision,
 ) -> Result<T, E>
 where
     F: FnMut() -> Fut,
@@ -152,14 +145,14 @@ where
     }
 }
 
-fn next(again: Again, done: u32, deadline: Instant) -> ControlFlow<(), Duration> {
+fn next(again: RetryDecision, done: u32, deadline: Instant) -> ControlFlow<(), Duration> {
     match again.wait(done) {
         Some(wait) if Instant::now() + wait < deadline => ControlFlow::Continue(wait),
         Some(_) | None => ControlFlow::Break(()),
     }
 }
 
-/// How much a retry costs in a [`Budget`], counted in calls: one retry for five calls is the 20 %
+/// How much a retry costs in a [`RetryBudget`], counted in calls: one retry for five calls is the 20 %
 /// of `reliability.md` U2.
 const PRICE: u64 = 5;
 
@@ -173,49 +166,51 @@ const RESERVE: u64 = 10 * PRICE;
 /// Each call and each second put one coin in, a retry takes five out; the seconds keep a broker
 /// alive that makes one call an hour. Starts full.
 #[derive(Debug)]
-pub struct Budget(Mutex<Purse>);
+pub struct RetryBudget(Mutex<RetryCredits>);
 
 #[derive(Debug)]
-struct Purse {
-    coins: u64,
-    seen_at: Instant,
+struct RetryCredits {
+    left: u64,
+    refilled_at: Instant,
 }
 
-impl Budget {
+impl RetryBudget {
     /// Takes note of a call that is no retry.
     pub fn deposit(&self, now: Instant) {
-        self.with(now, |purse| purse.coins = purse.coins.saturating_add(1).min(RESERVE));
+        self.with(now, |credits| credits.left = credits.left.saturating_add(1).min(RESERVE));
     }
 
     /// Returns whether one more retry is allowed, and pays for it.
     pub fn withdraw(&self, now: Instant) -> bool {
-        self.with(now, |purse| match purse.coins.checked_sub(PRICE) {
+        self.with(now, |credits| match credits.left.checked_sub(PRICE) {
             Some(rest) => {
-                purse.coins = rest;
+                credits.left = rest;
                 true
             }
             None => false,
         })
     }
 
-    fn with<T>(&self, now: Instant, act: impl FnOnce(&mut Purse) -> T) -> T {
-        let mut purse = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = now.saturating_duration_since(purse.seen_at).as_secs();
-        purse.coins = purse.coins.saturating_add(seconds).min(RESERVE);
-        purse.seen_at += Duration::from_secs(seconds);
-        act(&mut purse)
+    fn with<T>(&self, now: Instant, act: impl FnOnce(&mut RetryCredits) -> T) -> T {
+        let mut credits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = now.saturating_duration_since(credits.refilled_at).as_secs();
+        credits.left = credits.left.saturating_add(seconds).min(RESERVE);
+        credits.refilled_at += Duration::from_secs(seconds);
+        act(&mut credits)
     }
 }
 
-impl Default for Budget {
+impl Default for RetryBudget {
     fn default() -> Self {
-        Self(Mutex::new(Purse { coins: RESERVE, seen_at: Instant::now() }))
+        Self(Mutex::new(RetryCredits { left: RESERVE, refilled_at: Instant::now() }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Again, Backoff, Budget, MAX_RETRIES, RETRY_AFTER_CAP, retry, retry_after};
+    use super::{
+        Backoff, MAX_RETRIES, RETRY_AFTER_CAP, RetryBudget, RetryDecision, retry, retry_after,
+    };
     use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
     use rstest::rstest;
     use std::{
@@ -260,7 +255,6 @@ mod tests {
     #[rstest]
     #[case(Backoff::CONNECTION, &[300, 600, 1200])]
     #[case(Backoff::OVERLOADED, &[1000, 3000, 9000])]
-    #[case(Backoff::CF_API, &[500, 2000])]
     fn the_upper_edges_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] edges: &[u64]) {
         let found: Vec<_> =
             (0..backoff.retries).map(|done| backoff.ceiling(done).as_millis()).collect();
@@ -279,20 +273,19 @@ mod tests {
     #[test]
     fn a_wait_that_was_asked_for_is_never_cut_and_at_most_a_tenth_longer() {
         for _ in 0..1000 {
-            let wait = Again::After(seconds(7)).wait(0).unwrap();
+            let wait = RetryDecision::After(seconds(7)).wait(0).unwrap();
             assert!((seconds(7)..=Duration::from_millis(7700)).contains(&wait));
         }
     }
 
     #[rstest]
-    #[case::no(Again::No, 1)]
-    #[case::table(Again::WithBackoff(Backoff::CONNECTION), 4)]
-    #[case::cf(Again::WithBackoff(Backoff::CF_API), 3)]
-    #[case::asked_for(Again::After(seconds(1)), 4)]
-    #[case::asked_for_with_limit(Again::AfterAtMost { wait: seconds(1), retries: 2 }, 3)]
-    #[case::limit_above_the_maximum(Again::AfterAtMost { wait: seconds(1), retries: 9 }, MAX_RETRIES + 1)]
+    #[case::no(RetryDecision::No, 1)]
+    #[case::table(RetryDecision::WithBackoff(Backoff::CONNECTION), 4)]
+    #[case::asked_for(RetryDecision::After(seconds(1)), 4)]
+    #[case::asked_for_with_limit(RetryDecision::AfterAtMost { wait: seconds(1), retries: 2 }, 3)]
+    #[case::limit_above_the_maximum(RetryDecision::AfterAtMost { wait: seconds(1), retries: 9 }, MAX_RETRIES + 1)]
     #[tokio::test(start_paused = true)]
-    async fn attempts_are_bounded(#[case] again: Again, #[case] attempts: u32) {
+    async fn attempts_are_bounded(#[case] again: RetryDecision, #[case] attempts: u32) {
         let made = Cell::new(0);
         let result: Result<(), _> = retry(
             Instant::now() + LONG,
@@ -310,7 +303,8 @@ mod tests {
     async fn a_wait_past_the_deadline_is_not_begun() {
         let begun = Instant::now();
         let result: Result<(), _> =
-            retry(begun + seconds(5), async || Err("down"), |_| Again::After(seconds(5))).await;
+            retry(begun + seconds(5), async || Err("down"), |_| RetryDecision::After(seconds(5)))
+                .await;
         assert_eq!((result, begun.elapsed()), (Err("down"), Duration::ZERO));
     }
 
@@ -323,19 +317,19 @@ mod tests {
                 made.set(made.get() + 1);
                 if made.get() < 3 { Err("down") } else { Ok(made.get()) }
             },
-            |_| Again::WithBackoff(Backoff::CONNECTION),
+            |_| RetryDecision::WithBackoff(Backoff::CONNECTION),
         )
         .await;
         assert_eq!(result, Ok(3));
     }
 
-    fn spend_all(budget: &Budget) -> usize {
+    fn spend_all(budget: &RetryBudget) -> usize {
         (0..1000).take_while(|_| budget.withdraw(Instant::now())).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_allows_one_retry_for_five_calls() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         spend_all(&budget);
         (0..25).for_each(|_| budget.deposit(Instant::now()));
         assert_eq!(spend_all(&budget), 5);
@@ -343,7 +337,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_budget_holds_at_most_ten_retries_and_refills_with_time() {
-        let budget = Budget::default();
+        let budget = RetryBudget::default();
         assert_eq!(spend_all(&budget), 10);
         advance(seconds(10)).await;
         assert_eq!(spend_all(&budget), 2);

@@ -1,9 +1,9 @@
 //! A body that is handed on while it arrives.
 //!
 //! Invariant: it never yields a byte beyond its cap nor after its deadline, and a body that was cut
-//! short ends with an error, never like a whole one. Made by `Incoming::into_body`; for the proxy.
+//! short ends with an error, never like a whole one. Made by `IncomingResponse::into_body`; for the proxy.
 
-use crate::upstream::{error::TransportError, place::Hearing};
+use crate::upstream::{connection_pool::PooledBody, error::TransportError};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -16,20 +16,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// An answer whose body is handed on as it comes.
 #[derive(Debug)]
-pub struct Streamed {
+pub struct StreamedResponse {
     /// Whatever the other side said, 3xx included.
     pub status: StatusCode,
     /// As received.
     pub headers: HeaderMap,
     /// What follows them.
-    pub body: Body,
+    pub body: ResponseBody,
 }
 
 /// A body on the wire: capped, with a deadline, without trailers. After an error it is at its end.
 ///
 /// Dropping it closes the connection or resets the stream.
-pub struct Body {
-    source: Source,
+pub struct ResponseBody {
+    source: ClientBody,
     /// Bytes that may still come.
     left: usize,
     deadline: Instant,
@@ -41,20 +41,20 @@ pub struct Body {
 }
 
 /// Where the bytes come from.
-pub(super) enum Source {
+pub(super) enum ClientBody {
     /// reqwest's body.
     Reqwest(reqwest::Body),
     /// The pooled client's body.
-    Pooled(Hearing),
+    Hyper(PooledBody),
 }
 
-impl Body {
+impl ResponseBody {
     /// Bounds a body.
     ///
     /// # Errors
     /// [`TransportError::TooLarge`] when it announces more than the cap.
     pub(super) fn bounded(
-        source: Source,
+        source: ClientBody,
         cap: usize,
         deadline: Instant,
     ) -> Result<Self, TransportError> {
@@ -102,33 +102,33 @@ impl Body {
     }
 }
 
-impl Source {
+impl ClientBody {
     fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
         match self {
             Self::Reqwest(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
-            Self::Pooled(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Hyper(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Reqwest(body) => body.is_end_stream(),
-            Self::Pooled(body) => body.is_end_stream(),
+            Self::Hyper(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Reqwest(body) => body.size_hint(),
-            Self::Pooled(body) => body.size_hint(),
+            Self::Hyper(body) => body.size_hint(),
         }
     }
 }
 
-impl HttpBody for Body {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = TransportError;
 
@@ -153,18 +153,18 @@ impl HttpBody for Body {
     }
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Body").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Body, Source, Streamed};
+    use super::{ClientBody, ResponseBody, StreamedResponse};
     use crate::upstream::{
         ClientFactory, Purpose, Settings, Timeouts, TransportError,
-        wire::{Reply, Wire},
+        raw_server::{RawServer, Reply},
     };
     use bytes::Bytes;
     use http::{Request, StatusCode};
@@ -187,8 +187,8 @@ mod tests {
         method: &str,
         reply: Reply,
         total: Duration,
-    ) -> Result<Streamed, TransportError> {
-        let wire = Wire::answering([reply]).await;
+    ) -> Result<StreamedResponse, TransportError> {
+        let wire = RawServer::answering([reply]).await;
         let timeouts = Timeouts { connect: AMPLE, head: AMPLE, total };
         let client = ClientFactory::new(&Settings::default())
             .unwrap()
@@ -204,7 +204,7 @@ mod tests {
     }
 
     /// Everything up to the end or the error, and that the end is the end.
-    async fn heard(mut body: Body) -> (Vec<u8>, Option<TransportError>) {
+    async fn heard(mut body: ResponseBody) -> (Vec<u8>, Option<TransportError>) {
         let mut heard = Vec::new();
         let mut error = None;
         while let Some(frame) = timeout(AMPLE * 2, body.frame()).await.expect("it hangs") {
@@ -319,9 +319,9 @@ mod tests {
         }
     }
 
-    fn within(dribble: Dribble, span: Duration) -> Body {
-        let source = Source::Reqwest(reqwest::Body::wrap(dribble));
-        Body::bounded(source, CAP, Instant::now() + span).unwrap()
+    fn within(dribble: Dribble, span: Duration) -> ResponseBody {
+        let source = ClientBody::Reqwest(reqwest::Body::wrap(dribble));
+        ResponseBody::bounded(source, CAP, Instant::now() + span).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -350,6 +350,6 @@ mod tests {
     async fn debug_shows_no_content() {
         let reply = Reply::with_headers("200 OK", "", b"canary");
         let body = opened("GET", reply, AMPLE).await.unwrap().body;
-        assert_eq!(format!("{body:?}"), "Body { left: 1024, .. }");
+        assert_eq!(format!("{body:?}"), "ResponseBody { left: 1024, .. }");
     }
 }

@@ -58,35 +58,36 @@ fn default_port(uri: &Uri) -> Option<u16> {
 }
 
 /// Judges the origin of a target that is sent as it stands, without making a URL of it; its path is judged by
-/// [`is_plain`].
-pub(super) fn is_lawful(scheme: &Scheme, authority: &Authority) -> bool {
-    let Some(place) = Place::of(authority.host()) else {
+/// [`is_unambiguous_path`].
+pub(super) fn is_allowed_origin(scheme: &Scheme, authority: &Authority) -> bool {
+    let Some(location) = HostLocation::of(authority.host()) else {
         return false;
     };
-    let is_private = *scheme == Scheme::HTTPS || (*scheme == Scheme::HTTP && place == Place::Here);
+    let is_private =
+        *scheme == Scheme::HTTPS || (*scheme == Scheme::HTTP && location == HostLocation::Loopback);
     is_private && is_bare(authority.as_str(), authority.host())
 }
 
 /// Where a host is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Here,
-    Elsewhere,
+enum HostLocation {
+    Loopback,
+    Remote,
 }
 
-impl Place {
+impl HostLocation {
     /// Reads a host; a name or an address in an odd spelling is none.
     fn of(host: &str) -> Option<Self> {
-        let place = |is_here| if is_here { Self::Here } else { Self::Elsewhere };
+        let location = |is_here| if is_here { Self::Loopback } else { Self::Remote };
         if let Some(address) = host.strip_prefix('[') {
             let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
             let canonical = host.eq_ignore_ascii_case(&format!("[{address}]"));
-            return canonical.then(|| place(address.is_loopback()));
+            return canonical.then(|| location(address.is_loopback()));
         }
         if let Ok(address) = host.parse::<Ipv4Addr>() {
-            return Some(place(address.is_loopback()));
+            return Some(location(address.is_loopback()));
         }
-        is_name(host).then(|| place(host.eq_ignore_ascii_case("localhost")))
+        is_name(host).then(|| location(host.eq_ignore_ascii_case("localhost")))
     }
 }
 
@@ -109,7 +110,7 @@ fn is_bare(authority: &str, host: &str) -> bool {
 
 /// Returns whether a path means the same to everybody: no dot segment in any spelling, no backslash,
 /// no byte that URL parsing would escape.
-pub fn is_plain(path: &str) -> bool {
+pub fn is_unambiguous_path(path: &str) -> bool {
     let is_usual = |byte: u8| {
         byte.is_ascii_graphic()
             && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'}')
@@ -136,7 +137,7 @@ fn after_dot(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_loopback, is_plain, parsed};
+    use super::{is_loopback, is_unambiguous_path, parsed};
     use http::Uri;
     use proptest::prelude::{prop_assert, proptest};
     use rstest::rstest;
@@ -145,8 +146,9 @@ mod tests {
     /// As the client judges a target.
     fn may_be_sent(uri: &Uri) -> bool {
         let origin = uri.scheme().zip(uri.authority());
-        let is_lawful = origin.is_some_and(|(scheme, host)| super::is_lawful(scheme, host));
-        is_lawful && is_plain(uri.path())
+        let is_allowed_origin =
+            origin.is_some_and(|(scheme, host)| super::is_allowed_origin(scheme, host));
+        is_allowed_origin && is_unambiguous_path(uri.path())
     }
 
     #[rstest]
@@ -175,7 +177,7 @@ mod tests {
     #[case::six("https://[2001:db8::1]/v3")]
     #[case::four("https://10.0.0.1/v3")]
     #[case::dots_inside("https://api.example.com/v3/a..b/.c/d./...")]
-    fn a_lawful_target_is_lawful_for_both_clients(#[case] target: Uri) {
+    fn a_lawful_target_is_allowed_origin_for_both_clients(#[case] target: Uri) {
         assert!(may_be_sent(&target) && parsed(&target).is_some());
     }
 
@@ -209,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_lawful_as_it_stands_means_the_same_to_a_parser(
+        fn what_is_allowed_origin_as_it_stands_means_the_same_to_a_parser(
             scheme in "https?",
             host in "(127\\.0\\.0\\.1|localhost|\\[::1\\]|[a-z0-9x.%@:_-]{1,12}|[0-9x.]{1,9})",
             path in "(/([.]|%2[eE]|[!-~]){0,5}){0,3}",

@@ -2,10 +2,10 @@
 //! purposes `Token` and `CfApi` stand for the two libraries, which must not differ in anything here.
 
 use crate::upstream::{
-    Answer, ClientFactory, ConnectFault, HttpClient,
+    ClientFactory, ConnectFault, HttpClient, HttpResponse,
     Purpose::{self, CfApi, Token},
     Settings, Timeouts, TransportError, UpstreamError,
-    wire::{Reply, Wire},
+    raw_server::{RawServer, Reply},
 };
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::LOCATION};
@@ -30,8 +30,8 @@ fn get(url: &str) -> Request<Bytes> {
     Request::get(url).body(Bytes::new()).unwrap()
 }
 
-async fn fetched(purpose: Purpose, reply: Reply) -> Result<Answer, TransportError> {
-    let wire = Wire::answering([reply]).await;
+async fn fetched(purpose: Purpose, reply: Reply) -> Result<HttpResponse, TransportError> {
+    let wire = RawServer::answering([reply]).await;
     client(purpose).fetch(get(&wire.url("/x")), CAP).await
 }
 
@@ -55,7 +55,7 @@ async fn an_answer_has_status_headers_and_body(#[values(Token, CfApi)] purpose: 
 async fn the_request_holds_no_header_but_ours_and_the_necessary_ones(
     #[values(Token, CfApi)] purpose: Purpose,
 ) {
-    let wire = Wire::answering([Reply::json("200 OK", "{}")]).await;
+    let wire = RawServer::answering([Reply::json("200 OK", "{}")]).await;
     let request = Request::builder()
         .method(Method::POST)
         .uri(wire.url("/a/b?c=%7Bd%7D"))
@@ -77,7 +77,7 @@ async fn the_request_holds_no_header_but_ours_and_the_necessary_ones(
 #[rstest]
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_is_not_followed(#[values(Token, CfApi)] purpose: Purpose) {
-    let elsewhere = Wire::answering([Reply::json("200 OK", "{}")]).await;
+    let elsewhere = RawServer::answering([Reply::json("200 OK", "{}")]).await;
     let location = format!("Location: {}\r\n", elsewhere.url("/"));
     let answer = fetched(purpose, Reply::with_headers("302 Found", &location, b"")).await.unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
@@ -88,7 +88,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed(#[values(Token, CfApi)] pur
 #[rstest]
 #[tokio::test]
 async fn no_cookie_is_kept(#[values(Token, CfApi)] purpose: Purpose) {
-    let wire = Wire::answering([
+    let wire = RawServer::answering([
         Reply::with_headers("200 OK", "Set-Cookie: a=b; Path=/\r\n", b""),
         Reply::json("200 OK", "{}"),
     ])
@@ -161,7 +161,7 @@ async fn silence_is_a_time_out_after_sending(
     #[case] head: u64,
     #[case] total: u64,
 ) {
-    let wire = Wire::answering([reply]).await;
+    let wire = RawServer::answering([reply]).await;
     let client = client_within(
         purpose,
         Timeouts {
@@ -184,7 +184,7 @@ async fn a_closed_port_is_a_refused_connection(
     #[case] scheme: &str,
     #[case] fault: ConnectFault,
 ) {
-    let url = format!("{scheme}://{}/", Wire::nobody().await);
+    let url = format!("{scheme}://{}/", RawServer::closed_port().await);
     assert_connect_fault(&client(purpose).fetch(get(&url), CAP).await, fault);
 }
 
@@ -206,7 +206,7 @@ async fn a_peer_without_our_tls_gets_no_byte_of_the_request(
     #[values(Token, CfApi)] purpose: Purpose,
     #[case] reply: Reply,
 ) {
-    let wire = Wire::answering([reply]).await;
+    let wire = RawServer::answering([reply]).await;
     let url = wire.url("/secret-path").replace("http:", "https:");
     let request = Request::post(url).body(Bytes::from("secret-body")).unwrap();
     let answer = client(purpose).fetch(request, CAP).await;
@@ -219,13 +219,13 @@ async fn a_peer_without_our_tls_gets_no_byte_of_the_request(
 async fn a_silent_tls_peer_is_a_connection_that_was_never_made(
     #[values(Token, CfApi)] purpose: Purpose,
 ) {
-    let wire = Wire::answering([Reply::Silence]).await;
+    let wire = RawServer::answering([Reply::Silence]).await;
     let client = client_within(purpose, Timeouts::whole(Duration::from_millis(50), AMPLE));
     let url = wire.url("/").replace("http:", "https:");
     assert_connect_fault(&client.fetch(get(&url), CAP).await, ConnectFault::Timeout);
 }
 
-fn assert_connect_fault(answer: &Result<Answer, TransportError>, fault: ConnectFault) {
+fn assert_connect_fault(answer: &Result<HttpResponse, TransportError>, fault: ConnectFault) {
     let Err(TransportError::Connect { kind, .. }) = answer else {
         panic!("not a connect fault: {answer:?}");
     };
@@ -265,13 +265,13 @@ async fn debug_shows_status_and_sizes_only(#[values(Token, CfApi)] purpose: Purp
         .await
         .unwrap();
     let shown = format!("{answer:?}");
-    assert_eq!(shown, "Answer { status: 200, headers: 3, body: 6, .. }");
+    assert_eq!(shown, "HttpResponse { status: 200, headers: 3, body: 6, .. }");
 }
 
 #[rstest]
 #[tokio::test]
 async fn an_error_shows_no_query(#[values(Token, CfApi)] purpose: Purpose) {
-    let url = format!("http://{}/?a=canary", Wire::nobody().await);
+    let url = format!("http://{}/?a=canary", RawServer::closed_port().await);
     let error = client(purpose).fetch(get(&url), CAP).await.unwrap_err();
     assert!(!format!("{error:?} {error}").contains("canary"));
 }

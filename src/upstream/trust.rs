@@ -5,7 +5,7 @@
 //! openssl, the authority's key is gone.
 
 use crate::upstream::{
-    Answer, ClientFactory, ConnectFault,
+    ClientFactory, ConnectFault, HttpResponse,
     Purpose::{self, CfApi, Token},
     Settings, TransportError,
 };
@@ -68,7 +68,7 @@ async fn asked(
     host: &str,
     authority: Option<&[u8]>,
     certificate: &[u8],
-) -> Result<Answer, TransportError> {
+) -> Result<HttpResponse, TransportError> {
     let url = format!("https://{host}:{}/", server(certificate).await);
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(authority.unwrap_or_default()).unwrap();

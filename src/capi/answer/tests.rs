@@ -2,7 +2,7 @@ use super::{
     CapiError, Unauthenticated, intercepted, is_about_the_request, limits_the_user, retry_after,
     success, unauthenticated,
 };
-use crate::{capi::Unavailability, upstream::Answer};
+use crate::{capi::Unavailability, upstream::HttpResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rstest::rstest;
 use std::time::Duration;
@@ -12,12 +12,12 @@ const JSON: &str = "application/json; charset=utf-8";
 const HTML: &str = "text/html";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> HttpResponse {
     let pairs = headers.iter().map(|(name, value)| {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         (name, HeaderValue::from_str(value).unwrap())
     });
-    Answer {
+    HttpResponse {
         status: StatusCode::from_u16(status).unwrap(),
         headers: pairs.collect::<HeaderMap>(),
         body: body.as_bytes().to_vec().into(),

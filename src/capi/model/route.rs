@@ -34,7 +34,7 @@ pub struct Route {
     pub destinations: Vec<RouteTarget>,
     /// Labels and annotations.
     #[serde(default, deserialize_with = "super::null_as_default")]
-    pub metadata: Metadata,
+    pub metadata: RouteMetadata,
     /// Relations to other resources.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub relationships: Relationships,
@@ -104,7 +104,7 @@ pub struct RouteTarget {
     pub guid: Option<Guid>,
     /// The app and its process.
     #[serde(default, deserialize_with = "super::null_as_default")]
-    pub app: TargetApp,
+    pub app: RouteTargetApp,
     /// Its share in percent, if weighted.
     #[serde(default)]
     pub weight: Option<u32>,
@@ -125,18 +125,18 @@ impl RouteTarget {
 
 /// The app of a target.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct TargetApp {
+pub struct RouteTargetApp {
     /// Its guid.
     #[serde(default)]
     pub guid: Option<Guid>,
     /// Its process.
     #[serde(default, deserialize_with = "super::null_as_default")]
-    pub process: TargetProcess,
+    pub process: RouteTargetProcess,
 }
 
 /// The process of a target.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct TargetProcess {
+pub struct RouteTargetProcess {
     /// `web`, or another process type.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
@@ -151,7 +151,7 @@ pub struct Reservation {
 
 /// Labels and annotations; `None` as a value removes the entry when it is sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Metadata {
+pub struct RouteMetadata {
     /// Selectable, at most 63 characters.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub labels: BTreeMap<String, Option<String>>,
@@ -160,7 +160,7 @@ pub struct Metadata {
     pub annotations: BTreeMap<String, Option<String>>,
 }
 
-impl Metadata {
+impl RouteMetadata {
     /// Returns the value of a label.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key)?.as_deref()

@@ -1,4 +1,4 @@
-use super::{App, CapiErrors, Domain, Guid, Job, JobState, Page, Root, Route, Space};
+use super::{CapiErrors, CfApp, CfRoot, Domain, Guid, Job, JobState, Page, Route, Space};
 use crate::upstream::body::decode;
 use proptest::prelude::{prop_assert_eq, proptest};
 use rstest::rstest;
@@ -51,7 +51,7 @@ fn a_worker_process_behind_a_route_is_not_the_app_itself() {
 #[test]
 fn an_app_without_droplet_is_read() {
     let text = r#"{"guid":"a1","name":"x","state":"STOPPED","relationships":{"current_droplet":{"data":{"guid":null}}}}"#;
-    let app: App = decode(text.as_bytes()).unwrap();
+    let app: CfApp = decode(text.as_bytes()).unwrap();
     assert!(app.is_stopped());
 }
 
@@ -73,7 +73,7 @@ fn the_last_page_has_no_next() {
 #[test]
 fn a_root_link_may_be_null() {
     let text = r#"{"links":{"self":{"href":"https://api"},"credhub":null,"app_ssh":{"href":"ssh.x:2222","meta":{}}}}"#;
-    let root: Root = decode(text.as_bytes()).unwrap();
+    let root: CfRoot = decode(text.as_bytes()).unwrap();
     assert!(root.links.get("credhub").unwrap().is_none());
 }
 

@@ -11,7 +11,7 @@ use crate::{
         cache::{Content, FindResponse},
         fault::{FindFault, Transient, pause},
     },
-    upstream::{Answer, body::decode},
+    upstream::{HttpResponse, body::decode},
 };
 use http::{HeaderValue, header};
 use serde::de::IgnoredAny;
@@ -24,7 +24,7 @@ impl DestinationClient {
     /// The status table of destination.md 4.
     pub(super) fn interpret(
         &self,
-        answer: &Answer,
+        answer: &HttpResponse,
         tag: Option<&HeaderValue>,
     ) -> Result<FindResponse, FindFault> {
         let unreadable = || FindFault::transient(Transient::Unreadable);
@@ -48,7 +48,7 @@ impl DestinationClient {
         }
     }
 
-    fn read(&self, answer: &Answer) -> Option<FindResponse> {
+    fn read(&self, answer: &HttpResponse) -> Option<FindResponse> {
         let body: FindBody = decode(&answer.body).ok()?;
         let mut fields = body.configuration;
         // A key store for the token call comes along even where its property was cut: the rules

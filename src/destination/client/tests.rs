@@ -13,7 +13,7 @@ use crate::{
     upstream::{
         self, ClientFactory, Purpose,
         gate::Gate,
-        wire::{Reply, Wire},
+        raw_server::{RawServer, Reply},
     },
 };
 use http::{HeaderMap, HeaderValue};
@@ -28,8 +28,8 @@ const ABSENT: &str = r#"{"ErrorMessage":"Configuration with the specified name w
 
 /// A Destination service and its XSUAA, each with its answers.
 struct Landscape {
-    xsuaa: Wire,
-    service: Wire,
+    xsuaa: RawServer,
+    service: RawServer,
     client: DestinationClient,
 }
 
@@ -43,8 +43,8 @@ impl Landscape {
         tokens: Vec<Reply>,
         finds: Vec<Reply>,
     ) -> Self {
-        let xsuaa = Wire::answering(tokens).await;
-        let service = Wire::answering(finds).await;
+        let xsuaa = RawServer::answering(tokens).await;
+        let service = RawServer::answering(finds).await;
         let metrics = Metrics::default();
         let clients = ClientFactory::new(&upstream::Settings::default()).unwrap();
         let http = clients.client(Purpose::Destination).unwrap();

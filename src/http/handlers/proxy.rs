@@ -21,7 +21,7 @@ use tower::Service;
 
 use crate::{
     auth::{Caller, Scope},
-    capi::Foundation,
+    capi::CfRequestClient,
     http::{
         code::Code,
         extract::{holding, known, read_body, wall_time},
@@ -33,7 +33,7 @@ use crate::{
         Admission, Breach, Denial, Draft, RequestLine, RuleId, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
-    proxy::{Audited, ProxyError},
+    proxy::{ProxyError, WriteAudit},
     routes::{RequestContext, RouteError},
     telemetry::audit,
 };
@@ -77,7 +77,7 @@ async fn pass(desk: &ProxyDesk, request: Request) -> Result<Response, Problem> {
     let visit = Visit { caller, seen, deadline };
     match desk.policy.admit(&visit.caller, line) {
         Ok(Admission::Granted(permit)) => {
-            let cf = visit.foundation(desk);
+            let cf = visit.request_client(desk);
             let answer = desk.proxy.forward(&permit, &cf).await?;
             cf.learn_version();
             Ok(visit.told(answer, permit.rule().clone()))
@@ -100,27 +100,27 @@ struct Visit {
 
 impl Visit {
     /// Returns the CF API of the caller's entry, or the default one.
-    fn foundation(&self, desk: &ProxyDesk) -> Foundation {
+    fn request_client(&self, desk: &ProxyDesk) -> CfRequestClient {
         let own = desk.routes.policies().destination_of(&self.caller);
         let destination = own.unwrap_or(&desk.defaults.destination);
-        desk.capi.at(destination, self.seen.correlation(), self.deadline)
+        desk.capi.for_request(destination, self.seen.correlation(), self.deadline)
     }
 
     fn request_context(&self) -> RequestContext {
         RequestContext::new(&self.caller, self.seen.correlation(), wall_time(), self.deadline)
     }
 
-    fn audited(&self, action: String) -> Audited {
+    fn audited(&self, action: String) -> WriteAudit {
         let trail = self.seen.trail().clone();
-        Audited::new(&self.caller, self.seen.correlation(), trail, answer_to).of(action)
+        WriteAudit::new(&self.caller, self.seen.correlation(), trail, answer_to).of(action)
     }
 
-    fn is_mutation(&self, method: &Method, action: String) -> Option<Audited> {
+    fn is_mutation(&self, method: &Method, action: String) -> Option<WriteAudit> {
         (!matches!(*method, Method::GET | Method::HEAD)).then(|| self.audited(action))
     }
 
     /// Notes the row of the allow list for the log line.
-    fn told(&self, answer: Response<crate::proxy::Body>, row: RuleId) -> Response {
+    fn told(&self, answer: Response<crate::proxy::ProxyBody>, row: RuleId) -> Response {
         self.seen.passed_by(row);
         answer.map(Body::new)
     }
@@ -145,9 +145,9 @@ async fn judged(
     visit: &Visit,
     desk: &ProxyDesk,
     request: Request,
-    audited: &mut Audited,
-) -> Result<(Verdict, Foundation), Problem> {
-    let refused = |denial, audited: &Audited| denied(denial, desk, Some(audited));
+    audited: &mut WriteAudit,
+) -> Result<(Verdict, CfRequestClient), Problem> {
+    let refused = |denial, audited: &WriteAudit| denied(denial, desk, Some(audited));
     let body = if draft.takes_body() {
         let kind = is_json(request.headers());
         let body = read_body(request, desk.body).await?;
@@ -212,7 +212,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Tells a denial where it is to be told: counted, and audited if it is about a mutation.
-fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&Audited>) -> Problem {
+fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&WriteAudit>) -> Problem {
     let word = match &denial {
         Denial::NoRule => "no_rule",
         Denial::Scope(_) => "scope",
@@ -229,7 +229,7 @@ fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&Audited>) -> Proble
 }
 
 /// Tells why the caller's limits could not be had.
-fn unserved(error: RouteError, audited: &Audited) -> Problem {
+fn unserved(error: RouteError, audited: &WriteAudit) -> Problem {
     let (word, denied) = (error.word(), error.is_denial());
     let problem = Problem::from(error);
     let spec = problem.code().spec();

@@ -48,7 +48,7 @@ pub(crate) async fn list(
     let deadline = Instant::now() + defaults.call_timeout;
     let own = routes.policies().destination_of(&caller);
     let destination = own.unwrap_or(&defaults.destination);
-    let spaces = capi.at(destination, &correlation, deadline).spaces().await?;
+    let spaces = capi.for_request(destination, &correlation, deadline).spaces().await?;
     let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();
     Ok(Json(SpaceList { total: resources.len(), resources }))
 }

@@ -1,6 +1,6 @@
 //! Headers of CF's answers, and what goes back of them.
 
-use super::{Bases, Location, told};
+use super::{LinkBases, LocationOutcome, select};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use rstest::rstest;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     headers
 }
 
-fn bases() -> Bases {
+fn bases() -> LinkBases {
     let api = Url::parse("https://api.cf.test").unwrap();
-    Bases::new(&api, None, &Arc::from("https://broker.test"))
+    LinkBases::new(&api, None, &Arc::from("https://broker.test"))
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn only_what_is_listed_passes() {
         ("transfer-encoding", "chunked"),
         ("content-length", "5"),
     ]);
-    let told = told(from, &bases());
-    let names: Vec<_> = told.passed.iter().map(|(name, _)| name.as_str()).collect();
+    let selected = select(from, &bases());
+    let names: Vec<_> = selected.listed.iter().map(|(name, _)| name.as_str()).collect();
     let expected = [
         "content-type",
         "etag",
@@ -58,8 +58,8 @@ fn only_what_is_listed_passes() {
         "x-ratelimit-limit-v2-api",
     ];
     assert_eq!(names, expected);
-    assert_eq!(told.location, Location::Kept);
-    assert_eq!(told.length, Some(5));
+    assert_eq!(selected.location, LocationOutcome::Kept);
+    assert_eq!(selected.length, Some(5));
 }
 
 #[test]
@@ -67,8 +67,8 @@ fn lines_of_one_header_stay_in_order_and_whole() {
     let lines = ["one", "two", "three"];
     let from = headers(&lines.map(|line| ("x-cf-warnings", line)));
     let limits = headers(&lines.map(|line| ("x-ratelimit-reset", line)));
-    assert_eq!(told(from.clone(), &bases()).passed, from);
-    assert_eq!(told(limits.clone(), &bases()).passed, limits);
+    assert_eq!(select(from.clone(), &bases()).listed, from);
+    assert_eq!(select(limits.clone(), &bases()).listed, limits);
 }
 
 #[rstest]
@@ -78,7 +78,7 @@ fn lines_of_one_header_stay_in_order_and_whole() {
 #[case::none(&[], None)]
 fn the_first_length_counts(#[case] lines: &[&str], #[case] expected: Option<usize>) {
     let lines: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
-    assert_eq!(told(headers(&lines), &bases()).length, expected);
+    assert_eq!(select(headers(&lines), &bases()).length, expected);
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn a_nominated_header_does_not_pass_whichever_line_names_it() {
         ("location", "/v3/jobs/j-1"),
         ("retry-after", "7"),
     ]);
-    let passed = told(from, &bases()).passed;
-    let names: Vec<_> = passed.keys().map(HeaderName::as_str).collect();
+    let listed = select(from, &bases()).listed;
+    let names: Vec<_> = listed.keys().map(HeaderName::as_str).collect();
     assert_eq!(names, ["retry-after"]);
 }
 
@@ -107,16 +107,16 @@ fn a_nominated_header_does_not_pass_whichever_line_names_it() {
 #[case("jobs/j-1", None)]
 #[case("/\\evil.example", None)]
 fn a_location_leads_here_or_nowhere(#[case] from: &str, #[case] expected: Option<&str>) {
-    let told = told(headers(&[("location", from)]), &bases());
-    assert_eq!(told.passed.get("location").map(|value| value.to_str().unwrap()), expected);
-    assert_eq!(told.location == Location::Dropped, expected.is_none());
+    let selected = select(headers(&[("location", from)]), &bases());
+    assert_eq!(selected.listed.get("location").map(|value| value.to_str().unwrap()), expected);
+    assert_eq!(selected.location == LocationOutcome::Dropped, expected.is_none());
 }
 
 #[test]
 fn two_locations_are_none() {
     let from = headers(&[("location", "/v3/a"), ("location", "/v3/b")]);
-    let told = told(from, &bases());
-    assert_eq!((told.passed, told.location), (HeaderMap::new(), Location::Dropped));
+    let selected = select(from, &bases());
+    assert_eq!((selected.listed, selected.location), (HeaderMap::new(), LocationOutcome::Dropped));
 }
 
 #[rstest]
@@ -126,12 +126,12 @@ fn two_locations_are_none() {
 #[case("text/plain", false)]
 fn json_is_known_by_its_type(#[case] kind: &str, #[case] expected: bool) {
     let from = headers(&[("connection", "content-type"), ("content-type", kind)]);
-    assert_eq!(told(from, &bases()).is_json, expected);
+    assert_eq!(select(from, &bases()).is_json, expected);
 }
 
 #[test]
 fn anything_but_identity_is_encoded() {
-    let is_encoded = |lines| told(headers(lines), &bases()).is_encoded;
+    let is_encoded = |lines| select(headers(lines), &bases()).is_encoded;
     assert!(!is_encoded(&[]));
     assert!(!is_encoded(&[("content-encoding", "Identity")]));
     assert!(is_encoded(&[("content-encoding", "gzip")]));

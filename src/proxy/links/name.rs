@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is found is a whole text of JSON that reads `href`, never a part of another text. Callers: `links`.
 
-use super::origin::{Unit, unit};
+use super::origin::{JsonChar, json_char};
 use memchr::{memchr, memchr_iter, memmem::Finder};
 use std::sync::LazyLock;
 
@@ -17,24 +17,24 @@ static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
 /// What was found of the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum NameMatch {
     /// The name, up to behind its closing quote.
     Name(usize),
     /// A text that is cut off may become the name; it begins here.
-    Cut(usize),
+    Incomplete(usize),
     /// Neither.
-    Nothing,
+    None,
 }
 
-/// A piece of JSON, and how the one before it ended.
+/// A chunk of JSON, and how the one before it ended.
 #[derive(Clone, Copy)]
-pub(super) struct Piece<'a> {
+pub(super) struct JsonChunk<'a> {
     pub(super) text: &'a [u8],
     /// Whether an odd number of backslashes stands right before it.
     pub(super) escaped: bool,
 }
 
-impl Piece<'_> {
+impl JsonChunk<'_> {
     /// Returns whether letters of the name may be escaped: CC escapes none of them, so this costs one look at the text.
     pub(super) fn may_hide_a_name(self) -> bool {
         let is_letter = |at: usize| {
@@ -44,32 +44,32 @@ impl Piece<'_> {
     }
 
     /// Finds the name as CC writes it.
-    pub(super) fn find_plain(self, mut from: usize) -> Found {
+    pub(super) fn find_plain(self, mut from: usize) -> NameMatch {
         while let Some(found) = FINDER.find(self.text.get(from..).unwrap_or_default()) {
             let name = from + found;
             from = name + NAME.len();
             if !self.is_escaped(name) {
-                return Found::Name(from);
+                return NameMatch::Name(from);
             }
         }
-        Found::Nothing
+        NameMatch::None
     }
 
     /// Finds the name however its letters are written, quote by quote.
-    pub(super) fn find_spelt(self, mut from: usize) -> Found {
+    pub(super) fn find_escaped(self, mut from: usize) -> NameMatch {
         while let Some(found) = memchr(b'"', self.text.get(from..).unwrap_or_default()) {
             let quote = from + found;
             from = quote + 1;
             if self.is_escaped(quote) {
                 continue;
             }
-            match spelt(self.text.get(from..).unwrap_or_default()) {
-                Spelling::Name(length) => return Found::Name(from + length),
-                Spelling::Open => return Found::Cut(quote),
-                Spelling::Other => {}
+            match match_name(self.text.get(from..).unwrap_or_default()) {
+                NameSpelling::Name(length) => return NameMatch::Name(from + length),
+                NameSpelling::Incomplete => return NameMatch::Incomplete(quote),
+                NameSpelling::Other => {}
             }
         }
-        Found::Nothing
+        NameMatch::None
     }
 
     /// Returns whether the byte at a place is escaped: an odd number of backslashes stands before it.
@@ -81,32 +81,32 @@ impl Piece<'_> {
             None => return self.escaped,
         }
         let run = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-        // A run that reaches the begin goes on in the piece before.
+        // A run that reaches the begin goes on in the chunk before.
         let earlier = run == before.len() && self.escaped;
         (run % 2 == 1) != earlier
     }
 }
 
 /// Whether a text behind its opening quote is the name.
-enum Spelling {
+enum NameSpelling {
     /// In so many bytes, the closing quote included.
     Name(usize),
     Other,
-    Open,
+    Incomplete,
 }
 
-fn spelt(text: &[u8]) -> Spelling {
+fn match_name(text: &[u8]) -> NameSpelling {
     let mut at = 0;
     for wanted in b"href" {
-        match unit(text.get(at..).unwrap_or_default()) {
-            Unit::Byte(byte, length) if byte == *wanted => at += length,
-            Unit::Byte(..) | Unit::End | Unit::Other => return Spelling::Other,
-            Unit::Open => return Spelling::Open,
+        match json_char(text.get(at..).unwrap_or_default()) {
+            JsonChar::Byte(byte, length) if byte == *wanted => at += length,
+            JsonChar::Byte(..) | JsonChar::End | JsonChar::Other => return NameSpelling::Other,
+            JsonChar::Incomplete => return NameSpelling::Incomplete,
         }
     }
-    match unit(text.get(at..).unwrap_or_default()) {
-        Unit::End => Spelling::Name(at + 1),
-        Unit::Byte(..) | Unit::Other => Spelling::Other,
-        Unit::Open => Spelling::Open,
+    match json_char(text.get(at..).unwrap_or_default()) {
+        JsonChar::End => NameSpelling::Name(at + 1),
+        JsonChar::Byte(..) | JsonChar::Other => NameSpelling::Other,
+        JsonChar::Incomplete => NameSpelling::Incomplete,
     }
 }

@@ -10,7 +10,7 @@ const PORT_DIGITS: usize = 5;
 
 /// Scheme, host and port of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(super) struct OriginMatcher {
     /// Scheme and host as they are mostly written, in lower case: `https://api.cf.test`.
     prefix: Box<str>,
     /// The same with its port, if that is not the scheme's own, and with the slash of a path.
@@ -21,18 +21,18 @@ pub(super) struct Origin {
 
 /// What a text's begin is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
+pub(super) enum OriginMatch {
     /// The origin, in so many bytes.
-    Origin(usize),
+    Matched(usize),
     /// Something else.
-    Other,
+    Mismatch,
     /// Not yet to be said.
-    Open,
+    Incomplete,
 }
 
 /// One character of a text, as far as an origin or a member's name can hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(super) enum JsonChar {
     /// An ASCII character in so many bytes.
     Byte(u8, usize),
     /// The end of the text.
@@ -40,10 +40,10 @@ pub(super) enum Unit {
     /// None that an origin holds.
     Other,
     /// More bytes are needed.
-    Open,
+    Incomplete,
 }
 
-impl Origin {
+impl OriginMatcher {
     /// Takes the origin of a URL that has a host and no user.
     pub(super) fn of(url: &Url) -> Self {
         let default_port = if url.scheme() == "http" { 80 } else { 443 };
@@ -55,82 +55,86 @@ impl Origin {
 
     /// Compares the begin of a JSON text, behind its opening quote.
     #[inline]
-    pub(super) fn begins(&self, text: &[u8]) -> Begin {
+    pub(super) fn match_prefix(&self, text: &[u8]) -> OriginMatch {
         // Nearly all of them begin like this.
         if text.starts_with(self.usual.as_bytes()) {
-            return Begin::Origin(self.usual.len() - 1);
+            return OriginMatch::Matched(self.usual.len() - 1);
         }
         let from = if text.starts_with(self.prefix.as_bytes()) { self.prefix.len() } else { 0 };
-        self.compare(from, |at| unit(text.get(at..).unwrap_or_default()))
+        self.compare(from, |at| json_char(text.get(at..).unwrap_or_default()))
     }
 
     /// Returns what follows the origin in a whole URL.
     pub(super) fn below<'a>(&self, url: &'a str) -> Option<&'a str> {
         let plain = |at: usize| match url.as_bytes().get(at) {
-            Some(byte) if byte.is_ascii() => Unit::Byte(*byte, 1),
-            Some(_) => Unit::Other,
-            None => Unit::End,
+            Some(byte) if byte.is_ascii() => JsonChar::Byte(*byte, 1),
+            Some(_) => JsonChar::Other,
+            None => JsonChar::End,
         };
         match self.compare(0, plain) {
-            Begin::Origin(length) => url.get(length..),
-            Begin::Other | Begin::Open => None,
+            OriginMatch::Matched(length) => url.get(length..),
+            OriginMatch::Mismatch | OriginMatch::Incomplete => None,
         }
     }
 
     /// Compares unit by unit; the first `from` bytes are known to be the prefix, or none are.
-    fn compare(&self, from: usize, unit_at: impl Fn(usize) -> Unit) -> Begin {
+    fn compare(&self, from: usize, char_at: impl Fn(usize) -> JsonChar) -> OriginMatch {
         let mut at = from;
         let prefix = if from == 0 { self.prefix.as_bytes() } else { &[] };
         for wanted in prefix {
-            match unit_at(at) {
-                Unit::Byte(byte, length) if byte.to_ascii_lowercase() == *wanted => at += length,
-                Unit::Byte(..) | Unit::End | Unit::Other => return Begin::Other,
-                Unit::Open => return Begin::Open,
+            match char_at(at) {
+                JsonChar::Byte(byte, length) if byte.to_ascii_lowercase() == *wanted => {
+                    at += length
+                }
+                JsonChar::Byte(..) | JsonChar::End | JsonChar::Other => {
+                    return OriginMatch::Mismatch;
+                }
+                JsonChar::Incomplete => return OriginMatch::Incomplete,
             }
         }
         let (mut port, mut digits) = (None, 0);
         loop {
-            match unit_at(at) {
-                Unit::Byte(b':', length) if port.is_none() => {
+            match char_at(at) {
+                JsonChar::Byte(b':', length) if port.is_none() => {
                     port = Some(0);
                     at += length;
                 }
-                Unit::Byte(digit @ b'0'..=b'9', length) if digits < PORT_DIGITS => {
-                    let Some(number) = port else { return Begin::Other };
+                JsonChar::Byte(digit @ b'0'..=b'9', length) if digits < PORT_DIGITS => {
+                    let Some(number) = port else { return OriginMatch::Mismatch };
                     port = Some(number * 10 + u32::from(digit - b'0'));
                     digits += 1;
                     at += length;
                 }
-                Unit::Byte(b'/' | b'?', _) | Unit::End => break,
-                Unit::Byte(..) | Unit::Other => return Begin::Other,
-                Unit::Open => return Begin::Open,
+                JsonChar::Byte(b'/' | b'?', _) | JsonChar::End => break,
+                JsonChar::Byte(..) | JsonChar::Other => return OriginMatch::Mismatch,
+                JsonChar::Incomplete => return OriginMatch::Incomplete,
             }
         }
         let port = port.filter(|_| digits > 0).unwrap_or(self.default_port);
-        if port == self.port { Begin::Origin(at) } else { Begin::Other }
+        if port == self.port { OriginMatch::Matched(at) } else { OriginMatch::Mismatch }
     }
 }
 
 /// Reads one character of a JSON text, through the escapes that JSON allows.
-pub(super) fn unit(text: &[u8]) -> Unit {
+pub(super) fn json_char(text: &[u8]) -> JsonChar {
     match text {
-        [] | [b'\\'] => Unit::Open,
-        [b'"', ..] => Unit::End,
-        [b'\\', b'/', ..] => Unit::Byte(b'/', 2),
-        [b'\\', b'u', digits @ ..] => code(digits),
-        [b'\\', ..] => Unit::Other,
-        [byte, ..] if byte.is_ascii() => Unit::Byte(*byte, 1),
-        [..] => Unit::Other,
+        [] | [b'\\'] => JsonChar::Incomplete,
+        [b'"', ..] => JsonChar::End,
+        [b'\\', b'/', ..] => JsonChar::Byte(b'/', 2),
+        [b'\\', b'u', digits @ ..] => unicode_escape(digits),
+        [b'\\', ..] => JsonChar::Other,
+        [byte, ..] if byte.is_ascii() => JsonChar::Byte(*byte, 1),
+        [..] => JsonChar::Other,
     }
 }
 
-fn code(digits: &[u8]) -> Unit {
+fn unicode_escape(digits: &[u8]) -> JsonChar {
     let Some(four) = digits.get(..4) else {
-        return Unit::Open;
+        return JsonChar::Incomplete;
     };
     let number = std::str::from_utf8(four).ok().and_then(|four| u32::from_str_radix(four, 16).ok());
     match number.and_then(|number| u8::try_from(number).ok()) {
-        Some(byte) if byte.is_ascii() => Unit::Byte(byte, 6),
-        Some(_) | None => Unit::Other,
+        Some(byte) if byte.is_ascii() => JsonChar::Byte(byte, 6),
+        Some(_) | None => JsonChar::Other,
     }
 }

@@ -1,6 +1,6 @@
 //! The rewriter against whole texts, every cut of them, and a JSON parser.
 
-use super::{Bases, Rewriter};
+use super::{LinkBases, Rewriter};
 use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, prop_oneof, proptest};
 use rstest::rstest;
@@ -12,9 +12,9 @@ const API: &str = "https://api.cf.test";
 const ALIAS: &str = "https://cf.alias.test:8443/";
 const OWN: &str = "https://broker.test";
 
-fn bases() -> Arc<Bases> {
+fn bases() -> Arc<LinkBases> {
     let (api, alias) = (Url::parse(API).unwrap(), Url::parse(ALIAS).unwrap());
-    Bases::new(&api, Some(&alias), &Arc::from(OWN)).into()
+    LinkBases::new(&api, Some(&alias), &Arc::from(OWN)).into()
 }
 
 fn rewrite(pieces: &[&[u8]]) -> String {
@@ -163,7 +163,7 @@ fn bases_are_known_by_what_they_were_made_of() {
 #[test]
 fn a_far_longer_name_of_the_broker_makes_the_text_longer() {
     let own = format!("https://{}.test", "b".repeat(200));
-    let bases = Bases::new(&Url::parse(API).unwrap(), None, &Arc::from(own.as_str()));
+    let bases = LinkBases::new(&Url::parse(API).unwrap(), None, &Arc::from(own.as_str()));
     let text = Bytes::from(format!("[{}]", [r#"{"href":"https://api.cf.test/x"}"#; 9].join(",")));
     let expected = format!("[{}]", [format!(r#"{{"href":"{own}/x"}}"#).as_str(); 9].join(","));
     assert_eq!(Rewriter::new(bases.into()).whole(&text), expected);

@@ -1,7 +1,7 @@
 use super::{Claim, LabelPrefix, Life, Ownership, Provenance};
 use crate::capi::{
     Guid,
-    model::{Metadata, Route},
+    model::{Route, RouteMetadata},
 };
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use rstest::rstest;
@@ -23,7 +23,7 @@ fn ownership(owner: &str, tenant: &str) -> Ownership {
     Ownership::new(LabelPrefix::parse(PREFIX).unwrap(), owner, tenant)
 }
 
-fn route(metadata: Metadata, space: &str) -> Route {
+fn route(metadata: RouteMetadata, space: &str) -> Route {
     let bare = json!({"guid": "r1", "relationships": {"space": {"data": {"guid": space}}}});
     let route = Route::deserialize(bare).unwrap();
     Route { metadata, ..route }
@@ -58,8 +58,8 @@ fn routes_of_others_are_told_apart(
 
 #[test]
 fn an_unlabelled_route_is_nobodys_in_our_space_and_foreign_elsewhere() {
-    let here = claim(&route(Metadata::default(), "s1"));
-    let there = claim(&route(Metadata::default(), "s2"));
+    let here = claim(&route(RouteMetadata::default(), "s1"));
+    let there = claim(&route(RouteMetadata::default(), "s2"));
     assert_eq!((here, there), (Claim::Unclaimed, Claim::Foreign));
 }
 

@@ -7,8 +7,8 @@
 
 use crate::upstream::{
     KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, POOL_IDLE, USER_AGENT,
+    connection_pool::{Connection, ConnectionPool, OriginPool, PooledBody},
     error::{BoxError, ConnectFault, NoAddress, TransportError},
-    place::{Connection, Hearing, Place, Places},
 };
 use bytes::Bytes;
 use http::{
@@ -37,16 +37,16 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use tower::{Service, ServiceExt as _};
 
-type Connecting<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+type BoxedFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 /// The client.
 #[derive(Debug)]
-pub(super) struct Pooled {
+pub(super) struct HyperClient {
     connector: Connector,
-    places: Places,
+    pool: ConnectionPool,
 }
 
-impl Pooled {
+impl HyperClient {
     /// Makes a client that connects within a span.
     ///
     /// # Errors
@@ -55,17 +55,17 @@ impl Pooled {
         extra_roots: &[CertificateDer<'static>],
         connect: Duration,
     ) -> Result<Self, rustls::Error> {
-        Self::keeping(extra_roots, connect, POOL_IDLE)
+        Self::with_idle_limit(extra_roots, connect, POOL_IDLE)
     }
 
-    fn keeping(
+    fn with_idle_limit(
         extra_roots: &[CertificateDer<'static>],
         connect: Duration,
         idle: Duration,
     ) -> Result<Self, rustls::Error> {
         let connector =
             Connector { tls: HttpsConnector::from((tcp(), tls(extra_roots)?)), within: connect };
-        Ok(Self { connector, places: Places::new(idle) })
+        Ok(Self { connector, pool: ConnectionPool::new(idle) })
     }
 
     /// Sends; the head of the answer is the result.
@@ -78,42 +78,44 @@ impl Pooled {
     pub(super) async fn send(
         &self,
         request: Request<Bytes>,
-    ) -> Result<Response<Hearing>, TransportError> {
-        let place = self.places.of(request.uri()).ok_or(TransportError::Refused)?;
-        let mut request = prepared(request, &place);
+    ) -> Result<Response<PooledBody>, TransportError> {
+        let origin_pool = self.pool.for_target(request.uri()).ok_or(TransportError::Refused)?;
+        let mut request = prepare(request, &origin_pool);
         loop {
-            let kept = place.take();
-            let is_kept = kept.is_some();
-            let mut connection = match kept {
+            let idle = origin_pool.take();
+            let is_reused = idle.is_some();
+            let mut connection = match idle {
                 Some(connection) => connection,
                 // A box, so that the many who find one do not carry its future about.
-                None => Box::pin(self.connect(&place)).await?,
+                None => Box::pin(self.connect(&origin_pool)).await?,
             };
             // It may just have been closed by the other side.
             request = match connection.try_send_request(request).await {
-                Ok(answer) => return Ok(answer.map(|body| Hearing::new(body, connection, place))),
-                Err(refused) => unsent(refused, is_kept)?,
+                Ok(answer) => {
+                    return Ok(answer.map(|body| PooledBody::new(body, connection, origin_pool)));
+                }
+                Err(refused) => request_to_resend(refused, is_reused)?,
             };
         }
     }
 
-    async fn connect(&self, place: &Place) -> Result<Connection, TransportError> {
-        let root = place.root().ok_or(TransportError::Refused)?;
+    async fn connect(&self, origin_pool: &OriginPool) -> Result<Connection, TransportError> {
+        let root = origin_pool.root().ok_or(TransportError::Refused)?;
         let stream = self.connector.clone().oneshot(root).await.map_err(|source| {
             let kind = ConnectFault::in_chain(&*source);
             TransportError::Connect { kind, source: Some(source) }
         })?;
-        let (connection, other_half) = http1::handshake(stream).await?;
+        let (connection, driver) = http1::handshake(stream).await?;
         TokioExecutor::new().execute(async move {
             // Whoever waits for an answer is told; nobody else wants to know.
-            drop(other_half.await);
+            drop(driver.await);
         });
         Ok(connection)
     }
 }
 
 /// Turns a request into the form that goes on the wire.
-fn prepared(request: Request<Bytes>, place: &Place) -> Request<Full<Bytes>> {
+fn prepare(request: Request<Bytes>, origin_pool: &OriginPool) -> Request<Full<Bytes>> {
     let mut request = request.map(Full::new);
     // The origin form (RFC 9112, 3.2.1); the other parts of the target are the connection.
     if let Some(target) = request.uri().path_and_query().cloned() {
@@ -125,7 +127,7 @@ fn prepared(request: Request<Bytes>, place: &Place) -> Request<Full<Bytes>> {
             vacant.insert(value.clone());
         }
     };
-    or(HOST, place.host());
+    or(HOST, origin_pool.host());
     or(ACCEPT, &HeaderValue::from_static("*/*"));
     or(USER_AGENT_HEADER, &HeaderValue::from_static(USER_AGENT));
     request
@@ -133,11 +135,11 @@ fn prepared(request: Request<Bytes>, place: &Place) -> Request<Full<Bytes>> {
 
 /// Returns the request for another try, if no byte of it was sent and the connection was one that had waited: the other
 /// side may close those at any moment.
-fn unsent(
+fn request_to_resend(
     mut refused: hyper::client::conn::TrySendError<Request<Full<Bytes>>>,
-    is_kept: bool,
+    is_reused: bool,
 ) -> Result<Request<Full<Bytes>>, TransportError> {
-    match refused.take_message().filter(|_| is_kept) {
+    match refused.take_message().filter(|_| is_reused) {
         Some(request) => Ok(request),
         None => Err(refused.into_error().into()),
     }
@@ -184,7 +186,7 @@ struct Connector {
 impl Service<Uri> for Connector {
     type Response = MaybeHttpsStream<TokioIo<TcpStream>>;
     type Error = BoxError;
-    type Future = Connecting<Self::Response, BoxError>;
+    type Future = BoxedFuture<Self::Response, BoxError>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.tls.poll_ready(context)
@@ -208,7 +210,7 @@ struct Resolver(GaiResolver);
 impl Service<Name> for Resolver {
     type Response = GaiAddrs;
     type Error = NoAddress;
-    type Future = Connecting<GaiAddrs, NoAddress>;
+    type Future = BoxedFuture<GaiAddrs, NoAddress>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), NoAddress>> {
         Poll::Ready(ready!(self.0.poll_ready(context)).map_err(NoAddress))
@@ -222,7 +224,7 @@ impl Service<Name> for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use super::Pooled;
+    use super::HyperClient;
     use crate::upstream::TransportError;
     use bytes::Bytes;
     use http::Request;
@@ -321,16 +323,16 @@ mod tests {
         }
     }
 
-    fn client(idle: Duration) -> Pooled {
-        Pooled::keeping(&[], AMPLE, idle).unwrap()
+    fn client(idle: Duration) -> HyperClient {
+        HyperClient::with_idle_limit(&[], AMPLE, idle).unwrap()
     }
 
-    async fn get(client: &Pooled, peer: &Peer, path: &str) -> Result<Bytes, TransportError> {
+    async fn get(client: &HyperClient, peer: &Peer, path: &str) -> Result<Bytes, TransportError> {
         ask(client, peer, "GET", path).await
     }
 
     async fn ask(
-        client: &Pooled,
+        client: &HyperClient,
         peer: &Peer,
         method: &str,
         path: &str,

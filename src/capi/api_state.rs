@@ -1,14 +1,14 @@
-//! The road to a CF API for one technical user: pause after a 429, and the gate, which all users of that API share.
+//! The endpoint to a CF API for one technical user: pause after a 429, and the gate, which all users of that API share.
 //!
 //! Invariant: while CF has the technical user wait, nothing is sent (`reliability.md` U6); places and breaker are those
 //! of the API, however many destinations lead to it (U4, U5). Callers: [`super::CapiClient`].
 
 use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
-    base::Base,
+    api_origin::ApiOrigin,
     error::CapiError,
-    shed::{Shedding, Weight},
-    version::Root,
+    load_shedding::{Criticality, LoadShedding},
+    version::ApiInfo,
 };
 use crate::{telemetry::metrics::Metrics, upstream::gate::Gate};
 use std::{
@@ -24,12 +24,12 @@ const PLACES: usize = 64;
 
 /// The gates of all APIs. An address that is not configured never gets here, so they are as few as the destinations.
 #[derive(Debug)]
-pub(super) struct Gates {
+pub(super) struct ApiGates {
     by_origin: Mutex<HashMap<Origin, Gate>>,
     metrics: Metrics,
 }
 
-impl Gates {
+impl ApiGates {
     pub(super) fn new(metrics: Metrics) -> Self {
         Self { by_origin: Mutex::default(), metrics }
     }
@@ -41,89 +41,90 @@ impl Gates {
     }
 }
 
-/// One lane; shared by all calls through the same destination.
+/// One api_state; shared by all calls through the same destination.
 #[derive(Debug)]
-pub(super) struct Lane {
-    gates: Arc<Gates>,
+pub(super) struct ApiState {
+    gates: Arc<ApiGates>,
     /// That of the API that was called last, so that a call looks nothing up.
-    road: Mutex<Option<Arc<Road>>>,
-    pub(super) shedding: Shedding,
-    pub(super) root: Root,
-    pause: Mutex<Pause>,
+    endpoint: Mutex<Option<Arc<ApiEndpoint>>>,
+    pub(super) shedding: LoadShedding,
+    pub(super) info: ApiInfo,
+    pause: Mutex<RateLimitPause>,
 }
 
 /// The way to one API.
 #[derive(Debug)]
-pub(super) struct Road {
+pub(super) struct ApiEndpoint {
     api: Url,
     /// None for an address that is more than an origin.
-    pub(super) base: Option<Base>,
+    pub(super) origin: Option<ApiOrigin>,
     pub(super) gate: Gate,
 }
 
 #[derive(Debug, Default)]
-struct Pause {
+struct RateLimitPause {
     until: Option<Instant>,
     /// Refusals without `Retry-After` in a row: each doubles the pause.
-    blind: u32,
+    without_retry_after: u32,
 }
 
-impl Lane {
-    pub(super) fn new(gates: Arc<Gates>) -> Self {
-        let (shedding, root) = (Shedding::default(), Root::default());
-        Self { gates, road: Mutex::default(), shedding, root, pause: Mutex::default() }
+impl ApiState {
+    pub(super) fn new(gates: Arc<ApiGates>) -> Self {
+        let (shedding, info) = (LoadShedding::default(), ApiInfo::default());
+        Self { gates, endpoint: Mutex::default(), shedding, info, pause: Mutex::default() }
     }
 
     /// Returns the way to an API.
-    pub(super) fn road(&self, api: &Url) -> Arc<Road> {
-        let mut last = self.road.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn endpoint(&self, api: &Url) -> Arc<ApiEndpoint> {
+        let mut last = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(road) if road.api == *api => Arc::clone(road),
+            Some(endpoint) if endpoint.api == *api => Arc::clone(endpoint),
             Some(_) | None => {
-                let (base, gate) = (Base::of(api), self.gates.of(api));
-                let road = Arc::new(Road { api: api.clone(), base, gate });
-                *last = Some(Arc::clone(&road));
-                road
+                let (origin, gate) = (ApiOrigin::of(api), self.gates.of(api));
+                let endpoint = Arc::new(ApiEndpoint { api: api.clone(), origin, gate });
+                *last = Some(Arc::clone(&endpoint));
+                endpoint
             }
         }
     }
 
     /// Returns whether the call that was made last may be repeated now, and counts the repetition.
     pub(super) fn may_retry(&self) -> bool {
-        let last = self.road.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().is_some_and(|road| road.gate.may_retry())
+        let last = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_some_and(|endpoint| endpoint.gate.may_retry())
     }
 
     /// Lets a call pass unless CF has the technical user wait, or the call can wait itself.
-    pub(super) fn passable(&self, weight: Weight) -> Result<(), CapiError> {
+    pub(super) fn admit(&self, criticality: Criticality) -> Result<(), CapiError> {
         let until = self.pause().until;
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         match left {
             Some(retry_after) if !retry_after.is_zero() => {
                 Err(CapiError::RateLimited { retry_after })
             }
-            Some(_) | None => self.shedding.passable(weight),
+            Some(_) | None => self.shedding.admit(criticality),
         }
     }
 
     /// Notes a 429 and returns the pause.
-    pub(super) fn limited(&self, retry_after: Option<Duration>) -> Duration {
+    pub(super) fn note_rate_limited(&self, retry_after: Option<Duration>) -> Duration {
         let mut pause = self.pause();
         let length = retry_after.unwrap_or_else(|| {
-            let factor = 2_u32.saturating_pow(pause.blind.min(10));
+            let factor = 2_u32.saturating_pow(pause.without_retry_after.min(10));
             DEFAULT_PAUSE.saturating_mul(factor).min(MAX_PAUSE)
         });
-        pause.blind = if retry_after.is_some() { 0 } else { pause.blind.saturating_add(1) };
+        pause.without_retry_after =
+            if retry_after.is_some() { 0 } else { pause.without_retry_after.saturating_add(1) };
         pause.until = pause.until.max(Some(Instant::now() + length));
         length
     }
 
     /// Notes an answer that was not a 429.
-    pub(super) fn served(&self) {
-        self.pause().blind = 0;
+    pub(super) fn note_served(&self) {
+        self.pause().without_retry_after = 0;
     }
 
-    fn pause(&self) -> std::sync::MutexGuard<'_, Pause> {
+    fn pause(&self) -> std::sync::MutexGuard<'_, RateLimitPause> {
         self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: writes, and reads that belong to a write, are never held back here; while others are, one of them
 //! goes through now and then, for only an answer can tell that the limit is open again (`reliability.md` U6).
-//! Callers: [`super::lane::Lane`].
+//! Callers: [`super::api_state::ApiState`].
 
 use super::{answer::MAX_PAUSE, error::CapiError};
 use http::{HeaderMap, HeaderName, header};
@@ -26,26 +26,26 @@ static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Whether a call may be put off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
+pub(super) enum Criticality {
     /// A read for its own sake.
-    Light,
+    Sheddable,
     /// A write, or a read that a write needs.
-    Heavy,
+    Critical,
 }
 
 /// What is known of the limit; shared by all calls of a technical user.
 #[derive(Debug, Default)]
-pub(super) struct Shedding(Mutex<Option<Low>>);
+pub(super) struct LoadShedding(Mutex<Option<LowLimit>>);
 
 #[derive(Clone, Copy, Debug)]
-struct Low {
+struct LowLimit {
     until: Instant,
     probe: Instant,
 }
 
-impl Shedding {
+impl LoadShedding {
     /// Lets a call pass, unless it can wait and the limit is nearly used up.
-    pub(super) fn passable(&self, weight: Weight) -> Result<(), CapiError> {
+    pub(super) fn admit(&self, criticality: Criticality) -> Result<(), CapiError> {
         let mut low = self.low();
         // The clock is looked at only while there is something to wait for.
         let Some(state) = *low else { return Ok(()) };
@@ -54,11 +54,11 @@ impl Shedding {
             *low = None;
             return Ok(());
         }
-        if weight == Weight::Heavy {
+        if criticality == Criticality::Critical {
             return Ok(());
         }
         if state.probe <= now {
-            *low = Some(Low { probe: now + PROBE_EVERY, ..state });
+            *low = Some(LowLimit { probe: now + PROBE_EVERY, ..state });
             return Ok(());
         }
         Err(CapiError::RateLimited { retry_after: state.until - now })
@@ -79,12 +79,12 @@ impl Shedding {
         let now = Instant::now();
         let until = now + resets_in(headers).unwrap_or(SHORT);
         let probe = low.map_or(now + PROBE_EVERY, |state| state.probe);
-        if low.replace(Low { until, probe }).is_none() {
+        if low.replace(LowLimit { until, probe }).is_none() {
             tracing::warn!(limit, remaining, "the rate limit of the cf api is low: reads give way");
         }
     }
 
-    fn low(&self) -> MutexGuard<'_, Option<Low>> {
+    fn low(&self) -> MutexGuard<'_, Option<LowLimit>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -110,7 +110,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shedding, Weight, remaining};
+    use super::{Criticality, LoadShedding, remaining};
     use crate::capi::CapiError;
     use http::{HeaderMap, HeaderName, HeaderValue};
     use rstest::rstest;
@@ -138,14 +138,14 @@ mod tests {
         all
     }
 
-    fn learn(shedding: &Shedding, headers: &HeaderMap) {
+    fn learn(shedding: &LoadShedding, headers: &HeaderMap) {
         if let Some(remaining) = remaining(headers) {
             shedding.learn(headers, remaining);
         }
     }
 
-    fn seconds(shedding: &Shedding) -> Option<u64> {
-        match shedding.passable(Weight::Light) {
+    fn seconds(shedding: &LoadShedding) -> Option<u64> {
+        match shedding.admit(Criticality::Sheddable) {
             Err(CapiError::RateLimited { retry_after }) => Some(retry_after.as_secs()),
             Err(other) => panic!("{other}"),
             Ok(()) => None,
@@ -166,10 +166,10 @@ mod tests {
         #[case] remaining: &str,
         #[case] held: bool,
     ) {
-        let shedding = Shedding::default();
+        let shedding = LoadShedding::default();
         learn(&shedding, &counted(limit, remaining));
-        assert_eq!(shedding.passable(Weight::Light).is_err(), held);
-        assert!(shedding.passable(Weight::Heavy).is_ok());
+        assert_eq!(shedding.admit(Criticality::Sheddable).is_err(), held);
+        assert!(shedding.admit(Criticality::Critical).is_ok());
     }
 
     #[rstest]
@@ -180,7 +180,7 @@ mod tests {
     #[case::junk("soon", 10)]
     #[tokio::test(start_paused = true)]
     async fn they_are_told_when_the_limit_starts_anew(#[case] reset: &str, #[case] told: u64) {
-        let shedding = Shedding::default();
+        let shedding = LoadShedding::default();
         learn(&shedding, &until(reset));
         assert_eq!(seconds(&shedding), Some(told));
         advance(Duration::from_secs(told)).await;
@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_read_in_ten_seconds_goes_through() {
-        let shedding = Shedding::default();
+        let shedding = LoadShedding::default();
         learn(&shedding, &until(&(NOW + 600).to_string()));
         advance(Duration::from_secs(10)).await;
         assert_eq!((seconds(&shedding), seconds(&shedding)), (None, Some(590)));
@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_with_more_left_opens_the_way_and_one_without_a_word_does_not() {
-        let shedding = Shedding::default();
+        let shedding = LoadShedding::default();
         learn(&shedding, &until(&(NOW + 600).to_string()));
         learn(&shedding, &HeaderMap::new());
         assert!(seconds(&shedding).is_some());

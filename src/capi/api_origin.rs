@@ -3,7 +3,7 @@
 //! Invariant: a target has the API's own scheme, host and port, and the judged path and query byte for byte (`proxy.md`
 //! P2). Callers: this room; one is made for each API, not for each call.
 
-use crate::upstream::is_plain;
+use crate::upstream::is_unambiguous_path;
 use bytes::Bytes;
 use http::{
     Uri,
@@ -13,12 +13,12 @@ use url::{Position, Url};
 
 /// The origin of an API.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
+pub(super) struct ApiOrigin {
     scheme: Scheme,
     authority: Authority,
 }
 
-impl Base {
+impl ApiOrigin {
     /// Takes the parts of a URL that is an origin and nothing more; none of any other.
     pub(super) fn of(api: &Url) -> Option<Self> {
         let is_origin = api[Position::AfterPort..] == *"/" && api.has_host();
@@ -42,22 +42,22 @@ impl Base {
         parts.path_and_query = Some(PathAndQuery::from_maybe_shared(Bytes::from(text)).ok()?);
         let uri = Uri::from_parts(parts).ok()?;
         let untouched = uri.path() == path && uri.query() == query;
-        (untouched && is_plain(path)).then_some(uri)
+        (untouched && is_unambiguous_path(path)).then_some(uri)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Base;
+    use super::ApiOrigin;
     use proptest::prelude::{prop_assert_eq, proptest};
     use rstest::rstest;
     use url::Url;
 
-    fn of(text: &str) -> Option<Base> {
-        Base::of(&Url::parse(text).unwrap())
+    fn of(text: &str) -> Option<ApiOrigin> {
+        ApiOrigin::of(&Url::parse(text).unwrap())
     }
 
-    fn base() -> Base {
+    fn base() -> ApiOrigin {
         of("https://api.cf.example.test").unwrap()
     }
 

@@ -45,30 +45,30 @@ impl Reply {
 
 /// A running server; gone with the runtime of the test.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct RawServer {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    requests: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-impl Wire {
+impl RawServer {
     /// Answers the connections one after the other; closes those beyond the list.
     pub(crate) async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::default();
+        let requests = Arc::default();
         let mut replies: VecDeque<_> = replies.into_iter().collect();
-        let requests = Arc::clone(&seen);
+        let shared = Arc::clone(&requests);
         TaskTracker::new().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let reply = replies.pop_front().unwrap_or(Reply::Hangup);
-                serve(stream, reply, &requests).await;
+                serve(stream, reply, &shared).await;
             }
         });
-        Self { address, seen }
+        Self { address, requests }
     }
 
     /// An address at which nobody listens.
-    pub(crate) async fn nobody() -> SocketAddr {
+    pub(crate) async fn closed_port() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     }
@@ -80,8 +80,8 @@ impl Wire {
 
     /// The raw requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
-        let seen = self.seen.lock().unwrap();
-        seen.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+        let requests = self.requests.lock().unwrap();
+        requests.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a connection is here only after the whole answer to its last request was read, ready for the next one, and
 //! not for long.
-//! Made and asked by [`Pooled`](super::pooled::Pooled); [`Hearing`] brings connections back.
+//! Made and asked by [`HyperClient`](super::hyper_client::HyperClient); [`PooledBody`] brings connections back.
 
 use crate::upstream::{
     POOL_PER_HOST,
-    target::{is_lawful, is_plain},
+    target::{is_allowed_origin, is_unambiguous_path},
 };
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -36,71 +36,71 @@ pub(super) type Connection = SendRequest<Full<Bytes>>;
 
 /// All origins that were called. They are as few as the configured destinations.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct ConnectionPool {
     /// The one that was called last: nearly all calls of one client go to one.
-    last: ArcSwapOption<Place>,
-    all: Mutex<Vec<Arc<Place>>>,
+    last: ArcSwapOption<OriginPool>,
+    all: Mutex<Vec<Arc<OriginPool>>>,
     idle: Duration,
 }
 
-impl Places {
+impl ConnectionPool {
     /// Begins without any; connections are kept for at most `idle`.
     pub(super) fn new(idle: Duration) -> Self {
         Self { last: ArcSwapOption::empty(), all: Mutex::default(), idle }
     }
 
-    /// Returns the place that a target leads to, if it may be called at all.
-    pub(super) fn of(&self, target: &Uri) -> Option<Arc<Place>> {
+    /// Returns the pool that a target leads to, if it may be called at all.
+    pub(super) fn for_target(&self, target: &Uri) -> Option<Arc<OriginPool>> {
         let (scheme, authority) = target.scheme().zip(target.authority())?;
-        if !is_plain(target.path()) {
+        if !is_unambiguous_path(target.path()) {
             return None;
         }
-        let last = self.last.load_full().filter(|last| last.is_at(scheme, authority));
-        last.or_else(|| self.looked_up(scheme, authority))
+        let last = self.last.load_full().filter(|last| last.is_for(scheme, authority));
+        last.or_else(|| self.find_or_add(scheme, authority))
     }
 
-    fn looked_up(&self, scheme: &Scheme, authority: &Authority) -> Option<Arc<Place>> {
+    fn find_or_add(&self, scheme: &Scheme, authority: &Authority) -> Option<Arc<OriginPool>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = match all.iter().find(|place| place.is_at(scheme, authority)) {
-            Some(place) => Arc::clone(place),
-            None if !is_lawful(scheme, authority) => return None,
+        let pool = match all.iter().find(|pool| pool.is_for(scheme, authority)) {
+            Some(pool) => Arc::clone(pool),
+            None if !is_allowed_origin(scheme, authority) => return None,
             None => {
-                let place = Arc::new(Place::new(scheme, authority, self.idle)?);
-                all.push(Arc::clone(&place));
-                place
+                let pool = Arc::new(OriginPool::new(scheme, authority, self.idle)?);
+                all.push(Arc::clone(&pool));
+                pool
             }
         };
-        self.last.store(Some(Arc::clone(&place)));
-        Some(place)
+        self.last.store(Some(Arc::clone(&pool)));
+        Some(pool)
     }
 }
 
 /// An origin that may be called, and the connections that wait there.
-pub(super) struct Place {
+pub(super) struct OriginPool {
     scheme: Scheme,
     authority: Authority,
     host: HeaderValue,
     idle: Duration,
-    waiting: Mutex<Waiting>,
+    idle_connections: Mutex<IdleConnections>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct IdleConnections {
     /// The one that came back last is at the end.
     connections: VecDeque<(Instant, Connection)>,
     /// Whether a task will close those that have waited too long.
     is_swept: bool,
 }
 
-impl Place {
+impl OriginPool {
     fn new(scheme: &Scheme, authority: &Authority, idle: Duration) -> Option<Self> {
         let host = HeaderValue::try_from(authority.as_str()).ok()?;
         let (scheme, authority) = (scheme.clone(), authority.clone());
-        Some(Self { scheme, authority, host, idle, waiting: Mutex::default() })
+        Some(Self { scheme, authority, host, idle, idle_connections: Mutex::default() })
     }
 
     /// Compares byte for byte: the library's own comparison takes no notice of case.
-    fn is_at(&self, scheme: &Scheme, authority: &Authority) -> bool {
+    fn is_for(&self, scheme: &Scheme, authority: &Authority) -> bool {
         self.scheme == *scheme && self.authority.as_str() == authority.as_str()
     }
 
@@ -117,11 +117,11 @@ impl Place {
 
     /// Takes the connection that came back last, if one is ready: the others may become old and be closed.
     pub(super) fn take(&self) -> Option<Connection> {
-        let mut waiting = self.lock();
-        while let Some((since, connection)) = waiting.connections.pop_back() {
+        let mut idle = self.lock();
+        while let Some((since, connection)) = idle.connections.pop_back() {
             if since.elapsed() >= self.idle {
                 // All others have waited longer.
-                waiting.connections.clear();
+                idle.connections.clear();
             } else if connection.is_ready() {
                 return Some(connection);
             }
@@ -144,71 +144,71 @@ impl Place {
     }
 
     fn put(self: &Arc<Self>, connection: Connection) {
-        let mut waiting = self.lock();
-        if waiting.connections.len() >= POOL_PER_HOST {
+        let mut idle = self.lock();
+        if idle.connections.len() >= POOL_PER_HOST {
             return;
         }
-        waiting.connections.push_back((Instant::now(), connection));
-        if !std::mem::replace(&mut waiting.is_swept, true) {
+        idle.connections.push_back((Instant::now(), connection));
+        if !std::mem::replace(&mut idle.is_swept, true) {
             TokioExecutor::new().execute(sweep(Arc::downgrade(self)));
         }
     }
 
     /// Closes what has waited too long; returns when to look again, if anything waits.
     fn close_old(&self) -> Option<Instant> {
-        let mut waiting = self.lock();
+        let mut idle = self.lock();
         loop {
-            let oldest = waiting.connections.front().map(|(since, _)| *since + self.idle);
+            let oldest = idle.connections.front().map(|(since, _)| *since + self.idle);
             if oldest.is_none_or(|until| until > Instant::now()) {
-                waiting.is_swept = oldest.is_some();
+                idle.is_swept = oldest.is_some();
                 return oldest;
             }
-            waiting.connections.pop_front();
+            idle.connections.pop_front();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, IdleConnections> {
+        self.idle_connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Runs while connections wait.
-async fn sweep(place: Weak<Place>) {
-    while let Some(next) = place.upgrade().and_then(|place| place.close_old()) {
+async fn sweep(pool: Weak<OriginPool>) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.close_old()) {
         sleep_until(next).await;
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for OriginPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("authority", &self.authority).finish_non_exhaustive()
+        f.debug_struct("OriginPool").field("authority", &self.authority).finish_non_exhaustive()
     }
 }
 
 /// An answer's body that gives its connection back once it was read to the end; dropped before, it closes it.
-pub(super) struct Hearing {
+pub(super) struct PooledBody {
     body: Incoming,
-    loan: Option<(Connection, Arc<Place>)>,
+    connection: Option<(Connection, Arc<OriginPool>)>,
 }
 
-impl Hearing {
+impl PooledBody {
     /// Takes a body, and the connection that it gives back. After a 101, which nobody has asked for, hyper ends it.
-    pub(super) fn new(body: Incoming, connection: Connection, place: Arc<Place>) -> Self {
-        let mut hearing = Self { body, loan: Some((connection, place)) };
-        hearing.give_back_at_the_end();
-        hearing
+    pub(super) fn new(body: Incoming, connection: Connection, pool: Arc<OriginPool>) -> Self {
+        let mut pooled = Self { body, connection: Some((connection, pool)) };
+        pooled.give_back_at_end();
+        pooled
     }
 
-    fn give_back_at_the_end(&mut self) {
+    fn give_back_at_end(&mut self) {
         if self.body.is_end_stream()
-            && let Some((connection, place)) = self.loan.take()
+            && let Some((connection, pool)) = self.connection.take()
         {
-            place.give_back(connection);
+            pool.give_back(connection);
         }
     }
 }
 
-impl Body for Hearing {
+impl Body for PooledBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -218,14 +218,14 @@ impl Body for Hearing {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
-            Some(Ok(_)) => self.give_back_at_the_end(),
+            Some(Ok(_)) => self.give_back_at_end(),
             // A body without a length has told its end only now.
             None => {
-                if let Some((connection, place)) = self.loan.take() {
-                    place.give_back(connection);
+                if let Some((connection, pool)) = self.connection.take() {
+                    pool.give_back(connection);
                 }
             }
-            Some(Err(_)) => self.loan = None,
+            Some(Err(_)) => self.connection = None,
         }
         Poll::Ready(frame)
     }
