@@ -1,5 +1,6 @@
-//! What a broker is told about the landscape: its service bindings, its application, and tokens for its callers. Invariant: the
-//! JSON has the shape of the platform's, so that nothing in a broker needs to know that it talks to a sandbox.
+//! What a broker reads about the landscape: service bindings, its application, and tokens for its
+//! callers. Invariant: the JSON has the shape that the platform writes, so a broker does not have
+//! to know that it talks to a sandbox.
 
 use serde_json::{Value, json};
 
@@ -13,13 +14,13 @@ use crate::xsuaa::{
     DEVELOPER_USER, PROVIDER_CLIENT, XSAPPNAME, ZONE, full_scopes,
 };
 
-/// Where the broker runs, by the names of the world.
+/// The name of the space in which the broker runs.
 const SPACE: &str = "dev";
 
-/// The broker's own application.
+/// The name of the broker's application.
 const APPLICATION: &str = "cfapi-broker";
 
-/// A droplet's version: any guid will do.
+/// The version of the application; any guid is good.
 const VERSION: &str = "1c6b3f5e-4f9d-4a80-8f0e-6d2f64c6f3ab";
 
 impl Sandbox {
@@ -70,7 +71,7 @@ impl Sandbox {
         self.caller_token(PROVIDER_CLIENT, &["Routes.Read", "Routes.Write", "Api.Proxy"])
     }
 
-    /// Returns a token of a person who may look at spaces.
+    /// Returns a token of a person who may read spaces.
     pub fn developer_token(&self) -> String {
         let scopes = full_scopes(&["Spaces.Read"]);
         self.landscape.xsuaa.user_token(BROKER_CLIENT, DEVELOPER_USER, &scopes)
@@ -82,27 +83,30 @@ impl Sandbox {
         self.caller_token(ADMIN_CLIENT, &scopes)
     }
 
-    /// Returns a technical token of any client with any of the broker's scopes, named without prefix.
+    /// Returns a technical token of any client, with any of the broker's scopes. The scopes are
+    /// given without prefix.
     pub fn caller_token(&self, client_id: &str, scopes: &[&str]) -> String {
         self.landscape.xsuaa.client_token(client_id, &full_scopes(scopes))
     }
 
-    /// Returns a provider's token with some claims replaced; a null takes one away.
+    /// Returns a provider's token in which some claims are replaced. A null removes a claim.
     pub fn token_with_claims(&self, claims: &Value) -> String {
         self.landscape.xsuaa.token_with_overrides(claims)
     }
 
-    /// Returns the key that signs callers' tokens at this moment, for tests that need an odd header or a broken signature.
+    /// Returns the key that signs callers' tokens now. Tests use it for odd headers and broken
+    /// signatures.
     pub fn xsuaa_key(&self) -> SigningKey {
         self.landscape.xsuaa.key()
     }
 
-    /// Returns an IAS token of a client for the broker, with some claims replaced; a null takes one away.
+    /// Returns an IAS token of a client for the broker, with some claims replaced. A null removes a
+    /// claim.
     pub fn ias_token(&self, client_id: &str, claims: &Value) -> String {
         self.landscape.ias.token(client_id, claims)
     }
 
-    /// Returns the key that signs IAS tokens at this moment.
+    /// Returns the key that signs IAS tokens now.
     pub fn ias_key(&self) -> SigningKey {
         self.landscape.ias.key()
     }
@@ -112,7 +116,7 @@ impl Sandbox {
         self.landscape.addresses.ias.to_string()
     }
 
-    /// Returns a token for the CF API, made without the UAA's token endpoint.
+    /// Returns a token for the CF API, without a call to the UAA's token endpoint.
     pub fn cf_token(&self, spec: &CfTokenSpec) -> String {
         self.landscape.tokens.mint(spec)
     }

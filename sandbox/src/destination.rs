@@ -1,5 +1,6 @@
-//! The Destination service: find by name, with the strictness of the real one. Invariant: nothing is told without a service
-//! token of XSUAA that was made for this service. Mounted by `lib`; levers edit the store.
+//! The Destination service: finds a destination by name, as strictly as the real one. Invariant: it
+//! answers only to a service token of XSUAA that was issued for this service. Mounted by `lib`;
+//! levers edit the store.
 
 mod find_options;
 mod store;
@@ -26,7 +27,7 @@ pub(crate) const SUBACCOUNT: &str = "9acf4877-5a3d-43d2-b67d-7516efe15b11";
 /// The service instance that owns instance-level destinations.
 const INSTANCE: &str = "5f2a7c10-4711-4d4d-9a9a-0d35714a10e5";
 
-/// What the service knows.
+/// The state of the service.
 #[derive(Debug)]
 pub(crate) struct Destinations {
     pub(crate) store: Store,
@@ -38,16 +39,16 @@ pub(crate) struct Destinations {
 enum DestinationRefusal {
     NoToken,
     BadToken,
-    /// A token of XSUAA, for something else.
+    /// A token of XSUAA for something else.
     OtherToken,
-    /// A query parameter that the specification does not name, or one sent twice.
+    /// A query parameter that is not in the specification, or one that was sent twice.
     Parameter(String),
     Level,
     Absent,
 }
 
 impl DestinationRefusal {
-    /// Returns the answers of `destination.md` 4.
+    /// Returns the answer. See `docs/reference/destination.md`.
     fn answer(&self) -> Response<Body> {
         match self {
             Self::NoToken => {
@@ -78,7 +79,7 @@ impl Destinations {
         Self { store: Store::seeded(uaa_base, api_base), xsuaa }
     }
 
-    /// Refuses who has no service token.
+    /// Refuses a request without a valid service token.
     fn admit(&self, headers: &HeaderMap) -> Result<(), DestinationRefusal> {
         let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = value.and_then(|value| {
@@ -119,7 +120,7 @@ impl Destinations {
         Ok(with_etag(&body, &etag, headers))
     }
 
-    /// Answers `v2/destinations/{name}@{level}`: that level only, and no owner unless asked for.
+    /// Answers `v2/destinations/{name}@{level}`: only this level, and the owner only on request.
     fn find_at(
         &self,
         path: &str,
@@ -183,7 +184,7 @@ async fn find_at(
         .unwrap_or_else(|refused| refused.answer())
 }
 
-/// Compares `If-None-Match` as it stands: the service's tags have no quotes.
+/// Compares `If-None-Match` unchanged: the tags of this service have no quotes.
 fn with_etag(body: &Value, etag: &str, headers: &HeaderMap) -> Response<Body> {
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag);
     let mut answer = if known {

@@ -1,6 +1,6 @@
-//! An Identity Authentication tenant: discovery, keys for those whom it knows, tokens for clients of the broker.
-//! Invariant: keys are handed out only to a client that is told apart, for a tenant and a client that are known; all others get
-//! 400, as from the real one. Mounted by `lib`.
+//! An Identity Authentication (IAS) tenant: discovery, keys, and tokens for clients of the broker.
+//! Invariant: only the broker's client gets keys, and only for a known tenant and a known client.
+//! All others get 400, as from the real one. Mounted by `lib`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -34,13 +34,13 @@ pub const IAS_SECOND_CLIENT: &str = "3f8a1c52-0003-4c9e-8f55-2f1d2a2e8c77";
 /// The provider's tenant (`app_tid`).
 pub const IAS_TENANT: &str = "9a6f1b20-0001-4711-8899-aabbccddeeff";
 
-/// A subscriber's tenant, which the IAS knows as well.
+/// A subscriber's tenant. IAS knows it, too.
 pub const IAS_SECOND_TENANT: &str = "9a6f1b20-0002-4711-8899-aabbccddeeff";
 
-/// Where keys are.
+/// The path of the keys.
 const KEYS: &str = "/oauth2/certs";
 
-/// Seconds; IAS' own tokens live an hour or less.
+/// Seconds. Real IAS tokens live an hour or less.
 const LIFETIME: i64 = 3600;
 
 /// The IAS tenant's state.
@@ -52,19 +52,19 @@ pub(crate) struct Ias {
     known: Mutex<IasRegistry>,
 }
 
-/// For whom keys are handed out.
+/// The clients and tenants for which keys are handed out.
 #[derive(Debug)]
 struct IasRegistry {
     clients: BTreeSet<String>,
     tenants: BTreeSet<String>,
 }
 
-/// Whether a name is known from now on.
+/// Whether IAS knows a client or a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Registration {
     /// Keys are handed out.
     Registered,
-    /// 400.
+    /// The answer is 400.
     Unregistered,
 }
 
@@ -89,12 +89,12 @@ impl Ias {
         change(&mut locked(&self.known).tenants, name, registration);
     }
 
-    /// Returns the key that signs, for a test that makes tokens of its own.
+    /// Returns the key that signs, for tests that make their own tokens.
     pub(crate) fn key(&self) -> SigningKey {
         self.ring.signing()
     }
 
-    /// Mints a technical token for the broker, with some claims replaced; a null takes one away.
+    /// Issues a technical token for the broker, with some claims replaced. A null removes a claim.
     pub(crate) fn token(&self, client: &str, overrides: &Value) -> String {
         let now = self.clock.seconds();
         let mut claims = json!({"jti": uuid::Uuid::new_v4().to_string(), "sub": client, "azp": client,
@@ -110,7 +110,7 @@ impl Ias {
         key.sign_with(&header, &claims)
     }
 
-    /// Returns what is wrong with a question for keys.
+    /// Returns what is wrong with a request for keys.
     fn refusal(&self, headers: &HeaderMap) -> Option<&'static str> {
         let known = locked(&self.known);
         let asker = only(headers, "x-client_id");
@@ -136,7 +136,7 @@ fn change(set: &mut BTreeSet<String>, name: &str, registration: Registration) {
     }
 }
 
-/// The value of a header that stands there once; an error if it stands there twice or is no text.
+/// Returns the value of a header. An error if the header is there twice or is not text.
 fn only<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, ()> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();

@@ -1,6 +1,6 @@
-//! Users, their passwords and what stands between a password and a token: providers, lock counters, second factors.
-//! Invariant: a count belongs to one user at one provider, whichever client asked, as in the real ones. Called by `uaa` (it logs
-//! on), `xsuaa` (its own users) and by levers.
+//! Users, passwords, and the checks between a password and a token: providers, lock counters,
+//! second factors. Invariant: a counter belongs to one user at one provider, for all clients
+//! together, as in the real systems. Called by `uaa` (logon) and by levers.
 
 mod lock_counter;
 
@@ -16,10 +16,10 @@ use crate::world;
 /// The user of the default destination.
 pub const TECHNICAL_USER: &str = world::TECHNICAL_USER;
 
-/// Its password: blank, `&`, `=`, `%` and an umlaut, so that careless encoding shows.
+/// Its password. It holds a space, `&`, `=`, `%` and an umlaut, so that a wrong encoding fails.
 pub const TECHNICAL_PASSWORD: &str = "sandbox-only-p&ss w=rd%ü";
 
-/// The guid of the user as the CF API knows it.
+/// The guid of the user in the CF API.
 pub const TECHNICAL_GUID: &str = "11111111-1111-4111-8111-111111111111";
 
 /// The identity provider of the default destination.
@@ -28,13 +28,13 @@ pub const TECHNICAL_ORIGIN: &str = "sandbox-platform";
 /// A technical user with a role in one space only.
 pub const DEV_USER: &str = world::DEV_USER;
 
-/// UAA's own users live here.
+/// The origin of UAA's own users.
 pub(crate) const UAA_ORIGIN: &str = "uaa";
 
-/// Asked when there is no login hint, as on BTP.
+/// The provider that UAA asks without a login hint, as on BTP.
 pub(crate) const DEFAULT_ORIGIN: &str = "sap.ids";
 
-/// A person or machine with a password.
+/// A person or a machine with a password.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) guid: String,
@@ -42,11 +42,12 @@ pub(crate) struct User {
     pub(crate) password: String,
     pub(crate) origin: String,
     pub(crate) scopes: Vec<String>,
-    /// What the provider wants besides the password: the code that it answers.
+    /// The error code with which the provider answers the right password, if it wants something
+    /// more.
     pub(crate) required_action: Option<String>,
 }
 
-/// Every user of the foundation, and the counters.
+/// All users of the foundation, and their lock counters.
 #[derive(Debug)]
 pub(crate) struct Directory(Mutex<DirectoryState>);
 
@@ -57,7 +58,7 @@ struct DirectoryState {
 }
 
 impl Directory {
-    /// Returns the users at start: two technical ones behind the provider, one of UAA's own.
+    /// Returns the users at start: two technical users of the provider and one user of UAA itself.
     pub(crate) fn seeded() -> Self {
         let user = |guid: &str, name: &str, password: &str, origin: &str| User {
             guid: guid.to_owned(),
@@ -77,10 +78,10 @@ impl Directory {
         Self(Mutex::new(DirectoryState { users, counters: HashMap::new() }))
     }
 
-    /// Asks a provider to let a user in.
+    /// Checks a password at a provider.
     ///
     /// # Errors
-    /// The answers F1–F8 and F14 of `uaa.md` 7.
+    /// F1 to F8 and F14 of `docs/reference/uaa-faults.md`.
     pub(crate) fn log_on(
         &self,
         origin: &str,
@@ -100,17 +101,17 @@ impl Directory {
         if origin == UAA_ORIGIN { count.uaa(good, now) } else { count.ias(good, now) }
     }
 
-    /// Returns the user with a guid; none when deleted.
+    /// Returns the user with this guid. `None` if the user was deleted.
     pub(crate) fn by_guid(&self, guid: &str) -> Option<User> {
         locked(&self.0).users.iter().find(|user| user.guid == guid).cloned()
     }
 
-    /// Returns the user with a name, at any provider.
+    /// Returns the user with this name, at any provider.
     pub(crate) fn by_name(&self, name: &str) -> Option<User> {
         locked(&self.0).users.iter().find(|user| user.name == name).cloned()
     }
 
-    /// Changes a user; tells whether there is one with that name.
+    /// Changes a user and returns it. `None` if no user has this name.
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut User)) -> Option<User> {
         let mut state = locked(&self.0);
         let user = state.users.iter_mut().find(|user| user.name == name)?;
@@ -125,7 +126,7 @@ impl Directory {
         state.users.push(user);
     }
 
-    /// Takes a user away; tells whether there was one.
+    /// Removes a user. Returns whether there was one.
     pub(crate) fn remove(&self, name: &str) -> bool {
         let mut state = locked(&self.0);
         let before = state.users.len();
@@ -133,7 +134,7 @@ impl Directory {
         state.users.len() < before
     }
 
-    /// Locks a user as five wrong logons would, or for a given time.
+    /// Locks a user as five wrong logons would, or for the given seconds.
     pub(crate) fn lock(&self, user: &User, now: i64, seconds: Option<i64>) {
         let mut state = locked(&self.0);
         let count = state.counters.entry((user.origin.clone(), user.name.clone())).or_default();
@@ -148,14 +149,14 @@ impl Directory {
         }
     }
 
-    /// Returns attempts, counted failures and the end of a lock for a name at a provider.
+    /// Returns attempts, counted failures and the end of the lock of a user at a provider.
     pub(crate) fn count(&self, origin: &str, name: &str) -> (usize, usize, Option<i64>) {
         let state = locked(&self.0);
         let count = state.counters.get(&(origin.to_owned(), name.to_owned()));
         count.map_or((0, 0, None), LockCounter::state)
     }
 
-    /// Returns every password that arrived for a name, at all providers together.
+    /// Returns how many passwords arrived for a name, at all providers together.
     pub(crate) fn attempts(&self, name: &str) -> usize {
         let state = locked(&self.0);
         let of_name = state.counters.iter().filter(|((_, other), _)| other == name);
@@ -163,14 +164,14 @@ impl Directory {
     }
 }
 
-/// F8.
+/// F8: the provider does not exist.
 pub(crate) fn no_such_provider() -> OAuthRefusal {
     OAuthRefusal::unauthorized(
         "The origin provided in the login_hint does not match an active Identity Provider, that supports password grant.",
     )
 }
 
-/// The envelope of F2: the provider's own JSON, as a text inside ours.
+/// The envelope of F2: the provider's own JSON, as text inside UAA's JSON.
 pub(crate) fn nested(code: &str) -> OAuthRefusal {
     OAuthRefusal::invalid_client(nested_text(code))
 }
@@ -182,7 +183,7 @@ pub(crate) fn nested_text(code: &str) -> String {
     )
 }
 
-/// UAA lower-cases the names of its own users and passes others on as they are.
+/// UAA lower-cases the names of its own users. It does not change other names.
 fn canonical(origin: &str, name: &str) -> String {
     if origin == UAA_ORIGIN { name.to_lowercase() } else { name.to_owned() }
 }
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_provider_is_told_without_a_logon() {
+    fn an_unknown_provider_is_refused_without_a_logon() {
         let directory = Directory::seeded();
         let refusal = directory.log_on("nowhere", TECHNICAL_USER, "x", 0).unwrap_err();
         assert!(refusal.description.starts_with("The origin provided in the login_hint"));

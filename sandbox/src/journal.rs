@@ -1,5 +1,6 @@
-//! What each part has been asked: the witness of most tests. Invariant: no secret stands here in the clear; where a secret was,
-//! its hash shows whether two were equal. Written by `front`, read over the levers' address and by [`crate::Sandbox::journal`].
+//! The requests that each part received. Most tests read it. Invariant: it holds no secret in clear
+//! text. A hash stands in its place, and equal secrets have equal hashes. Written by `service`,
+//! read over the address of the levers and by [`crate::Sandbox::journal`].
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -11,16 +12,17 @@ use tokio::time::Instant;
 
 use crate::part::{Part, locked};
 
-/// Entries kept; the oldest go first. A soak at 50 requests a second fills this in more than an hour.
+/// The most entries; the oldest are dropped first. 50 requests a second fill it in more than an
+/// hour.
 const CAPACITY: usize = 200_000;
 
-/// The empty-secret client `cf`: public knowledge, and tests want to see these very bytes.
+/// The client `cf` with its empty secret. It is public, and tests check these bytes.
 const PUBLIC_BASIC: &str = "Basic Y2Y6";
 
-/// Longer bodies are cut in the journal; their hash is of the whole.
+/// Longer bodies are cut in the journal. Their hash covers the whole body.
 const BODY_LIMIT: usize = 64 * 1024;
 
-/// Form and query fields whose values are shown as hashes.
+/// Form and query fields whose values are replaced by hashes.
 const SECRET_FIELDS: [&str; 9] = [
     "password",
     "passcode",
@@ -33,32 +35,32 @@ const SECRET_FIELDS: [&str; 9] = [
     "token",
 ];
 
-/// One request as a part saw it.
+/// One request as a part received it.
 #[derive(Clone, Debug, Serialize)]
 pub struct JournalEntry {
     /// The part that was asked.
     pub part: Part,
     /// The method as sent.
     pub method: String,
-    /// The path as sent, still encoded.
+    /// The path as sent, not decoded.
     pub path: String,
-    /// The query as sent, without `?`; empty where there was none.
+    /// The query as sent, without `?`; empty if there was none.
     pub query: String,
-    /// The status answered; none while the answer is out, or when none was given.
+    /// The status of the answer. `None` until there is an answer.
     pub status: Option<u16>,
     /// The field `grant_type` of a token call.
     pub grant_type: Option<String>,
-    /// Scheme and hash of the `Authorization` header; `Basic Y2Y6` is shown as it is.
+    /// Scheme and hash of the `Authorization` header. `Basic Y2Y6` is shown unchanged.
     pub authorization: Option<String>,
-    /// The `User-Agent` header as sent: whose program asked.
+    /// The `User-Agent` header as sent.
     pub user_agent: Option<String>,
-    /// The identity provider that was asked with a password: a lost login hint shows here.
+    /// The identity provider that received the password. It shows whether a login hint was lost.
     pub provider: Option<String>,
-    /// The body as sent, the values of secret fields of a form replaced by their hashes.
+    /// The body as sent. In a form the values of secret fields are replaced by their hashes.
     pub body: String,
     /// The hash of the whole body.
     pub body_sha256: String,
-    /// Milliseconds since the landscape started, not moved by the clock lever.
+    /// Milliseconds since the landscape started. The clock lever does not change it.
     pub at_ms: u64,
 }
 
@@ -69,13 +71,13 @@ pub(crate) struct Journal {
     entries: Mutex<JournalEntries>,
 }
 
-/// A request's place in the journal.
+/// The number of an entry, counted since the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EntryId(u64);
 
 #[derive(Debug, Default)]
 struct JournalEntries {
-    /// The entry_id of the first entry in `list`.
+    /// The number of the first entry in `list`.
     first: u64,
     list: VecDeque<JournalEntry>,
 }
@@ -85,7 +87,7 @@ impl Journal {
         Self { started: Instant::now(), entries: Mutex::default() }
     }
 
-    /// Writes a request down before it is answered, so that one that hangs shows as well.
+    /// Adds a request before it is answered, so that a request that hangs is visible, too.
     pub(crate) fn open(&self, part: Part, head: &http::request::Parts, body: &[u8]) -> EntryId {
         let form = is_form(&head.headers);
         let text = String::from_utf8_lossy(body.get(..BODY_LIMIT).unwrap_or(body));
@@ -113,7 +115,8 @@ impl Journal {
         EntryId(entries.first.saturating_add(place).saturating_sub(1))
     }
 
-    /// Writes down what was answered; a entry_id from before the last [`Journal::clear`] is void.
+    /// Adds the answer to an entry. Does nothing if the entry was removed by [`Journal::clear`]
+    /// meanwhile.
     pub(crate) fn close(&self, entry_id: EntryId, status: u16, provider: Option<String>) {
         let mut entries = locked(&self.entries);
         let Some(place) = entry_id.0.checked_sub(entries.first) else {
@@ -133,7 +136,7 @@ impl Journal {
         locked(&self.entries).list.iter().cloned().collect()
     }
 
-    /// Forgets all entries.
+    /// Removes all entries.
     pub(crate) fn clear(&self) {
         let mut entries = locked(&self.entries);
         let gone = u64::try_from(entries.list.len()).unwrap_or(u64::MAX);
@@ -141,7 +144,7 @@ impl Journal {
         entries.list.clear();
     }
 
-    /// Counts the token calls with one grant type at one part.
+    /// Counts the token calls with this grant type at one part.
     pub(crate) fn grants(&self, part: Part, grant_type: &str) -> usize {
         let of_kind = |entry: &&JournalEntry| {
             entry.part == part && entry.grant_type.as_deref() == Some(grant_type)
@@ -150,7 +153,7 @@ impl Journal {
     }
 }
 
-/// Returns the SHA-256 of some bytes in lower-case hex.
+/// Returns the SHA-256 of the bytes in lower-case hex.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
@@ -161,13 +164,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)]).collect()
 }
 
-/// Tells whether a body is one that servlets read as parameters.
+/// Tells whether servlets would read the body as form parameters.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded"))
 }
 
-/// Returns the mark that stands for a secret: equal secrets have equal marks.
+/// Returns the text that replaces a secret. Equal secrets have equal texts.
 fn mark(secret: &[u8]) -> String {
     let hash = sha256_hex(secret);
     format!("sha256:{}", hash.get(..12).unwrap_or(&hash))
@@ -188,7 +191,7 @@ fn shown_agent(headers: &HeaderMap) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Keeps `name=value` pairs as they were sent, but for the values of secret fields.
+/// Keeps `name=value` pairs as they were sent, except the values of secret fields.
 fn shown_pairs(text: &str) -> String {
     let shown = |pair: &str| match pair.split_once('=') {
         Some((name, value)) if is_secret(name) && !value.is_empty() => {
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_public_client_is_shown_and_every_program() {
+    fn credentials_are_hashed_except_the_public_client_and_the_user_agent_is_shown() {
         let journal = Journal::new();
         journal.open(Part::Uaa, &head("Basic Y2Y6"), b"grant_type=password");
         journal.open(Part::Uaa, &head("Basic Y2Y6eA=="), b"grant_type=refresh_token");
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_after_the_journal_was_emptied_is_not_booked_on_another_request() {
+    fn an_answer_after_a_clear_does_not_change_another_entry() {
         let journal = Journal::new();
         let early = journal.open(Part::Uaa, &head("Basic Y2Y6"), b"");
         journal.clear();

@@ -1,5 +1,5 @@
-//! Everything that the parts of one landscape share. Invariant: no part holds the landscape, so it ends with its owner. Made by
-//! `lib`, changed by levers.
+//! Everything that the parts of one landscape share. Invariant: no part holds the landscape, so it
+//! ends with its owner. Created by `lib`, changed by levers.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) struct Landscape {
 }
 
 impl Landscape {
-    /// Makes a landscape that will listen at these addresses.
+    /// Creates a landscape that will listen at these addresses.
     pub(crate) fn new(addresses: Addresses) -> Self {
         let clock = Clock::default();
         let (uaa_base, cf_base) = (addresses.url(Part::Uaa), addresses.url(Part::Cf));
@@ -55,7 +55,7 @@ impl Landscape {
         }
     }
 
-    /// Empties the journal, and forgets the bytes of requests.
+    /// Clears the journal and the kept bytes of requests.
     pub(crate) fn forget_requests(&self) {
         self.journal.clear();
         for part in Part::ALL {
@@ -63,7 +63,7 @@ impl Landscape {
         }
     }
 
-    /// Returns what a part is watched and troubled with.
+    /// Returns the journal, faults and kept requests of a part.
     pub(crate) fn instruments(&self, part: Part) -> Instruments {
         Instruments {
             part,

@@ -1,5 +1,6 @@
-//! The levers: what a test or a curious person can change in a running landscape, by name, with JSON arguments.
-//! Invariant: over HTTP and from Rust a lever is the same function. Mounted by `lib` on its own address.
+//! The levers: everything that a test or a person can change in a running landscape, by name, with
+//! JSON arguments. Invariant: a lever is the same function over HTTP and from Rust. Mounted by
+//! `lib` at its own address.
 
 mod args;
 mod destinations;
@@ -23,24 +24,24 @@ use crate::world::CfWorld;
 
 pub(crate) use crate::levers::http::router;
 
-/// What a lever answers: something to read, or what was wrong with its arguments.
+/// The result of a lever: JSON, or what is wrong with the arguments.
 pub type LeverResult = Result<Value, String>;
 
-/// What levers act upon.
+/// What levers change.
 #[derive(Debug)]
 pub(crate) struct LeverContext {
     pub(crate) landscape: Arc<Landscape>,
     pub(crate) listeners: PerPart<Arc<Listener>>,
 }
 
-/// `stop` and `start` wait for their port; all others act at once.
+/// `stop` and `start` wait for their port. All other levers act at once.
 const LISTENER_LEVERS: &[(&str, &str)] = &[
     ("stop", "{part}: the port refuses connections, open ones end"),
     ("start", "{part}: the port answers again, at the same place"),
 ];
 
 impl LeverContext {
-    /// Pulls a lever; none where there is no such lever.
+    /// Pulls a lever. `None` if there is no such lever.
     pub(crate) async fn pull(&self, lever: &str, args: &Value) -> Option<LeverResult> {
         match lever {
             "stop" | "start" => Some(self.switch_listener(lever, args).await),
@@ -59,7 +60,7 @@ impl LeverContext {
     }
 }
 
-/// Pulls a lever that needs no waiting.
+/// Pulls a lever that does not have to wait.
 pub(crate) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
     generic::pull(landscape, lever, args)
         .or_else(|| users::pull(landscape, lever, args))
@@ -82,7 +83,7 @@ pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     own.into_iter().flatten().chain(CfWorld::levers()).copied()
 }
 
-/// Names every part, for messages.
+/// Lists the names of all parts, for messages.
 fn part_names() -> String {
     Part::ALL.map(Part::name).join(", ")
 }

@@ -1,13 +1,16 @@
-//! A landscape on loopback: Destination service, XSUAA, UAA, CF API v3 and an IAS tenant, each on its own port, over one in-memory world.
+//! A landscape on loopback: Destination service, XSUAA, UAA, CF API v3 and an IAS tenant. Each has
+//! its own port. All share one world in memory.
 //!
-//! [`Sandbox::start`] opens six ports: one for each part, and one for the levers with which a test makes them fail. The parts
-//! are as strict as the real ones; their texts are those that real systems answer. Nothing here knows the broker, so that a wrong
-//! field name cannot agree with itself.
+//! [`Sandbox::start`] opens six ports: one for each part, and one for the levers with which a test
+//! makes the parts fail. The parts are as strict as the real ones, and their texts are those of the
+//! real systems: "recorded" means seen on a real system, "source" means read in its source code.
+//! Nothing here uses the broker's code, so a wrong field name cannot be right on both sides.
 //!
-//! In reading order: `part` and `landscape` (what there is), `listener`, `wire` and `service` (how a request comes in), `oauth`,
-//! `identity`, [`token`] (who may), `destination`, `xsuaa`, `uaa`, `ias`, `capi` over [`world`] (the parts), `levers` and `journal`
-//! (how a test changes and sees them), `bindings` (what a broker is told about them), [`replay`]
-//! (the proof that the CF API answers as the real one).
+//! In reading order: `part` and `landscape` (what there is), `listener`, `wire` and `service` (how
+//! a request comes in), `oauth`, `identity`, [`token`] (users and tokens), `destination`, `xsuaa`,
+//! `uaa`, `ias`, `capi` over [`world`] (the parts), `levers` and `journal` (how a test changes and
+//! observes them), `bindings` (what a broker reads about them), [`replay`] (the proof that the CF
+//! API answers as the real one).
 
 mod bindings;
 mod capi;
@@ -66,11 +69,12 @@ use crate::world::CfWorld;
 /// How a landscape starts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// The broker's own port: the parts take the six after it. `None` or 0 takes free ones.
+    /// The broker's own port. The parts take the six ports after it. `None` or 0 takes free ports.
     pub port_base: Option<u16>,
 }
 
-/// A running landscape. Dropping it ends all its tasks; [`Sandbox::stop`] waits for that.
+/// A running landscape. All its tasks end when it is dropped. [`Sandbox::stop`] waits for their
+/// end.
 #[derive(Debug)]
 pub struct Sandbox {
     landscape: Arc<Landscape>,
@@ -84,7 +88,7 @@ impl Sandbox {
     /// Opens the ports and answers on them.
     ///
     /// # Errors
-    /// Where a port is taken; the message names it.
+    /// A port is taken. The message names it.
     pub async fn start(options: Options) -> io::Result<Self> {
         let base = options.port_base.filter(|base| *base != 0);
         let ports = BoundPorts::bind(base).await?;
@@ -149,44 +153,45 @@ impl Sandbox {
         format!("http://{}", self.levers.address())
     }
 
-    /// Returns the Cloud Foundry side of the world, to look at past its API.
+    /// Returns the Cloud Foundry world. Tests read it without the API.
     pub fn world(&self) -> &CfWorld {
         &self.landscape.cf
     }
 
-    /// Pulls a lever that acts at once; `sandbox/README.md` lists them.
+    /// Pulls a lever that acts at once. `sandbox/README.md` lists them.
     ///
     /// # Errors
-    /// What is wrong with lever or arguments; `stop` and `start` are [`Sandbox::stop_part`] and [`Sandbox::start_part`].
+    /// The lever or an argument is wrong. `stop` and `start` are [`Sandbox::stop_part`] and
+    /// [`Sandbox::start_part`].
     pub fn pull(&self, lever: &str, args: &Value) -> LeverResult {
         levers::pull(&self.landscape, lever, args)
             .unwrap_or_else(|| Err(format!("no lever {lever} that acts at once")))
     }
 
-    /// Lets a part refuse connections and ends those that are open.
+    /// Closes the port of a part and ends its open connections.
     pub async fn stop_part(&self, part: Part) {
         self.lever_context.listeners.of(part).close().await;
     }
 
-    /// Lets a part answer again, on its port.
+    /// Opens the port of a part again.
     ///
     /// # Errors
-    /// Where another process took the port meanwhile.
+    /// Another process took the port meanwhile.
     pub async fn start_part(&self, part: Part) -> io::Result<()> {
         self.lever_context.listeners.of(part).open().await
     }
 
-    /// Returns every request seen so far, oldest first.
+    /// Returns all requests since the start, oldest first.
     pub fn journal(&self) -> Vec<JournalEntry> {
         self.landscape.journal.entries()
     }
 
-    /// Forgets the requests seen so far.
+    /// Clears the journal and the kept bytes of requests.
     pub fn clear_journal(&self) {
         self.landscape.forget_requests();
     }
 
-    /// Counts the token calls with a password at the UAA: the assertion of most token tests.
+    /// Counts the token calls with a password at the UAA. Most token tests check it.
     pub fn password_grants(&self) -> usize {
         self.landscape.journal.grants(Part::Uaa, uaa::PASSWORD)
     }
@@ -196,7 +201,7 @@ impl Sandbox {
         self.landscape.journal.grants(Part::Uaa, uaa::REFRESH)
     }
 
-    /// Counts the passwords that arrived at an identity provider for a user, right or wrong.
+    /// Counts the passwords that arrived for a user at identity providers, right or wrong.
     pub fn logon_attempts(&self, user: &str) -> usize {
         self.landscape.uaa.directory.attempts(user)
     }
@@ -206,13 +211,13 @@ impl Sandbox {
         self.last_request(Part::Uaa)
     }
 
-    /// Returns the last request of a part, byte for byte; of the UAA its last token request.
+    /// Returns the last request of a part, byte for byte. For the UAA it is the last token request.
     pub fn last_request(&self, part: Part) -> Vec<u8> {
         self.landscape.recent_requests.of(part).last()
     }
 
-    /// Returns the last 64 requests of a part since [`Sandbox::clear_journal`], oldest first, byte for byte; of the UAA its
-    /// token requests.
+    /// Returns the last 64 requests of a part since [`Sandbox::clear_journal`], oldest first, byte
+    /// for byte. For the UAA these are only token requests.
     pub fn requests(&self, part: Part) -> Vec<Vec<u8>> {
         self.landscape.recent_requests.of(part).all()
     }

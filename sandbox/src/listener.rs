@@ -1,6 +1,6 @@
-//! A listening port: opens, closes (connections are refused) and opens again in the same place.
-//! Invariant: after [`Listener::close`] the port refuses and no old connection lives. Called by `lib` at start and by the levers
-//! `stop` and `start`.
+//! A listening port. It can be closed (connections are refused) and opened again at the same
+//! address. Invariant: after [`Listener::close`] the port refuses, and no old connection is open.
+//! Called by `lib` at start and by the levers `stop` and `start`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ pub(crate) struct Listener {
     open: Mutex<Option<ListenerTask>>,
 }
 
-/// Where tasks live and what ends them.
+/// The tasks of the landscape, and the token that ends them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks {
     pub(crate) tracker: TaskTracker,
@@ -41,7 +41,7 @@ struct ListenerTask {
 }
 
 impl Listener {
-    /// Serves what a listener accepts.
+    /// Starts to serve on an open port.
     pub(crate) fn open_on(
         listener: TcpListener,
         address: SocketAddr,
@@ -54,15 +54,15 @@ impl Listener {
         Self { open: Mutex::const_new(Some(open)), ..closed }
     }
 
-    /// Returns where the port is.
+    /// Returns the address of the port.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Opens the port again; does nothing while it is open.
+    /// Opens the port again. Does nothing if it is open.
     ///
     /// # Errors
-    /// Where another process took the port meanwhile.
+    /// Another process took the port meanwhile.
     pub(crate) async fn open(&self) -> io::Result<()> {
         let mut open = self.open.lock().await;
         if open.is_none() {
@@ -71,7 +71,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Closes the port and every connection; returns when the port refuses.
+    /// Closes the port and every connection. Returns when the port refuses.
     pub(crate) async fn close(&self) {
         let Some(open) = self.open.lock().await.take() else {
             return;
@@ -87,7 +87,7 @@ impl Listener {
     }
 }
 
-/// Accepts until told to end; leaving drops the listener and every connection.
+/// Accepts until `closing`. The end drops the listener and every connection.
 async fn accept_loop(listener: TcpListener, service: Arc<Service>, closing: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
@@ -105,7 +105,7 @@ async fn accept_loop(listener: TcpListener, service: Arc<Service>, closing: Canc
     connections.shutdown().await;
 }
 
-/// Speaks HTTP/1.1 on one connection.
+/// Serves HTTP/1.1 on one connection.
 async fn serve_connection(stream: TcpStream, service: Arc<Service>) {
     drop(stream.set_nodelay(true));
     let control = Arc::new(SocketControl::default());
@@ -114,6 +114,6 @@ async fn serve_connection(stream: TcpStream, service: Arc<Service>) {
         let (service, control) = (Arc::clone(&service), Arc::clone(&control));
         async move { service.answer(request, &control).await }
     });
-    // A connection that was torn on purpose is an error here; nobody needs to hear of it.
+    // A connection that was reset on purpose is an error here. It needs no report.
     drop(http1::Builder::new().serve_connection(socket, service).await);
 }

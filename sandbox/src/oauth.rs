@@ -1,5 +1,6 @@
-//! What UAA and XSUAA have in common on the wire: parameters, client authentication, refusals. Invariant: every answer here is
-//! the one of `uaa.md` 2 and 7, byte for byte. Called by `uaa` and `xsuaa`.
+//! What UAA and XSUAA have in common: parameters, client authentication, refusals. Invariant: every
+//! answer here is the answer of the real UAA, byte for byte, see `docs/reference/uaa-faults.md`.
+//! Called by `uaa` and `xsuaa`.
 
 use axum::body::Body;
 use base64::Engine as _;
@@ -9,10 +10,10 @@ use serde::Serialize;
 
 use crate::journal::is_form;
 
-/// The default of UAA's own JSON answers (recorded with and without the charset).
+/// The content type of UAA's own JSON answers (recorded with and without the charset).
 const JSON: &str = "application/json;charset=UTF-8";
 
-/// The parameters of a token call: those of the query first, as servlets order them.
+/// The parameters of a token call. Those of the query come first, as in servlets.
 #[derive(Debug)]
 pub(crate) struct TokenParameters(Vec<(String, String)>);
 
@@ -23,16 +24,17 @@ pub(crate) struct OAuthClient {
     pub(crate) secret: String,
     pub(crate) grants: Vec<String>,
     pub(crate) scopes: Vec<String>,
-    /// The scopes that client credentials bring.
+    /// The scopes that the client gets with client credentials.
     pub(crate) authorities: Vec<String>,
 }
 
-/// How the two parts of Basic credentials are encoded.
+/// How id and secret are encoded in Basic credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BasicEncoding {
-    /// Always form-encoded (RFC 6749 §2.3.1): UAA's default.
+    /// Always form-encoded (RFC 6749 section 2.3.1). The default of UAA.
     Always,
-    /// Only with `X-CF-ENCODED-CREDENTIALS: true`; without it a `+` in a secret fails: SAP's XSUAA.
+    /// Only with `X-CF-ENCODED-CREDENTIALS: true`. Without the header a `+` in a secret fails.
+    /// SAP's XSUAA.
     Announced,
 }
 
@@ -44,17 +46,17 @@ pub(crate) struct OAuthRefusal {
     pub(crate) description: String,
 }
 
-/// The order of the members is that of the real body.
+/// The members have the order of the real body.
 #[derive(Serialize)]
 struct OAuthRefusalBody<'a> {
     error: &'a str,
-    /// Left out where there is none: rate limiter, RFC-style servers.
+    /// Left out if empty, as by the rate limiter and RFC-style servers.
     #[serde(skip_serializing_if = "str::is_empty")]
     error_description: &'a str,
 }
 
 impl TokenParameters {
-    /// Reads the query and, where the content type says form, the body.
+    /// Reads the query and, if the content type is a form, the body.
     pub(crate) fn read(query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Self {
         let body = if is_form(headers) { body } else { b"" };
         let query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
@@ -62,7 +64,7 @@ impl TokenParameters {
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// Returns the first value of a name.
+    /// Returns the first value of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -80,12 +82,12 @@ impl OAuthRefusal {
         Self { status, error: error.to_owned(), description: description.into() }
     }
 
-    /// A 401 in the dialect since UAA 76.26.
+    /// A 401 as UAA writes it since 76.26.
     pub(crate) fn invalid_client(description: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_client", description)
     }
 
-    /// A 401 that never changed its spelling.
+    /// A 401 whose `error` is `unauthorized` in all versions.
     pub(crate) fn unauthorized(description: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", description)
     }
@@ -100,7 +102,7 @@ impl OAuthRefusal {
         Self::new(StatusCode::BAD_REQUEST, error, description)
     }
 
-    /// Returns the answer with the headers of `uaa.md` 7.
+    /// Returns the answer with the headers of the real UAA.
     pub(crate) fn answer(&self) -> Response<Body> {
         let body = OAuthRefusalBody { error: &self.error, error_description: &self.description };
         let mut answer = json_answer(self.status, &body);
@@ -114,7 +116,8 @@ impl OAuthRefusal {
         answer
     }
 
-    /// For `invalid_client` the header always says `Bad credentials`, whatever the body says (source).
+    /// For `invalid_client` the header always says `Bad credentials`, whatever the body says
+    /// (source).
     fn challenge(&self) -> String {
         let (error, description) = match self.error.as_str() {
             "invalid_client" => ("unauthorized", "Bad credentials"),
@@ -126,7 +129,7 @@ impl OAuthRefusal {
     }
 }
 
-/// Returns a JSON answer; what cannot be written is an empty body.
+/// Returns a JSON answer. The body is empty if the value cannot be written.
 pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     let mut answer = Response::new(Body::from(serde_json::to_vec(body).unwrap_or_default()));
     *answer.status_mut() = status;
@@ -134,7 +137,7 @@ pub(crate) fn json_answer(status: StatusCode, body: &impl Serialize) -> Response
     answer
 }
 
-/// Returns a successful token answer, never to be stored (RFC 6749 §5.1).
+/// Returns a successful token answer. It must not be stored (RFC 6749 section 5.1).
 pub(crate) fn token_answer(body: &impl Serialize) -> Response<Body> {
     let mut answer = json_answer(StatusCode::OK, body);
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -142,10 +145,10 @@ pub(crate) fn token_answer(body: &impl Serialize) -> Response<Body> {
     answer
 }
 
-/// Finds the client by Basic or body credentials.
+/// Finds the client by Basic credentials or by the credentials in the body.
 ///
 /// # Errors
-/// The rows of the client table in `uaa.md` 2: always 401 `invalid_client`.
+/// Always 401 `invalid_client`.
 pub(crate) fn authenticate(
     clients: &[OAuthClient],
     encoding: BasicEncoding,
@@ -175,7 +178,7 @@ pub(crate) fn authenticate(
     known.cloned().ok_or_else(|| OAuthRefusal::invalid_client("Bad credentials"))
 }
 
-/// Reads `Authorization: Basic`; another scheme counts as none.
+/// Reads `Authorization: Basic`. Another scheme counts as no credentials.
 fn basic_credentials(
     headers: &HeaderMap,
     encoding: BasicEncoding,
@@ -196,7 +199,7 @@ fn basic_credentials(
     Ok(Some((url_decoded(id, full), url_decoded(secret, full))))
 }
 
-/// Decodes as Java's `URLDecoder`; where encoding was not announced only the `+` turns to a blank.
+/// Decodes as Java's `URLDecoder`. If the encoding was not announced, only `+` becomes a space.
 fn url_decoded(text: &str, full: bool) -> String {
     let blanks = text.replace('+', " ");
     if !full {

@@ -1,12 +1,13 @@
-//! The parts of the landscape and what is kept once per part. Invariant: a part has one name, used in the journal, in levers and
-//! in errors. Called by everything that must say which part it means.
+//! The parts of the landscape, and values that exist once for each part. Invariant: a part has one
+//! name in the journal, in levers and in errors. Used everywhere.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// A service of the landscape. The levers' own address is none: nothing can be made to fail there.
+/// A service of the landscape. The address of the levers is not a part, so it cannot be made to
+/// fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
@@ -66,7 +67,7 @@ impl<T> PerPart<T> {
     }
 }
 
-/// Where the landscape listens.
+/// The addresses of the landscape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addresses {
     pub(crate) destination: SocketAddr,
@@ -91,7 +92,8 @@ impl Addresses {
     }
 }
 
-/// Locks a mutex; one that a panicking test left behind is as good as new, for no update here spans two statements.
+/// Locks a mutex. A mutex that a panicking test left behind is still good, because no update here
+/// takes two statements.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,5 @@
-//! The six ports of a landscape, open before anything answers there: addresses are known first. Called by `lib` at start.
+//! The six ports of a landscape. They are opened first, so that all addresses are known before
+//! anything answers. Called by `lib` at start.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -7,14 +8,14 @@ use tokio::net::TcpListener;
 
 use crate::part::{Addresses, PerPart};
 
-/// The six open ports, before anything answers there.
+/// The six open ports. Nothing answers there yet.
 pub(crate) struct BoundPorts {
     pub(crate) parts: PerPart<TcpListener>,
     pub(crate) levers: TcpListener,
 }
 
 impl BoundPorts {
-    /// Opens the ports above a base, or free ones.
+    /// Opens the ports above a base, or free ports.
     pub(crate) async fn bind(base: Option<u16>) -> io::Result<Self> {
         Ok(Self {
             parts: PerPart {
@@ -28,7 +29,7 @@ impl BoundPorts {
         })
     }
 
-    /// Returns where the ports are.
+    /// Returns the addresses of the ports.
     pub(crate) fn addresses(&self) -> io::Result<Addresses> {
         Ok(Addresses {
             destination: self.parts.destination.local_addr()?,
@@ -41,7 +42,7 @@ impl BoundPorts {
     }
 }
 
-/// Opens the port so many above the base, or a free one; loopback only.
+/// Opens the port `base + above`, or a free one, on loopback only.
 async fn bind(base: Option<u16>, above: u16) -> io::Result<TcpListener> {
     let port = base.map_or(Some(0), |base| base.checked_add(above));
     let Some(port) = port else {

@@ -1,5 +1,6 @@
-//! What every request of every part walks through: body, journal, faults, the part itself, journal again.
-//! Invariant: a request stands in the journal before anything can go wrong with it. Called by `listener` for each request.
+//! What every request of every part goes through: body, journal, faults, the part itself, journal
+//! again. Invariant: a request is in the journal before anything can fail. Called by `listener` for
+//! each request.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,10 +22,11 @@ use crate::levers::part_faults::{CannedAnswer, PartFault, PartFaults};
 use crate::part::{Part, locked};
 use crate::wire::{SocketControl, WritePlan};
 
-/// Larger bodies end the connection: no part takes as much.
+/// Bytes. A larger body ends the connection; no part takes as much.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
 
-/// The identity provider that a handler asked, on its way to the journal.
+/// The identity provider that a handler asked. An extension of the answer carries it to the
+/// journal.
 #[derive(Clone, Debug)]
 pub(crate) struct AskedProvider(pub(crate) String);
 
@@ -32,14 +34,14 @@ pub(crate) struct AskedProvider(pub(crate) String);
 #[derive(Debug)]
 pub(crate) struct ConnectionTorn;
 
-/// A part's way in.
+/// The service behind one port: a router, and for a part also journal and faults.
 #[derive(Debug)]
 pub(crate) struct Service {
     router: Router,
     instruments: Option<Instruments>,
 }
 
-/// What a part is watched and answer_with_fault with; the levers' own address has none.
+/// How tests observe a part and make it fail. The address of the levers has none.
 #[derive(Clone, Debug)]
 pub(crate) struct Instruments {
     pub(crate) part: Part,
@@ -48,25 +50,25 @@ pub(crate) struct Instruments {
     pub(crate) recent_requests: Arc<RecentRequests>,
 }
 
-/// Requests whose bytes are kept: more than any one action of a client takes.
+/// The number of requests whose bytes are kept. No single action of a client needs more.
 const KEPT: usize = 64;
 
-/// The bytes of the last requests of a part; of the UAA only token requests are kept.
+/// The bytes of the last requests of a part. For the UAA only token requests are kept.
 #[derive(Debug, Default)]
 pub(crate) struct RecentRequests(Mutex<VecDeque<Vec<u8>>>);
 
 impl RecentRequests {
-    /// Returns the last one's bytes as received.
+    /// Returns the bytes of the last request as received.
     pub(crate) fn last(&self) -> Vec<u8> {
         locked(&self.0).back().cloned().unwrap_or_default()
     }
 
-    /// Returns all that are kept, oldest first.
+    /// Returns all kept requests, oldest first.
     pub(crate) fn all(&self) -> Vec<Vec<u8>> {
         locked(&self.0).iter().cloned().collect()
     }
 
-    /// Forgets them.
+    /// Removes them.
     pub(crate) fn clear(&self) {
         locked(&self.0).clear();
     }
@@ -89,7 +91,8 @@ impl fmt::Display for ConnectionTorn {
 impl std::error::Error for ConnectionTorn {}
 
 impl Service {
-    /// Makes the way in to a router; with a instruments it is journalled and can be made to fail.
+    /// Makes a service of a router. With instruments its requests are in the journal, and it can be
+    /// made to fail.
     pub(crate) fn new(router: Router, instruments: Option<Instruments>) -> Self {
         Self { router, instruments }
     }
@@ -97,7 +100,7 @@ impl Service {
     /// Answers one request.
     ///
     /// # Errors
-    /// [`ConnectionTorn`] where the connection must end instead.
+    /// [`ConnectionTorn`] if the connection must end without an answer.
     pub(crate) async fn answer(
         &self,
         request: Request<Incoming>,
@@ -171,7 +174,7 @@ impl Service {
     }
 }
 
-/// Builds a ready-made answer; header lines that are none are left out.
+/// Builds a fixed answer. Invalid headers are left out.
 fn canned_answer(canned: CannedAnswer, control: &SocketControl) -> Response<Body> {
     if let Some(raw) = canned.raw {
         control.plan(WritePlan::Replace(raw));

@@ -1,6 +1,6 @@
-//! The tokens of the CF UAA, signed by keys that each process makes anew: no token outlives it.
-//! Invariant: what [`CfTokens::check`] accepts was signed by a key that the UAA publishes at this moment.
-//! Called by `uaa` and `xsuaa` (they mint), by `capi` (it judges) and by tests that want a bent token.
+//! The tokens of the CF UAA. Each process makes its own signing keys, so no token outlives it.
+//! Invariant: [`CfTokens::check`] accepts only what was signed by a key that the UAA publishes now.
+//! Called by `uaa` (issues tokens), by `capi` (checks them) and by tests.
 
 pub mod key;
 pub mod ring;
@@ -15,10 +15,10 @@ use crate::part::locked;
 use crate::token::key::SigningKey;
 use crate::token::ring::{KeyRing, OldKey};
 
-/// The audience without which the Cloud Controller refuses a token (source, `cloud_controller_ng`).
+/// The audience that the Cloud Controller requires (source, `cloud_controller_ng`).
 const CLOUD_CONTROLLER: &str = "cloud_controller";
 
-/// What the Cloud Controller knows of the bearer of a good token.
+/// What the Cloud Controller knows about the user of a good token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CfUser {
     /// The claim `user_id`.
@@ -29,33 +29,33 @@ pub struct CfUser {
     pub scopes: Vec<String>,
 }
 
-/// Why the Cloud Controller refuses a bearer.
+/// Why the Cloud Controller refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CfTokenRefusal {
-    /// No header, or not a bearer: 401/10002.
+    /// No header, or another scheme than bearer: 401/10002.
     NotAuthenticated,
-    /// A bearer that does not hold: 401/1000.
+    /// A bearer token that is not valid: 401/1000.
     Invalid,
 }
 
-/// What a minted CF token says; tests overrides the fields.
+/// The content of a CF token. Tests change the fields.
 #[derive(Clone, Debug)]
 pub struct CfTokenSpec {
     /// The claims `sub` and `user_id`.
     pub user_guid: String,
     /// The claims `user_name` and `email`.
     pub user_name: String,
-    /// The key of the identity provider.
+    /// The identity provider's key: the claim `origin`.
     pub origin: String,
     /// The claim `scope`.
     pub scopes: Vec<String>,
-    /// The claim `aud`; the Cloud Controller wants `cloud_controller` in it.
+    /// The claim `aud`. The Cloud Controller requires `cloud_controller` in it.
     pub audience: Vec<String>,
-    /// Seconds from now until `exp`; negative = expired.
+    /// Seconds from now until `exp`. A negative number is an expired token.
     pub lifetime: i64,
-    /// `-r` at its end marks a refresh token.
+    /// `-r` at the end marks a refresh token.
     pub jti: String,
-    /// Who signs.
+    /// The key that signs.
     pub key: CfTokenKey,
 }
 
@@ -64,12 +64,12 @@ pub struct CfTokenSpec {
 pub enum CfTokenKey {
     /// The UAA's own key.
     Own,
-    /// A key that the Cloud Controller does not know.
+    /// A key that UAA does not publish.
     Foreign,
 }
 
-/// Mints and judges the access tokens of the CF UAA: signature, issuer, audience `cloud_controller`, `exp` with zero leeway,
-/// revocation.
+/// Issues and checks the access tokens of the CF UAA: signature, issuer, audience
+/// `cloud_controller`, `exp` without leeway, revocation.
 #[derive(Debug)]
 pub struct CfTokens {
     issuer: String,
@@ -79,7 +79,7 @@ pub struct CfTokens {
     registry: Mutex<TokenRegistry>,
 }
 
-/// Which tokens were minted, and which of them ended before their time.
+/// The `jti` of the tokens that were issued, and of those that were ended early.
 #[derive(Debug, Default)]
 struct TokenRegistry {
     issued: Vec<String>,
@@ -87,7 +87,7 @@ struct TokenRegistry {
 }
 
 impl Default for CfTokenSpec {
-    /// The token of a technical user as the UAA mints it after a password grant.
+    /// The token of a technical user as UAA issues it after a password grant.
     fn default() -> Self {
         let scopes = [
             "openid",
@@ -111,18 +111,19 @@ impl Default for CfTokenSpec {
 }
 
 impl CfTokens {
-    /// Makes the key; `issuer` is the UAA's base address, tokens say `{issuer}/oauth/token`.
+    /// Makes the key. `issuer` is the UAA's base address; the claim `iss` is
+    /// `{issuer}/oauth/token`.
     pub fn new(issuer: String) -> Self {
         Self::with_clock(issuer, Clock::default())
     }
 
-    /// As [`CfTokens::new`], on the landscape's clock.
+    /// As [`CfTokens::new`], with the landscape's clock.
     pub fn with_clock(issuer: String, clock: Clock) -> Self {
         let ring = KeyRing::new("sandbox-uaa", clock.clone());
         Self { issuer, clock, ring, foreign: OnceLock::new(), registry: Mutex::default() }
     }
 
-    /// Mints a token; the claims are those of `uaa.md` 5.
+    /// Issues a token with the claims of the real UAA.
     pub fn mint(&self, spec: &CfTokenSpec) -> String {
         let now = self.clock.seconds();
         locked(&self.registry).issued.push(spec.jti.clone());
@@ -139,11 +140,11 @@ impl CfTokens {
         key.sign_with(&header, &claims)
     }
 
-    /// Judges the `Authorization` header as the Cloud Controller does (`bearer` in any case).
+    /// Checks the `Authorization` header as the Cloud Controller does (`bearer` in any case).
     ///
     /// # Errors
-    /// [`CfTokenRefusal::NotAuthenticated`] without a bearer, [`CfTokenRefusal::Invalid`] for one that does not hold; an empty
-    /// bearer is an invalid one (recorded).
+    /// [`CfTokenRefusal::NotAuthenticated`] without a bearer token, [`CfTokenRefusal::Invalid`] if
+    /// it is not valid. An empty bearer token is invalid (recorded).
     pub fn check(&self, authorization: Option<&str>) -> Result<CfUser, CfTokenRefusal> {
         let value = authorization.unwrap_or_default().trim();
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
@@ -159,12 +160,12 @@ impl CfTokens {
         &self.ring
     }
 
-    /// Signs with a new key from now on; the old one ends at once, as after a forced rotation.
+    /// Signs with a new key from now on. The old key ends at once, as after a forced rotation.
     pub fn rotate_keys(&self) {
         self.ring.rotate(OldKey::Ends);
     }
 
-    /// Ends every token minted so far: the Cloud Controller answers 401/1000 to each.
+    /// Ends every token issued so far: the Cloud Controller answers 401/1000.
     pub fn end_all(&self) {
         let mut registry = locked(&self.registry);
         let issued = std::mem::take(&mut registry.issued);
@@ -179,7 +180,8 @@ impl CfTokens {
         self.foreign.get_or_init(|| SigningKey::first("foreign-key"))
     }
 
-    /// Applies the rules behind the signature; `exp` has zero leeway (source, `cloud_controller_ng`).
+    /// Applies the rules after the signature check. `exp` has no leeway (source,
+    /// `cloud_controller_ng`).
     fn accepted(&self, claims: &Value) -> Option<CfUser> {
         let jti = claims.get("jti")?.as_str()?;
         let live = claims.get("exp")?.as_i64()? > self.clock.seconds();
@@ -197,7 +199,7 @@ impl CfTokens {
     }
 }
 
-/// Returns the texts of a JSON array; anything else has none.
+/// Returns the texts of a JSON array. Other values have none.
 fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

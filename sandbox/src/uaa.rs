@@ -1,5 +1,6 @@
-//! The UAA of the foundation: the token endpoint with its three grants, and what it publishes about itself.
-//! Invariant: a password is judged by exactly one identity provider, and the journal says by which. Mounted by `lib`.
+//! The UAA of the foundation: the token endpoint with its three grants, and its public documents.
+//! Invariant: exactly one identity provider checks a password, and the journal shows which. Mounted
+//! by `lib`.
 
 pub(crate) mod answer;
 mod assertion;
@@ -52,14 +53,14 @@ pub(crate) struct Uaa {
     pub(crate) settings: Mutex<Settings>,
 }
 
-/// What an operator of the UAA could set.
+/// Settings that an operator of a UAA could change.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Seconds; `expires_in` is one less, for it is rounded down.
+    /// Seconds. `expires_in` is one less, because it is rounded down.
     pub(crate) lifetime: i64,
     pub(crate) default_origin: Option<String>,
     pub(crate) query: QueryParameters,
-    /// The claim `origin` of access tokens, where it must differ from the truth.
+    /// The claim `origin` of access tokens, if it must differ from the real one.
     pub(crate) claimed_origin: Option<String>,
     pub(crate) patch: Option<AnswerPatch>,
 }
@@ -73,7 +74,7 @@ pub(crate) enum QueryParameters {
     Refused,
 }
 
-/// Whom a grant is for.
+/// The user, the scopes and the refresh token that a grant brings.
 #[derive(Debug)]
 struct GrantOutcome {
     user: User,
@@ -85,12 +86,12 @@ struct GrantOutcome {
 struct TokenCall<'a> {
     client: OAuthClient,
     parameters: &'a TokenParameters,
-    /// Set by the grant that sends a password on.
+    /// Set by the grant that passes a password on to a provider.
     asked_provider: Option<String>,
 }
 
 impl Uaa {
-    /// Makes a UAA that signs by `tokens` and is reached at `base`.
+    /// Makes a UAA whose tokens `tokens` signs and whose address is `base`.
     pub(crate) fn new(base: String, clock: Clock, tokens: Arc<CfTokens>) -> Self {
         let settings = Settings {
             lifetime: 1200,
@@ -141,7 +142,7 @@ impl Uaa {
         answer
     }
 
-    /// Runs the grant that was asked for.
+    /// Runs the grant of the call.
     fn granted(&self, call: &mut TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
         match call.parameters.get("grant_type") {
             None | Some("") => {
@@ -156,7 +157,7 @@ impl Uaa {
         }
     }
 
-    /// A refresh asks no provider and needs no live user there; only a deleted one is noticed.
+    /// A refresh does not ask the provider. Of the user only a deletion is noticed.
     fn refreshed(&self, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
         if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
             return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
@@ -175,7 +176,7 @@ impl Uaa {
         Ok(GrantOutcome { user: holder, scopes: used.scopes, refresh_token: Some(used.value) })
     }
 
-    /// Makes a first refresh token, where client and settings have any.
+    /// Issues the first refresh token, if client and settings allow it.
     fn first_refresh(
         &self,
         client: &OAuthClient,
@@ -187,7 +188,7 @@ impl Uaa {
     }
 }
 
-/// Returns the clients: `cf` with its empty secret, and one with a secret that needs encoding.
+/// Returns the clients: `cf` with its empty secret, and one whose secret must be encoded.
 fn clients() -> Vec<OAuthClient> {
     let client = |id: &str, secret: &str| OAuthClient {
         id: id.to_owned(),
@@ -219,13 +220,13 @@ async fn token(
     uaa.token(query.as_deref(), &headers, &body)
 }
 
-/// F19, second form.
+/// F19, another method than POST.
 async fn not_a_post(method: Method) -> Response<Body> {
     let text = format!("Request method '{method}' not supported");
     OAuthRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
 }
 
-/// The platform's front door marks every answer.
+/// The router of the platform adds a request id to every answer.
 async fn with_request_id(mut answer: Response<Body>) -> Response<Body> {
     let id = uuid::Uuid::new_v4().to_string();
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -234,7 +235,7 @@ async fn with_request_id(mut answer: Response<Body>) -> Response<Body> {
     answer
 }
 
-/// Answers what is not there, as UAA does for a zone that it does not know (F24).
+/// The answer for unknown paths. UAA gives the same for an unknown zone (F24).
 pub(crate) fn not_found() -> Response<Body> {
     json_answer(StatusCode::NOT_FOUND, &serde_json::json!({"error": "Not Found"}))
 }

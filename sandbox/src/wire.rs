@@ -1,5 +1,6 @@
-//! Below HTTP: sockets that remember what they received and that can be torn, dripped or cut short.
-//! Invariant: a tap sees the bytes as the client sent them. Called by `listener` and `service` only.
+//! Below HTTP: sockets that keep what they received, and that can reset, drip or cut an answer.
+//! Invariant: the kept bytes are the bytes that the client sent. Called only by `listener` and
+//! `service`.
 
 use std::io;
 use std::pin::Pin;
@@ -14,24 +15,25 @@ use tokio::time::{Sleep, sleep};
 
 use crate::part::locked;
 
-/// Received bytes kept per request; more than any token request, less than a denial of memory.
+/// The most received bytes to keep for a request: more than any token request, and a limit for the
+/// memory.
 const KEPT: usize = 1024 * 1024;
 
 /// How the bytes of one answer leave.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum WritePlan {
-    /// As they are.
+    /// Unchanged.
     #[default]
     Plain,
-    /// So many bytes, then a pause, again and again.
+    /// `chunk` bytes, then a pause, repeatedly.
     Drip { chunk: usize, pause: Duration },
-    /// The head and so many bytes of the body, then the connection ends.
+    /// The head and `after` bytes of the body, then the connection ends.
     Truncate { after: usize },
-    /// Something else instead, then the connection ends.
+    /// These bytes instead, then the connection ends.
     Replace(Bytes),
 }
 
-/// What the HTTP side and the socket of one connection tell each other.
+/// What the HTTP side and the socket of one connection share.
 #[derive(Debug, Default)]
 pub(crate) struct SocketControl(Mutex<SocketState>);
 
@@ -39,12 +41,12 @@ pub(crate) struct SocketControl(Mutex<SocketState>);
 struct SocketState {
     received: Vec<u8>,
     plan: WritePlan,
-    /// Characters of the blank line seen so far; four = the head is out.
+    /// How many characters of the blank line were written; 4 = the head is complete.
     blank: usize,
     reset: bool,
 }
 
-/// An accepted socket under the rule of its [`SocketControl`].
+/// An accepted socket that follows its [`SocketControl`].
 #[derive(Debug)]
 pub(crate) struct TappedStream {
     inner: TcpStream,
@@ -53,7 +55,7 @@ pub(crate) struct TappedStream {
 }
 
 impl SocketControl {
-    /// Takes the bytes of the request whose body has just been read to its end.
+    /// Takes the bytes of the request whose body was just read.
     pub(crate) fn take_request(&self) -> Vec<u8> {
         let mut shared = locked(&self.0);
         let all = shared.received.len();
@@ -69,7 +71,7 @@ impl SocketControl {
         shared.blank = 0;
     }
 
-    /// Lets the connection end with a TCP reset instead of an orderly close.
+    /// Makes the connection end with a TCP reset instead of a normal close.
     pub(crate) fn reset(&self) {
         locked(&self.0).reset = true;
     }
@@ -84,7 +86,7 @@ impl TappedStream {
         Self { inner, control, pause: None }
     }
 
-    /// Waits for a pause between two drops.
+    /// Waits for the pause between two chunks.
     fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(pause) = self.pause.as_mut() {
             ready!(pause.as_mut().poll(context));
@@ -195,26 +197,27 @@ impl Drop for TappedStream {
     }
 }
 
-/// Returns how many bytes belong to the head, when `blank` characters of its blank line are out already.
+/// Returns how many of these bytes belong to the head. `blank` characters of its blank line are
+/// already written.
 fn head_end(bytes: &[u8], blank: usize) -> usize {
     let mut seen = blank;
     bytes
         .iter()
         .take_while(|byte| {
             let inside = seen < 4;
-            seen = step(seen, **byte);
+            seen = count_blank(seen, **byte);
             inside
         })
         .count()
 }
 
-/// Returns the characters of the blank line that are out after these bytes.
+/// Returns how many characters of the blank line are written after these bytes.
 fn blank_after(bytes: &[u8], blank: usize) -> usize {
-    bytes.iter().fold(blank, |seen, byte| step(seen, *byte))
+    bytes.iter().fold(blank, |seen, byte| count_blank(seen, *byte))
 }
 
-/// Follows `\r\n\r\n`; four stays four.
-fn step(seen: usize, byte: u8) -> usize {
+/// Follows `\r\n\r\n`. Four stays four.
+fn count_blank(seen: usize, byte: u8) -> usize {
     match (seen, byte) {
         (4, _) => 4,
         (0 | 2, b'\r') | (1 | 3, b'\n') => seen.saturating_add(1),
@@ -223,7 +226,8 @@ fn step(seen: usize, byte: u8) -> usize {
     }
 }
 
-/// Returns the length of the first request, by its `Content-Length`; none where the head is not complete or says nothing.
+/// Returns the length of the first request, by its `Content-Length`. `None` if the head is not
+/// complete or the body is chunked.
 fn request_length(bytes: &[u8]) -> Option<usize> {
     let end = head_end(bytes, 0);
     if blank_after(bytes.get(..end)?, 0) != 4 {

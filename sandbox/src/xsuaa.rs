@@ -1,5 +1,6 @@
-//! The XSUAA of the provider's subaccount: tokens for the Destination service and for callers of the broker.
-//! Invariant: a token holds the scopes that its client or user was granted, never what was asked. Mounted by `lib`.
+//! The XSUAA of the provider's subaccount: tokens for the Destination service and for callers of
+//! the broker. Invariant: a token holds the scopes that its client or user was granted, whatever
+//! was requested. Mounted by `lib`.
 
 mod browser;
 mod grants;
@@ -22,13 +23,13 @@ use crate::uaa::answer::AnswerPatch;
 use crate::uaa::pages::keys_answer;
 use crate::xsuaa::browser::AuthorizationCodes;
 
-/// The application of the Destination service; its tokens must be made for it.
+/// The application name of the Destination service. Its tokens must have it as audience.
 pub(crate) const DESTINATION_XSAPPNAME: &str = "destination-xsappname!b404";
 
-/// The client of the destination binding; `!` and `|` want form encoding.
+/// The client of the destination binding. `!` and `|` must be form-encoded.
 pub const DESTINATION_CLIENT: &str = "sb-sandbox-clone!b609810|destination-xsappname!b404";
 
-/// Its secret; `+`, `=` and `$` want form encoding.
+/// Its secret. `+`, `=` and `$` must be form-encoded.
 pub const DESTINATION_SECRET: &str = "sandbox-only-destination+secret=$";
 
 /// The broker's application.
@@ -40,25 +41,25 @@ pub const BROKER_CLIENT: &str = "sb-cfapi-broker!t1";
 /// Its secret.
 pub const BROKER_SECRET: &str = "sandbox-only-broker-secret";
 
-/// A provider app's client: may read and write routes and use the proxy.
+/// The client of a provider app. It may read and write routes and use the proxy.
 pub const PROVIDER_CLIENT: &str = "sb-bookshop!t4711";
 
 /// Its secret.
 pub const PROVIDER_SECRET: &str = "sandbox-only-bookshop-secret";
 
-/// A second provider app's client: may read and write routes.
+/// The client of a second provider app. It may read and write routes.
 pub const SECOND_PROVIDER_CLIENT: &str = "sb-orders!t4712";
 
 /// Its secret.
 pub const SECOND_PROVIDER_SECRET: &str = "sandbox-only-orders-secret";
 
-/// An operator's client: routes of every owner, and metrics.
+/// The client of an operator: routes of all owners, and metrics.
 pub const ADMIN_CLIENT: &str = "sb-operator!t4713";
 
 /// Its secret.
 pub const ADMIN_SECRET: &str = "sandbox-only-operator-secret";
 
-/// A user who may look at spaces.
+/// A user who may read spaces.
 pub const DEVELOPER_USER: &str = "developer@example.test";
 
 /// Its password.
@@ -77,10 +78,10 @@ pub(crate) struct Xsuaa {
     pub(crate) settings: Mutex<Settings>,
 }
 
-/// What a lever changes.
+/// The settings that levers change.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Seconds; `expires_in` is one less.
+    /// Seconds. `expires_in` is one less.
     pub(crate) lifetime: i64,
     pub(crate) patch: Option<AnswerPatch>,
 }
@@ -92,24 +93,24 @@ impl Xsuaa {
         Self { base, ring, clock, codes: AuthorizationCodes::default(), settings }
     }
 
-    /// Returns the claims of a token that is ours and not expired.
+    /// Returns the claims of a token of this XSUAA that has not expired.
     pub(crate) fn live_claims(&self, token: &str) -> Option<Value> {
         let claims = self.ring.verified(token)?;
         let live = claims.get("exp").and_then(Value::as_i64)? > self.clock.seconds();
         live.then_some(claims)
     }
 
-    /// Mints a technical token (`callers.md` 3).
+    /// Issues a technical token. For its claims see `docs/reference/caller-rules.md`.
     pub(crate) fn client_token(&self, client: &str, scopes: &[String]) -> String {
         self.mint(&self.client_claims(client, scopes))
     }
 
-    /// Mints a token of a person who came by way of a client.
+    /// Issues a token of a person who logged on through a client.
     pub(crate) fn user_token(&self, client: &str, user: &str, scopes: &[String]) -> String {
         self.mint(&self.user_claims(client, user, scopes))
     }
 
-    /// Mints the id token of a browser login.
+    /// Issues the id token of a browser login.
     fn id_token(&self, client: &str, user: &str, nonce: Option<&str>) -> String {
         let mut claims = self.user_claims(client, user, &[]);
         if let (Some(claims), Some(nonce)) = (claims.as_object_mut(), nonce) {
@@ -118,12 +119,12 @@ impl Xsuaa {
         self.mint(&claims)
     }
 
-    /// Returns the key that signs, for a test that makes tokens of its own.
+    /// Returns the key that signs, for tests that make their own tokens.
     pub(crate) fn key(&self) -> SigningKey {
         self.ring.signing()
     }
 
-    /// Signs the claims of a technical token of the provider, with some of them replaced; a null takes one away.
+    /// Issues a technical token of the provider with some claims replaced. A null removes a claim.
     pub(crate) fn token_with_overrides(&self, overrides: &Value) -> String {
         let scopes = grants::scopes_of(PROVIDER_CLIENT);
         let mut claims = self.client_claims(PROVIDER_CLIENT, &scopes);
@@ -166,7 +167,7 @@ impl Xsuaa {
     }
 }
 
-/// The applications whose scopes a token holds, and the client itself.
+/// The client itself, and the applications of the token's scopes.
 fn audience(client: &str, scopes: &[String]) -> Vec<String> {
     let mut names = vec![client.to_owned()];
     for scope in scopes {
@@ -211,7 +212,7 @@ async fn not_a_post(method: Method) -> Response<Body> {
     OAuthRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
 }
 
-/// Keys of one zone; a zone that is not there, and a parameter that is none, are refused.
+/// Returns the keys of one zone. An unknown zone and an unknown parameter are refused.
 async fn token_keys(
     State(xsuaa): State<Arc<Xsuaa>>,
     RawQuery(query): RawQuery,

@@ -1,5 +1,5 @@
-//! Replays recorded exchanges against the sandbox: `replay FOLDER`. Exit code 1 when an answer differs, or when the list of what is
-//! not imitated (`replay-uncovered.txt`) is not the truth.
+//! Replays recorded exchanges against the sandbox: `replay FOLDER`. Exit code 1: an answer differs,
+//! or `replay-uncovered.txt` (the list of calls that are not imitated) is wrong.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

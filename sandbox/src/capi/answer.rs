@@ -1,4 +1,5 @@
-//! Answers before they are dressed for the wire. Invariant: an answer that CC sends without a body or content type gets none here.
+//! Answers without the headers that all answers share. Invariant: if CC sends an answer without
+//! body or content type, it gets none here.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -10,10 +11,11 @@ use crate::capi::json::Json;
 
 /// The content type of the v3 API.
 const JSON: &str = "application/json; charset=utf-8";
-/// The content type of the root, of v2 and of paths outside both (without a blank; recorded).
+/// The content type of the root, of v2 and of other paths outside v3 (no space after the semicolon;
+/// recorded).
 const OLD_JSON: &str = "application/json;charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
-/// The header that marks a call of the real API which the sandbox does not imitate.
+/// The header that marks a real call that the sandbox does not imitate.
 pub(crate) const UNCOVERED: &str = "x-sandbox-uncovered";
 
 /// What a handler returns.
@@ -28,12 +30,12 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// Which part of the Cloud Controller answers; each has its own set of headers (recorded).
+/// The part of the Cloud Controller that answers. Each part has its own set of headers (recorded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AnswerFamily {
     /// Rails: the v3 API.
     V3,
-    /// Rails, but before its default headers are set: crashes.
+    /// Rails, before its default headers are set: crashes.
     Crash,
     /// Sinatra: the root and v2.
     Old,
@@ -53,12 +55,12 @@ impl Answer {
         Self::typed(status, AnswerFamily::V3, JSON, body.render())
     }
 
-    /// JSON in the manner of the root and of v2.
+    /// JSON as the root and v2 send it.
     pub(crate) fn old_json(status: StatusCode, body: &Json) -> Self {
         Self::typed(status, AnswerFamily::Old, OLD_JSON, body.render())
     }
 
-    /// 202 with the address of a job: empty, yet with a content type (recorded).
+    /// 202 with the address of a job: an empty body, but with a content type (recorded).
     pub(crate) fn accepted(location: &str) -> Self {
         let status = StatusCode::ACCEPTED;
         Self::typed(status, AnswerFamily::V3, "text/html", String::new()).with(LOCATION, location)
@@ -69,35 +71,36 @@ impl Answer {
         Self::bare(StatusCode::NO_CONTENT, AnswerFamily::V3)
     }
 
-    /// The page of a crash before the API; for bytes in the query that are no UTF-8.
+    /// The page of a crash before the API: the query holds bytes that are not UTF-8.
     pub(crate) fn crash() -> Self {
         let text = "500 Internal Server Error\nIf you are the administrator of this website, then please read this web application's log file and/or the web server's log file to find out what went wrong.";
         Self::typed(StatusCode::INTERNAL_SERVER_ERROR, AnswerFamily::Crash, TEXT, text.to_owned())
     }
 
-    /// What the HTTP server says to a query that is too long: nothing.
+    /// The answer of the HTTP server to a query that is too long: an empty 400.
     pub(crate) fn query_too_long() -> Self {
         Self::bare(StatusCode::BAD_REQUEST, AnswerFamily::Server)
     }
 
-    /// JSON under the name of text, as the rate limiter sends it (recorded).
+    /// JSON with the content type of text, as the rate limiter sends it (recorded).
     pub(crate) fn limited(status: StatusCode, body: &Json) -> Self {
         Self::typed(status, AnswerFamily::Plain, TEXT, body.render())
     }
 
-    /// `OK` under the name of JSON (recorded).
+    /// `OK` with the content type of JSON (recorded).
     pub(crate) fn healthy() -> Self {
         Self::typed(StatusCode::OK, AnswerFamily::Plain, "application/json", "OK".to_owned())
     }
 
-    /// A call of the real API that the sandbox does not imitate: loud, so that no test takes it for CC's own refusal.
+    /// A real call that the sandbox does not imitate. It has its own status, so that no test takes
+    /// it for a refusal of CC.
     pub(crate) fn uncovered() -> Self {
         let text = "The sandbox does not imitate this call of the Cloud Controller.\n";
         Self::typed(StatusCode::NOT_IMPLEMENTED, AnswerFamily::Server, TEXT, text.to_owned())
             .with(HeaderName::from_static(UNCOVERED), "true")
     }
 
-    /// Adds a header; a value that no header can hold is left out.
+    /// Adds a header. A value that is not allowed in a header is left out.
     #[must_use]
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -106,7 +109,7 @@ impl Answer {
         self
     }
 
-    /// Makes the response; to HEAD the length is told and the body kept back.
+    /// Makes the response. HEAD gets the length without the body.
     pub(crate) fn into_response(self, head: bool) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;

@@ -1,4 +1,4 @@
-//! Apps: lists and single ones. Their routes are in `routes`.
+//! Apps: the list and single apps. Their routes are in `routes`.
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
@@ -44,7 +44,7 @@ impl CallContext<'_> {
         Ok(Answer::ok(&self.with_included(json, wants, &[&app.space])))
     }
 
-    /// Returns the app, if the user sees its space.
+    /// Returns the app if the user sees its space.
     pub(crate) fn app(&self, guid: &str) -> Result<&App, ApiRefusal> {
         let app = self.state.app(guid).filter(|app| self.reads_app(app));
         app.ok_or_else(|| not_found("App"))
@@ -57,7 +57,7 @@ impl CallContext<'_> {
 
     fn lists_app(&self, app: &App, list: &ListQuery) -> bool {
         let org = self.state.space(&app.space).map_or("", |space| &space.org);
-        // No app of this world has a stack, and all have buildpacks.
+        // In this world no app has a stack, and all apps have the buildpack lifecycle.
         self.reads_app(app)
             && list.admits("space_guids", &app.space)
             && list.admits("organization_guids", org)

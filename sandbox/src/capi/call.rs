@@ -1,5 +1,6 @@
-//! From method and path to the call that is meant. Slashes are squeezed and one at the end is dropped, segments are decoded after
-//! the split, `..` is a name like any other (recorded: `/v3/spaces/../routes` is unknown).
+//! Turns method and path into a call. Repeated slashes and a slash at the end are dropped. Segments
+//! are decoded after the split. `..` is a normal name (recorded: `/v3/spaces/../routes` is
+//! unknown).
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -7,9 +8,9 @@ use percent_encoding::percent_decode_str;
 /// A call of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ApiCall {
-    /// Answered to anyone.
+    /// Needs no token.
     Open(OpenCall),
-    /// Answered to the bearer of a good token.
+    /// Needs a good token.
     Guarded(GuardedCall),
 }
 
@@ -21,7 +22,7 @@ pub(crate) enum OpenCall {
     Info,
     Health,
     V2Info,
-    /// The real API knows it, the sandbox does not.
+    /// The real API has it, the sandbox does not.
     Uncovered,
     /// No such path or method under `/v3`.
     Unknown,
@@ -57,12 +58,14 @@ pub(crate) enum GuardedCall {
     ReplaceTargets(String),
     PatchTarget(String, String),
     DeleteTarget(String, String),
-    /// Every call on shared spaces and the owner of a route; closed by the flag `route_sharing`.
+    /// Every call on shared spaces and on the owner of a route. The flag `route_sharing` switches
+    /// them off.
     Sharing,
     Job(String),
 }
 
-/// What the real API has beside the calls above, by the first segment under `/v3`; for the resources above, what follows the guid.
+/// What the real API has in addition, by the first segment under `/v3`. The three lists below name
+/// what follows the guid of a space, an organisation or an app.
 const FURTHER: &[&str] = &[
     "app_usage_events",
     "audit_events",
@@ -125,7 +128,7 @@ const FURTHER_OF_APPS: &[&str] = &[
 ];
 
 impl ApiCall {
-    /// Reads the call; HEAD counts as GET.
+    /// Reads the call. HEAD counts as GET.
     pub(crate) fn read(method: &Method, path: &str) -> Self {
         let segments: Vec<String> = path
             .split('/')
@@ -208,7 +211,7 @@ impl ApiCall {
         }
     }
 
-    /// Tells the calls that the sandbox leaves out from those that nobody has.
+    /// Separates calls that only the real API has from calls that do not exist.
     fn rest(method: &str, segments: &[&str]) -> Self {
         let known = match (method, segments) {
             (_, [first, ..]) if FURTHER.contains(first) => true,

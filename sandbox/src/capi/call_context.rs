@@ -1,4 +1,5 @@
-//! What one authenticated call works with, and the questions that several calls ask: may this user see or change the thing.
+//! What one authenticated call works with, and the checks that several calls need: may this user
+//! see or change the resource?
 
 use crate::capi::errors::{
     ApiRefusal, feature_disabled, not_authorized, not_found, org_suspended, space_being_deleted,
@@ -10,15 +11,15 @@ use crate::capi::present::Presenter;
 use crate::capi::query::Query;
 use crate::world::{Org, Resource, Route, Space, WorldState};
 
-/// One call, under the world's lock.
+/// One call. It is made while the world is locked.
 #[derive(Debug)]
 pub(crate) struct CallContext<'a> {
     pub(crate) base: &'a str,
     pub(crate) state: &'a mut WorldState,
-    /// The name in the token.
+    /// The user name in the token.
     pub(crate) user: &'a str,
     pub(crate) query: &'a Query,
-    /// The body; an empty object where none was sent, or none that CC reads.
+    /// The body. An empty object if there is none, or if CC would not read it.
     pub(crate) body: &'a Json,
 }
 
@@ -27,12 +28,12 @@ impl CallContext<'_> {
         Presenter { base: self.base, state: self.state }
     }
 
-    /// Returns the address of a path of the API.
+    /// Returns the absolute URL of a path of the API.
     pub(crate) fn href(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// Returns the route, if the user sees it.
+    /// Returns the route if the user sees it.
     pub(crate) fn route(&self, guid: &str) -> Result<&Route, ApiRefusal> {
         let route = self.state.route(guid).filter(|route| {
             let space = self.state.space(&route.space);
@@ -41,7 +42,7 @@ impl CallContext<'_> {
         route.ok_or_else(|| not_found("Route"))
     }
 
-    /// Returns the space, if the user sees it.
+    /// Returns the space if the user sees it.
     pub(crate) fn space(&self, guid: &str) -> Result<&Space, ApiRefusal> {
         let space = self.state.space(guid);
         space
@@ -49,7 +50,8 @@ impl CallContext<'_> {
             .ok_or_else(|| not_found("Space"))
     }
 
-    /// Checks that the user may change routes of the space now: first the role, then suspensions, as CC does.
+    /// Checks that the user may change routes of the space now. First the role, then suspensions,
+    /// as in CC.
     pub(crate) fn may_write(&self, space: &str) -> Result<(), ApiRefusal> {
         let space = self.state.space(space).ok_or_else(not_authorized)?;
         if !self.state.manages_apps(self.user, space) {
@@ -67,7 +69,7 @@ impl CallContext<'_> {
         Ok(())
     }
 
-    /// Checks a feature flag that is on or off by default.
+    /// Checks a feature flag. `default` counts if the flag is not set.
     pub(crate) fn feature(&self, name: &str, default: FlagDefault) -> Result<(), ApiRefusal> {
         let (open, text) = match self.state.feature(name) {
             Some(feature) => (feature.on, feature.message.as_deref().unwrap_or(name)),
@@ -76,7 +78,7 @@ impl CallContext<'_> {
         if open { Ok(()) } else { Err(feature_disabled(text)) }
     }
 
-    /// Cuts the page of a list and writes it; returns what is shown, too, for `included`.
+    /// Cuts the page of a list and writes it. Also returns the items of the page, for `included`.
     pub(crate) fn page<'s, T: Resource>(
         list: &ListQuery,
         items: Vec<&'s T>,
@@ -89,7 +91,7 @@ impl CallContext<'_> {
         (json, shown)
     }
 
-    /// Writes the spaces with these guids that the user sees, each once, in the order of creation.
+    /// Writes the spaces with these guids that the user sees: each once, in the order of creation.
     pub(crate) fn included_spaces(&self, guids: &[&str]) -> Json {
         let spaces = self.state.spaces.iter();
         let spaces = spaces.filter(|space| {
@@ -98,7 +100,8 @@ impl CallContext<'_> {
         Json::List(spaces.map(|space| self.present().space(space)).collect())
     }
 
-    /// Writes the organisations of the spaces with these guids, each once, in the order of creation.
+    /// Writes the organisations of the spaces with these guids: each once, in the order of
+    /// creation.
     pub(crate) fn included_orgs(&self, spaces: &[&str]) -> Json {
         let holds = |org: &&Org| {
             let mut all = self.state.spaces.iter();
@@ -109,7 +112,7 @@ impl CallContext<'_> {
     }
 }
 
-/// How a feature flag stands that nobody has set.
+/// The state of a feature flag that is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlagDefault {
     On,

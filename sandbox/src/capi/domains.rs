@@ -1,4 +1,5 @@
-//! Domains, those of an organisation, its default domain, and whether a host is free.
+//! Domains, the domains of an organisation, its default domain, and the check whether a host is
+//! free.
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
@@ -7,7 +8,7 @@ use crate::capi::json::object;
 use crate::capi::list::{ListQuery, ListRule, comma_list};
 use crate::world::{Domain, Org, same_text};
 
-/// CC names `guids` twice, once as a common filter and once as the domains' own (source).
+/// CC names `guids` twice: as a common filter and as a filter of domains (source).
 const DOMAINS: ListRule = ListRule {
     filters: &["names", "guids", "organization_guids", "label_selector"],
     plain: &["label_selector"],
@@ -28,7 +29,8 @@ impl CallContext<'_> {
         Ok(Answer::ok(&self.present().domain(domain, self.user)))
     }
 
-    /// `GET /v3/organizations/{guid}/domains`: shared, owned, and shared with the organisation.
+    /// `GET /v3/organizations/{guid}/domains`: shared domains, own domains, and domains shared with
+    /// the organisation.
     pub(crate) fn org_domains(&self, guid: &str) -> Reply {
         let org = self.org(guid)?;
         let own = self.state.sees_domains_of(self.user, &org.guid);
@@ -37,7 +39,8 @@ impl CallContext<'_> {
         self.domain_list(&format!("/v3/organizations/{guid}/domains"), reads)
     }
 
-    /// `GET /v3/organizations/{guid}/domains/default`: the first shared domain that is not internal, else the first private one.
+    /// `GET /v3/organizations/{guid}/domains/default`: the first shared domain that is not
+    /// internal, or else the first private one.
     pub(crate) fn default_domain(&self, guid: &str) -> Reply {
         let org = self.org(guid)?;
         let domains = || self.state.domains.iter().filter(|domain| !domain.internal);
@@ -47,7 +50,8 @@ impl CallContext<'_> {
         Ok(Answer::ok(&self.present().domain(domain, self.user)))
     }
 
-    /// `GET /v3/domains/{guid}/route_reservations`: looks at exactly this host, path and port, in all organisations.
+    /// `GET /v3/domains/{guid}/route_reservations`: looks for exactly this host, path and port, in
+    /// all organisations.
     pub(crate) fn reservations(&self, guid: &str) -> Reply {
         let domain = self.domain(guid)?;
         let values = |name: &str, absent: &str| comma_list(self.query.text(name).unwrap_or(absent));

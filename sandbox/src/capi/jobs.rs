@@ -1,4 +1,4 @@
-//! Jobs: any authenticated user may read any of them (recorded).
+//! Jobs. Any authenticated user may read any job (recorded).
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;

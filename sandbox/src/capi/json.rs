@@ -1,5 +1,6 @@
-//! JSON as the Cloud Controller reads and writes it: members keep their order, of equal keys the last value wins, and `&`, `<`, `>`
-//! are escaped as Rails does. `serde_json::Value` sorts its members, so its answers would not be the recorded bytes.
+//! JSON as the Cloud Controller reads and writes it. Members keep their order. The last of equal
+//! keys wins. `&`, `<`, `>` are escaped as Rails does. `serde_json::Value` sorts its members, so it
+//! cannot write the recorded bytes.
 
 use std::fmt::{self, Formatter, Write as _};
 
@@ -17,7 +18,7 @@ pub(crate) enum Json {
     Object(Vec<(String, Json)>),
 }
 
-/// Makes an object whose members stand in the order written.
+/// Makes an object. Its members keep the written order.
 macro_rules! object {
     ($($key:expr => $value:expr),* $(,)?) => {
         $crate::capi::json::Json::Object(vec![
@@ -28,7 +29,7 @@ macro_rules! object {
 pub(crate) use object;
 
 impl Json {
-    /// Parses a body; a byte-order mark or text behind the value is an error.
+    /// Parses a body. A byte-order mark or text behind the value is an error.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
     }
@@ -60,7 +61,7 @@ impl Json {
         }
     }
 
-    /// Tells whether Rails calls the value blank.
+    /// Tells whether Rails calls the value blank (`blank?`).
     pub(crate) fn is_blank(&self) -> bool {
         match self {
             Self::Null | Self::Bool(false) => true,
@@ -71,7 +72,7 @@ impl Json {
         }
     }
 
-    /// Returns what Ruby's `to_s` makes of the value, near enough for the checks that look at it.
+    /// Returns what Ruby's `to_s` makes of the value, close enough for the checks that use it.
     pub(crate) fn to_s(&self) -> String {
         match self {
             Self::Null => String::new(),
@@ -80,7 +81,7 @@ impl Json {
         }
     }
 
-    /// Appends a member; anything but an object stays as it is.
+    /// Appends a member to an object. Other values stay unchanged.
     #[must_use]
     pub(crate) fn with(mut self, key: &str, value: impl Into<Self>) -> Self {
         if let Self::Object(members) = &mut self {
@@ -227,7 +228,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// Writes a text with the escapes of `ActiveSupport::JSON`.
+/// Writes a string with the escapes of `ActiveSupport::JSON`.
 fn write_text(text: &str, out: &mut String) {
     out.push('"');
     for letter in text.chars() {

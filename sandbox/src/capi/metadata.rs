@@ -1,4 +1,5 @@
-//! Labels and annotations in bodies: CC's rules for keys and values, and the update in which null removes.
+//! Labels and annotations in bodies: CC's rules for keys and values, and the update in which null
+//! removes an entry.
 
 use crate::capi::errors::{ApiRefusal, too_many_annotations, too_many_labels};
 use crate::capi::json::Json;
@@ -12,10 +13,10 @@ const MOST_ANNOTATIONS: usize = 200;
 const LONGEST: usize = 63;
 const LONGEST_PREFIX: usize = 253;
 const LONGEST_ANNOTATION: usize = 5000;
-/// How much of an overlong text CC quotes.
+/// CC quotes this many characters of a text that is too long.
 const QUOTED: usize = 8;
 
-/// What a body says about metadata; `None` removes.
+/// What a body says about metadata. `None` removes an entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MetadataChange {
     labels: Vec<(String, Option<String>)>,
@@ -23,7 +24,7 @@ pub(crate) struct MetadataChange {
 }
 
 impl MetadataChange {
-    /// Reads the member `metadata` of a body; faults are pushed in CC's words and order.
+    /// Reads the member `metadata` of a body. Faults have CC's words and order.
     pub(crate) fn read(body: &Json, faults: &mut Vec<String>) -> Self {
         let Some(metadata) = body.get("metadata") else {
             return Self::default();
@@ -59,7 +60,7 @@ impl MetadataChange {
         Self { labels, annotations }
     }
 
-    /// Writes the change into the resource; nothing is written when a limit would be passed.
+    /// Writes the change into the resource. Above a limit nothing is written.
     pub(crate) fn apply(&self, metadata: &mut Metadata) -> Result<(), ApiRefusal> {
         let mut next = metadata.clone();
         update(&mut next.labels, &self.labels);
@@ -76,7 +77,7 @@ impl MetadataChange {
     }
 }
 
-/// Returns what CC says against a key.
+/// Returns CC's complaint about a key.
 pub(crate) fn key_error(key: &str) -> Option<String> {
     let empty = || Some("key cannot be empty string".to_owned());
     if key.trim().is_empty() {
@@ -109,7 +110,7 @@ pub(crate) fn key_error(key: &str) -> Option<String> {
     word_error(name)
 }
 
-/// Returns what CC says against a label value; empty is good.
+/// Returns CC's complaint about a label value. An empty value is good.
 pub(crate) fn value_error(value: &str) -> Option<String> {
     if value.is_empty() {
         return None;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_keys_and_values_are_refused_in_ccs_words() {
+    fn bad_keys_and_values_are_refused_with_ccs_texts() {
         let long = "v".repeat(64);
         for (metadata, fault) in [
             (

@@ -1,5 +1,6 @@
-//! The CF API v3 of the landscape, as strict as the recorded Cloud Controller. One handler takes every request, because paths are
-//! judged raw; the stages stand in CC's order: server limits, encoding, token, rate limit, path, token again, scope, body, call.
+//! The CF API v3 of the landscape, as strict as the recorded Cloud Controller (CC). One handler
+//! takes every request, because raw paths are checked. The stages have CC's order: limits of the
+//! server, encoding, token, rate limit, path, token again, scope, body, call.
 
 mod answer;
 mod apps;
@@ -46,15 +47,15 @@ use self::query::Query;
 use crate::token::{CfTokenRefusal, CfUser};
 use crate::world::{CfWorld, RateKey, RateUsage};
 
-/// The longest query that the server in front of CC takes (recorded: 4.8 kB pass, 11.2 kB fail).
+/// The longest query that the server in front of CC accepts (recorded: 4.8 kB pass, 11.2 kB fail).
 const LONGEST_QUERY: usize = 10 * 1024;
-/// More than any request of a test; only keeps a mistake from filling the memory.
+/// More than any test sends. It only keeps a mistake from filling the memory.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
-/// Who asks: the user of a good token, or why there is none.
+/// The user of a good token, or the reason why there is none.
 type Bearer = Result<CfUser, CfTokenRefusal>;
 
-/// Returns the API over this world.
+/// Returns the API of this world.
 pub(crate) fn router(world: Arc<CfWorld>) -> Router {
     Router::new().fallback(handle).with_state(world)
 }
@@ -90,7 +91,7 @@ fn respond(world: &CfWorld, parts: &Parts, bytes: &Bytes) -> Response {
     response_headers::add_rate_limit(answer, count, seconds).into_response(head)
 }
 
-/// Answers what needs no token.
+/// Answers calls that need no token.
 fn open(world: &CfWorld, call: OpenCall) -> Answer {
     let (base, login) = (world.api_base(), world.login_base());
     match call {
@@ -109,7 +110,7 @@ fn open(world: &CfWorld, call: OpenCall) -> Answer {
     }
 }
 
-/// Answers what needs a token: token, scope, body, and then the call itself.
+/// Answers calls that need a token: checks token, scope and body, and then runs the call.
 fn guarded(
     world: &CfWorld,
     parts: &Parts,
@@ -168,7 +169,8 @@ fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
     }
 }
 
-/// Reads the body as Rails does: anything but `application/json` is no body, anything but an object is the member `_json`.
+/// Reads the body as Rails does. Without `application/json` there is no body. A body that is not an
+/// object becomes the member `_json`.
 fn body(parts: &Parts, bytes: &Bytes) -> Result<Json, ApiRefusal> {
     let kind = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default();
@@ -183,7 +185,7 @@ fn body(parts: &Parts, bytes: &Bytes) -> Result<Json, ApiRefusal> {
     })
 }
 
-/// Counts the request, unless its path and query are one of the exempt ones to the letter.
+/// Counts the request. A few paths are exempt if path and query are exactly the listed text.
 fn count(world: &CfWorld, parts: &Parts, bearer: &Bearer) -> Option<RateUsage> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     if ["/", "/v3", "/v2/info", "/healthz"].contains(&target) {
@@ -193,7 +195,8 @@ fn count(world: &CfWorld, parts: &Parts, bearer: &Bearer) -> Option<RateUsage> {
     world.with_state(|state| state.rate.count(who, Instant::now()))
 }
 
-/// Returns the 429 of a used-up limit. A bad token still gets its 401 (recorded), only a missing one is told about the address.
+/// Returns the 429 for a used-up limit. A bad token still gets its 401 (recorded). A missing token
+/// gets the limit of the address.
 fn limited(parts: &Parts, bearer: &Bearer) -> Option<Answer> {
     let refusal = match bearer {
         Ok(_) => errors::rate_limited(),

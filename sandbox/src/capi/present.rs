@@ -1,4 +1,5 @@
-//! How each thing looks in an answer: members and links as recorded, without the newer ones when an older release answers.
+//! How each resource looks in an answer: members and links as recorded. An older release leaves out
+//! the newer ones.
 
 use crate::capi::json::{Json, object};
 use crate::world::{
@@ -6,7 +7,7 @@ use crate::world::{
     WorldState,
 };
 
-/// Writes things as JSON; borrows the state because things name each other.
+/// Writes resources as JSON. It borrows the state because resources refer to each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presenter<'a> {
     pub(crate) base: &'a str,
@@ -135,7 +136,7 @@ impl Presenter<'_> {
         }
     }
 
-    /// The quota of an organisation; of its limits the sandbox knows the one on routes.
+    /// The quota of an organisation. The sandbox knows only the limit of routes.
     pub(crate) fn org_quota(self, org: &Org) -> Json {
         object! {
             "guid" => &org.quota_guid,
@@ -155,7 +156,7 @@ impl Presenter<'_> {
         }
     }
 
-    /// The organisations that a domain is shared with are shown only to whom they are visible.
+    /// The list of organisations that share a domain holds only those that the user sees.
     pub(crate) fn domain(self, domain: &Domain, user: &str) -> Json {
         let path = format!("domains/{}", domain.guid);
         let shared = domain.shared_with.iter();
@@ -233,7 +234,7 @@ impl Presenter<'_> {
         }
     }
 
-    /// The link to what the job works on vanishes with it (recorded).
+    /// The link to the deleted resource disappears with it (recorded).
     pub(crate) fn job(self, job: &Job) -> Json {
         let (state, errors) = match &job.state {
             JobState::Processing => ("PROCESSING", Vec::new()),

@@ -1,5 +1,6 @@
-//! The query string as Rack reads it: the last of equal names wins, `a[b]=c` nests, `a[]=b` becomes the text `["b"]`. Decodes once;
-//! the comma lists of filters decode a second time (`list`).
+//! The query string as Rack reads it: the last of equal names wins, `a[b]=c` nests, `a[]=b` becomes
+//! the text `["b"]`. This decodes once. The comma lists of filters are decoded a second time
+//! (`list`).
 
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use percent_encoding::percent_decode_str;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, Param)>);
 
-/// What stands behind a name.
+/// The value of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Param {
     /// `name=value`.
@@ -18,12 +19,12 @@ pub(crate) enum Param {
     Nested(Vec<(String, String)>),
 }
 
-/// The query holds bytes that are no UTF-8.
+/// The query holds bytes that are not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadEncoding;
 
 impl Query {
-    /// Parses the raw text behind the question mark.
+    /// Parses the raw text after the question mark.
     pub(crate) fn parse(raw: &str) -> Result<Self, BadEncoding> {
         let mut query = Self::default();
         for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
@@ -49,7 +50,7 @@ impl Query {
         }
     }
 
-    /// Returns the same query with one parameter set from the path, as `/v3/apps/{guid}/routes` does.
+    /// Returns the same query with one parameter from the path, as for `/v3/apps/{guid}/routes`.
     #[must_use]
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut query = self.clone();
@@ -57,7 +58,7 @@ impl Query {
         query
     }
 
-    /// Tells whether any value holds a NUL, over which CC's database stumbles.
+    /// Tells whether any value holds a NUL. CC's database cannot take it.
     pub(crate) fn holds_nul(&self) -> bool {
         self.0.iter().any(|(_, param)| match param {
             Param::Text(text) => text.contains('\0'),
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_utf8_are_told_apart() {
+    fn bytes_that_are_not_utf8_are_an_error() {
         assert_eq!(Query::parse("a=%ff").unwrap_err(), BadEncoding);
     }
 

@@ -1,5 +1,6 @@
-//! The headers that surround every answer of the Cloud Controller, by the part that answers (recorded). Nothing in front of it hides
-//! `X-USER-GUID` and `X-Runtime` here: a client that passes them on must be caught in tests.
+//! The headers of every answer of the Cloud Controller, by the part that answers (recorded).
+//! Nothing removes `X-USER-GUID` and `X-Runtime` here, so a test can find a client that passes them
+//! on.
 
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::request::Parts;
@@ -10,7 +11,7 @@ use crate::capi::answer::{Answer, AnswerFamily};
 use crate::token::CfUser;
 use crate::world::RateUsage;
 
-/// The longest request id that CC takes over from the caller.
+/// CC takes at most this many characters of the caller's request id.
 const LONGEST_ID: usize = 255;
 const DEFAULTS: &[(&str, &str)] = &[
     ("x-frame-options", "SAMEORIGIN"),
@@ -22,7 +23,7 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 const ECHOED: &[&str] = &["x-b3-traceid", "x-b3-spanid"];
 
-/// Adds the headers of the answer's family.
+/// Adds the headers of the part that answers.
 pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answer {
     if answer.family == AnswerFamily::Server {
         return answer;
@@ -51,7 +52,8 @@ pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answe
     answer
 }
 
-/// Adds the limiter's headers; `Retry-After` where the limit is used up, also beside the 401 of a bad token (recorded).
+/// Adds the headers of the rate limiter. `Retry-After` comes with a used-up limit, also with the
+/// 401 of a bad token (recorded).
 pub(crate) fn add_rate_limit(answer: Answer, count: Option<RateUsage>, seconds: i64) -> Answer {
     let Some(count) = count else {
         return answer;
@@ -68,7 +70,8 @@ pub(crate) fn add_rate_limit(answer: Answer, count: Option<RateUsage>, seconds: 
     answer
 }
 
-/// Returns `{the caller's id}::{uuid}`, or a bare uuid. Of the caller's id only letters, digits, `_` and `-` stay.
+/// Returns `{the caller's id}::{uuid}`, or only a uuid. The caller's id keeps letters, digits, `_`
+/// and `-`.
 fn request_id(parts: &Parts) -> String {
     let sent = ["x-vcap-request-id", "x-request-id"]
         .iter()

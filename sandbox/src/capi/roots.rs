@@ -1,4 +1,4 @@
-//! The documents for everyone: `/`, `/v3`, `/v3/info`, `/healthz`, `/v2/info`. They answer without a token.
+//! The public documents: `/`, `/v3`, `/v3/info`, `/healthz`, `/v2/info`. They need no token.
 
 use http::StatusCode;
 
@@ -8,9 +8,9 @@ use crate::world::{Release, RootLinks, WorldState};
 
 /// The version of the recorded Cloud Controller.
 const VERSION: &str = "3.228.0";
-/// A version of 2024, when the fields that `older_release` leaves out did not exist.
+/// A version of 2024. It does not have the fields that `older_release` leaves out.
 const OLDER_VERSION: &str = "3.159.0";
-/// The resources that `/v3` links to, in its order.
+/// The resources that `/v3` links to, in CC's order.
 const RESOURCES: &[&str] = &[
     "app_usage_events",
     "apps",
@@ -109,7 +109,7 @@ pub(crate) fn info(base: &str) -> Answer {
     })
 }
 
-/// `GET /v2/info`: the one v2 path that old clients still need before they log on.
+/// `GET /v2/info`: the only v2 path that old clients need before they log on.
 pub(crate) fn v2_info(login: &str) -> Answer {
     let info = object! {
         "name" => "cfapi-sandbox",

@@ -1,13 +1,14 @@
-//! Whether the state lets a new route in. CC collects all faults and shows the first by this order: domain, quota, host, path, port,
-//! and then whatever is left in raw words. So an exhausted quota hides a taken host.
+//! Checks a new route against the state. CC collects all faults and shows the first in this order:
+//! domain, quota, host, path, port, and then the rest with raw texts. So a used-up quota hides a
+//! taken host.
 
 use crate::capi::route_form::RouteForm;
 use crate::world::{Domain, Route, Space, WorldState, same_text};
 
-/// The longest name that DNS carries.
+/// The longest name in DNS.
 const LONGEST_NAME: usize = 253;
 
-/// Returns CC's text against the route, if there is one.
+/// Returns CC's complaint about the route, if there is one.
 pub(crate) fn fault(
     state: &WorldState,
     form: &RouteForm,
@@ -41,7 +42,8 @@ fn quota_fault(state: &WorldState, form: &RouteForm, space: &Space) -> Option<St
     if org.route_quota.is_some_and(|quota| in_org >= quota) {
         return Some(format!("Routes quota exceeded for organization '{}'.", org.name));
     }
-    // No quota of this world has reserved ports, and CC asks it before it asks whether the domain takes ports (recorded).
+    // No quota of this world has reserved ports. CC checks the quota before it checks whether the
+    // domain takes ports (recorded).
     (form.port > 0)
         .then(|| format!("Reserved route ports quota exceeded for organization '{}'.", org.name))
 }
@@ -82,7 +84,8 @@ fn path_fault(state: &WorldState, form: &RouteForm, domain: &Domain) -> Option<S
     taken.then(|| taken_text(form, domain))
 }
 
-/// Refuses a host of a shared domain that other spaces use under any path. The text is raw, as CC has no words for it (recorded).
+/// Refuses a host of a shared domain that another space uses with any path. The text is raw: CC has
+/// no message for it (recorded).
 fn space_fault(
     state: &WorldState,
     form: &RouteForm,
@@ -94,7 +97,7 @@ fn space_fault(
         .then(|| "domain_id and host host_and_domain_taken_different_space".to_owned())
 }
 
-/// Returns the routes with this host and domain, whoever owns them.
+/// Returns the routes with this host and domain, of all owners.
 fn same_host<'a>(
     state: &'a WorldState,
     form: &'a RouteForm,
@@ -104,7 +107,7 @@ fn same_host<'a>(
     routes.filter(|route| route.domain == domain.guid && same_text(&route.host, &form.host))
 }
 
-/// Echoes the host as it was sent.
+/// Repeats the host as it was sent.
 fn taken_text(form: &RouteForm, domain: &Domain) -> String {
     let with = match (form.host.as_str(), form.path.as_str()) {
         ("", "") => String::new(),
@@ -115,7 +118,7 @@ fn taken_text(form: &RouteForm, domain: &Domain) -> String {
     format!("Route already exists{with} for domain '{}'.", domain.name)
 }
 
-/// Tells whether the path can stand in a URI (RFC 2396, as Ruby reads it); a fragment may follow.
+/// Tells whether the path is allowed in a URI (RFC 2396, as Ruby reads it). A fragment may follow.
 fn is_uri_path(path: &str) -> bool {
     let mut fragments = 0;
     let mut letters = path.chars();
@@ -143,7 +146,7 @@ mod tests {
     use super::is_uri_path;
 
     #[test]
-    fn a_path_that_no_uri_can_hold_is_told() {
+    fn a_path_that_is_not_allowed_in_a_uri_is_found() {
         for path in ["", "/a%20b", "/a;b=c", "/a/b#c"] {
             assert!(is_uri_path(path), "{path}");
         }

@@ -1,4 +1,5 @@
-//! The bodies that create and change a route: shape and syntax, with all faults in one detail, in CC's order.
+//! The bodies that create and change a route. Shape and syntax are checked; all faults go into one
+//! detail, in CC's order.
 
 use crate::capi::errors::{ApiRefusal, unprocessable};
 use crate::capi::json::Json;
@@ -9,10 +10,10 @@ const LONGEST_HOST: usize = 63;
 const LONGEST_PATH: usize = 128;
 const LAST_PORT: i64 = 65_535;
 const ALGORITHMS: &[&str] = &["round-robin", "least-connection"];
-/// Options that CC knows, but takes only with the flag `hash_based_routing`, which is off.
+/// Options that CC accepts only with the flag `hash_based_routing`, which is off.
 const CLOSED_OPTIONS: &[&str] = &["hash_header", "hash_balance"];
 
-/// A body of `POST /v3/routes` that passed.
+/// A valid body of `POST /v3/routes`.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteForm {
     pub(crate) host: String,
@@ -25,7 +26,7 @@ pub(crate) struct RouteForm {
     pub(crate) metadata: MetadataChange,
 }
 
-/// A body of `PATCH /v3/routes/{guid}` that passed.
+/// A valid body of `PATCH /v3/routes/{guid}`.
 #[derive(Clone, Debug)]
 pub(crate) struct RoutePatch {
     pub(crate) options: Vec<(String, Json)>,
@@ -86,7 +87,7 @@ impl RoutePatch {
     }
 }
 
-/// Returns the complaint about members that the body may not have.
+/// Returns the complaint about members that are not allowed.
 pub(crate) fn unknown_fields(body: &Json, known: &[&str]) -> Option<String> {
     let names = body.members().unwrap_or_default().iter().map(|(name, _)| name.as_str());
     let unknown: Vec<&str> = names.filter(|name| !known.contains(name)).collect();
@@ -132,7 +133,7 @@ fn path_faults(path: Option<&Json>, faults: &mut Vec<String>) {
     if text.chars().count() > LONGEST_PATH {
         faults.push(format!("Path is too long (maximum is {LONGEST_PATH} characters)"));
     }
-    // CC's pattern does not reach over a line end.
+    // CC's pattern does not match beyond the end of a line.
     if !text.is_empty() && (!text.starts_with('/') || text.contains('\n')) {
         faults.push("Path must begin with /".to_owned());
     }
@@ -182,7 +183,7 @@ fn relationships(relationships: Option<&Json>, faults: &mut Vec<String>) -> (Str
     (space, domain)
 }
 
-/// Reads `{"data":{"guid":"…"}}`; a null in `data` passes here and is unknown later.
+/// Reads `{"data":{"guid":"…"}}`. A null in `data` passes here and is unknown later.
 fn to_one(relationships: &Json, name: &str, faults: &mut Vec<String>) -> String {
     let label = if name == "space" { "Relationships Space" } else { "Relationships Domain" };
     let relationship = relationships.get(name);

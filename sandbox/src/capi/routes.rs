@@ -1,5 +1,6 @@
-//! Routes: list, read, create, patch, delete. The order of the checks is CC's: body, space known, domain known, role, suspended,
-//! wildcard on a shared domain, and then the state (`route_check`). Sharing and transfer stand behind a flag.
+//! Routes: list, read, create, patch, delete. The checks have CC's order: body, known space, known
+//! domain, role, suspension, wildcard on a shared domain, and then the state (`route_check`). A
+//! feature flag guards sharing and transfer.
 
 use http::StatusCode;
 
@@ -39,7 +40,8 @@ impl CallContext<'_> {
         Ok(Answer::ok(&self.with_route_included(json, wants, &shown)))
     }
 
-    /// `GET /v3/apps/{guid}/routes`: the same list, narrowed by the app; `include` is checked and ignored (source).
+    /// `GET /v3/apps/{guid}/routes`: the same list, filtered by the app. `include` is checked and
+    /// ignored (source).
     pub(crate) fn app_routes(&self, guid: &str) -> Reply {
         let query = self.query.with("app_guids", guid);
         let list = ListQuery::read(&query, &ROUTES)?;
@@ -48,7 +50,7 @@ impl CallContext<'_> {
         Ok(Answer::ok(&json))
     }
 
-    /// `GET /v3/routes/{guid}`; a bad query is 422 here, not 400 (recorded).
+    /// `GET /v3/routes/{guid}`. A bad query is 422 here, not 400 (recorded).
     pub(crate) fn one_route(&self, guid: &str) -> Reply {
         let asked = self.query.text("include").map(comma_list);
         let query = self.query.with("guid", guid);
@@ -113,7 +115,8 @@ impl CallContext<'_> {
         Ok(Answer::ok(&json))
     }
 
-    /// `DELETE /v3/routes/{guid}`: the route stays until the job has run; a second delete makes a second job (recorded).
+    /// `DELETE /v3/routes/{guid}`: the route stays until the job has run. A second delete makes a
+    /// second job (recorded).
     pub(crate) fn delete_route(&mut self, guid: &str) -> Reply {
         let space = self.route(guid)?.space.clone();
         self.may_write(&space)?;
@@ -167,7 +170,7 @@ impl CallContext<'_> {
             list.among("app_guids")
                 .is_none_or(|apps| targets.any(|target| apps.contains(&target.app)))
         };
-        // No route of this world is bound to a service instance, and all have port 0.
+        // In this world no route is bound to a service instance, and all routes have port 0.
         self.state.reads_routes(self.user, space)
             && list.admits_any_case("hosts", &route.host)
             && list.admits_any_case("paths", &route.path)

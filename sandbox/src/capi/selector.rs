@@ -1,9 +1,10 @@
-//! Label selectors: `k=v`, `k!=v`, `k in (a,b)`, `k notin (a)`, `k`, `!k`; commas between them mean AND.
+//! Label selectors: `k=v`, `k!=v`, `k in (a,b)`, `k notin (a)`, `k`, `!k`. A comma between them
+//! means AND.
 
 use crate::capi::metadata::{key_error, value_error};
 use crate::world::Metadata;
 
-/// More requirements than these are refused (source).
+/// The most requirements of one selector (source).
 const MOST: usize = 50;
 const INVALID: &str = "Invalid label_selector value";
 
@@ -23,7 +24,7 @@ enum Check {
 }
 
 impl Requirement {
-    /// Tells whether the labels meet the requirement; a missing label meets `!=` and `notin`.
+    /// Tells whether the labels meet the requirement. A missing label meets `!=` and `notin`.
     pub(crate) fn met_by(&self, metadata: &Metadata) -> bool {
         let mut labels = metadata.labels.iter();
         let value = labels.find(|(key, _)| *key == self.key).map(|(_, value)| value);
@@ -44,7 +45,7 @@ impl Requirement {
     }
 }
 
-/// Parses a selector; the error is CC's text.
+/// Parses a selector. The error is CC's text.
 pub(crate) fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     let parts = split(text);
     if parts.is_empty() {
@@ -128,7 +129,7 @@ fn is_key_letter(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-' | '.' | '/')
 }
 
-/// Splits a value list as Ruby's `split` does: empty values at the end vanish.
+/// Splits a list of values as Ruby's `split` does: empty values at the end are dropped.
 fn listed(values: &str) -> Vec<String> {
     let trimmed = values.trim_end_matches(',');
     if trimmed.is_empty() {
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_selects_what_it_says() {
+    fn each_form_of_selector_selects_its_labels() {
         for (selector, expected) in [
             ("k=v", true),
             ("k==v", true),
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_selector_is_refused_with_the_recorded_text() {
+    fn an_invalid_selector_is_refused_with_the_recorded_text() {
         for selector in ["a in (", "!!", "a b", "=v", "!"] {
             assert_eq!(parse(selector).unwrap_err(), "Invalid label_selector value", "{selector}");
         }

@@ -1,4 +1,5 @@
-//! Spaces and organisations: lists, single ones, and the mass delete of unmapped routes that a space offers.
+//! Spaces and organisations: the lists, single ones, and the deletion of all unmapped routes of a
+//! space.
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
@@ -87,7 +88,8 @@ impl CallContext<'_> {
         Ok(Answer::ok(&self.present().org(org)))
     }
 
-    /// `GET /v3/organizations/{guid}/usage_summary` (source), as far as routes go: all of them, seen or not.
+    /// `GET /v3/organizations/{guid}/usage_summary` (source), only the number of routes. It counts
+    /// routes that the user does not see, too.
     pub(crate) fn org_usage(&self, guid: &str) -> Reply {
         let org = self.state.org(guid);
         let org = org.filter(|org| self.state.reads_org(self.user, org));
@@ -101,7 +103,8 @@ impl CallContext<'_> {
         }))
     }
 
-    /// `GET /v3/organization_quotas/{guid}`: visible to whom an organisation under it is visible.
+    /// `GET /v3/organization_quotas/{guid}`: visible if the user sees an organisation with this
+    /// quota.
     pub(crate) fn one_org_quota(&self, guid: &str) -> Reply {
         let mut orgs = self.state.orgs.iter().filter(|org| org.quota_guid == guid);
         let org = orgs.find(|org| self.state.reads_org(self.user, org));
@@ -110,7 +113,7 @@ impl CallContext<'_> {
     }
 }
 
-/// Reads the query of a single thing that takes nothing but `include`; the error is CC's text.
+/// Reads the query of a single resource that takes only `include`. The error is CC's text.
 pub(crate) fn includes(query: &Query, valid: &[&str]) -> Result<Vec<String>, String> {
     let asked = query.text("include").map(comma_list);
     let mut faults: Vec<String> = unknown_parameters(query, &["include"]).into_iter().collect();
@@ -121,7 +124,7 @@ pub(crate) fn includes(query: &Query, valid: &[&str]) -> Result<Vec<String>, Str
     Err(faults.join(", "))
 }
 
-/// Returns what CC says against a mass delete that does not say `unmapped=true` (source).
+/// Returns CC's complaints about a mass delete without `unmapped=true` (source).
 fn unmapped_faults(query: &Query) -> Vec<String> {
     let names = query.entries().iter().map(|(name, _)| name.as_str());
     let unknown: Vec<&str> = names.filter(|name| *name != "unmapped").collect();

@@ -1,4 +1,4 @@
-//! The bodies that map and unmap apps: the array `destinations`, fault by fault in CC's words.
+//! The bodies that map and unmap apps: the array `destinations`. Faults have CC's words.
 
 use crate::capi::errors::{ApiRefusal, unprocessable};
 use crate::capi::json::Json;
@@ -10,7 +10,7 @@ const MOST: usize = 100;
 const MOST_PORTS: usize = 10;
 const PROTOCOLS: &[&str] = &["http1", "http2", "tcp"];
 
-/// One entry that passed; what was not said is not yet filled in.
+/// One valid entry. Defaults are not yet filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetSpec {
     pub(crate) app: String,
@@ -48,11 +48,11 @@ pub(crate) fn read(body: &Json, purpose: Purpose) -> Result<Vec<TargetSpec>, Api
         });
         specs.extend((faults.len() == before).then(|| spec(entry)));
     }
-    let crowded = |app: &Json| {
+    let has_too_many_ports = |app: &Json| {
         let same = |entry: &&Json| entry.get("app") == Some(app);
         entries.iter().filter(same).count() > MOST_PORTS
     };
-    if entries.iter().filter_map(|entry| entry.get("app")).any(crowded) {
+    if entries.iter().filter_map(|entry| entry.get("app")).any(has_too_many_ports) {
         faults.push("Process must have at most 10 exposed ports.".to_owned());
     }
     if faults.is_empty() {
@@ -62,7 +62,7 @@ pub(crate) fn read(body: &Json, purpose: Purpose) -> Result<Vec<TargetSpec>, Api
     Ok(specs)
 }
 
-/// Reads the body that changes one destination: its protocol, if any.
+/// Reads the body that changes one destination. It may hold a protocol.
 pub(crate) fn read_protocol(body: &Json) -> Result<Option<String>, ApiRefusal> {
     let mut faults: Vec<String> = unknown_fields(body, &["protocol"]).into_iter().collect();
     let protocol = body.get("protocol");
@@ -128,7 +128,7 @@ fn weight_fault(specs: &[TargetSpec]) -> Option<String> {
         .then(|| "Destinations must have weights that sum to 100.".to_owned())
 }
 
-/// Tells whether the member is there and neither null nor false, which Ruby takes for absent.
+/// Tells whether the member exists and is neither null nor false. Ruby takes both for absent.
 fn is_given(entry: &Json, name: &str) -> bool {
     !matches!(entry.get(name), None | Some(Json::Null | Json::Bool(false)))
 }

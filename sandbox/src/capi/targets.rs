@@ -1,5 +1,5 @@
-//! Destinations of a route: list, add, replace, change, remove. The same one twice is no change; twice in one array is CC's 500 on
-//! add and a 422 on replace (recorded, source).
+//! Destinations of a route: list, add, replace, change, remove. To add the same one again changes
+//! nothing. Twice in one array is CC's 500 on add and a 422 on replace (recorded, source).
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
@@ -10,7 +10,7 @@ use crate::world::{Route, Target, new_guid};
 
 /// The most destinations of one route.
 const MOST: usize = 100;
-/// Where a buildpack app listens.
+/// The default port of a buildpack app.
 const DEFAULT_PORT: u64 = 8080;
 const NOT_MAPPED: &str =
     "Unable to unmap route from destination. Ensure the route has a destination with this guid.";
@@ -69,7 +69,8 @@ impl CallContext<'_> {
         Ok(self.write_targets(route))
     }
 
-    /// `PATCH /v3/routes/{guid}/destinations`; what CC refuses with an error of its own here, it does not catch (source).
+    /// `PATCH /v3/routes/{guid}/destinations`. CC does not catch one of its own errors here, so the
+    /// protocol `tcp` is a 500 (source).
     pub(crate) fn replace_targets(&mut self, guid: &str) -> Reply {
         let (mut route, wanted) = self.targets_wanted(guid, Purpose::Replace)?;
         if has_duplicates(&wanted) {
@@ -106,7 +107,8 @@ impl CallContext<'_> {
         Ok(Answer::ok(&json))
     }
 
-    /// `DELETE /v3/routes/{guid}/destinations/{target}`; not mapped is a 422, not a 404 (recorded).
+    /// `DELETE /v3/routes/{guid}/destinations/{target}`. An unknown destination is a 422, not a 404
+    /// (recorded).
     pub(crate) fn delete_target(&mut self, guid: &str, target: &str) -> Reply {
         let mut route = self.route(guid)?.clone();
         self.may_write(&route.space)?;
@@ -120,7 +122,7 @@ impl CallContext<'_> {
         Ok(Answer::no_content())
     }
 
-    /// Checks body, route, role and apps, in this order, and fills in what was not said.
+    /// Checks body, route, role and apps, in this order, and fills in the defaults.
     fn targets_wanted(
         &mut self,
         guid: &str,

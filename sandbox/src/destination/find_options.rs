@@ -1,11 +1,11 @@
-//! What a find wants beside the destination itself. Invariant: a parameter that the specification does not name is refused.
-//! Called by `destination`.
+//! The query of a find. Invariant: a parameter that is not in the specification is refused. Called
+//! by `destination`.
 
 use serde_json::{Value, json};
 
 use crate::destination::DestinationRefusal;
 
-/// What a caller asked for beside the name.
+/// What a caller asks for in addition to the name.
 #[derive(Debug, Default)]
 pub(super) struct FindOptions {
     pub(super) skips_token: bool,
@@ -14,7 +14,7 @@ pub(super) struct FindOptions {
 }
 
 impl FindOptions {
-    /// Reads the query; what the specification does not name is a 400, and so is a name sent twice.
+    /// Reads the query. An unknown name is a 400, and so is a name that was sent twice.
     pub(super) fn read(query: Option<&str>, known: &[&str]) -> Result<Self, DestinationRefusal> {
         let mut options = Self::default();
         let mut seen: Vec<String> = Vec::new();
@@ -32,8 +32,9 @@ impl FindOptions {
         Ok(options)
     }
 
-    /// Without the skip flag the service logs on itself; here that always fails, and the answer is 200 all the same. With it, a
-    /// key store for the token call is handed out instead.
+    /// Without `$skipTokenRetrieval` the service logs on itself. Here this always fails, and the
+    /// answer is still 200. With the flag, the answer holds the key store for the token call, if
+    /// there is one.
     pub(super) fn apply(&self, body: &mut Value) {
         let Some(members) = body.as_object_mut() else {
             return;

@@ -1,5 +1,6 @@
-//! The destinations of the subaccount and of the service instance. Invariant: the tag follows the content, unless a lever lets it
-//! overlook the password. Read by `destination`, changed by levers.
+//! The destinations of the subaccount and of the service instance. Invariant: the tag changes with
+//! the content, unless a lever lets it ignore the password. Read by `destination`, changed by
+//! levers.
 
 use std::sync::Mutex;
 
@@ -9,19 +10,19 @@ use crate::identity::{TECHNICAL_ORIGIN, TECHNICAL_PASSWORD, TECHNICAL_USER};
 use crate::journal::sha256_hex;
 use crate::part::locked;
 
-/// The name of the destination that is there at start.
+/// The name of the destination that exists at start.
 pub(crate) const DEFAULT_NAME: &str = "CFAPI";
 
 const QUERY_PROPERTY: &str = "tokenServiceURL.queries.login_hint";
 const BODY_PROPERTY: &str = "tokenService.body.login_hint";
 const ORIGIN_PROPERTY: &str = "origin";
 
-/// Where a destination was made.
+/// Where a destination was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DestinationLevel {
     /// In the subaccount.
     Subaccount,
-    /// In the service instance; found first.
+    /// In the service instance. This level is searched first.
     Instance,
 }
 
@@ -33,18 +34,18 @@ pub(crate) struct StoredDestination {
     pub(crate) properties: Map<String, Value>,
 }
 
-/// How the origin of the user is written down: the four spellings of `destination.md` 6.
+/// The four ways to write the origin of the user, see `docs/reference/destination.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OriginSpelling {
     /// Nowhere.
     Absent,
-    /// In the query of the token URL, the colon raw: the blog's form.
+    /// In the query of the token URL, with a raw colon, as in SAP's blog about this destination.
     Query,
     /// In `tokenServiceURL.queries.login_hint`.
     QueryProperty,
     /// In `tokenService.body.login_hint`.
     BodyProperty,
-    /// In `origin`, with a token URL without path.
+    /// In `origin`, with a token URL that has no path.
     Origin,
 }
 
@@ -66,12 +67,13 @@ struct StoreState {
 pub(crate) enum EtagScope {
     /// Everything.
     Content,
-    /// Everything but the password: whether the real one does so is not known.
+    /// Everything except the password. It is not known whether the real service does this.
     ContentButPassword,
 }
 
 impl OriginSpelling {
-    /// Returns the spelling with a number of `destination.md` 6; 0 is none.
+    /// Returns the way with this number: 0 is nowhere, 1 to 4 as the lever `spell_origin` counts
+    /// them.
     pub(crate) fn numbered(number: u64) -> Option<Self> {
         let all =
             [Self::Absent, Self::Query, Self::QueryProperty, Self::BodyProperty, Self::Origin];
@@ -80,7 +82,7 @@ impl OriginSpelling {
 }
 
 impl Store {
-    /// Returns a store with the destination of the blog, pointing into the landscape.
+    /// Returns a store with the destination `CFAPI`, which points into the landscape.
     pub(crate) fn seeded(token_base: &str, api_base: &str) -> Self {
         let properties = json!({"Name": DEFAULT_NAME, "Type": "HTTP", "URL": api_base,
             "Authentication": "OAuth2Password", "ProxyType": "Internet",
@@ -120,7 +122,7 @@ impl Store {
         sha256_hex(Value::Object(properties).to_string().as_bytes())
     }
 
-    /// Sets what the tag is made of.
+    /// Sets what the tag is computed from.
     pub(crate) fn set_tag(&self, tag: EtagScope) {
         locked(&self.state).tag = tag;
     }
@@ -132,7 +134,7 @@ impl Store {
         state.entries.push(entry);
     }
 
-    /// Changes the destination that a find would return; tells whether there is one.
+    /// Changes the destination that a find would return. Returns whether there is one.
     pub(crate) fn edit(&self, name: &str, set: &Map<String, Value>, unset: &[String]) -> bool {
         let Some(mut entry) = self.find(name) else {
             return false;
@@ -143,7 +145,7 @@ impl Store {
         true
     }
 
-    /// Takes a destination away at every level; tells whether there was one.
+    /// Removes a destination at every level. Returns whether there was one.
     pub(crate) fn delete(&self, name: &str) -> bool {
         let mut state = locked(&self.state);
         let before = state.entries.len();
@@ -151,7 +153,8 @@ impl Store {
         state.entries.len() < before
     }
 
-    /// Writes the origin in one spelling and takes it away from the others; tells whether the destination is there.
+    /// Writes the origin in one way and removes it from the others. Returns whether the destination
+    /// exists.
     pub(crate) fn spell(&self, name: &str, spelling: OriginSpelling, origin: &str) -> bool {
         let hint = format!("{{\"origin\":\"{origin}\"}}");
         let plain = format!("{}/oauth/token", self.token_base);

@@ -1,33 +1,35 @@
-//! Lock counters: how many wrong passwords a provider takes, and for how long it then takes none. Invariant: a count is changed by
-//! a logon only, or by a lever that acts as one. Called by `identity`.
+//! Lock counters: after how many wrong passwords a provider locks a user, and for how long.
+//! Invariant: only a logon changes a counter, or a lever that acts as one. Called by `identity`.
 
 use http::StatusCode;
 
 use crate::identity::{UAA_ORIGIN, User, nested};
 use crate::oauth::OAuthRefusal;
 
-/// IAS and SAP ID: 5 failures, then an hour (source).
+/// Seconds. IAS and SAP ID lock for an hour after 5 failures (source).
 const IAS_LOCK: i64 = 3600;
 
 /// Both kinds lock at the fifth failure (source).
 pub(super) const FAILURES: usize = 5;
 
-/// UAA forgets failures after 20 minutes and locks for 5 minutes after the last (source).
+/// Seconds. UAA forgets failures after 20 minutes. It locks for 5 minutes after the last failure
+/// (source).
 const UAA_WINDOW: i64 = 1200;
 const UAA_LOCK: i64 = 300;
 
-/// The count of one user at one provider.
+/// The counter of one user at one provider.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LockCounter {
-    /// Times of the failures that count.
+    /// The times of the failures that count.
     failures: Vec<i64>,
     locked_until: Option<i64>,
-    /// Every password that arrived, right or wrong.
+    /// All passwords that arrived, right or wrong.
     pub(super) attempts: usize,
 }
 
 impl LockCounter {
-    /// IAS and SAP ID: while locked even the right password is refused, and the lock does not grow.
+    /// IAS and SAP ID: during a lock the right password is refused, too. The lock does not become
+    /// longer.
     pub(super) fn ias(&mut self, good: Option<User>, now: i64) -> Result<User, OAuthRefusal> {
         self.attempts = self.attempts.saturating_add(1);
         if self.locked_until.is_some_and(|until| now >= until) {
@@ -54,7 +56,8 @@ impl LockCounter {
         Ok(user)
     }
 
-    /// UAA's own users: a lock is told before the password is looked at, and is not counted.
+    /// UAA's own users: a lock is reported before the password is checked. Such a logon is not
+    /// counted.
     pub(super) fn uaa(&mut self, good: Option<User>, now: i64) -> Result<User, OAuthRefusal> {
         self.failures.retain(|time| now.saturating_sub(*time) < UAA_WINDOW);
         if self.locked_until.is_some_and(|until| now < until) {
@@ -83,20 +86,20 @@ impl LockCounter {
         }
     }
 
-    /// Locks as five failures at this moment would, or for a given time.
+    /// Locks as five failures at this moment would, or for the given seconds.
     pub(super) fn lock(&mut self, origin: &str, now: i64, seconds: Option<i64>) {
         self.failures = vec![now; FAILURES];
         let default = if origin == UAA_ORIGIN { UAA_LOCK } else { IAS_LOCK };
         self.locked_until = Some(now.saturating_add(seconds.unwrap_or(default)));
     }
 
-    /// Forgets failures and lock, as an administrator does.
+    /// Clears failures and lock, as an administrator does.
     pub(super) fn unlock(&mut self) {
         self.failures.clear();
         self.locked_until = None;
     }
 
-    /// Returns every password that arrived, the failures that count, and the end of a lock.
+    /// Returns all passwords that arrived, the failures that count, and the end of the lock.
     pub(super) fn state(&self) -> (usize, usize, Option<i64>) {
         (self.attempts, self.failures.len(), self.locked_until)
     }

@@ -1,5 +1,5 @@
-//! Reading the arguments of a lever. Invariant: an argument that a lever does not know is an error, so that a slip of the pen
-//! does not make a test pass. Called by the groups of levers.
+//! Reads the arguments of a lever. Invariant: an unknown argument is an error, so that a typing
+//! error does not make a test pass. Called by the groups of levers.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use crate::part::Part;
 pub(crate) struct LeverArgs<'a>(Option<&'a Map<String, Value>>);
 
 impl<'a> LeverArgs<'a> {
-    /// Takes an object or null, with these names and no others.
+    /// Takes an object with only these names, or null.
     pub(crate) fn read(value: &'a Value, known: &[&str]) -> Result<Self, String> {
         let members = value.as_object();
         if members.is_none() && !value.is_null() {
@@ -28,7 +28,7 @@ impl<'a> LeverArgs<'a> {
         }
     }
 
-    /// Returns an argument; null counts as absent.
+    /// Returns an argument. Null counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
         self.0?.get(name).filter(|value| !value.is_null())
     }
@@ -51,18 +51,18 @@ impl<'a> LeverArgs<'a> {
         self.get(name).map(number).transpose()
     }
 
-    /// Returns a count; the default is one.
+    /// Returns a count. The default is 1.
     pub(crate) fn count(&self, name: &str) -> Result<usize, String> {
         let number = self.maybe_number(name)?.unwrap_or(1);
         usize::try_from(number).map_err(|_| format!("argument {name} must not be negative"))
     }
 
-    /// Returns whether something is switched on; the default is yes.
+    /// Returns the argument `on`. The default is true.
     pub(crate) fn is_on(&self) -> Result<bool, String> {
         self.flag("on", true)
     }
 
-    /// Returns a switch, or the default.
+    /// Returns a boolean, or the default.
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, String> {
         let flag = |value: &Value| {
             value.as_bool().ok_or_else(|| format!("argument {name} must be true or false"))
@@ -79,7 +79,7 @@ impl<'a> LeverArgs<'a> {
         self.maybe_text("part")?.map_or(Ok(default), Self::part_named)
     }
 
-    /// Returns an object; absent is empty.
+    /// Returns an object. An absent one is empty.
     pub(crate) fn map(&self, name: &str) -> Result<Map<String, Value>, String> {
         let map = |value: &Value| {
             value.as_object().cloned().ok_or_else(|| format!("argument {name} must be an object"))
@@ -87,7 +87,7 @@ impl<'a> LeverArgs<'a> {
         self.get(name).map_or(Ok(Map::new()), map)
     }
 
-    /// Returns a list of texts; absent is empty.
+    /// Returns a list of texts. An absent one is empty.
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, String> {
         let wrong = || format!("argument {name} must be a list of texts");
         let Some(value) = self.get(name) else {

@@ -1,4 +1,4 @@
-//! Levers for the destinations. The default name is that of the destination that is there at start.
+//! Levers for destinations. The default name is the destination that exists at start.
 
 use serde_json::Value;
 

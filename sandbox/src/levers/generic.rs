@@ -14,7 +14,7 @@ use crate::levers::part_faults::{ArmedPartFault, CannedAnswer, PartFault, Reques
 use crate::part::Part;
 use crate::wire::WritePlan;
 
-/// Larger fillers are refused: nobody tests with more.
+/// Bytes. Larger fillers are cut to this size; no test needs more.
 const FILLER_LIMIT: usize = 64 * 1024 * 1024;
 
 pub(super) const LEVERS: &[(&str, &str)] = &[
@@ -94,7 +94,7 @@ fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
     arm(landscape, &args, PartFault::Answer(canned))
 }
 
-/// A text goes out as it is, other JSON is written out.
+/// Returns the body of the answer. A JSON text is sent as it is, other JSON is written out.
 fn body(args: &LeverArgs<'_>) -> Result<Bytes, String> {
     if let Some(encoded) = args.maybe_text("body_base64")? {
         let decoded = STANDARD.decode(encoded);

@@ -1,4 +1,4 @@
-//! The levers over HTTP, so that tests in any language and people with curl can pull them.
+//! The levers over HTTP, for tests in any language and for people with curl.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The generic levers: what can go wrong at any part, whatever was asked. Invariant: a fault is used up by the first `n` requests
-//! that fit it, in the order in which faults were armed. Armed by `levers`, consumed by `service`.
+//! Faults of any part, whatever the request is. Invariant: the first `n` matching requests use up a
+//! fault, in the order in which faults were armed. Armed by `levers`, used up by `service`.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,34 +10,34 @@ use tokio::sync::Notify;
 use crate::part::locked;
 use crate::wire::WritePlan;
 
-/// What happens instead of, before or after the part's own answer.
+/// What happens instead of the part's own answer, or before or after it.
 #[derive(Clone, Debug)]
 pub(crate) enum PartFault {
-    /// This answer; the part is not asked.
+    /// This answer. The part does not get the request.
     Answer(CannedAnswer),
-    /// No answer until it is released, or for a time; then the part is asked.
+    /// No answer until the release, or for a time. Then the part answers.
     Hang(Option<Duration>),
-    /// A TCP reset; the part is not asked.
+    /// A TCP reset. The part does not get the request.
     Cut,
-    /// The part is asked, the answer is never sent.
+    /// The part handles the request, but its answer is never sent.
     CommitThenHang,
-    /// The part is asked, and its answer leaves by this plan.
+    /// The part answers, and the bytes of its answer leave by this plan.
     Wire(WritePlan),
 }
 
-/// A ready-made answer.
+/// A fixed answer.
 #[derive(Clone, Debug)]
 pub(crate) struct CannedAnswer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
-    /// Bytes that are no HTTP at all; they replace everything.
+    /// Bytes that are not HTTP. They replace the whole answer.
     pub(crate) raw: Option<Bytes>,
-    /// Whether the connection then ends with a TCP reset.
+    /// Whether the connection ends with a TCP reset afterwards.
     pub(crate) reset: bool,
 }
 
-/// A fault that waits for its requests.
+/// A fault and the number of requests that it is still for.
 #[derive(Clone, Debug)]
 pub(crate) struct ArmedPartFault {
     pub(crate) fault: PartFault,
@@ -45,7 +45,7 @@ pub(crate) struct ArmedPartFault {
     pub(crate) only: RequestFilter,
 }
 
-/// Which requests a fault is for; the default is every one.
+/// Which requests a fault is for. The default is every request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RequestFilter {
     pub(crate) method: Option<String>,
@@ -66,7 +66,7 @@ struct PartFaultState {
 }
 
 impl RequestFilter {
-    /// Reads `method path-prefix`, or a path prefix alone.
+    /// Reads `METHOD /path-prefix`, or only a path prefix.
     pub(crate) fn parse(text: &str) -> Self {
         match text.trim().split_once(' ') {
             Some((method, path)) => {
@@ -82,12 +82,12 @@ impl RequestFilter {
 }
 
 impl PartFaults {
-    /// Adds a fault behind those that wait already.
+    /// Adds a fault behind the faults that are already armed.
     pub(crate) fn arm(&self, armed: ArmedPartFault) {
         locked(&self.state).armed.push(armed);
     }
 
-    /// Takes the first fault that fits the request.
+    /// Takes the first fault that matches the request.
     pub(crate) fn next(&self, method: &str, path: &str) -> Option<PartFault> {
         let mut state = locked(&self.state);
         let armed = state.armed.iter_mut().find(|armed| armed.only.fits(method, path))?;
@@ -107,7 +107,7 @@ impl PartFaults {
         locked(&self.state).latency = latency;
     }
 
-    /// Disarms everything.
+    /// Removes all faults and the delay.
     pub(crate) fn clear(&self) {
         *locked(&self.state) = PartFaultState::default();
     }
@@ -117,7 +117,7 @@ impl PartFaults {
         self.released.notified().await;
     }
 
-    /// Lets every request go on that hangs without a time.
+    /// Releases every request that hangs without a time limit.
     pub(crate) fn release(&self) {
         self.released.notify_waiters();
     }

@@ -1,4 +1,4 @@
-//! Levers for tokens and keys of both UAAs and of the IAS tenant.
+//! Levers for tokens and keys of UAA, XSUAA and the IAS tenant.
 
 use serde_json::{Value, json};
 

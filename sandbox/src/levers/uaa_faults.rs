@@ -1,4 +1,5 @@
-//! Levers for the refusals of the UAA: any row of its fault table, any cause of a refused refresh.
+//! Levers for the refusals of the UAA: any row of `docs/reference/uaa-faults.md`, any cause of a
+//! refused refresh.
 
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ fn uaa_fault(landscape: &Landscape, args: &Value) -> LeverResult {
     Ok(Value::Null)
 }
 
-/// Returns the variant of a name or an index; the first one by default.
+/// Returns the variant with this name or index. The default is the first one.
 fn variant(faults: Vec<(&'static str, UaaFault)>, wanted: Option<&Value>) -> Option<UaaFault> {
     let mut faults = faults.into_iter();
     let found = match wanted {

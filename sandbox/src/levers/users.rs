@@ -1,4 +1,5 @@
-//! Levers for the technical users: passwords, locks, second factors. The default user is the one of the default destination.
+//! Levers for the technical users: passwords, locks, second factors. The default user is the user
+//! of the default destination.
 
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
     })
 }
 
-/// UAA keeps only its own users' passwords: only theirs end refresh tokens (`uaa.md` fact 7).
+/// UAA keeps only its own users' passwords. So only their refresh tokens end with a new password.
 fn change_password(landscape: &Landscape, args: &Value) -> LeverResult {
     let args = LeverArgs::read(args, &["user", "password"])?;
     let password = args.text("password")?.to_owned();
@@ -125,7 +126,7 @@ fn default_origin(landscape: &Landscape, args: &Value) -> LeverResult {
     Ok(Value::Null)
 }
 
-/// Returns the user that is meant.
+/// Returns the user of the argument `user`, or the default user.
 fn named(landscape: &Landscape, args: &LeverArgs<'_>) -> Result<User, String> {
     let name = args.maybe_text("user")?.unwrap_or(TECHNICAL_USER);
     landscape.uaa.directory.by_name(name).ok_or_else(|| format!("no user {name}"))

@@ -1,5 +1,6 @@
-//! What must agree between a recorded answer and ours: status, content type, `Location`, header names, errors to the letter, shape and
-//! values of JSON. Not compared: times, request ids, hosts, the order of members, and the values of the root documents.
+//! What must be equal in a recorded answer and ours: status, content type, `Location`, header
+//! names, errors word for word, shape and values of JSON. Not compared: times, request ids, hosts,
+//! the order of members, and the values of the root documents.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use crate::replay::http_client::HttpAnswer;
 const RECORDED_API: &str = "http://api.recorded.example";
 /// Headers of the connection, not of the Cloud Controller.
 const TRANSPORT: &[&str] = &["connection", "date", "content-length", "transfer-encoding"];
-/// Headers whose values must agree where both have them.
+/// Headers whose values must be equal if both answers have them.
 const EQUAL: &[&str] = &[
     "content-type",
     "x-frame-options",
@@ -23,17 +24,17 @@ const EQUAL: &[&str] = &[
     "referrer-policy",
     "x-cascade",
 ];
-/// Documents that describe the landscape itself: only their shape is CC's.
+/// Documents that describe the landscape itself. Only their shape comes from CC.
 const LANDSCAPE: &[&str] = &["/", "/v3/info", "/v2/info"];
 
-/// Whether values are compared, or only what kind they are.
+/// Whether values are compared, or only their types.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Depth {
     Shape,
     Values,
 }
 
-/// Returns a line per difference; learns our guids on the way.
+/// Returns one line for each difference. Learns guids from the two answers.
 pub(crate) fn differences(
     exchange: &Exchange,
     answer: &HttpAnswer,
@@ -107,7 +108,8 @@ fn location_difference(
     }
 }
 
-/// Compares one value of ours with what the recording has in its place: one value, or within lists of unequal content all items.
+/// Compares one of our values with the recorded values in the same place. This is one value, or,
+/// within lists of unequal content, those of all items.
 fn json_differences(
     at: &str,
     recorded: &[&Value],
@@ -194,7 +196,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Rewrites every text, and takes times out of the comparison.
+/// Rewrites every text, and replaces times by their shape.
 fn neutral(value: &Value, rewrite: &dyn Fn(&str) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(rewrite(text)),
@@ -211,7 +213,7 @@ fn neutral(value: &Value, rewrite: &dyn Fn(&str) -> String) -> Value {
     }
 }
 
-/// Leaves of a time only where its digits stand.
+/// Keeps of a time only where its digits are.
 fn time_shape(time: &str) -> Value {
     let shape = time.chars().map(|letter| if letter.is_ascii_digit() { 'd' } else { letter });
     Value::String(shape.collect())

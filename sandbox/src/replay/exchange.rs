@@ -1,5 +1,6 @@
-//! Recorded exchanges, and the request that repeats one: user, `Authorization`, content type and special headers go by the names that
-//! the README of the recordings explains.
+//! Recorded exchanges, and the request that repeats one. The names of an exchange decide about
+//! user, `Authorization`, content type and special headers; the README of the recordings explains
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub(crate) struct Exchange {
     pub(crate) body: String,
 }
 
-/// The values of `Authorization`, by user and by the names of exchanges that overrides it.
+/// The values of `Authorization`, by user, and by the name of an exchange that uses a special one.
 #[derive(Clone, Debug)]
 pub(crate) struct Bearers(BTreeMap<&'static str, String>);
 
@@ -42,7 +43,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Exchange>, String> {
 }
 
 impl Bearers {
-    /// Mints what the recordings used.
+    /// Issues the tokens that the recordings used.
     pub(crate) fn mint(tokens: &CfTokens) -> Self {
         let spec = |name: &str, guid: &str, scopes: &[&str]| CfTokenSpec {
             user_name: name.to_owned(),
@@ -87,7 +88,7 @@ impl Bearers {
 }
 
 impl Exchange {
-    /// Returns the request as bytes for the wire, with our guids in place of the recorded ones.
+    /// Returns the request as bytes, with our guids in place of the recorded ones.
     pub(crate) fn request(&self, address: &str, bearers: &Bearers, guids: &Guids) -> Vec<u8> {
         let mut head = format!(
             "{} {} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n",
@@ -113,7 +114,7 @@ impl Exchange {
         format!("{head}\r\n{body}").into_bytes()
     }
 
-    /// Tells whether the recorded answer is that of a job that is done.
+    /// Tells whether the recorded answer shows a finished job.
     pub(crate) fn shows_a_finished_job(&self) -> bool {
         self.path.starts_with("/v3/jobs/") && self.body.contains("\"state\":\"COMPLETE\"")
     }

@@ -1,5 +1,5 @@
-//! Which of our guids stands for which recorded one. Learnt from pairs of answers; applied to later requests, and back to our answers
-//! before they are compared.
+//! The map from recorded guids to ours. It is learned from pairs of answers. It is applied to later
+//! requests, and in reverse to our answers before they are compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The length of a guid.
 const LENGTH: usize = 36;
 
-/// The map, and every recorded guid that the file has shown so far.
+/// The map, and every recorded guid of the file so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guids {
     ours_by_recorded: BTreeMap<String, String>,
@@ -28,7 +28,7 @@ impl Guids {
         pairs.fold(text.to_owned(), |text, (recorded, ours)| text.replace(ours, recorded))
     }
 
-    /// Learns from the guids that stand in the same place of both answers.
+    /// Learns from the guids in the same place of both answers.
     pub(crate) fn learn(&mut self, recorded: &Value, ours: &Value) {
         match (recorded, ours) {
             (Value::Object(left), Value::Object(right)) => {
@@ -51,7 +51,7 @@ impl Guids {
         }
     }
 
-    /// Learns one pair; a guid keeps its first partner.
+    /// Learns one pair. A guid keeps its first partner.
     pub(crate) fn pair(&mut self, recorded: &str, ours: &str) {
         self.seen.insert(recorded.to_owned());
         let is_guid = |text: &str| text.len() == LENGTH && text.matches('-').count() == 4;
@@ -62,8 +62,9 @@ impl Guids {
         }
     }
 
-    /// Tells whether the recorded list shows things that were made before the file began: their guids came in no answer of the file.
-    /// The recordings were made on one landscape, one file after the other.
+    /// Tells whether the recorded list shows resources that are older than the file: no answer of
+    /// the file named their guids. The recordings were made on one landscape, one file after the
+    /// other.
     pub(crate) fn saw_earlier_things(&self, recorded: &Value, ours: &Value) -> bool {
         let guids = |list: &Value| -> Vec<String> {
             let resources = list.get("resources").and_then(Value::as_array);

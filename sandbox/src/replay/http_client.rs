@@ -1,15 +1,16 @@
-//! The smallest HTTP/1.1 client: one request, one connection, paths exactly as written. A real client would mend `%ff` or `..`.
+//! A minimal HTTP/1.1 client: one request, one connection, paths exactly as written. A normal
+//! client would correct `%ff` or `..`.
 
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// An answer as it came.
+/// An answer as received.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpAnswer {
     pub(crate) status: u16,
-    /// By name in lower case.
+    /// By name, in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: String,
 }

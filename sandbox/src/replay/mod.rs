@@ -1,5 +1,6 @@
-//! Replays what a real Cloud Controller was asked and compares what the sandbox answers. Each file starts from a fresh world; guids
-//! that CC gave are mapped to ours as answers arrive. Called by `bin/replay` and by tests.
+//! Repeats recorded requests to a real Cloud Controller and compares the sandbox's answers. Each
+//! file starts with a fresh world. CC's guids are mapped to ours as answers arrive. Called by
+//! `bin/replay` and by tests.
 
 mod compare;
 mod exchange;
@@ -21,12 +22,12 @@ use crate::capi::{UNCOVERED, router};
 use crate::token::CfTokens;
 use crate::world::CfWorld;
 
-/// Recorded exchanges that are known not to be imitated: file, name, reason.
+/// Recorded exchanges that are not imitated: file, name, reason.
 const LIST: &str = include_str!("../../replay-uncovered.txt");
-/// Where the UAA of the replay's tokens would be; nobody asks it.
+/// The address of the UAA in the replay's tokens. It is never called.
 const UAA: &str = "http://uaa.replay.invalid";
 
-/// What the replay found.
+/// The result of a replay.
 #[derive(Debug, Default)]
 pub struct Report {
     lines: Vec<String>,
@@ -50,7 +51,7 @@ struct FileRun<'a> {
 /// Replays every `cc-*.jsonl` of the folder.
 ///
 /// # Errors
-/// The folder cannot be read, holds no recording, or a recording is not what its README says.
+/// The folder cannot be read or holds no recording, or a recording has the wrong format.
 pub async fn run(folder: &Path) -> Result<Report, String> {
     let listed = listed()?;
     let mut report = Report::default();
@@ -64,12 +65,12 @@ pub async fn run(folder: &Path) -> Result<Report, String> {
 }
 
 impl Report {
-    /// Returns a line per difference, and per wrong_entries line of the list.
+    /// Returns one line for each difference, and for each wrong line of the list.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// Returns the closing line.
+    /// Returns the summary line.
     pub fn summary(&self) -> String {
         format!(
             "replay: {} compared, {} differ, {} uncovered",
@@ -77,7 +78,7 @@ impl Report {
         )
     }
 
-    /// Tells whether nothing differs and the list of the uncovered is true.
+    /// Tells whether nothing differs and the list of uncovered calls is right.
     pub fn passed(&self) -> bool {
         self.differ == 0 && self.wrong_entries == 0
     }
@@ -87,7 +88,7 @@ impl FileRun<'_> {
     async fn play(mut self, exchanges: &[Exchange]) -> Result<(), String> {
         self.world.job_delay(Duration::ZERO);
         for exchange in exchanges {
-            // The recorded worker was slow: a job is done only where the recording says so.
+            // The recorded worker was slow: a job is done only when the recording says so.
             if exchange.shows_a_finished_job() {
                 self.world.resume_jobs();
             } else {
@@ -168,7 +169,7 @@ fn recordings(folder: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(paths)
 }
 
-/// Reads the list of what is not imitated; a line without a reason is an error.
+/// Reads the list of calls that are not imitated. A line without a reason is an error.
 fn listed() -> Result<BTreeMap<(String, String), String>, String> {
     let lines = LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines

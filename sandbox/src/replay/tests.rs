@@ -1,4 +1,4 @@
-//! The replay can fail: each kind of difference is told, and so is a list that is not the truth.
+//! The replay can fail: it reports each kind of difference, and a wrong list.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ async fn replayed(exchanges: &[Value]) -> Report {
     report
 }
 
-/// What CC answers to a space that nobody sees.
+/// What CC answers if the user does not see the space.
 fn hidden() -> Value {
     json!({
         "name": "hidden", "method": "GET", "path": "/v3/spaces/nope", "user": "tech", "req": null, "status": 404,
@@ -47,13 +47,13 @@ async fn an_equal_answer_passes() {
 }
 
 #[tokio::test]
-async fn every_kind_of_difference_is_told() {
+async fn every_kind_of_difference_is_reported() {
     let body = |text: &str| with(hidden(), "body", text.into());
     let error = |error: &str| body(&format!("{{\"errors\":[{error}]}}"));
     let mut headers = hidden()["headers"].clone();
     headers["x-frame-options"] = "DENY".into();
     headers["location"] = "http://api.recorded.example/v3/jobs/1".into();
-    for (exchange, told) in [
+    for (exchange, expected) in [
         (with(hidden(), "status", 200.into()), "status 404, recorded 200"),
         (with(hidden(), "headers", headers.clone()), "header x-frame-options is `SAMEORIGIN`"),
         (with(hidden(), "headers", headers), "location None"),
@@ -83,8 +83,8 @@ async fn every_kind_of_difference_is_told() {
         assert!(!report.passed());
         assert_eq!(report.differ, 1);
         assert!(
-            report.lines().iter().any(|line| line.contains(told)),
-            "{told}: {:?}",
+            report.lines().iter().any(|line| line.contains(expected)),
+            "{expected}: {:?}",
             report.lines()
         );
     }

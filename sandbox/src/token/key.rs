@@ -1,5 +1,6 @@
-//! Signing keys: one RSA pair, its signatures, and its public half in the forms that key sets and bindings hold.
-//! Invariant: the private half never leaves [`SigningKey`]. Called by `token`, `xsuaa` and by tests that overrides tokens.
+//! Signing keys: one RSA pair, its signatures, and its public key in the formats of key sets and
+//! bindings. Invariant: the private key never leaves [`SigningKey`]. Called by `token`, `xsuaa`,
+//! `ias`, and by tests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,11 +18,11 @@ use serde_json::{Value, json};
 
 use crate::part::locked;
 
-/// The keys that every landscape of this process starts with. Making one takes about 0.2 s, and tests start hundreds of
-/// landscapes; they stay apart by their issuers.
+/// The keys that every landscape of this process starts with. To make one takes about 0.2 s, and
+/// tests start hundreds of landscapes. Landscapes differ by their issuers.
 static FIRST: Mutex<BTreeMap<String, Arc<KeyPair>>> = Mutex::new(BTreeMap::new());
 
-/// How a text is signed with RSA (RFC 7518 §3.1); issuers here use the first one only.
+/// An RSA signature algorithm (RFC 7518 section 3.1). The issuers here use only RS256.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of RFC 7518")]
 pub enum Scheme {
@@ -57,7 +58,7 @@ impl SigningKey {
     /// Makes a new 2048-bit key.
     ///
     /// # Panics
-    /// Where the machine has no random source.
+    /// The machine has no random source.
     #[expect(
         clippy::expect_used,
         reason = "no key, no landscape: only a broken random source fails here"
@@ -67,7 +68,7 @@ impl SigningKey {
         Self { kid: kid.to_owned(), pair: Arc::new(pair) }
     }
 
-    /// Makes a new 3072-bit key, for tests: the platform's issuers have shorter ones.
+    /// Makes a new 3072-bit key, for tests. The platform's issuers have shorter keys.
     ///
     /// # Panics
     /// As [`SigningKey::generate`].
@@ -77,7 +78,7 @@ impl SigningKey {
         Self { kid: kid.to_owned(), pair: Arc::new(pair) }
     }
 
-    /// Returns the key that every landscape of this process starts with under this id.
+    /// Returns the key with this id that every landscape of this process starts with.
     ///
     /// # Panics
     /// As [`SigningKey::generate`].
@@ -94,7 +95,7 @@ impl SigningKey {
         &self.kid
     }
 
-    /// Signs claims with RS256; the header carries `kid` and `typ: JWT`.
+    /// Signs claims with RS256. The header has `kid` and `typ: JWT`.
     ///
     /// # Panics
     /// As [`SigningKey::sign_with`].
@@ -102,7 +103,8 @@ impl SigningKey {
         self.sign_with(&json!({"alg": "RS256", "kid": self.kid, "typ": "JWT"}), claims)
     }
 
-    /// Signs claims under a JOSE header of the caller's making; the signature is RS256 whatever the header says.
+    /// Signs claims with a JOSE header of the caller. The signature is RS256, whatever the header
+    /// says.
     ///
     /// # Panics
     /// As [`SigningKey::signature`].
@@ -110,7 +112,7 @@ impl SigningKey {
         self.sign_texts(&header.to_string(), &claims.to_string())
     }
 
-    /// Signs two texts, which may be anything but JSON, with RS256.
+    /// Signs two texts with RS256. They do not have to be JSON.
     ///
     /// # Panics
     /// As [`SigningKey::signature`].
@@ -121,10 +123,10 @@ impl SigningKey {
         format!("{signed}.{signature}")
     }
 
-    /// Returns the third segment for a text: its signature by any of the schemes that RSA has.
+    /// Returns the third segment of a token: the signature of `signed`, by any RSA algorithm.
     ///
     /// # Panics
-    /// Where the machine has no random source.
+    /// The machine has no random source.
     #[expect(clippy::expect_used, reason = "signing fails only without a random source")]
     pub fn signature(&self, signed: &str, scheme: Scheme) -> String {
         let mut signature = vec![0; self.pair.public_modulus_len()];
@@ -134,7 +136,7 @@ impl SigningKey {
         URL_SAFE_NO_PAD.encode(signature)
     }
 
-    /// Returns the claims of a token that this key signed, whatever they say.
+    /// Returns the claims of a token that this key signed. The claims are not checked.
     pub fn verified(&self, token: &str) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
@@ -145,14 +147,15 @@ impl SigningKey {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()
     }
 
-    /// Returns the public half as a JWK with the members that UAA writes: `kty, e, use, kid, alg, value` (PEM) and `n`.
+    /// Returns the public key as a JWK with the members that UAA writes: `kty, e, use, kid, alg,
+    /// value` (PEM) and `n`.
     pub fn jwk(&self) -> Value {
         let (n, e) = modulus_and_exponent(self.pair.public_key().as_ref()).unwrap_or_default();
         json!({"kty": "RSA", "e": URL_SAFE_NO_PAD.encode(e), "use": "sig", "kid": self.kid, "alg": "RS256",
             "value": self.pem(), "n": URL_SAFE_NO_PAD.encode(n)})
     }
 
-    /// Returns the public half as PEM (`verificationkey` of a binding, `value` of a key set).
+    /// Returns the public key as PEM (`verificationkey` of a binding, `value` of a key set).
     pub fn pem(&self) -> String {
         let Ok(der) = self.pair.public_key().as_der() else {
             return String::new();
@@ -170,7 +173,7 @@ impl SigningKey {
     }
 }
 
-/// Reads `SEQUENCE { INTEGER n, INTEGER e }` (PKCS#1), leading zeros taken off.
+/// Reads `SEQUENCE { INTEGER n, INTEGER e }` (PKCS#1) and removes leading zeros.
 fn modulus_and_exponent(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (sequence, _) = element(der)?;
     let (modulus, rest) = element(sequence)?;
@@ -179,7 +182,7 @@ fn modulus_and_exponent(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((unsigned(modulus), unsigned(exponent)))
 }
 
-/// Splits the first DER element into its content and what follows it.
+/// Splits the first DER element into its content and the rest.
 fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_tag, rest) = der.split_first()?;
     let (&first, rest) = rest.split_first()?;

@@ -1,5 +1,6 @@
-//! A published set of keys: one signs, all are accepted, odd ones lie beside them.
-//! Invariant: the `ETag` changes whenever the set does. Called by `token` (the UAA's keys) and `xsuaa` (its own).
+//! A published set of keys. One key signs, tokens of all good keys are accepted, and odd keys can
+//! be added. Invariant: the `ETag` changes whenever the set does. Called by `token` (the UAA's
+//! keys), `xsuaa` and `ias`.
 
 use std::sync::Mutex;
 
@@ -11,12 +12,12 @@ use crate::clock::Clock;
 use crate::part::locked;
 use crate::token::key::SigningKey;
 
-/// What becomes of the old key when a new one signs.
+/// What happens to the old key when a new one signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldKey {
     /// It ends at once: a forced rotation.
     Ends,
-    /// It stays published and accepted: the two hours after an orderly rotation.
+    /// It stays published and accepted, as in the two hours after a planned rotation.
     Stays,
 }
 
@@ -31,7 +32,7 @@ pub struct KeyRing {
 #[derive(Debug)]
 struct KeyRingState {
     signing: SigningKey,
-    /// At most one: an issuer publishes two keys at most (source).
+    /// At most one: an issuer publishes at most two keys (source).
     old: Option<SigningKey>,
     odd: Vec<Value>,
     changed: i64,
@@ -39,7 +40,7 @@ struct KeyRingState {
 }
 
 impl KeyRing {
-    /// Makes the first key; its id is `{name}-key-1`.
+    /// Makes the first key. Its id is `{name}-key-1`.
     pub fn new(name: &str, clock: Clock) -> Self {
         let signing = SigningKey::first(&format!("{name}-key-1"));
         let changed = clock.millis();
@@ -47,19 +48,20 @@ impl KeyRing {
         Self { name: name.to_owned(), clock, state: Mutex::new(state) }
     }
 
-    /// Returns the key that signs at this moment.
+    /// Returns the key that signs now.
     pub fn signing(&self) -> SigningKey {
         locked(&self.state).signing.clone()
     }
 
-    /// Returns the claims of a token that a published key signed, expired or not.
+    /// Returns the claims of a token that a published key signed, even if it has expired.
     pub fn verified(&self, token: &str) -> Option<Value> {
         let state = locked(&self.state);
         let keys = [Some(&state.signing), state.old.as_ref()];
         keys.into_iter().flatten().find_map(|key| key.verified(token))
     }
 
-    /// Returns the body of `/token_keys` and its `ETag`, a bare number of milliseconds without quotes (source).
+    /// Returns the body of `/token_keys` and its `ETag`, a bare number of milliseconds without
+    /// quotes (source).
     pub fn key_set(&self) -> (Value, String) {
         let state = locked(&self.state);
         let good = [Some(&state.signing), state.old.as_ref()];
@@ -81,7 +83,7 @@ impl KeyRing {
         state.touch(&self.clock);
     }
 
-    /// Publishes keys beside the good ones; without any of one's own, four that a reader must step over.
+    /// Publishes additional keys. Without `keys` these are four keys that a reader must skip.
     pub fn add_odd(&self, keys: Option<Vec<Value>>) {
         let mut state = locked(&self.state);
         state.odd = keys.unwrap_or_else(odd_keys);
@@ -90,13 +92,14 @@ impl KeyRing {
 }
 
 impl KeyRingState {
-    /// Two changes within one millisecond are still two.
+    /// Two changes within one millisecond get two different values.
     fn touch(&mut self, clock: &Clock) {
         self.changed = self.changed.saturating_add(1).max(clock.millis());
     }
 }
 
-/// Returns keys that a reader must step over: a symmetric one, an unknown kind, one for encryption, and a short one.
+/// Returns keys that a reader must skip: a symmetric one, an unknown type, one for encryption, and
+/// a short one.
 fn odd_keys() -> Vec<Value> {
     let short = URL_SAFE_NO_PAD.encode([0xC5; 64]);
     vec![

@@ -58,7 +58,7 @@ fn a_wrong_audience_a_foreign_key_and_a_refresh_token_are_invalid() {
 }
 
 #[test]
-fn ending_all_tokens_spares_those_minted_later() {
+fn a_token_issued_after_end_all_is_accepted() {
     let tokens = tokens();
     let early = format!("bearer {}", tokens.mint(&CfTokenSpec::default()));
     tokens.end_all();
@@ -101,6 +101,6 @@ fn a_changed_byte_breaks_the_signature() {
     let key = SigningKey::generate("k");
     let token = key.sign(&serde_json::json!({"a": 1}));
     assert_eq!(key.verified(&token).unwrap()["a"], 1);
-    let bent = token.replacen("eyJ", "eyK", 1);
-    assert!(key.verified(&bent).is_none());
+    let changed = token.replacen("eyJ", "eyK", 1);
+    assert!(key.verified(&changed).is_none());
 }

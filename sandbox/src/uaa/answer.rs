@@ -1,5 +1,5 @@
-//! The successful answer of the token endpoint, and how a lever bends it. Called by `uaa`; `xsuaa` bends its own answers by the
-//! same [`AnswerPatch`].
+//! The successful answer of the token endpoint, and how a lever changes it. Called by `uaa`.
+//! `xsuaa` uses the same [`AnswerPatch`].
 
 use axum::body::Body;
 use http::Response;
@@ -19,7 +19,7 @@ pub(crate) struct AnswerPatch {
     pub(crate) left: usize,
 }
 
-/// A successful answer; the order of the members is that of the real one.
+/// A successful answer. The members have the order of the real one.
 #[derive(Serialize)]
 struct UaaTokenBody {
     access_token: String,
@@ -34,7 +34,7 @@ struct UaaTokenBody {
 }
 
 impl Uaa {
-    /// Mints the access token and writes the answer.
+    /// Issues the access token and writes the answer.
     pub(super) fn success(&self, client: &OAuthClient, granted: GrantOutcome) -> Response<Body> {
         let settings = self.settings();
         let GrantOutcome { user, scopes, refresh_token } = granted;
@@ -63,12 +63,12 @@ impl Uaa {
             jti: spec.jti,
         };
         match self.patched(&body) {
-            Some(bent) => token_answer(&bent),
+            Some(changed) => token_answer(&changed),
             None => token_answer(&body),
         }
     }
 
-    /// Applies the patch that waits for this answer, if any.
+    /// Applies the patch for this answer, if there is one.
     fn patched(&self, body: &impl Serialize) -> Option<Value> {
         let mut settings = locked(&self.settings);
         let mut value = serde_json::to_value(body).ok()?;
@@ -81,7 +81,7 @@ impl Uaa {
 }
 
 impl AnswerPatch {
-    /// Changes one answer; returns how many are still to be changed.
+    /// Changes one answer. Returns how many more will be changed.
     pub(crate) fn apply(&mut self, body: &mut Value) -> usize {
         if let Some(members) = body.as_object_mut() {
             members.extend(self.set.clone());

@@ -1,5 +1,6 @@
-//! The JWT-bearer grant (RFC 7523, CF RFC 0037): a token of the identity provider instead of a password. Invariant: no logon is
-//! counted, for the provider is not asked. Called by `uaa`; a lever hands out assertions.
+//! The JWT-bearer grant (RFC 7523, CF RFC 0037): a token of the identity provider instead of a
+//! password. Invariant: it counts as no logon, because the provider is not asked. Called by `uaa`;
+//! a lever hands out assertions.
 
 use std::sync::OnceLock;
 
@@ -11,10 +12,10 @@ use crate::oauth::OAuthRefusal;
 use crate::token::key::SigningKey;
 use crate::uaa::{GrantOutcome, JWT_BEARER, TokenCall, Uaa, password};
 
-/// The issuer that the trust of the default provider names.
+/// The issuer that UAA trusts for the default provider.
 const ISSUER: &str = "https://sandbox-platform.accounts.example.test";
 
-/// The identity provider's own signing key, made when first needed.
+/// The signing key of the identity provider. It is made when it is first needed.
 #[derive(Debug, Default)]
 pub(crate) struct Assertions(OnceLock<SigningKey>);
 
@@ -23,7 +24,7 @@ impl Assertions {
         self.0.get_or_init(|| SigningKey::first("sandbox-provider-key-1"))
     }
 
-    /// Makes an id token for a user; members of `overrides` replace claims.
+    /// Issues an id token for a user. Members of `overrides` replace claims.
     pub(crate) fn issue(&self, clock: &Clock, user: &str, overrides: &Value) -> String {
         let now = clock.seconds();
         let mut claims = json!({"iss": ISSUER, "sub": user, "user_name": user, "email": user,
@@ -35,7 +36,7 @@ impl Assertions {
     }
 }
 
-/// Maps an assertion to a user of the provider that issued it.
+/// Finds the user of the provider that issued the assertion.
 pub(super) fn granted(uaa: &Uaa, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
     let assertion = call.parameters.get("assertion").filter(|value| !value.is_empty());
     let Some(assertion) = assertion else {

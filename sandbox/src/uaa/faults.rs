@@ -1,5 +1,6 @@
-//! The fault rows F1–F26 of `uaa.md` 7, on demand and byte for byte. Invariant: a fault answers before anything else is looked
-//! at, so no logon is counted and no token is minted. Armed by the lever `uaa_fault`, consumed by `uaa`.
+//! The fault rows F1 to F26 of `docs/reference/uaa-faults.md`, on demand and byte for byte.
+//! Invariant: a fault answers before anything else is checked, so no logon is counted and no token
+//! is issued. Armed by the lever `uaa_fault`, used up by `uaa`.
 
 mod table;
 
@@ -13,16 +14,16 @@ use crate::part::locked;
 use crate::uaa::faults::table::{NESTED, PAGES, PageRow, ProviderRow, REFUSALS, RefusalRow};
 use crate::uaa::{JWT_BEARER, PASSWORD};
 
-/// One answer of one row.
+/// One answer of one fault row.
 #[derive(Clone, Debug)]
 pub(crate) enum UaaFault {
     /// JSON with `error` and `error_description`.
     Refusal(OAuthRefusal),
-    /// Anything else.
+    /// Anything else: HTML, redirects, broken bodies.
     Page(&'static PageRow),
 }
 
-/// Which spelling of a 401 is wanted: the one since UAA 76.26, or the one before.
+/// The value of `error` in a 401: as since UAA 76.26, or as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// `invalid_client`.
@@ -34,7 +35,7 @@ pub(crate) enum Dialect {
 /// Which grants a fault is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum FaultGrants {
-    /// Those that log a user on: the rows are about them.
+    /// The grants that log a user on. The fault rows are about them.
     LogOn,
     /// Every token call.
     Any,
@@ -54,12 +55,12 @@ struct ArmedUaaFault {
 }
 
 impl UaaFaults {
-    /// Adds a fault behind those that wait already.
+    /// Adds a fault behind the faults that are already armed.
     pub(crate) fn arm(&self, fault: UaaFault, grants: FaultGrants, left: usize) {
         locked(&self.0).push(ArmedUaaFault { fault, grants, left });
     }
 
-    /// Returns the answer of the first fault that fits the grant.
+    /// Returns the answer of the first fault for this grant.
     pub(crate) fn next(&self, grant: &str) -> Option<Response<Body>> {
         let mut armed = locked(&self.0);
         let first = armed.iter_mut().find(|armed| armed.left > 0 && armed.grants.hold(grant))?;
@@ -69,7 +70,7 @@ impl UaaFaults {
         Some(answer)
     }
 
-    /// Disarms everything.
+    /// Removes all faults.
     pub(crate) fn clear(&self) {
         locked(&self.0).clear();
     }
@@ -86,7 +87,7 @@ impl FaultGrants {
 }
 
 impl UaaFault {
-    /// Returns the answers of a row, each with its name; none where there is no such row.
+    /// Returns the answers of a row, each with its name. Empty if the row does not exist.
     pub(crate) fn of_row(row: &str) -> Vec<(&'static str, Self)> {
         let plain = REFUSALS.iter().filter(|entry| entry.row == row);
         let nested = NESTED.iter().filter(|entry| entry.row == row);
@@ -98,7 +99,7 @@ impl UaaFault {
             .collect()
     }
 
-    /// Returns the fault in another spelling; only a 401 has two.
+    /// Returns the fault with the other value of `error`. Only a 401 has two.
     pub(crate) fn spelled(self, dialect: Dialect) -> Self {
         let error = match dialect {
             Dialect::InvalidClient => "invalid_client",
@@ -151,7 +152,7 @@ impl PageRow {
     }
 }
 
-/// F19, first form: what a UAA says that takes no parameters from the query.
+/// F19, parameters in the query: the answer of a UAA that does not accept them.
 pub(super) fn query_refused() -> OAuthRefusal {
     let row = REFUSALS.iter().find(|entry| entry.name == "query");
     row.map_or_else(|| OAuthRefusal::bad_request("invalid_request", ""), RefusalRow::refusal)
@@ -164,7 +165,7 @@ mod tests {
     use super::{Dialect, FaultGrants, UaaFault, UaaFaults};
 
     #[test]
-    fn every_row_has_an_answer_and_no_two_of_one_row_share_a_name() {
+    fn every_row_has_an_answer_and_its_variants_have_different_names() {
         for row in 1..=26 {
             let faults = UaaFault::of_row(&format!("F{row}"));
             assert!(!faults.is_empty(), "F{row}");
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_spelling_changes_a_401_and_its_header_only() {
+    fn the_old_dialect_changes_only_a_401_and_its_header() {
         let (_, wrong) = UaaFault::of_row("F1").remove(0);
         let answer = wrong.clone().spelled(Dialect::Unauthorized).answer();
         let challenge = "Basic realm=\"UAA/client\", error=\"unauthorized\", error_description=\"Bad credentials\"";
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_leaves_refreshing_alone_unless_told() {
+    fn a_fault_affects_refreshes_only_on_request() {
         let faults = UaaFaults::default();
         let (_, fault) = UaaFault::of_row("F1").remove(0);
         faults.arm(fault.clone(), FaultGrants::LogOn, 1);

@@ -1,6 +1,6 @@
-//! The login hint as UAA reads it, which is not as one would wish: what does not parse is silently dropped.
-//! Invariant: a dropped hint means the default provider is asked, so a client's mistake shows in the journal. Called by
-//! `password`.
+//! The login hint as UAA reads it: what does not parse is dropped without an error. Invariant:
+//! without a hint the default provider is asked, so a client's mistake shows in the journal. Called
+//! by `password`.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -11,8 +11,8 @@ use crate::oauth::OAuthRefusal;
 /// Returns the provider to ask.
 ///
 /// # Errors
-/// F8 and F10 of `uaa.md` 7, and the 500s of section 3 (deduced): an empty origin while a default provider is set, and a broken
-/// percent escape.
+/// F8 and F10, and two 500s (deduced): an empty origin while a default provider is set, and a
+/// broken percent escape.
 pub(crate) fn provider(hint: Option<&str>, default: Option<&str>) -> Result<String, OAuthRefusal> {
     let Some(hint) = hint else {
         return no_hint(default);
@@ -31,7 +31,7 @@ enum ParsedHint {
     Origin(String),
     /// `{}` or a null origin.
     NoOrigin,
-    /// Not JSON, no object, or a member too many.
+    /// Not JSON, not an object, or an object with another member.
     NoHint,
 }
 
@@ -59,7 +59,8 @@ fn origin(text: &str) -> ParsedHint {
     }
 }
 
-/// Decodes as Java's `URLDecoder`, on top of what the servlet decoded already; none for a broken escape.
+/// Decodes as Java's `URLDecoder`, although the servlet decoded already. `None` for a broken
+/// escape.
 fn twice_decoded(text: &str) -> Option<String> {
     let escapes_hold = text.split('%').skip(1).all(|rest| {
         rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_parse_is_as_if_it_were_not_there() {
+    fn a_hint_that_does_not_parse_counts_as_absent() {
         for hint in ["acme-platform", r#"{"origin":"x","user":"y"}"#, "[]", r#"{"origin":1}"#, ""] {
             assert_eq!(asked(hint), "sap.ids", "{hint}");
         }

@@ -1,5 +1,5 @@
-//! What the UAA publishes about itself: keys, discovery, version, health; and the doors that stay shut for client `cf`.
-//! Mounted by `uaa`.
+//! The public documents of the UAA: keys, discovery, version, health; and the endpoints that refuse
+//! the client `cf`. Mounted by `uaa`.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) async fn token_keys(State(uaa): State<Arc<Uaa>>, headers: HeaderMap) 
     keys_answer(&uaa.tokens.ring().key_set(), &headers)
 }
 
-/// Answers with a key set; `If-None-Match` is compared as it stands (source).
+/// Answers with a key set. `If-None-Match` is compared unchanged (source).
 pub(crate) fn keys_answer((keys, etag): &(Value, String), headers: &HeaderMap) -> Response<Body> {
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag.as_str());
     let mut answer = if known {
@@ -68,7 +68,7 @@ async fn info(State(uaa): State<Arc<Uaa>>) -> Response<Body> {
     json_answer(StatusCode::OK, &body)
 }
 
-/// These need `uaa.resource`; client `cf` has `uaa.none` (source).
+/// These endpoints need `uaa.resource`. The client `cf` has `uaa.none` (source).
 async fn forbidden() -> Response<Body> {
     OAuthRefusal::new(StatusCode::FORBIDDEN, "access_denied", "Access is denied").answer()
 }

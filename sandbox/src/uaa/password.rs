@@ -1,10 +1,11 @@
-//! The password grant. Invariant: checks come in UAA's order, so that a refusal tells how far a request came: client, provider,
-//! password, then the client's right to the grant, then scopes. Called by `uaa`.
+//! The password grant. Invariant: the checks have UAA's order, so a refusal shows how far a request
+//! came: client, provider, password, then the client's right to the grant, then scopes. Called by
+//! `uaa`.
 
 use crate::oauth::OAuthRefusal;
 use crate::uaa::{GrantOutcome, PASSWORD, TokenCall, Uaa, login_hint};
 
-/// Logs a user on at the provider that the hint names.
+/// Logs a user on at the provider of the login hint.
 pub(super) fn granted(uaa: &Uaa, call: &mut TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
     let settings = uaa.settings();
     let hint = call.parameters.get("login_hint");
@@ -24,8 +25,8 @@ pub(super) fn granted(uaa: &Uaa, call: &mut TokenCall<'_>) -> Result<GrantOutcom
     Ok(GrantOutcome { user, scopes, refresh_token })
 }
 
-/// Returns what the user holds of what the client may ask and this call did ask; an empty `scope` is none (source: the Python
-/// client sends it).
+/// Returns the scopes that the user has, the client may request, and this call requests. An empty
+/// `scope` requests all (source: the Python client sends it).
 pub(super) fn scopes(call: &TokenCall<'_>, held: &[String]) -> Result<Vec<String>, OAuthRefusal> {
     let asked = call.parameters.get("scope").unwrap_or_default();
     let asked: Vec<&str> = asked.split_whitespace().collect();

@@ -1,5 +1,6 @@
-//! Refresh tokens: opaque, 30 days, not rotated unless told to. Invariant: a refresh never asks the identity provider, so a
-//! password changed or locked there is not noticed here. Called by `uaa` and by levers.
+//! Refresh tokens: opaque, valid for 30 days, not rotated by default. Invariant: a refresh never
+//! asks the identity provider, so a password that was changed or locked there is not noticed here.
+//! Called by `uaa` and by levers.
 
 pub(crate) mod refusal;
 
@@ -10,7 +11,7 @@ use crate::clock::Clock;
 use crate::part::locked;
 use crate::uaa::refresh::refusal::RefreshRefusal;
 
-/// Seconds; what cf-deployment sets for the client `cf` (source).
+/// Seconds. The value of cf-deployment for the client `cf` (source).
 const LIFETIME: i64 = 2_592_000;
 
 /// All refresh tokens of the UAA.
@@ -20,12 +21,12 @@ pub(crate) struct RefreshTokens {
     state: Mutex<RefreshState>,
 }
 
-/// What an operator of the UAA could set.
+/// Settings that an operator of a UAA could change.
 #[derive(Clone, Debug)]
 pub(crate) struct RefreshSettings {
     /// Seconds.
     pub(crate) lifetime: i64,
-    /// Whether the client has the grant at all.
+    /// Whether the client may use the grant.
     pub(crate) is_granted: bool,
     pub(crate) rotation: Rotation,
     pub(crate) uniqueness: Uniqueness,
@@ -34,9 +35,9 @@ pub(crate) struct RefreshSettings {
 /// `jwt.token.refresh.rotate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rotation {
-    /// The same value comes back and keeps its end.
+    /// The same value comes back and keeps its end time.
     Off,
-    /// A new value comes back, the old one is gone.
+    /// A new value comes back, and the old one ends.
     On,
 }
 
@@ -52,7 +53,7 @@ pub(crate) enum Uniqueness {
 struct RefreshState {
     settings: RefreshSettings,
     tokens: HashMap<String, RefreshToken>,
-    /// Answers for the next refresh calls, whatever they send.
+    /// The answers to the next refresh calls, whatever they send.
     planned: Vec<RefreshRefusal>,
 }
 
@@ -62,11 +63,11 @@ struct RefreshToken {
     user_guid: String,
     scopes: Vec<String>,
     end: i64,
-    /// A password change of one of UAA's own users leaves its tokens with a wrong mark.
+    /// UAA's own user changed the password, so the signature in the token no longer matches.
     is_revoked_by_password: bool,
 }
 
-/// What a refresh token was good for.
+/// The content of a refresh token that was used.
 #[derive(Debug)]
 pub(crate) struct Redeemed {
     pub(crate) value: String,
@@ -100,7 +101,7 @@ impl RefreshTokens {
         locked(&self.state).planned.extend(planned);
     }
 
-    /// Makes a refresh token; with uniqueness the others of user and client end.
+    /// Issues a refresh token. With uniqueness on, the other tokens of user and client end.
     pub(crate) fn issue(&self, client: &str, user_guid: &str, scopes: &[String]) -> String {
         let mut state = locked(&self.state);
         if state.settings.uniqueness == Uniqueness::On {
@@ -116,7 +117,7 @@ impl RefreshTokens {
         state.put(token)
     }
 
-    /// Redeems a refresh token; what comes back is the value to use next time.
+    /// Uses a refresh token. The result holds the value for the next time.
     pub(crate) fn redeem(&self, value: &str, client: &str) -> Result<Redeemed, RefreshRefusal> {
         let mut state = locked(&self.state);
         if !state.planned.is_empty() {
@@ -147,7 +148,7 @@ impl RefreshTokens {
         locked(&self.state).tokens.clear();
     }
 
-    /// Marks the tokens of a user whose password UAA itself keeps and has just seen change.
+    /// Marks the tokens of a user after a password change in UAA itself.
     pub(crate) fn password_changed(&self, user_guid: &str) {
         let mut state = locked(&self.state);
         for token in state.tokens.values_mut().filter(|token| token.user_guid == user_guid) {
@@ -157,7 +158,7 @@ impl RefreshTokens {
 }
 
 impl RefreshState {
-    /// Keeps a token under a new opaque value with UAA's mark at its end.
+    /// Keeps a token under a new opaque value that ends with `-r`, as in UAA.
     fn put(&mut self, token: RefreshToken) -> String {
         let value = format!("{}-r", uuid::Uuid::new_v4().simple());
         self.tokens.insert(value.clone(), token);

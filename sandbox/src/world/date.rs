@@ -1,12 +1,14 @@
-//! Seconds since 1970 as CC writes them (`2026-11-23T15:41:14Z`). The proleptic Gregorian calendar, no leap seconds.
+//! Seconds since 1970 in CC's format (`2026-11-23T15:41:14Z`): the proleptic Gregorian calendar,
+//! without leap seconds.
 
-/// Days from 0000-03-01 to 1970-01-01: the calendar below starts its years in March, so that the leap day comes last.
+/// Days from 0000-03-01 to 1970-01-01. Years start in March here, so that the leap day is the last
+/// day.
 const DAYS_BEFORE_1970: i64 = 719_468;
-/// Days of 400 years, after which the calendar repeats.
+/// Days of 400 years. After them the calendar repeats.
 const ERA: i64 = 146_097;
 const DAY: i64 = 86_400;
 
-/// Writes the moment in ISO 8601, to the second.
+/// Writes the time in ISO 8601, to the second.
 pub(crate) fn iso(seconds: i64) -> String {
     let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
     let shifted = days + DAYS_BEFORE_1970;
@@ -30,7 +32,7 @@ mod tests {
     use super::iso;
 
     #[test]
-    fn known_moments_are_written_as_cc_writes_them() {
+    fn known_times_are_written_in_ccs_format() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_399, "2000-02-28T23:59:59Z"),

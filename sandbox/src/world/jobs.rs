@@ -1,5 +1,5 @@
-//! Jobs: what CC does behind a 202. They finish lazily, by time, when somebody looks; while one is pending its route stays
-//! readable and its host taken (recorded).
+//! Jobs: the work behind a 202 of CC. A job that is due finishes at the next access. While a job is
+//! pending its route is readable and its host is taken (recorded).
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::world::{Timestamps, WorldState, new_guid};
 
-/// How long a job takes unless told otherwise. Real ones took 0 to 2 s (recorded); long enough that a caller who does not wait
-/// meets the window, short enough not to slow tests.
+/// The default time of a job. Real ones took 0 to 2 s (recorded). A caller who does not wait sees
+/// the pending job, and tests stay fast.
 const DEFAULT_DELAY: Duration = Duration::from_millis(200);
 
 /// A job.
@@ -30,23 +30,23 @@ pub(crate) enum JobSubject {
     UnmappedRoutes(String),
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JobState {
     /// Not yet done.
     Processing,
     /// Done.
     Complete,
-    /// Given up, with CC's detail; nothing was changed.
+    /// Failed, with CC's detail. Nothing was changed.
     Failed(String),
 }
 
-/// What the levers did to the worker.
+/// The settings of the job worker, changed by levers.
 #[derive(Clone, Debug)]
 pub(crate) struct JobSettings {
     pub(crate) delay: Duration,
     pub(crate) paused: bool,
-    /// So many of the next jobs to finish end FAILED, with this detail.
+    /// This many of the next jobs to finish end as FAILED, with this detail.
     pub(crate) failing: (u64, String),
 }
 
@@ -57,7 +57,7 @@ impl Default for JobSettings {
 }
 
 impl JobSubject {
-    /// Returns the name of the operation as CC shows it.
+    /// Returns the name of the operation in CC's answers.
     pub(crate) fn operation(&self) -> &'static str {
         match self {
             Self::Route(_) => "route.delete",

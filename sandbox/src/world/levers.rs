@@ -1,4 +1,5 @@
-//! The levers of the CF side, as methods. Each says what it could not find; none panics. Tests call them, `pull` does so over HTTP.
+//! The levers of the CF world as methods. An error says what was not found. Called by tests, and by
+//! `pull` for HTTP.
 
 use std::time::Duration;
 
@@ -8,27 +9,28 @@ use crate::world::{
 };
 
 impl CfWorld {
-    /// Stops the worker: jobs stay PROCESSING.
+    /// Stops the job worker: jobs stay PROCESSING.
     pub fn pause_jobs(&self) {
         self.with_state(|state| state.job_settings.paused = true);
     }
 
-    /// Lets the worker go on; jobs whose time is up finish at once.
+    /// Starts the job worker again. Jobs that are due finish at once.
     pub fn resume_jobs(&self) {
         self.with_state(|state| state.job_settings.paused = false);
     }
 
-    /// Lets the next `count` jobs that would finish end FAILED, with this detail.
+    /// Makes the next `count` jobs end as FAILED, with this detail.
     pub fn fail_jobs(&self, count: u64, detail: &str) {
         self.with_state(|state| state.job_settings.failing = (count, detail.to_owned()));
     }
 
-    /// Sets how long jobs made from now on take.
+    /// Sets how long jobs take that start from now on.
     pub fn job_delay(&self, delay: Duration) {
         self.with_state(|state| state.job_settings.delay = delay);
     }
 
-    /// Puts a route that no caller made into a space, as another tenant of the landscape would; returns its guid.
+    /// Creates a route in a space as another tenant of the landscape would, without the API.
+    /// Returns its guid.
     ///
     /// # Errors
     /// The domain or the space is unknown, or the host is taken.
@@ -57,7 +59,7 @@ impl CfWorld {
         })
     }
 
-    /// Maps the web process of an app to the route of a host, whoever could do so.
+    /// Maps the web process of an app to the route of a host, without any check of roles.
     ///
     /// # Errors
     /// The domain, the route or the app is unknown.
@@ -109,19 +111,20 @@ impl CfWorld {
         })
     }
 
-    /// Gives each user `requests` per window of `retry_after` seconds; `None` turns the limiter off.
+    /// Gives each user this many requests per window of `retry_after` seconds. `None` turns the
+    /// limiter off.
     pub fn rate_limit(&self, requests: Option<u64>, retry_after: u64) {
         let window = Duration::from_secs(retry_after);
         self.with_state(|state| state.rate.set(requests, None, window));
     }
 
-    /// As [`CfWorld::rate_limit`], with a limit for requests without a good token beside it.
+    /// Limits requests without a good token, by address. Users have no limit.
     pub fn rate_limit_addresses(&self, requests: u64, retry_after: u64) {
         let window = Duration::from_secs(retry_after);
         self.with_state(|state| state.rate.set(None, Some(requests), window));
     }
 
-    /// Leaves the newer fields out, as Cloud Controllers of 2024 do, or puts them back.
+    /// Leaves out the newer fields, as Cloud Controllers of 2024 do, or shows them again.
     pub fn older_release(&self, on: bool) {
         let release = if on { Release::Older } else { Release::Current };
         self.with_state(|state| state.release = release);
@@ -140,8 +143,8 @@ impl CfWorld {
         })
     }
 
-    /// Gives an app a new guid, as if it had been deleted and pushed again under its name with all its routes; returns
-    /// the guid.
+    /// Gives an app a new guid, as if it had been deleted and pushed again with its name and all
+    /// its routes. Returns the guid.
     ///
     /// # Errors
     /// The app is unknown.
@@ -159,7 +162,7 @@ impl CfWorld {
         })
     }
 
-    /// Gives an app another name.
+    /// Renames an app.
     ///
     /// # Errors
     /// The app is unknown.
@@ -171,7 +174,7 @@ impl CfWorld {
         })
     }
 
-    /// Adds a domain, private where an owner is named; returns its guid.
+    /// Adds a domain. It is private if an owner is named. Returns its guid.
     ///
     /// # Errors
     /// The organisation is unknown.
@@ -189,10 +192,11 @@ impl CfWorld {
         self.with_state(|state| state.reserved.push((host.to_owned(), domain.to_owned())));
     }
 
-    /// Replaces the user's roles in a space (or an organisation, for the roles of organisations); `None` takes them away.
+    /// Replaces the user's roles in a space, or in an organisation for roles of organisations.
+    /// `None` removes them.
     ///
     /// # Errors
-    /// The place is unknown.
+    /// The space or the organisation is unknown.
     pub fn set_role(&self, user: &str, resource: &str, role: Option<Role>) -> Result<(), String> {
         self.with_state(|state| {
             let guid = match state.space_named(resource) {
@@ -207,7 +211,7 @@ impl CfWorld {
         })
     }
 
-    /// Suspends an organisation or lets it go on.
+    /// Suspends an organisation, or ends the suspension.
     ///
     /// # Errors
     /// The organisation is unknown.
@@ -219,7 +223,7 @@ impl CfWorld {
         })
     }
 
-    /// Suspends a space or lets it go on.
+    /// Suspends a space, or ends the suspension.
     ///
     /// # Errors
     /// The space is unknown.
@@ -231,7 +235,7 @@ impl CfWorld {
         })
     }
 
-    /// Marks a space as being deleted, or takes the mark away; nothing in it may change meanwhile.
+    /// Marks a space as being deleted, or removes the mark. Nothing in such a space can be changed.
     ///
     /// # Errors
     /// The space is unknown.
@@ -244,7 +248,7 @@ impl CfWorld {
         })
     }
 
-    /// Sets a feature flag, with the administrator's text for callers who meet the closed door.
+    /// Sets a feature flag. `message` is the administrator's text for refused callers.
     pub fn feature(&self, name: &str, on: bool, message: Option<&str>) {
         self.with_state(|state| {
             state.features.retain(|feature| feature.name != name);

@@ -1,6 +1,6 @@
-//! The Cloud Foundry side of the world: organisations, spaces, domains, apps, users with roles, routes, jobs and the switches
-//! that overrides them. Invariant: the state changes only under its lock, and jobs that are due have finished before anyone looks.
-//! `capi` answers from it, `levers` pulls at it, tests inspect it.
+//! The Cloud Foundry world: organisations, spaces, domains, apps, users with roles, routes, jobs,
+//! and settings for levers. Invariant: the state changes only under its lock, and jobs that are due
+//! finish before each access. `capi` answers from it, `levers` change it, tests read it.
 
 mod date;
 mod jobs;
@@ -39,7 +39,7 @@ pub struct CfWorld {
     state: Mutex<WorldState>,
 }
 
-/// Everything that changes.
+/// The state of the world.
 #[derive(Debug, Default)]
 pub(crate) struct WorldState {
     pub(crate) orgs: Vec<Org>,
@@ -60,12 +60,12 @@ pub(crate) struct WorldState {
     counter: u64,
 }
 
-/// A feature flag that somebody has set; the others have CC's defaults.
+/// A feature flag that was set. The others have CC's defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct FeatureFlag {
     pub(crate) name: String,
     pub(crate) on: bool,
-    /// The administrator's own text for callers who meet the closed door.
+    /// The administrator's text for refused callers.
     pub(crate) message: Option<String>,
 }
 
@@ -104,7 +104,7 @@ impl CfWorld {
         &self.tokens
     }
 
-    /// Runs one step on the state, after every due job has finished.
+    /// Runs `work` on the state, after every due job has finished.
     pub(crate) fn with_state<R>(&self, work: impl FnOnce(&mut WorldState) -> R) -> R {
         let mut state = self.lock();
         state.finish_due_jobs(Instant::now());
@@ -117,7 +117,7 @@ impl CfWorld {
 }
 
 impl WorldState {
-    /// Returns the stamp of something that comes into being now.
+    /// Returns the timestamps of a new resource.
     pub(crate) fn stamp(&mut self) -> Timestamps {
         let now = self.now();
         self.counter += 1;
@@ -129,14 +129,14 @@ impl WorldState {
         }
     }
 
-    /// Marks the stamp as changed now.
+    /// Sets the time of the last change.
     pub(crate) fn touch(&mut self, stamp: &mut Timestamps) {
         self.counter += 1;
         stamp.updated_at = self.now();
         stamp.updated_order = self.counter;
     }
 
-    /// Returns the present second as CC writes it.
+    /// Returns the current second in CC's format.
     pub(crate) fn now(&self) -> String {
         date::iso(self.clock.seconds())
     }
@@ -176,7 +176,7 @@ impl WorldState {
     }
 }
 
-/// Makes a guid for something new.
+/// Returns a new guid.
 pub(crate) fn new_guid() -> String {
     Uuid::new_v4().to_string()
 }

@@ -1,22 +1,23 @@
-//! The things of the world, as plain data. Nothing here knows of HTTP; what may be read or changed is decided in `roles` and `capi`.
+//! The resources of the world, as plain data. Nothing here knows HTTP. `roles` and `capi` decide
+//! who may read or change them.
 
 use crate::capi::json::Json;
 
-/// What every listed thing has.
+/// What every listed resource has.
 pub(crate) trait Resource {
     /// Returns the guid.
     fn guid(&self) -> &str;
-    /// Returns what `names=` and `order_by=name` look at, where there is one.
+    /// Returns the value for `names=` and `order_by=name`, if there is one.
     fn name(&self) -> Option<&str>;
-    /// Returns what `order_by=state` looks at, where there is one.
+    /// Returns the value for `order_by=state`, if there is one.
     fn state(&self) -> Option<&str>;
     /// Returns labels and annotations.
     fn metadata(&self) -> &Metadata;
-    /// Returns the moments of creation and of the last change.
+    /// Returns the times of creation and of the last change.
     fn stamp(&self) -> &Timestamps;
 }
 
-/// When a thing was made and last changed; the counters order what happened within one second.
+/// When a resource was created and last changed. The counters give an order within one second.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timestamps {
     pub(crate) created_at: String,
@@ -52,7 +53,7 @@ pub(crate) struct Space {
     pub(crate) name: String,
     pub(crate) org: String,
     pub(crate) suspended: bool,
-    /// A delete of the whole space is under way; it still reads as ever.
+    /// The whole space is being deleted. It can still be read.
     pub(crate) deleting: bool,
     /// The most routes of the space; `None` = no space quota.
     pub(crate) route_quota: Option<usize>,
@@ -60,7 +61,7 @@ pub(crate) struct Space {
     pub(crate) stamp: Timestamps,
 }
 
-/// A domain; without an owner it is shared by all organisations.
+/// A domain. Without an owner all organisations share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Domain {
     pub(crate) guid: String,
@@ -97,7 +98,7 @@ pub(crate) struct Route {
     pub(crate) stamp: Timestamps,
 }
 
-/// What CF calls a route's destination: an app's process and port.
+/// A destination of a route, in CF's words: an app's process and port.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) guid: String,
@@ -120,7 +121,7 @@ impl Domain {
 }
 
 impl Route {
-    /// Returns host, domain and path as a browser shows them.
+    /// Returns host, domain and path, as a browser shows them.
     pub(crate) fn url(&self, domain: &str) -> String {
         if self.host.is_empty() {
             format!("{domain}{}", self.path)
@@ -220,7 +221,7 @@ impl Resource for Route {
     }
 }
 
-/// Compares as CC's database does: names, hosts and paths ignore case.
+/// Compares as CC's database does: case is ignored in names, hosts and paths.
 pub(crate) fn same_text(left: &str, right: &str) -> bool {
     left.to_lowercase() == right.to_lowercase()
 }

@@ -1,4 +1,5 @@
-//! The levers of the CF side by name, with their arguments as JSON: what `POST /{lever}` does. Called by `levers` only.
+//! The levers of the CF world by name, with JSON arguments: `POST /{lever}`. Called only by
+//! `levers`.
 
 use std::time::Duration;
 
@@ -6,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::world::{CfWorld, Role};
 
-/// The arguments of one pull.
+/// The arguments of one call.
 struct CfLeverArgs<'a>(&'a Value);
 
 impl CfWorld {
-    /// Returns the levers of the CF side: name, and one line that tells what it does and which arguments it takes.
+    /// Returns the levers of the CF world: the name, and one line with effect and arguments.
     pub fn levers() -> &'static [(&'static str, &'static str)] {
         &[
             ("pause_jobs", "stops the job worker: deletes stay PROCESSING"),
@@ -43,7 +44,8 @@ impl CfWorld {
         ]
     }
 
-    /// Pulls a lever by name; `None` where the name is not one of ours, an error where the arguments do not fit.
+    /// Pulls a lever by name. `None` if the name is not a lever of the CF world, an error if the
+    /// arguments are wrong.
     pub fn pull(&self, lever: &str, args: &Value) -> Option<Result<Value, String>> {
         let args = CfLeverArgs(args);
         let made = match lever {
@@ -57,7 +59,7 @@ impl CfWorld {
         Some(made.map(|guid| json!({ "guid": guid })))
     }
 
-    /// Pulls a lever that makes nothing.
+    /// Pulls a lever that creates nothing.
     fn pull_plain(&self, lever: &str, args: &CfLeverArgs<'_>) -> Option<Result<(), String>> {
         match lever {
             "pause_jobs" => self.pause_jobs(),
@@ -158,7 +160,7 @@ impl CfLeverArgs<'_> {
         }
     }
 
-    /// Reads `on`; a lever pulled without it is pulled on.
+    /// Reads `on`. The default is true.
     fn on(&self) -> bool {
         self.0.get("on").and_then(Value::as_bool).unwrap_or(true)
     }

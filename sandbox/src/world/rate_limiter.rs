@@ -1,17 +1,17 @@
-//! CC's rate limiter: one counter per user, or per address for requests without a good token, in a fixed window. Off unless a
-//! lever turns it on.
+//! CC's rate limiter: one counter for each user, and one for all requests without a good token, in
+//! a fixed window. It is off until a lever turns it on.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Whose counter a request moves.
+/// The owner of a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RateKey {
     /// The user with this guid.
     User(String),
-    /// Whoever sits behind an address and shows no good token.
+    /// Requests without a good token.
     Address,
 }
 
@@ -24,18 +24,18 @@ pub(crate) struct RateLimiter {
     counters: HashMap<RateKey, (u64, Instant)>,
 }
 
-/// What one request found.
+/// The state of a counter after one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RateUsage {
     pub(crate) limit: u64,
     pub(crate) remaining: u64,
-    /// Seconds until the window starts anew.
+    /// Seconds until the next window starts.
     pub(crate) resets_in: u64,
     pub(crate) exceeded: bool,
 }
 
 impl RateLimiter {
-    /// Starts new windows with these limits; `None` turns a limit off.
+    /// Starts new windows with these limits. `None` turns a limit off.
     pub(crate) fn set(&mut self, user: Option<u64>, address: Option<u64>, window: Duration) {
         self.user_limit = user;
         self.address_limit = address;
@@ -43,7 +43,7 @@ impl RateLimiter {
         self.counters.clear();
     }
 
-    /// Counts one request; `None` where no limit applies.
+    /// Counts one request. `None` if no limit applies.
     pub(crate) fn count(&mut self, who: RateKey, now: Instant) -> Option<RateUsage> {
         let limit = match who {
             RateKey::User(_) => self.user_limit,
@@ -56,7 +56,7 @@ impl RateLimiter {
         entry.0 += 1;
         let (used, end) = *entry;
         let left = limit.saturating_sub(used);
-        // CC floors its estimate to tenths of the limit (recorded: 100, then 90, 80 …).
+        // CC rounds its estimate down to tenths of the limit (recorded: 100, then 90, 80 …).
         let tenths = (left * 10).checked_div(limit).unwrap_or(0);
         let rest = end.saturating_duration_since(now);
         Some(RateUsage {

@@ -1,5 +1,6 @@
-//! Who may see and do what (source: `lib/cloud_controller/permissions.rb`). Users are known by the name in their token; whoever
-//! holds no role sees shared domains and nothing else. Called by `capi` before every answer.
+//! Who may see and do what (source: `lib/cloud_controller/permissions.rb`). The name in the token
+//! identifies the user. A user without roles sees only shared domains. Called by `capi` before
+//! every answer.
 
 use crate::world::{Domain, Org, Space, WorldState};
 
@@ -8,7 +9,8 @@ use crate::world::{Domain, Org, Space, WorldState};
 pub enum Role {
     /// Reads and writes in the space.
     SpaceDeveloper,
-    /// Manages routes and apps, but neither pushes nor reads secrets: the least that a technical user needs.
+    /// Manages routes and apps, but cannot push apps or read secrets. The smallest role that a
+    /// technical user needs.
     SpaceSupporter,
     /// Manages the space's members.
     SpaceManager,
@@ -20,7 +22,7 @@ pub enum Role {
     OrgAuditor,
 }
 
-/// One role of one user in one place (the guid of a space or an organisation).
+/// One role of one user. `resource` is the guid of a space or an organisation.
 #[derive(Clone, Debug)]
 pub(crate) struct RoleGrant {
     pub(crate) user: String,
@@ -45,7 +47,7 @@ impl Role {
         })
     }
 
-    /// Tells whether the role is held in an organisation, not in a space.
+    /// Tells whether it is a role in an organisation, not in a space.
     pub(crate) fn of_org(self) -> bool {
         matches!(self, Self::OrgManager | Self::OrgAuditor)
     }
@@ -58,7 +60,8 @@ impl WorldState {
             || self.holds(user, &space.org, &[Role::OrgManager])
     }
 
-    /// Tells whether the user sees the routes of the space; an organisation's auditor does without seeing the space.
+    /// Tells whether the user sees the routes of the space. An auditor of the organisation sees
+    /// them without seeing the space.
     pub(crate) fn reads_routes(&self, user: &str, space: &Space) -> bool {
         self.reads_space(user, space) || self.holds(user, &space.org, &[Role::OrgAuditor])
     }
@@ -68,7 +71,8 @@ impl WorldState {
         self.holds(user, &space.guid, &[Role::SpaceDeveloper, Role::SpaceSupporter])
     }
 
-    /// Tells whether the user sees the organisation. Nobody gets a space role without being a member of its organisation.
+    /// Tells whether the user sees the organisation. A user with a role in a space is always a
+    /// member of its organisation.
     pub(crate) fn reads_org(&self, user: &str, org: &Org) -> bool {
         self.sees_domains_of(user, &org.guid)
     }
@@ -82,7 +86,7 @@ impl WorldState {
                 .any(|space| space.org == org && self.holds(user, &space.guid, SPACE_ROLES))
     }
 
-    /// Tells whether the user sees the domain: shared ones by everybody.
+    /// Tells whether the user sees the domain. All users see shared domains.
     pub(crate) fn reads_domain(&self, user: &str, domain: &Domain) -> bool {
         self.orgs
             .iter()

@@ -1,5 +1,5 @@
-//! The two worlds at their start: the one in which people and tests work, and the one in which the recordings were made. Both have
-//! the same organisations, spaces and domains with the same guids; apps and users differ.
+//! The two worlds at their start: one for people and tests, one for the replay of recordings. Both
+//! have the same organisations, spaces and domains with the same guids. Apps and users differ.
 
 use std::sync::{Arc, Mutex};
 
@@ -24,11 +24,11 @@ const ROUTER_APP: &str = "15edce6b-4931-4777-93b7-97fbc99e40b9";
 const DEFAULT_QUOTA: &str = "fc59742a-6a50-44d1-924f-972d47838789";
 const TINY_QUOTA: &str = "5a2563d2-fe46-4277-bd60-0a016c9d7ba5";
 
-/// CF's default quota has 1000 routes; ours is so too, for an operator's view of the headroom.
+/// CF's default quota has 1000 routes.
 const DEFAULT_ROUTES: usize = 1000;
 
 impl CfWorld {
-    /// Makes the world in which people and tests work.
+    /// Makes the world for people and tests.
     pub fn seeded(api_base: String, login_base: String, tokens: Arc<CfTokens>) -> Self {
         let mut state = base_state();
         let started = "STARTED";
@@ -41,7 +41,7 @@ impl CfWorld {
         Self::new(api_base, login_base, tokens, state)
     }
 
-    /// Makes the world in which the exchanges were recorded, with the users `tech`, `aud` and `ro`.
+    /// Makes the world of the recordings, with the users `tech`, `aud` and `ro`.
     pub(crate) fn recorded(api_base: String, login_base: String, tokens: Arc<CfTokens>) -> Self {
         let mut state = base_state();
         state.add_app(ROUTER_APP, "saas-approuter", DEV, "STOPPED");
@@ -125,13 +125,13 @@ impl WorldState {
     }
 }
 
-/// Takes the slash off the end, for every href appends one.
+/// Removes the slash at the end, because every href starts with one.
 fn without_slash(mut base: String) -> String {
     base.truncate(base.trim_end_matches('/').len());
     base
 }
 
-/// Makes what both worlds have; the shared domain comes first, so that it is the default.
+/// Makes what both worlds have. The shared domain comes first, so it is the default.
 fn base_state() -> WorldState {
     let mut state = WorldState::default();
     state.add_org(PROVIDER_ORG, "provider-org", DEFAULT_QUOTA, DEFAULT_ROUTES);

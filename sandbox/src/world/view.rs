@@ -1,19 +1,19 @@
-//! What tests may see of the world, past the API: plain copies, whoever could read the things.
+//! What tests can read of the world without the API: plain copies, without any check of roles.
 
 use std::collections::BTreeMap;
 
 use crate::world::{CfWorld, Route, WorldState};
 
-/// A route as it stands in the world.
+/// A route of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteView {
     /// The guid.
     pub guid: String,
-    /// The host; empty for the bare domain.
+    /// The host; empty for the domain itself.
     pub host: String,
     /// The name of the domain.
     pub domain: String,
-    /// The path; empty or with a slash at its start.
+    /// The path: empty, or with a slash at its start.
     pub path: String,
     /// The name of the space.
     pub space: String,
@@ -27,7 +27,7 @@ pub struct RouteView {
     pub deleting: bool,
 }
 
-/// An app as it stands in the world.
+/// An app of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppView {
     /// The guid.
@@ -38,7 +38,7 @@ pub struct AppView {
     pub space: String,
 }
 
-/// A space as it stands in the world.
+/// A space of the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpaceView {
     /// The guid.

@@ -1,5 +1,5 @@
-//! Browser login: authorization code with PKCE (RFC 7636), and logout. Invariant: a code is good once, for the client, address
-//! and verifier it was made for. Called by `xsuaa` and its token endpoint.
+//! Browser login: authorization code with PKCE (RFC 7636), and logout. Invariant: a code is valid
+//! once, for the address and the verifier of its request. Called by `xsuaa` and its token endpoint.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,14 +17,14 @@ use crate::part::locked;
 use crate::xsuaa::grants::PEOPLE;
 use crate::xsuaa::{BROKER_CLIENT, Xsuaa};
 
-/// Seconds; a code is exchanged at once or never (RFC 6749 §4.1.2 says at most ten minutes).
+/// Seconds. RFC 6749 section 4.1.2 allows at most ten minutes.
 const CODE_LIFETIME: i64 = 300;
 
-/// The codes that wait for their exchange.
+/// The codes that were not used yet.
 #[derive(Debug, Default)]
 pub(crate) struct AuthorizationCodes(Mutex<HashMap<String, AuthorizationCode>>);
 
-/// What a code was made for.
+/// What a code was issued for.
 #[derive(Clone, Debug)]
 pub(super) struct AuthorizationCode {
     pub(super) user: String,
@@ -44,10 +44,11 @@ struct AuthorizationRequest {
 }
 
 impl AuthorizationCodes {
-    /// Takes the code out of service and returns what it was made for.
+    /// Removes the code and returns what it was issued for.
     ///
     /// # Errors
-    /// 400 `invalid_grant` for a code that is unknown, used, old, or meant for other parameters.
+    /// 400 `invalid_grant` for a code that is unknown, used, too old, or sent with other
+    /// parameters.
     pub(super) fn redeem(
         &self,
         call: &TokenParameters,
@@ -80,7 +81,7 @@ impl AuthorizationRequest {
     /// Reads the query.
     ///
     /// # Errors
-    /// What a page must say, for an address that is not checked must not be sent anything.
+    /// The text for an error page: an address that was not checked must not get a redirect.
     fn read(call: &TokenParameters) -> Result<Self, &'static str> {
         if call.get("client_id") != Some(BROKER_CLIENT) {
             return Err("The client is unknown.");
@@ -106,7 +107,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// Shows who may log on, one click each; with `user` in the query it is done at once.
+/// Shows a link for each person who can log on. With `user` in the query it logs on at once.
 pub(super) async fn authorize(
     State(xsuaa): State<Arc<Xsuaa>>,
     RawQuery(query): RawQuery,
@@ -136,7 +137,7 @@ pub(super) async fn authorize(
     (StatusCode::FOUND, [(http::header::LOCATION, back.to_string())]).into_response()
 }
 
-/// Ends the session, of which there is none here, and goes back to a loopback address only.
+/// Redirects, only to a loopback address. There is no session to end.
 pub(super) async fn logout(RawQuery(query): RawQuery) -> Response<Body> {
     let call = TokenParameters::read(query.as_deref(), &http::HeaderMap::new(), b"");
     let back = call.get("redirect").and_then(|text| Url::parse(text).ok()).filter(is_loopback);
@@ -153,12 +154,12 @@ fn challenge_of(verifier: &str) -> String {
     URL_SAFE_NO_PAD.encode(hash)
 }
 
-/// The sandbox has no list of redirect URIs: brokers in tests take free ports.
+/// There is no list of redirect URIs, because brokers in tests take free ports.
 fn is_loopback(url: &Url) -> bool {
     url.scheme() == "http" && matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"))
 }
 
-/// Makes one link per person; the query goes back as it came, so it is escaped for an attribute.
+/// Makes one link for each person. The query is repeated in it, so it is escaped for an attribute.
 fn choices(query: &str) -> String {
     let query = query.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     let link = |(name, _, _): &(&str, &str, &[&str])| {

@@ -1,4 +1,5 @@
-//! XSUAA's token endpoint: client credentials for applications, passwords and codes for people. Called by `xsuaa`.
+//! XSUAA's token endpoint: client credentials for applications, passwords and codes for people.
+//! Called by `xsuaa`.
 
 use axum::body::Body;
 use http::{HeaderMap, Response};
@@ -30,7 +31,7 @@ pub(super) const PEOPLE: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// The order of the members is that of the real body.
+/// The members have the order of the real body.
 #[derive(Serialize)]
 struct XsuaaTokenBody {
     access_token: String,
@@ -42,7 +43,7 @@ struct XsuaaTokenBody {
     jti: Value,
 }
 
-/// What a grant brings.
+/// The tokens and scopes that a grant brings.
 struct XsuaaTokens {
     access_token: String,
     id_token: Option<String>,
@@ -57,7 +58,7 @@ pub(super) fn answer(xsuaa: &Xsuaa, headers: &HeaderMap, call: &TokenParameters)
     }
 }
 
-/// Returns what a client may do by itself; unknown clients may nothing.
+/// Returns the scopes of a client's own tokens. An unknown client has none.
 pub(super) fn scopes_of(client: &str) -> Vec<String> {
     let known = clients().into_iter().find(|known| known.id == client);
     known.map(|known| known.authorities).unwrap_or_default()
@@ -141,11 +142,11 @@ fn success(xsuaa: &Xsuaa, granted: XsuaaTokens) -> Response<Body> {
     let Some(patch) = settings.patch.as_mut() else {
         return token_answer(&body);
     };
-    let mut bent = serde_json::to_value(&body).unwrap_or_default();
-    if patch.apply(&mut bent) == 0 {
+    let mut changed = serde_json::to_value(&body).unwrap_or_default();
+    if patch.apply(&mut changed) == 0 {
         settings.patch = None;
     }
-    token_answer(&bent)
+    token_answer(&changed)
 }
 
 /// Returns the clients of the subaccount.

@@ -1,4 +1,4 @@
-//! The Destination service: find, its tag, its refusals.
+//! The Destination service: find, `ETag`, refusals.
 
 use cfapi_sandbox::{
     DESTINATION_CLIENT, DESTINATION_SECRET, Sandbox, TECHNICAL_PASSWORD, TECHNICAL_USER,
@@ -35,7 +35,7 @@ async fn find(sandbox: &Sandbox, path: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_default_destination_has_the_form_of_the_blog() {
+async fn the_default_destination_has_the_properties_of_the_sap_blog() {
     let sandbox = landscape().await;
     let answer = find(&sandbox, &format!("CFAPI{SKIP}")).await;
     assert_eq!(answer.status, 200);
@@ -56,7 +56,7 @@ async fn the_default_destination_has_the_form_of_the_blog() {
 }
 
 #[tokio::test]
-async fn the_tag_is_bare_hex_and_an_unchanged_content_is_304() {
+async fn the_tag_is_hex_without_quotes_and_unchanged_content_is_304() {
     let sandbox = landscape().await;
     let answer = find(&sandbox, &format!("CFAPI{SKIP}")).await;
     let etag = answer.header("etag").to_owned();
@@ -75,7 +75,7 @@ async fn the_tag_is_bare_hex_and_an_unchanged_content_is_304() {
 }
 
 #[tokio::test]
-async fn the_tag_can_be_made_to_overlook_the_password() {
+async fn the_tag_can_ignore_the_password() {
     let sandbox = landscape().await;
     sandbox.pull("etag_ignores_password", &json!({})).unwrap();
     let before = find(&sandbox, &format!("CFAPI{SKIP}")).await.header("etag").to_owned();
@@ -105,7 +105,7 @@ async fn skipping_credentials_strips_the_password() {
 }
 
 #[tokio::test]
-async fn an_absent_name_and_an_unknown_parameter_have_their_bodies() {
+async fn an_unknown_name_is_404_and_an_unknown_parameter_is_400() {
     let sandbox = landscape().await;
     let absent = find(&sandbox, &format!("NOWHERE{SKIP}")).await;
     assert_eq!(absent.status, 404);
@@ -116,7 +116,7 @@ async fn an_absent_name_and_an_unknown_parameter_have_their_bodies() {
 }
 
 #[tokio::test]
-async fn only_a_live_token_for_this_service_is_let_in() {
+async fn only_a_valid_token_for_this_service_is_accepted() {
     let sandbox = landscape().await;
     let path = format!("/v1/destinations/CFAPI{SKIP}");
     assert_eq!(get(&sandbox, &path, &[]).await.status, 401);
@@ -142,7 +142,7 @@ async fn a_name_is_one_encoded_segment() {
 }
 
 #[tokio::test]
-async fn an_instance_destination_comes_first_and_the_second_version_tells_levels_apart() {
+async fn v1_prefers_the_instance_level_and_v2_reads_one_level() {
     let sandbox = landscape().await;
     let args =
         json!({"name": "CFAPI", "level": "instance", "set": {"User": "instance@example.test"}});
@@ -193,7 +193,7 @@ async fn the_origin_has_four_spellings() {
 }
 
 #[tokio::test]
-async fn a_destination_can_be_deleted_and_bent() {
+async fn a_destination_can_be_changed_and_deleted() {
     let sandbox = landscape().await;
     let args = json!({"set": {"clientSecret": "dummy", "odd": 7}, "unset": ["Password"]});
     sandbox.pull("edit_destination", &args).unwrap();

@@ -1,4 +1,4 @@
-//! The IAS tenant: keys for those whom it knows, tokens as it writes them.
+//! The IAS tenant: who gets keys, and its tokens.
 
 use cfapi_sandbox::{
     IAS_BROKER_CLIENT, IAS_PROVIDER_CLIENT, IAS_SECOND_TENANT, IAS_TENANT, Part, Sandbox,
@@ -29,7 +29,7 @@ async fn discovery_leads_to_the_keys() {
 }
 
 #[tokio::test]
-async fn keys_are_for_a_known_client_asking_for_a_known_tenant_and_caller() {
+async fn keys_need_the_broker_client_a_known_tenant_and_a_known_caller() {
     let sandbox = landscape().await;
     let good = keys(&sandbox, &[ASKER, TENANT, CALLER]).await;
     assert_eq!(good.status, 200);
@@ -63,7 +63,7 @@ async fn an_etag_brings_304() {
 }
 
 #[tokio::test]
-async fn levers_take_a_client_or_a_tenant_away_and_bring_it_back() {
+async fn levers_make_a_client_or_a_tenant_unknown_and_known_again() {
     let sandbox = landscape().await;
     for (lever, name, value) in
         [("ias_client", "client", IAS_PROVIDER_CLIENT), ("ias_tenant", "tenant", IAS_TENANT)]
@@ -76,20 +76,23 @@ async fn levers_take_a_client_or_a_tenant_away_and_bring_it_back() {
 }
 
 #[tokio::test]
-async fn a_token_is_for_the_broker_and_can_be_bent() {
+async fn a_token_is_for_the_broker_and_its_claims_can_be_replaced() {
     let sandbox = landscape().await;
     let token = sandbox.ias_token(IAS_PROVIDER_CLIENT, &json!({"ias_apis": ["x"], "jti": null}));
-    let said = claims(&token);
-    assert_eq!(said["aud"], json!([IAS_BROKER_CLIENT]));
+    let claims_of_token = claims(&token);
+    assert_eq!(claims_of_token["aud"], json!([IAS_BROKER_CLIENT]));
     assert_eq!(
-        (said["iss"].as_str().unwrap(), &said["app_tid"]),
+        (claims_of_token["iss"].as_str().unwrap(), &claims_of_token["app_tid"]),
         (sandbox.ias_url().as_str(), &json!(IAS_TENANT))
     );
     assert_eq!(
-        (&said["azp"], &said["sub"]),
+        (&claims_of_token["azp"], &claims_of_token["sub"]),
         (&json!(IAS_PROVIDER_CLIENT), &json!(IAS_PROVIDER_CLIENT))
     );
-    assert_eq!((&said["ias_apis"], &said["jti"]), (&json!(["x"]), &Value::Null));
+    assert_eq!(
+        (&claims_of_token["ias_apis"], &claims_of_token["jti"]),
+        (&json!(["x"]), &Value::Null)
+    );
     assert!(sandbox.ias_key().verified(&token).is_some());
     let pulled = sandbox.pull("ias_token", &json!({"client": "c"})).unwrap();
     assert_eq!(claims(pulled["access_token"].as_str().unwrap())["azp"], "c");

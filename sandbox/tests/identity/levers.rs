@@ -1,4 +1,4 @@
-//! Start and stop, the levers over HTTP, the journal, and what a broker is told.
+//! Start and stop, the levers over HTTP, the journal, and the bindings for a broker.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_taken_port_is_named() {
 
 #[tokio::test]
 async fn the_parts_take_the_ports_after_the_brokers() {
-    // Six free ports in a row are not promised: try until some are.
+    // Six free ports in a row are not guaranteed: try until some are.
     for base in (20_000..60_000).step_by(97) {
         let Ok(sandbox) = Sandbox::start(Options { port_base: Some(base) }).await else {
             continue;
@@ -81,7 +81,7 @@ async fn levers_are_listed_and_every_listed_one_answers() {
 }
 
 #[tokio::test]
-async fn unknown_levers_and_arguments_are_told() {
+async fn unknown_levers_and_arguments_are_errors() {
     let sandbox = landscape().await;
     assert_eq!(pull(&sandbox, "no_such_lever", json!({})).await.status, 404);
     let wrong = pull(&sandbox, "latency", json!({"part": "uua", "ms": 1})).await;
@@ -165,7 +165,7 @@ async fn a_stopped_part_refuses_and_comes_back_at_its_port() {
 }
 
 #[tokio::test]
-async fn latency_delays_and_a_timed_hang_answers_after_all() {
+async fn latency_delays_and_a_timed_hang_answers_later() {
     let sandbox = landscape().await;
     sandbox.pull("latency", &json!({"part": "uaa", "ms": 60})).unwrap();
     let started = Instant::now();
@@ -179,7 +179,7 @@ async fn latency_delays_and_a_timed_hang_answers_after_all() {
 }
 
 #[tokio::test]
-async fn a_request_that_hangs_stands_in_the_journal_without_a_status() {
+async fn a_request_that_hangs_is_in_the_journal_without_a_status() {
     let sandbox = landscape().await;
     sandbox.pull("hang", &json!({"part": "uaa"})).unwrap();
     let hung = timeout(Duration::from_millis(200), info(&sandbox)).await;
@@ -189,7 +189,7 @@ async fn a_request_that_hangs_stands_in_the_journal_without_a_status() {
 }
 
 #[tokio::test]
-async fn commit_then_hang_does_the_work_and_keeps_silent() {
+async fn commit_then_hang_does_the_work_and_sends_no_answer() {
     let sandbox = landscape().await;
     sandbox.pull("commit_then_hang", &json!({"part": "uaa"})).unwrap();
     let pairs = [

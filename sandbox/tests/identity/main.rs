@@ -1,4 +1,5 @@
-//! The identity half of the landscape, asked over its real ports by a client that knows nothing of it.
+//! Tests of the identity services over their real ports, with a client that shares no code with
+//! them.
 
 #[cfg(test)]
 mod destination;

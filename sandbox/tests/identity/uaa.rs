@@ -1,4 +1,4 @@
-//! The UAA: its three grants, its locks, its rows of faults.
+//! The UAA: its three grants, locks and fault rows.
 
 use cfapi_sandbox::{DEV_USER, Part, Sandbox, TECHNICAL_PASSWORD, TECHNICAL_USER};
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn the_empty_secret_and_the_right_password_bring_a_token() {
+async fn an_empty_client_secret_and_the_right_password_give_a_token() {
     let sandbox = landscape().await;
     let answer = password_grant(&sandbox, TECHNICAL_PASSWORD).await;
     assert_eq!(answer.status, 200);
@@ -34,7 +34,7 @@ async fn the_empty_secret_and_the_right_password_bring_a_token() {
 }
 
 #[tokio::test]
-async fn the_members_of_the_answer_stand_in_the_order_of_the_real_one() {
+async fn the_answer_has_the_member_order_of_the_real_one() {
     let sandbox = landscape().await;
     let text = password_grant(&sandbox, TECHNICAL_PASSWORD).await.text;
     let members =
@@ -45,7 +45,7 @@ async fn the_members_of_the_answer_stand_in_the_order_of_the_real_one() {
 }
 
 #[tokio::test]
-async fn a_client_without_its_secret_is_refused_before_the_password_is_looked_at() {
+async fn a_client_without_its_secret_is_refused_before_the_password_is_checked() {
     let sandbox = landscape().await;
     let pairs = [("grant_type", "password"), ("username", TECHNICAL_USER), ("client_id", "cf")];
     let call = client().post(format!("{}/oauth/token", sandbox.uaa_url()));
@@ -121,7 +121,7 @@ async fn hinted(sandbox: &Sandbox, hint: &str, query: &str) -> (u16, Option<Stri
 }
 
 #[tokio::test]
-async fn a_hint_that_does_not_parse_is_dropped_and_the_leak_shows_in_the_journal() {
+async fn a_hint_that_does_not_parse_is_dropped_and_the_journal_shows_the_provider() {
     let sandbox = landscape().await;
     let leak = (401, Some("sap.ids".to_owned()));
     assert_eq!(hinted(&sandbox, "sandbox-platform", "").await, leak);
@@ -140,7 +140,7 @@ async fn a_hint_in_the_query_beats_the_one_in_the_body() {
 }
 
 #[tokio::test]
-async fn an_unknown_origin_is_told_and_costs_no_logon() {
+async fn an_unknown_origin_is_refused_without_a_logon() {
     let sandbox = landscape().await;
     let pairs = [
         ("grant_type", "password"),
@@ -174,7 +174,7 @@ async fn a_get_at_the_token_endpoint_is_not_allowed() {
 }
 
 #[tokio::test]
-async fn grant_types_that_are_missing_or_unknown_are_told_apart() {
+async fn a_missing_and_an_unknown_grant_type_have_different_errors() {
     let sandbox = landscape().await;
     let missing = send(cf_call(&sandbox, &[("username", "x")])).await;
     assert_eq!(
@@ -226,7 +226,7 @@ async fn refresh_tokens_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn each_misuse_of_a_refresh_token_has_its_text() {
+async fn each_misuse_of_a_refresh_token_has_its_own_text() {
     let sandbox = landscape().await;
     let tokens = good_grant(&sandbox).await;
     let (access, refresh) =
@@ -304,7 +304,7 @@ async fn an_assertion_logs_on_without_a_password() {
 }
 
 #[tokio::test]
-async fn every_fault_row_arrives_in_both_spellings_and_is_used_up() {
+async fn every_fault_row_arrives_in_both_dialects_and_is_used_up() {
     let sandbox = landscape().await;
     let rows = sandbox.pull("uaa_faults", &json!({})).unwrap();
     for (row, variants) in rows.as_object().unwrap() {
@@ -325,7 +325,7 @@ async fn every_fault_row_arrives_in_both_spellings_and_is_used_up() {
 }
 
 #[tokio::test]
-async fn a_few_rows_have_exactly_their_bytes() {
+async fn some_rows_are_checked_byte_for_byte() {
     let sandbox = landscape().await;
     let row = async |args: serde_json::Value| {
         sandbox.pull("uaa_fault", &args).unwrap();
@@ -358,7 +358,7 @@ async fn a_few_rows_have_exactly_their_bytes() {
 }
 
 #[tokio::test]
-async fn what_the_provider_wants_of_a_user_comes_after_the_right_password_only() {
+async fn a_required_action_is_reported_only_after_the_right_password() {
     let sandbox = landscape().await;
     sandbox.pull("require_action", &json!({"code": "PASSWORD_RESET_REQUIRED"})).unwrap();
     let good = password_grant(&sandbox, TECHNICAL_PASSWORD).await.text;
@@ -372,19 +372,19 @@ async fn what_the_provider_wants_of_a_user_comes_after_the_right_password_only()
 }
 
 #[tokio::test]
-async fn success_can_be_bent() {
+async fn levers_change_successful_token_answers() {
     let sandbox = landscape().await;
     sandbox.pull("token_lifetime", &json!({"seconds": 600})).unwrap();
     assert_eq!(good_grant(&sandbox).await["expires_in"], 599);
     let args = json!({"set": {"expires_in": "x"}, "unset": ["refresh_token"]});
     sandbox.pull("token_answer", &args).unwrap();
-    let bent = good_grant(&sandbox).await;
-    assert_eq!(bent["expires_in"], "x");
-    assert!(bent.get("refresh_token").is_none());
+    let changed = good_grant(&sandbox).await;
+    assert_eq!(changed["expires_in"], "x");
+    assert!(changed.get("refresh_token").is_none());
     assert_eq!(good_grant(&sandbox).await["expires_in"], 599);
     sandbox.pull("token_origin", &json!({"origin": "sap.ids"})).unwrap();
-    let told = good_grant(&sandbox).await;
-    assert_eq!(claims(told["access_token"].as_str().unwrap())["origin"], "sap.ids");
+    let origin = good_grant(&sandbox).await;
+    assert_eq!(claims(origin["access_token"].as_str().unwrap())["origin"], "sap.ids");
 }
 
 #[tokio::test]
@@ -410,7 +410,7 @@ async fn the_cf_api_takes_tokens_until_they_are_ended() {
 }
 
 #[tokio::test]
-async fn what_the_uaa_says_about_itself_is_there() {
+async fn the_uaa_publishes_keys_discovery_and_info() {
     let sandbox = landscape().await;
     let get = async |path: &str| send(client().get(format!("{}{path}", sandbox.uaa_url()))).await;
     let keys = get("/token_keys").await;
@@ -429,7 +429,7 @@ async fn what_the_uaa_says_about_itself_is_there() {
 }
 
 #[tokio::test]
-async fn what_a_token_shows_of_the_cf_api_depends_on_its_user() {
+async fn the_cf_api_shows_what_the_user_of_the_token_may_see() {
     let sandbox = landscape().await;
     let spaces = async |user: &str, password: &str| {
         let pairs = [

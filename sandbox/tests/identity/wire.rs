@@ -1,4 +1,4 @@
-//! Below HTTP: the bytes as received, torn connections, drops and half answers.
+//! Below HTTP: the bytes as received, reset connections, slow and cut answers.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -18,7 +18,7 @@ async fn socket(sandbox: &Sandbox) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
-/// Sends bytes and reads until the connection ends, whichever way.
+/// Sends bytes and reads until the connection ends. Returns the bytes, and the error of the end.
 async fn exchange(sandbox: &Sandbox, request: &str) -> (Vec<u8>, Option<ErrorKind>) {
     let mut socket = socket(sandbox).await;
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -44,7 +44,7 @@ async fn the_last_token_request_is_kept_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_request_in_pieces_is_kept_whole() {
+async fn a_request_that_arrives_in_pieces_is_kept_complete() {
     let sandbox = landscape().await;
     let request = "POST /oauth/token HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 3\r\n\r\na=b";
     let mut socket = socket(&sandbox).await;
@@ -86,7 +86,7 @@ async fn a_truncated_answer_has_its_head_and_a_part_of_its_body() {
 }
 
 #[tokio::test]
-async fn a_dripping_answer_takes_its_time_and_is_whole() {
+async fn a_slow_answer_arrives_in_chunks_and_is_complete() {
     let sandbox = landscape().await;
     sandbox.pull("drip", &json!({"part": "uaa", "chunk": 200, "ms": 20})).unwrap();
     let started = Instant::now();
@@ -99,7 +99,7 @@ async fn a_dripping_answer_takes_its_time_and_is_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_can_be_no_http_at_all() {
+async fn an_answer_can_be_bytes_that_are_not_http() {
     let sandbox = landscape().await;
     sandbox
         .pull("fail_next", &json!({"part": "uaa", "raw": "220 mail.example.test ESMTP\r\n"}))

@@ -1,4 +1,4 @@
-//! The XSUAA: who gets which scopes, keys by zone.
+//! The XSUAA: who gets which scopes, and the keys of a zone.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -100,7 +100,7 @@ async fn keys(sandbox: &Sandbox, query: &str) -> Answer {
     send(client().get(format!("{}/token_keys{query}", sandbox.xsuaa_url()))).await
 }
 
-/// Tells whether a token holds by the published keys, as a verifier of its own would.
+/// Tells whether the published keys verify the token, as an independent verifier would.
 async fn holds(sandbox: &Sandbox, token: &str) -> bool {
     let set = keys(sandbox, &format!("?zid={}", sandbox.zone_id())).await.json();
     let kid = decode_header(token).unwrap().kid;
@@ -146,12 +146,12 @@ async fn a_rotated_key_ends_old_tokens_unless_it_is_kept() {
 }
 
 #[tokio::test]
-async fn claims_can_be_bent_and_taken_away() {
+async fn claims_can_be_replaced_and_removed() {
     let sandbox = landscape().await;
-    let bent = claims(&sandbox.token_with_claims(&json!({"zid": "elsewhere", "exp": null})));
-    assert_eq!(bent["zid"], "elsewhere");
-    assert!(bent.get("exp").is_none());
-    assert_eq!(bent["cid"], PROVIDER_CLIENT);
+    let changed = claims(&sandbox.token_with_claims(&json!({"zid": "elsewhere", "exp": null})));
+    assert_eq!(changed["zid"], "elsewhere");
+    assert!(changed.get("exp").is_none());
+    assert_eq!(changed["cid"], PROVIDER_CLIENT);
 }
 
 /// An authorization request; the verifier is 43 letters.
@@ -215,7 +215,7 @@ async fn a_browser_login_takes_one_click_and_its_code_is_good_once() {
 }
 
 #[tokio::test]
-async fn a_wrong_verifier_spends_the_code_and_a_foreign_address_gets_nothing() {
+async fn a_wrong_verifier_uses_up_the_code_and_a_foreign_address_gets_no_redirect() {
     let sandbox = landscape().await;
     let code = fresh_code(&sandbox).await;
     assert_eq!(exchange(&sandbox, &code, &"w".repeat(43)).await.status, 400);
@@ -235,7 +235,7 @@ async fn a_wrong_verifier_spends_the_code_and_a_foreign_address_gets_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_of_ones_own_can_be_published() {
+async fn a_test_can_publish_its_own_key() {
     let sandbox = landscape().await;
     let key = json!({"kty": "oct", "kid": "mine", "k": "AA"});
     sandbox.pull("add_odd_keys", &json!({"part": "xsuaa", "keys": [key]})).unwrap();

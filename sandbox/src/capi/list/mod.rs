@@ -1,4 +1,5 @@
-//! The query of a list: allowed names, paging, order, timestamps, selector, include, in CC's order of complaint. `page` cuts by it.
+//! The query of a list: allowed names, paging, order, timestamps, selector, include. Complaints
+//! come in CC's order. `page` cuts the list.
 
 mod page;
 
@@ -9,16 +10,16 @@ use crate::capi::selector::{self, Requirement};
 /// The largest `per_page`.
 const MOST_PER_PAGE: usize = 5000;
 const DEFAULT_PER_PAGE: usize = 50;
-/// What every list takes, in the order in which CC names it.
+/// The parameters of every list, in the order in which CC names them.
 const COMMON: &[&str] = &["page", "per_page", "order_by", "created_ats", "updated_ats", "guids"];
 const PAGING: &[&str] = &["page", "per_page", "order_by"];
 
-/// What one kind of list takes beside the common parameters.
+/// The parameters of one kind of list, in addition to the common ones.
 #[derive(Debug)]
 pub(crate) struct ListRule {
-    /// Further names, in the order in which CC names them.
+    /// Additional names, in the order in which CC names them.
     pub(crate) filters: &'static [&'static str],
-    /// Those that are not comma lists.
+    /// The names that are not comma lists.
     pub(crate) plain: &'static [&'static str],
     pub(crate) order: &'static [&'static str],
     pub(crate) includes: &'static [&'static str],
@@ -29,7 +30,7 @@ pub(crate) struct ListRule {
 pub(crate) struct ListQuery {
     page: usize,
     per_page: usize,
-    /// Field and sign.
+    /// The field and the sign.
     order: Option<(String, char)>,
     filters: Vec<(String, Filter)>,
     selector: Vec<Requirement>,
@@ -82,7 +83,7 @@ impl ListQuery {
     }
 }
 
-/// Returns the complaint about parameters that are not among the allowed ones.
+/// Returns the complaint about parameters that are not allowed.
 pub(crate) fn unknown_parameters(query: &Query, allowed: &[&str]) -> Option<String> {
     let names = query.entries().iter().map(|(name, _)| name.as_str());
     let unknown: Vec<&str> = names.filter(|name| !allowed.contains(name)).collect();
@@ -113,7 +114,7 @@ pub(crate) fn include_faults(asked: Option<&[String]>, valid: &[&str]) -> Vec<St
     faults
 }
 
-/// Splits a comma list; each value is decoded once more.
+/// Splits a comma list. Each value is decoded a second time.
 pub(crate) fn comma_list(text: &str) -> Vec<String> {
     let decode = |value: &str| {
         let decoded = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
@@ -124,7 +125,7 @@ pub(crate) fn comma_list(text: &str) -> Vec<String> {
     first.into_iter().chain(values.map(|value| decode(value.trim_start()))).collect()
 }
 
-/// Reads a positive number as Ruby's `to_i` does: leading digits count, the rest does not.
+/// Reads a positive number as Ruby's `to_i` does: leading digits count, the rest is ignored.
 fn whole(query: &Query, name: &str, label: &str, faults: &mut Vec<String>) -> Option<usize> {
     let text = query.text(name)?.trim_start();
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();

@@ -1,5 +1,5 @@
-//! What a list shows: the filters applied, the order, the page, and `pagination` with absolute hrefs built from the query as it was
-//! understood.
+//! What a list shows: the filtered and ordered items of one page, and `pagination` with absolute
+//! hrefs. The hrefs are built from the query as CC understood it.
 
 use crate::capi::json::{Json, object};
 use crate::capi::list::{Filter, ListQuery};
@@ -7,12 +7,13 @@ use crate::capi::query::encode;
 use crate::world::{Resource, same_text};
 
 impl ListQuery {
-    /// Tells whether a filter by exact text lets the value through; absent filters let everything.
+    /// Tells whether a filter by exact text accepts the value. Without the filter every value
+    /// passes.
     pub(crate) fn admits(&self, name: &str, value: &str) -> bool {
         self.among(name).is_none_or(|values| values.iter().any(|wanted| wanted == value))
     }
 
-    /// As [`ListQuery::admits`], where the database ignores case.
+    /// As [`ListQuery::admits`], for fields where the database ignores case.
     pub(crate) fn admits_any_case(&self, name: &str, value: &str) -> bool {
         self.among(name).is_none_or(|values| values.iter().any(|wanted| same_text(wanted, value)))
     }
@@ -25,7 +26,7 @@ impl ListQuery {
         }
     }
 
-    /// Returns the text of a filter that is no list.
+    /// Returns the text of a filter that is not a list.
     pub(crate) fn plain(&self, name: &str) -> Option<&str> {
         match &self.filters.iter().find(|(key, _)| key == name)?.1 {
             Filter::Plain(text) => Some(text),
@@ -38,14 +39,14 @@ impl ListQuery {
         asked.iter().any(|name| what.contains(&name.as_str()))
     }
 
-    /// Keeps what the common filters admit, orders it and cuts the page; returns the page and `pagination`.
+    /// Applies the common filters, sorts, and cuts the page. Returns the page and `pagination`.
     pub(crate) fn cut<'a, T: Resource>(&self, items: Vec<&'a T>, path: &str) -> (Vec<&'a T>, Json) {
         let mut items: Vec<&T> = items.into_iter().filter(|item| self.keeps(*item)).collect();
         self.sort(&mut items);
         let total = items.len();
         let start = (self.page - 1).saturating_mul(self.per_page);
         let shown: Vec<&T> = items.into_iter().skip(start).take(self.per_page).collect();
-        // CC counts over the rows of the page: a page past the end counts nothing (recorded).
+        // CC counts over the rows of the page: a page past the end has the total 0 (recorded).
         let total = if shown.is_empty() { 0 } else { total };
         (shown, self.pagination(total, path))
     }
@@ -59,7 +60,7 @@ impl ListQuery {
             && self.selector.iter().all(|requirement| requirement.met_by(item.metadata()))
     }
 
-    /// Compares to the second: as texts, for both sides are written alike.
+    /// Compares to the second. Both sides have the same format, so a comparison of texts is enough.
     fn admits_time(&self, name: &str, time: &str) -> bool {
         match self.filters.iter().find(|(key, _)| key == name) {
             Some((_, Filter::Compare(pairs))) => pairs.iter().all(|(operator, bound)| {
@@ -118,7 +119,7 @@ impl ListQuery {
 }
 
 impl Filter {
-    /// Returns the filter as it stands in hrefs; commas within a value stay encoded twice.
+    /// Returns the filter as hrefs show it. Commas within a value stay encoded twice.
     fn written(&self, name: &str) -> Vec<String> {
         let pair = |name: &str, value: &str| format!("{}={}", encode(name), encode(value));
         match self {

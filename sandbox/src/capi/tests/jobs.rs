@@ -1,4 +1,4 @@
-//! The row "delete" of the sandbox's promises.
+//! Deleting a route: the job, and what is visible while it runs.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn while_a_delete_is_pending_the_route_stays_and_its_host_is_taken() {
 }
 
 #[tokio::test]
-async fn a_job_takes_its_time() {
+async fn a_job_is_pending_until_its_delay_is_over() {
     let api = TestApi::new();
     api.world.job_delay(Duration::from_secs(3600));
     let guid = api.created("tenant").await;
@@ -74,7 +74,7 @@ async fn a_failed_job_says_why_and_leaves_the_route() {
 }
 
 #[tokio::test]
-async fn the_mass_delete_takes_everybodys_unmapped_routes() {
+async fn the_mass_delete_removes_unmapped_routes_of_all_owners() {
     let api = TestApi::new();
     api.world.job_delay(Duration::ZERO);
     api.world.take_host("foreign", "cfapps.example.test", "dev").unwrap();

@@ -1,4 +1,4 @@
-//! The row "bodies, lists" of the sandbox's promises.
+//! Bodies and lists: content types, JSON, queries, pages, filters.
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -80,7 +80,7 @@ async fn pages_are_followed_by_absolute_hrefs() {
 }
 
 #[tokio::test]
-async fn bad_parameters_are_refused_in_ccs_words() {
+async fn bad_parameters_are_refused_with_ccs_texts() {
     let api = TestApi::new();
     for (query, text) in [
         ("per_page=5001", "Per page must be between 1 and 5000"),
@@ -110,7 +110,7 @@ async fn bad_parameters_are_refused_in_ccs_words() {
 }
 
 #[tokio::test]
-async fn filters_narrow_and_times_compare() {
+async fn filters_select_by_label_host_time_and_name() {
     let api = TestApi::new();
     api.created("a").await;
     api.create("b", r#""metadata":{"labels":{"x.test/t":"1"}},"#).await;

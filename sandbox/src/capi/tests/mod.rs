@@ -1,4 +1,4 @@
-//! The API as a client meets it, without sockets: what the contract says of each part, line by line.
+//! Tests of the API without sockets: what a client sees.
 
 mod jobs;
 mod lists;
@@ -54,7 +54,7 @@ impl TestApi {
         api.acting_as(TECHNICAL_USER)
     }
 
-    /// Returns the same api with the token of another user.
+    /// Returns the same API with the token of another user.
     fn acting_as(&self, user: &str) -> Self {
         let spec = CfTokenSpec {
             user_name: user.to_owned(),
@@ -91,7 +91,8 @@ impl TestApi {
         }
     }
 
-    /// Creates a route in `dev` on the shared domain; `more` is further members of the body.
+    /// Creates a route in `dev` on the shared domain. `more` is text for additional members of the
+    /// body.
     async fn create(&self, host: &str, more: &str) -> TestAnswer {
         self.create_at(host, DEV, SHARED, more).await
     }
@@ -103,7 +104,7 @@ impl TestApi {
         self.send(Method::POST, "/v3/routes", &body).await
     }
 
-    /// Creates a route that must come into being; returns its guid.
+    /// Creates a route, checks that it was created, and returns its guid.
     async fn created(&self, host: &str) -> String {
         let answer = self.create(host, "").await;
         assert_eq!(answer.status, 201, "{}", answer.text);
@@ -116,7 +117,7 @@ impl TestAnswer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Status, code and detail of the first error.
+    /// Returns status, code and detail of the first error.
     fn refusal(&self) -> (u16, u64, &str) {
         let error = &self.json["errors"][0];
         let detail = error["detail"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The row "refusals" of the sandbox's promises, and the headers around every answer.
+//! Refusals, and the headers of every answer.
 
 use axum::body::Body;
 use http::{Method, Request};
@@ -15,7 +15,7 @@ async fn ask(api: &TestApi, path: &str, headers: &[(&str, &str)]) -> TestAnswer 
 }
 
 #[tokio::test]
-async fn no_token_and_a_bad_token_are_told_apart() {
+async fn a_missing_token_and_a_bad_token_have_different_errors() {
     let api = TestApi::new();
     let none = ask(&api, "/v3/routes", &[]).await;
     assert_eq!(none.refusal(), (401, 10_002, "Authentication error"));
@@ -26,7 +26,7 @@ async fn no_token_and_a_bad_token_are_told_apart() {
 }
 
 #[tokio::test]
-async fn scopes_are_asked_before_anything_else() {
+async fn scopes_are_checked_before_everything_else() {
     let api = TestApi::new();
     let spec =
         CfTokenSpec { scopes: vec!["cloud_controller.read".to_owned()], ..CfTokenSpec::default() };
@@ -38,7 +38,7 @@ async fn scopes_are_asked_before_anything_else() {
 }
 
 #[tokio::test]
-async fn an_unknown_path_or_method_is_404_to_anyone() {
+async fn an_unknown_path_or_method_is_404_with_and_without_a_token() {
     let api = TestApi::new();
     for (method, path) in [
         (Method::PUT, "/v3/routes"),
@@ -57,7 +57,7 @@ async fn an_unknown_path_or_method_is_404_to_anyone() {
 }
 
 #[tokio::test]
-async fn roots_answer_to_anyone_and_some_links_are_null() {
+async fn the_root_documents_need_no_token_and_some_links_are_null() {
     let api = TestApi::new();
     let root = ask(&api, "/", &[]).await;
     assert_eq!(root.header("content-type"), Some("application/json;charset=utf-8"));
@@ -73,7 +73,7 @@ async fn roots_answer_to_anyone_and_some_links_are_null() {
 }
 
 #[tokio::test]
-async fn a_used_up_limit_is_text_that_holds_json() {
+async fn a_used_up_limit_is_json_with_the_content_type_of_text() {
     let api = TestApi::new();
     api.world.rate_limit(Some(2), 192);
     let first = api.get("/v3/spaces").await;
@@ -96,7 +96,7 @@ async fn a_used_up_limit_is_text_that_holds_json() {
 }
 
 #[tokio::test]
-async fn a_used_up_address_is_told_only_to_those_without_a_token() {
+async fn the_address_limit_applies_only_without_a_token() {
     let api = TestApi::new();
     api.world.rate_limit_addresses(0, 60);
     let none = ask(&api, "/v3/info", &[]).await;
@@ -135,14 +135,14 @@ async fn a_request_id_is_cleaned_and_echoed() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_imitated_says_so() {
+async fn an_uncovered_call_has_its_own_answer() {
     let api = TestApi::new();
     let answer = api.get("/v3/service_instances").await;
     assert_eq!((answer.status, answer.header("x-sandbox-uncovered")), (501, Some("true")));
 }
 
 #[tokio::test]
-async fn route_sharing_is_closed() {
+async fn route_sharing_is_switched_off() {
     let api = TestApi::new();
     let answer = api.send(Method::POST, "/v3/routes/x/relationships/shared_spaces", "{}").await;
     assert_eq!(answer.refusal(), (403, 330_002, "Feature Disabled: route_sharing"));

@@ -1,4 +1,4 @@
-//! The row "routes" of the sandbox's promises, and the order of the checks.
+//! Creating, reading and changing routes, and the order of the checks.
 
 use http::Method;
 use serde_json::json;
@@ -28,7 +28,7 @@ async fn a_route_is_created_with_its_labels_and_absolute_links() {
 }
 
 #[tokio::test]
-async fn a_host_is_taken_whatever_its_case_and_whoever_holds_it() {
+async fn a_host_is_taken_in_any_case_and_for_any_owner() {
     let api = TestApi::new();
     api.world.take_host("tenant", "cfapps.example.test", "fspace").unwrap();
     let answer = api.create("tenant", "").await;
@@ -51,7 +51,7 @@ async fn a_host_filter_returns_the_path_routes_too() {
 }
 
 #[tokio::test]
-async fn a_path_of_a_shared_host_in_another_space_fails_in_raw_words_though_the_host_seems_free() {
+async fn a_shared_host_with_a_path_in_another_space_is_refused_with_a_raw_text() {
     let api = TestApi::new();
     let first = api.create_at("tenant", OTHER, SHARED, r#""path":"/a","#).await;
     assert_eq!(first.status, 201);
@@ -94,24 +94,28 @@ async fn an_exhausted_quota_hides_a_taken_host() {
 }
 
 #[tokio::test]
-async fn checks_come_in_ccs_order() {
+async fn the_checks_have_ccs_order() {
     let api = TestApi::new();
     api.world.set_role("nobody@example.test", "dev", None).unwrap();
-    let nobody = api.acting_as("nobody@example.test");
-    let answer = nobody.create("a b", "").await;
+    let outsider = api.acting_as("nobody@example.test");
+    let answer = outsider.create("a b", "").await;
     assert_eq!(answer.status, 422, "the body before the role");
-    let answer = nobody.create_at("a", "nope", SHARED, "").await;
+    let answer = outsider.create_at("a", "nope", SHARED, "").await;
     assert_eq!(
         answer.refusal().2,
         "Invalid space. Ensure that the space exists and you have access to it."
     );
-    let answer = nobody.create_at("a", DEV, "nope", "").await;
+    let answer = outsider.create_at("a", DEV, "nope", "").await;
     assert_eq!(
         answer.refusal().2,
         "Invalid domain. Ensure that the domain exists and you have access to it."
     );
     api.world.suspend("provider-org", true).unwrap();
-    assert_eq!(nobody.create("a", "").await.refusal().1, 10_003, "the role before the suspension");
+    assert_eq!(
+        outsider.create("a", "").await.refusal().1,
+        10_003,
+        "the role before the suspension"
+    );
     assert_eq!(api.create("*", "").await.refusal().1, 10_017, "the suspension before the wildcard");
     api.world.suspend("provider-org", false).unwrap();
     api.world.suspend_space("dev", true).unwrap();
@@ -126,7 +130,7 @@ async fn checks_come_in_ccs_order() {
 }
 
 #[tokio::test]
-async fn hosts_and_domains_that_the_platform_keeps_are_refused() {
+async fn reserved_hosts_and_names_of_domains_are_refused() {
     let api = TestApi::new();
     api.world.reserve_host("api", "cfapps.example.test");
     api.world.add_domain("sub.cfapps.example.test", None).unwrap();

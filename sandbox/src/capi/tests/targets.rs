@@ -1,4 +1,4 @@
-//! The row "targets" of the sandbox's promises.
+//! Destinations of a route.
 
 use http::Method;
 use serde_json::json;
@@ -48,7 +48,7 @@ async fn the_same_target_twice_in_one_array_is_an_unknown_error() {
 }
 
 #[tokio::test]
-async fn a_replace_keeps_what_stays_and_an_empty_one_unmaps() {
+async fn a_replace_keeps_equal_destinations_and_an_empty_one_removes_all() {
     let api = TestApi::new();
     let route = api.created("tenant").await;
     let first = post(&api, &route, &app("")).await;
@@ -62,7 +62,7 @@ async fn a_replace_keeps_what_stays_and_an_empty_one_unmaps() {
 }
 
 #[tokio::test]
-async fn weights_belong_to_replaces() {
+async fn weights_are_allowed_only_in_a_replace() {
     let api = TestApi::new();
     let route = api.created("tenant").await;
     let path = format!("/v3/routes/{route}/destinations");
@@ -94,7 +94,7 @@ async fn weights_belong_to_replaces() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_mapped_is_told() {
+async fn an_app_that_cannot_be_mapped_is_refused() {
     let api = TestApi::new();
     let foreign = api.world.add_app("foreign", "fspace").unwrap();
     let elsewhere = api.world.add_app("elsewhere", "other").unwrap();
@@ -119,7 +119,7 @@ async fn what_cannot_be_mapped_is_told() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_gone_is_unprocessable() {
+async fn an_unknown_destination_is_unprocessable() {
     let api = TestApi::new();
     let route = api.created("tenant").await;
     let answer = post(&api, &route, &app("")).await;

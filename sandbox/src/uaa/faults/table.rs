@@ -1,6 +1,6 @@
-//! The texts of the fault rows, verbatim. Read by `faults` only.
+//! The texts of the fault rows, verbatim. Read only by `faults`.
 
-/// A JSON refusal.
+/// A refusal in JSON.
 pub(super) struct RefusalRow {
     pub(super) row: &'static str,
     pub(super) name: &'static str,
@@ -9,13 +9,13 @@ pub(super) struct RefusalRow {
     pub(super) description: &'static str,
 }
 
-/// A code of the identity provider, inside the envelope of F2.
+/// A code of the identity provider, in the envelope of F2.
 pub(super) struct ProviderRow {
     pub(super) row: &'static str,
     pub(super) code: &'static str,
 }
 
-/// An answer that is no OAuth error.
+/// An answer that is not an OAuth error.
 #[derive(Debug)]
 pub(crate) struct PageRow {
     pub(super) row: &'static str,
@@ -24,7 +24,7 @@ pub(crate) struct PageRow {
     pub(super) content_type: &'static str,
     pub(super) headers: &'static [(&'static str, &'static str)],
     pub(super) body: &'static str,
-    /// Above 0 the body is JSON with a token of so many characters instead.
+    /// Above 0, the body is JSON with a token of this many characters instead.
     pub(super) filler: usize,
 }
 
@@ -52,7 +52,7 @@ const fn page(
     PageRow { row, name, status, content_type: "text/html;charset=UTF-8", headers, body, filler: 0 }
 }
 
-/// What the router writes when it answers itself.
+/// An answer of the platform's router itself.
 const fn router(
     name: &'static str,
     status: u16,
@@ -63,12 +63,12 @@ const fn router(
     PageRow { row: "F24", name, status, content_type, headers, body, filler: 0 }
 }
 
-/// The answer of a good call that holds something else.
+/// A 200 that does not hold a token answer.
 const fn other(name: &'static str, content_type: &'static str, body: &'static str) -> PageRow {
     PageRow { row: "F26", name, status: 200, content_type, headers: &[], body, filler: 0 }
 }
 
-/// Beyond what a reader should take of a token answer: 256 KiB and one byte.
+/// One byte more than a client should read of a token answer (256 KiB).
 const TOO_LONG: usize = 256 * 1024 + 1;
 
 /// The rows that are plain OAuth errors.
@@ -206,7 +206,7 @@ pub(super) const NESTED: &[ProviderRow] = &[
     nested("F7", "INVALID_OTP_CODE"),
 ];
 
-/// The rows that are pages, redirects, router errors and nonsense.
+/// The rows that are pages, redirects, errors of the router and broken answers.
 pub(super) const PAGES: &[PageRow] = &[
     page("F20", "html", 429, &[], "<html><body><h1>Too many requests</h1></body></html>"),
     page(

@@ -1,9 +1,10 @@
-//! Why a refresh is refused: the rows of `uaa.md` 6, verbatim. Called by `refresh` and by the lever `refresh_fault`.
+//! Why a refresh is refused: the texts of the real UAA, verbatim. Called by `refresh` and by the
+//! lever `refresh_fault`.
 
 use crate::oauth::{OAuthRefusal, TokenParameters};
 use crate::uaa::REFRESH;
 
-/// The causes of `uaa.md` 6.
+/// The causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RefreshRefusal {
     Unknown,
@@ -22,7 +23,7 @@ pub(crate) enum RefreshRefusal {
 }
 
 impl RefreshRefusal {
-    /// The names that the lever `refresh_fault` takes.
+    /// The causes by the names that the lever `refresh_fault` takes.
     pub(crate) const CAUSES: [&str; 13] = [
         "unknown",
         "jwt_expired",
@@ -99,7 +100,7 @@ impl From<RefreshRefusal> for OAuthRefusal {
     }
 }
 
-/// A refresh by a client that only names itself has a text of its own.
+/// A refresh by a client that sends only its id has its own text.
 pub(crate) fn without_client(
     refusal: OAuthRefusal,
     grant: &str,
