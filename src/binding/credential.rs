@@ -5,10 +5,10 @@
 //! that says so. Used by `Bindings` only.
 
 use super::{
-    BindingError, DestinationBinding, Form, IdentityBinding, ServiceBinding, ServiceCredential,
-    Settings, XsuaaBinding,
+    BindingError, DestinationBinding, IdentityBinding, SecretForm, ServiceBinding,
+    ServiceCredential, Settings, XsuaaBinding,
     address::base_url,
-    loose::{LooseItems, LooseText},
+    lenient::{LenientList, LenientText},
 };
 use crate::upstream::body::decode;
 use secrecy::SecretString;
@@ -56,13 +56,13 @@ pub(super) fn xsuaa(
 /// kind of it is fine; a `domains` that is no list lacks, an empty one is a list.
 pub(super) fn identity(binding: &ServiceBinding) -> Result<IdentityBinding, BindingError> {
     let [client_id, domains] = required(binding, ["clientid", "domains"])?;
-    let domains = decode::<LooseItems<LooseText>>(domains.as_bytes())
+    let domains = decode::<LenientList<LenientText>>(domains.as_bytes())
         .map_err(|_| incomplete(binding, vec!["domains"]))?;
     let secret = binding.credentials.sealed("clientsecret");
     Ok(IdentityBinding {
         name: binding.name.clone(),
         client_id: client_id.to_owned(),
-        secret: secret.filter(|it| it.form != Form::Empty).map(|it| it.text.clone()),
+        secret: secret.filter(|it| it.form != SecretForm::Empty).map(|it| it.text.clone()),
         url: binding.credentials.text("url").and_then(base_url),
         domains: domains.into_texts(),
         tenants: present(binding, &["app_tid", "zone_uuid"]),
@@ -96,7 +96,7 @@ fn credential(
         Some(_) | None => {}
     }
     match fields.sealed("clientsecret") {
-        Some(secret) if secret.form != Form::Empty => {
+        Some(secret) if secret.form != SecretForm::Empty => {
             return Ok(ServiceCredential::Secret(secret.text.clone()));
         }
         Some(_) | None => {}
@@ -120,7 +120,7 @@ fn certificate(
     };
     let token_base = address(binding, "certurl", token_base)?;
     let key = match fields.sealed("key") {
-        Some(key) if key.form != Form::Empty => key.text.clone(),
+        Some(key) if key.form != SecretForm::Empty => key.text.clone(),
         Some(_) | None => from_file(binding, &KEY, settings.key_file.as_deref())?,
     };
     let chain = match fields.text("certificate") {
@@ -131,20 +131,21 @@ fn certificate(
 }
 
 /// A part of a self-managed X.509 credential that may come from a file.
-struct Part {
+struct X509Part {
     field: &'static str,
     setting: &'static str,
 }
 
-const KEY: Part = Part { field: "key", setting: "binding.key_file" };
-const CERTIFICATE: Part = Part { field: "certificate", setting: "binding.certificate_file" };
+const KEY: X509Part = X509Part { field: "key", setting: "binding.key_file" };
+const CERTIFICATE: X509Part =
+    X509Part { field: "certificate", setting: "binding.certificate_file" };
 
 fn from_file(
     binding: &ServiceBinding,
-    part: &Part,
+    part: &X509Part,
     path: Option<&Path>,
 ) -> Result<SecretString, BindingError> {
-    let Part { field, setting } = *part;
+    let X509Part { field, setting } = *part;
     let Some(path) = path else {
         return Err(BindingError::PartMissing { binding: binding.name.clone(), field, setting });
     };

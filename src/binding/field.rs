@@ -7,7 +7,7 @@
 //! fields too).
 
 use super::{
-    loose::{LooseItems, LooseText, Loosely, Shape},
+    lenient::{LenientList, LenientReader, LenientSeed, LenientText},
     sealed::Sealed,
 };
 use crate::upstream::body::decode;
@@ -72,11 +72,11 @@ const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
 
 /// Named values in the order in which they came. A name may come twice.
 #[derive(Clone, Default)]
-pub struct Fields(Vec<(String, Field)>);
+pub struct Fields(Vec<(String, FieldValue)>);
 
 /// One value.
 #[derive(Clone)]
-pub enum Field {
+pub enum FieldValue {
     /// May be read.
     Open(Zeroizing<String>),
     /// May not.
@@ -86,17 +86,17 @@ pub enum Field {
 impl Fields {
     /// Takes one more field; its name decides whether it stays readable.
     pub fn push(&mut self, name: String, text: &str) {
-        let field = Field::of(&name, text);
+        let field = FieldValue::of(&name, text);
         self.0.push((name, field));
     }
 
     /// Takes one more field whose value is written as JSON; `None` if it is no JSON. A value that no
     /// field may have is skipped.
     pub(super) fn push_json(&mut self, name: String, json: &[u8]) -> Option<()> {
-        match decode::<LooseText>(json).ok()?.0.map(Zeroizing::new) {
+        match decode::<LenientText>(json).ok()?.0.map(Zeroizing::new) {
             Some(text) => self.push(name, &text),
             None if LISTS.contains(&name.as_str()) => {
-                let items: LooseItems<LooseText> = decode(json).ok()?;
+                let items: LenientList<LenientText> = decode(json).ok()?;
                 self.push(name, &list_text(&items.into_texts())?);
             }
             None => {}
@@ -107,16 +107,16 @@ impl Fields {
     /// Returns the readable value of that name; the last one, if it came twice.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
-            Field::Open(text) => Some(text.as_str()),
-            Field::Sealed(_) => None,
+            FieldValue::Open(text) => Some(text.as_str()),
+            FieldValue::Sealed(_) => None,
         }
     }
 
     /// Returns the sealed value of that name; the last one, if it came twice.
     pub fn sealed(&self, name: &str) -> Option<&Sealed> {
         match self.get(name)? {
-            Field::Open(_) => None,
-            Field::Sealed(sealed) => Some(sealed),
+            FieldValue::Open(_) => None,
+            FieldValue::Sealed(sealed) => Some(sealed),
         }
     }
 
@@ -126,7 +126,7 @@ impl Fields {
     }
 
     /// Returns all fields in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Field)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &FieldValue)> {
         self.0.iter().map(|(name, field)| (name.as_str(), field))
     }
 
@@ -162,12 +162,12 @@ impl Fields {
         self.0.append(&mut others.0);
     }
 
-    fn get(&self, name: &str) -> Option<&Field> {
+    fn get(&self, name: &str) -> Option<&FieldValue> {
         self.0.iter().rev().find(|(held, _)| held == name).map(|(_, field)| field)
     }
 }
 
-impl Field {
+impl FieldValue {
     fn of(name: &str, text: &str) -> Self {
         if OPEN.contains(&name) || name.starts_with(OPEN_PREFIX) {
             return Self::Open(Zeroizing::new(text.to_owned()));
@@ -182,7 +182,7 @@ impl fmt::Debug for Fields {
     }
 }
 
-impl fmt::Debug for Field {
+impl fmt::Debug for FieldValue {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Open(_) => "Open(..)",
@@ -195,23 +195,23 @@ impl fmt::Debug for Field {
 /// one is lawful, and so is anything that is no object.
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Loosely(FieldsShape).deserialize(input)
+        LenientSeed(FieldsReader).deserialize(input)
     }
 }
 
-struct FieldsShape;
+struct FieldsReader;
 
-impl<'de> Shape<'de> for FieldsShape {
+impl<'de> LenientReader<'de> for FieldsReader {
     type Value = Fields;
 
-    fn nothing(self) -> Fields {
+    fn absent(self) -> Fields {
         Fields::default()
     }
 
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = object.next_key::<String>()? {
-            if let Some(field) = object.next_value_seed(Loosely(FieldShape(&name)))? {
+            if let Some(field) = object.next_value_seed(LenientSeed(FieldReader(&name)))? {
                 fields.0.push((name, field));
             }
         }
@@ -220,26 +220,26 @@ impl<'de> Shape<'de> for FieldsShape {
 }
 
 /// The value of a field of this name.
-struct FieldShape<'n>(&'n str);
+struct FieldReader<'n>(&'n str);
 
-impl<'de> Shape<'de> for FieldShape<'_> {
-    type Value = Option<Field>;
+impl<'de> LenientReader<'de> for FieldReader<'_> {
+    type Value = Option<FieldValue>;
 
-    fn nothing(self) -> Option<Field> {
+    fn absent(self) -> Option<FieldValue> {
         None
     }
 
-    fn text(self, text: &str) -> Option<Field> {
-        Some(Field::of(self.0, text))
+    fn text(self, text: &str) -> Option<FieldValue> {
+        Some(FieldValue::of(self.0, text))
     }
 
-    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<Field>, A::Error> {
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<FieldValue>, A::Error> {
         let mut texts = Vec::new();
-        while let Some(LooseText(item)) = array.next_element()? {
+        while let Some(LenientText(item)) = array.next_element()? {
             texts.extend(item);
         }
         let list = LISTS.contains(&self.0).then(|| list_text(&texts)).flatten();
-        Ok(list.map(|list| Field::of(self.0, &list)))
+        Ok(list.map(|list| FieldValue::of(self.0, &list)))
     }
 }
 
@@ -250,8 +250,8 @@ fn list_text(texts: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Field, Fields, Sealed};
-    use crate::binding::Form;
+    use super::{FieldValue, Fields, Sealed};
+    use crate::binding::SecretForm;
     use crate::upstream::body::decode;
     use rstest::rstest;
 
@@ -294,12 +294,12 @@ mod tests {
     }
 
     #[rstest]
-    #[case("", Form::Empty)]
-    #[case("<< Existing password/certificate removed on export >>", Form::ExportMark)]
-    #[case("a\0b", Form::HasNul)]
-    #[case(" ", Form::Usable)]
-    #[case("<<a", Form::Usable)]
-    fn the_form_of_a_secret_is_known(#[case] text: &str, #[case] form: Form) {
+    #[case("", SecretForm::Empty)]
+    #[case("<< Existing password/certificate removed on export >>", SecretForm::ExportMark)]
+    #[case("a\0b", SecretForm::HasNul)]
+    #[case(" ", SecretForm::Usable)]
+    #[case("<<a", SecretForm::Usable)]
+    fn the_form_of_a_secret_is_known(#[case] text: &str, #[case] form: SecretForm) {
         assert_eq!(Sealed::new(text).form, form);
     }
 
@@ -317,7 +317,7 @@ mod tests {
             "password" => Some("Password"),
             _ => None,
         });
-        assert!(matches!(renamed.get("Password"), Some(Field::Sealed(_))));
+        assert!(matches!(renamed.get("Password"), Some(FieldValue::Sealed(_))));
         assert_eq!(renamed.text("url"), Some("u"));
     }
 }

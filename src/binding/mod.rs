@@ -10,7 +10,7 @@ mod certificate;
 mod credential;
 mod error;
 mod field;
-mod loose;
+mod lenient;
 mod model;
 mod root;
 mod sealed;
@@ -18,12 +18,12 @@ mod settings;
 mod vcap;
 
 pub use error::BindingError;
-pub use field::{Field, Fields};
+pub use field::{FieldValue, Fields};
 pub use model::{
     Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
     XsuaaBinding,
 };
-pub use sealed::{Form, Sealed};
+pub use sealed::{Sealed, SecretForm};
 pub use settings::{SettingFinding, Settings};
 
 use std::{fmt, path::PathBuf};

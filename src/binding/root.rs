@@ -6,7 +6,7 @@
 
 use super::{
     BindingError, Delivery, Fields, ServiceBinding,
-    loose::{LooseItems, LooseText},
+    lenient::{LenientList, LenientText},
 };
 use crate::upstream::body::decode;
 use std::{
@@ -110,9 +110,9 @@ fn read_platform_layout(directory: &Path, name: String) -> Option<ServiceBinding
     Some(envelope.into_binding(name, Delivery::Directory, credentials))
 }
 
-/// The layout of SAP's service operator: `.metadata` says which file holds what, and in which form.
+/// The layout of SAP's service operator: `.metadata` says which file holds what, and in which format.
 fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding> {
-    let metadata: Metadata = decode(&fs::read(directory.join(METADATA)).ok()?).ok()?;
+    let metadata: OperatorMetadata = decode(&fs::read(directory.join(METADATA)).ok()?).ok()?;
     let mut envelope = Envelope::default();
     for property in metadata.meta_data_properties {
         let (name, _, bytes) = property.read(directory)?;
@@ -120,11 +120,11 @@ fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding
     }
     let mut credentials = Fields::default();
     for property in metadata.credential_properties {
-        let (name, form, bytes) = property.read(directory)?;
-        match form {
-            Form::Text => credentials.push(name, trimmed(&bytes)?),
-            Form::Json => credentials.push_json(name, &bytes)?,
-            Form::Container => credentials.append(decode(&bytes).ok()?),
+        let (name, content, bytes) = property.read(directory)?;
+        match content {
+            FileContent::Text => credentials.push(name, trimmed(&bytes)?),
+            FileContent::Json => credentials.push_json(name, &bytes)?,
+            FileContent::Container => credentials.append(decode(&bytes).ok()?),
         }
     }
     Some(envelope.into_binding(name, Delivery::OperatorDirectory, credentials))
@@ -132,54 +132,54 @@ fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Metadata {
+struct OperatorMetadata {
     #[serde(default)]
-    meta_data_properties: Vec<Property>,
+    meta_data_properties: Vec<MetadataProperty>,
     #[serde(default)]
-    credential_properties: Vec<Property>,
+    credential_properties: Vec<MetadataProperty>,
 }
 
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Property {
+struct MetadataProperty {
     name: String,
     source_name: Option<String>,
     #[serde(default)]
-    format: Format,
+    format: MetadataFormat,
     #[serde(default)]
     container: bool,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Format {
+enum MetadataFormat {
     #[default]
     Text,
     Json,
 }
 
 /// How a credential file is to be read.
-enum Form {
+enum FileContent {
     Text,
     Json,
     /// A JSON object whose members belong to the parent.
     Container,
 }
 
-impl Property {
+impl MetadataProperty {
     /// Reads the property's file, which must stand in this very directory.
-    fn read(self, directory: &Path) -> Option<(String, Form, Zeroizing<Vec<u8>>)> {
+    fn read(self, directory: &Path) -> Option<(String, FileContent, Zeroizing<Vec<u8>>)> {
         let file = self.source_name.as_deref().unwrap_or(&self.name);
         if file.is_empty() || file == ".." || file.contains(['/', '\\', '\0']) {
             return None;
         }
-        let form = match (self.format, self.container) {
-            (Format::Text, _) => Form::Text,
-            (Format::Json, false) => Form::Json,
-            (Format::Json, true) => Form::Container,
+        let content = match (self.format, self.container) {
+            (MetadataFormat::Text, _) => FileContent::Text,
+            (MetadataFormat::Json, false) => FileContent::Json,
+            (MetadataFormat::Json, true) => FileContent::Container,
         };
         let bytes = Zeroizing::new(fs::read(directory.join(file)).ok()?);
-        Some((self.name, form, bytes))
+        Some((self.name, content, bytes))
     }
 }
 
@@ -191,7 +191,7 @@ fn trimmed(bytes: &[u8]) -> Option<&str> {
 }
 
 fn tags(text: &str) -> Vec<String> {
-    match decode::<LooseItems<LooseText>>(text.as_bytes()) {
+    match decode::<LenientList<LenientText>>(text.as_bytes()) {
         Ok(list) => list.into_texts(),
         Err(_) => vec![text.to_owned()],
     }

@@ -13,12 +13,12 @@ pub struct Sealed {
     /// The secret.
     pub text: SecretString,
     /// Seen before it was sealed.
-    pub form: Form,
+    pub form: SecretForm,
 }
 
 /// What the rules must know about a sealed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum SecretForm {
     /// No character at all.
     Empty,
     /// The cockpit's remark that the secret was removed.
@@ -33,13 +33,13 @@ impl Sealed {
     /// Seals a text.
     pub fn new(text: &str) -> Self {
         let form = if text.is_empty() {
-            Form::Empty
+            SecretForm::Empty
         } else if text.trim().starts_with(EXPORT_MARK.0) && text.trim().ends_with(EXPORT_MARK.1) {
-            Form::ExportMark
+            SecretForm::ExportMark
         } else if text.contains('\0') {
-            Form::HasNul
+            SecretForm::HasNul
         } else {
-            Form::Usable
+            SecretForm::Usable
         };
         Self { text: SecretString::from(text), form }
     }

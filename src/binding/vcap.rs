@@ -6,7 +6,7 @@
 use super::{
     Application, BindingError, BindingSources, Delivery, Fields, ServiceBinding,
     address::base_url,
-    loose::{LooseItems, LooseText, Loosely, Shape},
+    lenient::{LenientList, LenientReader, LenientSeed, LenientText},
 };
 use crate::upstream::body::decode;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
@@ -32,45 +32,45 @@ pub(super) fn read(sources: &BindingSources) -> Result<Vec<ServiceBinding>, Bind
 
 /// Reads `VCAP_APPLICATION`.
 pub(super) fn application(text: &str) -> Result<Application, BindingError> {
-    let wire: ApplicationWire = decode(text.as_bytes())
+    let raw: RawApplication = decode(text.as_bytes())
         .map_err(|error| BindingError::Malformed { source_name: APPLICATION, error })?;
-    let cf_api = match wire.cf_api.0 {
+    let cf_api = match raw.cf_api.0 {
         None => None,
         // A value that cannot be read must not silently switch the pin of destination.md 7 off.
         Some(text) => Some(base_url(&text).ok_or(BindingError::Application { field: "cf_api" })?),
     };
-    let uris = wire.application_uris.into_texts();
-    let older_uris = wire.uris.into_texts();
+    let uris = raw.application_uris.into_texts();
+    let older_uris = raw.uris.into_texts();
     Ok(Application {
-        application_id: wire.application_id.0,
-        name: wire.application_name.0.or(wire.name.0),
+        application_id: raw.application_id.0,
+        name: raw.application_name.0.or(raw.name.0),
         uris: if uris.is_empty() { older_uris } else { uris },
         cf_api,
-        space_id: wire.space_id.0,
-        space_name: wire.space_name.0,
-        organization_id: wire.organization_id.0,
-        organization_name: wire.organization_name.0,
+        space_id: raw.space_id.0,
+        space_name: raw.space_name.0,
+        organization_id: raw.organization_id.0,
+        organization_name: raw.organization_name.0,
     })
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ApplicationWire {
-    application_id: LooseText,
-    application_name: LooseText,
-    name: LooseText,
-    application_uris: LooseItems<LooseText>,
-    uris: LooseItems<LooseText>,
-    cf_api: LooseText,
-    space_id: LooseText,
-    space_name: LooseText,
-    organization_id: LooseText,
-    organization_name: LooseText,
+struct RawApplication {
+    application_id: LenientText,
+    application_name: LenientText,
+    name: LenientText,
+    application_uris: LenientList<LenientText>,
+    uris: LenientList<LenientText>,
+    cf_api: LenientText,
+    space_id: LenientText,
+    space_name: LenientText,
+    organization_id: LenientText,
+    organization_name: LenientText,
 }
 
 /// One entry as it stands; `None` members were absent, null or of another type.
 #[derive(Debug, Default)]
-struct Entry {
+struct VcapEntry {
     name: Option<String>,
     binding_name: Option<String>,
     instance_name: Option<String>,
@@ -79,30 +79,30 @@ struct Entry {
     credentials: Fields,
 }
 
-impl<'de> Deserialize<'de> for Entry {
+impl<'de> Deserialize<'de> for VcapEntry {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Loosely(EntryShape).deserialize(input)
+        LenientSeed(VcapEntryReader).deserialize(input)
     }
 }
 
-struct EntryShape;
+struct VcapEntryReader;
 
-impl<'de> Shape<'de> for EntryShape {
-    type Value = Entry;
+impl<'de> LenientReader<'de> for VcapEntryReader {
+    type Value = VcapEntry;
 
-    fn nothing(self) -> Entry {
-        Entry::default()
+    fn absent(self) -> VcapEntry {
+        VcapEntry::default()
     }
 
-    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Entry, A::Error> {
-        let mut entry = Entry::default();
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<VcapEntry, A::Error> {
+        let mut entry = VcapEntry::default();
         while let Some(key) = object.next_key::<String>()? {
             match key.as_str() {
-                "name" => entry.name = object.next_value::<LooseText>()?.0,
-                "binding_name" => entry.binding_name = object.next_value::<LooseText>()?.0,
-                "instance_name" => entry.instance_name = object.next_value::<LooseText>()?.0,
-                "plan" => entry.plan = object.next_value::<LooseText>()?.0,
-                "tags" => entry.tags = object.next_value::<LooseItems<_>>()?.into_texts(),
+                "name" => entry.name = object.next_value::<LenientText>()?.0,
+                "binding_name" => entry.binding_name = object.next_value::<LenientText>()?.0,
+                "instance_name" => entry.instance_name = object.next_value::<LenientText>()?.0,
+                "plan" => entry.plan = object.next_value::<LenientText>()?.0,
+                "tags" => entry.tags = object.next_value::<LenientList<_>>()?.into_texts(),
                 "credentials" => entry.credentials = object.next_value()?,
                 _ => {
                     object.next_value::<IgnoredAny>()?;
@@ -113,7 +113,7 @@ impl<'de> Shape<'de> for EntryShape {
     }
 }
 
-impl Entry {
+impl VcapEntry {
     /// `label` is the key under which the entry stands; the entry's own member is only a copy of
     /// it.
     fn into_binding(self, label: &str, delivery: Delivery) -> ServiceBinding {
@@ -136,7 +136,7 @@ fn parse(
     source_name: &'static str,
     delivery: Delivery,
 ) -> Result<Vec<ServiceBinding>, BindingError> {
-    let labels: BTreeMap<String, LooseItems<Entry>> =
+    let labels: BTreeMap<String, LenientList<VcapEntry>> =
         decode(text).map_err(|error| BindingError::Malformed { source_name, error })?;
     let bindings = labels.into_iter().flat_map(|(label, entries)| {
         let entries = entries.0.into_iter();

@@ -23,7 +23,7 @@ pub(super) struct TokenServiceUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddressError {
     #[error("is no address")]
-    Form,
+    SecretForm,
     #[error("holds a blank, control character or backslash")]
     Character,
     #[error("holds a placeholder for the tenant, which only a tokenServiceURLType of Common fills")]
@@ -69,7 +69,7 @@ fn parse(text: &str) -> Result<Url, AddressError> {
     if text.contains("{tenant}") {
         return Err(AddressError::Tenant);
     }
-    let url = Url::parse(text).map_err(|_| AddressError::Form)?;
+    let url = Url::parse(text).map_err(|_| AddressError::SecretForm)?;
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
         return Err(AddressError::Scheme);
     }
@@ -116,8 +116,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case("login.cf.example.com", AddressError::Form)]
-    #[case("https://", AddressError::Form)]
+    #[case("login.cf.example.com", AddressError::SecretForm)]
+    #[case("https://", AddressError::SecretForm)]
     #[case("https://login.cf.example.com/a\tb", AddressError::Character)]
     #[case("https://login.cf.example.com\\@evil.example", AddressError::Character)]
     #[case("https://{tenant}.example.com/oauth/token", AddressError::Tenant)]

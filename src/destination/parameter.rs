@@ -7,7 +7,7 @@
 
 use super::validate::{ValidationReport, shown};
 use crate::{
-    binding::{Field, Fields, Form, Sealed},
+    binding::{FieldValue, Fields, Sealed, SecretForm},
     oauth::hint::FieldUse,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -32,9 +32,9 @@ pub(super) fn body(
     let in_properties = fields.iter().filter_map(|(name, field)| {
         let parameter = name.strip_prefix(QUERIES).or_else(|| name.strip_prefix(BODY))?;
         match field {
-            Field::Sealed(sealed) => Some((parameter.to_owned(), sealed.clone())),
+            FieldValue::Sealed(sealed) => Some((parameter.to_owned(), sealed.clone())),
             // The login hint, which `origin` has read.
-            Field::Open(_) => None,
+            FieldValue::Open(_) => None,
         }
     });
     let has_scope = fields.text("scope").is_some_and(|scope| !scope.is_empty());
@@ -67,7 +67,7 @@ pub(super) fn body(
 pub(super) fn headers(fields: &Fields, report: &mut ValidationReport) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (property, field) in fields.iter() {
-        let (Some(name), Field::Open(value)) = (property.strip_prefix(HEADERS), field) else {
+        let (Some(name), FieldValue::Open(value)) = (property.strip_prefix(HEADERS), field) else {
             continue;
         };
         let parsed =
@@ -91,8 +91,8 @@ fn trouble(name: &str, sealed: &Sealed) -> Option<String> {
         return Some("a further field of the token call has no name".to_owned());
     }
     match sealed.form {
-        Form::HasNul => Some(format!("{} holds a NUL character", shown(name))),
-        Form::Empty | Form::ExportMark | Form::Usable => None,
+        SecretForm::HasNul => Some(format!("{} holds a NUL character", shown(name))),
+        SecretForm::Empty | SecretForm::ExportMark | SecretForm::Usable => None,
     }
 }
 

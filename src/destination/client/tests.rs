@@ -1,6 +1,6 @@
 use super::{DestinationClient, FindResponse};
 use crate::{
-    binding::Form,
+    binding::SecretForm,
     destination::{
         DestinationName, SourceKind,
         cache::{Content, DestinationSource},
@@ -397,7 +397,7 @@ async fn odd_values_and_unknown_members_are_left_out() {
     let landscape = Landscape::start(vec![token("t")], vec![found(configuration)]).await;
     let fields = content(landscape.find().await).fields;
     assert!(!fields.has("Password") && !fields.has("x") && fields.has("HTML5.a"));
-    assert_eq!(fields.sealed("clientSecret").unwrap().form, Form::Empty);
+    assert_eq!(fields.sealed("clientSecret").unwrap().form, SecretForm::Empty);
 }
 
 #[tokio::test(start_paused = true)]

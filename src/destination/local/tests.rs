@@ -1,6 +1,6 @@
 use super::{from_file, from_variable, parse_file};
 use crate::{
-    binding::{Form, SourceText},
+    binding::{SecretForm, SourceText},
     destination::{DestinationName, DestinationSetupError},
 };
 use rstest::rstest;
@@ -32,14 +32,14 @@ fn a_cockpit_export_is_read_and_knows_that_its_password_was_removed() {
             "https://login.cf.eu10.hana.ondemand.com/oauth/token?login_hint=%7B%22origin%22:%22acme-platform%22%7D"
         )
     );
-    assert_eq!(fields.sealed("Password").unwrap().form, Form::ExportMark);
+    assert_eq!(fields.sealed("Password").unwrap().form, SecretForm::ExportMark);
 }
 
 #[test]
 fn a_password_added_by_hand_counts() {
     let text = format!("{EXPORT}Password=s3cret\n");
     let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
-    assert_eq!(fields.sealed("Password").unwrap().form, Form::Usable);
+    assert_eq!(fields.sealed("Password").unwrap().form, SecretForm::Usable);
 }
 
 #[rstest]
@@ -114,8 +114,8 @@ fn the_variable_is_read_in_both_spellings(#[case] text: &str) {
     ] {
         assert_eq!(fields.text(property), Some(expected), "{property}");
     }
-    assert_eq!(fields.sealed("Password").unwrap().form, Form::Usable);
-    assert_eq!(fields.sealed("clientSecret").unwrap().form, Form::Empty);
+    assert_eq!(fields.sealed("Password").unwrap().form, SecretForm::Usable);
+    assert_eq!(fields.sealed("clientSecret").unwrap().form, SecretForm::Empty);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::{ValidationReport, required};
 use crate::{
-    binding::{Fields, Form},
+    binding::{Fields, SecretForm},
     destination::model::PasswordCredentials,
 };
 use secrecy::SecretString;
@@ -38,10 +38,10 @@ fn password(fields: &Fields, report: &mut ValidationReport) -> Option<SecretStri
         return None;
     };
     match password.form {
-        Form::Usable => return Some(password.text.clone()),
-        Form::Empty => report.finding("Password is empty"),
-        Form::HasNul => report.finding("Password holds a NUL character"),
-        Form::ExportMark => report.finding(
+        SecretForm::Usable => return Some(password.text.clone()),
+        SecretForm::Empty => report.finding("Password is empty"),
+        SecretForm::HasNul => report.finding("Password holds a NUL character"),
+        SecretForm::ExportMark => report.finding(
             "Password missing: removed on export. Add a line Password=… to the file by hand",
         ),
     }
@@ -61,23 +61,23 @@ fn client_secret(
     match secret.form {
         // The cockpit's remark stands for a secret that the file no longer holds; for `cf` there
         // never was one.
-        Form::Empty => Some(SecretString::default()),
-        Form::ExportMark if client_id == Some(CF_CLIENT) => Some(SecretString::default()),
-        Form::ExportMark => {
+        SecretForm::Empty => Some(SecretString::default()),
+        SecretForm::ExportMark if client_id == Some(CF_CLIENT) => Some(SecretString::default()),
+        SecretForm::ExportMark => {
             report.finding("clientSecret missing: removed on export");
             None
         }
-        Form::HasNul => {
+        SecretForm::HasNul => {
             report.finding("clientSecret holds a NUL character");
             None
         }
-        Form::Usable if client_id == Some(CF_CLIENT) => {
+        SecretForm::Usable if client_id == Some(CF_CLIENT) => {
             report.finding(
                 "clientSecret is not empty, but client cf has an empty secret: probably a dummy is \
                  left over; edit the destination, clear the field, save",
             );
             None
         }
-        Form::Usable => Some(secret.text.clone()),
+        SecretForm::Usable => Some(secret.text.clone()),
     }
 }

@@ -7,35 +7,35 @@ use serde::de::{
 use std::{fmt, marker::PhantomData};
 
 /// What to make of a value. Each kind that is not overridden is consumed and counts as nothing.
-pub(super) trait Shape<'de>: Sized {
+pub(super) trait LenientReader<'de>: Sized {
     /// What comes of it.
     type Value;
 
     /// The value is of a kind that is not wanted.
-    fn nothing(self) -> Self::Value;
+    fn absent(self) -> Self::Value;
 
     /// The value is a text; `true` and `false` count as texts.
     fn text(self, _text: &str) -> Self::Value {
-        self.nothing()
+        self.absent()
     }
 
     /// The value is an array.
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         while array.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(self.nothing())
+        Ok(self.absent())
     }
 
     /// The value is an object.
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(self.nothing())
+        Ok(self.absent())
     }
 }
 
 /// Reads any value by its shape.
-pub(super) struct Loosely<S>(pub(super) S);
+pub(super) struct LenientSeed<S>(pub(super) S);
 
-impl<'de, S: Shape<'de>> DeserializeSeed<'de> for Loosely<S> {
+impl<'de, S: LenientReader<'de>> DeserializeSeed<'de> for LenientSeed<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, input: D) -> Result<S::Value, D::Error> {
@@ -43,7 +43,7 @@ impl<'de, S: Shape<'de>> DeserializeSeed<'de> for Loosely<S> {
     }
 }
 
-impl<'de, S: Shape<'de>> Visitor<'de> for Loosely<S> {
+impl<'de, S: LenientReader<'de>> Visitor<'de> for LenientSeed<S> {
     type Value = S::Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,23 +59,23 @@ impl<'de, S: Shape<'de>> Visitor<'de> for Loosely<S> {
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<S::Value, E> {
-        Ok(self.0.nothing())
+        Ok(self.0.absent())
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<S::Value, E> {
-        Ok(self.0.nothing())
+        Ok(self.0.absent())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<S::Value, E> {
-        Ok(self.0.nothing())
+        Ok(self.0.absent())
     }
 
     fn visit_unit<E>(self) -> Result<S::Value, E> {
-        Ok(self.0.nothing())
+        Ok(self.0.absent())
     }
 
     fn visit_none<E>(self) -> Result<S::Value, E> {
-        Ok(self.0.nothing())
+        Ok(self.0.absent())
     }
 
     fn visit_some<D: Deserializer<'de>>(self, input: D) -> Result<S::Value, D::Error> {
@@ -92,12 +92,12 @@ impl<'de, S: Shape<'de>> Visitor<'de> for Loosely<S> {
 }
 
 /// Hands a text to a function.
-pub(super) struct TextShape<F>(pub(super) F);
+pub(super) struct TextReader<F>(pub(super) F);
 
-impl<T, F: FnOnce(&str) -> T> Shape<'_> for TextShape<F> {
+impl<T, F: FnOnce(&str) -> T> LenientReader<'_> for TextReader<F> {
     type Value = Option<T>;
 
-    fn nothing(self) -> Option<T> {
+    fn absent(self) -> Option<T> {
         None
     }
 
@@ -108,36 +108,36 @@ impl<T, F: FnOnce(&str) -> T> Shape<'_> for TextShape<F> {
 
 /// A text, where there is one.
 #[derive(Debug, Default)]
-pub(super) struct LooseText(pub(super) Option<String>);
+pub(super) struct LenientText(pub(super) Option<String>);
 
-impl<'de> Deserialize<'de> for LooseText {
+impl<'de> Deserialize<'de> for LenientText {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Loosely(TextShape(str::to_owned)).deserialize(input).map(Self)
+        LenientSeed(TextReader(str::to_owned)).deserialize(input).map(Self)
     }
 }
 
 /// The items of an array; of anything else, none.
 #[derive(Debug)]
-pub(super) struct LooseItems<T>(pub(super) Vec<T>);
+pub(super) struct LenientList<T>(pub(super) Vec<T>);
 
-impl<T> Default for LooseItems<T> {
+impl<T> Default for LenientList<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for LooseItems<T> {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for LenientList<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        Loosely(ItemsShape(PhantomData)).deserialize(input).map(Self)
+        LenientSeed(ListReader(PhantomData)).deserialize(input).map(Self)
     }
 }
 
-struct ItemsShape<T>(PhantomData<T>);
+struct ListReader<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Shape<'de> for ItemsShape<T> {
+impl<'de, T: Deserialize<'de>> LenientReader<'de> for ListReader<T> {
     type Value = Vec<T>;
 
-    fn nothing(self) -> Vec<T> {
+    fn absent(self) -> Vec<T> {
         Vec::new()
     }
 
@@ -150,7 +150,7 @@ impl<'de, T: Deserialize<'de>> Shape<'de> for ItemsShape<T> {
     }
 }
 
-impl LooseItems<LooseText> {
+impl LenientList<LenientText> {
     /// Returns the items that are texts.
     pub(super) fn into_texts(self) -> Vec<String> {
         self.0.into_iter().filter_map(|item| item.0).collect()
