@@ -16,7 +16,7 @@ use super::{
 use crate::{
     auth::{Caller, Scope},
     capi::Call,
-    policy::{Admission, Policy},
+    policy::{Policy, RuleOutcome},
     proxy,
 };
 
@@ -69,11 +69,11 @@ impl Passage {
         let call = Call::new("any", Method::GET, line.path.as_str());
         self.assert_leaves(&call.with_exact_query(line.query.as_str()), target);
         match self.policy.admit(&self.caller, line) {
-            Ok(Admission::Granted(permit)) => {
+            Ok(RuleOutcome::Granted(permit)) => {
                 self.assert_leaves(&proxy::call_of(&permit), target);
                 Stage::Sent
             }
-            Ok(Admission::Write(_)) | Err(_) => Stage::Denied,
+            Ok(RuleOutcome::Write(_)) | Err(_) => Stage::Denied,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariant: CF sees what this file wrote, never the bytes received: it takes the last of two equal keys, while the
 //! shapes refuse unknown and repeated members, and an array where CF wants an object. Callers: `verdict`.
 
-use super::{object::Object, template::is_guid};
+use super::{json_object::JsonObject, template::is_guid};
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize,
@@ -38,9 +38,9 @@ pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malform
         clippy::disallowed_methods,
         reason = "its error is reduced to a place; this room has no door to upstream"
     )]
-    let parsed = serde_json::from_slice::<Object<T>>(bytes);
+    let parsed = serde_json::from_slice::<JsonObject<T>>(bytes);
     parsed
-        .map(|Object(shape)| shape)
+        .map(|JsonObject(shape)| shape)
         .map_err(|error| Malformed::Form { line: error.line(), column: error.column() })
 }
 
@@ -59,41 +59,41 @@ pub(super) struct RouteCreate {
     path: String,
     #[serde(default, skip_serializing)]
     port: Option<u32>,
-    relationships: Object<Places>,
+    relationships: JsonObject<RouteRelationships>,
     #[serde(default)]
-    pub(super) metadata: Object<Marked>,
+    pub(super) metadata: JsonObject<StrictMetadata>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Places {
-    space: Object<ToOne>,
-    domain: Object<ToOne>,
+struct RouteRelationships {
+    space: JsonObject<StrictToOne>,
+    domain: JsonObject<StrictToOne>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct ToOne {
-    data: Object<Reference>,
+struct StrictToOne {
+    data: JsonObject<StrictReference>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Reference {
+struct StrictReference {
     guid: String,
 }
 
 /// Labels and annotations; null is the same as absent.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Marked {
+pub(super) struct StrictMetadata {
     #[serde(default, deserialize_with = "entries")]
     pub(super) labels: BTreeMap<String, Option<String>>,
     #[serde(default, deserialize_with = "entries")]
     pub(super) annotations: BTreeMap<String, Option<String>>,
 }
 
-impl Marked {
+impl StrictMetadata {
     /// Returns whether a label or an annotation is under a prefix, in any case.
     pub(super) fn has_prefix(&self, prefix: &str) -> bool {
         let mut keys = self.labels.keys().chain(self.annotations.keys());
@@ -122,36 +122,36 @@ impl RouteCreate {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestinationsAdd {
-    destinations: Vec<Object<Target>>,
+    destinations: Vec<JsonObject<StrictTarget>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Target {
-    app: Object<TargetApp>,
+struct StrictTarget {
+    app: JsonObject<StrictTargetApp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     port: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    protocol: Option<Protocol>,
+    protocol: Option<StrictProtocol>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct TargetApp {
+struct StrictTargetApp {
     guid: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    process: Option<Object<Process>>,
+    process: Option<JsonObject<StrictProcess>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Process {
+struct StrictProcess {
     r#type: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Protocol {
+enum StrictProtocol {
     Http1,
     Http2,
 }
@@ -163,14 +163,14 @@ impl DestinationsAdd {
             return Err(Malformed::Value("destinations must hold 1 to 100 entries"));
         }
         let mut seen = Vec::with_capacity(self.destinations.len());
-        for Object(target) in &self.destinations {
+        for JsonObject(target) in &self.destinations {
             if !is_guid(&target.app.0.guid) {
                 return Err(Malformed::Value("app.guid is no guid"));
             }
             if target.port.is_some_and(|port| !APP_PORTS.contains(&port)) {
                 return Err(Malformed::Value("port must be 1024 to 65535"));
             }
-            if seen.iter().any(|earlier: &&Target| earlier.may_be(target)) {
+            if seen.iter().any(|earlier: &&StrictTarget| earlier.may_be(target)) {
                 return Err(Malformed::Value(
                     "an entry is repeated, or may be by its default port",
                 ));
@@ -182,11 +182,11 @@ impl DestinationsAdd {
 
     /// Returns the guids of the apps, each as often as it is named.
     pub(super) fn apps(&self) -> impl Iterator<Item = &str> {
-        self.destinations.iter().map(|Object(target)| target.app.0.guid.as_str())
+        self.destinations.iter().map(|JsonObject(target)| target.app.0.guid.as_str())
     }
 }
 
-impl Target {
+impl StrictTarget {
     /// Returns whether CF might take both for one: it answers 500 to a target that comes twice. A port that is left out
     /// is the app's default, which is known to CF alone, so it may be any.
     fn may_be(&self, other: &Self) -> bool {
@@ -198,7 +198,7 @@ impl Target {
     }
 
     fn process(&self) -> &str {
-        self.app.0.process.as_ref().map_or("web", |Object(process)| process.r#type.as_str())
+        self.app.0.process.as_ref().map_or("web", |JsonObject(process)| process.r#type.as_str())
     }
 }
 
@@ -206,8 +206,8 @@ impl Target {
 fn entries<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, Option<String>>, D::Error> {
-    struct Entries;
-    impl<'de> Visitor<'de> for Entries {
+    struct UniqueKeysVisitor;
+    impl<'de> Visitor<'de> for UniqueKeysVisitor {
         type Value = BTreeMap<String, Option<String>>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,5 +228,5 @@ fn entries<'de, D: Deserializer<'de>>(
             Ok(entries)
         }
     }
-    from.deserialize_any(Entries)
+    from.deserialize_any(UniqueKeysVisitor)
 }

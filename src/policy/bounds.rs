@@ -29,7 +29,7 @@ pub struct Bounds {
     /// Hosts: forms and exceptions, all names resolved.
     pub outline: Outline,
     /// Labels and annotations that say whose route it is.
-    pub marks: Marks,
+    pub marks: OwnerMarks,
     /// What may be done with routes that nobody marked.
     pub legacy: Legacy,
 }
@@ -50,7 +50,7 @@ pub enum AppBounds {
 
 /// What marks a route as the caller's.
 #[derive(Clone, Debug)]
-pub struct Marks {
+pub struct OwnerMarks {
     /// The DNS name in front of all of them.
     pub prefix: String,
     /// Labels of a new route.

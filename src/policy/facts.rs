@@ -2,7 +2,7 @@
 //!
 //! Invariant: read right before the verdict and kept nowhere. Filled by `proxy`.
 
-use super::bounds::{AppBounds, Bounds, Legacy, Marks};
+use super::bounds::{AppBounds, Bounds, Legacy, OwnerMarks};
 use std::collections::BTreeMap;
 
 /// A route as the CF API shows it now.
@@ -37,7 +37,7 @@ pub struct AppFacts {
 
 /// What is to be done with a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum RouteAction {
     Map,
     Delete,
 }
@@ -49,15 +49,15 @@ impl RouteFacts {
     /// A route behind which there is no app is nobody's: it may be mapped, as the typed API adopts it ("no destination
     /// but our apps", `routes.md` 7), but not deleted, for nothing says that it was made for this caller ("mapped only
     /// to the caller's apps", `proxy.md` 4).
-    pub(super) fn is_owned(&self, bounds: &Bounds, apps: &[AppFacts], act: Act) -> bool {
+    pub(super) fn is_owned(&self, bounds: &Bounds, apps: &[AppFacts], action: RouteAction) -> bool {
         let marks = &bounds.marks;
         if self.has_label(marks) {
             return self.is_marked(marks);
         }
         let Legacy { map, delete } = bounds.legacy;
-        let allowed = match act {
-            Act::Map => map,
-            Act::Delete => delete && !self.apps.is_empty(),
+        let allowed = match action {
+            RouteAction::Map => map,
+            RouteAction::Delete => delete && !self.apps.is_empty(),
         };
         let own = |key: &String| key.split('/').next() == Some(marks.prefix.as_str());
         let unmarked = !self.labels.keys().any(own);
@@ -65,12 +65,12 @@ impl RouteFacts {
     }
 
     /// Returns whether the route carries the owner's label and the annotation behind it.
-    pub(super) fn is_marked(&self, marks: &Marks) -> bool {
+    pub(super) fn is_marked(&self, marks: &OwnerMarks) -> bool {
         let (key, value) = &marks.owner_annotation;
         self.has_label(marks) && self.annotations.get(key) == Some(value)
     }
 
-    fn has_label(&self, marks: &Marks) -> bool {
+    fn has_label(&self, marks: &OwnerMarks) -> bool {
         let (key, value) = &marks.owner_label;
         self.labels.get(key) == Some(value)
     }

@@ -6,7 +6,7 @@
 mod body;
 mod bounds;
 mod facts;
-mod object;
+mod json_object;
 pub mod path;
 mod rule;
 mod template;
@@ -15,10 +15,10 @@ mod tests;
 mod verdict;
 
 pub use body::Malformed;
-pub use bounds::{AppBounds, Bounds, HostPiece, HostShape, Legacy, Marks, Outline};
+pub use bounds::{AppBounds, Bounds, HostPiece, HostShape, Legacy, Outline, OwnerMarks};
 pub use facts::{AppFacts, RouteFacts};
 pub use rule::{PolicyFault, RuleId};
-pub use verdict::{Admission, Breach, Denial, Draft, Permit, Question, Request, Verdict};
+pub use verdict::{Breach, Denial, Draft, Permit, Question, RuleOutcome, Verdict, WriteRequest};
 
 use crate::auth::Caller;
 use http::Method;
@@ -83,11 +83,11 @@ impl Policy {
     ///
     /// # Errors
     /// [`Denial::NoRule`] and [`Denial::Scope`].
-    pub fn admit(&self, caller: &Caller, line: RequestLine) -> Result<Admission, Denial> {
+    pub fn admit(&self, caller: &Caller, line: RequestLine) -> Result<RuleOutcome, Denial> {
         let rule = self.rule(&line).ok_or(Denial::NoRule)?;
         match rule.lacking(caller) {
             Some(scope) => Err(Denial::Scope(scope)),
-            None => Ok(Admission::of(rule, line)),
+            None => Ok(RuleOutcome::of(rule, line)),
         }
     }
 

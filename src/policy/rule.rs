@@ -97,14 +97,14 @@ impl Rule {
 /// The file as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct AllowListFile {
     #[serde(default)]
-    rules: Vec<Row>,
+    rules: Vec<RuleRow>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct RuleRow {
     methods: Vec<String>,
     paths: Vec<String>,
     scope: Option<String>,
@@ -113,7 +113,7 @@ struct Row {
 
 /// Reads all rows.
 pub(super) fn read(text: &str) -> Result<Vec<Rule>, Vec<PolicyFault>> {
-    let file: File = toml::from_str(text).map_err(|error| {
+    let file: AllowListFile = toml::from_str(text).map_err(|error| {
         let problem = error.message().to_owned();
         vec![PolicyFault { place: "the allow list".to_owned(), problem }]
     })?;
@@ -142,12 +142,12 @@ pub(super) fn read(text: &str) -> Result<Vec<Rule>, Vec<PolicyFault>> {
     if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
-fn pairs(row: &Row) -> impl Iterator<Item = (&str, &str)> {
+fn pairs(row: &RuleRow) -> impl Iterator<Item = (&str, &str)> {
     let paths = || row.paths.iter().map(String::as_str);
     row.methods.iter().flat_map(move |method| paths().map(move |path| (method.as_str(), path)))
 }
 
-impl Row {
+impl RuleRow {
     fn rule(&self, method: &str, path: &str) -> Result<Rule, &'static str> {
         let known = match method {
             "GET" => Method::GET,

@@ -1,8 +1,8 @@
 //! The whole walk from a request line to a permit, with the shipped allow list.
 
 use super::{
-    Admission, AppBounds, AppFacts, Bounds, Breach, Denial, HostPiece, HostShape, Legacy,
-    Malformed, Marks, Outline, Permit, Policy, RequestLine, RouteFacts, Verdict,
+    AppBounds, AppFacts, Bounds, Breach, Denial, HostPiece, HostShape, Legacy, Malformed, Outline,
+    OwnerMarks, Permit, Policy, RequestLine, RouteFacts, RuleOutcome, Verdict,
     path::{UpstreamPath, UpstreamQuery},
 };
 use crate::auth::{Caller, Scope};
@@ -25,7 +25,7 @@ fn line(method: &str, path: &str) -> RequestLine {
     }
 }
 
-fn admit(method: &str, path: &str, scopes: &[Scope]) -> Result<Admission, Denial> {
+fn admit(method: &str, path: &str, scopes: &[Scope]) -> Result<RuleOutcome, Denial> {
     Policy::shipped().unwrap().admit(&Caller::for_tests("client", scopes), line(method, path))
 }
 
@@ -44,7 +44,7 @@ fn bounds() -> Bounds {
             refused_hosts: vec!["broker-app".to_owned()],
             reserved_prefix: "broker.internal".to_owned(),
         },
-        marks: Marks {
+        marks: OwnerMarks {
             prefix: "broker.internal".to_owned(),
             labels: BTreeMap::from([pair("broker.internal/owner", "hash")]),
             annotations: BTreeMap::from([pair("broker.internal/owner-id", "client")]),
@@ -65,7 +65,7 @@ fn verdict_within(
     path: &str,
     body: &str,
 ) -> Result<Verdict, Denial> {
-    let Admission::Write(draft) = admit(method, path, ALL)? else {
+    let RuleOutcome::Write(draft) = admit(method, path, ALL)? else {
         panic!("{method} {path} is no write");
     };
     draft.read(body.as_bytes())?.judge(bounds)
@@ -96,7 +96,7 @@ fn create_body(host: &str, more: &str) -> String {
 #[case("/v3/spaces/")]
 fn a_read_on_the_list_needs_only_the_proxy_scope(#[case] path: &str) {
     for method in ["GET", "HEAD"] {
-        let Ok(Admission::Granted(permit)) = admit(method, path, &[Scope::ApiProxy]) else {
+        let Ok(RuleOutcome::Granted(permit)) = admit(method, path, &[Scope::ApiProxy]) else {
             panic!("{method} {path}");
         };
         assert_eq!((permit.method().as_str(), permit.path().as_str()), (method, path));
@@ -312,7 +312,9 @@ fn a_hopeless_request_is_denied_before_anything_is_resolved(
     #[case] body: &str,
     #[case] breach: Breach,
 ) {
-    let Ok(Admission::Write(draft)) = admit("POST", "/v3/routes", ALL) else { panic!("no write") };
+    let Ok(RuleOutcome::Write(draft)) = admit("POST", "/v3/routes", ALL) else {
+        panic!("no write")
+    };
     let request = draft.read(body.as_bytes()).unwrap();
     assert_eq!(request.precheck(&bounds().outline).unwrap_err(), Denial::Breach(breach));
 }
@@ -343,7 +345,9 @@ fn a_new_route_of_another_form_is_malformed(#[case] body: &str) {
 
 #[test]
 fn text_that_is_no_utf8_is_malformed() {
-    let Ok(Admission::Write(draft)) = admit("POST", "/v3/routes", ALL) else { panic!("no write") };
+    let Ok(RuleOutcome::Write(draft)) = admit("POST", "/v3/routes", ALL) else {
+        panic!("no write")
+    };
     let mut body = create_body("acme-app", r#","metadata":{"labels":{"a":"X"}}"#).into_bytes();
     let at = body.iter().position(|byte| *byte == b'X').unwrap();
     body[at] = 0xE9;

@@ -7,7 +7,7 @@ use super::{
     RequestLine,
     body::{self, DestinationsAdd, Malformed, RouteCreate},
     bounds::{Bounds, Outline},
-    facts::{Act, AppFacts, RouteFacts},
+    facts::{AppFacts, RouteAction, RouteFacts},
     path::{UpstreamPath, UpstreamQuery},
     rule::{BodyRule, Rule, RuleId},
 };
@@ -27,7 +27,7 @@ pub struct Permit {
 
 /// What follows once the row and the scope are settled.
 #[derive(Clone, Debug)]
-pub enum Admission {
+pub enum RuleOutcome {
     /// A read: nothing more to judge.
     Granted(Permit),
     /// A write, to be judged with its body.
@@ -44,13 +44,13 @@ pub struct Draft {
 
 /// A write in its strict shape, to be held against the caller's bounds.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct WriteRequest {
     permit: Permit,
-    wish: Wish,
+    change: RouteChange,
 }
 
 #[derive(Clone, Debug)]
-enum Wish {
+enum RouteChange {
     Create(RouteCreate),
     Map { route: String, targets: DestinationsAdd },
     Delete { route: String },
@@ -72,7 +72,7 @@ pub struct Question {
     bounds: Bounds,
     route: String,
     apps: Vec<String>,
-    act: Act,
+    action: RouteAction,
 }
 
 /// Why a request may not pass.
@@ -153,7 +153,7 @@ impl Permit {
     }
 }
 
-impl Admission {
+impl RuleOutcome {
     pub(super) fn of(rule: &Rule, line: RequestLine) -> Self {
         let RequestLine { method, path, query } = line;
         let permit = Permit { method, path, query, body: None, rule: rule.id() };
@@ -182,42 +182,42 @@ impl Draft {
     ///
     /// # Errors
     /// [`Denial::Malformed`].
-    pub fn read(self, body: &[u8]) -> Result<Request, Denial> {
+    pub fn read(self, body: &[u8]) -> Result<WriteRequest, Denial> {
         let route = self.route.unwrap_or_default();
-        let wish = match self.kind {
-            BodyRule::RouteCreate => Wish::Create(body::read(body)?),
+        let change = match self.kind {
+            BodyRule::RouteCreate => RouteChange::Create(body::read(body)?),
             BodyRule::DestinationsAdd => {
                 let targets = body::read::<DestinationsAdd>(body)?.checked()?;
-                Wish::Map { route, targets }
+                RouteChange::Map { route, targets }
             }
-            BodyRule::OwnRoute | BodyRule::None => Wish::Delete { route },
+            BodyRule::OwnRoute | BodyRule::None => RouteChange::Delete { route },
         };
-        Ok(Request { permit: self.permit, wish })
+        Ok(WriteRequest { permit: self.permit, change })
     }
 }
 
-impl Request {
+impl WriteRequest {
     /// Returns the host of a new route, for the audit line.
     pub fn host(&self) -> Option<&str> {
-        match &self.wish {
-            Wish::Create(create) => Some(&create.host),
-            Wish::Map { .. } | Wish::Delete { .. } => None,
+        match &self.change {
+            RouteChange::Create(create) => Some(&create.host),
+            RouteChange::Map { .. } | RouteChange::Delete { .. } => None,
         }
     }
 
     /// Returns the guids of space and domain of a new route, for the audit line.
     pub fn place(&self) -> Option<(&str, &str)> {
-        match &self.wish {
-            Wish::Create(create) => Some((create.space(), create.domain())),
-            Wish::Map { .. } | Wish::Delete { .. } => None,
+        match &self.change {
+            RouteChange::Create(create) => Some((create.space(), create.domain())),
+            RouteChange::Map { .. } | RouteChange::Delete { .. } => None,
         }
     }
 
     /// Returns the guid of the route that is meant.
     pub fn route(&self) -> Option<&str> {
-        match &self.wish {
-            Wish::Create(_) => None,
-            Wish::Map { route, .. } | Wish::Delete { route } => Some(route),
+        match &self.change {
+            RouteChange::Create(_) => None,
+            RouteChange::Map { route, .. } | RouteChange::Delete { route } => Some(route),
         }
     }
 
@@ -226,7 +226,7 @@ impl Request {
     /// # Errors
     /// [`Denial::Breach`] for a path, a port, another space, labels of the broker's and a host that does not fit.
     pub fn precheck(&self, outline: &Outline) -> Result<(), Denial> {
-        let Wish::Create(create) = &self.wish else {
+        let RouteChange::Create(create) = &self.change else {
             return Ok(());
         };
         let other_space = outline.space.as_deref().is_some_and(|space| space != create.space());
@@ -248,25 +248,25 @@ impl Request {
     /// [`Denial::Breach`].
     pub fn judge(self, bounds: &Bounds) -> Result<Verdict, Denial> {
         self.precheck(&bounds.outline)?;
-        match self.wish {
-            Wish::Create(create) => {
+        match self.change {
+            RouteChange::Create(create) => {
                 let body = created(create, bounds).map_err(Denial::Breach)?;
                 Ok(Verdict::Permit(Permit { body: body::write(&body), ..self.permit }))
             }
-            Wish::Map { route, targets } => {
+            RouteChange::Map { route, targets } => {
                 let apps: Vec<_> = targets.apps().map(str::to_owned).collect();
                 let listed = !bounds.asks_for_apps();
                 if listed && !apps.iter().all(|app| bounds.has_app(app, &[])) {
                     return Err(Denial::Breach(Breach::App));
                 }
                 let permit = Permit { body: body::write(&targets), ..self.permit };
-                let (bounds, act) = (bounds.clone(), Act::Map);
-                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, act })))
+                let (bounds, action) = (bounds.clone(), RouteAction::Map);
+                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, action })))
             }
-            Wish::Delete { route } => {
-                let (bounds, act) = (bounds.clone(), Act::Delete);
+            RouteChange::Delete { route } => {
+                let (bounds, action) = (bounds.clone(), RouteAction::Delete);
                 let (permit, apps) = (self.permit, Vec::new());
-                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, act })))
+                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, action })))
             }
         }
     }
@@ -306,11 +306,11 @@ impl Question {
     /// [`Denial::Breach`].
     pub fn settle(self, route: &RouteFacts, apps: &[AppFacts]) -> Result<Permit, Denial> {
         let bounds = &self.bounds;
-        let place = in_bounds(&route.space, &route.domain, &route.host, bounds);
-        let breach = match place {
+        let bound_check = in_bounds(&route.space, &route.domain, &route.host, bounds);
+        let breach = match bound_check {
             Err(breach) => Some(breach),
             Ok(()) if !route.path.is_empty() => Some(Breach::PathOrPort),
-            Ok(()) if !route.is_owned(bounds, apps, self.act) => Some(Breach::Owner),
+            Ok(()) if !route.is_owned(bounds, apps, self.action) => Some(Breach::Owner),
             Ok(()) => {
                 let all = self.apps.iter().all(|app| bounds.has_app(app, apps));
                 (!all).then_some(Breach::App)

@@ -8,7 +8,7 @@ use crate::{
         support::{Reply, ScriptedCf, accepted, cf_error, list},
     },
     policy::{
-        Admission, AppBounds, Bounds, HostPiece, HostShape, Legacy, Marks, Outline, Policy,
+        RuleOutcome, AppBounds, Bounds, HostPiece, HostShape, Legacy, OwnerMarks, Outline, Policy,
         RequestLine, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
@@ -38,7 +38,7 @@ fn bounds() -> Bounds {
             hosts: vec![HostShape::new(vec![HostPiece::Any])],
             ..Outline::default()
         },
-        marks: Marks {
+        marks: OwnerMarks {
             prefix: "b.c".to_owned(),
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
@@ -67,7 +67,7 @@ fn unmarked() -> Reply {
     route(r#"{"labels":{},"annotations":{}}"#)
 }
 
-fn admitted(method: Method, path: &str) -> Admission {
+fn admitted(method: Method, path: &str) -> RuleOutcome {
     let path = UpstreamPath::parse(path).unwrap();
     let line = RequestLine { method, path, query: UpstreamQuery::parse(None).unwrap() };
     let caller = Caller::for_tests("client", &Scope::ALL);
@@ -75,7 +75,7 @@ fn admitted(method: Method, path: &str) -> Admission {
 }
 
 fn judged(method: Method, path: &str, body: &str) -> Verdict {
-    let Admission::Write(draft) = admitted(method, path) else { panic!("no write") };
+    let RuleOutcome::Write(draft) = admitted(method, path) else { panic!("no write") };
     draft.read(body.as_bytes()).unwrap().judge(&bounds()).unwrap()
 }
 
@@ -107,7 +107,7 @@ async fn read(
     method: Method,
     path: &str,
 ) -> Result<Response<super::ProxyBody>, ProxyError> {
-    let Admission::Granted(permit) = admitted(method, path) else { panic!("no read") };
+    let RuleOutcome::Granted(permit) = admitted(method, path) else { panic!("no read") };
     proxy(cf).forward(&permit, &cf.request_client()).await
 }
 

@@ -8,7 +8,7 @@ use crate::{
         Guid,
         model::{Route, RouteMetadata},
     },
-    policy::Marks,
+    policy::OwnerMarks,
 };
 use aws_lc_rs::digest;
 use std::{
@@ -233,12 +233,12 @@ impl Ownership {
 }
 
 /// Returns what marks a route of an owner that no tenant is known for: one made through `/v3`.
-pub(super) fn marks(prefix: &LabelPrefix, owner: &str, provenance: [&str; 2]) -> Marks {
+pub(super) fn marks(prefix: &LabelPrefix, owner: &str, provenance: [&str; 2]) -> OwnerMarks {
     let [created_by, correlation] = provenance;
     let pair = |name: &str, value: &str| (prefix.key(name), value.to_owned());
     let owner_label = pair("owner", &hash_of(owner));
     let owner_annotation = pair("owner-id", owner);
-    Marks {
+    OwnerMarks {
         prefix: prefix.0.clone(),
         labels: [pair("managed-by", MANAGED_BY), owner_label.clone()].into(),
         annotations: [

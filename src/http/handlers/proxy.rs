@@ -30,7 +30,7 @@ use crate::{
         state::ProxyDesk,
     },
     policy::{
-        Admission, Breach, Denial, Draft, RequestLine, RuleId, Verdict,
+        RuleOutcome, Breach, Denial, Draft, RequestLine, RuleId, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
     proxy::{ProxyError, WriteAudit},
@@ -76,13 +76,13 @@ async fn pass(desk: &ProxyDesk, request: Request) -> Result<Response, Problem> {
     let deadline = Instant::now() + desk.defaults.call_timeout;
     let visit = Visit { caller, seen, deadline };
     match desk.policy.admit(&visit.caller, line) {
-        Ok(Admission::Granted(permit)) => {
+        Ok(RuleOutcome::Granted(permit)) => {
             let cf = visit.request_client(desk);
             let answer = desk.proxy.forward(&permit, &cf).await?;
             cf.learn_version();
             Ok(visit.told(answer, permit.rule().clone()))
         }
-        Ok(Admission::Write(draft)) => Box::pin(write(draft, visit, desk, request)).await,
+        Ok(RuleOutcome::Write(draft)) => Box::pin(write(draft, visit, desk, request)).await,
         Err(denial) => {
             let (method, path) = (request.method(), request.uri().path());
             let action = format!("{method} {path}");
