@@ -30,7 +30,7 @@ use crate::{
     proxy::Proxy,
     routes::TenantRoutes,
     server,
-    telemetry::sink::Sink,
+    telemetry::writer::LogWriter,
     token::TokenVault,
     upstream::is_loopback,
 };
@@ -55,7 +55,7 @@ pub struct App {
     vault: TokenVault,
     destinations: Destinations,
     delay: Duration,
-    log: Sink,
+    log: LogWriter,
 }
 
 /// Why the broker does not start.
@@ -104,7 +104,7 @@ impl App {
             vault,
             destinations,
             delay,
-            log: Sink::default(),
+            log: LogWriter::default(),
         };
         app.introduce(&bound, settings.providers.len());
         Ok(app)
@@ -112,14 +112,14 @@ impl App {
 
     /// Tells where log lines wait: mutations begin only while there is room for their audit lines.
     #[must_use]
-    pub fn with_log(mut self, log: Sink) -> Self {
+    pub fn with_log(mut self, log: LogWriter) -> Self {
         self.state = self.state.with_log(log.clone());
         self.log = log;
         self
     }
 
     /// Returns where log lines wait to be written.
-    pub fn log(&self) -> Sink {
+    pub fn log(&self) -> LogWriter {
         self.log.clone()
     }
 
@@ -205,7 +205,7 @@ fn state(
         admission: Admission {
             places: Arc::new(Semaphore::new(server.max_in_flight)),
             draining,
-            log: Sink::default(),
+            log: LogWriter::default(),
         },
         gate: GateRules { hosts, body: server.body_limit },
         body: BodyLimits { bytes: server.body_limit, time: server.body_timeout },

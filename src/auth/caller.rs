@@ -4,7 +4,7 @@
 //! room that asks who is calling; it never holds the token itself.
 
 use super::Scope;
-use crate::telemetry::audit::Who;
+use crate::telemetry::audit::AuditActor;
 use aws_lc_rs::digest;
 use std::sync::Arc;
 
@@ -77,8 +77,8 @@ impl Caller {
     }
 
     /// Returns all of it that audit lines tell.
-    pub fn who(&self) -> Who<'_> {
-        Who {
+    pub fn who(&self) -> AuditActor<'_> {
+        AuditActor {
             caller: self.client_id(),
             subject: self.subject(),
             user: self.user(),

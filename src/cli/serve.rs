@@ -11,7 +11,7 @@ use crate::{
         problem::{Problem, Problems},
     },
     lifecycle::{Signals, Wish},
-    telemetry::{logs, sink::Sink},
+    telemetry::{logs, writer::LogWriter},
 };
 
 /// How long the exit waits for a reader of the log; the drain time leaves the platform two seconds.
@@ -87,7 +87,7 @@ pub(super) async fn until_signalled(app: App) -> ExitCode {
 }
 
 /// Starts the log lines with the fields that name this instance. Without a thread for them the broker runs mute.
-pub(super) fn start_logs(loaded: &Loaded, snapshot: &Snapshot) -> Sink {
+pub(super) fn start_logs(loaded: &Loaded, snapshot: &Snapshot) -> LogWriter {
     let identity = crate::app::log_identity(snapshot);
     logs::init(loaded.settings.log.format, snapshot.get("RUST_LOG"), &identity).unwrap_or_default()
 }

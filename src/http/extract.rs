@@ -26,7 +26,7 @@ use crate::{
         seen::Seen,
     },
     routes::TenantId,
-    telemetry::{audit::Trail, trace::CorrelationId},
+    telemetry::{audit::AuditTrail, trace::CorrelationId},
     upstream::body,
 };
 
@@ -151,7 +151,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
 
 /// What notes whether this request has left an audit line.
 #[derive(Clone, Debug)]
-pub(crate) struct OnTrail(pub(crate) Trail);
+pub(crate) struct OnTrail(pub(crate) AuditTrail);
 
 impl<S: Send + Sync> FromRequestParts<S> for OnTrail {
     type Rejection = std::convert::Infallible;

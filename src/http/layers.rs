@@ -38,7 +38,7 @@ use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 
 use crate::{
     http::{code::Code, gate::GateRules, observe::Observed, problem::Problem, state::AppState},
-    telemetry::{metrics::Metrics, sink::Sink},
+    telemetry::{metrics::Metrics, writer::LogWriter},
 };
 
 /// Methods that change nothing (RFC 9110 §9.2.1): to be refused one leaves no audit line.
@@ -54,7 +54,7 @@ pub struct Admission {
     /// Cancelled when the broker stops.
     pub draining: CancellationToken,
     /// Where audit lines must find room.
-    pub log: Sink,
+    pub log: LogWriter,
 }
 
 /// The whole stack as one layer; a clone is shallow.

@@ -20,7 +20,7 @@ use crate::{
         RuleId,
         path::{UpstreamPath, UpstreamQuery},
     },
-    telemetry::{audit::Trail, trace::CorrelationId},
+    telemetry::{audit::AuditTrail, trace::CorrelationId},
 };
 
 /// What is known of one request; one extension of it, for each costs an allocation or two. A clone is shallow.
@@ -30,7 +30,7 @@ pub(crate) struct Seen(Arc<Known>);
 #[derive(Debug)]
 struct Known {
     correlation: CorrelationId,
-    trail: OnceLock<Trail>,
+    trail: OnceLock<AuditTrail>,
     target: OnceLock<(UpstreamPath, UpstreamQuery)>,
     admitted: OnceLock<Admitted>,
     row: OnceLock<RuleId>,
@@ -63,13 +63,13 @@ impl Seen {
     }
 
     /// Returns what notes whether the request has left an audit line.
-    pub(crate) fn trail(&self) -> &Trail {
-        self.0.trail.get_or_init(Trail::default)
+    pub(crate) fn trail(&self) -> &AuditTrail {
+        self.0.trail.get_or_init(AuditTrail::default)
     }
 
     /// Returns whether the request has left an audit line.
     pub(super) fn is_audited(&self) -> bool {
-        self.0.trail.get().is_some_and(Trail::is_marked)
+        self.0.trail.get().is_some_and(AuditTrail::is_marked)
     }
 
     /// Notes the target of a request for the CF API; the first one counts.

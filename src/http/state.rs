@@ -17,7 +17,7 @@ use crate::{
     policy::Policy,
     proxy::Proxy,
     routes::TenantRoutes,
-    telemetry::{metrics::Metrics, sink::Sink},
+    telemetry::{metrics::Metrics, writer::LogWriter},
     token::TokenVault,
 };
 
@@ -79,7 +79,7 @@ impl AppState {
 
     /// Returns the same state with another place for log lines.
     #[must_use]
-    pub fn with_log(&self, log: Sink) -> Self {
+    pub fn with_log(&self, log: LogWriter) -> Self {
         self.metrics.log_loses(log.lost());
         let mut parts = Parts::clone(self);
         parts.admission.log = log;

@@ -6,7 +6,7 @@ use super::ProxyError;
 use crate::{
     auth::Caller,
     telemetry::{
-        audit::{DENIED, Entry, Phase, Trail},
+        audit::{AuditEntry, AuditPhase, AuditTrail, DENIED},
         trace::CorrelationId,
     },
 };
@@ -22,7 +22,7 @@ pub type ErrorToStatus = fn(&ProxyError) -> (StatusCode, &'static str);
 pub struct WriteAudit {
     caller: Caller,
     correlation: CorrelationId,
-    trail: Trail,
+    trail: AuditTrail,
     status_of: ErrorToStatus,
     begun: Instant,
     /// An outcome is outcome_pending.
@@ -44,7 +44,7 @@ impl WriteAudit {
     pub fn new(
         caller: &Caller,
         correlation: &CorrelationId,
-        trail: Trail,
+        trail: AuditTrail,
         status_of: ErrorToStatus,
     ) -> Self {
         Self {
@@ -76,14 +76,19 @@ impl WriteAudit {
 
     /// Tells what is about to be sent.
     pub(super) fn intent(&self) {
-        self.write(Phase::Intent, &Entry::default());
+        self.write(AuditPhase::Intent, &AuditEntry::default());
     }
 
     /// Tells which answer of CF was passed on.
     pub(super) fn answered(&self, status: StatusCode, upstream: Option<&str>) {
         let outcome = if status.is_success() { "done" } else { "refused" };
         let status = Some(status.as_u16());
-        self.end(&Entry { outcome, status, upstream_request_id: upstream, ..Entry::default() });
+        self.end(&AuditEntry {
+            outcome,
+            status,
+            upstream_request_id: upstream,
+            ..AuditEntry::default()
+        });
     }
 
     /// Tells why no answer of CF was passed on.
@@ -94,30 +99,36 @@ impl WriteAudit {
             ProxyError::Capi(_) | ProxyError::Unclear(_) | ProxyError::Unpassable => error.word(),
         };
         let (status, upstream_request_id) = (Some(status.as_u16()), upstream);
-        self.end(&Entry { outcome, code, status, upstream_request_id, ..Entry::default() });
+        self.end(&AuditEntry {
+            outcome,
+            code,
+            status,
+            upstream_request_id,
+            ..AuditEntry::default()
+        });
     }
 
     /// Tells that nothing was sent, and by which code it was refused.
     pub fn refused(&self, outcome: &str, code: &str, status: StatusCode) {
         let status = Some(status.as_u16());
-        self.end(&Entry { outcome, code, status, ..Entry::default() });
+        self.end(&AuditEntry { outcome, code, status, ..AuditEntry::default() });
     }
 
-    fn end(&self, entry: &Entry<'_>) {
+    fn end(&self, entry: &AuditEntry<'_>) {
         self.outcome_pending.store(false, Ordering::Release);
-        self.write(Phase::Outcome, entry);
+        self.write(AuditPhase::Outcome, entry);
     }
 
-    fn write(&self, phase: Phase, entry: &Entry<'_>) {
+    fn write(&self, phase: AuditPhase, entry: &AuditEntry<'_>) {
         self.trail.mark();
-        let entry = Entry {
-            who: self.caller.who(),
+        let entry = AuditEntry {
+            actor: self.caller.who(),
             action: &self.action,
             space: self.space.as_deref(),
             domain: self.domain.as_deref(),
             host: self.host.as_deref(),
             route: self.route.as_deref(),
-            took: (phase == Phase::Outcome).then(|| self.begun.elapsed()),
+            took: (phase == AuditPhase::Outcome).then(|| self.begun.elapsed()),
             correlation_id: self.correlation.as_str(),
             ..*entry
         };
@@ -136,16 +147,16 @@ impl Drop for WriteAudit {
 
 #[cfg(test)]
 mod tests {
-    use super::{Trail, WriteAudit};
+    use super::{AuditTrail, WriteAudit};
     use crate::{
         auth::Caller,
-        telemetry::{audit::tests::told_by, trace::CorrelationId},
+        telemetry::{audit::tests::audit_lines_of, trace::CorrelationId},
     };
     use http::StatusCode;
 
     #[test]
     fn a_write_that_panics_has_an_outcome_and_is_on_the_trail() {
-        let trail = Trail::default();
+        let trail = AuditTrail::default();
         let panicking = || {
             let (caller, id) = (Caller::for_tests("o", &[]), CorrelationId::random());
             let status_of = |_: &_| (StatusCode::OK, "");
@@ -155,7 +166,7 @@ mod tests {
             panic!("injected");
         };
         let line = |phase: &str, outcome: &str| (phase.to_owned(), outcome.to_owned());
-        assert_eq!(told_by(panicking), [line("intent", ""), line("outcome", "internal")]);
+        assert_eq!(audit_lines_of(panicking), [line("intent", ""), line("outcome", "internal")]);
         assert!(trail.is_marked());
     }
 }

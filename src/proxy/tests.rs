@@ -8,11 +8,11 @@ use crate::{
         support::{Reply, ScriptedCf, accepted, cf_error, list},
     },
     policy::{
-        RuleOutcome, AppBounds, Bounds, HostPiece, HostShape, Legacy, OwnerMarks, Outline, Policy,
-        RequestLine, Verdict,
+        AppBounds, Bounds, HostPiece, HostShape, Legacy, Outline, OwnerMarks, Policy, RequestLine,
+        RuleOutcome, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
-    telemetry::{audit::Trail, metrics::Metrics, trace::CorrelationId},
+    telemetry::{audit::AuditTrail, metrics::Metrics, trace::CorrelationId},
 };
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -96,7 +96,7 @@ async fn written_within(
     within: Duration,
 ) -> Result<Response<super::ProxyBody>, ProxyError> {
     let (caller, id) = (Caller::for_tests("client", &[]), CorrelationId::random());
-    let audit = WriteAudit::new(&caller, &id, Trail::default(), |_| (StatusCode::OK, ""));
+    let audit = WriteAudit::new(&caller, &id, AuditTrail::default(), |_| (StatusCode::OK, ""));
     proxy(cf)
         .write(verdict, cf.request_client().with_deadline(Instant::now() + within), audit)
         .await

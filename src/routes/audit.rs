@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     capi::model::Route,
-    telemetry::audit::{DENIED, Entry, Phase},
+    telemetry::audit::{AuditEntry, AuditPhase, DENIED},
 };
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -110,7 +110,7 @@ impl Audit {
             location,
             ended: AtomicBool::new(false),
         };
-        audit.write(Phase::Intent, &audit.location.current(), &OutcomeFields::default());
+        audit.write(AuditPhase::Intent, &audit.location.current(), &OutcomeFields::default());
         audit
     }
 
@@ -150,7 +150,7 @@ impl Audit {
         };
         let request_id = step.request_id.as_deref();
         self.write(
-            Phase::Step,
+            AuditPhase::Step,
             &location,
             &OutcomeFields { word: step.word, request_id, ..OutcomeFields::default() },
         );
@@ -186,13 +186,13 @@ impl Audit {
 
     fn outcome(&self, end: &OutcomeFields<'_>) {
         if !self.ended.swap(true, Ordering::AcqRel) {
-            self.write(Phase::Outcome, &self.location.current(), end);
+            self.write(AuditPhase::Outcome, &self.location.current(), end);
         }
     }
 
-    fn write(&self, phase: Phase, location: &RouteLocation, end: &OutcomeFields<'_>) {
-        let entry = Entry {
-            who: self.request_context.caller.who(),
+    fn write(&self, phase: AuditPhase, location: &RouteLocation, end: &OutcomeFields<'_>) {
+        let entry = AuditEntry {
+            actor: self.request_context.caller.who(),
             on_behalf_of: self.request_context.on_behalf_of.as_deref(),
             action: self.action,
             tenant: &self.tenant,
@@ -204,7 +204,7 @@ impl Audit {
             code: end.code,
             status: end.status,
             upstream_request_id: end.request_id,
-            took: (phase == Phase::Outcome).then(|| self.started.elapsed()),
+            took: (phase == AuditPhase::Outcome).then(|| self.started.elapsed()),
             correlation_id: self.request_context.correlation.as_str(),
         };
         entry.write(phase);
@@ -223,7 +223,7 @@ mod tests {
     use super::{Audit, RequestContext, RouteError};
     use crate::{
         auth::Caller,
-        telemetry::{audit::tests::told_by, trace::CorrelationId},
+        telemetry::{audit::tests::audit_lines_of, trace::CorrelationId},
     };
     use std::time::SystemTime;
     use tokio::time::Instant;
@@ -246,7 +246,7 @@ mod tests {
             let _audit = begin();
             panic!("injected");
         };
-        assert_eq!(told_by(panicking), lines("internal"));
+        assert_eq!(audit_lines_of(panicking), lines("internal"));
     }
 
     #[test]
@@ -256,6 +256,6 @@ mod tests {
             audit.refused(&RouteError::NotFound);
             audit.settled("gone", None);
         };
-        assert_eq!(told_by(twice), lines("not_found"));
+        assert_eq!(audit_lines_of(twice), lines("not_found"));
     }
 }

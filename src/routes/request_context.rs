@@ -6,7 +6,7 @@
 use super::RouteError;
 use crate::{
     auth::Caller,
-    telemetry::{audit::Trail, trace::CorrelationId},
+    telemetry::{audit::AuditTrail, trace::CorrelationId},
 };
 use std::time::SystemTime;
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ pub struct RequestContext {
     /// What was learned before is not enough to say no.
     pub(super) started: Instant,
     pub(super) on_behalf_of: Option<String>,
-    pub(super) trail: Trail,
+    pub(super) trail: AuditTrail,
     pub(super) validate: Option<StatusMapping>,
 }
 
@@ -37,7 +37,7 @@ impl RequestContext {
         deadline: Instant,
     ) -> Self {
         let (caller, correlation) = (caller.clone(), correlation.clone());
-        let trail = Trail::default();
+        let trail = AuditTrail::default();
         let started = Instant::now();
         Self {
             caller,
@@ -53,7 +53,7 @@ impl RequestContext {
 
     /// Notes on this trail that an audit line was written.
     #[must_use]
-    pub fn on_trail(mut self, trail: Trail) -> Self {
+    pub fn on_trail(mut self, trail: AuditTrail) -> Self {
         self.trail = trail;
         self
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: lines of this target are never filtered away (`logs` lets them pass at every `RUST_LOG`) and never
 //! sampled. A mutation leaves one line of intent and exactly one of outcome, with the field names of
-//! `docs/LOGGING.md`; rooms that mutate write them by [`Entry`].
+//! `docs/LOGGING.md`; rooms that mutate write them by [`AuditEntry`].
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ pub const DENIED: &str = "denied";
 
 /// Which line of a mutation it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum AuditPhase {
     /// Before the first call that changes something.
     Intent,
     /// One of several things that one mutation did.
@@ -31,7 +31,7 @@ pub enum Phase {
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Who<'a> {
+pub struct AuditActor<'a> {
     /// The verified client id.
     pub caller: &'a str,
     /// `sub`.
@@ -48,9 +48,9 @@ pub struct Who<'a> {
 
 /// One line; what is absent or empty is left out.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Entry<'a> {
+pub struct AuditEntry<'a> {
     /// Who asks.
-    pub who: Who<'a>,
+    pub actor: AuditActor<'a>,
     /// The owner that an administrator acts for.
     pub on_behalf_of: Option<&'a str>,
     /// What is asked for.
@@ -79,19 +79,19 @@ pub struct Entry<'a> {
     pub correlation_id: &'a str,
 }
 
-impl Entry<'_> {
+impl AuditEntry<'_> {
     /// Writes the line.
-    pub fn write(&self, phase: Phase) {
+    pub fn write(&self, phase: AuditPhase) {
         tracing::info!(
             target: TARGET,
             phase = phase.word(),
             action = self.action,
-            caller = self.who.caller,
-            subject = self.who.subject,
-            user = self.who.user,
-            origin = self.who.origin,
-            zone = self.who.zone,
-            token_hash = self.who.token_hash,
+            caller = self.actor.caller,
+            subject = self.actor.subject,
+            user = self.actor.user,
+            origin = self.actor.origin,
+            zone = self.actor.zone,
+            token_hash = self.actor.token_hash,
             on_behalf_of = self.on_behalf_of,
             tenant = self.tenant,
             space = self.space,
@@ -109,7 +109,7 @@ impl Entry<'_> {
     }
 }
 
-impl Phase {
+impl AuditPhase {
     fn word(self) -> &'static str {
         match self {
             Self::Intent => "intent",
@@ -121,9 +121,9 @@ impl Phase {
 
 /// Whether a request has left an audit line, so that who sees it out knows if one is owed; a clone is shallow.
 #[derive(Clone, Debug, Default)]
-pub struct Trail(Arc<AtomicBool>);
+pub struct AuditTrail(Arc<AtomicBool>);
 
-impl Trail {
+impl AuditTrail {
     /// Notes that a line was written.
     pub fn mark(&self) {
         self.0.store(true, Ordering::Release);
@@ -174,7 +174,7 @@ pub(crate) mod tests {
     }
 
     /// Returns phase and outcome of each audit line that `work` leaves, panics or not.
-    pub(crate) fn told_by(work: impl FnOnce()) -> Vec<(String, String)> {
+    pub(crate) fn audit_lines_of(work: impl FnOnce()) -> Vec<(String, String)> {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::registry().with(lines.clone());
         tracing::subscriber::with_default(subscriber, || {

@@ -3,8 +3,8 @@
 //! Invariant: one event is one line and one write; values are escaped as JSON wants it, so that nobody can forge a
 //! line. Libraries below the broker never speak louder than INFO: their debug output may show what they carry.
 
-mod lines;
-mod members;
+mod json_fields;
+mod json_subscriber;
 mod spans;
 
 use std::{
@@ -24,9 +24,9 @@ use tracing_subscriber::{
 
 use crate::telemetry::{
     audit,
-    sink::{Kind, Sink, since_epoch},
+    writer::{LinePriority, LogWriter, since_epoch},
 };
-use lines::Lines;
+use json_subscriber::JsonSubscriber;
 
 /// Target of the one line per inbound request.
 pub const REQUEST_TARGET: &str = "request";
@@ -70,46 +70,51 @@ impl LogIdentity {
 ///
 /// # Errors
 /// If the operating system has no thread left for the lines.
-pub fn init(format: LogFormat, filter: Option<&str>, identity: &LogIdentity) -> io::Result<Sink> {
-    let sink = Sink::start(io::stdout())?;
+pub fn init(
+    format: LogFormat,
+    filter: Option<&str>,
+    identity: &LogIdentity,
+) -> io::Result<LogWriter> {
+    let writer = LogWriter::start(io::stdout())?;
     let json = match format {
         LogFormat::Json => true,
         LogFormat::Human => false,
         LogFormat::Auto => !identity.is_empty() || !io::stdout().is_terminal(),
     };
-    let wanted = Wanted::of(filter);
+    let filter_layer = LineFilter::of(filter);
     let done = if json {
-        Lines::new(identity, sink.clone()).with(wanted).try_init()
+        JsonSubscriber::new(identity, writer.clone()).with(filter_layer).try_init()
     } else {
-        let text =
-            tracing_subscriber::fmt::layer().with_target(false).with_writer(Text(sink.clone()));
-        tracing_subscriber::registry().with(text).with(wanted).try_init()
+        let text = tracing_subscriber::fmt::layer()
+            .with_target(false)
+            .with_writer(TextWriter(writer.clone()));
+        tracing_subscriber::registry().with(text).with(filter_layer).try_init()
     };
     // A second start in one process (tests) keeps the first subscriber.
     drop(done);
-    Ok(sink)
+    Ok(writer)
 }
 
 /// Which lines are wanted: what `RUST_LOG` says, audit lines always, nothing loud of a library.
-struct Wanted {
-    told: EnvFilter,
+struct LineFilter {
+    env: EnvFilter,
     /// Whether it depends on spans and their fields. Otherwise each place in the code is judged once.
     by_span: bool,
 }
 
-impl Wanted {
+impl LineFilter {
     fn of(text: Option<&str>) -> Self {
-        let told = text.and_then(|text| Some((EnvFilter::try_new(text).ok()?, text.contains('['))));
-        let (told, by_span) = told.unwrap_or_else(|| (EnvFilter::new("info"), false));
-        Self { told, by_span }
+        let env = text.and_then(|text| Some((EnvFilter::try_new(text).ok()?, text.contains('['))));
+        let (env, by_span) = env.unwrap_or_else(|| (EnvFilter::new("info"), false));
+        Self { env, by_span }
     }
 
-    fn told(&self) -> Option<&EnvFilter> {
-        Some(&self.told).filter(|_| self.by_span)
+    fn env(&self) -> Option<&EnvFilter> {
+        Some(&self.env).filter(|_| self.by_span)
     }
 }
 
-impl<S: Subscriber> Layer<S> for Wanted {
+impl<S: Subscriber> Layer<S> for LineFilter {
     fn register_callsite(&self, meta: &'static Metadata<'static>) -> Interest {
         if meta.target() == audit::TARGET {
             return Interest::always();
@@ -117,86 +122,86 @@ impl<S: Subscriber> Layer<S> for Wanted {
         if !is_ours_or_quiet(meta) {
             return Interest::never();
         }
-        Layer::<S>::register_callsite(&self.told, meta)
+        Layer::<S>::register_callsite(&self.env, meta)
     }
 
     fn enabled(&self, meta: &Metadata<'_>, ctx: Context<'_, S>) -> bool {
         let always = meta.target() == audit::TARGET;
-        always || (is_ours_or_quiet(meta) && self.told.enabled(meta, ctx))
+        always || (is_ours_or_quiet(meta) && self.env.enabled(meta, ctx))
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         // Audit lines are of level INFO.
-        let told = Layer::<S>::max_level_hint(&self.told);
-        told.map(|level| level.max(LevelFilter::INFO))
+        let env = Layer::<S>::max_level_hint(&self.env);
+        env.map(|level| level.max(LevelFilter::INFO))
     }
 
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, ctx: Context<'_, S>) {
-        if let Some(told) = self.told() {
-            told.on_new_span(attrs, id, ctx);
+        if let Some(env) = self.env() {
+            env.on_new_span(attrs, id, ctx);
         }
     }
 
     fn on_record(&self, id: &span::Id, values: &span::Record<'_>, ctx: Context<'_, S>) {
-        if let Some(told) = self.told() {
-            told.on_record(id, values, ctx);
+        if let Some(env) = self.env() {
+            env.on_record(id, values, ctx);
         }
     }
 
     fn on_enter(&self, id: &span::Id, ctx: Context<'_, S>) {
-        if let Some(told) = self.told() {
-            told.on_enter(id, ctx);
+        if let Some(env) = self.env() {
+            env.on_enter(id, ctx);
         }
     }
 
     fn on_exit(&self, id: &span::Id, ctx: Context<'_, S>) {
-        if let Some(told) = self.told() {
-            told.on_exit(id, ctx);
+        if let Some(env) = self.env() {
+            env.on_exit(id, ctx);
         }
     }
 
     fn on_close(&self, id: span::Id, ctx: Context<'_, S>) {
-        if let Some(told) = self.told() {
-            told.on_close(id, ctx);
+        if let Some(env) = self.env() {
+            env.on_close(id, ctx);
         }
     }
 }
 
 /// Which lines may be lost, and for which.
-fn kind_of(meta: &Metadata<'_>) -> Kind {
+fn priority_of(meta: &Metadata<'_>) -> LinePriority {
     if meta.target() == audit::TARGET {
-        Kind::Audit
+        LinePriority::Audit
     } else if meta.target() != REQUEST_TARGET && *meta.level() <= Level::WARN {
-        Kind::Notable
+        LinePriority::Notable
     } else {
-        Kind::Ordinary
+        LinePriority::Ordinary
     }
 }
 
 /// Lines for people; each write is a whole one.
-struct Text(Sink);
+struct TextWriter(LogWriter);
 
-impl MakeWriter<'_> for Text {
+impl MakeWriter<'_> for TextWriter {
     type Writer = TextLine;
 
     fn make_writer(&self) -> TextLine {
-        TextLine { sink: self.0.clone(), kind: Kind::Ordinary }
+        TextLine { writer: self.0.clone(), priority: LinePriority::Ordinary }
     }
 
     fn make_writer_for(&self, meta: &Metadata<'_>) -> TextLine {
-        TextLine { sink: self.0.clone(), kind: kind_of(meta) }
+        TextLine { writer: self.0.clone(), priority: priority_of(meta) }
     }
 }
 
 struct TextLine {
-    sink: Sink,
-    kind: Kind,
+    writer: LogWriter,
+    priority: LinePriority,
 }
 
 impl io::Write for TextLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.sink.takes(self.kind, since_epoch()) {
-            self.sink.push(line, self.kind);
+        if self.writer.takes(self.priority, since_epoch()) {
+            self.writer.push(line, self.priority);
         }
         Ok(line.len())
     }

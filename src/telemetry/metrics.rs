@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use handles::{Handle, Handles, Key};
+use handles::{Handle, HandleKey, Handles};
 
 /// Bucket borders in seconds: from the broker's own work (1 ms) to the longest request (55 s).
 const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -27,9 +27,9 @@ const GATE_STATES: [&str; 6] = ["unknown", "good", "rejected", "blocked", "locke
 
 /// Handle to all metrics; a clone is shallow.
 #[derive(Clone)]
-pub struct Metrics(Arc<Inner>);
+pub struct Metrics(Arc<MetricsInner>);
 
-struct Inner {
+struct MetricsInner {
     registry: Mutex<Registry>,
     families: Families,
     /// What is counted for each request and call.
@@ -48,44 +48,44 @@ macro_rules! labels {
 }
 
 labels! {
-    OneRequest { route: String, method: &'static str, status: u16 }
-    OneRoute { route: String, method: &'static str }
-    OneFetch { destination: String, grant: &'static str, result: &'static str }
-    OneGrant { destination: String, grant: &'static str }
-    PerDestination { destination: String }
-    DestinationResult { destination: String, result: &'static str }
-    DestinationState { destination: String, state: &'static str }
-    OneCall { upstream: &'static str, operation: &'static str, status: u16 }
-    OneOperation { upstream: &'static str, operation: &'static str }
-    PerUpstream { upstream: &'static str }
-    Outcome { result: &'static str }
-    Refused { reason: &'static str }
-    RouteOperation { operation: &'static str, outcome: &'static str }
+    RequestLabels { route: String, method: &'static str, status: u16 }
+    RouteLabels { route: String, method: &'static str }
+    TokenFetchLabels { destination: String, grant: &'static str, result: &'static str }
+    GrantLabels { destination: String, grant: &'static str }
+    DestinationLabel { destination: String }
+    DestinationResultLabels { destination: String, result: &'static str }
+    DestinationStateLabels { destination: String, state: &'static str }
+    CallLabels { upstream: &'static str, operation: &'static str, status: u16 }
+    OperationLabels { upstream: &'static str, operation: &'static str }
+    UpstreamLabel { upstream: &'static str }
+    ResultLabel { result: &'static str }
+    ReasonLabel { reason: &'static str }
+    RouteOperationLabels { operation: &'static str, outcome: &'static str }
 }
 
 struct Families {
-    http_requests: Family<OneRequest, Counter>,
-    http_duration: Histograms<OneRoute>,
+    http_requests: Family<RequestLabels, Counter>,
+    http_duration: Histograms<RouteLabels>,
     http_in_flight: Gauge,
-    token_fetch: Family<OneFetch, Counter>,
-    token_fetch_duration: Histograms<OneGrant>,
-    token_expiry: Family<PerDestination, Gauge>,
-    token_served: Family<DestinationResult, Counter>,
-    gate_state: Family<DestinationState, Gauge>,
-    destination_fetch: Family<DestinationResult, Counter>,
-    upstream_requests: Family<OneCall, Counter>,
-    upstream_duration: Histograms<OneOperation>,
-    upstream_retries: Family<PerUpstream, Counter>,
-    breaker_open: Family<PerUpstream, Gauge>,
+    token_fetch: Family<TokenFetchLabels, Counter>,
+    token_fetch_duration: Histograms<GrantLabels>,
+    token_expiry: Family<DestinationLabel, Gauge>,
+    token_served: Family<DestinationResultLabels, Counter>,
+    gate_state: Family<DestinationStateLabels, Gauge>,
+    destination_fetch: Family<DestinationResultLabels, Counter>,
+    upstream_requests: Family<CallLabels, Counter>,
+    upstream_duration: Histograms<OperationLabels>,
+    upstream_retries: Family<UpstreamLabel, Counter>,
+    breaker_open: Family<UpstreamLabel, Gauge>,
     rate_limit_remaining: Gauge<u64, AtomicU64>,
-    jwks_fetch: Family<Outcome, Counter>,
-    auth_refusals: Family<Refused, Counter>,
-    policy_denials: Family<Refused, Counter>,
-    alarms: Family<Refused, Counter>,
-    route_operations: Family<RouteOperation, Counter>,
+    jwks_fetch: Family<ResultLabel, Counter>,
+    auth_refusals: Family<ReasonLabel, Counter>,
+    policy_denials: Family<ReasonLabel, Counter>,
+    alarms: Family<ReasonLabel, Counter>,
+    route_operations: Family<RouteOperationLabels, Counter>,
 }
 
-impl Inner {
+impl MetricsInner {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,7 +99,7 @@ impl Default for Metrics {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this broker", build);
         let (requests, calls) = (Handles::default(), Handles::default());
-        Self(Arc::new(Inner { registry: Mutex::new(registry), families, requests, calls }))
+        Self(Arc::new(MetricsInner { registry: Mutex::new(registry), families, requests, calls }))
     }
 }
 
@@ -189,12 +189,12 @@ impl Metrics {
     /// Counts an answered request; `route` is the template, never the raw path.
     pub fn request_answered(&self, route: &str, method: &str, status: u16, took: Duration) {
         let method = method_label(method);
-        self.0.requests.count(Key { name: route, of: method, status }, took, || {
+        self.0.requests.count(HandleKey { name: route, of: method, status }, took, || {
             let (route, families) = (route.to_owned(), &self.0.families);
-            let one = OneRoute { route: route.clone(), method };
-            let time = families.http_duration.get_or_create(&one).clone();
-            let one = OneRequest { route, method, status };
-            Handle { time, count: families.http_requests.get_or_create(&one).clone() }
+            let labels = RouteLabels { route: route.clone(), method };
+            let time = families.http_duration.get_or_create(&labels).clone();
+            let labels = RequestLabels { route, method, status };
+            Handle { time, count: families.http_requests.get_or_create(&labels).clone() }
         });
     }
 
@@ -210,9 +210,9 @@ impl Metrics {
         let families = &self.0.families;
         families
             .token_fetch_duration
-            .get_or_create(&OneGrant { destination: destination.clone(), grant })
+            .get_or_create(&GrantLabels { destination: destination.clone(), grant })
             .observe(took.as_secs_f64());
-        families.token_fetch.get_or_create(&OneFetch { destination, grant, result }).inc();
+        families.token_fetch.get_or_create(&TokenFetchLabels { destination, grant, result }).inc();
     }
 
     /// Counts a lease: `fresh`, `ageing`, `waited` or `refused`.
@@ -222,27 +222,28 @@ impl Metrics {
 
     /// Returns the counter behind [`Metrics::token_served`], so that a hot path can hold it and count without looking it up.
     pub fn served_counter(&self, destination: &str, result: &'static str) -> Counter {
-        let labels = DestinationResult { destination: destination.to_owned(), result };
+        let labels = DestinationResultLabels { destination: destination.to_owned(), result };
         self.0.families.token_served.get_or_create(&labels).clone()
     }
 
     /// States when the live access token of a destination ends, in Unix seconds.
     pub fn token_expires(&self, destination: &str, unix_seconds: i64) {
-        let labels = PerDestination { destination: destination.to_owned() };
+        let labels = DestinationLabel { destination: destination.to_owned() };
         self.0.families.token_expiry.get_or_create(&labels).set(unix_seconds);
     }
 
     /// States the credential gate's state: `unknown`, `good`, `rejected`, `blocked`, `locked` or `waiting`.
     pub fn gate_state(&self, destination: &str, state: &'static str) {
         for each in GATE_STATES {
-            let labels = DestinationState { destination: destination.to_owned(), state: each };
+            let labels =
+                DestinationStateLabels { destination: destination.to_owned(), state: each };
             self.0.families.gate_state.get_or_create(&labels).set(i64::from(each == state));
         }
     }
 
     /// Counts a read of the Destination service: `changed`, `unchanged`, `stale`, `missing` or `error`.
     pub fn destination_fetched(&self, destination: &str, result: &'static str) {
-        let labels = DestinationResult { destination: destination.to_owned(), result };
+        let labels = DestinationResultLabels { destination: destination.to_owned(), result };
         self.0.families.destination_fetch.get_or_create(&labels).inc();
     }
 
@@ -254,28 +255,28 @@ impl Metrics {
         status: u16,
         took: Duration,
     ) {
-        self.0.calls.count(Key { name: operation, of: upstream, status }, took, || {
+        self.0.calls.count(HandleKey { name: operation, of: upstream, status }, took, || {
             let families = &self.0.families;
-            let one = OneOperation { upstream, operation };
-            let time = families.upstream_duration.get_or_create(&one).clone();
-            let one = OneCall { upstream, operation, status };
-            Handle { time, count: families.upstream_requests.get_or_create(&one).clone() }
+            let labels = OperationLabels { upstream, operation };
+            let time = families.upstream_duration.get_or_create(&labels).clone();
+            let labels = CallLabels { upstream, operation, status };
+            Handle { time, count: families.upstream_requests.get_or_create(&labels).clone() }
         });
     }
 
     /// Counts a repeated call.
     pub fn upstream_retried(&self, upstream: &'static str) {
-        self.0.families.upstream_retries.get_or_create(&PerUpstream { upstream }).inc();
+        self.0.families.upstream_retries.get_or_create(&UpstreamLabel { upstream }).inc();
     }
 
     /// States that the breaker of an upstream opened.
     pub fn breaker_opened(&self, upstream: &'static str) {
-        self.0.families.breaker_open.get_or_create(&PerUpstream { upstream }).set(1);
+        self.0.families.breaker_open.get_or_create(&UpstreamLabel { upstream }).set(1);
     }
 
     /// States that the breaker of an upstream closed.
     pub fn breaker_closed(&self, upstream: &'static str) {
-        self.0.families.breaker_open.get_or_create(&PerUpstream { upstream }).set(0);
+        self.0.families.breaker_open.get_or_create(&UpstreamLabel { upstream }).set(0);
     }
 
     /// States how many calls the CF API still allows the technical user.
@@ -285,23 +286,23 @@ impl Metrics {
 
     /// Counts a fetch of a key set: `changed`, `unchanged` or `error`.
     pub fn jwks_fetched(&self, result: &'static str) {
-        self.0.families.jwks_fetch.get_or_create(&Outcome { result }).inc();
+        self.0.families.jwks_fetch.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts a refused caller; `reason` is one of auth's constant words.
     pub fn auth_refused(&self, reason: &'static str) {
-        self.0.families.auth_refusals.get_or_create(&Refused { reason }).inc();
+        self.0.families.auth_refusals.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a request that policy refused.
     pub fn policy_denied(&self, reason: &'static str) {
-        self.0.families.policy_denials.get_or_create(&Refused { reason }).inc();
+        self.0.families.policy_denials.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts a fault of our own: `target_mismatch` (a URL that parsing would have changed) or `unusable_header` (CF saw
     /// no token).
     pub fn alarm(&self, reason: &'static str) {
-        self.0.families.alarms.get_or_create(&Refused { reason }).inc();
+        self.0.families.alarms.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Counts an operation on a tenant route.
@@ -309,7 +310,7 @@ impl Metrics {
         self.0
             .families
             .route_operations
-            .get_or_create(&RouteOperation { operation, outcome })
+            .get_or_create(&RouteOperationLabels { operation, outcome })
             .inc();
     }
 }

@@ -5,5 +5,5 @@
 pub mod audit;
 pub mod logs;
 pub mod metrics;
-pub mod sink;
 pub mod trace;
+pub mod writer;

@@ -23,7 +23,7 @@ mod journal;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
-mod log_sink;
+mod log_writer;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::{
         state::ProxyDesk,
     },
     policy::{
-        RuleOutcome, Breach, Denial, Draft, RequestLine, RuleId, Verdict,
+        Breach, Denial, Draft, RequestLine, RuleId, RuleOutcome, Verdict,
         path::{UpstreamPath, UpstreamQuery},
     },
     proxy::{ProxyError, WriteAudit},

@@ -14,7 +14,7 @@ use std::{
 
 use tracing::{Metadata, span::Id};
 
-use super::members::Members;
+use super::json_fields::JsonFields;
 
 /// Threads that open spans without waiting for each other; a broker has a thread per core, which are few.
 const SHARDS: usize = 16;
@@ -34,23 +34,23 @@ pub(super) struct Spans([Mutex<Shard>; SHARDS]);
 
 #[derive(Default)]
 struct Shard {
-    slots: Vec<Slot>,
+    slots: Vec<SpanSlot>,
     /// Slots without a span.
     free: Vec<usize>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct SpanSlot {
     /// Part of the id: that of a span that is gone names none of those that come after it.
     generation: u32,
     holders: usize,
     parent: Option<Id>,
     meta: Option<&'static Metadata<'static>>,
-    members: Members,
+    fields: JsonFields,
 }
 
 /// What becomes of a span that one holder has left.
-pub(super) enum Left {
+pub(super) enum Released {
     /// Others hold it.
     Held,
     /// It is gone, and its hold on its parent has to go as well.
@@ -59,7 +59,7 @@ pub(super) enum Left {
 
 /// Where a span is, and which of those that were there.
 #[derive(Clone, Copy)]
-struct Place {
+struct SpanKey {
     shard: usize,
     index: usize,
     generation: u32,
@@ -72,55 +72,55 @@ impl Spans {
         &self,
         meta: &'static Metadata<'static>,
         parent: Option<Id>,
-        members: &mut Members,
+        fields: &mut JsonFields,
     ) -> Id {
         let number = SHARD.try_with(|shard| *shard).unwrap_or_default();
-        let mut place = Place { shard: number, index: 0, generation: 0 };
-        let Some(mut shard) = self.0.get(number).map(lock) else { return place.id() };
-        place.index = shard.free.pop().unwrap_or_else(|| {
-            shard.slots.push(Slot::default());
+        let mut key = SpanKey { shard: number, index: 0, generation: 0 };
+        let Some(mut shard) = self.0.get(number).map(lock) else { return key.id() };
+        key.index = shard.free.pop().unwrap_or_else(|| {
+            shard.slots.push(SpanSlot::default());
             shard.slots.len() - 1
         });
-        if let Some(slot) = shard.slots.get_mut(place.index) {
+        if let Some(slot) = shard.slots.get_mut(key.index) {
             (slot.holders, slot.parent, slot.meta) = (1, parent, Some(meta));
-            mem::swap(&mut slot.members, members);
-            place.generation = slot.generation;
+            mem::swap(&mut slot.fields, fields);
+            key.generation = slot.generation;
         }
-        place.id()
+        key.id()
     }
 
     /// Adds to what a span adds to lines.
-    pub(super) fn add(&self, id: &Id, members: &Members) {
-        self.with(id, |slot| slot.members.take_over(members));
+    pub(super) fn add(&self, id: &Id, fields: &JsonFields) {
+        self.with(id, |slot| slot.fields.append_missing(fields));
     }
 
     /// Holds a span once more.
-    pub(super) fn hold(&self, id: &Id) {
+    pub(super) fn retain(&self, id: &Id) {
         self.with(id, |slot| slot.holders += 1);
     }
 
     /// Lets go of a span.
-    pub(super) fn let_go(&self, id: &Id) -> Left {
-        let place = Place::of(id);
-        let Some(mut shard) = self.0.get(place.shard).map(lock) else { return Left::Held };
-        let Some(slot) = place.slot(&mut shard) else { return Left::Held };
+    pub(super) fn release(&self, id: &Id) -> Released {
+        let key = SpanKey::of(id);
+        let Some(mut shard) = self.0.get(key.shard).map(lock) else { return Released::Held };
+        let Some(slot) = key.slot(&mut shard) else { return Released::Held };
         slot.holders = slot.holders.saturating_sub(1);
         if slot.holders > 0 || slot.meta.take().is_none() {
-            return Left::Held;
+            return Released::Held;
         }
         slot.generation = slot.generation.wrapping_add(1);
-        slot.members.clear();
+        slot.fields.clear();
         let parent = slot.parent.take();
-        shard.free.push(place.index);
-        Left::Closed(parent)
+        shard.free.push(key.index);
+        Released::Closed(parent)
     }
 
     /// Adds to a line what a span and those around it say, the nearest first.
-    pub(super) fn tell(&self, id: Id, line: &mut Members) {
+    pub(super) fn append_to(&self, id: Id, line: &mut JsonFields) {
         let mut next = Some(id);
         while let Some(id) = next {
             next = self.with(&id, |slot| {
-                line.take_over(&slot.members);
+                line.append_missing(&slot.fields);
                 slot.parent.clone()
             });
         }
@@ -131,30 +131,30 @@ impl Spans {
         self.with(id, |slot| slot.meta)
     }
 
-    fn with<T: Default>(&self, id: &Id, act: impl FnOnce(&mut Slot) -> T) -> T {
-        let place = Place::of(id);
-        let Some(mut shard) = self.0.get(place.shard).map(lock) else { return T::default() };
-        place.slot(&mut shard).map(act).unwrap_or_default()
+    fn with<T: Default>(&self, id: &Id, act: impl FnOnce(&mut SpanSlot) -> T) -> T {
+        let key = SpanKey::of(id);
+        let Some(mut shard) = self.0.get(key.shard).map(lock) else { return T::default() };
+        key.slot(&mut shard).map(act).unwrap_or_default()
     }
 }
 
-impl Place {
+impl SpanKey {
     fn of(id: &Id) -> Self {
         let number = id.into_u64() - 1;
-        let (generation, place) = (number >> 32, number & u64::from(u32::MAX));
-        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let (generation, key) = (number >> 32, number & u64::from(u32::MAX));
+        let key = usize::try_from(key).unwrap_or(usize::MAX);
         let generation = u32::try_from(generation).unwrap_or_default();
-        Self { shard: place % SHARDS, index: place / SHARDS, generation }
+        Self { shard: key % SHARDS, index: key / SHARDS, generation }
     }
 
     /// Ids begin with one.
     fn id(self) -> Id {
-        let place = u64::try_from(self.index * SHARDS + self.shard).unwrap_or_default();
-        Id::from_u64((u64::from(self.generation) << 32 | place) + 1)
+        let key = u64::try_from(self.index * SHARDS + self.shard).unwrap_or_default();
+        Id::from_u64((u64::from(self.generation) << 32 | key) + 1)
     }
 
     /// Returns the slot, if the span is still the one that is there.
-    fn slot(self, shard: &mut Shard) -> Option<&mut Slot> {
+    fn slot(self, shard: &mut Shard) -> Option<&mut SpanSlot> {
         shard.slots.get_mut(self.index).filter(|slot| slot.generation == self.generation)
     }
 }

@@ -9,10 +9,10 @@ use serde_json::Value;
 use tracing::Instrument;
 use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
-use super::{LogIdentity, Wanted, kind_of, lines::Lines};
+use super::{LineFilter, LogIdentity, json_subscriber::JsonSubscriber, priority_of};
 use crate::telemetry::{
     audit,
-    sink::{Kind, Sink},
+    writer::{LinePriority, LogWriter},
 };
 
 #[derive(Clone, Default)]
@@ -29,12 +29,13 @@ impl Write for Written {
 }
 
 /// Returns the lines that are written meanwhile under a text of `RUST_LOG`.
-fn lines(wanted: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value> {
+fn lines(filter: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value> {
     let written = Written::default();
-    let sink = Sink::start(written.clone()).unwrap();
-    let subscriber = Lines::new(identity, sink.clone()).with(Wanted::of(Some(wanted)));
+    let writer = LogWriter::start(written.clone()).unwrap();
+    let subscriber =
+        JsonSubscriber::new(identity, writer.clone()).with(LineFilter::of(Some(filter)));
     tracing::subscriber::with_default(subscriber, act);
-    sink.finish(Duration::from_secs(60));
+    writer.finish(Duration::from_secs(60));
     let bytes = written.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
     #[expect(clippy::disallowed_methods, reason = "reads back the lines under test")]
@@ -42,8 +43,8 @@ fn lines(wanted: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value>
 }
 
 /// Returns the messages alone.
-fn messages(wanted: &str, act: impl FnOnce()) -> Vec<String> {
-    let lines = lines(wanted, &LogIdentity::default(), act);
+fn messages(filter: &str, act: impl FnOnce()) -> Vec<String> {
+    let lines = lines(filter, &LogIdentity::default(), act);
     lines.iter().map(|line| line["msg"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -129,9 +130,10 @@ fn a_span_that_is_gone_leaves_nothing_to_the_next_one_in_its_place() {
 #[test]
 fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
     let written = Written::default();
-    let sink = Sink::start(written.clone()).unwrap();
-    let wanted = Wanted::of(Some("info,[loud]=debug"));
-    let dispatch = tracing::Dispatch::new(Lines::new(&LogIdentity::default(), sink).with(wanted));
+    let writer = LogWriter::start(written.clone()).unwrap();
+    let filter = LineFilter::of(Some("info,[loud]=debug"));
+    let dispatch =
+        tracing::Dispatch::new(JsonSubscriber::new(&LogIdentity::default(), writer).with(filter));
     tracing::dispatcher::with_default(&dispatch, || {
         let (give, take) = std::sync::mpsc::channel::<tracing::Span>();
         let closing = std::thread::spawn(move || take.into_iter().for_each(drop));
@@ -149,9 +151,11 @@ fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
 
 #[test]
 fn a_clock_that_was_never_set_is_a_number_too() {
-    let (mut second, mut line) =
-        (super::lines::Second::default(), super::members::Members::default());
-    second.begin(&mut line, Duration::from_nanos(123_456));
+    let (mut prefix, mut line) = (
+        super::json_subscriber::SecondPrefix::default(),
+        super::json_fields::JsonFields::default(),
+    );
+    prefix.begin(&mut line, Duration::from_nanos(123_456));
     line.close(b"}");
     #[expect(clippy::disallowed_methods, reason = "reads back the line under test")]
     let line: Value = serde_json::from_slice(line.text()).unwrap();
@@ -160,8 +164,8 @@ fn a_clock_that_was_never_set_is_a_number_too() {
 
 #[test]
 fn lines_for_people_are_of_the_same_kinds() {
-    let kinds = Kinds::default();
-    let layer = tracing_subscriber::fmt::layer().with_writer(kinds.clone());
+    let priorities = Priorities::default();
+    let layer = tracing_subscriber::fmt::layer().with_writer(priorities.clone());
     let subscriber = tracing_subscriber::registry().with(layer);
     tracing::subscriber::with_default(subscriber, || {
         tracing::info!(target: audit::TARGET, "audit");
@@ -169,15 +173,23 @@ fn lines_for_people_are_of_the_same_kinds() {
         tracing::warn!(target: super::REQUEST_TARGET, "refused");
         tracing::info!("own");
     });
-    let found = kinds.0.lock().unwrap().clone();
-    assert_eq!(found, [Kind::Audit, Kind::Notable, Kind::Ordinary, Kind::Ordinary]);
+    let found = priorities.0.lock().unwrap().clone();
+    assert_eq!(
+        found,
+        [
+            LinePriority::Audit,
+            LinePriority::Notable,
+            LinePriority::Ordinary,
+            LinePriority::Ordinary
+        ]
+    );
 }
 
 /// Notes of which kind each line is.
 #[derive(Clone, Default)]
-struct Kinds(Arc<Mutex<Vec<Kind>>>);
+struct Priorities(Arc<Mutex<Vec<LinePriority>>>);
 
-impl MakeWriter<'_> for Kinds {
+impl MakeWriter<'_> for Priorities {
     type Writer = io::Sink;
 
     fn make_writer(&self) -> io::Sink {
@@ -185,7 +197,7 @@ impl MakeWriter<'_> for Kinds {
     }
 
     fn make_writer_for(&self, meta: &tracing::Metadata<'_>) -> io::Sink {
-        self.0.lock().unwrap().push(kind_of(meta));
+        self.0.lock().unwrap().push(priority_of(meta));
         io::sink()
     }
 }
@@ -208,10 +220,10 @@ fn work_that_is_spawned_in_a_span_speaks_in_it() {
 #[case::library("other=trace", &["audit"])]
 #[case::a_span("[request]=debug", &["audit", "own debug"])]
 fn the_filter_is_listened_to_but_audit_lines_pass_and_libraries_do_not_shout(
-    #[case] wanted: &str,
+    #[case] filter: &str,
     #[case] expected: &[&str],
 ) {
-    let found = messages(wanted, || {
+    let found = messages(filter, || {
         tracing::info!(target: audit::TARGET, "audit");
         tracing::info!("own info");
         tracing::info_span!("request").in_scope(|| tracing::debug!("own debug"));

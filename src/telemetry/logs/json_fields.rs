@@ -11,17 +11,17 @@ use std::{
 use tracing::field::{Field, Visit};
 
 /// What the memory of a line or span may have that is kept for the next one: most need a few hundred bytes.
-const KEPT: usize = 16 * 1024;
+const KEPT_CAPACITY: usize = 16 * 1024;
 
 /// Members of a JSON object, each with a comma behind it.
 #[derive(Debug, Default)]
-pub(super) struct Members {
+pub(super) struct JsonFields {
     text: Vec<u8>,
     /// Names in the text, and where their member begins and ends.
     marks: Vec<(&'static str, Range<usize>)>,
 }
 
-impl Members {
+impl JsonFields {
     /// Returns what is written.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
@@ -30,7 +30,7 @@ impl Members {
     /// Forgets everything but the memory.
     pub(super) fn clear(&mut self) {
         self.marks.clear();
-        if self.text.capacity() > KEPT {
+        if self.text.capacity() > KEPT_CAPACITY {
             self.text = Vec::new();
         }
         self.text.clear();
@@ -60,7 +60,7 @@ impl Members {
     }
 
     /// Adds the members of a span, but those that stand here already.
-    pub(super) fn take_over(&mut self, span: &Self) {
+    pub(super) fn append_missing(&mut self, span: &Self) {
         for (name, range) in &span.marks {
             let known = self.marks.iter().any(|(known, _)| known == name);
             if let Some(member) = span.text.get(range.clone()).filter(|_| !known) {
@@ -84,7 +84,7 @@ impl Members {
     }
 }
 
-impl Visit for Members {
+impl Visit for JsonFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.field(field, |text| fraction(text, value));
     }
@@ -159,7 +159,7 @@ fn escape(text: &mut Vec<u8>, value: &str) {
 
 /// Whether nothing needs escaping. Eight bytes at a time: each line asks it of some three hundred.
 fn is_plain(bytes: &[u8]) -> bool {
-    let odd = |odd: u64, word: &[u8; 8]| odd | oddities(u64::from_ne_bytes(*word));
+    let odd = |odd: u64, word: &[u8; 8]| odd | needs_escape(u64::from_ne_bytes(*word));
     let Some(last) = bytes.last_chunk() else {
         return bytes.iter().all(|byte| *byte >= b' ' && *byte != b'"' && *byte != b'\\');
     };
@@ -168,7 +168,7 @@ fn is_plain(bytes: &[u8]) -> bool {
 
 /// Is not zero if one of the eight bytes is below a space, a quote or a backslash: a byte borrows from its highest bit
 /// only if it is less than what is taken from it (and if one below it borrowed, which is a find as well).
-fn oddities(word: u64) -> u64 {
+fn needs_escape(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word;

@@ -18,38 +18,45 @@ use tracing::{
 use tracing_core::span::Current;
 
 use super::{
-    LogIdentity, REQUEST_TARGET, kind_of,
-    members::Members,
-    spans::{self, Left, Spans},
+    LogIdentity, REQUEST_TARGET,
+    json_fields::JsonFields,
+    priority_of,
+    spans::{self, Released, Spans},
 };
-use crate::telemetry::sink::{Kind, Sink, since_epoch};
+use crate::telemetry::writer::{LinePriority, LogWriter, since_epoch};
 
 /// Writes each event as a line, with what the spans around it say.
-pub(super) struct Lines {
+pub(super) struct JsonSubscriber {
     /// The members of the identity as JSON; the same in every line.
     identity: Vec<u8>,
     spans: Spans,
-    sink: Sink,
+    writer: LogWriter,
 }
 
-impl Lines {
-    pub(super) fn new(identity: &LogIdentity, sink: Sink) -> Self {
-        let mut members = Members::default();
+impl JsonSubscriber {
+    pub(super) fn new(identity: &LogIdentity, writer: LogWriter) -> Self {
+        let mut fields = JsonFields::default();
         for (name, value) in &identity.0 {
-            members.put_text(name);
-            members.put(b":");
-            members.put_text(value);
-            members.put(b",");
+            fields.put_text(name);
+            fields.put(b":");
+            fields.put_text(value);
+            fields.put(b",");
         }
-        Self { identity: members.text().to_vec(), spans: Spans::default(), sink }
+        Self { identity: fields.text().to_vec(), spans: Spans::default(), writer }
     }
 
     /// Formats an event and hands it over.
-    fn write(&self, event: &Event<'_>, kind: Kind, now: Duration, memory: &mut Memory) {
+    fn write(
+        &self,
+        event: &Event<'_>,
+        priority: LinePriority,
+        now: Duration,
+        buffer: &mut LineBuffer,
+    ) {
         let meta = event.metadata();
-        let line = &mut memory.members;
+        let line = &mut buffer.fields;
         line.clear();
-        memory.second.begin(line, now);
+        buffer.prefix.begin(line, now);
         let sort = if meta.target() == REQUEST_TARGET { "request" } else { "log" };
         line.put(b"\"type\":\"");
         line.put(sort.as_bytes());
@@ -58,7 +65,7 @@ impl Lines {
         line.put(b"\",\"logger\":");
         line.put_text(meta.target());
         line.put(b",\"layer\":\"[RUST]\",");
-        if kind == Kind::Audit {
+        if priority == LinePriority::Audit {
             line.put(b"\"categories\":[\"audit\"],");
         }
         line.put(&self.identity);
@@ -66,14 +73,14 @@ impl Lines {
         // Whoever is nearest has the last word: the event, then its span, then the spans around it.
         let span = if event.is_contextual() { spans::current() } else { event.parent().cloned() };
         if let Some(span) = span {
-            self.spans.tell(span, line);
+            self.spans.append_to(span, line);
         }
         line.close(b"}\n");
-        self.sink.push(line.text(), kind);
+        self.writer.push(line.text(), priority);
     }
 }
 
-impl Subscriber for Lines {
+impl Subscriber for JsonSubscriber {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::always()
     }
@@ -85,28 +92,28 @@ impl Subscriber for Lines {
     fn new_span(&self, attrs: &Attributes<'_>) -> Id {
         let parent = if attrs.is_contextual() { spans::current() } else { attrs.parent().cloned() };
         if let Some(parent) = &parent {
-            self.spans.hold(parent);
+            self.spans.retain(parent);
         }
-        with_memory(|memory| {
-            memory.members.clear();
-            attrs.record(&mut memory.members);
-            self.spans.open(attrs.metadata(), parent, &mut memory.members)
+        with_buffer(|buffer| {
+            buffer.fields.clear();
+            attrs.record(&mut buffer.fields);
+            self.spans.open(attrs.metadata(), parent, &mut buffer.fields)
         })
     }
 
     fn record(&self, id: &Id, values: &Record<'_>) {
-        let mut members = Members::default();
-        values.record(&mut members);
-        self.spans.add(id, &members);
+        let mut fields = JsonFields::default();
+        values.record(&mut fields);
+        self.spans.add(id, &fields);
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let kind = kind_of(event.metadata());
+        let priority = priority_of(event.metadata());
         let now = since_epoch();
-        if self.sink.takes(kind, now) {
-            with_memory(|memory| self.write(event, kind, now, memory));
+        if self.writer.takes(priority, now) {
+            with_buffer(|buffer| self.write(event, priority, now, buffer));
         }
     }
 
@@ -119,12 +126,12 @@ impl Subscriber for Lines {
     }
 
     fn clone_span(&self, id: &Id) -> Id {
-        self.spans.hold(id);
+        self.spans.retain(id);
         id.clone()
     }
 
     fn try_close(&self, id: Id) -> bool {
-        let Left::Closed(parent) = self.spans.let_go(&id) else { return false };
+        let Released::Closed(parent) = self.spans.release(&id) else { return false };
         if let Some(parent) = parent {
             // By way of whoever listens around this subscriber: a filter remembers spans as well.
             dispatcher::get_default(Dispatch::clone).try_close(parent);
@@ -140,14 +147,14 @@ impl Subscriber for Lines {
 
 /// What a thread keeps from line to line.
 #[derive(Default)]
-struct Memory {
-    members: Members,
-    second: Second,
+struct LineBuffer {
+    fields: JsonFields,
+    prefix: SecondPrefix,
 }
 
 /// The beginning of all lines of one second.
 #[derive(Default)]
-pub(super) struct Second {
+pub(super) struct SecondPrefix {
     /// Since the epoch.
     number: Option<u64>,
     /// `{"written_at":"2026-11-01T12:00:00.`
@@ -156,9 +163,9 @@ pub(super) struct Second {
     before_nanos: Vec<u8>,
 }
 
-impl Second {
+impl SecondPrefix {
     /// Writes the two times of a line, and what is before them.
-    pub(super) fn begin(&mut self, line: &mut Members, now: Duration) {
+    pub(super) fn begin(&mut self, line: &mut JsonFields, now: Duration) {
         if self.number != Some(now.as_secs()) {
             let whole = Duration::from_secs(now.as_secs());
             let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + whole).to_string();
@@ -179,13 +186,13 @@ impl Second {
 }
 
 /// Lends the thread's memory; a line that is written while another is being written has its own.
-fn with_memory<T>(act: impl FnOnce(&mut Memory) -> T) -> T {
+fn with_buffer<T>(act: impl FnOnce(&mut LineBuffer) -> T) -> T {
     thread_local! {
-        static MEMORY: Cell<Option<Box<Memory>>> = const { Cell::new(None) };
+        static BUFFER: Cell<Option<Box<LineBuffer>>> = const { Cell::new(None) };
     }
-    let mut memory = MEMORY.try_with(Cell::take).ok().flatten().unwrap_or_default();
-    let done = act(&mut memory);
-    _ = MEMORY.try_with(|kept| kept.set(Some(memory)));
+    let mut buffer = BUFFER.try_with(Cell::take).ok().flatten().unwrap_or_default();
+    let done = act(&mut buffer);
+    _ = BUFFER.try_with(|kept| kept.set(Some(buffer)));
     done
 }
 

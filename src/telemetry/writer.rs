@@ -2,7 +2,7 @@
 //! else (`reliability.md` R29).
 //!
 //! Invariant: nobody who logs waits. What waits to be written is bounded; beyond it ordinary lines are lost and counted,
-//! while audit lines have room of their own, and no mutation may begin once half of that is taken ([`Sink::has_room`]).
+//! while audit lines have room of their own, and no mutation may begin once half of that is taken ([`LogWriter::has_room`]).
 //! `logs` writes here; `http` asks for room; `cli` waits for the last line.
 
 use std::{
@@ -20,13 +20,13 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
 /// Bytes that may wait to be written: some 1500 lines, half a second at the rate below.
-const ROOM: usize = 1024 * 1024;
+const CAPACITY: usize = 1024 * 1024;
 /// Further bytes for audit lines: the mutations of all 256 requests in flight leave less than 1 MiB.
-const AUDIT_ROOM: usize = 4 * 1024 * 1024;
+const AUDIT_CAPACITY: usize = 4 * 1024 * 1024;
 /// The platform drops lines beyond this rate (`proxy.md` 7), whichever they are; so we choose which.
 const PER_SECOND: u64 = 4000;
 /// Of these, what only warnings and errors may take: requests in masses, refused ones above all, must not drown them.
-const FOR_NOTABLE: u64 = 500;
+const RESERVED_FOR_NOTABLE: u64 = 500;
 /// How far back a second may be and still be counted as the one before: a thread that looked at the clock and was put
 /// off. A clock that was set back further begins anew.
 const LATE: u64 = 2;
@@ -36,11 +36,11 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The lower half of the second's state.
 const COUNT: u64 = 0xffff_ffff;
 /// How often the loss of lines is told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Which lines may be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LinePriority {
     /// Any but those below.
     Ordinary,
     /// A warning or an error: not because of the ordinary ones.
@@ -51,11 +51,11 @@ pub(super) enum Kind {
 
 /// Takes lines for the thread that writes them; a clone is shallow.
 #[derive(Clone, Default)]
-pub struct Sink(Arc<Shared>);
+pub struct LogWriter(Arc<WriterInner>);
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+struct WriterInner {
+    queue: Mutex<LineQueue>,
     filled: Condvar,
     written: Condvar,
     /// Set while audit lines have less than half of their room left.
@@ -66,7 +66,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct Queue {
+struct LineQueue {
     lines: Vec<u8>,
     /// The thread sleeps until it is woken.
     asleep: bool,
@@ -76,26 +76,26 @@ struct Queue {
     urgent: bool,
 }
 
-impl Sink {
+impl LogWriter {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
     /// If the operating system has no thread left.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
-        let sink = Self::default();
-        let shared = Arc::clone(&sink.0);
-        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(out))?;
-        Ok(sink)
+        let writer = Self::default();
+        let inner = Arc::clone(&writer.0);
+        thread::Builder::new().name("log".to_owned()).spawn(move || inner.write_to(out))?;
+        Ok(writer)
     }
 
     /// Returns whether a line is within the rate, before it has cost anything; one that is not counts as lost. To be
     /// asked once for each line, with the time since the epoch.
-    pub(super) fn takes(&self, kind: Kind, now: Duration) -> bool {
-        let limit = match kind {
-            Kind::Ordinary => PER_SECOND - FOR_NOTABLE,
-            Kind::Notable => PER_SECOND,
+    pub(super) fn takes(&self, priority: LinePriority, now: Duration) -> bool {
+        let limit = match priority {
+            LinePriority::Ordinary => PER_SECOND - RESERVED_FOR_NOTABLE,
+            LinePriority::Notable => PER_SECOND,
             // Counted as well, so that others give way: the platform drops whichever it likes.
-            Kind::Audit => COUNT,
+            LinePriority::Audit => COUNT,
         };
         let taken = self.0.is_within_rate(now, limit);
         if !taken {
@@ -105,28 +105,29 @@ impl Sink {
     }
 
     /// Takes one or several whole lines.
-    pub(super) fn push(&self, lines: &[u8], kind: Kind) {
-        let shared = &self.0;
-        let mut queue = shared.queue();
-        let room = match kind {
-            Kind::Ordinary | Kind::Notable => ROOM,
-            Kind::Audit => ROOM + AUDIT_ROOM,
+    pub(super) fn push(&self, lines: &[u8], priority: LinePriority) {
+        let inner = &self.0;
+        let mut queue = inner.queue();
+        let limit = match priority {
+            LinePriority::Ordinary | LinePriority::Notable => CAPACITY,
+            LinePriority::Audit => CAPACITY + AUDIT_CAPACITY,
         };
-        if queue.lines.len() + lines.len() > room {
+        if queue.lines.len() + lines.len() > limit {
             drop(queue);
-            shared.lost.inc();
+            inner.lost.inc();
             return;
         }
         queue.lines.extend_from_slice(lines);
-        shared.full.store(queue.lines.len() > ROOM + AUDIT_ROOM / 2, Ordering::Relaxed);
+        inner.full.store(queue.lines.len() > CAPACITY + AUDIT_CAPACITY / 2, Ordering::Relaxed);
         // An audit line does not wait, nor do lines that would soon find no room.
-        let urgent = (kind == Kind::Audit || queue.lines.len() > ROOM / 2) && !queue.urgent;
+        let urgent =
+            (priority == LinePriority::Audit || queue.lines.len() > CAPACITY / 2) && !queue.urgent;
         let wake = queue.asleep || urgent;
         queue.urgent |= urgent;
         queue.asleep = false;
         drop(queue);
         if wake {
-            shared.filled.notify_one();
+            inner.filled.notify_one();
         }
     }
 
@@ -140,16 +141,16 @@ impl Sink {
         self.0.lost.clone()
     }
 
-    /// Waits until all lines are out, at most `patience`.
-    pub fn finish(&self, patience: Duration) {
+    /// Waits until all lines are out, at most `timeout`.
+    pub fn finish(&self, timeout: Duration) {
         let queue = self.0.queue();
-        let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
-        drop(self.0.written.wait_timeout_while(queue, patience, busy));
+        let busy = |queue: &mut LineQueue| queue.writing || !queue.lines.is_empty();
+        drop(self.0.written.wait_timeout_while(queue, timeout, busy));
     }
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+impl WriterInner {
+    fn queue(&self) -> MutexGuard<'_, LineQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -161,13 +162,13 @@ impl Shared {
 
     fn write_to(&self, mut out: impl Write) {
         let mut lines = Vec::new();
-        let mut told = (0, Instant::now());
+        let mut reported = (0, Instant::now());
         loop {
             self.take(&mut lines);
             // A closed pipe must not take the service down.
             drop(out.write_all(&lines).and_then(|()| out.flush()));
             lines.clear();
-            told = self.tell_losses(told);
+            reported = self.report_losses(reported);
         }
     }
 
@@ -178,7 +179,7 @@ impl Shared {
         if queue.lines.is_empty() {
             self.written.notify_all();
         }
-        let gathering = |queue: &mut Queue| !queue.urgent;
+        let gathering = |queue: &mut LineQueue| !queue.urgent;
         let gathered = self.filled.wait_timeout_while(queue, GATHER, gathering);
         queue = gathered.unwrap_or_else(PoisonError::into_inner).0;
         while queue.lines.is_empty() {
@@ -192,17 +193,17 @@ impl Shared {
     }
 
     /// Says how many lines are missing, now and then; the line goes the way of all others.
-    fn tell_losses(&self, (told, at): (u64, Instant)) -> (u64, Instant) {
+    fn report_losses(&self, (reported, at): (u64, Instant)) -> (u64, Instant) {
         let (lost, now) = (self.lost.get(), Instant::now());
-        if lost == told || now.saturating_duration_since(at) < TELL_EVERY {
-            return (told, at);
+        if lost == reported || now.saturating_duration_since(at) < REPORT_EVERY {
+            return (reported, at);
         }
         // Within a second that is full the line itself would be lost.
         let state = self.in_second.load(Ordering::Relaxed);
         if counted(state, since_epoch(), PER_SECOND).is_none() {
-            return (told, at);
+            return (reported, at);
         }
-        tracing::warn!(lines = lost - told, "log lines were lost: standard output is too slow");
+        tracing::warn!(lines = lost - reported, "log lines were lost: standard output is too slow");
         (lost, now)
     }
 }
@@ -225,9 +226,9 @@ pub(super) fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-impl fmt::Debug for Sink {
+impl fmt::Debug for LogWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").field("has_room", &self.has_room()).finish_non_exhaustive()
+        f.debug_struct("LogWriter").field("has_room", &self.has_room()).finish_non_exhaustive()
     }
 }
 
@@ -239,7 +240,9 @@ mod tests {
         time::Duration,
     };
 
-    use super::{AUDIT_ROOM, FOR_NOTABLE, Kind, PER_SECOND, ROOM, Sink};
+    use super::{
+        AUDIT_CAPACITY, CAPACITY, LinePriority, LogWriter, PER_SECOND, RESERVED_FOR_NOTABLE,
+    };
 
     /// Blocks in its first write until it is let go.
     struct Pipe {
@@ -262,27 +265,27 @@ mod tests {
     }
 
     struct Stuck {
-        sink: Sink,
+        writer: LogWriter,
         free: mpsc::Sender<()>,
         seen: Arc<Mutex<Vec<u8>>>,
     }
 
-    /// A sink whose reader does not read.
+    /// A writer whose reader does not read.
     fn stuck() -> Stuck {
         let (free, gate) = mpsc::channel();
         let seen = Arc::default();
-        let sink = Sink::start(Pipe { gate: Some(gate), seen: Arc::clone(&seen) }).unwrap();
-        sink.push(b"first\n", Kind::Ordinary);
-        while !sink.0.queue().lines.is_empty() {
+        let writer = LogWriter::start(Pipe { gate: Some(gate), seen: Arc::clone(&seen) }).unwrap();
+        writer.push(b"first\n", LinePriority::Ordinary);
+        while !writer.0.queue().lines.is_empty() {
             std::thread::yield_now();
         }
-        Stuck { sink, free, seen }
+        Stuck { writer, free, seen }
     }
 
     impl Stuck {
         fn read(self) -> String {
             self.free.send(()).unwrap();
-            self.sink.finish(Duration::from_secs(60));
+            self.writer.finish(Duration::from_secs(60));
             String::from_utf8(self.seen.lock().unwrap().clone()).unwrap()
         }
     }
@@ -290,8 +293,8 @@ mod tests {
     #[test]
     fn lines_come_out_in_their_order() {
         let stuck = stuck();
-        stuck.sink.push(b"second\n", Kind::Audit);
-        stuck.sink.push(b"third\n", Kind::Ordinary);
+        stuck.writer.push(b"second\n", LinePriority::Audit);
+        stuck.writer.push(b"third\n", LinePriority::Ordinary);
         assert_eq!(stuck.read(), "first\nsecond\nthird\n");
     }
 
@@ -299,14 +302,14 @@ mod tests {
     fn beyond_the_room_ordinary_lines_are_lost_and_counted_and_audit_lines_are_not() {
         let stuck = stuck();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
-        for _ in 0..=ROOM / 1024 {
-            stuck.sink.push(&line, Kind::Ordinary);
+        for _ in 0..=CAPACITY / 1024 {
+            stuck.writer.push(&line, LinePriority::Ordinary);
         }
-        assert_eq!(stuck.sink.lost().get(), 1);
-        stuck.sink.push(b"intent\n", Kind::Audit);
-        assert_eq!(stuck.sink.lost().get(), 1);
+        assert_eq!(stuck.writer.lost().get(), 1);
+        stuck.writer.push(b"intent\n", LinePriority::Audit);
+        assert_eq!(stuck.writer.lost().get(), 1);
         let text = stuck.read();
-        assert_eq!(text.lines().count(), ROOM / 1024 + 2);
+        assert_eq!(text.lines().count(), CAPACITY / 1024 + 2);
         assert!(text.ends_with("intent\n"));
     }
 
@@ -314,61 +317,64 @@ mod tests {
     fn no_mutation_begins_while_audit_lines_have_less_than_half_of_their_room() {
         let stuck = stuck();
         let line = vec![b'x'; 1024 * 1024];
-        for _ in 0..=AUDIT_ROOM / 2 / line.len() {
-            assert!(stuck.sink.has_room());
-            stuck.sink.push(&line, Kind::Audit);
+        for _ in 0..=AUDIT_CAPACITY / 2 / line.len() {
+            assert!(stuck.writer.has_room());
+            stuck.writer.push(&line, LinePriority::Audit);
         }
-        stuck.sink.push(b"\n", Kind::Audit);
-        assert!(!stuck.sink.has_room());
-        let sink = stuck.sink.clone();
+        stuck.writer.push(b"\n", LinePriority::Audit);
+        assert!(!stuck.writer.has_room());
+        let writer = stuck.writer.clone();
         stuck.read();
-        assert!(sink.has_room());
+        assert!(writer.has_room());
     }
 
     const NOW: Duration = Duration::from_millis(1_793_534_400_900);
 
     /// How many of more lines than a second takes are taken.
-    fn taken(sink: &Sink, kind: Kind, now: Duration) -> u64 {
-        let taken = (0..PER_SECOND + 10).filter(|_| sink.takes(kind, now)).count();
+    fn taken(writer: &LogWriter, priority: LinePriority, now: Duration) -> u64 {
+        let taken = (0..PER_SECOND + 10).filter(|_| writer.takes(priority, now)).count();
         u64::try_from(taken).unwrap()
     }
 
     #[test]
     fn beyond_the_rate_ordinary_lines_are_lost() {
-        let sink = stuck().sink;
-        assert_eq!(taken(&sink, Kind::Ordinary, NOW), PER_SECOND - FOR_NOTABLE);
-        assert_eq!(sink.lost().get(), FOR_NOTABLE + 10);
+        let writer = stuck().writer;
+        assert_eq!(taken(&writer, LinePriority::Ordinary, NOW), PER_SECOND - RESERVED_FOR_NOTABLE);
+        assert_eq!(writer.lost().get(), RESERVED_FOR_NOTABLE + 10);
         let next = NOW + Duration::from_millis(100);
-        assert_eq!(taken(&sink, Kind::Ordinary, next), PER_SECOND - FOR_NOTABLE);
+        assert_eq!(taken(&writer, LinePriority::Ordinary, next), PER_SECOND - RESERVED_FOR_NOTABLE);
     }
 
     #[test]
     fn warnings_have_a_part_of_the_rate_that_requests_do_not_take_and_audit_lines_all_they_need() {
-        let sink = stuck().sink;
-        taken(&sink, Kind::Ordinary, NOW);
-        assert_eq!(taken(&sink, Kind::Notable, NOW), FOR_NOTABLE);
-        assert_eq!(taken(&sink, Kind::Audit, NOW), PER_SECOND + 10);
-        assert!(!sink.takes(Kind::Notable, NOW), "they count as well");
+        let writer = stuck().writer;
+        taken(&writer, LinePriority::Ordinary, NOW);
+        assert_eq!(taken(&writer, LinePriority::Notable, NOW), RESERVED_FOR_NOTABLE);
+        assert_eq!(taken(&writer, LinePriority::Audit, NOW), PER_SECOND + 10);
+        assert!(!writer.takes(LinePriority::Notable, NOW), "they count as well");
     }
 
     #[test]
     fn a_thread_that_is_late_does_not_begin_the_second_anew() {
-        let (sink, minute) = (stuck().sink, Duration::from_secs(60));
+        let (writer, minute) = (stuck().writer, Duration::from_secs(60));
         let (now, late) = (NOW + minute, NOW + Duration::from_secs(59));
-        taken(&sink, Kind::Ordinary, now);
-        assert!(!sink.takes(Kind::Ordinary, late) && !sink.takes(Kind::Ordinary, now));
-        assert!(sink.takes(Kind::Ordinary, NOW), "a clock that was set");
+        taken(&writer, LinePriority::Ordinary, now);
+        assert!(
+            !writer.takes(LinePriority::Ordinary, late)
+                && !writer.takes(LinePriority::Ordinary, now)
+        );
+        assert!(writer.takes(LinePriority::Ordinary, NOW), "a clock that was set");
     }
 
     #[test]
     fn lines_that_take_half_of_the_room_do_not_wait_for_more() {
         let stuck = stuck();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
-        for _ in 0..ROOM / 2 / line.len() {
-            stuck.sink.push(&line, Kind::Ordinary);
+        for _ in 0..CAPACITY / 2 / line.len() {
+            stuck.writer.push(&line, LinePriority::Ordinary);
         }
-        assert!(!stuck.sink.0.queue().urgent);
-        stuck.sink.push(&line, Kind::Ordinary);
-        assert!(stuck.sink.0.queue().urgent);
+        assert!(!stuck.writer.0.queue().urgent);
+        stuck.writer.push(&line, LinePriority::Ordinary);
+        assert!(stuck.writer.0.queue().urgent);
     }
 }
