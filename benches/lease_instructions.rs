@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use cfapi_broker::{
     destination::DestinationName,
-    token::{Lease, Refusal},
+    token::{Lease, LeaseRefusal},
 };
 use support::{Lender, must};
 
@@ -57,7 +57,7 @@ fn measured(times: u64, lend: impl Fn() -> Arc<Lease>) {
 }
 
 /// A fresh lease is there at the first poll: no runtime is counted with it.
-fn lend_at_once(lender: &Lender) -> Result<Arc<Lease>, Refusal> {
+fn lend_at_once(lender: &Lender) -> Result<Arc<Lease>, LeaseRefusal> {
     let future = pin!(lender.vault.lease(&lender.name));
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,

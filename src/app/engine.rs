@@ -62,13 +62,13 @@ impl Engine {
             let url = destination.token_url.clone();
             TokenEndpoint::new(token.clone(), url, authentication, destination.headers.clone())
         };
-        let workshop = token::Equipment {
-            endpoints: Arc::new(endpoint),
+        let vault_deps = token::VaultDeps {
+            endpoint_factory: Arc::new(endpoint),
             tasks: tasks.clone(),
             stop: lifecycle.draining.clone(),
             metrics: metrics.clone(),
         };
-        let vault = TokenVault::new(&settings.token, destinations.clone(), workshop);
+        let vault = TokenVault::new(&settings.token, destinations.clone(), vault_deps);
         let capi = CapiClient::new(vault.clone(), cf_api, metrics.clone(), tasks.clone());
         let callers =
             IssuerBindings { xsuaa: bound.xsuaa.clone(), identity: bound.identity.clone() };

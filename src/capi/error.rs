@@ -5,7 +5,7 @@
 
 use super::model::{CapiErrors, CfError};
 use crate::{
-    token::Refusal,
+    token::LeaseRefusal,
     upstream::{ConnectFault, TransportError, body::DecodeError},
 };
 use http::StatusCode;
@@ -23,7 +23,7 @@ const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 pub enum CapiError {
     /// There is no token for the technical user; nothing was sent.
     #[error("no token for the technical user")]
-    Token(#[source] Refusal),
+    Token(#[source] LeaseRefusal),
     /// CF refused the technical user's token, also after one renewal.
     #[error("the cf api refused the token")]
     Unauthorized {

@@ -280,7 +280,7 @@ impl CfRequestClient {
             }
             match self.client.0.tokens.revoke(&self.destination, &token) {
                 Revoked::Renewing => is_replay = true,
-                Revoked::HoldOff => return Err(unauthorized),
+                Revoked::Cooldown => return Err(unauthorized),
             }
         }
     }

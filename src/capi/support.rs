@@ -129,7 +129,7 @@ impl ScriptedTokens {
     pub(crate) fn renew(&self) -> Revoked {
         let mut state = self.state.lock().unwrap();
         if state.renewed.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) {
-            return Revoked::HoldOff;
+            return Revoked::Cooldown;
         }
         state.renewed = Some(Instant::now());
         state.renewals += 1;

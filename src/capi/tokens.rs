@@ -6,7 +6,7 @@
 use super::DestinationName;
 #[cfg(test)]
 use super::support::ScriptedTokens;
-use crate::token::{Lease, Refusal, Revoked, TokenVault};
+use crate::token::{Lease, LeaseRefusal, Revoked, TokenVault};
 use http::HeaderValue;
 use std::sync::Arc;
 use url::Url;
@@ -36,7 +36,7 @@ impl TokenLender {
     pub(super) async fn borrow(
         &self,
         destination: &DestinationName,
-    ) -> Result<BorrowedToken, Refusal> {
+    ) -> Result<BorrowedToken, LeaseRefusal> {
         match self {
             Self::Vault(vault) => vault.lease(destination).await.map(BorrowedToken::Lease),
             #[cfg(test)]
@@ -51,7 +51,7 @@ impl TokenLender {
             #[cfg(test)]
             (Self::Script(script), BorrowedToken::Script(_)) => script.renew(),
             #[cfg(test)]
-            (Self::Vault(_) | Self::Script(_), _) => Revoked::HoldOff,
+            (Self::Vault(_) | Self::Script(_), _) => Revoked::Cooldown,
         }
     }
 }

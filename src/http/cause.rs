@@ -17,7 +17,7 @@ use crate::{
     policy::{Breach, Denial},
     proxy::ProxyError,
     routes::{RouteError, error::NotDeleted},
-    token::{Reason, Refusal},
+    token::{LeaseRefusal, Reason},
 };
 
 /// `Retry-After` of a 503 whose end nobody knows.
@@ -25,8 +25,8 @@ const SOON: Duration = Duration::from_secs(5);
 /// What a caller reads of a mistake of ours.
 const OUR_MISTAKE: &str = "The broker made a mistake; its log has the correlation id.";
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<LeaseRefusal> for Problem {
+    fn from(refusal: LeaseRefusal) -> Self {
         let code = code_of_reason(&refusal.reason);
         let problem = Self::new(code, detail_of(&refusal));
         let problem = if code.spec().status == StatusCode::SERVICE_UNAVAILABLE {
@@ -55,7 +55,7 @@ pub(crate) fn code_of_reason(reason: &Reason) -> Code {
     }
 }
 
-fn detail_of(refusal: &Refusal) -> String {
+fn detail_of(refusal: &LeaseRefusal) -> String {
     let name = &refusal.destination;
     match &refusal.reason {
         Reason::DestinationMissing => format!(

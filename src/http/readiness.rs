@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::Verifier,
     routes::{ProviderStatus, TenantRoutes},
-    token::{DestinationStatus, Freshness, GateState, Reason, TokenVault},
+    token::{DestinationStatus, Freshness, GuardState, Reason, TokenVault},
 };
 
 /// Where the process is in its life.
@@ -139,19 +139,21 @@ fn destination(status: &DestinationStatus) -> Part {
 }
 
 fn token(status: &DestinationStatus) -> Part {
-    match (status.gate, status.freshness) {
-        (GateState::Rejected | GateState::Blocked, _) => Part::Refused,
-        (GateState::Locked, _) => Part::Locked,
+    match (status.guard, status.freshness) {
+        (GuardState::Rejected | GuardState::Blocked, _) => Part::Refused,
+        (GuardState::Locked, _) => Part::Locked,
         (_, Some(Freshness::Fresh | Freshness::Ageing)) => Part::Ok,
-        (GateState::Waiting, _) => Part::Down,
-        (GateState::Unknown | GateState::Good, _) => Part::Unknown,
+        (GuardState::Waiting, _) => Part::Down,
+        (GuardState::Unknown | GuardState::Good, _) => Part::Unknown,
     }
 }
 
 fn uaa(status: &DestinationStatus) -> Part {
-    match status.gate {
-        GateState::Waiting => Part::Down,
-        GateState::Unknown => Part::Unknown,
-        GateState::Good | GateState::Rejected | GateState::Blocked | GateState::Locked => Part::Ok,
+    match status.guard {
+        GuardState::Waiting => Part::Down,
+        GuardState::Unknown => Part::Unknown,
+        GuardState::Good | GuardState::Rejected | GuardState::Blocked | GuardState::Locked => {
+            Part::Ok
+        }
     }
 }

@@ -1,17 +1,17 @@
-//! What the texts of UAA, XSUAA and the identity providers behind them mean (`uaa.md` 7).
+//! What the error texts of UAA, XSUAA and the identity providers behind them mean.
 //!
-//! Invariant: rows match by exact prefix and code; what matches no row is a refused credential.
-//! Only [`Fault`](crate::oauth::Fault) asks.
+//! Invariant: rows match by code and exact prefix. What matches no row is a refused credential.
+//! Table: `docs/reference/uaa-faults.md`. Only [`Fault`](crate::oauth::Fault) calls this.
 
 use crate::oauth::{
     fault::FaultKind,
     response::{ErrorParts, OAuthError},
 };
 
-/// A refused password has either code, depending on the release of UAA (`uaa.md` 1, fact 1).
+/// A refused password has one of these codes; which one depends on the release of UAA.
 const CREDENTIALS: &[&str] = &["invalid_client", "unauthorized"];
 
-/// Stands before the word of an IAS (F2, F3, F6, F7).
+/// Stands before the code of an IAS (F2, F3, F6, F7).
 const PROVIDER_SAYS: &str = "User authentication failed: ";
 
 /// What the user of F5 or F6 has to do.
@@ -19,22 +19,22 @@ const PROVIDER_SAYS: &str = "User authentication failed: ";
 pub enum ActionCode {
     /// Also UAA's own `password change required` (F5).
     PasswordChangeRequired,
-    /// The administrator has reset it.
+    /// The administrator has reset the password.
     PasswordResetRequired,
-    /// Never changed in time.
+    /// The initial password was not changed in time.
     InitialPasswordExpired,
-    /// Password logon is off for the user.
+    /// Password logon is switched off for the user.
     PasswordDisabled,
     /// The user is deactivated.
     UserInactive,
     /// The e-mail address was never confirmed.
     MailNotVerified,
-    /// A rule of risk-based authentication refused.
+    /// A rule of risk-based authentication refused the logon.
     RiskRuleDenied,
 }
 
 impl ActionCode {
-    /// Returns the identity provider's word, which may be printed.
+    /// Returns the identity provider's code, which is safe to print.
     pub fn code(self) -> &'static str {
         match self {
             Self::PasswordChangeRequired => "PASSWORD_CHANGE_REQUIRED",
@@ -48,103 +48,110 @@ impl ActionCode {
     }
 }
 
-/// One text that UAA is known to give.
-struct Row {
+/// One known error text of UAA.
+struct FaultRow {
     codes: &'static [&'static str],
-    text: Text,
+    text: TextMatch,
     kind: FaultKind,
 }
 
-enum Text {
+enum TextMatch {
     Begins(&'static str),
-    /// For the one whose beginning is a list of scopes.
+    /// For the one text that begins with a list of scopes.
     Holds(&'static str),
 }
 
-impl Row {
-    const fn told(text: &'static str, kind: FaultKind) -> Self {
+impl FaultRow {
+    const fn credentials(text: &'static str, kind: FaultKind) -> Self {
         Self::with(CREDENTIALS, text, kind)
     }
 
     const fn with(codes: &'static [&'static str], text: &'static str, kind: FaultKind) -> Self {
-        Self { codes, text: Text::Begins(text), kind }
+        Self { codes, text: TextMatch::Begins(text), kind }
     }
 
     fn matches(&self, code: &str, description: &str) -> bool {
         self.codes.contains(&code)
             && match self.text {
-                Text::Begins(text) => description.starts_with(text),
-                Text::Holds(text) => description.contains(text),
+                TextMatch::Begins(text) => description.starts_with(text),
+                TextMatch::Holds(text) => description.contains(text),
             }
     }
 }
 
-/// F1 and F4–F18 as UAA writes them (source).
-const ROWS: &[Row] = &[
-    Row::told("Bad credentials", FaultKind::BadCredentials),
-    Row::told(
+/// F1 and F4–F18, with the texts of UAA's source code.
+const ROWS: &[FaultRow] = &[
+    FaultRow::credentials("Bad credentials", FaultKind::BadCredentials),
+    FaultRow::credentials(
         "Your account has been locked because of too many failed attempts to login.",
         FaultKind::UaaLocked,
     ),
-    Row::told(
+    FaultRow::credentials(
         "password change required",
         FaultKind::ActionRequired(ActionCode::PasswordChangeRequired),
     ),
-    Row::told(
+    FaultRow::credentials(
         "The origin provided in the login_hint does not match an active Identity Provider",
         FaultKind::OriginUnknown,
     ),
-    Row::told(
+    FaultRow::credentials(
         "Client is not authorized for specified user's identity provider.",
         FaultKind::ProviderNotAllowed,
     ),
-    Row::told("The client is authorized for multiple identity providers", FaultKind::OriginMissing),
-    Row::told("The client is not authorized for any identity provider", FaultKind::OriginMissing),
-    Row::told(
+    FaultRow::credentials(
+        "The client is authorized for multiple identity providers",
+        FaultKind::OriginMissing,
+    ),
+    FaultRow::credentials(
+        "The client is not authorized for any identity provider",
+        FaultKind::OriginMissing,
+    ),
+    FaultRow::credentials(
         "Could not obtain id_token from external OpenID Connect provider.",
         FaultKind::TrustIncomplete,
     ),
-    Row::told("Request is missing username or password.", FaultKind::TrustIncomplete),
-    Row::told("No password supplied", FaultKind::TrustIncomplete),
-    Row::told(
+    FaultRow::credentials("Request is missing username or password.", FaultKind::TrustIncomplete),
+    FaultRow::credentials("No password supplied", FaultKind::TrustIncomplete),
+    FaultRow::credentials(
         "External OpenID Connect provider configuration is missing relyingParty",
         FaultKind::TrustIncomplete,
     ),
-    Row::told("The user account must be pre-created.", FaultKind::UserNotCreated),
-    Row::told("Unable to map issuer, ", FaultKind::IssuerMismatch),
-    Row::with(&["access_denied"], "Account not verified", FaultKind::NotVerified),
-    Row::told("Unauthorized grant type", FaultKind::GrantNotAllowed),
-    Row {
+    FaultRow::credentials("The user account must be pre-created.", FaultKind::UserNotCreated),
+    FaultRow::credentials("Unable to map issuer, ", FaultKind::IssuerMismatch),
+    FaultRow::with(&["access_denied"], "Account not verified", FaultKind::NotVerified),
+    FaultRow::credentials("Unauthorized grant type", FaultKind::GrantNotAllowed),
+    FaultRow {
         codes: &["invalid_scope"],
-        text: Text::Holds(" is invalid. This user is not allowed any of the requested scopes"),
+        text: TextMatch::Holds(" is invalid. This user is not allowed any of the requested scopes"),
         kind: FaultKind::NoScopes,
     },
-    Row::with(
+    FaultRow::with(
         &["invalid_scope"],
         "User does not meet the client's required group criteria.",
         FaultKind::NoScopes,
     ),
-    Row::with(&["invalid_request"], "Missing grant type", FaultKind::BadRequest),
-    Row::with(&["unsupported_grant_type"], "Unsupported grant type", FaultKind::BadRequest),
+    FaultRow::with(&["invalid_request"], "Missing grant type", FaultKind::BadRequest),
+    FaultRow::with(&["unsupported_grant_type"], "Unsupported grant type", FaultKind::BadRequest),
 ];
 
-/// An error answer, taken apart.
-pub(super) struct Told {
+/// The parts of an error answer.
+pub(super) struct ErrorAnswer {
     pub(super) code: Option<String>,
     description: Option<String>,
-    /// The provider's own answer, which UAA hands on inside the description.
+    /// The provider's own answer, which UAA puts into the description.
     inner: Option<ErrorParts>,
 }
 
-impl Told {
-    /// Reads a body; what is no JSON object tells nothing.
+impl ErrorAnswer {
+    /// Reads a body. Anything but a JSON object has no parts.
     pub(super) fn read(body: &[u8]) -> Self {
         let ErrorParts { code, description } = OAuthError::read(body).into_parts();
         let inner = description.as_deref().and_then(OAuthError::nested).map(OAuthError::into_parts);
         Self { code, description, inner }
     }
 
-    /// Returns the innermost description, or the innermost code where the provider gave no more.
+    /// Returns the innermost description, or the innermost code if the provider sent no
+    /// description.
     pub(super) fn description(&self) -> Option<&str> {
         match &self.inner {
             Some(inner) => inner.description.as_deref().or(inner.code.as_deref()),
@@ -153,25 +160,25 @@ impl Told {
     }
 }
 
-/// Steps 6 to 8 of `uaa.md` 8, for 400, 401 and 403.
-pub(super) fn kind_of(told: &Told) -> FaultKind {
-    let description = told.description().unwrap_or_default();
-    if told.inner.is_some() {
-        // The provider looked at the password; any text of it that is not known is a refusal.
+/// Classifies a 400, 401 or 403 by its text.
+pub(super) fn kind_of(answer: &ErrorAnswer) -> FaultKind {
+    let description = answer.description().unwrap_or_default();
+    if answer.inner.is_some() {
+        // The provider has checked the password, so an unknown text counts as a refusal.
         return provider_word(description)
             .and_then(kind_of_word)
             .unwrap_or(FaultKind::BadCredentials);
     }
-    let code = told.code.as_deref().unwrap_or_default();
+    let code = answer.code.as_deref().unwrap_or_default();
     ROWS.iter()
         .find(|row| row.matches(code, description))
         .map(|row| row.kind)
-        // An endpoint that hands the provider's text on without its envelope.
+        // The endpoint passes the provider's text on without UAA's envelope.
         .or_else(|| kind_of_word(word_behind_phrase(description)?))
         .unwrap_or(FaultKind::BadCredentials)
 }
 
-/// Returns the word behind the phrase, or the last word: the text ends with it (F3).
+/// Returns the code after the phrase, or the last word: some texts end with the code (F3).
 fn provider_word(text: &str) -> Option<&str> {
     word_behind_phrase(text).or_else(|| text.split_whitespace().next_back().map(bare))
 }
@@ -185,7 +192,7 @@ fn bare(word: &str) -> &str {
     word.trim_matches(|character: char| !character.is_ascii_alphanumeric())
 }
 
-/// The words of F3, F6 and F7.
+/// The codes of F3, F6 and F7.
 fn kind_of_word(word: &str) -> Option<FaultKind> {
     let action = match word {
         "PASSWORD_LOCKED" => return Some(FaultKind::ProviderLocked),

@@ -1,14 +1,14 @@
-//! Dialects of UAA and XSUAA: status, code and (nested) description → [`Fault`] (`uaa.md` 6, 7, 8).
+//! Classifies refusals of UAA and XSUAA: status, code and (nested) description → [`Fault`].
 //!
-//! Invariant: fails closed. A refusal that no row knows is a refused credential, so that it is not
-//! tried again; only what is known to be passing is transient. [`TokenEndpoint`] classifies, `token`
-//! decides what follows from it.
+//! Invariant: fails closed. An unknown refusal counts as a refused credential, so that the password
+//! is not sent again. Only known temporary failures are transient. Table:
+//! `docs/reference/uaa-faults.md`. [`TokenEndpoint`] classifies; `token` decides what follows.
 //!
 //! [`TokenEndpoint`]: crate::oauth::TokenEndpoint
 
 use crate::{
     oauth::{
-        dialect::{Told, kind_of},
+        dialect::{ErrorAnswer, kind_of},
         grant::GrantKind,
     },
     upstream::retry::{RETRY_AFTER_CAP, retry_after},
@@ -18,58 +18,58 @@ use std::time::{Duration, SystemTime};
 
 pub use crate::oauth::dialect::ActionCode;
 
-/// How gorouter says that it answered itself (`uaa.md` F24).
+/// Header of an answer that the gorouter gave itself (F24).
 const ROUTER_ERROR: &str = "x-cf-routererror";
 
-/// Values of that header with which the request reached no UAA at all (deduced).
+/// Values of that header with which the request did not reach a UAA (deduced, not seen).
 const NOT_REACHED: [&str; 2] = ["no_endpoints", "unknown_route"];
 
-/// F21: the only 5xx of UAA itself that it gives before it looks at the credentials.
+/// F21: the only 5xx that UAA itself gives before it checks the credentials.
 const LIMITED_MODE: &str = "uaa_unavailable";
 
-/// Longest excerpt of a description for the log (`uaa.md` 7): enough to add a row by.
+/// Longest excerpt of a description for the log: enough to add a row to the table.
 const LONGEST_EXCERPT: usize = 200;
 
-/// Longest code for the log. RFC codes have up to 25 characters; UAA's rate limiter puts a sentence
-/// into this member.
+/// Longest code for the log. RFC codes have up to 25 characters; UAA's rate limiter puts a whole
+/// sentence into this member.
 const LONGEST_CODE: usize = 64;
 
 /// A classified refusal of a token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The row.
+    /// The kind of fault.
     pub kind: FaultKind,
     /// As received.
     pub status: StatusCode,
-    /// `error` member, at most 64 characters, control characters stripped; for the log.
+    /// `error` member for the log, at most 64 characters, without control characters.
     pub error: Option<String>,
-    /// At most 200 characters of the description (inner one where nested), control characters
-    /// stripped; for the log only. For an unreadable success: what was wrong, in our words.
+    /// At most 200 characters of the description (the inner one if nested), without control
+    /// characters; for the log only. For an unreadable success: what was wrong, in our words.
     pub excerpt: Option<String>,
-    /// What the endpoint asked for, at most 60 s; only where waiting may help.
+    /// The wait that the endpoint asked for, at most 60 s; only if waiting may help.
     pub retry_after: Option<Duration>,
 }
 
 impl Fault {
-    /// Sorts an answer that is no usable success, in the order of `uaa.md` 8.
+    /// Classifies an answer that is no usable success: first by status, then by text.
     pub(super) fn classify(
         status: StatusCode,
         headers: &HeaderMap,
         body: &[u8],
         grant: GrantKind,
     ) -> Self {
-        let told = Told::read(body);
-        let kind = for_grant(by_status(status, headers, &told), status, grant);
+        let answer = ErrorAnswer::read(body);
+        let kind = for_grant(by_status(status, headers, &answer), status, grant);
         Self {
             kind,
             status,
-            error: told.code.as_deref().map(|code| clean(code, LONGEST_CODE)),
-            excerpt: told.description().map(|description| clean(description, LONGEST_EXCERPT)),
+            error: answer.code.as_deref().map(|code| clean(code, LONGEST_CODE)),
+            excerpt: answer.description().map(|description| clean(description, LONGEST_EXCERPT)),
             retry_after: wait(kind, headers),
         }
     }
 
-    /// A 200 that is none (F26).
+    /// A 200 without a usable token (F26).
     pub(super) fn unreadable(status: StatusCode, why: &str) -> Self {
         Self {
             kind: FaultKind::Unreadable,
@@ -81,16 +81,16 @@ impl Fault {
     }
 }
 
-/// The rows of the fault table (`uaa.md` 7) that need telling apart.
+/// The rows of the fault table that are treated differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
     /// F1, F2, F15 and any unknown 4xx (fail closed).
     BadCredentials,
-    /// F3: the identity provider's lock.
+    /// F3: locked by the identity provider.
     ProviderLocked,
-    /// F4: UAA's own lock.
+    /// F4: locked by UAA.
     UaaLocked,
-    /// F5, F6: the user must do something; the code (ours to print).
+    /// F5, F6: the user must do something. The code is safe to print.
     ActionRequired(ActionCode),
     /// F7.
     SecondFactor,
@@ -112,14 +112,14 @@ pub enum FaultKind {
     GrantNotAllowed,
     /// F17.
     NoScopes,
-    /// F18: our bug.
+    /// F18: a bug in the broker.
     BadRequest,
     /// F19.
     QueryNotAllowed,
     /// F20.
     RateLimited,
-    /// F21, and 404 or 5xx with `X-Cf-RouterError` `no_endpoints` or `unknown_route`: did not reach
-    /// a UAA that counts.
+    /// F21, and 404 or 5xx with `X-Cf-RouterError` `no_endpoints` or `unknown_route`: the request
+    /// did not reach a UAA that counts failures.
     Unavailable,
     /// F22, F23, other 5xx, 408, other router errors: may hide a counted failure.
     ServerError,
@@ -129,44 +129,44 @@ pub enum FaultKind {
     Redirect,
     /// F26.
     Unreadable,
-    /// Refresh grant only: 400, 401 or another 4xx that ends the refresh token (`uaa.md` 6).
+    /// Refresh grant only: 400, 401 or another 4xx that ends the refresh token.
     RefreshTokenRejected,
 }
 
 impl FaultKind {
-    /// Returns whether waiting may help (F20–F24 with router header, F26).
+    /// Returns whether waiting may help (F20–F23, F24 with router header, F26).
     pub fn is_transient(self) -> bool {
         matches!(self, Self::RateLimited | Self::Unavailable) || self.is_ambiguous()
     }
 
-    /// Returns whether a counted failure may hide behind it.
+    /// Returns whether the failure may have been counted.
     pub fn is_ambiguous(self) -> bool {
         matches!(self, Self::ServerError | Self::Unreadable)
     }
 }
 
-/// Steps 2 to 5.
-fn by_status(status: StatusCode, headers: &HeaderMap, told: &Told) -> FaultKind {
+/// Classifies by status; 400, 401 and 403 by text as well.
+fn by_status(status: StatusCode, headers: &HeaderMap, answer: &ErrorAnswer) -> FaultKind {
     match status.as_u16() {
         429 => FaultKind::RateLimited,
-        500..=599 if is_not_reached(headers) || is_limited_mode(status, told) => {
+        500..=599 if is_not_reached(headers) || is_limited_mode(status, answer) => {
             FaultKind::Unavailable
         }
-        // 408 is among the passing ones in reliability.md T5; the request was sent.
+        // 408 is transient, but the request was sent.
         408 | 500..=599 => FaultKind::ServerError,
         300..=399 => FaultKind::Redirect,
         404 => not_found(headers),
         405 | 406 | 415 => FaultKind::QueryNotAllowed,
         200..=299 => FaultKind::Unreadable,
-        400 | 401 | 403 => kind_of(told),
+        400 | 401 | 403 => kind_of(answer),
         400..=499 => FaultKind::BadCredentials,
-        // Informational answers never get here, and above 599 there is nothing to rely on.
+        // Informational answers never get here; a status above 599 has no meaning.
         _ => FaultKind::ServerError,
     }
 }
 
-/// A UAA that is down looks like this in front of the router; one that answers itself knows no such
-/// zone or path.
+/// With a router error UAA is down. Without one UAA itself answers that it knows no such zone or
+/// path.
 fn not_found(headers: &HeaderMap) -> FaultKind {
     if is_not_reached(headers) {
         FaultKind::Unavailable
@@ -183,12 +183,12 @@ fn is_not_reached(headers: &HeaderMap) -> bool {
     })
 }
 
-fn is_limited_mode(status: StatusCode, told: &Told) -> bool {
-    status == StatusCode::SERVICE_UNAVAILABLE && told.code.as_deref() == Some(LIMITED_MODE)
+fn is_limited_mode(status: StatusCode, answer: &ErrorAnswer) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE && answer.code.as_deref() == Some(LIMITED_MODE)
 }
 
-/// A refresh grant knows one refusal only: each 4xx that is not passing ends the refresh token, and
-/// the password goes next, through the gate (`uaa.md` 6).
+/// For a refresh grant every 4xx that is not transient means the same: the refresh token has ended.
+/// The password is next, through the lockout guard.
 fn for_grant(kind: FaultKind, status: StatusCode, grant: GrantKind) -> FaultKind {
     match grant {
         GrantKind::RefreshToken if status.is_client_error() && !kind.is_transient() => {
@@ -202,8 +202,8 @@ fn for_grant(kind: FaultKind, status: StatusCode, grant: GrantKind) -> FaultKind
     }
 }
 
-/// Reads `Retry-After` where waiting may help. A date is measured against the answer's own `Date`,
-/// which needs no agreement of two clocks; without one it yields the cap.
+/// Reads `Retry-After` if waiting may help. A date is compared with the answer's own `Date`, so
+/// that the two clocks need not agree. Without a `Date` the result is the cap.
 fn wait(kind: FaultKind, headers: &HeaderMap) -> Option<Duration> {
     if !kind.is_transient() {
         return None;
@@ -215,7 +215,7 @@ fn wait(kind: FaultKind, headers: &HeaderMap) -> Option<Duration> {
     retry_after(headers, now, RETRY_AFTER_CAP)
 }
 
-/// Makes a text of the other side fit for one line of the log.
+/// Makes a foreign text safe for one log line.
 fn clean(text: &str, longest: usize) -> String {
     text.chars().filter(|character| !character.is_control()).take(longest).collect()
 }

@@ -1,8 +1,8 @@
-//! Keyed hash over what makes a logon the same logon.
+//! Keyed hash of everything that identifies a logon.
 //!
-//! Invariant: two fingerprints are equal exactly when all parts are equal, and nothing can be learnt
-//! from one outside this process. `destination` computes them, `token` compares them: a changed
-//! fingerprint is what allows a refused password to be tried again (`uaa.md` 9).
+//! Invariant: two fingerprints are equal exactly when all parts are equal. A fingerprint reveals
+//! nothing outside this process. `destination` computes them, `token` compares them: only a changed
+//! fingerprint allows another attempt after a refused password.
 
 use crate::oauth::hint::LoginHint;
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
@@ -20,8 +20,8 @@ impl FingerprintKey {
     /// Makes a new key.
     ///
     /// # Panics
-    /// When the system has no random numbers: then TLS would not work either, and going on with a
-    /// known key would make fingerprints comparable from outside.
+    /// When the system has no random numbers. TLS would not work either, and with a known key
+    /// fingerprints could be compared outside the process.
     #[expect(
         clippy::expect_used,
         reason = "only without a random source, where nothing else works; see Panics"
@@ -49,11 +49,11 @@ impl FingerprintKey {
         ] {
             add(&mut hash, part);
         }
-        // An origin has at least one character, so that none cannot be mistaken for one.
+        // An origin has at least one character, so the empty text means "none".
         add(&mut hash, of.login_hint.map_or("", |hint| hint.origin().as_str()));
         let tag = hash.sign();
         let mut fingerprint = [0; TAG];
-        // Equal lengths by the algorithm; a zip needs no proof of it.
+        // Both have the same length by the algorithm, so `zip` drops nothing.
         for (target, byte) in fingerprint.iter_mut().zip(tag.as_ref()) {
             *target = *byte;
         }
@@ -67,26 +67,26 @@ impl fmt::Debug for FingerprintKey {
     }
 }
 
-/// The length goes first, so that no two lists of parts run together into one text.
+/// The length comes first, so that different lists of parts never give the same bytes.
 fn add(hash: &mut Context, part: &str) {
     hash.update(&part.len().to_be_bytes());
     hash.update(part.as_bytes());
 }
 
-/// What a fingerprint is taken of.
+/// The parts of a fingerprint.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
     /// Without its query.
     pub token_url: &'a str,
-    /// Mostly `cf`.
+    /// Usually `cf`.
     pub client_id: &'a str,
-    /// Mostly empty.
+    /// Usually empty.
     pub client_secret: &'a SecretString,
     /// As it is sent.
     pub user: &'a str,
     /// As it is sent.
     pub password: &'a SecretString,
-    /// The identity provider; it counts the failed logons.
+    /// The identity provider, which counts the failed logons.
     pub login_hint: Option<&'a LoginHint>,
 }
 

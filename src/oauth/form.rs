@@ -1,7 +1,7 @@
-//! A grant and a client's credentials as bytes: form body and `Authorization` (`uaa.md` 2).
+//! A grant and the client's credentials as bytes: form body and `Authorization` header.
 //!
-//! Invariant: the only buffers with a secret in clear are wiped on drop, and all values are encoded
-//! here, by code. Only [`TokenEndpoint`](crate::oauth::TokenEndpoint) calls this.
+//! Invariant: the only buffers with a secret in clear are wiped on drop. All values are encoded
+//! here. Only [`TokenEndpoint`](crate::oauth::TokenEndpoint) calls this.
 
 use crate::oauth::{
     grant::{ClientAuthentication, Grant},
@@ -18,12 +18,12 @@ use zeroize::Zeroizing;
 const WORST_GROWTH: usize = 3;
 
 /// One field of the body.
-struct Field<'a> {
+struct FormField<'a> {
     name: &'a str,
     value: Cow<'a, str>,
 }
 
-impl<'a> Field<'a> {
+impl<'a> FormField<'a> {
     fn new(name: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
         Self { name, value: value.into() }
     }
@@ -41,51 +41,51 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Builds the body; the order is that of `uaa.md` 2. `None`: the grant must not be sent, because
-/// user or password is empty (it would cost a logon for nothing) or a further field has a name that
-/// is ours to fill.
+/// Builds the body, with the fields in a fixed order. `None`: the grant must not be sent, because
+/// user or password is empty (it would cost a logon for nothing) or a further field has a reserved
+/// name.
 pub(super) fn body(
     grant: &Grant,
     authentication: &ClientAuthentication,
 ) -> Option<Zeroizing<Vec<u8>>> {
-    let mut fields = vec![Field::new("grant_type", grant.kind().grant_type())];
+    let mut fields = vec![FormField::new("grant_type", grant.kind().grant_type())];
     fields.append(&mut of_grant(grant)?);
     fields.append(&mut of_client(authentication));
     Some(encoded(&fields))
 }
 
-fn of_grant(grant: &Grant) -> Option<Vec<Field<'_>>> {
+fn of_grant(grant: &Grant) -> Option<Vec<FormField<'_>>> {
     let fields = match grant {
         Grant::Password { user, password, login_hint, scope, extra } => {
             let mut fields = of_user(user, password)?;
             let hint = login_hint.as_ref().map(LoginHint::to_json);
-            fields.extend(hint.map(|json| Field::new("login_hint", json)));
-            fields.extend(scope.iter().map(|scope| Field::new("scope", scope)));
+            fields.extend(hint.map(|json| FormField::new("login_hint", json)));
+            fields.extend(scope.iter().map(|scope| FormField::new("scope", scope)));
             fields.append(&mut of_extra(extra)?);
             fields
         }
-        Grant::JwtBearer { assertion } => vec![Field::secret("assertion", assertion)],
-        Grant::RefreshToken { token } => vec![Field::secret("refresh_token", token)],
+        Grant::JwtBearer { assertion } => vec![FormField::secret("assertion", assertion)],
+        Grant::RefreshToken { token } => vec![FormField::secret("refresh_token", token)],
         Grant::ClientCredentials => Vec::new(),
         Grant::AuthorizationCode { code, redirect_uri, verifier } => vec![
-            Field::secret("code", code),
-            Field::new("redirect_uri", redirect_uri),
-            Field::secret("code_verifier", verifier),
+            FormField::secret("code", code),
+            FormField::new("redirect_uri", redirect_uri),
+            FormField::secret("code_verifier", verifier),
         ],
     };
     Some(fields)
 }
 
-fn of_user<'a>(user: &'a str, password: &'a SecretString) -> Option<Vec<Field<'a>>> {
-    let fields = vec![Field::new("username", user), Field::secret("password", password)];
-    fields.iter().all(Field::is_filled).then_some(fields)
+fn of_user<'a>(user: &'a str, password: &'a SecretString) -> Option<Vec<FormField<'a>>> {
+    let fields = vec![FormField::new("username", user), FormField::secret("password", password)];
+    fields.iter().all(FormField::is_filled).then_some(fields)
 }
 
-fn of_extra(extra: &[(String, SecretString)]) -> Option<Vec<Field<'_>>> {
+fn of_extra(extra: &[(String, SecretString)]) -> Option<Vec<FormField<'_>>> {
     let mut fields = Vec::with_capacity(extra.len());
     for (name, value) in extra {
         match FieldUse::of(name) {
-            FieldUse::Body => fields.push(Field::secret(name, value)),
+            FieldUse::Body => fields.push(FormField::secret(name, value)),
             FieldUse::Dropped => {}
             FieldUse::Reserved | FieldUse::LoginHint => return None,
         }
@@ -93,18 +93,18 @@ fn of_extra(extra: &[(String, SecretString)]) -> Option<Vec<Field<'_>>> {
     Some(fields)
 }
 
-fn of_client(authentication: &ClientAuthentication) -> Vec<Field<'_>> {
+fn of_client(authentication: &ClientAuthentication) -> Vec<FormField<'_>> {
     match authentication {
         ClientAuthentication::Basic { .. } => Vec::new(),
         ClientAuthentication::Body { id, secret } => {
-            vec![Field::new("client_id", id), Field::secret("client_secret", secret)]
+            vec![FormField::new("client_id", id), FormField::secret("client_secret", secret)]
         }
-        ClientAuthentication::Certificate { id } => vec![Field::new("client_id", id)],
+        ClientAuthentication::Certificate { id } => vec![FormField::new("client_id", id)],
     }
 }
 
-/// Encodes into a buffer that never grows: a grown `String` would leave its former bytes behind.
-fn encoded(fields: &[Field<'_>]) -> Zeroizing<Vec<u8>> {
+/// Encodes into a buffer that never grows: a grown `String` would leave its old bytes in memory.
+fn encoded(fields: &[FormField<'_>]) -> Zeroizing<Vec<u8>> {
     let capacity =
         fields.iter().map(|field| WORST_GROWTH * (field.name.len() + field.value.len()) + 2).sum();
     let mut text = Zeroizing::new(String::with_capacity(capacity));
@@ -116,22 +116,22 @@ fn encoded(fields: &[Field<'_>]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
-/// What a client shows in the header.
-pub(super) struct Basic {
+/// The client's `Authorization` header.
+pub(super) struct BasicHeader {
     /// `Basic …`, marked sensitive.
     pub(super) header: HeaderValue,
-    /// Whether form encoding changed id or secret: then UAA must be told that there is something to
-    /// decode (`uaa.md` 2, its compatibility mode).
+    /// Whether form encoding changed id or secret. Then a header must tell UAA to decode them;
+    /// without it UAA takes them as they are.
     pub(super) is_encoded: bool,
 }
 
-/// Builds `Basic base64(form(id):form(secret))` (RFC 6749, 2.3.1); `None` for clients that prove
-/// themselves in another way.
+/// Builds `Basic base64(form(id):form(secret))` (RFC 6749, 2.3.1); `None` for clients that
+/// authenticate in another way.
 #[expect(
     clippy::disallowed_methods,
     reason = "the Authorization header is where the secret has to be in clear"
 )]
-pub(super) fn basic(authentication: &ClientAuthentication) -> Option<Basic> {
+pub(super) fn basic(authentication: &ClientAuthentication) -> Option<BasicHeader> {
     let ClientAuthentication::Basic { id, secret } = authentication else {
         return None;
     };
@@ -141,13 +141,13 @@ pub(super) fn basic(authentication: &ClientAuthentication) -> Option<Basic> {
     pair.extend(byte_serialize(id.as_bytes()));
     pair.push(':');
     pair.extend(byte_serialize(secret.as_bytes()));
-    // Each encoding but a blank's makes the text longer, and a blank becomes a plus.
+    // Every escape makes the text longer, except that a blank becomes a plus.
     let is_encoded = pair.len() != id.len() + 1 + secret.len() || pair.contains('+');
     let code = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
     let text = Zeroizing::new(["Basic ", &code].concat());
     let mut header = HeaderValue::from_str(&text).ok()?;
     header.set_sensitive(true);
-    Some(Basic { header, is_encoded })
+    Some(BasicHeader { header, is_encoded })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Grants and client authentication (RFC 6749, 7523, 7636).
 //!
-//! Invariant: a value of these types shows no secret in `Debug`. Made by `token`, `destination` and
-//! `login`; only this room turns them into bytes.
+//! Invariant: no `Debug` of these types shows a secret. Made by `token` and `destination`; only
+//! this module turns them into bytes.
 
 use crate::oauth::hint::LoginHint;
 use secrecy::SecretString;
@@ -9,32 +9,32 @@ use secrecy::SecretString;
 /// What is exchanged for a token.
 #[derive(Clone, Debug)]
 pub enum Grant {
-    /// RFC 6749, 4.3: the logon of the technical user. Leaves only through the credential gate.
+    /// RFC 6749, 4.3: the logon of the technical user. Sent only if the lockout guard allows it.
     Password {
         /// As the identity provider knows it.
         user: String,
         /// Never empty: an empty one is not sent.
         password: SecretString,
-        /// Which identity provider is asked; none leaves it to UAA.
+        /// Which identity provider checks the password; without it UAA decides.
         login_hint: Option<LoginHint>,
         /// Space-delimited.
         scope: Option<String>,
-        /// Further body fields; reserved names are refused.
+        /// Further body fields. Reserved names are refused.
         extra: Vec<(String, SecretString)>,
     },
-    /// RFC 7523: an assertion of the identity provider instead of the password (CF RFC 0037).
+    /// RFC 7523: an assertion of the identity provider in place of the password (CF RFC 0037).
     JwtBearer {
         /// A token whose issuer UAA trusts.
         assertion: SecretString,
     },
     /// RFC 6749, 6: no logon, and never a login hint.
     RefreshToken {
-        /// As it was given.
+        /// As received.
         token: SecretString,
     },
     /// RFC 6749, 4.4: for the Destination service.
     ClientCredentials,
-    /// RFC 6749 4.1 with PKCE (RFC 7636): browser login.
+    /// RFC 6749, 4.1 with PKCE (RFC 7636): browser login.
     AuthorizationCode {
         /// From the redirect.
         code: SecretString,
@@ -46,7 +46,7 @@ pub enum Grant {
 }
 
 impl Grant {
-    /// Returns the kind, which steers how a refusal is read.
+    /// Returns the kind, which decides how a refusal is read.
     pub fn kind(&self) -> GrantKind {
         match self {
             Self::Password { .. } => GrantKind::Password,
@@ -80,7 +80,7 @@ pub enum GrantKind {
 }
 
 impl GrantKind {
-    /// Returns the word for metrics and logs.
+    /// Returns the name for metrics and logs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Password => "password",
@@ -103,25 +103,25 @@ impl GrantKind {
     }
 }
 
-/// How the client proves itself. An empty secret is a secret: `cf:` goes out as `Basic Y2Y6`.
+/// How the client authenticates. An empty secret is sent as well: `cf:` becomes `Basic Y2Y6`.
 #[derive(Clone, Debug)]
 pub enum ClientAuthentication {
     /// RFC 6749, 2.3.1: id and secret form-encoded in the `Authorization` header.
     Basic {
-        /// Mostly `cf`.
+        /// Usually `cf`.
         id: String,
-        /// Mostly empty.
+        /// Usually empty.
         secret: SecretString,
     },
-    /// `client_id` and `client_secret` in the body; for the Destination service, whose documents
-    /// warn of secrets with `+` in the header.
+    /// `client_id` and `client_secret` in the body. For the Destination service: its documents warn
+    /// of secrets with `+` in the header.
     Body {
         /// From the binding.
         id: String,
         /// From the binding.
         secret: SecretString,
     },
-    /// mTLS: `client_id` in the body, the certificate is the HTTP client's.
+    /// mTLS: `client_id` in the body; the certificate belongs to the HTTP client.
     Certificate {
         /// From the binding.
         id: String,

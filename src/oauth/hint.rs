@@ -1,22 +1,23 @@
-//! `LoginHint`: parse, validate, fail closed; sent once, in the body (`uaa.md` 3).
+//! The login hint: parsed, checked, and sent once, in the body.
 //!
-//! Invariant: a hint that exists is well-formed. UAA silently ignores one that it cannot parse and
-//! asks the zone's default provider, so the password would go to, and count against, the wrong one.
-//! Destinations are turned into hints by `destination`; only this room puts them on the wire.
+//! Invariant: a `LoginHint` is always well-formed. UAA silently ignores a hint that it cannot parse
+//! and asks the default provider of the zone. The password would then go to the wrong provider and
+//! count as a failure there. `destination` makes hints from destinations; only this module sends
+//! them. See `docs/reference/destination.md`.
 
 use crate::upstream::body;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use std::borrow::Cow;
 
-/// UAA's own limit for the key of an identity provider (source).
+/// UAA's own limit for the key of an identity provider (read in its source).
 const LONGEST_KEY: usize = 36;
 
-/// UAA decodes once on top of its servlet container, so that both single and double encoding are in
-/// use (`uaa.md` 3).
+/// UAA decodes once more after its servlet container, so both single and double encoding are in
+/// use.
 const MOST_DECODINGS: usize = 2;
 
-/// Key of the identity provider that a logon goes to: 1–36 characters of `[A-Za-z0-9_-]` or `.`.
+/// Key of the identity provider that checks a logon: 1–36 characters of `[A-Za-z0-9_-]` or `.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginKey(String);
 
@@ -26,11 +27,11 @@ impl OriginKey {
     /// # Errors
     /// [`HintError::Key`]: empty, too long or with other characters.
     pub fn parse(text: &str) -> Result<Self, HintError> {
-        let is_lawful = (1..=LONGEST_KEY).contains(&text.len())
+        let is_valid = (1..=LONGEST_KEY).contains(&text.len())
             && text
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-        if is_lawful { Ok(Self(text.to_owned())) } else { Err(HintError::Key) }
+        if is_valid { Ok(Self(text.to_owned())) } else { Err(HintError::Key) }
     }
 
     /// Returns the key as text.
@@ -39,22 +40,22 @@ impl OriginKey {
     }
 
     /// Returns whether the key looks like one of the platform: `sap.ids`, `uaa`, or a custom
-    /// provider's that ends in `-platform` (source). Others deserve a warning, no more.
+    /// provider's that ends in `-platform` (read in UAA's source). Other keys get a warning only.
     pub fn is_of_platform(&self) -> bool {
         matches!(self.as_str(), "sap.ids" | "uaa") || self.as_str().ends_with("-platform")
     }
 }
 
-/// What tells UAA which identity provider to ask.
+/// Tells UAA which identity provider to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginHint {
     origin: OriginKey,
 }
 
-/// The JSON object; one member and no other.
+/// The JSON object, with this one member only.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
+struct LoginHintJson {
     origin: String,
 }
 
@@ -64,11 +65,11 @@ impl LoginHint {
         Self { origin }
     }
 
-    /// Parses a `login_hint` as it stands, decoded at most twice (`uaa.md` 3, rule 2).
+    /// Parses a `login_hint`, decoded at most twice.
     ///
     /// # Errors
     /// [`HintError::Form`] when no decoding is a JSON object with exactly one member `origin`,
-    /// a string; [`HintError::Key`] when that string is no lawful key.
+    /// a string; [`HintError::Key`] when that string is no valid key.
     pub fn parse(text: &str) -> Result<Self, HintError> {
         let mut text = Cow::Borrowed(text);
         for _ in 0..MOST_DECODINGS {
@@ -92,48 +93,48 @@ impl LoginHint {
     }
 }
 
-/// Reads the member, if the text is the object. A derived reader would also take an array.
+/// Reads the member if the text is a JSON object. A derived reader would also accept an array.
 fn origin_of(text: &str) -> Option<String> {
     if !text.trim_start().starts_with('{') {
         return None;
     }
-    let wire: Wire = body::decode(text.as_bytes()).ok()?;
-    Some(wire.origin)
+    let json: LoginHintJson = body::decode(text.as_bytes()).ok()?;
+    Some(json.origin)
 }
 
-/// Takes one layer of form encoding off, as UAA's decoder does.
+/// Removes one layer of form encoding, as UAA's decoder does.
 fn form_decoded(text: &str) -> Result<String, HintError> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().map(Cow::into_owned).map_err(|_| HintError::Form)
 }
 
-/// Why a text is no login hint.
+/// Why a text is not a login hint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HintError {
-    /// Not JSON, no object, another or a further member, no string.
+    /// Not JSON, not an object, another member, or not a string.
     #[error("login hint is not a JSON object with exactly one member origin")]
     Form,
-    /// The origin is empty, longer than 36 characters or has characters beyond `[A-Za-z0-9_.-]`.
-    #[error("origin key has an unlawful form")]
+    /// The origin is empty, longer than 36 characters or has characters other than
+    /// `[A-Za-z0-9_.-]`.
+    #[error("origin key has an invalid form")]
     Key,
 }
 
-/// What becomes of a query pair of the token URL or a further field of a destination
-/// (`uaa.md` 3, rule 6).
+/// How a query pair of the token URL or a further field of a destination is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldUse {
-    /// The login hint: parsed and sent by us.
+    /// The login hint: parsed, then sent in our own form.
     LoginHint,
-    /// Ours to fill: a destination that names it is invalid.
+    /// Set by the broker: a destination that has it is invalid.
     Reserved,
     /// Would only change the form of the token: left out.
     Dropped,
-    /// Goes into the body.
+    /// Sent in the body.
     Body,
 }
 
 impl FieldUse {
-    /// Says what becomes of a field by its name.
+    /// Returns how a field of this name is used.
     pub fn of(name: &str) -> Self {
         match name {
             "login_hint" => Self::LoginHint,
@@ -215,8 +216,8 @@ mod tests {
     #[case("a/b", false)]
     #[case("ä", false)]
     #[case("a\n", false)]
-    fn a_key_has_one_to_36_lawful_characters(#[case] key: &str, #[case] lawful: bool) {
-        assert_eq!(OriginKey::parse(key).is_ok(), lawful);
+    fn a_key_has_one_to_36_allowed_characters(#[case] key: &str, #[case] is_valid: bool) {
+        assert_eq!(OriginKey::parse(key).is_ok(), is_valid);
     }
 
     #[rstest]
@@ -257,7 +258,7 @@ mod tests {
         }
 
         #[test]
-        fn no_input_panics_or_yields_an_unlawful_key(text in ".{0,80}") {
+        fn no_input_panics_or_yields_an_invalid_key(text in ".{0,80}") {
             if let Ok(hint) = LoginHint::parse(&text) {
                 let key = hint.origin().clone();
                 prop_assert_eq!(OriginKey::parse(key.as_str()), Ok(key));

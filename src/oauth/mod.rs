@@ -1,8 +1,8 @@
-//! OAuth 2.0 on the wire: `TokenEndpoint::exchange(Grant)`; nothing about lifetimes.
+//! The OAuth 2.0 client: `TokenEndpoint::exchange(Grant)`. It knows nothing about token lifetimes.
 //!
-//! Invariant: a grant is sent once, in the body of one POST, and never repeated from here; secrets
-//! are revealed in this room only to be sent or hashed. `token` asks for the technical user's
-//! tokens, `destination` for its own, `login` exchanges codes.
+//! Invariant: a grant is sent once, in the body of one POST, and never repeated here. This module
+//! reveals secrets only to send or to hash them. `token` gets the technical user's tokens with it,
+//! `destination` its own.
 
 mod dialect;
 pub mod fault;
@@ -10,7 +10,7 @@ pub mod fingerprint;
 mod form;
 pub mod grant;
 pub mod hint;
-mod loose;
+mod lenient;
 pub mod response;
 mod seal;
 
@@ -33,19 +33,18 @@ pub use hint::{LoginHint, OriginKey};
 pub use response::TokenResponse;
 pub use seal::{random_key, sealing_key};
 
-/// Largest answer that is read (`uaa.md` 2). Real ones have a few KiB; an error page of a proxy may
-/// have tens.
+/// Largest answer that is read. Real answers have a few KiB, an error page of a proxy perhaps tens.
 const LARGEST_ANSWER: usize = 256 * 1024;
 
-/// Exactly this: with a charset behind it UAA leaves the decoding to its container, and its checks
-/// for credentials in the body want this beginning (`uaa.md` 2 and 4).
+/// Exactly this value, without a charset: with one UAA leaves the decoding to its container, and
+/// its checks for credentials in the body expect this beginning.
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Tells UAA that the parts of `Basic` are form-encoded (`uaa.md` 2).
+/// Tells UAA that the parts of `Basic` are form-encoded.
 const ENCODED_CREDENTIALS: HeaderName = HeaderName::from_static("x-cf-encoded-credentials");
 
-/// One token endpoint and how its client authenticates there.
+/// One token endpoint and the client's authentication there.
 #[derive(Clone)]
 pub struct TokenEndpoint {
     client: HttpClient,
@@ -55,8 +54,8 @@ pub struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// Takes a URL whose query was read before and is dropped here: a strict server refuses one
-    /// (`uaa.md` 4). `headers`: further headers of the token call (`destination.md` 5); ours win.
+    /// Drops the query of the URL: a strict server refuses one, and the caller has read it before.
+    /// `headers` are further headers of the token call; they never replace the broker's own.
     pub fn new(
         client: HttpClient,
         mut url: Url,
@@ -68,16 +67,17 @@ impl TokenEndpoint {
         Self { client, url, authentication, headers }
     }
 
-    /// Sends the grant once; never retries by itself.
+    /// Sends the grant once. Never repeats it.
     ///
     /// # Errors
-    /// [`ExchangeError::Transport`] with [`TransportError::Refused`], and nothing sent, for an empty
-    /// user or password or a reserved further field; otherwise what kept the answer away.
-    /// [`ExchangeError::Refused`] with what the endpoint said, also for a 200 that holds no token.
+    /// [`ExchangeError::Transport`] with [`TransportError::Refused`], and nothing sent, for an
+    /// empty
+    /// user or password or a reserved further field; with another error if no whole answer came.
+    /// [`ExchangeError::Refused`] with the endpoint's answer, also for a 200 without a token.
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the grant back: it may count as a logon. Run it in a task
-    /// of its own.
+    /// Dropping the future does not take the grant back: it may count as a logon. Run it in its own
+    /// task.
     pub async fn exchange(&self, grant: &Grant) -> Result<TokenResponse, ExchangeError> {
         let request = self.request(grant).ok_or(TransportError::Refused)?;
         let incoming = self.client.send(request).await?;
@@ -85,7 +85,7 @@ impl TokenEndpoint {
         let headers = incoming.headers().clone();
         let answer = match incoming.read(LARGEST_ANSWER).await {
             Ok(answer) => answer,
-            // The status has been seen: a refusal stays one, however long its page is.
+            // The status is known: a refusal stays a refusal, even if its page is too long.
             Err(TransportError::TooLarge) if status.is_success() => {
                 let why = "answer larger than 256 KiB";
                 return Err(ExchangeError::Refused(Fault::unreadable(status, why)));
@@ -104,7 +104,7 @@ impl TokenEndpoint {
             .map_err(|why| ExchangeError::Refused(Fault::unreadable(status, &why)))
     }
 
-    /// Builds the request of `uaa.md` 2; `None` for what must not be sent.
+    /// Builds the request; `None` if it must not be sent.
     fn request(&self, grant: &Grant) -> Option<Request<Bytes>> {
         let body = form::body(grant, &self.authentication)?;
         let mut request = Request::post(self.url.as_str()).body(Bytes::from_owner(body)).ok()?;
@@ -151,7 +151,8 @@ pub enum ExchangeError {
 }
 
 impl ExchangeError {
-    /// Returns whether the endpoint's certificate is not acceptable: somebody must act, and no password has left.
+    /// Returns whether the endpoint's certificate was refused: an administrator must act, and no
+    /// password was sent.
     pub fn is_certificate(&self) -> bool {
         match self {
             Self::Transport(TransportError::Connect { kind, .. }) => {
@@ -162,11 +163,11 @@ impl ExchangeError {
     }
 }
 
-/// Reveals an x509 binding's key to the TLS layer (PEM chain and PEM key, PKCS#1 or PKCS#8).
+/// Passes the key of an X.509 binding to the TLS layer (PEM chain and PEM key, PKCS#1 or PKCS#8).
 ///
 /// # Errors
-/// [`IdentityError`] when either is missing or no PEM. Whether they fit each other is found out
-/// when a client is built with them.
+/// [`IdentityError`] when one of them is missing or not PEM. Whether chain and key fit together is
+/// checked when a client is built with them.
 #[expect(clippy::disallowed_methods, reason = "the TLS layer needs the key in clear")]
 pub fn client_identity(
     chain: &SecretString,
@@ -176,7 +177,7 @@ pub fn client_identity(
     Identity::from_pem(pem.as_bytes()).map_err(|_| IdentityError)
 }
 
-/// The text of the PEM reader is left out: it has seen the key.
+/// Without the text of the PEM reader, which has seen the key.
 #[derive(Debug, thiserror::Error)]
 #[error("client certificate or key is not usable PEM")]
 pub struct IdentityError;

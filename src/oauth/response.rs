@@ -1,10 +1,10 @@
-//! A token endpoint's success and its error form (RFC 6749 5.1, 5.2).
+//! The answers of a token endpoint: success and error (RFC 6749, 5.1 and 5.2).
 //!
-//! Invariant: a [`TokenResponse`] has a token that can be sent, and no text of the answer gets into
-//! an error. What the claims say is unverified: the lifetime may be capped by them, nothing else.
+//! Invariant: a [`TokenResponse`] has a token that can be sent. No text of the answer gets into an
+//! error. The claims are not verified: they may only shorten the lifetime, nothing else.
 
 use crate::{
-    oauth::loose::{ExpiresIn, LONGEST, Loose, LooseNumber, Words},
+    oauth::lenient::{ExpiresIn, LONGEST, LenientNumber, LenientText, StringList},
     upstream::{HttpResponse, body},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,49 +15,48 @@ use std::{fmt, time::Duration};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-/// What a token endpoint gave. `Debug` shows no token.
+/// A successful answer of a token endpoint. `Debug` shows no token.
 pub struct TokenResponse {
     /// Not empty; visible ASCII only.
     pub access_token: SecretString,
-    /// Absent if the client may not refresh, or not without asking for it.
+    /// Absent if the client may not refresh, or only on request.
     pub refresh_token: Option<SecretString>,
-    /// `expires_in` (integer or numeric string), capped by the JWT's `exp − iat` where readable, and
-    /// replaced by that where absent. `None`: neither is there, or `expires_in` is zero, negative
-    /// or no number.
+    /// `expires_in` (integer or numeric string), at most the JWT's `exp − iat` if that is readable,
+    /// and replaced by it if absent. `None`: both are missing, or `expires_in` is zero, negative or
+    /// not a number.
     pub expires_in: Option<Duration>,
     /// Space-delimited, as given.
     pub scope: Option<String>,
     /// `bearer <access token>`, marked sensitive.
     pub authorization: HeaderValue,
-    /// When the request was sent: lifetimes count from here.
+    /// When the request was sent. Lifetimes count from here.
     pub sent_at: Instant,
-    /// Unverified claims for the arrival checks of `reliability.md` T8; log only. `None` for opaque
-    /// tokens.
-    pub claims: Option<ArrivalClaims>,
+    /// Unverified claims, checked once for the log only. `None` for opaque tokens.
+    pub claims: Option<UnverifiedClaims>,
 }
 
 impl TokenResponse {
     /// Reads a 200.
     ///
     /// # Errors
-    /// A text of ours that says what is wrong with it (F26); it quotes nothing.
+    /// A text of ours that says what is wrong (F26). It quotes nothing of the answer.
     pub fn read(answer: &HttpResponse) -> Result<Self, String> {
-        let wire: Wire = body::decode(&answer.body).map_err(|error| error.to_string())?;
-        if !wire.token_type.is_bearer() {
+        let json: TokenJson = body::decode(&answer.body).map_err(|error| error.to_string())?;
+        if !json.token_type.is_bearer() {
             return Err("token_type is not bearer".to_owned());
         }
-        let Some(access_token) = wire.access_token else {
+        let Some(access_token) = json.access_token else {
             return Err("no access_token".to_owned());
         };
         let Some(authorization) = bearer(&access_token) else {
             return Err("access_token is empty or not visible ASCII".to_owned());
         };
         let claims = claims(&access_token);
-        let lifetime = claims.as_ref().and_then(ArrivalClaims::lifetime);
+        let lifetime = claims.as_ref().and_then(UnverifiedClaims::lifetime);
         Ok(Self {
-            expires_in: wire.expires_in.capped(lifetime),
-            refresh_token: wire.refresh_token.filter(is_filled),
-            scope: wire.scope.text(),
+            expires_in: json.expires_in.capped(lifetime),
+            refresh_token: json.refresh_token.filter(is_filled),
+            scope: json.scope.text(),
             access_token,
             authorization,
             sent_at: answer.sent_at,
@@ -75,10 +74,10 @@ impl fmt::Debug for TokenResponse {
     }
 }
 
-/// What a token says about itself, unverified.
+/// Claims of a token, not verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ArrivalClaims {
-    /// Identity provider that UAA asked.
+pub struct UnverifiedClaims {
+    /// The identity provider that UAA asked.
     pub origin: Option<String>,
     /// `aud`.
     pub audience: Vec<String>,
@@ -90,7 +89,7 @@ pub struct ArrivalClaims {
     pub issued_at: Option<i64>,
 }
 
-impl ArrivalClaims {
+impl UnverifiedClaims {
     /// Returns `exp − iat`, which needs no clock of ours.
     fn lifetime(&self) -> Option<Duration> {
         let seconds = self.expires_at?.checked_sub(self.issued_at?)?;
@@ -99,28 +98,28 @@ impl ArrivalClaims {
     }
 }
 
-/// An error answer, or the one that a provider hid in its description (`uaa.md` 1, fact 2). Unknown
-/// codes are kept; members of other types count as absent.
+/// An error answer, or the one that a provider's answer left in its description. Unknown codes are
+/// kept; members of other types count as absent.
 #[derive(Default, Deserialize)]
 pub(super) struct OAuthError {
     #[serde(default)]
-    error: Loose,
+    error: LenientText,
     #[serde(default)]
-    error_description: Loose,
+    error_description: LenientText,
 }
 
 impl OAuthError {
-    /// Reads an error object; what is none has neither member.
+    /// Reads an error object. Anything else has neither member.
     pub(super) fn read(body: &[u8]) -> Self {
         Self::read_object(body).unwrap_or_default()
     }
 
-    /// Reads the object inside a description, if it is one.
+    /// Reads the object inside a description, if there is one.
     pub(super) fn nested(description: &str) -> Option<Self> {
         Self::read_object(description.as_bytes())
     }
 
-    /// A derived reader would also take an array.
+    /// A derived reader would also accept an array.
     fn read_object(text: &[u8]) -> Option<Self> {
         if text.trim_ascii_start().first() != Some(&b'{') {
             return None;
@@ -133,41 +132,41 @@ impl OAuthError {
     }
 }
 
-/// The two members, where they are texts.
+/// The two members, if they are texts.
 pub(super) struct ErrorParts {
     pub(super) code: Option<String>,
     pub(super) description: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Wire {
+struct TokenJson {
     access_token: Option<SecretString>,
     refresh_token: Option<SecretString>,
     #[serde(default)]
-    token_type: Loose,
+    token_type: LenientText,
     #[serde(default)]
     expires_in: ExpiresIn,
     #[serde(default)]
-    scope: Loose,
+    scope: LenientText,
 }
 
-/// Claims as they may be written; whatever is of another type counts as absent.
+/// Claims in any form. A member of another type counts as absent.
 #[derive(Deserialize)]
-struct WireClaims {
+struct ClaimsJson {
     #[serde(default)]
-    origin: Loose,
+    origin: LenientText,
     #[serde(default)]
-    aud: Words,
+    aud: StringList,
     #[serde(default)]
-    scope: Words,
+    scope: StringList,
     #[serde(default)]
-    exp: LooseNumber,
+    exp: LenientNumber,
     #[serde(default)]
-    iat: LooseNumber,
+    iat: LenientNumber,
 }
 
-/// Builds the header; `None` for a token that is empty or has bytes which no bearer token has
-/// (RFC 6750, 2.1).
+/// Builds the header; `None` for a token that is empty or has bytes that no bearer token has (RFC
+/// 6750, 2.1).
 #[expect(clippy::disallowed_methods, reason = "the header is where the token has to be in clear")]
 fn bearer(token: &SecretString) -> Option<HeaderValue> {
     let token = token.expose_secret();
@@ -187,12 +186,12 @@ fn is_filled(token: &SecretString) -> bool {
 
 /// Reads the middle part of a JWT; `None` for opaque tokens.
 #[expect(clippy::disallowed_methods, reason = "reads the claims; the signature is left alone")]
-fn claims(token: &SecretString) -> Option<ArrivalClaims> {
+fn claims(token: &SecretString) -> Option<UnverifiedClaims> {
     let mut parts = token.expose_secret().split('.');
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
     let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload).ok()?);
-    let claims: WireClaims = body::decode(&payload).ok()?;
-    Some(ArrivalClaims {
+    let claims: ClaimsJson = body::decode(&payload).ok()?;
+    Some(UnverifiedClaims {
         origin: claims.origin.text(),
         audience: claims.aud.list(),
         scopes: claims.scope.list(),
@@ -203,8 +202,8 @@ fn claims(token: &SecretString) -> Option<ArrivalClaims> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ArrivalClaims, TokenResponse};
-    use crate::{oauth::loose::LONGEST, upstream::HttpResponse};
+    use super::{TokenResponse, UnverifiedClaims};
+    use crate::{oauth::lenient::LONGEST, upstream::HttpResponse};
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use http::{HeaderMap, StatusCode};
     use rstest::rstest;
@@ -306,7 +305,7 @@ mod tests {
     #[case::texts(r#"{"origin":"o","aud":"a b","scope":"s.t u","exp":2,"iat":1}"#)]
     fn claims_are_read_for_the_log(#[case] claims: &str) {
         let body = format!(r#"{{"access_token":"{}"}}"#, jwt(claims));
-        let expected = ArrivalClaims {
+        let expected = UnverifiedClaims {
             origin: Some("o".into()),
             audience: vec!["a".into(), "b".into()],
             scopes: vec!["s.t".into(), "u".into()],

@@ -1,14 +1,15 @@
-//! Keys derived from a binding's secret, so that all instances agree without a store (HKDF, RFC 5869).
+//! Keys derived from a binding's secret, so that all instances have the same key without a store
+//! (HKDF, RFC 5869).
 //!
-//! Invariant: a derived key tells nothing about the secret, and each purpose has its own. Called by `app`, which hands
-//! the keys to the rooms that seal something.
+//! Invariant: a derived key reveals nothing about the secret, and each purpose has its own key.
+//! Called by `app`, which gives the keys to the modules that encrypt something.
 
 use aws_lc_rs::{hkdf, rand};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Bytes of a sealing key (AES-256).
 const KEY: usize = 32;
-/// Sets these keys apart from others that somebody may derive from the same secret.
+/// Separates these keys from other keys that may be derived from the same secret.
 const SALT: &[u8] = b"cfapi-broker sealing 1";
 
 /// Derives the sealing key for a purpose.
@@ -23,14 +24,16 @@ pub fn sealing_key(secret: &SecretString, purpose: &str) -> [u8; KEY] {
     let purpose = [purpose.as_bytes()];
     let filled =
         source.expand(&purpose, hkdf::HKDF_SHA256).and_then(|derived| derived.fill(&mut key));
-    // Expansion fails only above 255 hash lengths; should it ever, a random key is the safe answer.
+    // Expansion fails only above 255 hash lengths. If it ever does, a random key is the safe
+    // result.
     if filled.is_err() { random_key() } else { key }
 }
 
-/// Makes a key that only this process has.
+/// Makes a key that only this process knows.
 pub fn random_key() -> [u8; KEY] {
     let mut key = [0; KEY];
-    // The system's generator does not fail once it is seeded; two UUIDs are the weaker but lawful way out.
+    // The system's generator does not fail once it is seeded. Two UUIDs are a weaker but acceptable
+    // fallback.
     if rand::fill(&mut key).is_err() {
         let (left, right) = key.split_at_mut(KEY / 2);
         left.copy_from_slice(uuid::Uuid::new_v4().as_bytes());

@@ -1,4 +1,4 @@
-//! The endpoint on a real socket: the bytes of `uaa.md` 2, and what becomes of odd answers.
+//! The endpoint on a real socket: the exact bytes of a request, and the handling of odd answers.
 
 use crate::{
     oauth::{
@@ -57,7 +57,8 @@ async fn exchanged(reply: Reply, grant: &Grant) -> Result<TokenResponse, Exchang
     endpoint(&wire.url("/oauth/token")).exchange(grant).await
 }
 
-/// Status line, sorted header lines in lower case, body; without what the library adds for itself.
+/// Request line, sorted header lines in lower case, body; without the headers that the library
+/// adds.
 fn taken_apart(request: &str) -> (String, Vec<String>, String) {
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let (line, headers) = head.split_once("\r\n").unwrap();
@@ -86,7 +87,7 @@ async fn sent(
 }
 
 #[tokio::test]
-async fn the_password_grant_has_the_bytes_of_the_contract() {
+async fn the_password_grant_has_its_exact_bytes() {
     let (line, headers, body) = sent(endpoint, &password("p&ss w=rd%ü")).await;
     assert_eq!(line, "POST /oauth/token HTTP/1.1");
     assert_eq!(
@@ -113,7 +114,7 @@ async fn a_refresh_carries_no_hint_and_no_client_id() {
 }
 
 #[tokio::test]
-async fn our_three_headers_come_in_the_order_of_the_contract() {
+async fn our_three_headers_have_a_fixed_order() {
     let wire = RawServer::answering([Reply::json("200 OK", TOKEN)]).await;
     let url = wire.url("/oauth/token");
     endpoint(&url).exchange(&refresh()).await.unwrap();
@@ -177,7 +178,7 @@ async fn an_empty_password_makes_no_request() {
 }
 
 #[tokio::test]
-async fn a_token_counts_from_the_moment_of_sending() {
+async fn a_lifetime_counts_from_the_moment_of_sending() {
     let before = tokio::time::Instant::now();
     let token = exchanged(Reply::json("200 OK", TOKEN), &refresh()).await.unwrap();
     assert!((before..=tokio::time::Instant::now()).contains(&token.sent_at));
@@ -190,7 +191,7 @@ fn kind(result: Result<TokenResponse, ExchangeError>) -> FaultKind {
     fault.kind
 }
 
-/// One byte too many; a success but for that.
+/// One byte too many; otherwise a success.
 fn large(status: &str) -> Reply {
     Reply::json(status, &padded(256 * 1024 + 1))
 }
@@ -265,7 +266,7 @@ async fn a_lost_connection_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_refused_connection_counts_for_nobody() {
+async fn a_refused_connection_counts_nowhere() {
     let url = format!("http://{}/oauth/token", RawServer::closed_port().await);
     let result = endpoint(&url).exchange(&password("p")).await;
     let Err(ExchangeError::Transport(error)) = result else {

@@ -1,75 +1,79 @@
-//! The destination as the source needs it: as known for a refresh, confirmed for a password.
+//! The destination content for a grant: as known for a refresh, confirmed for a password.
 //!
-//! Invariant: a password never goes out by content that was not confirmed, unless it has worked before and the service
-//! cannot say (destination.md 9). Used by `source`.
+//! Invariant: a password is sent only with confirmed content. The one exception: the Destination
+//! service is unavailable and this credential has worked before. Used by `provider`.
 
 use super::{
-    error::{Reason, Refusal},
-    ports::Ports,
-    source::Source,
+    backend::Backend,
+    error::{LeaseRefusal, Reason},
+    provider::UaaTokenProvider,
 };
 use crate::destination::{CachePolicy, Destination, DestinationError};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// After new credentials were found, their slot's turn comes at once; the old one's refusal lives no longer than this.
-const MOVED_PAUSE: Duration = Duration::from_secs(1);
+/// When new credentials were found, their refresher is next at once. The refusal of the old one
+/// lives no longer than this.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(1);
 
-impl<P: Ports> Source<P> {
-    /// Returns the content as it is known, for a grant that cannot lock anybody.
-    pub(super) async fn content(&self) -> Result<Arc<Destination>, Refusal> {
-        let found = match self.ports.known(&self.name) {
+impl<B: Backend> UaaTokenProvider<B> {
+    /// Returns the content as it is known, for a grant that cannot lock a user.
+    pub(super) async fn content(&self) -> Result<Arc<Destination>, LeaseRefusal> {
+        let found = match self.backend.known(&self.name) {
             Some(known) => Ok(known),
-            None => self.ports.find(&self.name, CachePolicy::Cached).await,
+            None => self.backend.find(&self.name, CachePolicy::Cached).await,
         };
-        let found = found.map_err(|error| self.nowhere(error))?;
-        self.ours(found).await
+        let found = found.map_err(|error| self.no_destination(error))?;
+        self.require_same_credentials(found).await
     }
 
-    /// Returns the content confirmed: a stale password would cost a logon attempt (destination.md 9).
-    pub(super) async fn confirmed(&self) -> Result<Arc<Destination>, Refusal> {
-        match self.ports.find(&self.name, CachePolicy::Confirmed).await {
-            Ok(found) => self.ours(found).await,
-            Err(error) if error.is_transient() && self.gate.is_proven() => {
+    /// Returns the confirmed content: a stale password would cost a failed logon.
+    pub(super) async fn confirmed(&self) -> Result<Arc<Destination>, LeaseRefusal> {
+        match self.backend.find(&self.name, CachePolicy::Confirmed).await {
+            Ok(found) => self.require_same_credentials(found).await,
+            Err(error) if error.is_transient() && self.guard.is_proven() => {
                 // The service is down: only a credential that has worked may be used.
-                let known = self.ports.known(&self.name);
-                let known = known.ok_or_else(|| self.nowhere(error))?;
-                self.ours(known).await
+                let known = self.backend.known(&self.name);
+                let known = known.ok_or_else(|| self.no_destination(error))?;
+                self.require_same_credentials(known).await
             }
-            Err(error) => Err(self.nowhere(error)),
+            Err(error) => Err(self.no_destination(error)),
         }
     }
 
-    async fn ours(&self, found: Arc<Destination>) -> Result<Arc<Destination>, Refusal> {
+    async fn require_same_credentials(
+        &self,
+        found: Arc<Destination>,
+    ) -> Result<Arc<Destination>, LeaseRefusal> {
         if found.fingerprint == self.fingerprint {
             return Ok(found);
         }
-        Err(self.moved().await)
+        Err(self.hand_over().await)
     }
 
-    /// Reads the destination past the cache; "unchanged" if that does not work.
+    /// Reads the destination past the cache. A failed read counts as "unchanged".
     pub(super) async fn has_changed(&self) -> bool {
-        let found = self.ports.find(&self.name, CachePolicy::PastCache).await;
+        let found = self.backend.find(&self.name, CachePolicy::PastCache).await;
         found.is_ok_and(|found| found.fingerprint != self.fingerprint)
     }
 
     /// Returns whether other credentials are in service by now.
     pub(super) fn is_superseded(&self) -> bool {
-        let known = self.ports.known(&self.name);
+        let known = self.backend.known(&self.name);
         known.is_some_and(|known| known.fingerprint != self.fingerprint)
     }
 
-    /// Hands over to the slot of the new credentials.
-    pub(super) async fn moved(&self) -> Refusal {
-        if let Some(door) = self.door.upgrade() {
-            // A failure here shows to the next caller, who looks again.
-            drop(door.look(CachePolicy::Cached).await);
+    /// Puts the refresher of the new credentials in service.
+    pub(super) async fn hand_over(&self) -> LeaseRefusal {
+        if let Some(entry) = self.entry.upgrade() {
+            // The next caller reads again and gets the error.
+            drop(entry.read_destination(CachePolicy::Cached).await);
         }
-        let soon = Instant::now() + MOVED_PAUSE;
-        Refusal::new(&self.name, Reason::UaaUnavailable, Some(soon))
+        let soon = Instant::now() + HAND_OVER_PAUSE;
+        LeaseRefusal::new(&self.name, Reason::UaaUnavailable, Some(soon))
     }
 
-    fn nowhere(&self, error: DestinationError) -> Refusal {
-        Refusal::of_destination(&self.name, error, Instant::now())
+    fn no_destination(&self, error: DestinationError) -> LeaseRefusal {
+        LeaseRefusal::of_destination(&self.name, error, Instant::now())
     }
 }

@@ -1,24 +1,24 @@
-//! Why there is no token, in words for whoever has to repair it.
+//! Why there is no token, in words for the administrator who repairs it.
 //!
-//! Invariant: every text here is ours; nothing that an upstream said gets in. Made by `source`, `door` and `slot`;
-//! turned into problems by `http`.
+//! Invariant: every text here is ours; no text of an upstream gets in. Made by `provider`, `entry`
+//! and `refresher`; turned into problems by `http`.
 
 use crate::destination::{DestinationError, DestinationName};
 use std::{fmt, time::Duration};
 use tokio::time::Instant;
 
-/// Shortest `Retry-After`: a caller who comes back at once would only meet the same refusal.
+/// Shortest `Retry-After`: an immediate retry would only get the same refusal.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 
-/// Why there is no token now; remembered until `retry_at`.
+/// Why there is no lease now. Remembered until `retry_at`.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no token for destination {destination}: {reason}")]
-pub struct Refusal {
+pub struct LeaseRefusal {
     /// Name of the destination.
     pub destination: String,
-    /// What stands in the way.
+    /// The reason.
     pub reason: Reason,
-    /// When asking again makes sense; `None` where waiting alone does not help.
+    /// When a retry makes sense; `None` if waiting alone does not help.
     pub retry_at: Option<Instant>,
 }
 
@@ -27,9 +27,9 @@ pub struct Refusal {
 pub enum Reason {
     /// There is no destination of that name.
     DestinationMissing,
-    /// The destination breaks rules of ours; no request was made.
+    /// The destination breaks a rule of the broker; no request was made.
     DestinationInvalid {
-        /// Every finding at once.
+        /// All findings at once.
         findings: Vec<String>,
     },
     /// The Destination service cannot say what the destination holds.
@@ -43,20 +43,20 @@ pub enum Reason {
         /// What to do.
         advice: String,
     },
-    /// Origin unknown, grant withdrawn, wrong token URL: the destination must change.
+    /// Origin unknown, grant withdrawn or wrong token URL: the destination must change.
     Misconfigured {
         /// What to do.
         advice: String,
     },
-    /// Too many failed logons; the lock runs out by itself.
+    /// Too many failed logons; the lock ends by itself.
     Locked,
-    /// The login server answers with 429, 5xx, garbage or not at all.
+    /// The login server answers with 429, 5xx, an unreadable answer or not at all.
     UaaUnavailable,
-    /// A mistake of ours.
+    /// A bug in the broker.
     Internal,
 }
 
-impl Refusal {
+impl LeaseRefusal {
     /// Returns whether waiting may help.
     pub fn is_transient(&self) -> bool {
         match self.reason {
@@ -71,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// Returns how long to wait before asking again, at least 1 s; `None` where waiting does not help.
+    /// Returns how long to wait before a retry, at least 1 s; `None` if waiting does not help.
     pub fn retry_after(&self, now: Instant) -> Option<Duration> {
         let at = self.retry_at.filter(|_| self.is_transient())?;
         Some(at.saturating_duration_since(now).max(SHORTEST_RETRY))
@@ -81,7 +81,7 @@ impl Refusal {
         Self { destination: name.as_str().to_owned(), reason, retry_at }
     }
 
-    /// Tells why there is no destination.
+    /// Turns a destination error into a refusal.
     pub(super) fn of_destination(
         name: &DestinationName,
         error: DestinationError,
@@ -127,9 +127,9 @@ impl fmt::Display for Reason {
             Self::DestinationInvalid { .. } => "destination invalid",
             Self::DestinationUnavailable => "destination service unavailable",
             Self::Rejected => "technical user rejected",
-            Self::SecondFactor => "second factor demanded",
+            Self::SecondFactor => "second factor required",
             Self::ActionRequired { .. } => "technical user needs a repair",
-            Self::Misconfigured { .. } => "destination does not lead to a logon",
+            Self::Misconfigured { .. } => "destination misconfigured",
             Self::Locked => "technical user locked",
             Self::UaaUnavailable => "login server unavailable",
             Self::Internal => "internal",
@@ -139,14 +139,14 @@ impl fmt::Display for Reason {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reason, Refusal};
+    use super::{LeaseRefusal, Reason};
     use rstest::rstest;
     use std::time::Duration;
     use tokio::time::Instant;
 
-    fn refusal(reason: Reason, wait: Option<Duration>) -> (Refusal, Instant) {
+    fn refusal(reason: Reason, wait: Option<Duration>) -> (LeaseRefusal, Instant) {
         let now = Instant::now();
-        let refusal = Refusal {
+        let refusal = LeaseRefusal {
             destination: "CFAPI".to_owned(),
             reason,
             retry_at: wait.map(|wait| now + wait),
@@ -165,10 +165,7 @@ mod tests {
     #[case(Reason::Locked, true)]
     #[case(Reason::UaaUnavailable, true)]
     #[case(Reason::Internal, false)]
-    fn only_what_time_heals_is_transient_and_names_a_wait(
-        #[case] reason: Reason,
-        #[case] transient: bool,
-    ) {
+    fn only_transient_reasons_have_a_wait(#[case] reason: Reason, #[case] transient: bool) {
         let (refusal, now) = refusal(reason, Some(Duration::from_secs(7)));
         assert_eq!(refusal.is_transient(), transient);
         let wait = refusal.retry_after(now);

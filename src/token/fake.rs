@@ -1,12 +1,13 @@
-//! A landscape without sockets: scripted answers, a journal of what was sent. For the tests of this room.
+//! A backend without sockets, for the tests of this module: scripted answers and a record of what
+//! was sent.
 
 use super::{
-    gates::Gates,
-    house::House,
-    lease::{Lease, Token},
-    ports::Ports,
+    backend::Backend,
+    lease::{GrantedToken, Lease},
+    lockout_guards::LockoutGuards,
     schedule::Window,
     settings::LogonGrant,
+    shared_context::SharedContext,
     vault::Vault,
 };
 use crate::{
@@ -31,15 +32,15 @@ use url::Url;
 
 static KEY: LazyLock<FingerprintKey> = LazyLock::new(FingerprintKey::random);
 
-/// Lifetime of a token on BTP.
+/// Lifetime of a token on BTP, in seconds.
 pub(super) const LIFE: u64 = 1199;
 
 /// What the token endpoint does.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
-    /// A token that lives so long, with a refresh token.
+pub(super) enum ScriptedAnswer {
+    /// A token with this lifetime in seconds, with a refresh token.
     Token(u64),
-    /// Likewise, without one.
+    /// The same, without a refresh token.
     NoRefresh(u64),
     Fault(FaultKind),
     /// `Retry-After` in seconds.
@@ -48,39 +49,39 @@ pub(super) enum Answer {
     Unsent,
     /// Sent, then the connection broke.
     Broken,
-    Crash,
+    Panic,
 }
 
 /// A grant that was sent.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
+pub(super) struct SentGrant {
     pub(super) grant: &'static str,
     pub(super) to: Fingerprint,
     pub(super) at: Instant,
 }
 
 #[derive(Default)]
-struct State {
+struct FakeState {
     contents: HashMap<String, Arc<Destination>>,
     is_service_down: bool,
     /// Answers to come, per grant; then the usual one.
-    script: HashMap<&'static str, VecDeque<Answer>>,
-    usual: HashMap<&'static str, Answer>,
+    script: HashMap<&'static str, VecDeque<ScriptedAnswer>>,
+    usual: HashMap<&'static str, ScriptedAnswer>,
     latency: Duration,
-    sent: Vec<Sent>,
+    sent: Vec<SentGrant>,
     finds: Vec<CachePolicy>,
     /// Applied when the next password has been answered.
     edit_after_logon: Option<Destination>,
 }
 
-/// The fake.
+/// The fake backend.
 #[derive(Default)]
-pub(super) struct Fake(Mutex<State>);
+pub(super) struct FakeBackend(Mutex<FakeState>);
 
-/// The fake with a vault on it.
-pub(super) struct Stage {
-    pub(super) fake: Arc<Fake>,
-    pub(super) vault: Arc<Vault<Fake>>,
+/// A vault on a fake backend.
+pub(super) struct TestVault {
+    pub(super) fake: Arc<FakeBackend>,
+    pub(super) vault: Arc<Vault<FakeBackend>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -89,7 +90,7 @@ pub(super) fn name(text: &str) -> DestinationName {
     DestinationName::parse(text).unwrap()
 }
 
-/// A destination; `password` tells passwords apart.
+/// A destination; `password` makes different passwords.
 pub(super) fn destination(text: &str, password: u32) -> Destination {
     let credentials = model::PasswordCredentials {
         client_id: "cf".to_owned(),
@@ -135,11 +136,11 @@ pub(super) fn response(lifetime: u64, refresh: Option<&str>) -> TokenResponse {
     }
 }
 
-/// A lease that lives so long.
+/// A lease with this lifetime in seconds.
 pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
     let response = TokenResponse { sent_at, ..response(lifetime, Some("canary-refresh-token")) };
     let window = Window::new(response.sent_at, response.expires_in, 0.5);
-    let token = Arc::new(Token::new(response, None, window));
+    let token = Arc::new(GrantedToken::new(response, None, window));
     Lease::new(token, Url::parse("https://api.cf.example.test").unwrap())
 }
 
@@ -159,14 +160,14 @@ pub(super) fn unsent() -> ExchangeError {
     ExchangeError::Transport(error.into())
 }
 
-/// Sent, and then nothing was heard.
+/// Sent, then no answer.
 pub(super) fn broken() -> ExchangeError {
     let answer = http::Response::builder().status(500).body("").unwrap();
     let error = reqwest::Response::from(answer).error_for_status();
     ExchangeError::Transport(error.unwrap_err().into())
 }
 
-impl Fake {
+impl FakeBackend {
     pub(super) fn put(&self, content: Destination) {
         let key = content.name.as_str().to_owned();
         self.state().contents.insert(key, Arc::new(content));
@@ -188,18 +189,22 @@ impl Fake {
         self.state().latency = latency;
     }
 
-    /// What `grant` is answered with from now on.
-    pub(super) fn usually(&self, grant: &'static str, answer: Answer) {
+    /// How `grant` is answered from now on.
+    pub(super) fn usually(&self, grant: &'static str, answer: ScriptedAnswer) {
         self.state().usual.insert(grant, answer);
     }
 
-    /// What `grant` is answered with first.
-    pub(super) fn next(&self, grant: &'static str, answers: impl IntoIterator<Item = Answer>) {
+    /// How `grant` is answered first.
+    pub(super) fn next(
+        &self,
+        grant: &'static str,
+        answers: impl IntoIterator<Item = ScriptedAnswer>,
+    ) {
         let mut state = self.state();
         state.script.entry(grant).or_default().extend(answers);
     }
 
-    pub(super) fn sent(&self) -> Vec<Sent> {
+    pub(super) fn sent(&self) -> Vec<SentGrant> {
         self.state().sent.clone()
     }
 
@@ -217,13 +222,13 @@ impl Fake {
         state.finds.iter().filter(|find| **find == wanted).count()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().unwrap()
     }
 
-    fn answer(&self, to: &Destination, grant: &'static str) -> Answer {
+    fn answer(&self, to: &Destination, grant: &'static str) -> ScriptedAnswer {
         let mut state = self.state();
-        state.sent.push(Sent { grant, to: to.fingerprint, at: Instant::now() });
+        state.sent.push(SentGrant { grant, to: to.fingerprint, at: Instant::now() });
         if grant == "password"
             && let Some(content) = state.edit_after_logon.take()
         {
@@ -232,18 +237,18 @@ impl Fake {
         }
         let scripted = state.script.get_mut(grant).and_then(VecDeque::pop_front);
         let usual = state.usual.get(grant).cloned();
-        scripted.or(usual).unwrap_or(Answer::Token(LIFE))
+        scripted.or(usual).unwrap_or(ScriptedAnswer::Token(LIFE))
     }
 }
 
-impl Ports for Fake {
+impl Backend for FakeBackend {
     async fn find(
         &self,
         name: &DestinationName,
         wanted: CachePolicy,
     ) -> Result<Arc<Destination>, DestinationError> {
         self.state().finds.push(wanted);
-        // A call takes a while; the caller must not rely on an answer at once.
+        // A real call takes a while; the caller must not rely on an immediate answer.
         tokio::task::yield_now().await;
         let state = self.state();
         let known = state.contents.get(name.as_str()).cloned();
@@ -273,13 +278,13 @@ impl Ports for Fake {
         let latency = self.state().latency;
         sleep(latency).await;
         let response = match answer {
-            Answer::Token(lifetime) => response(lifetime, Some("canary-refresh-token")),
-            Answer::NoRefresh(lifetime) => response(lifetime, None),
-            Answer::Fault(kind) => return Err(refused(kind, None)),
-            Answer::Later(kind, wait) => return Err(refused(kind, Some(wait))),
-            Answer::Unsent => return Err(unsent()),
-            Answer::Broken => return Err(broken()),
-            Answer::Crash => panic!("scripted"),
+            ScriptedAnswer::Token(lifetime) => response(lifetime, Some("canary-refresh-token")),
+            ScriptedAnswer::NoRefresh(lifetime) => response(lifetime, None),
+            ScriptedAnswer::Fault(kind) => return Err(refused(kind, None)),
+            ScriptedAnswer::Later(kind, wait) => return Err(refused(kind, Some(wait))),
+            ScriptedAnswer::Unsent => return Err(unsent()),
+            ScriptedAnswer::Broken => return Err(broken()),
+            ScriptedAnswer::Panic => panic!("scripted"),
         };
         Ok(TokenResponse { sent_at, ..response })
     }
@@ -289,50 +294,50 @@ impl Ports for Fake {
     }
 }
 
-impl fmt::Debug for Fake {
+impl fmt::Debug for FakeBackend {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Fake")
+        out.write_str("FakeBackend")
     }
 }
 
-impl Stage {
+impl TestVault {
     /// One destination, `CFAPI`, that logs on with a password.
     pub(super) fn new() -> Self {
         Self::with(&["CFAPI"], LogonGrant::Password)
     }
 
     pub(super) fn with(names: &[&str], grant: LogonGrant) -> Self {
-        let fake = Arc::new(Fake::default());
+        let fake = Arc::new(FakeBackend::default());
         for text in names {
             fake.put(destination(text, 1));
         }
         Self::on(fake, names, grant)
     }
 
-    /// Another process life on the same landscape.
-    pub(super) fn on(fake: Arc<Fake>, names: &[&str], grant: LogonGrant) -> Self {
+    /// A restarted process with the same backend.
+    pub(super) fn on(fake: Arc<FakeBackend>, names: &[&str], grant: LogonGrant) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let house = House {
-            ports: Arc::clone(&fake),
+        let context = SharedContext {
+            backend: Arc::clone(&fake),
             grant,
-            gates: Gates::default(),
-            slots: super::slots(),
+            guards: LockoutGuards::default(),
+            refreshers: super::refreshers(),
             tasks: tasks.clone(),
             stop: stop.clone(),
             metrics: Metrics::default(),
-            born: Instant::now(),
+            started_at: Instant::now(),
         };
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-        let vault = Arc::new(Vault::new(&names, house));
+        let vault = Arc::new(Vault::new(&names, context));
         Self { fake, vault, tasks, stop }
     }
 
     /// What `TokenVault::lease` does, for `CFAPI`.
-    pub(super) async fn lease(&self) -> Result<Arc<Lease>, super::Refusal> {
+    pub(super) async fn lease(&self) -> Result<Arc<Lease>, super::LeaseRefusal> {
         self.lease_of("CFAPI").await
     }
 
-    pub(super) async fn lease_of(&self, text: &str) -> Result<Arc<Lease>, super::Refusal> {
+    pub(super) async fn lease_of(&self, text: &str) -> Result<Arc<Lease>, super::LeaseRefusal> {
         let name = name(text);
         match self.vault.fresh(&name) {
             Some(lease) => Ok(lease),
@@ -340,7 +345,7 @@ impl Stage {
         }
     }
 
-    /// Lets `seconds` pass with a caller in each of them; returns how many were refused.
+    /// Makes one call per second for `seconds`. Returns how many were refused.
     pub(super) async fn callers_for(&self, seconds: u64) -> usize {
         let mut refused = 0;
         for _ in 0..seconds {

@@ -1,7 +1,8 @@
-//! A token on loan: what is sent, to which API, and until when.
+//! A lease: which token is sent, to which API, and until when.
 //!
-//! Invariant: no `Debug` shows a token; a revoked token is expired for everybody who holds it, and a
-//! refresh token that was refused is gone from memory. Made by `source`; read by `slot`, `capi` and `http`.
+//! Invariant: no `Debug` shows a token. A revoked token is expired for everyone who holds it. A
+//! refused refresh token is gone from memory. Made by `exchange`; read by `refresher`, `capi` and
+//! `http`.
 
 use super::schedule::Window;
 use crate::oauth::TokenResponse;
@@ -19,26 +20,26 @@ use std::{
 use tokio::time::Instant;
 use url::Url;
 
-/// An access token with its moments and the API that it is for.
+/// An access token with its times and the API that it is for.
 pub struct Lease {
-    token: Arc<Token>,
+    token: Arc<GrantedToken>,
     api: Url,
     window: Window,
 }
 
-/// How much of its time a token has used (RFC 9111's words, bent to tokens).
+/// Age of a token, in the words of RFC 9111.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// Nothing to do.
     Fresh,
-    /// Still served; its successor should be fetched.
+    /// Still served; a new token should be fetched.
     Ageing,
     /// No longer served: too close to its end, or revoked.
     Expired,
 }
 
 impl Lease {
-    /// Returns `bearer <token>`, marked sensitive; clone it into a request.
+    /// Returns `bearer <token>`, marked sensitive. Clone it into a request.
     pub fn authorization(&self) -> &HeaderValue {
         &self.token.authorization
     }
@@ -48,7 +49,7 @@ impl Lease {
         &self.api
     }
 
-    /// Returns how much of its time the token has used.
+    /// Returns the age class of the token.
     pub fn freshness(&self, now: Instant) -> Freshness {
         if now >= self.window.serve_until || self.token.is_revoked() {
             Freshness::Expired
@@ -59,7 +60,7 @@ impl Lease {
         }
     }
 
-    /// Returns how long CF will accept the token; zero once it is over or revoked.
+    /// Returns how long CF will accept the token; zero if it is expired or revoked.
     pub fn expires_in(&self, now: Instant) -> Duration {
         if self.token.is_revoked() {
             return Duration::ZERO;
@@ -67,16 +68,16 @@ impl Lease {
         self.window.expires_at.saturating_duration_since(now)
     }
 
-    pub(super) fn new(token: Arc<Token>, api: Url) -> Self {
+    pub(super) fn new(token: Arc<GrantedToken>, api: Url) -> Self {
         let window = token.window;
         Self { token, api, window }
     }
 
-    pub(super) fn token(&self) -> &Arc<Token> {
+    pub(super) fn token(&self) -> &Arc<GrantedToken> {
         &self.token
     }
 
-    /// Returns from when on a successor should be fetched.
+    /// Returns from when on a new token should be fetched.
     pub(super) fn renew_at(&self) -> Instant {
         self.window.renew_at
     }
@@ -99,16 +100,18 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// What a grant gave. Several leases may share it: two destinations of one credential, or one whose API moved.
-pub(super) struct Token {
+/// The result of a grant. Several leases may share it: two destinations with one credential, or one
+/// destination whose API changed.
+pub(super) struct GrantedToken {
     authorization: HeaderValue,
     refresh: ArcSwapOption<SecretString>,
     window: Window,
     revoked: AtomicBool,
 }
 
-impl Token {
-    /// Keeps what the token endpoint gave; `kept` is the refresh token to go on with where the answer brings none.
+impl GrantedToken {
+    /// Keeps the answer of the token endpoint. `kept` is the refresh token to continue with if the
+    /// answer has none.
     pub(super) fn new(
         response: TokenResponse,
         kept: Option<Arc<SecretString>>,
@@ -127,14 +130,14 @@ impl Token {
         self.refresh.load_full()
     }
 
-    /// Forgets the refresh token; the access token goes on.
+    /// Forgets the refresh token; the access token stays.
     pub(super) fn drop_refresh_token(&self) {
         self.refresh.store(None);
     }
 
-    /// Ends the access token; returns whether it was in use until now. The refresh token stays: renewal starts there.
-    pub(super) fn revoke(&self) -> bool {
-        !self.revoked.swap(true, Ordering::AcqRel)
+    /// Ends the access token. The refresh token stays: the renewal uses it.
+    pub(super) fn revoke(&self) {
+        self.revoked.store(true, Ordering::Release);
     }
 
     pub(super) fn is_revoked(&self) -> bool {
@@ -147,9 +150,9 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for GrantedToken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Token")
+        out.debug_struct("GrantedToken")
             .field("window", &self.window)
             .field("revoked", &self.revoked)
             .finish_non_exhaustive()

@@ -1,43 +1,46 @@
-//! Tokens of the technical users: the vault lends them, keeps them fresh and guards the passwords behind them.
+//! Tokens of the technical users. The vault lends leases, keeps them fresh and protects the
+//! passwords behind them.
 //!
-//! Invariant: nobody waits while a usable token is there, at most one grant is in flight per credential, and no
-//! sequence of events sends a refused password again (uaa.md 9). Lifetimes and permission are decided here, nothing
-//! about HTTP. Doors: `capi`, `http` (readiness, `/destinations`), `cli` (doctor), `app`.
+//! Invariant: no caller waits while a usable token is there; at most one grant is in flight per
+//! credential; no sequence of events sends a refused password again
+//! (`docs/explanation/lockout-guard.md`). This module decides about lifetimes and about sending
+//! passwords; it knows nothing about HTTP. Called by `capi`, `http` (readiness, `/destinations`)
+//! and `app`.
 
-mod arrival;
+mod attempt_budget;
+mod backend;
 mod backoff;
-mod budget;
+mod claim_checks;
 mod content;
-mod door;
+mod cooldown;
+mod entry;
 mod error;
 mod exchange;
+mod failure_policy;
 #[cfg(test)]
 mod fake;
-mod front;
-mod gate;
-mod gates;
-mod holdoff;
-mod house;
 mod lease;
-mod ledger;
-mod memory;
-mod ports;
-mod report;
+mod lockout;
+mod lockout_guard;
+mod lockout_guards;
+mod log_events;
+mod negative_cache;
+mod provider;
+mod refresher;
 mod schedule;
 mod settings;
-mod slot;
-mod source;
+mod shared_context;
+mod snapshot;
 mod state;
 mod status;
 mod vault;
-mod verdict;
 
-pub use error::{Reason, Refusal};
-pub use holdoff::Revoked;
+pub use backend::TokenEndpointFactory;
+pub use cooldown::Revoked;
+pub use error::{LeaseRefusal, Reason};
 pub use lease::{Freshness, Lease};
-pub use ports::Endpoints;
 pub use settings::{LogonGrant, Settings};
-pub use state::GateState;
+pub use state::GuardState;
 pub use status::{DestinationStatus, PastRefusal, Renewal};
 pub use vault::{Attempt, Force, RetryError};
 
@@ -45,99 +48,97 @@ use crate::{
     destination::{DestinationName, Destinations},
     telemetry::metrics::Metrics,
 };
-use gates::Gates;
-use house::House;
+use backend::LiveBackend;
+use lockout_guards::LockoutGuards;
 use moka::future::Cache;
-use ports::Outside;
+use shared_context::SharedContext;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vault::Vault;
 
-/// Slots at most: eight names may be configured, each with the credentials of now and, for a moment, of before.
-const MOST_SLOTS: u64 = 64;
+/// Most refreshers in the cache: eight names may be configured, each with its current credentials
+/// and, for a moment, the previous ones.
+const MAX_REFRESHERS: u64 = 64;
 
-/// A slot that nobody used for as long as a refresh token lives by default (30 days) holds nothing of worth.
-const SLOT_IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// A refresher that was not used for the default lifetime of a refresh token (30 days) holds
+/// nothing useful.
+const REFRESHER_IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What the vault works with.
+/// Dependencies of the vault.
 #[derive(Clone)]
-pub struct Equipment {
+pub struct VaultDeps {
     /// Makes token endpoints.
-    pub endpoints: Endpoints,
+    pub endpoint_factory: TokenEndpointFactory,
     /// Runs renewals and polls.
     pub tasks: TaskTracker,
-    /// Ends the polls.
+    /// Stops the polls.
     pub stop: CancellationToken,
-    /// Counts.
+    /// Where the counters are.
     pub metrics: Metrics,
 }
 
-/// Bounded slots of tokens, one per destination name and fingerprint; a clone is shallow.
+/// All token refreshers, one per destination name and fingerprint, in a bounded cache. A clone is
+/// shallow.
 #[derive(Clone, Debug)]
-pub struct TokenVault(Arc<Vault<Outside>>);
+pub struct TokenVault(Arc<Vault<LiveBackend>>);
 
 impl TokenVault {
-    /// Makes an empty vault for the configured destinations; makes no call.
-    pub fn new(settings: &Settings, destinations: Destinations, equipment: Equipment) -> Self {
+    /// Makes an empty vault for the configured destinations. Makes no call.
+    pub fn new(settings: &Settings, destinations: Destinations, equipment: VaultDeps) -> Self {
         let names = destinations.names().to_vec();
-        let ports = Outside {
+        let backend = LiveBackend {
             destinations,
-            endpoints: equipment.endpoints,
+            endpoint_factory: equipment.endpoint_factory,
             assertion_file: settings.assertion_file.clone(),
         };
-        let house = House {
-            ports: Arc::new(ports),
+        let context = SharedContext {
+            backend: Arc::new(backend),
             grant: settings.grant,
-            gates: Gates::default(),
-            slots: slots(),
+            guards: LockoutGuards::default(),
+            refreshers: refreshers(),
             tasks: equipment.tasks,
             stop: equipment.stop,
             metrics: equipment.metrics,
-            born: Instant::now(),
+            started_at: Instant::now(),
         };
-        Self(Arc::new(Vault::new(&names, house)))
+        Self(Arc::new(Vault::new(&names, context)))
     }
 
     /// Lends a token that CF will accept for at least the safety margin.
     ///
     /// # Errors
-    /// Why there is none; shared by all who waited, and remembered.
+    /// Why there is no token. All waiters get the same refusal, and it is remembered.
     ///
     /// # Cancel safety
-    /// A caller who goes away cancels nothing: the renewal is a task of its own.
-    pub async fn lease(&self, destination: &DestinationName) -> Result<Arc<Lease>, Refusal> {
+    /// Dropping the future cancels nothing: the renewal runs in its own task.
+    pub async fn lease(&self, destination: &DestinationName) -> Result<Arc<Lease>, LeaseRefusal> {
         match self.0.fresh(destination) {
             Some(lease) => Ok(lease),
-            // Boxed, so that the usual way stays small.
+            // Boxed, so that the future of the fast path stays small.
             None => Box::pin(self.0.lease(destination)).await,
         }
     }
 
-    /// CF refused this very lease (401/1000): ends it if it is still in service; at most one forced renewal in 30 s.
+    /// CF refused exactly this lease (401, code 1000). Ends it if it is still in service. Forces at
+    /// most one renewal in 30 s.
     pub fn revoke(&self, destination: &DestinationName, used: &Arc<Lease>) -> Revoked {
         self.0.revoke(destination, used)
     }
 
-    /// Returns how every configured destination stands, the default first; makes no call.
+    /// Returns the status of every configured destination, the default first. Makes no call.
     pub fn statuses(&self) -> Vec<DestinationStatus> {
         self.0.statuses()
     }
 
-    /// Returns how one destination stands; `None`: it is not configured.
-    pub fn status(&self, destination: &DestinationName) -> Option<DestinationStatus> {
-        let all = self.0.statuses();
-        all.into_iter().find(|status| status.name == *destination)
-    }
-
-    /// Reads the destination past the cache, lets exactly one logon through the gate and says what came of it
-    /// (uaa.md 9). It costs a logon like any other.
+    /// Reads the destination past the cache, lets exactly one logon through the lockout guard and
+    /// returns the result. It counts as a logon like any other.
     ///
     /// # Errors
-    /// The name is not configured, or a lock has not run out and `force` does not override that.
+    /// The name is not configured, or a lock is still running and `force` does not override it.
     ///
     /// # Cancel safety
-    /// The attempt runs to its end, whoever goes away.
+    /// The attempt runs to its end, also when this future is dropped.
     pub async fn retry(
         &self,
         destination: &DestinationName,
@@ -146,23 +147,25 @@ impl TokenVault {
         Box::pin(self.0.retry(destination, force)).await
     }
 
-    /// Fetches the first lease in the background, after `delay`; who needs one meanwhile does not wait for that.
+    /// Fetches the first lease in the background after `delay`. A caller that needs a lease earlier
+    /// does not wait for the delay.
     pub fn warm(&self, destination: &DestinationName, delay: Duration) {
         self.0.warm(destination, delay);
     }
 
-    /// Reads every destination again, past the cache, in the background (SIGHUP). The gates keep their memory.
+    /// Reads every destination again in the background, past the cache (SIGHUP). The lockout guards
+    /// keep their state.
     pub fn reread(&self) {
         self.0.reread();
     }
 }
 
-impl fmt::Debug for Equipment {
+impl fmt::Debug for VaultDeps {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Equipment")
+        out.write_str("VaultDeps")
     }
 }
 
-fn slots<V: Clone + Send + Sync + 'static>() -> Cache<house::TokenKey, V> {
-    Cache::builder().max_capacity(MOST_SLOTS).time_to_idle(SLOT_IDLE).build()
+fn refreshers<V: Clone + Send + Sync + 'static>() -> Cache<shared_context::TokenKey, V> {
+    Cache::builder().max_capacity(MAX_REFRESHERS).time_to_idle(REFRESHER_IDLE).build()
 }

@@ -1,39 +1,42 @@
-//! Lifetime → the moments of a lease; pure.
+//! Computes the times of a lease from the lifetime of its token. Pure.
 //!
-//! Invariant: sent ≤ `renew_at` < `serve_until` < `expires_at`, whatever the lifetime. Used by `source`.
+//! Invariant: sent ≤ `renew_at` < `serve_until` < `expires_at` for every lifetime. See
+//! `docs/explanation/token-renewal.md`. Used by `exchange`.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lifetime where none is given or it makes no sense: short enough to learn soon that it was wrong (T2).
+/// Lifetime if none is given or it makes no sense: short enough to notice soon that it was wrong.
 const UNKNOWN: Duration = Duration::from_secs(60);
 
-/// Longer lifetimes are cut: a day is beyond what UAA gives by default, and a wrong number must not freeze us (T2).
+/// Longer lifetimes are cut. A day is longer than UAA's default, and a wrong number must not stop
+/// renewals.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
-/// Margin that CF's zero leeway on `exp` and slow calls need at least …
+/// Margin for CF, which accepts no token after `exp`, and for slow calls: at least this …
 const LEAST_MARGIN: Duration = Duration::from_secs(30);
 
-/// … and at most.
+/// … and at most this.
 const MOST_MARGIN: Duration = Duration::from_secs(60);
 
-/// Renewal starts at a random point from this share of the lifetime …
+/// Renewal starts at a random time from this part of the lifetime on …
 const RENEW_FROM: f64 = 0.6;
 
-/// … within this share, so that instances do not renew together (T2: 60–70 %) …
+/// … within this part, so that instances do not renew together (60–70 %) …
 const RENEW_SPREAD: f64 = 0.1;
 
-/// … and at this share of the serving time at the latest, so that short tokens leave time for a second try.
+/// … and at the latest at this part of the serving time, so that short tokens leave time for a
+/// second attempt.
 const RENEW_LATEST: f64 = 0.8;
 
-/// The moments of a token.
+/// The times of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
-    /// From here on a request that meets the token starts its renewal.
+    /// From here on the next request starts a renewal.
     pub(super) renew_at: Instant,
-    /// From here on requests need a new one.
+    /// From here on requests need a new token.
     pub(super) serve_until: Instant,
-    /// CF refuses it from here on.
+    /// From here on CF refuses the token.
     pub(super) expires_at: Instant,
 }
 
@@ -78,7 +81,7 @@ mod tests {
     #[case(None, (24, 24), 30)]
     #[case(Some(0), (24, 24), 30)]
     #[case(Some(1_000_000_000_000), (51_840, 60_480), 86_340)]
-    fn the_table_of_the_contract_holds(
+    fn a_lifetime_gives_these_times(
         #[case] lifetime: Option<u64>,
         #[case] renew: (u64, u64),
         #[case] serve: u64,

@@ -1,4 +1,4 @@
-//! Settings of the section `[token]`. Gathered by `config`.
+//! Settings of the section `[token]`. Loaded by `config`.
 
 use crate::binding::SettingFinding;
 use std::path::PathBuf;
@@ -7,13 +7,13 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The grant that follows when there is no refresh token.
+    /// The grant that is used when there is no refresh token.
     pub grant: LogonGrant,
-    /// File that holds the assertion of the JWT bearer grant; read anew for each grant.
+    /// File with the assertion of the JWT bearer grant. It is read again for each grant.
     pub assertion_file: Option<PathBuf>,
 }
 
-/// Which grant logs on (uaa.md 11: CF retires the password grant).
+/// Which grant logs on. CF retires the password grant (CF RFC 0037).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogonGrant {
@@ -25,7 +25,7 @@ pub enum LogonGrant {
 }
 
 impl Settings {
-    /// Judges the settings by themselves; an empty list means that all is well.
+    /// Checks the settings by themselves. An empty list means that they are valid.
     pub fn validate(&self) -> Vec<SettingFinding> {
         let (message, hint) = match (self.grant, &self.assertion_file) {
             (LogonGrant::JwtBearer, None) => {

@@ -1,12 +1,12 @@
-//! The words in which a gate speaks: where it stands, why it holds, what changed. Used by `ledger`, `gate` and those who
-//! ask them.
+//! Small types of the lockout guard: its state, why it holds a password back, what changed. Used by
+//! `lockout`, `lockout_guard` and their callers.
 
 use super::error::Reason;
 use tokio::time::Instant;
 
-/// Where a gate stands.
+/// State of a lockout guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GateState {
+pub enum GuardState {
     /// Nothing was sent yet.
     Unknown,
     /// The last logon succeeded.
@@ -15,9 +15,9 @@ pub enum GateState {
     Rejected,
     /// Something else must be repaired first.
     Blocked,
-    /// The identity provider's lock, or UAA's own.
+    /// Locked by the identity provider or by UAA.
     Locked,
-    /// A pause after a failure that time may heal.
+    /// A pause after a transient failure.
     Waiting,
 }
 
@@ -31,19 +31,19 @@ pub(super) struct Hold {
 /// A change of state, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transition {
-    pub(super) from: GateState,
-    pub(super) to: GateState,
+    pub(super) from: GuardState,
+    pub(super) to: GuardState,
 }
 
-/// What is to be sent: only the password can lock a user.
+/// What is sent to log on: only a password can lock a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sending {
+pub(super) enum LogonKind {
     Password,
-    /// No password travels and nothing counts: only `Waiting` applies (uaa.md 11).
+    /// No password is sent and nothing counts: only `Waiting` applies.
     Assertion,
 }
 
-impl GateState {
+impl GuardState {
     /// Returns the name used in metrics, log lines and answers.
     pub fn name(self) -> &'static str {
         match self {
@@ -58,7 +58,7 @@ impl GateState {
 }
 
 impl Hold {
-    /// A hold that time ends.
+    /// A hold that ends by itself.
     pub(super) fn until(at: Instant) -> Self {
         Self { reason: Reason::UaaUnavailable, retry_at: Some(at) }
     }

@@ -1,11 +1,12 @@
 //! What an operator may see of a destination's token: states, times, causes; never a secret.
 //!
-//! Invariant: nothing here comes from an upstream's text. Filled by `source` and `door`; read by `http`.
+//! Invariant: no text of an upstream gets in. Filled by `provider`, `exchange` and `vault`; read by
+//! `http`.
 
 use super::{
-    error::{Reason, Refusal},
+    error::{LeaseRefusal, Reason},
     lease::Freshness,
-    state::GateState,
+    state::GuardState,
 };
 use crate::destination::{DestinationName, SourceKind};
 use std::{
@@ -14,24 +15,24 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// A destination as it stands.
+/// Status of a destination.
 #[derive(Clone, Debug)]
 pub struct DestinationStatus {
     /// Its name.
     pub name: DestinationName,
-    /// Where it was found; `None`: it was not, or nobody looked yet.
+    /// Where it was found; `None` if it was not found or not looked for yet.
     pub source: Option<SourceKind>,
-    /// Who logs on; for pages behind a scope only.
+    /// The user that logs on; only for answers that need a scope.
     pub user: Option<String>,
-    /// Key of the identity provider; `None`: UAA's default, or nothing was found.
+    /// Key of the identity provider; `None`: UAA's default, or no destination was found.
     pub origin: Option<String>,
     /// Whether a password may be sent.
-    pub gate: GateState,
-    /// When the gate opens by itself: the end of a pause, or the next probe of a lock.
-    pub gate_opens_in: Option<Duration>,
-    /// State of the token; `None`: there is none.
+    pub guard: GuardState,
+    /// When the lockout guard opens by itself: the end of a pause, or the next probe of a lock.
+    pub guard_opens_in: Option<Duration>,
+    /// Age of the token; `None` if there is none.
     pub freshness: Option<Freshness>,
-    /// How long CF accepts the token; `None`: there is none.
+    /// How long CF accepts the token; `None` if there is none.
     pub expires_in: Option<Duration>,
     /// The last grant that succeeded.
     pub last_renewal: Option<Renewal>,
@@ -61,23 +62,23 @@ pub struct PastRefusal {
     pub ago: Duration,
 }
 
-/// Remembers for one destination name, across its credentials.
+/// The last events of one destination name, across changes of its credentials.
 #[derive(Debug, Default)]
-pub(super) struct Record(Mutex<Past>);
+pub(super) struct RenewalHistory(Mutex<PastEvents>);
 
 #[derive(Debug, Default)]
-struct Past {
+struct PastEvents {
     renewal: Option<(&'static str, Duration, Instant)>,
     refusal: Option<(Reason, Instant)>,
     has_warned_of_no_refresh: bool,
 }
 
-impl Record {
+impl RenewalHistory {
     pub(super) fn renewed(&self, grant: &'static str, took: Duration, now: Instant) {
         self.past().renewal = Some((grant, took, now));
     }
 
-    pub(super) fn refused(&self, refusal: &Refusal, now: Instant) {
+    pub(super) fn refused(&self, refusal: &LeaseRefusal, now: Instant) {
         self.past().refusal = Some((refusal.reason.clone(), now));
     }
 
@@ -94,24 +95,24 @@ impl Record {
         Some(PastRefusal { reason, hint, ago })
     }
 
-    /// Returns `true` the first time: the client gets no refresh tokens, which is worth one line.
+    /// Returns `true` the first time only: the missing refresh token is logged once.
     pub(super) fn warns_of_no_refresh(&self) -> bool {
         !std::mem::replace(&mut self.past().has_warned_of_no_refresh, true)
     }
 
-    fn past(&self) -> MutexGuard<'_, Past> {
+    fn past(&self) -> MutexGuard<'_, PastEvents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Record;
+    use super::RenewalHistory;
 
     #[test]
-    fn a_missing_refresh_token_is_worth_one_line() {
-        let record = Record::default();
-        assert!(record.warns_of_no_refresh());
-        assert!(!record.warns_of_no_refresh());
+    fn a_missing_refresh_token_is_logged_once() {
+        let history = RenewalHistory::default();
+        assert!(history.warns_of_no_refresh());
+        assert!(!history.warns_of_no_refresh());
     }
 }

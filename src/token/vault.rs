@@ -1,16 +1,17 @@
-//! All doors behind one: leases by destination name.
+//! All destination entries: leases by destination name.
 //!
-//! Invariant: a caller gets the lease of the credentials that the destination holds now, or the reason why there is
-//! none; a fresh lease costs one pointer load, no lock and no allocation. Used by `TokenVault` only.
+//! Invariant: a caller gets a lease of the credentials that the destination holds now, or the
+//! reason why there is none. A fresh lease costs one pointer load, no lock and no allocation. Used
+//! by `TokenVault` only.
 
 use super::{
-    door::Door,
-    error::{Reason, Refusal},
-    holdoff::Revoked,
-    house::{House, RealSlot},
+    backend::Backend,
+    cooldown::Revoked,
+    entry::DestinationEntry,
+    error::{LeaseRefusal, Reason},
     lease::{Freshness, Lease},
-    ports::Ports,
-    state::GateState,
+    shared_context::{SharedContext, SharedRefresher},
+    state::GuardState,
     status::DestinationStatus,
 };
 use crate::destination::{CachePolicy, DestinationName};
@@ -18,37 +19,37 @@ use prometheus_client::metrics::counter::Counter;
 use std::{fmt, ptr, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
-/// How often a caller follows changing credentials before the refusal of the last ones is the answer.
-const MOST_MOVES: usize = 3;
+/// How often a caller follows changing credentials before it gets the last refusal.
+const MAX_CREDENTIAL_CHANGES: usize = 3;
 
-/// The doors.
-pub(super) struct Vault<P: Ports> {
-    doors: Vec<Entry<P>>,
-    house: Arc<House<P>>,
+/// The entries of all configured destinations.
+pub(super) struct Vault<B: Backend> {
+    entries: Vec<MeteredEntry<B>>,
+    context: Arc<SharedContext<B>>,
 }
 
-/// A door with its counter, held so that the read path looks nothing up.
-struct Entry<P: Ports> {
-    door: Arc<Door<P>>,
+/// An entry with its counter. The counter is kept here, so that the read path needs no lookup.
+struct MeteredEntry<B: Backend> {
+    entry: Arc<DestinationEntry<B>>,
     fresh: Counter,
 }
 
-/// Whether an operator's release respects a lock that has not run out.
+/// Whether an operator's release overrides a running lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
-    /// Refused while the waiting time of a lock runs.
+    /// Refused while a lock is running.
     No,
-    /// Also then; a probe that comes too early counts as a failure again.
+    /// Overrides the lock. A probe that comes too early counts as a failure again.
     Yes,
 }
 
-/// What an operator's release came to.
+/// Result of an operator's release.
 #[derive(Clone, Debug)]
 pub enum Attempt {
     /// There is a new token.
     Succeeded,
-    /// The attempt was made, or could not be, and this came of it.
-    Refused(Refusal),
+    /// The attempt failed or could not be made, for this reason.
+    Refused(LeaseRefusal),
 }
 
 /// Why no attempt was released.
@@ -57,86 +58,90 @@ pub enum RetryError {
     /// No destination of that name is configured.
     #[error("destination {0} is not configured")]
     UnknownDestination(String),
-    /// The waiting time of a lock runs.
+    /// A lock is still running.
     #[error("the lock has not run out")]
-    Locked(#[source] Refusal),
+    Locked(#[source] LeaseRefusal),
 }
 
-impl<P: Ports> Vault<P> {
-    pub(super) fn new(names: &[DestinationName], house: House<P>) -> Self {
-        let house = Arc::new(house);
-        let entry = |name: &DestinationName| Entry {
-            door: Arc::new(Door::new(name.clone(), Arc::clone(&house))),
-            fresh: house.metrics.served_counter(name.as_str(), "fresh"),
+impl<B: Backend> Vault<B> {
+    pub(super) fn new(names: &[DestinationName], context: SharedContext<B>) -> Self {
+        let context = Arc::new(context);
+        let metered = |name: &DestinationName| MeteredEntry {
+            entry: Arc::new(DestinationEntry::new(name.clone(), Arc::clone(&context))),
+            fresh: context.metrics.served_counter(name.as_str(), "fresh"),
         };
-        let doors = names.iter().map(entry).collect();
-        Self { doors, house }
+        let entries = names.iter().map(metered).collect();
+        Self { entries, context }
     }
 
-    /// Returns the lease on show, if there is one.
+    /// Returns the published lease, if there is one.
     pub(super) fn fresh(&self, name: &DestinationName) -> Option<Arc<Lease>> {
-        let entry = self.entry(name)?;
-        let lease = entry.door.look_at_front(Instant::now())?;
-        entry.fresh.inc();
+        let metered = self.metered(name)?;
+        let lease = metered.entry.published(Instant::now())?;
+        metered.fresh.inc();
         Some(lease)
     }
 
-    /// Returns a lease by the long way.
-    pub(super) async fn lease(&self, name: &DestinationName) -> Result<Arc<Lease>, Refusal> {
-        let Some(entry) = self.entry(name) else {
-            return Err(Refusal::new(name, Reason::DestinationMissing, None));
+    /// Returns a lease by the slow path.
+    pub(super) async fn lease(&self, name: &DestinationName) -> Result<Arc<Lease>, LeaseRefusal> {
+        let Some(metered) = self.metered(name) else {
+            return Err(LeaseRefusal::new(name, Reason::DestinationMissing, None));
         };
-        let door = &entry.door;
+        let entry = &metered.entry;
         let now = Instant::now();
-        let metrics = &self.house.metrics;
-        if let Some(slot) = door.seat().as_ref() {
-            door.look_behind(now);
-            if let Some((lease, freshness)) = slot.serve(now) {
+        let metrics = &self.context.metrics;
+        if let Some(refresher) = entry.current().as_ref() {
+            entry.check_in_background(now);
+            if let Some((lease, freshness)) = refresher.serve(now) {
                 if freshness == Freshness::Fresh {
-                    door.show(slot, &lease, now);
-                    entry.fresh.inc();
+                    entry.publish(refresher, &lease, now);
+                    metered.fresh.inc();
                 } else {
                     metrics.token_served(name.as_str(), "ageing");
                 }
                 return Ok(lease);
             }
         }
-        let outcome = self.wait(door).await;
+        let outcome = self.wait(entry).await;
         let result = if outcome.is_ok() { "waited" } else { "refused" };
         metrics.token_served(name.as_str(), result);
         outcome
     }
 
-    async fn wait(&self, door: &Arc<Door<P>>) -> Result<Arc<Lease>, Refusal> {
-        let mut moves = 0;
+    async fn wait(&self, entry: &Arc<DestinationEntry<B>>) -> Result<Arc<Lease>, LeaseRefusal> {
+        let mut changes = 0;
         loop {
-            let slot = self.slot(door, CachePolicy::Cached).await?;
-            let outcome = slot.lease().await;
-            if door.is_seated(&slot) || moves == MOST_MOVES {
+            let refresher = self.refresher(entry, CachePolicy::Cached).await?;
+            let outcome = refresher.lease().await;
+            if entry.is_current(&refresher) || changes == MAX_CREDENTIAL_CHANGES {
                 return outcome;
             }
-            moves += 1;
+            changes += 1;
         }
     }
 
-    async fn slot(&self, door: &Arc<Door<P>>, wanted: CachePolicy) -> Result<RealSlot<P>, Refusal> {
+    async fn refresher(
+        &self,
+        entry: &Arc<DestinationEntry<B>>,
+        wanted: CachePolicy,
+    ) -> Result<SharedRefresher<B>, LeaseRefusal> {
         if wanted == CachePolicy::Cached
-            && let Some(slot) = door.seat().as_ref()
+            && let Some(refresher) = entry.current().as_ref()
         {
-            return Ok(Arc::clone(slot));
+            return Ok(Arc::clone(refresher));
         }
-        door.look(wanted).await.map_err(|error| {
+        entry.read_destination(wanted).await.map_err(|error| {
             let now = Instant::now();
-            let refusal = Refusal::of_destination(door.name(), error, now);
-            door.record().refused(&refusal, now);
+            let refusal = LeaseRefusal::of_destination(entry.name(), error, now);
+            entry.history().refused(&refusal, now);
             refusal
         })
     }
 
     pub(super) fn revoke(&self, name: &DestinationName, used: &Lease) -> Revoked {
-        let seat = self.entry(name).map(|entry| entry.door.seat());
-        match seat.as_ref().and_then(|seat| seat.as_ref()) {
-            Some(slot) => slot.revoke(used, Instant::now()),
+        let current = self.metered(name).map(|metered| metered.entry.current());
+        match current.as_ref().and_then(|current| current.as_ref()) {
+            Some(refresher) => refresher.revoke(used, Instant::now()),
             None => Revoked::Renewing,
         }
     }
@@ -146,24 +151,24 @@ impl<P: Ports> Vault<P> {
         name: &DestinationName,
         force: Force,
     ) -> Result<Attempt, RetryError> {
-        let Some(entry) = self.entry(name) else {
+        let Some(metered) = self.metered(name) else {
             return Err(RetryError::UnknownDestination(name.as_str().to_owned()));
         };
-        let slot = match self.slot(&entry.door, CachePolicy::PastCache).await {
-            Ok(slot) => slot,
+        let refresher = match self.refresher(&metered.entry, CachePolicy::PastCache).await {
+            Ok(refresher) => refresher,
             Err(refusal) => return Ok(Attempt::Refused(refusal)),
         };
-        let gate = Arc::clone(&slot.source().gate);
+        let guard = Arc::clone(&refresher.provider().guard);
         let now = Instant::now();
         if force == Force::No
-            && gate.state(now) == GateState::Locked
-            && let Some(hold) = gate.hold(now)
+            && guard.state(now) == GuardState::Locked
+            && let Some(hold) = guard.hold(now)
         {
-            let refusal = Refusal::new(name, hold.reason, hold.retry_at);
+            let refusal = LeaseRefusal::new(name, hold.reason, hold.retry_at);
             return Err(RetryError::Locked(refusal));
         }
-        let outcome = slot.attempt(|source| source.gate.release()).await;
-        gate.take_release();
+        let outcome = refresher.attempt(|provider| provider.guard.release()).await;
+        guard.take_release();
         Ok(match outcome {
             Ok(_) => Attempt::Succeeded,
             Err(refusal) => Attempt::Refused(refusal),
@@ -172,11 +177,11 @@ impl<P: Ports> Vault<P> {
 
     pub(super) fn warm(self: &Arc<Self>, name: &DestinationName, delay: Duration) {
         let (vault, name) = (Arc::clone(self), name.clone());
-        self.house.tasks.spawn(async move {
+        self.context.tasks.spawn(async move {
             tokio::select! {
-                () = vault.house.stop.cancelled() => {}
+                () = vault.context.stop.cancelled() => {}
                 () = sleep(delay) => {
-                    // The gate and the destination have logged what stands in the way.
+                    // The guard and the destination have already logged why.
                     drop(vault.lease(&name).await);
                 }
             }
@@ -184,11 +189,11 @@ impl<P: Ports> Vault<P> {
     }
 
     pub(super) fn reread(self: &Arc<Self>) {
-        for entry in &self.doors {
-            let door = Arc::clone(&entry.door);
-            self.house.tasks.spawn(async move {
-                let destination = door.name().as_str();
-                match door.look(CachePolicy::PastCache).await {
+        for metered in &self.entries {
+            let entry = Arc::clone(&metered.entry);
+            self.context.tasks.spawn(async move {
+                let destination = entry.name().as_str();
+                match entry.read_destination(CachePolicy::PastCache).await {
                     Ok(_) => tracing::info!(destination, "destination read again"),
                     Err(error) => tracing::warn!(destination, %error, "destination not read"),
                 }
@@ -198,43 +203,44 @@ impl<P: Ports> Vault<P> {
 
     pub(super) fn statuses(&self) -> Vec<DestinationStatus> {
         let now = Instant::now();
-        self.doors.iter().map(|entry| self.status(&entry.door, now)).collect()
+        self.entries.iter().map(|metered| self.status(&metered.entry, now)).collect()
     }
 
-    fn status(&self, door: &Door<P>, now: Instant) -> DestinationStatus {
-        let content = self.house.ports.known(door.name());
+    fn status(&self, entry: &DestinationEntry<B>, now: Instant) -> DestinationStatus {
+        let content = self.context.backend.known(entry.name());
         let hint = content.as_ref().and_then(|content| content.login_hint.as_ref());
-        let gate = door.gate();
-        let hold = gate.as_ref().and_then(|gate| gate.hold(now));
+        let guard = entry.guard();
+        let hold = guard.as_ref().and_then(|guard| guard.hold(now));
         let opens = hold.and_then(|hold| hold.retry_at);
-        let lease = door.seat().as_ref().and_then(|slot| slot.live());
+        let lease = entry.current().as_ref().and_then(|refresher| refresher.live());
         DestinationStatus {
-            name: door.name().clone(),
+            name: entry.name().clone(),
             source: content.as_ref().map(|content| content.source),
             user: content.as_ref().map(|content| content.credentials.user.clone()),
             origin: hint.map(|hint| hint.origin().as_str().to_owned()),
-            gate: gate.map_or(GateState::Unknown, |gate| gate.state(now)),
-            gate_opens_in: opens.map(|at| at.saturating_duration_since(now)),
+            guard: guard.map_or(GuardState::Unknown, |guard| guard.state(now)),
+            guard_opens_in: opens.map(|at| at.saturating_duration_since(now)),
             freshness: lease.as_ref().map(|lease| lease.freshness(now)),
             expires_in: lease.as_ref().map(|lease| lease.expires_in(now)),
-            last_renewal: door.record().last_renewal(now),
-            last_refusal: door.record().last_refusal(now),
+            last_renewal: entry.history().last_renewal(now),
+            last_refusal: entry.history().last_refusal(now),
         }
     }
 
-    /// At most eight names: comparing is faster than hashing, and mostly it is the very same text.
-    fn entry(&self, name: &DestinationName) -> Option<&Entry<P>> {
-        self.doors.iter().find(|entry| {
-            let known = entry.door.name();
+    /// At most eight names: comparing is faster than hashing, and usually the text is the very same
+    /// object.
+    fn metered(&self, name: &DestinationName) -> Option<&MeteredEntry<B>> {
+        self.entries.iter().find(|metered| {
+            let known = metered.entry.name();
             ptr::eq(known.as_str(), name.as_str()) || known == name
         })
     }
 }
 
-impl<P: Ports> fmt::Debug for Vault<P> {
+impl<B: Backend> fmt::Debug for Vault<B> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let doors = self.doors.iter().map(|entry| &entry.door);
-        out.debug_list().entries(doors).finish()
+        let entries = self.entries.iter().map(|metered| &metered.entry);
+        out.debug_list().entries(entries).finish()
     }
 }
 

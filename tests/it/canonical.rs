@@ -1,4 +1,4 @@
-//! Whatever way the technical user is configured, the same bytes reach the token endpoint.
+//! However the technical user is configured, the same bytes reach the token endpoint.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn canonical(host: &str) -> String {
     )
 }
 
-/// The request as seen on the socket: line, headers of meaning in one order, body.
+/// The request as seen on the socket: request line, the relevant headers in a fixed order, body.
 fn seen(sandbox: &Sandbox) -> String {
     let bytes = String::from_utf8(sandbox.last_uaa_request()).unwrap();
     let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
@@ -76,7 +76,7 @@ async fn a_cockpit_export_with_the_password_added_leads_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("CFAPI.properties");
     std::fs::write(&path, export).unwrap();
-    // Away from the platform there is no VCAP_APPLICATION; the callers' XSUAA stays bound.
+    // Outside the platform there is no VCAP_APPLICATION; the callers' XSUAA stays bound.
     let mut variables = variables(&sandbox);
     variables.remove("VCAP_APPLICATION");
     variables.insert("CFAPI_DESTINATION__FILE".to_owned(), path.display().to_string());

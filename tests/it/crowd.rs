@@ -1,4 +1,4 @@
-//! Many connections and slow ones: they cost their senders, not the others.
+//! Many connections and slow ones: they must not block other clients.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn allow_files(count: u64) {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
-/// Asks over a connection of its own and returns the statuses.
+/// Sends a request over its own connection and returns the statuses.
 async fn asked(wire: &Wire, first: &str) -> Vec<u16> {
     let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
     got.iter().map(|one| one.status).collect()
@@ -39,7 +39,7 @@ async fn status_over(stream: &mut TcpStream, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn three_thousand_idle_connections_and_slow_heads_shut_nobody_out() {
+async fn three_thousand_idle_connections_and_slow_heads_block_no_other_client() {
     allow_files(8000);
     let wire = Wire::start(&[("CFAPI_SERVER__HEAD_TIMEOUT", "1s")]).await;
     let mut idle = Vec::new();
@@ -125,7 +125,7 @@ async fn beyond_the_limit_of_connections_new_ones_are_refused_and_the_others_ser
 }
 
 #[tokio::test]
-async fn slow_heads_on_every_place_give_them_back_after_the_head_time() {
+async fn slow_heads_free_all_connections_after_the_head_timeout() {
     let limits = [("CFAPI_SERVER__MAX_CONNECTIONS", "64"), ("CFAPI_SERVER__HEAD_TIMEOUT", "2s")];
     let wire = Wire::start(&limits).await;
     let mut slow = Vec::new();
@@ -134,7 +134,8 @@ async fn slow_heads_on_every_place_give_them_back_after_the_head_time() {
         stream.write_all(b"GET / HTTP/1.1\r\nX-Slow: ").await.unwrap();
         slow.push(stream);
     }
-    // Whoever sends something may lose the answer to a reset: it is closed without being read.
+    // Sends nothing: the server closes without reading, and a client that has sent something may
+    // lose the answer to a reset.
     let refused = read(&mut wire.connect().await).await;
     assert_eq!(refused[0].status, 503, "every place is taken");
     for stream in &mut slow {
@@ -142,7 +143,7 @@ async fn slow_heads_on_every_place_give_them_back_after_the_head_time() {
     }
     let get = wire.bytes(b"GET /health HTTP/1.1", Add::NoClose, "");
     for _ in 0..200 {
-        // A place is free a moment after its connection is closed.
+        // A slot is free a moment after its connection is closed.
         if status_over(&mut wire.connect().await, &get).await == "200" {
             return;
         }
@@ -170,7 +171,7 @@ async fn a_stop_answers_what_is_under_way_and_waits_for_nothing_else() {
         sleep(Duration::from_millis(10)).await;
     }
     let Wire { broker, sandbox, .. } = wire;
-    // Half of the drain time: an idle or half-open connection that is waited for breaks this.
+    // Half of the drain time: the test fails if the stop waits for an idle or half-open connection.
     timeout(Duration::from_secs(25), broker.stop()).await.expect("waits for idle connections");
     let got = read(&mut under_way).await;
     assert_eq!((got.len(), got[0].status), (1, 200), "{got:?}");
@@ -192,7 +193,8 @@ async fn with_64_files_accepting_pauses_and_recovers() {
     for _ in 0..100 {
         crowd.push(TcpStream::connect(address).await.unwrap());
     }
-    // The longest pause is reached, so accepting has failed again and again; a busy loop would have logged without end.
+    // The longest pause is reached, so accepting has failed again and again. A busy loop would have
+    // logged without end.
     program.wait_for(|line| line.contains("\"pause_ms\":1000").then_some(())).await;
     let failed = program.output().matches("accept failed").count();
     assert!((5..=12).contains(&failed), "{failed} lines");

@@ -1,4 +1,4 @@
-//! The promises of the token engine, end to end; those that need virtual time are tested in the room itself.
+//! Token handling, end to end. The tests that need paused time are in the module `token`.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,11 @@ async fn a_thousand_cold_callers_cost_one_find_and_one_grant_although_the_first_
     pull(&sandbox, "latency", &json!({"part": "uaa", "ms": 1500}));
     let mut vars = variables(&sandbox);
     vars.insert("CFAPI_SERVER__MAX_IN_FLIGHT".to_owned(), "2000".to_owned());
-    // The first logon of the start itself must not be the one that is counted: no warm-up for 5 s.
+    // The first logon at start must not be the one that is counted: no warm-up for 5 s.
     vars.insert("CF_INSTANCE_INDEX".to_owned(), "10".to_owned());
     let broker = TestBroker::with(vars).await;
     let url = format!("{}/spaces", broker.base);
-    // So many that none asks more than one caller may.
+    // So many callers that none exceeds its own limit.
     let callers = (0..100).map(|number| format!("sb-{number}!t1"));
     let tokens: Vec<_> =
         callers.map(|caller| sandbox.caller_token(&caller, &["Spaces.Read"])).collect();
@@ -48,7 +48,7 @@ fn allow_many_sockets() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_costs_one_logon_in_each_life_of_the_process() {
+async fn a_wrong_password_costs_one_logon_per_process() {
     let sandbox = sandbox().await;
     pull(&sandbox, "change_password", &json!({"user": TECHNICAL_USER, "password": "another"}));
     for life in 1..=3 {
@@ -56,7 +56,7 @@ async fn a_wrong_password_costs_one_logon_in_each_life_of_the_process() {
         let base = program.base().await;
         let mut crowd = JoinSet::new();
         for number in 0..100 {
-            // Ten callers, for one alone may not have so many answered at once.
+            // Ten callers, because one caller alone may not have so many requests in flight.
             let token = sandbox.caller_token(&format!("sb-{}!t1", number % 10), &["Spaces.Read"]);
             let request = client().get(format!("{base}/spaces")).bearer_auth(token);
             crowd.spawn(async move { answer(request).await.code() });
@@ -92,7 +92,7 @@ async fn a_corrected_password_is_in_use_after_a_signal_without_a_restart() {
     panic!("not healed:\n{}", program.output());
 }
 
-/// CF's own words for a token that it does not take.
+/// CF's answer to a token that it does not accept.
 const INVALID_TOKEN: &str =
     r#"{"errors":[{"code":1000,"title":"CF-InvalidAuthToken","detail":"Invalid Auth Token"}]}"#;
 
@@ -147,7 +147,8 @@ async fn two_instances_with_unique_refresh_tokens_do_not_chase_each_other() {
     for broker in [&one, &other, &one, &other, &one, &other] {
         assert_eq!(broker.get("/spaces", &token).await.status, 200);
     }
-    // Each logged on at its start; the end of all tokens costs at most one more logon each, and then there is peace.
+    // Each instance logged on at its start. The end of all tokens costs at most one more logon
+    // each, and no more after that.
     assert!(sandbox.password_grants() <= 4, "{}", sandbox.password_grants());
     sandbox.clear_journal();
     for broker in [&one, &other, &one, &other] {
@@ -157,7 +158,7 @@ async fn two_instances_with_unique_refresh_tokens_do_not_chase_each_other() {
 }
 
 #[tokio::test]
-async fn an_operator_releases_exactly_one_attempt_after_a_repair_that_cannot_be_seen() {
+async fn an_operator_releases_exactly_one_attempt_after_a_repair_that_is_not_visible() {
     let sandbox = sandbox().await;
     pull(&sandbox, "uaa_fault", &json!({"row": "F7", "n": 1}));
     let broker = TestBroker::start(&sandbox).await;
@@ -212,7 +213,7 @@ async fn a_release_respects_a_lock_unless_forced() {
 }
 
 #[tokio::test]
-async fn each_destination_has_its_own_user_slot_and_gate() {
+async fn each_destination_has_its_own_user_refresher_and_guard() {
     let sandbox = sandbox().await;
     pull(&sandbox, "add_destination", &json!({"name": "OTHER", "set": {"Password": "wrong"}}));
     let mut vars = variables(&sandbox);
@@ -262,7 +263,7 @@ async fn each_destination_has_its_own_user_slot_and_gate() {
 }
 
 #[tokio::test]
-async fn a_jwt_bearer_grant_takes_the_passwords_place() {
+async fn a_jwt_bearer_grant_replaces_the_password() {
     let sandbox = sandbox().await;
     let assertion = pull(&sandbox, "assertion", &json!({}));
     let dir = tempfile::tempdir().unwrap();
@@ -285,7 +286,7 @@ async fn a_jwt_bearer_grant_takes_the_passwords_place() {
 }
 
 #[tokio::test]
-async fn readiness_tells_a_refusal_in_one_word_and_stays_200() {
+async fn readiness_reports_a_refusal_in_one_word_and_stays_200() {
     let sandbox = sandbox().await;
     pull(&sandbox, "change_password", &json!({"user": TECHNICAL_USER, "password": "another"}));
     let broker = TestBroker::start(&sandbox).await;

@@ -14,7 +14,7 @@ use crate::support::{APP, TestBroker, answer, client, pull, sandbox, variables};
 
 const WORKERS: usize = 32;
 
-/// What the workers have seen.
+/// What the workers have counted.
 #[derive(Default)]
 struct Tally {
     answered: AtomicUsize,
@@ -22,7 +22,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Waits until so many more requests were answered.
+    /// Waits until this many more requests were answered.
     async fn see(&self, more: usize) {
         let goal = self.answered.load(Ordering::SeqCst) + more;
         for _ in 0..6000 {

@@ -1,4 +1,4 @@
-//! Callers who ask and do not read: what they hold comes back.
+//! Callers that send requests and do not read the answers: their capacity is freed.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::{
     wire::{PATIENCE, Wire},
 };
 
-/// Calls to the CF API that may be in flight at once.
+/// Most calls to the CF API in flight.
 const CF: usize = 64;
-/// Those of one caller.
+/// Most requests of one caller in flight.
 const CALLER: usize = 16;
 
-/// Asks for a large page over a socket that holds little, and reads nothing.
+/// Requests a large page over a socket with a small buffer, and reads nothing.
 async fn ask_and_wait(wire: &Wire, token: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -34,7 +34,7 @@ async fn ask_and_wait(wire: &Wire, token: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn callers_who_read_nothing_give_their_places_back() {
+async fn callers_that_read_nothing_do_not_keep_their_capacity() {
     let wire = Wire::start(&[("CFAPI_SERVER__BODY_TIMEOUT", "1s")]).await;
     let token = |client: &str| wire.sandbox.caller_token(client, &["Api.Proxy"]);
     let large = json!({

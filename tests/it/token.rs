@@ -1,4 +1,4 @@
-//! The token engine as callers meet it.
+//! Renewal of tokens as callers see it.
 
 use cfapi_sandbox::Part;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::support::{APP, TestBroker, pull, sandbox};
 async fn a_hundred_cold_callers_cost_one_service_token_one_find_and_one_grant() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    // Ten callers, for one alone may not have so many answered at once.
+    // Ten callers, because one caller alone may not have so many requests in flight.
     let callers = (0..10).map(|number| format!("sb-{number}!t1"));
     let tokens: Vec<_> =
         callers.map(|caller| sandbox.caller_token(&caller, &["Spaces.Read"])).collect();

@@ -1,6 +1,7 @@
-//! Every answer that the CF UAA can give to a logon, and what callers and operators see of it.
+//! Every answer of the CF UAA to a logon, and what callers and operators see of it.
 //!
-//! The sandbox sends the exact bytes of each row; the table says what must come of it.
+//! The sandbox sends the exact bytes of each row of `docs/reference/uaa-faults.md`; the table here
+//! says what must follow.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 
 use crate::support::{Answer, TestBroker, pull, sandbox};
 
-/// What a row of the fault table must lead to.
+/// Expected result of one row of the fault table.
 struct Row {
     id: &'static str,
     variants: &'static [&'static str],
@@ -89,7 +90,7 @@ const TABLE: &[Row] = &[
     row("F26", &["html", "no_token", "cut_json", "empty", "too_long"], UNAVAILABLE, "waiting", ""),
 ];
 
-/// Words of the rows' own texts: none of them may reach a caller.
+/// Words of the original texts. None of them may reach a caller.
 const FOREIGN: &[&str] = &[
     "Bad credentials",
     "too many failed attempts",
@@ -104,7 +105,8 @@ const FOREIGN: &[&str] = &[
     "Unauthorized grant",
 ];
 
-/// Lets the next logons meet one variant of a row, asks once, and tells the answer with the destination's state.
+/// Answers the next logons with one variant of a row, makes one call and returns its answer and the
+/// destination's status.
 async fn meet(sandbox: &Sandbox, fault: &serde_json::Value) -> (Answer, serde_json::Value) {
     pull(sandbox, "uaa_fault", fault);
     let broker = TestBroker::start(sandbox).await;
@@ -136,7 +138,7 @@ async fn check(row: &Row, variant: &str, dialect: &str) {
     assert_eq!(state["gate"]["state"], row.gate, "{what}: {state}");
     assert_eq!(state["last_refusal"]["code"], row.code, "{what}: {state}");
     assert!(state["lease"].is_null(), "{what}: {state}");
-    // A definite refusal is sent once; one that may hide a failure once more at the most.
+    // A definite refusal is sent once. One that may hide a counted failure may be repeated.
     let most = if row.gate == "waiting" { 4 } else { 1 };
     assert!(
         (1..=most).contains(&sandbox.password_grants()),
@@ -146,7 +148,7 @@ async fn check(row: &Row, variant: &str, dialect: &str) {
 }
 
 #[tokio::test]
-async fn every_row_in_both_dialects_has_its_code_its_gate_and_its_advice() {
+async fn every_row_in_both_dialects_has_its_code_guard_state_and_advice() {
     for row in TABLE {
         for variant in row.variants {
             check(row, variant, "invalid_client").await;
@@ -173,7 +175,7 @@ async fn the_table_names_every_row_and_variant_that_the_sandbox_can_send() {
 }
 
 #[tokio::test]
-async fn the_codes_of_the_provider_are_ours_to_print() {
+async fn the_codes_of_the_provider_are_shown() {
     for code in PROVIDER_CODES {
         let sandbox = sandbox().await;
         let (answer, _) = meet(&sandbox, &json!({"row": "F6", "variant": code, "n": 1})).await;

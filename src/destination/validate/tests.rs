@@ -101,7 +101,7 @@ fn the_blog_s_destination_passes_without_a_word() {
 #[case::assertion(&[("clientAssertion.destinationName", Some("x"))], "clientAssertion.destinationName is not supported: the client logs on with its id and secret")]
 #[case::reserved(&[("tokenService.body.username", Some("x"))], "username may not be set by a query or body property")]
 #[case::header(&[("tokenServiceURL.headers.Host", Some("x"))], "tokenServiceURL.headers.Host may not be set")]
-#[case::bad_origin(&[("origin", Some("a b"))], "property origin cannot be used: origin key has an unlawful form")]
+#[case::bad_origin(&[("origin", Some("a b"))], "property origin cannot be used: origin key has an invalid form")]
 #[case::conflict(&[("origin", Some("other-platform"))], "origin conflict: acme-platform / other-platform")]
 fn each_rule_has_its_finding(#[case] changes: &[Change<'_>], #[case] expected: &str) {
     let (destination, report) = validate(changes);

@@ -87,8 +87,8 @@ impl DestinationBody {
             source: status.source.map(crate::destination::SourceKind::name),
             origin: status.origin,
             gate: GateBody {
-                state: status.gate.name(),
-                opens_in_seconds: status.gate_opens_in.map(|wait| wait.as_secs()),
+                state: status.guard.name(),
+                opens_in_seconds: status.guard_opens_in.map(|wait| wait.as_secs()),
             },
             lease: lease.map(|(freshness, left)| LeaseBody {
                 freshness: freshness_word(freshness),

@@ -1,4 +1,4 @@
-//! Every row of `uaa.md` 6 and 7 with its bytes.
+//! Every row of the fault table with its exact bytes (`docs/reference/uaa-faults.md`).
 
 use super::{ActionCode, Fault, FaultKind};
 use crate::oauth::grant::GrantKind;
@@ -34,7 +34,7 @@ fn provider_said(code: &str, text: &str) -> String {
 }
 
 #[test]
-fn f2_has_the_bytes_of_the_contract() {
+fn f2_has_its_exact_bytes() {
     let bytes = r#"{"error":"invalid_client","error_description":"{\"error\":\"invalid_grant\",\"error_description\":\"User authentication failed: Unauthorized\"}"}"#;
     let text = "User authentication failed: Unauthorized";
     assert_eq!(provider_said("invalid_client", text), bytes);
@@ -140,12 +140,12 @@ fn the_providers_word_is_found_in_uaas_envelope(
 #[case::another_text("Too many requests", FaultKind::BadCredentials)]
 #[case::text_of_a_row("Unauthorized grant type", FaultKind::BadCredentials)]
 #[case::empty("", FaultKind::BadCredentials)]
-fn a_provider_without_the_phrase_has_refused(#[case] text: &str, #[case] kind: FaultKind) {
+fn a_provider_answer_without_the_phrase_is_a_refusal(#[case] text: &str, #[case] kind: FaultKind) {
     assert_eq!(password(401, &provider_said("invalid_client", text)).kind, kind);
 }
 
 #[test]
-fn a_provider_that_gave_only_a_code_has_refused() {
+fn a_provider_answer_with_only_a_code_is_a_refusal() {
     let fault = password(401, &said("invalid_client", r#"{"error":"invalid_grant"}"#));
     assert_eq!(fault.kind, FaultKind::BadCredentials);
     assert_eq!(fault.excerpt.as_deref(), Some("invalid_grant"));
@@ -237,7 +237,7 @@ fn every_action_code_prints_the_providers_word() {
 #[case::payment(402, said("invalid_client", "Unauthorized grant type"), FaultKind::BadCredentials)]
 #[case::conflict(409, String::new(), FaultKind::BadCredentials)]
 #[case::teapot(418, String::new(), FaultKind::BadCredentials)]
-fn a_password_grant_is_sorted_by_status_then_text(
+fn a_password_grant_is_classified_by_status_then_text(
     #[case] status: u16,
     #[case] body: String,
     #[case] kind: FaultKind,
@@ -311,7 +311,7 @@ fn a_4xx_ends_the_refresh_token(#[case] status: u16, #[case] body: String) {
 #[case::unavailable(503, "", FaultKind::ServerError)]
 #[case::gateway_time_out(504, "", FaultKind::ServerError)]
 #[case::uaa_is_down(404, "unknown_route", FaultKind::Unavailable)]
-fn a_passing_fault_keeps_the_refresh_token(
+fn a_transient_fault_keeps_the_refresh_token(
     #[case] status: u16,
     #[case] router: &str,
     #[case] kind: FaultKind,

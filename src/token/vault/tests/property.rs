@@ -1,9 +1,9 @@
-//! Whatever the login server answers, the user is not locked by this process.
+//! For any answers of the login server, this process does not lock the user.
 
 use super::{PASSWORD, REFRESH};
 use crate::{
     oauth::fault::{ActionCode, FaultKind},
-    token::fake::{Answer, Stage},
+    token::fake::{ScriptedAnswer, TestVault},
 };
 use proptest::{
     collection::vec,
@@ -14,18 +14,18 @@ use proptest::{
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// The window in which identity providers count failures, and ours.
+/// The window in which identity providers count failures, with our margin.
 const WINDOW: Duration = Duration::from_secs(65 * 60);
 
-fn answers() -> impl Strategy<Value = Answer> {
+fn answers() -> impl Strategy<Value = ScriptedAnswer> {
     prop_oneof![
-        4 => kinds().prop_map(Answer::Fault),
-        1 => (kinds(), 0_u64..100).prop_map(|(kind, wait)| Answer::Later(kind, wait)),
-        1 => Just(Answer::Unsent),
-        1 => Just(Answer::Broken),
-        1 => (0_u64..5000).prop_map(Answer::Token),
-        1 => (0_u64..5000).prop_map(Answer::NoRefresh),
-        1 => Just(Answer::Crash),
+        4 => kinds().prop_map(ScriptedAnswer::Fault),
+        1 => (kinds(), 0_u64..100).prop_map(|(kind, wait)| ScriptedAnswer::Later(kind, wait)),
+        1 => Just(ScriptedAnswer::Unsent),
+        1 => Just(ScriptedAnswer::Broken),
+        1 => (0_u64..5000).prop_map(ScriptedAnswer::Token),
+        1 => (0_u64..5000).prop_map(ScriptedAnswer::NoRefresh),
+        1 => Just(ScriptedAnswer::Panic),
     ]
 }
 
@@ -57,30 +57,30 @@ fn kinds() -> impl Strategy<Value = FaultKind> {
     ])
 }
 
-/// UAA's own lock is told before the password is looked at and counts nowhere (F4).
-fn is_definite(answer: &Answer) -> bool {
+/// UAA reports its own lock before it looks at the password, so it is not counted (F4).
+fn is_definite(answer: &ScriptedAnswer) -> bool {
     match answer {
-        Answer::Fault(kind) | Answer::Later(kind, _) => {
+        ScriptedAnswer::Fault(kind) | ScriptedAnswer::Later(kind, _) => {
             !kind.is_transient() && *kind != FaultKind::UaaLocked
         }
-        Answer::Token(_)
-        | Answer::NoRefresh(_)
-        | Answer::Unsent
-        | Answer::Broken
-        | Answer::Crash => false,
+        ScriptedAnswer::Token(_)
+        | ScriptedAnswer::NoRefresh(_)
+        | ScriptedAnswer::Unsent
+        | ScriptedAnswer::Broken
+        | ScriptedAnswer::Panic => false,
     }
 }
 
-/// May hide a failure; a crash of ours after sending as well.
-fn is_unclear(answer: &Answer) -> bool {
+/// May hide a failure; so may our own panic after sending.
+fn is_unclear(answer: &ScriptedAnswer) -> bool {
     match answer {
-        Answer::Fault(kind) | Answer::Later(kind, _) => kind.is_ambiguous(),
-        Answer::Broken | Answer::Crash => true,
-        Answer::Token(_) | Answer::NoRefresh(_) | Answer::Unsent => false,
+        ScriptedAnswer::Fault(kind) | ScriptedAnswer::Later(kind, _) => kind.is_ambiguous(),
+        ScriptedAnswer::Broken | ScriptedAnswer::Panic => true,
+        ScriptedAnswer::Token(_) | ScriptedAnswer::NoRefresh(_) | ScriptedAnswer::Unsent => false,
     }
 }
 
-/// Most of `times` that fall into one window.
+/// Largest number of `times` within one window.
 fn densest(times: &[Duration]) -> usize {
     let within = |start: &Duration| {
         let end = *start + WINDOW;
@@ -104,22 +104,22 @@ proptest! {
             .build()
             .unwrap();
         let sent = runtime.block_on(async {
-            let stage = Stage::new();
+            let test = TestVault::new();
             let last = passwords.last().unwrap().clone();
-            stage.fake.next(PASSWORD, passwords.clone());
-            stage.fake.usually(PASSWORD, last);
-            stage.fake.next(REFRESH, refreshes);
+            test.fake.next(PASSWORD, passwords.clone());
+            test.fake.usually(PASSWORD, last);
+            test.fake.next(REFRESH, refreshes);
             for pause in pauses {
-                // Whoever comes: the outcome does not matter, only what was sent.
-                drop(stage.lease().await);
+                // The outcome does not matter, only what was sent.
+                drop(test.lease().await);
                 sleep(Duration::from_secs(pause)).await;
             }
-            stage.fake.sent()
+            test.fake.sent()
         });
         let start = sent[0].at;
         let logons: Vec<_> = sent.iter().filter(|sent| sent.grant == PASSWORD).collect();
         let answered = |index: usize| passwords.get(index).or(passwords.last()).unwrap();
-        let times = |wanted: fn(&Answer) -> bool| -> Vec<Duration> {
+        let times = |wanted: fn(&ScriptedAnswer) -> bool| -> Vec<Duration> {
             let numbered = logons.iter().enumerate();
             numbered
                 .filter(|(index, _)| wanted(answered(*index)))
@@ -128,7 +128,7 @@ proptest! {
         };
         prop_assert!(densest(&times(is_definite)) <= 2);
         prop_assert!(densest(&times(is_unclear)) <= 3);
-        let both = |answer: &Answer| is_definite(answer) || is_unclear(answer);
+        let both = |answer: &ScriptedAnswer| is_definite(answer) || is_unclear(answer);
         prop_assert!(densest(&times(both)) <= 4);
     }
 }

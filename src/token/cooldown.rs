@@ -1,4 +1,5 @@
-//! Spaces renewals that CF's refusals force (reliability.md T7). One per credential; used by `slot`.
+//! The minimum distance between renewals that are forced by refusals of CF. One per credential;
+//! used by `refresher`.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -6,24 +7,24 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// At most one forced renewal in this time, so that a CF that refuses every token causes no storm of grants.
+/// At most one forced renewal in this time: if CF refuses every token, there is no storm of grants.
 const FORCED_EVERY: Duration = Duration::from_secs(30);
 
-/// When the last one was forced.
+/// When the last renewal was forced.
 #[derive(Debug, Default)]
-pub(super) struct HoldOff(Mutex<Option<Instant>>);
+pub(super) struct Cooldown(Mutex<Option<Instant>>);
 
 /// Whether CF's refusal of a lease led to a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revoked {
-    /// Ask for a new lease and replay.
+    /// Get a new lease and repeat the request.
     Renewing,
-    /// A forced renewal within the last 30 s did not help: no other one, answer 502.
-    HoldOff,
+    /// A forced renewal within the last 30 s did not help. There is no other one; answer 502.
+    Cooldown,
 }
 
-impl HoldOff {
-    /// Takes the one forced renewal of this time; `false` if it was taken already.
+impl Cooldown {
+    /// Takes the one forced renewal of this period; `false` if it was taken already.
     pub(super) fn take(&self, now: Instant) -> bool {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_free = last.is_none_or(|last| now >= last + FORCED_EVERY);

@@ -1,12 +1,12 @@
-//! The log lines of this room: one per transition of a gate, one per renewal.
+//! The log events of this module: one per transition of a lockout guard, one per renewal.
 //!
-//! Invariant: no line holds a secret; of an upstream's text only the fields that `oauth` has cut and stripped. Used by
-//! `source`.
+//! Invariant: no line holds a secret. Of an upstream's text a line holds only the fields that
+//! `oauth` has shortened and cleaned. Used by `provider` and `exchange`.
 
 use super::{
-    error::Refusal,
+    error::LeaseRefusal,
     schedule::Window,
-    state::{GateState, Transition},
+    state::{GuardState, Transition},
 };
 use crate::{
     destination::DestinationName,
@@ -15,14 +15,14 @@ use crate::{
 use std::{error::Error, time::Duration};
 use tokio::time::Instant;
 
-/// A token has come.
+/// A grant brought a token.
 pub(super) fn renewed(name: &DestinationName, grant: &str, took: Duration, window: Window) {
     let destination = name.as_str();
     let (took_ms, serves_s) = (took.as_millis(), seconds_until(window.serve_until));
     tracing::info!(destination, grant, took_ms, serves_s, "token renewed");
 }
 
-/// Said once per destination.
+/// Written once per destination.
 pub(super) fn no_refresh_token(name: &DestinationName) {
     tracing::warn!(
         destination = name.as_str(),
@@ -31,7 +31,7 @@ pub(super) fn no_refresh_token(name: &DestinationName) {
     );
 }
 
-/// The password's turn comes.
+/// The password is next.
 pub(super) fn refresh_token_refused(name: &DestinationName, error: &ExchangeError) {
     let (destination, fault) = (name.as_str(), fault(error));
     let error = fault.and_then(|fault| fault.error.as_deref());
@@ -39,7 +39,7 @@ pub(super) fn refresh_token_refused(name: &DestinationName, error: &ExchangeErro
     tracing::info!(destination, error, excerpt, "refresh token refused");
 }
 
-/// The first failure of a row is worth a line, the others only for us.
+/// Only the first failure in a row is a warning; the others are for debugging.
 pub(super) fn refresh_failed(
     name: &DestinationName,
     rounds: u32,
@@ -59,12 +59,12 @@ pub(super) fn refresh_failed(
 pub(super) fn opened(name: &DestinationName, transition: Transition) {
     let (from, gate) = (transition.from.name(), transition.to.name());
     if transition.from != transition.to {
-        tracing::info!(destination = name.as_str(), from, gate, "credential gate opened");
+        tracing::info!(destination = name.as_str(), from, gate, "lockout guard opened");
     }
 }
 
 /// A logon failed and the credentials are still the same.
-pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &ExchangeError) {
+pub(super) fn closed(transition: Transition, refusal: &LeaseRefusal, error: &ExchangeError) {
     let destination = refusal.destination.as_str();
     let (from, gate) = (transition.from.name(), transition.to.name());
     let retry_s = refusal.retry_at.map(seconds_until);
@@ -74,7 +74,7 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
     let error = answer.and_then(|fault| fault.error.as_deref());
     let excerpt = answer.and_then(|fault| fault.excerpt.as_deref());
     match transition.to {
-        GateState::Rejected | GateState::Blocked | GateState::Locked => tracing::error!(
+        GuardState::Rejected | GuardState::Blocked | GuardState::Locked => tracing::error!(
             destination,
             from,
             gate,
@@ -83,9 +83,9 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
             error,
             excerpt,
             retry_s,
-            "credential gate closed"
+            "lockout guard closed"
         ),
-        GateState::Waiting if is_certificate && transition.from != GateState::Waiting => {
+        GuardState::Waiting if is_certificate && transition.from != GuardState::Waiting => {
             tracing::error!(
                 destination,
                 from,
@@ -95,7 +95,7 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
                 "certificate of the login server refused"
             );
         }
-        GateState::Waiting if transition.from != GateState::Waiting => tracing::warn!(
+        GuardState::Waiting if transition.from != GuardState::Waiting => tracing::warn!(
             destination,
             from,
             gate,
@@ -103,25 +103,30 @@ pub(super) fn closed(transition: Transition, refusal: &Refusal, error: &Exchange
             error,
             excerpt,
             retry_s,
-            "credential gate waits"
+            "lockout guard waits"
         ),
-        GateState::Waiting | GateState::Unknown | GateState::Good => {
+        GuardState::Waiting | GuardState::Unknown | GuardState::Good => {
             tracing::debug!(destination, from, gate, cause, retry_s, "logon failed again");
         }
     }
 }
 
-/// No logon can be risked for a while; said once per pause, for the pause holds the others back.
+/// No logon can be risked for a while. Written once per pause, because the pause stops further
+/// attempts.
 pub(super) fn exhausted(name: &DestinationName, until: Option<Instant>) {
     let (destination, retry_s) = (name.as_str(), until.map(seconds_until));
-    tracing::warn!(destination, retry_s, "too many logons without a clear end, none is risked");
+    tracing::warn!(
+        destination,
+        retry_s,
+        "too many logons without a clear result, no further one is sent"
+    );
 }
 
 /// A logon failed, but the credentials have changed meanwhile.
 pub(super) fn refused_but_changed(name: &DestinationName) {
     tracing::warn!(
         destination = name.as_str(),
-        "credentials refused; the destination holds new ones by now"
+        "credentials refused, but the destination has new ones"
     );
 }
 

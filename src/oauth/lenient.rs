@@ -1,19 +1,19 @@
-//! Members of a token answer whose type servers do not agree on.
+//! Members of a token answer that servers send with different types.
 //!
-//! Invariant: no type of any such member makes an answer unreadable; what cannot be used counts as
-//! absent. Only the reader of token answers and claims uses these.
+//! Invariant: an unexpected type of such a member never makes an answer unreadable. An unusable
+//! value counts as absent. Only the reader of token answers and claims uses these.
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use std::time::Duration;
 
-/// Longer lifetimes are cut, so that no later sum of instants can overflow: 136 years. What is
-/// sensible is up to the rooms that keep tokens.
+/// Longer lifetimes are cut to 136 years, so that a later sum of times cannot overflow. `token`
+/// applies its own, shorter limit.
 pub(super) const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// A text that nothing depends on: another type counts as absent.
+/// A text that nothing depends on. Another type counts as absent.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Loose {
+pub(super) enum LenientText {
     Text(String),
     Other(IgnoredAny),
     #[default]
@@ -21,7 +21,7 @@ pub(super) enum Loose {
     Absent,
 }
 
-impl Loose {
+impl LenientText {
     pub(super) fn text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
@@ -29,7 +29,8 @@ impl Loose {
         }
     }
 
-    /// RFC 6749, 5.1: without case. UAA writes `bearer`, others `Bearer`; we can send nothing else.
+    /// RFC 6749, 5.1: case-insensitive. UAA writes `bearer`, others `Bearer`. The broker can send
+    /// no other type.
     pub(super) fn is_bearer(&self) -> bool {
         match self {
             Self::Text(text) => text.is_empty() || text.eq_ignore_ascii_case("bearer"),
@@ -38,7 +39,7 @@ impl Loose {
     }
 }
 
-/// What `expires_in` says.
+/// The value of `expires_in`.
 #[derive(Clone, Copy, Default)]
 pub(super) enum ExpiresIn {
     Lifetime(Duration),
@@ -53,7 +54,7 @@ impl ExpiresIn {
         if !seconds.is_finite() || seconds <= 0.0 {
             return Self::Unusable;
         }
-        // The only error left is "too many for a Duration".
+        // The only error left is a number that is too large for a `Duration`.
         let lifetime = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST);
         Self::Lifetime(lifetime.min(LONGEST))
     }
@@ -89,7 +90,7 @@ impl<'de> Deserialize<'de> for ExpiresIn {
 /// A list, or a text with blanks between the words.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Words {
+pub(super) enum StringList {
     List(Vec<String>),
     Text(String),
     Other(IgnoredAny),
@@ -98,7 +99,7 @@ pub(super) enum Words {
     Absent,
 }
 
-impl Words {
+impl StringList {
     pub(super) fn list(self) -> Vec<String> {
         match self {
             Self::List(list) => list,
@@ -110,7 +111,7 @@ impl Words {
 
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
-pub(super) enum LooseNumber {
+pub(super) enum LenientNumber {
     Number(i64),
     Other(IgnoredAny),
     #[default]
@@ -118,7 +119,7 @@ pub(super) enum LooseNumber {
     Absent,
 }
 
-impl LooseNumber {
+impl LenientNumber {
     pub(super) fn number(self) -> Option<i64> {
         match self {
             Self::Number(number) => Some(number),

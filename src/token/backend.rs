@@ -1,7 +1,7 @@
-//! The edge of the room: where destinations, grants and assertions come from.
+//! The backend: where destinations, grants and assertions come from.
 //!
-//! Invariant: nothing behind this trait decides whether a password may be sent. It exists so that the decisions are
-//! tested on a paused clock, without sockets; the bytes are tested in `oauth`.
+//! Invariant: nothing behind this trait decides whether a password may be sent. It exists so that
+//! these decisions are tested on a paused clock, without sockets. The bytes are tested in `oauth`.
 
 use crate::{
     destination::{CachePolicy, Destination, DestinationError, DestinationName, Destinations},
@@ -11,19 +11,19 @@ use secrecy::SecretString;
 use std::{fmt, io, path::PathBuf, sync::Arc};
 use zeroize::Zeroizing;
 
-/// Longest assertion that is read: far above any token, far below what would hurt.
+/// Longest assertion that is read: far above any real token, small enough to do no harm.
 const LONGEST_ASSERTION: u64 = 64 * 1024;
 
-/// What the token room needs from elsewhere.
-pub(super) trait Ports: Send + Sync + 'static {
-    /// Finds a destination, as sure as wanted.
+/// What the token module needs from other modules.
+pub(super) trait Backend: Send + Sync + 'static {
+    /// Finds a destination with the wanted certainty.
     fn find(
         &self,
         name: &DestinationName,
         wanted: CachePolicy,
     ) -> impl Future<Output = Result<Arc<Destination>, DestinationError>> + Send;
 
-    /// Returns the content in service without any call.
+    /// Returns the content in service. Makes no call.
     fn known(&self, name: &DestinationName) -> Option<Arc<Destination>>;
 
     /// Sends a grant once to the destination's token endpoint.
@@ -33,22 +33,23 @@ pub(super) trait Ports: Send + Sync + 'static {
         grant: &Grant,
     ) -> impl Future<Output = Result<TokenResponse, ExchangeError>> + Send;
 
-    /// Reads the assertion of the JWT bearer grant, anew each time.
+    /// Reads the assertion of the JWT bearer grant, again for each grant.
     fn assertion(&self) -> impl Future<Output = io::Result<SecretString>> + Send;
 }
 
-/// Makes the token endpoint for a destination and the client's credentials; `app` hands it in, for this room builds no
-/// HTTP client.
-pub type Endpoints = Arc<dyn Fn(&Destination, ClientAuthentication) -> TokenEndpoint + Send + Sync>;
+/// Makes the token endpoint for a destination and the client's credentials. Provided by `app`,
+/// because this module builds no HTTP client.
+pub type TokenEndpointFactory =
+    Arc<dyn Fn(&Destination, ClientAuthentication) -> TokenEndpoint + Send + Sync>;
 
-/// The real ones.
-pub(super) struct Outside {
+/// The backend with real destinations, token endpoints and files.
+pub(super) struct LiveBackend {
     pub(super) destinations: Destinations,
-    pub(super) endpoints: Endpoints,
+    pub(super) endpoint_factory: TokenEndpointFactory,
     pub(super) assertion_file: Option<PathBuf>,
 }
 
-impl Ports for Outside {
+impl Backend for LiveBackend {
     async fn find(
         &self,
         name: &DestinationName,
@@ -70,7 +71,7 @@ impl Ports for Outside {
             id: to.credentials.client_id.clone(),
             secret: to.credentials.client_secret.clone(),
         };
-        (self.endpoints)(to, client).exchange(grant).await
+        (self.endpoint_factory)(to, client).exchange(grant).await
     }
 
     async fn assertion(&self) -> io::Result<SecretString> {
@@ -81,9 +82,9 @@ impl Ports for Outside {
     }
 }
 
-impl fmt::Debug for Outside {
+impl fmt::Debug for LiveBackend {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Outside")
+        out.write_str("LiveBackend")
     }
 }
 
@@ -104,7 +105,7 @@ mod tests {
     use std::io::{ErrorKind, Write};
 
     #[tokio::test]
-    async fn an_assertion_is_read_anew_and_without_the_blanks_around_it() {
+    async fn an_assertion_is_read_each_time_and_trimmed() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b" a.b.c\n").unwrap();
         let path = file.path().to_path_buf();
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_assertion_is_not_read() {
+    async fn a_file_that_is_too_long_is_not_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(64 * 1024 + 1).unwrap();
         let path = file.path().to_path_buf();

@@ -1,49 +1,52 @@
-//! Fault → verdict of the gate and advice for an administrator (uaa.md 7, last column).
+//! The failure policy: what a failed logon means for the lockout guard, and the advice for an
+//! administrator.
 //!
-//! Invariant: closed over the fault table; what is unknown counts as a refused password (fail closed). Words are
-//! ours. Pure. Used by `source` and `gate`.
+//! Invariant: covers every fault of `docs/reference/uaa-faults.md`. An unknown one counts as a
+//! refused password (fail closed). All texts are ours. Pure. Used by `provider`, `exchange` and
+//! `lockout`.
 
-use super::{backoff::Trouble, error::Reason};
+use super::{backoff::RetryClass, error::Reason};
 use crate::oauth::{
     ExchangeError, Fault,
     fault::{ActionCode, FaultKind},
 };
 use std::time::Duration;
 
-/// Identity providers lock for 60 min (uaa.md 9); five minutes more, for a probe that comes early counts again.
+/// Identity providers lock a user for 60 min. Five minutes more, because a probe that comes too
+/// early counts again.
 const PROVIDER_LOCK: Duration = Duration::from_secs(65 * 60);
 
-/// UAA locks its own users for 300 s after the last failure (uaa.md 9); a tenth more.
+/// UAA locks its own users for 300 s after the last failure. A tenth more.
 const UAA_LOCK: Duration = Duration::from_secs(330);
 
-/// What a failed logon means.
+/// A failed logon: its class and its public reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ruling {
-    pub(super) verdict: Verdict,
+pub(super) struct ClassifiedFailure {
+    pub(super) class: FailureClass,
     pub(super) reason: Reason,
 }
 
-/// What the gate does about it.
+/// What the lockout guard does about a failed logon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum FailureClass {
     /// No password until the credentials change.
     Rejected,
-    /// Likewise; something else must be repaired.
+    /// No password until something else is repaired or the credentials change.
     Blocked,
-    /// Likewise, but one look each hour.
+    /// The same, with one probe each hour.
     BlockedWithProbe,
-    /// Nothing for at least this long.
+    /// No password for at least this long.
     Locked(Duration),
-    /// Time may heal it.
+    /// A later attempt may succeed.
     Waiting {
-        trouble: Trouble,
-        /// A counted failure may hide behind it.
+        retry_class: RetryClass,
+        /// The failure may have been counted.
         is_ambiguous: bool,
     },
 }
 
-impl Verdict {
-    /// Returns whether trying again without a change is of no use.
+impl FailureClass {
+    /// Returns whether another attempt without a change is useless.
     pub(super) fn is_definite(self) -> bool {
         match self {
             Self::Rejected | Self::Blocked | Self::BlockedWithProbe | Self::Locked(_) => true,
@@ -51,7 +54,7 @@ impl Verdict {
         }
     }
 
-    /// Returns whether a counted failure may hide behind it.
+    /// Returns whether the failure may have been counted.
     pub(super) fn is_ambiguous(self) -> bool {
         match self {
             Self::Waiting { is_ambiguous, .. } => is_ambiguous,
@@ -60,36 +63,37 @@ impl Verdict {
     }
 }
 
-/// Judges a failed logon.
-pub(super) fn judge(error: &ExchangeError) -> Ruling {
+/// Classifies a failed logon.
+pub(super) fn classify(error: &ExchangeError) -> ClassifiedFailure {
     match error {
-        ExchangeError::Transport(error) => Ruling {
-            verdict: Verdict::Waiting {
-                trouble: Trouble::NoAnswer,
+        ExchangeError::Transport(error) => ClassifiedFailure {
+            class: FailureClass::Waiting {
+                retry_class: RetryClass::NoAnswer,
                 is_ambiguous: error.may_have_been_sent(),
             },
             reason: Reason::UaaUnavailable,
         },
-        ExchangeError::Refused(fault) => judge_fault(fault),
+        ExchangeError::Refused(fault) => classify_fault(fault),
     }
 }
 
-fn judge_fault(fault: &Fault) -> Ruling {
-    let blocked = |reason| Ruling { verdict: Verdict::Blocked, reason };
-    let locked = |wait| Ruling { verdict: Verdict::Locked(wait), reason: Reason::Locked };
+fn classify_fault(fault: &Fault) -> ClassifiedFailure {
+    let blocked = |reason| ClassifiedFailure { class: FailureClass::Blocked, reason };
+    let locked =
+        |wait| ClassifiedFailure { class: FailureClass::Locked(wait), reason: Reason::Locked };
     match fault.kind {
         FaultKind::BadCredentials | FaultKind::RefreshTokenRejected => {
-            Ruling { verdict: Verdict::Rejected, reason: Reason::Rejected }
+            ClassifiedFailure { class: FailureClass::Rejected, reason: Reason::Rejected }
         }
         FaultKind::ProviderLocked => locked(PROVIDER_LOCK),
         FaultKind::UaaLocked => locked(UAA_LOCK),
         FaultKind::SecondFactor => blocked(Reason::SecondFactor),
         FaultKind::BadRequest => blocked(Reason::Internal),
         FaultKind::IssuerMismatch => {
-            Ruling { verdict: Verdict::BlockedWithProbe, reason: action(TRUST) }
+            ClassifiedFailure { class: FailureClass::BlockedWithProbe, reason: action(TRUST) }
         }
         FaultKind::ActionRequired(code) => {
-            blocked(Reason::ActionRequired { advice: of_code(code) })
+            blocked(Reason::ActionRequired { advice: advice_of(code) })
         }
         FaultKind::TrustIncomplete => blocked(action(TRUST)),
         FaultKind::UserNotCreated => {
@@ -119,9 +123,9 @@ fn judge_fault(fault: &Fault) -> Ruling {
         FaultKind::Redirect => blocked(misconfigured(
             "the token URL leads to a login page; it must end in /oauth/token",
         )),
-        FaultKind::RateLimited => waiting(fault, Trouble::RateLimited),
+        FaultKind::RateLimited => waiting(fault, RetryClass::RateLimited),
         FaultKind::Unavailable | FaultKind::ServerError | FaultKind::Unreadable => {
-            waiting(fault, Trouble::BadAnswer)
+            waiting(fault, RetryClass::BadAnswer)
         }
     }
 }
@@ -137,44 +141,36 @@ fn misconfigured(advice: &str) -> Reason {
     Reason::Misconfigured { advice: advice.to_owned() }
 }
 
-fn waiting(fault: &Fault, trouble: Trouble) -> Ruling {
-    Ruling {
-        verdict: Verdict::Waiting {
-            trouble: fault.retry_after.map_or(trouble, Trouble::Asked),
+fn waiting(fault: &Fault, retry_class: RetryClass) -> ClassifiedFailure {
+    ClassifiedFailure {
+        class: FailureClass::Waiting {
+            retry_class: fault.retry_after.map_or(retry_class, RetryClass::Asked),
             is_ambiguous: fault.kind.is_ambiguous(),
         },
         reason: Reason::UaaUnavailable,
     }
 }
 
-/// F5 and F6; the provider's code is the one thing of its text that is ours to print.
-fn of_code(code: ActionCode) -> String {
-    let (word, advice) = match code {
-        ActionCode::PasswordChangeRequired => (
-            "PASSWORD_CHANGE_REQUIRED",
-            "change the user's password and put the new one into the destination",
-        ),
-        ActionCode::PasswordResetRequired => (
-            "PASSWORD_RESET_REQUIRED",
-            "reset the user's password and put the new one into the destination",
-        ),
-        ActionCode::InitialPasswordExpired => (
-            "INITIAL_PASSWORD_EXPIRED",
-            "the initial password has expired: set a new one and put it into the destination",
-        ),
-        ActionCode::PasswordDisabled => {
-            ("PASSWORD_DISABLED", "allow the user to log on with a password")
+/// F5 and F6. Of the provider's text only the code is safe to print.
+fn advice_of(code: ActionCode) -> String {
+    let advice = match code {
+        ActionCode::PasswordChangeRequired => {
+            "change the user's password and put the new one into the destination"
         }
-        ActionCode::UserInactive => ("USER_INACTIVE", "activate the user at the identity provider"),
-        ActionCode::MailNotVerified => {
-            ("MAIL_NOT_VERIFIED", "verify the user's e-mail address at the identity provider")
+        ActionCode::PasswordResetRequired => {
+            "reset the user's password and put the new one into the destination"
         }
-        ActionCode::RiskRuleDenied => (
-            "RBA_RULE_ACTION_DENY",
-            "let the identity provider's risk-based authentication allow the user",
-        ),
+        ActionCode::InitialPasswordExpired => {
+            "the initial password has expired: set a new one and put it into the destination"
+        }
+        ActionCode::PasswordDisabled => "allow the user to log on with a password",
+        ActionCode::UserInactive => "activate the user at the identity provider",
+        ActionCode::MailNotVerified => "verify the user's e-mail address at the identity provider",
+        ActionCode::RiskRuleDenied => {
+            "let the identity provider's risk-based authentication allow the user"
+        }
     };
-    format!("{advice} ({word})")
+    format!("{advice} ({})", code.code())
 }
 
 #[cfg(test)]

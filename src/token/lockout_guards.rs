@@ -1,0 +1,93 @@
+//! All lockout guards of the process, by fingerprint.
+//!
+//! Invariant: a guard that has seen a refusal stays while the process lives, also when the cache of
+//! refreshers evicts. The number of guards is bounded. Used by `entry`.
+
+use super::{attempt_budget::AttemptBudget, lockout_guard::LockoutGuard, state::GuardState};
+use crate::oauth::Fingerprint;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::time::Instant;
+
+/// Each change of credentials makes one guard, and a thousand password changes between two restarts
+/// are not realistic. Above this number, guards with nothing to remember are dropped first.
+const MOST: usize = 1024;
+
+/// The guards.
+#[derive(Debug, Default)]
+pub(super) struct LockoutGuards {
+    guards: Mutex<HashMap<Fingerprint, Arc<LockoutGuard>>>,
+    budget: Arc<AttemptBudget>,
+}
+
+impl LockoutGuards {
+    /// Returns the guard of a credential; makes one if there is none.
+    pub(super) fn of(&self, fingerprint: Fingerprint) -> Arc<LockoutGuard> {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        if guards.len() >= MOST && !guards.contains_key(&fingerprint) {
+            make_room(&mut guards);
+        }
+        let new = || Arc::new(LockoutGuard::new(Arc::clone(&self.budget)));
+        Arc::clone(guards.entry(fingerprint).or_insert_with(new))
+    }
+}
+
+/// Drops unused guards that have seen no refusal. If there is none, drops one unused guard.
+fn make_room(guards: &mut HashMap<Fingerprint, Arc<LockoutGuard>>) {
+    let now = Instant::now();
+    guards.retain(|_, guard| {
+        let has_nothing_to_say = match guard.state(now) {
+            GuardState::Unknown | GuardState::Good => true,
+            GuardState::Rejected
+            | GuardState::Blocked
+            | GuardState::Locked
+            | GuardState::Waiting => false,
+        };
+        Arc::strong_count(guard) > 1 || !has_nothing_to_say
+    });
+    if guards.len() < MOST {
+        return;
+    }
+    let idle = guards.iter().find(|(_, guard)| Arc::strong_count(guard) == 1);
+    if let Some(fingerprint) = idle.map(|(fingerprint, _)| *fingerprint) {
+        guards.remove(&fingerprint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LockoutGuards, MOST};
+    use crate::token::{
+        Reason,
+        failure_policy::{ClassifiedFailure, FailureClass},
+        fake::destination,
+        state::LogonKind,
+    };
+    use std::sync::Arc;
+    use tokio::time::Instant;
+
+    #[test]
+    fn a_credential_has_one_guard() {
+        let guards = LockoutGuards::default();
+        let of = |password| guards.of(destination("CFAPI", password).fingerprint);
+        assert!(Arc::ptr_eq(&of(1), &of(1)));
+        assert!(!Arc::ptr_eq(&of(1), &of(2)));
+    }
+
+    #[test]
+    fn the_number_of_guards_is_bounded_and_refusals_stay_longest() {
+        let guards = LockoutGuards::default();
+        let of = |password| guards.of(destination("CFAPI", password).fingerprint);
+        let failure = ClassifiedFailure { class: FailureClass::Rejected, reason: Reason::Rejected };
+        of(0).failed(LogonKind::Password, &failure, Instant::now());
+        let held = of(1);
+        for password in 2..3000 {
+            of(password);
+        }
+        assert!(of(0).is_closed());
+        assert!(Arc::ptr_eq(&held, &of(1)));
+        assert!(guards.guards.lock().unwrap().len() <= MOST);
+    }
+}
