@@ -1,7 +1,7 @@
-//! The one lawful form of `Authorization`, and of the token in it (rules A1 and A2).
+//! The one accepted form of `Authorization`, and of the token in it.
 //!
-//! Invariant: a [`CompactToken`] has three non-empty segments that are canonical base64url, so
-//! decoding them has exactly one result. Nothing is decoded here. For [`Verifier`](super::Verifier)
+//! Invariant: a [`CompactToken`] has three non-empty segments of canonical base64url, so that
+//! decoding has exactly one result. Nothing is decoded here. For [`Verifier`](super::Verifier)
 //! only.
 
 use super::{AuthError, error::AuthRejection};
@@ -9,20 +9,22 @@ use aws_lc_rs::digest;
 use http::{HeaderMap, header};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// Longest token that is looked at: XSUAA takes 16 KB of headers, so no lawful caller holds more.
+/// Longest accepted token. XSUAA itself takes 16 KB of headers, so no valid caller has a longer
+/// one.
 const TOKEN_LIMIT: usize = 16 * 1024;
 
-/// Scheme and blank (RFC 6750 §2.1), the letters in any case.
+/// Scheme and blank (RFC 6750 §2.1), in any case.
 const SCHEME: &[u8] = b"bearer ";
 
-/// What a request presents as its token; only the scheme in front of it was looked at.
+/// The token of a request, not yet parsed. Only the scheme in front of it was checked.
 #[derive(Clone, Copy)]
 pub(super) struct PresentedToken<'h>(&'h [u8]);
 
 /// Takes the bearer token out of the request's headers (RFC 6750 §2.1).
 ///
 /// # Errors
-/// `Missing` without any `Authorization`; `Invalid` if it stands there twice, or does not begin with `Bearer` and a blank.
+/// `Missing` without any `Authorization`. `Invalid` if there are two, or if the value does not
+/// begin with `Bearer` and a blank.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<PresentedToken<'_>, AuthError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
@@ -40,11 +42,11 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<PresentedToken<'_>, AuthErro
 }
 
 impl<'h> PresentedToken<'h> {
-    /// SHA-256 of the whole token: names it without keeping it. Equal ones are equal byte for byte, so that nothing of a
-    /// token that was judged before needs to be looked at again.
+    /// SHA-256 of the whole token: identifies it without keeping it. Equal fingerprints mean equal
+    /// bytes, so a token that was verified before is not parsed again.
     ///
     /// # Errors
-    /// [`AuthRejection::TokenSize`]: what is too long is not even hashed.
+    /// [`AuthRejection::TokenSize`]: a token that is too long is not even hashed.
     pub(super) fn fingerprint(self) -> Result<TokenFingerprint, AuthRejection> {
         if self.0.len() > TOKEN_LIMIT {
             return Err(AuthRejection::TokenSize);
@@ -55,10 +57,11 @@ impl<'h> PresentedToken<'h> {
         Ok(TokenFingerprint(bytes))
     }
 
-    /// The one token that stands there, as text.
+    /// The token as text.
     ///
     /// # Errors
-    /// [`AuthRejection::HeaderForm`] if it is more than one, or not of visible characters.
+    /// [`AuthRejection::HeaderForm`] if it is more than one token or has other than visible
+    /// characters.
     pub(super) fn text(self) -> Result<&'h str, AuthRejection> {
         let is_odd = |byte: &u8| !byte.is_ascii_graphic() || *byte == b',';
         if self.0.iter().any(is_odd) {
@@ -68,7 +71,7 @@ impl<'h> PresentedToken<'h> {
     }
 }
 
-/// A token whose form is right; nothing of it is believed yet.
+/// A token of the right form. Its content is not verified yet.
 #[derive(Clone, Copy)]
 pub(super) struct CompactToken<'t> {
     text: &'t str,
@@ -78,7 +81,7 @@ pub(super) struct CompactToken<'t> {
 }
 
 impl<'t> CompactToken<'t> {
-    /// Parses the compact serialisation (RFC 7515 §7.1), stricter than most readers.
+    /// Parses the compact serialisation (RFC 7515 §7.1), stricter than most parsers.
     ///
     /// # Errors
     /// [`AuthRejection::TokenSize`] or [`AuthRejection::TokenForm`].
@@ -130,8 +133,9 @@ impl Hash for TokenFingerprint {
     }
 }
 
-/// Hashes a [`TokenFingerprint`] to its first bytes, which SHA-256 has spread already. Nobody can fill a table with
-/// fingerprints that begin alike: only those of verified tokens are kept, and what is signed is not the caller's choice.
+/// Hashes a [`TokenFingerprint`] to its first bytes, which SHA-256 has already distributed evenly.
+/// An attacker cannot fill a table with fingerprints that begin alike: only those of verified
+/// tokens are kept, and the issuer chooses what it signs.
 pub(super) type FingerprintHashBuilder = BuildHasherDefault<FingerprintHasher>;
 
 /// The hasher of [`FingerprintHashBuilder`].
@@ -147,14 +151,15 @@ impl Hasher for FingerprintHasher {
         self.0 = number;
     }
 
-    /// For other keys than fingerprints; there are none.
+    /// Required by the trait; not used for fingerprints.
     fn write(&mut self, bytes: &[u8]) {
         self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
     }
 }
 
-/// Whether `segment` is the one way to write its bytes in base64url without padding (RFC 4648
-/// §3.5): the unused low bits of the last character are zero, else two texts would be one token.
+/// Whether `segment` is the only way to write its bytes in base64url without padding (RFC 4648
+/// §3.5). The unused low bits of the last character must be zero; otherwise two texts would be the
+/// same token.
 fn is_canonical(segment: &str) -> bool {
     let Some(last) = segment.bytes().last() else {
         return false;
@@ -172,7 +177,7 @@ fn is_canonical(segment: &str) -> bool {
     last & mask == 0 && segment.bytes().all(|byte| sextet(byte).is_some())
 }
 
-/// The six bits that a character of the base64url alphabet stands for.
+/// The six bits of a character of the base64url alphabet.
 fn sextet(byte: u8) -> Option<u8> {
     match byte {
         b'A'..=b'Z' => Some(byte - b'A'),

@@ -1,6 +1,6 @@
-//! A key set in use and how long it may be trusted (`callers.md` 5).
+//! A fetched key set, and how long it may be used.
 //!
-//! Invariant: a set never changes; what a fetch brings is a new one. Pure. For
+//! Invariant: a set never changes; each fetch makes a new one. Pure. For
 //! [`key_cache`](super::key_cache) only.
 
 use super::jwks::{KeySet, RsaKey};
@@ -8,27 +8,26 @@ use http::HeaderValue;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// From this age on keys are revalidated while they are still served: a third of the fresh time is
-/// left for it.
+/// From this age on a set is refreshed in the background while it is still served. A third of
+/// [`FRESH_AGE`] is left for that.
 const REFRESH_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// Until this age keys are served without a question; pysec and SAP's libraries choose 10 to 30
-/// min.
+/// Until this age a set is served without waiting. pysec and SAP's libraries choose 10 to 30 min.
 const FRESH_AGE: Duration = Duration::from_secs(15 * 60);
 
-/// Until this age keys are served while the issuer does not answer: as long as XSUAA keeps an old
-/// key valid.
+/// Until this age a set is served while the issuer does not answer. XSUAA keeps an old key valid
+/// for as long.
 const OUTAGE_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// What a fetch brought.
+/// The result of a fetch.
 pub(super) enum Fetched {
-    /// The set that was asked about is unchanged.
+    /// The set with the `ETag` that was sent is still the current one.
     Unchanged,
     /// The current set.
     Keys {
         /// The usable keys.
         keys: KeySet,
-        /// As received: XSUAA's is a bare number without quotes, which only goes back verbatim.
+        /// As received. XSUAA's is a bare number without quotes and must be sent back unchanged.
         etag: Option<HeaderValue>,
     },
 }
@@ -41,7 +40,7 @@ pub(super) struct FoundKey {
     pub(super) generation: u64,
 }
 
-/// The last set, and since when it is known to be current.
+/// The last set, and when it was last confirmed to be current.
 pub(super) struct CachedKeySet {
     keys: Arc<KeySet>,
     etag: Option<HeaderValue>,
@@ -49,21 +48,21 @@ pub(super) struct CachedKeySet {
     generation: u64,
 }
 
-/// How far a held set may be trusted.
+/// How a cached set may be used.
 pub(super) enum Age {
-    /// Served without a question.
+    /// Served without a fetch.
     Fresh,
-    /// Served while it is revalidated.
+    /// Served at once; refreshed in the background.
     Ageing,
-    /// Served only if revalidating fails.
+    /// Served only if the refresh fails.
     Stale,
     /// Not served.
     Expired,
 }
 
 impl CachedKeySet {
-    /// The set after a successful fetch; the first one has the generation `first_generation`. An equal set keeps
-    /// its generation, so that decisions made with it stay.
+    /// The set after a successful fetch. The first one has the generation `first_generation`. An
+    /// equal set keeps its generation, so that verified tokens stay valid.
     pub(super) fn after(
         previous: Option<&Self>,
         fetched: Fetched,
@@ -85,7 +84,7 @@ impl CachedKeySet {
         Self { keys, etag, confirmed_at: now, generation }
     }
 
-    /// How old the set is, since it was last confirmed.
+    /// How the set may be used, by the time since it was last confirmed.
     pub(super) fn age(&self, now: Instant) -> Age {
         let age = now.saturating_duration_since(self.confirmed_at);
         if age < REFRESH_AGE {
@@ -104,13 +103,13 @@ impl CachedKeySet {
         !matches!(self.age(now), Age::Expired)
     }
 
-    /// The key of exactly this name.
+    /// Returns the key with exactly this `kid`.
     pub(super) fn find(&self, kid: &str) -> Option<FoundKey> {
         let key = Arc::clone(self.keys.find(kid)?);
         Some(FoundKey { key, generation: self.generation })
     }
 
-    /// The `ETag` to revalidate with.
+    /// The `ETag` for the next fetch.
     pub(super) fn etag(&self) -> Option<HeaderValue> {
         self.etag.clone()
     }

@@ -1,14 +1,14 @@
-//! Who calls: what the verified token says about its bearer.
+//! The caller: what the verified token says about it.
 //!
-//! Invariant: a `Caller` is made from a verified payload only (in tests also by hand). For every
-//! room that asks who is calling; it never holds the token itself.
+//! Invariant: a `Caller` is made from a verified payload only (by hand in tests). It never holds
+//! the token itself. Used by every module that asks who calls.
 
 use super::Scope;
 use crate::telemetry::audit::AuditActor;
 use aws_lc_rs::digest;
 use std::sync::Arc;
 
-/// What the client ids of IAS callers begin with; no XSUAA client is let in whose id does.
+/// Prefix of the client ids of IAS callers. An XSUAA client id with this prefix is refused.
 pub(super) const IAS_MARK: &str = "ias:";
 
 /// A verified caller; a clone is shallow.
@@ -17,10 +17,10 @@ pub struct Caller {
     identity: Arc<Identity>,
 }
 
-/// The facts behind a [`Caller`].
+/// The content of a [`Caller`].
 #[derive(Debug)]
 pub(super) struct Identity {
-    /// `cid`, or `ias:<app_tid>:<client>`: owner of tenant routes.
+    /// `cid`, or `ias:<app_tid>:<client>`. The owner of tenant routes.
     pub(super) client_id: String,
     /// `zid` or `app_tid`: one of the configured zones or tenants.
     pub(super) zone: String,
@@ -34,13 +34,13 @@ pub(super) struct Identity {
     pub(super) token_hash: Option<String>,
     /// `cnf["x5t#S256"]`: the certificate that the token is bound to.
     pub(super) certificate: Option<String>,
-    /// Our scopes among those of the token.
+    /// The broker's scopes that the token grants.
     pub(super) scopes: Vec<Scope>,
 }
 
 impl Caller {
-    /// Returns the verified client id, the owner of tenant routes: XSUAA `cid`; IAS
-    /// `ias:<app_tid>:<client>`, which no `cid` can be.
+    /// Returns the verified client id, which owns tenant routes: XSUAA `cid`, or IAS
+    /// `ias:<app_tid>:<client>`. No `cid` can have that form.
     pub fn client_id(&self) -> &str {
         &self.identity.client_id
     }
@@ -65,8 +65,8 @@ impl Caller {
         self.identity.origin.as_deref()
     }
 
-    /// Returns the SHA-256 of the token's `jti` in hex: names the token in audit lines without
-    /// being it.
+    /// Returns the SHA-256 of the token's `jti` in hex. It identifies the token in audit lines
+    /// without revealing it.
     pub fn token_hash(&self) -> Option<&str> {
         self.identity.token_hash.as_deref()
     }
@@ -76,7 +76,7 @@ impl Caller {
         self.identity.certificate.as_deref()
     }
 
-    /// Returns all of it that audit lines tell.
+    /// Returns the fields for audit lines.
     pub fn who(&self) -> AuditActor<'_> {
         AuditActor {
             caller: self.client_id(),
@@ -88,22 +88,22 @@ impl Caller {
         }
     }
 
-    /// Tells whether the token grants `scope`.
+    /// Returns whether the token grants `scope`.
     pub fn has(&self, scope: Scope) -> bool {
         self.identity.scopes.contains(&scope)
     }
 
-    /// Returns our scopes among those of the token, each once.
+    /// Returns the broker's scopes that the token grants, each once.
     pub fn scopes(&self) -> &[Scope] {
         &self.identity.scopes
     }
 
-    /// Makes a caller from what a verified token says.
+    /// Makes a caller from the content of a verified token.
     pub(super) fn new(identity: Identity) -> Self {
         Self { identity: Arc::new(identity) }
     }
 
-    /// Makes a caller for unit tests of other rooms.
+    /// Makes a caller for unit tests of other modules.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn for_tests(client_id: &str, scopes: &[Scope]) -> Self {
         Self::new(Identity {

@@ -1,8 +1,8 @@
-//! The claims of an XSUAA token as typed data (rule A4).
+//! The claims of an XSUAA token as typed data.
 //!
-//! Invariant: reading judges types only; a claim that is present has its type. Unknown claims are
-//! skipped without recursion, however deep. For the issuers of this room; [`XsuaaClaims`] are those of
-//! [`xsuaa`](super::xsuaa).
+//! Invariant: reading checks types only. A claim that is present has its type. Unknown claims are
+//! skipped without recursion, whatever their depth. For the issuers of this module. [`XsuaaClaims`]
+//! are for [`xsuaa`](super::xsuaa) only.
 
 use super::{
     duplicate_free::{DuplicateFree, present},
@@ -16,7 +16,7 @@ use serde::{
 };
 use std::{fmt, time::Duration};
 
-/// What the rules look at.
+/// The claims that the rules use.
 #[derive(Deserialize)]
 pub(super) struct XsuaaClaims {
     /// Issuer.
@@ -34,10 +34,10 @@ pub(super) struct XsuaaClaims {
     /// Scopes.
     #[serde(default, deserialize_with = "present")]
     pub(super) scope: Option<Vec<String>>,
-    /// End.
+    /// Time from which the token is no longer valid.
     #[serde(default, deserialize_with = "present")]
     pub(super) exp: Option<NumericDate>,
-    /// Begin.
+    /// Time from which the token is valid.
     #[serde(default, deserialize_with = "present")]
     pub(super) nbf: Option<NumericDate>,
     /// Issued at.
@@ -49,18 +49,18 @@ pub(super) struct XsuaaClaims {
     /// Subject.
     #[serde(default, deserialize_with = "present")]
     pub(super) sub: Option<String>,
-    /// User.
+    /// User name.
     #[serde(default, deserialize_with = "present")]
     pub(super) user_name: Option<String>,
     /// Identity provider of the user.
     #[serde(default, deserialize_with = "present")]
     pub(super) origin: Option<String>,
-    /// What the token is bound to (RFC 7800 §3.1).
+    /// Confirmation: what the token is bound to (RFC 7800 §3.1).
     #[serde(default, deserialize_with = "present")]
     pub(super) cnf: Option<DuplicateFree<Confirmation>>,
 }
 
-/// `cnf`, as far as certificates go.
+/// The part of `cnf` that is about certificates.
 #[derive(Deserialize)]
 pub(super) struct Confirmation {
     /// Base64url of SHA-256 over the certificate in DER (RFC 8705 §3.1).
@@ -72,12 +72,13 @@ impl XsuaaClaims {
     /// Reads a payload.
     ///
     /// # Errors
-    /// [`AuthRejection::ClaimsMalformed`] for anything but an object of well-typed members, each once.
+    /// [`AuthRejection::ClaimsMalformed`] unless it is an object of members with the right types,
+    /// each once.
     pub(super) fn read(payload: &[u8]) -> Result<Self, AuthRejection> {
         read(payload)
     }
 
-    /// The claims that say when the token counts.
+    /// The claims about the time in which the token is valid.
     pub(super) fn lifetime(&self) -> Lifetime<'_> {
         Lifetime { exp: self.exp, nbf: self.nbf, iat: self.iat, jti: self.jti.as_deref() }
     }
@@ -94,7 +95,8 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, AuthRejecti
     }
 }
 
-/// `aud`: one text or a list of texts (RFC 7519 §4.1.3); absent is an empty list.
+/// `aud` and similar claims: one text or a list of texts (RFC 7519 §4.1.3). An absent one is an
+/// empty list.
 #[derive(Default)]
 pub(super) struct OneOrMany(pub(super) Vec<String>);
 

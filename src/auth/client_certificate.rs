@@ -1,8 +1,9 @@
-//! The certificate behind a call: what the platform's router says of it, and whether the token belongs to it (rule A12,
-//! `callers.md` 7).
+//! The client certificate of a call: what the platform's router says about it, and whether the
+//! token is bound to it.
 //!
-//! Invariant: `X-Forwarded-Client-Cert` is never a credential by itself. It counts only on a host on which the router
-//! writes it, and only together with a token that names this very certificate. For [`Verifier`](super::Verifier) only.
+//! Invariant: `X-Forwarded-Client-Cert` alone is never a credential. It counts only on a host on
+//! which the router writes it, and only with a token that is bound to this certificate. For
+//! [`Verifier`](super::Verifier) only.
 
 use super::{Caller, Settings, error::AuthRejection};
 use aws_lc_rs::digest;
@@ -19,13 +20,13 @@ const FORWARDED_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-c
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// Whether callers must come with the certificate that their token is bound to (RFC 8705 §3).
+/// Whether callers must show the certificate that their token is bound to (RFC 8705 §3).
 pub(super) enum CertificateBinding {
     /// A bearer token is enough.
     NotRequired,
     /// The token's certificate must be shown, on one of these hosts.
     Required {
-        /// Where the router itself writes the header, in lower case.
+        /// Hosts on which the router itself writes the header, in lower case.
         hosts: Vec<String>,
     },
 }
@@ -40,7 +41,8 @@ impl CertificateBinding {
         Self::Required { hosts }
     }
 
-    /// Judges one request of a caller; a remembered decision about its token is no decision about this.
+    /// Checks one request of a caller. This is needed for each request, also when the token itself
+    /// was verified before.
     ///
     /// # Errors
     /// [`AuthRejection::Certificate`].
@@ -57,7 +59,7 @@ impl CertificateBinding {
     }
 }
 
-/// The text of a header that stands there exactly once.
+/// The text of a header that is present exactly once.
 fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -72,8 +74,8 @@ fn thumbprint(der: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, der))
 }
 
-/// The certificate in the header, in DER: as PEM, as bare base64, or as Envoy's elements, of which the last one counts, for
-/// the nearest proxy adds its own at the end.
+/// The certificate in the header, as DER. It is written as PEM, as bare base64 or as Envoy's
+/// elements. Of several elements the last one counts: the nearest proxy adds its own at the end.
 fn certificate(value: &str) -> Option<Vec<u8>> {
     let value = value.trim();
     if value.starts_with(BEGIN) {
@@ -95,14 +97,14 @@ fn certificate(value: &str) -> Option<Vec<u8>> {
     pem(&percent_decode_str(encoded?).decode_utf8().ok()?)
 }
 
-/// The one block of a PEM text; a header has no line breaks, so that blanks or nothing may stand for them.
+/// The single block of a PEM text. A header has no line breaks; they are blanks or absent.
 fn pem(text: &str) -> Option<Vec<u8>> {
     let block = text.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
     let packed: String = block.split_ascii_whitespace().collect();
     STANDARD.decode(packed).ok().filter(|der| !der.is_empty())
 }
 
-/// Splits at a separator that stands outside of quotes; `None` if a quote is left open.
+/// Splits at a separator outside of quotes; `None` if a quote is not closed.
 fn split_outside_quotes(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let parts = text.split(|letter| {
@@ -134,7 +136,8 @@ mod tests {
         format!("{BEGIN}{separator}{first}{separator}{rest}{separator}{END}")
     }
 
-    /// `ONE` and `TWO` stand for percent-encoded PEM texts, `FLAT` and `PEM` for the other forms of the first.
+    /// `ONE` and `TWO` stand for percent-encoded PEM texts; `FLAT`, `BLANKS` and `JOINED` for other
+    /// forms of the first.
     fn fill(text: &str) -> String {
         let encoded = |der| utf8_percent_encode(&block(der, "\n"), NON_ALPHANUMERIC).to_string();
         text.replace("ONE", &encoded(DER))
@@ -153,8 +156,8 @@ mod tests {
     #[case::envoy_certificate_first("Cert=\"ONE\";Subject=\"\";URI=spiffe://x")]
     #[case::envoy_in_lower_case("hash=abc;cert=\"ONE\"")]
     #[case::two_elements_and_the_last_counts("Hash=a;Cert=\"TWO\",Hash=b;Cert=\"ONE\"")]
-    #[case::commas_within_quotes("Subject=\"CN=x,OU=y;z\";Cert=\"ONE\"")]
-    #[case::quotes_within_quotes("Subject=\"CN=\\\"x,\\\"\";Cert=\"ONE\"")]
+    #[case::commas_in_quotes("Subject=\"CN=x,OU=y;z\";Cert=\"ONE\"")]
+    #[case::quotes_in_quotes("Subject=\"CN=\\\"x,\\\"\";Cert=\"ONE\"")]
     #[case::first_empty("Hash=a,Cert=\"ONE\"")]
     fn a_certificate_is_found_in_each_form(#[case] value: &str) {
         assert_eq!(certificate(&fill(value)).as_deref(), Some(DER));
@@ -174,10 +177,10 @@ mod tests {
     #[case::pem_cut("-----BEGIN CERTIFICATE-----MIIB")]
     #[case::pem_empty("-----BEGIN CERTIFICATE----------END CERTIFICATE-----")]
     #[case::two_blocks("BLANKS BLANKS")]
-    #[case::something_behind("BLANKS,x")]
+    #[case::trailing_text("BLANKS,x")]
     #[case::key("-----BEGIN PRIVATE KEY----- MIIB -----END PRIVATE KEY-----")]
     #[case::base64url("MIIB_-==")]
-    #[case::certificate_within_a_subject("Subject=\"x;Cert=ONE\"")]
+    #[case::certificate_in_a_subject("Subject=\"x;Cert=ONE\"")]
     fn anything_else_is_no_certificate(#[case] value: &str) {
         assert_eq!(certificate(&fill(value)), None);
     }

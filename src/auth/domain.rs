@@ -1,23 +1,23 @@
-//! `{uaadomain}` of a binding: which issuers stand below it (A10), and where its keys are (A5).
+//! `uaadomain` of an XSUAA binding: which issuers it allows, and where the keys are.
 //!
-//! Invariant: the domain is a plain host; only a loopback host may have a port, plain http and an
+//! Invariant: the domain is a plain host. Only a loopback host may have a port, plain http and an
 //! issuer without a label. For [`xsuaa`](super::xsuaa) only.
 
 use super::trusted_host::{HostKind, HostMatch, TrustedHost};
 use crate::upstream::COMPONENT;
 use percent_encoding::utf8_percent_encode;
 
-/// The host that XSUAA's issuers stand below.
+/// The host below which XSUAA's issuers are.
 #[derive(Clone)]
 pub(super) struct UaaDomain(TrustedHost);
 
 impl UaaDomain {
-    /// Parses the binding's value; `None` for anything but a host, or a port on a remote one.
+    /// Parses the binding's value. `None` if it is not a host, or a remote host with a port.
     pub(super) fn parse(text: &str) -> Option<Self> {
         TrustedHost::parse(text).map(Self)
     }
 
-    /// Whether `issuer` is `https://<label>.{uaadomain}/oauth/token` (A10).
+    /// Whether `issuer` is `https://<label>.{uaadomain}/oauth/token`.
     pub(super) fn issues(&self, issuer: &str) -> bool {
         let Some(host) = self.host_of(issuer) else {
             return false;
@@ -29,7 +29,7 @@ impl UaaDomain {
         }
     }
 
-    /// The address of the keys of `zone`.
+    /// The URL of the keys of `zone`.
     pub(super) fn keys_url(&self, zone: &str) -> String {
         let scheme = match self.0.kind() {
             HostKind::Remote => "https",
@@ -39,7 +39,7 @@ impl UaaDomain {
         format!("{scheme}://{}/token_keys?zid={zone}", self.0.name())
     }
 
-    /// What stands between a lawful scheme and the path of XSUAA's token endpoint.
+    /// The host between an allowed scheme and the path of XSUAA's token endpoint.
     fn host_of<'i>(&self, issuer: &'i str) -> Option<&'i str> {
         let plain = || match self.0.kind() {
             HostKind::Remote => None,
@@ -164,7 +164,7 @@ mod tests {
     #[case::loopback_net("127.9.9.9", "http://127.9.9.9/token_keys?zid=z")]
     #[case::localhost("localhost:4711", "http://localhost:4711/token_keys?zid=z")]
     #[case::six("[::1]:4711", "http://[::1]:4711/token_keys?zid=z")]
-    fn plain_http_and_a_port_are_for_loopback(#[case] domain: &str, #[case] url: &str) {
+    fn plain_http_and_a_port_are_for_loopback_only(#[case] domain: &str, #[case] url: &str) {
         assert_eq!(UaaDomain::parse(domain).unwrap().keys_url("z"), url);
     }
 
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_cannot_leave_its_place_in_the_query() {
+    fn a_zone_cannot_change_the_rest_of_the_query() {
         let url = UaaDomain::parse(DOMAIN).unwrap().keys_url("a&b=c#d/../é ?%");
         assert_eq!(
             url,

@@ -1,8 +1,8 @@
-//! JSON objects read strictly: an object and nothing else, each member at most once.
+//! Strict JSON objects: the text must be an object, with each member at most once.
 //!
-//! Invariant: a repeated member is refused whether we know its name or not, for readers disagree on
-//! which one counts. Plain derived structs also accept a JSON array, and repeat unknown members
-//! freely. For the JOSE header and the claims.
+//! Invariant: a duplicate member is refused, known or not, because parsers disagree on which one
+//! counts. Plain derived structs also accept a JSON array, and duplicate unknown members. For the
+//! JOSE header, the claims and the discovery document.
 
 use serde::{
     Deserialize, Deserializer,
@@ -13,7 +13,7 @@ use serde::{
 };
 use std::{collections::HashSet, fmt, marker::PhantomData};
 
-/// A `T` that was written as an object without repeated members.
+/// A `T` that was written as an object without duplicate members.
 pub(super) struct DuplicateFree<T>(pub(super) T);
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for DuplicateFree<T> {
@@ -22,7 +22,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for DuplicateFree<T> {
     }
 }
 
-/// Reads a member that may be absent but, if present, has its type: `null` is a wrong type.
+/// Reads a member that may be absent. If present it must have its type; `null` is a wrong type.
 ///
 /// # Errors
 /// Those of `T`.
@@ -49,7 +49,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for DuplicateFreeVisitor<T> {
     }
 }
 
-/// Hands on the members of `map`, refusing the second of a name.
+/// Passes the members of `map` on and refuses the second one of a name.
 struct UniqueMembers<A> {
     map: A,
     seen: HashSet<String>,
@@ -66,7 +66,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for UniqueMembers<A> {
             return Ok(None);
         };
         if !self.seen.insert(name.clone()) {
-            return Err(A::Error::custom("repeated member"));
+            return Err(A::Error::custom("duplicate member"));
         }
         seed.deserialize(StringDeserializer::new(name)).map(Some)
     }

@@ -1,8 +1,8 @@
-//! XSUAA's `/token_keys` on the wire: one address for each zone.
+//! Fetches XSUAA's `/token_keys`: one URL for each zone.
 //!
-//! Invariant: the address is built from the binding and a configured zone, never from a token. For
-//! [`key_cache`](super::key_cache), behind its port. How an answer is read is shared with
-//! [`ias`](super::ias).
+//! Invariant: the URL is built from the binding and a configured zone, never from a token. A
+//! [`KeySource`] for [`key_cache`](super::key_cache). [`ias`](super::ias) reads answers with the
+//! same function.
 
 use super::{
     cached_key_set::Fetched,
@@ -22,22 +22,22 @@ pub(super) struct KeysEndpoint {
 /// Why there are no keys in an answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeysFault {
-    /// The address or the `ETag` cannot be sent.
+    /// The URL or the `ETag` cannot be sent.
     #[error("request cannot be built")]
     Request(#[from] http::Error),
-    /// No whole answer within the limits.
+    /// No complete answer within the limits.
     #[error("no answer")]
     Transport(#[from] TransportError),
-    /// An answer that is neither keys nor "unchanged"; redirects are among them.
+    /// Any status except 200 and an expected 304. Redirects are not followed.
     #[error("status {0}")]
     Status(u16),
-    /// An answer that is no key set.
+    /// The answer is no key set.
     #[error("unusable answer")]
     Document(#[from] KeySetError),
 }
 
 impl KeysEndpoint {
-    /// Makes the fetcher for `url`.
+    /// Makes the source for `url`.
     pub(super) fn new(client: HttpClient, url: String) -> Self {
         Self { client, url }
     }
@@ -57,7 +57,7 @@ impl KeySource for KeysEndpoint {
     }
 }
 
-/// What an answer of a key endpoint brings; only who sent an `ETag` believes "unchanged".
+/// Reads the answer of a key endpoint. 304 is accepted only if the request had an `ETag`.
 ///
 /// # Errors
 /// [`KeysFault::Status`] or [`KeysFault::Document`].

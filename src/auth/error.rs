@@ -1,40 +1,39 @@
-//! Why a caller was not let in, and the constant words that say so in log and metric.
+//! Why a caller was refused, with constant words for log and metric.
 //!
-//! Invariant: no variant holds anything of the token. Handed to whoever calls
-//! [`Verifier`](super::Verifier).
+//! Invariant: no variant contains any part of the token. Returned by [`Verifier`](super::Verifier).
 
 use std::time::Duration;
 
 /// Why there is no [`Caller`](super::Caller) for this request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// There is no `Authorization` at all (RFC 6750 §3.1: answered without an error code).
+    /// There is no `Authorization`. RFC 6750 §3.1: the answer has no error code.
     #[error("no bearer token")]
     Missing,
-    /// The token, or the way it was sent, is refused.
+    /// The token or the form of the header is refused.
     #[error("token refused: {reason}")]
     Invalid {
-        /// Constant word for log and metric; it never leaves the broker.
+        /// Constant word for log and metric. It is not in the answer.
         reason: &'static str,
     },
-    /// The keys that could decide are not to be had: a refusal would be a guess.
+    /// The keys that are needed for the check cannot be fetched. A refusal would be a guess.
     #[error("no usable keys")]
     KeysUnavailable {
-        /// When asking again may help.
+        /// Time until a retry may succeed.
         retry_after: Duration,
     },
-    /// The caller is known and asks more than one caller may.
+    /// The caller is verified and sends more than one caller may.
     #[error("too many requests of one caller: {reason}")]
     TooMany {
         /// Constant word for log and metric.
         reason: &'static str,
-        /// When the next request may be taken.
+        /// Time until the next request may be accepted.
         retry_after: Duration,
     },
 }
 
 impl AuthError {
-    /// Whether the same token may be accepted a little later.
+    /// Whether the same token may be accepted later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::KeysUnavailable { .. } | Self::TooMany { .. } => true,
@@ -42,7 +41,7 @@ impl AuthError {
         }
     }
 
-    /// When asking again may help, where waiting helps at all.
+    /// Time until a retry may succeed, if it can succeed at all.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::KeysUnavailable { retry_after } | Self::TooMany { retry_after, .. } => {
@@ -62,52 +61,53 @@ impl AuthError {
     }
 }
 
-/// One broken rule; becomes [`AuthError::Invalid`] at the room's door.
+/// The rule that a request breaks. Becomes [`AuthError::Invalid`]. See
+/// `docs/reference/caller-rules.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AuthRejection {
-    /// A1: `Authorization` twice.
+    /// There are two `Authorization` headers.
     HeaderRepeated,
-    /// A1: not `Bearer`, one blank, one token.
+    /// The header is not `Bearer`, one blank and one token.
     HeaderForm,
-    /// A2: longer than 16 KiB.
+    /// The token is longer than 16 KiB.
     TokenSize,
-    /// A2: not three canonical base64url segments.
+    /// The token is not three segments of canonical base64url.
     TokenForm,
-    /// A3: the JOSE header is no object, has a repeated member or one of a wrong type.
+    /// The JOSE header is no object, or has a duplicate member or a wrong type.
     HeaderMalformed,
-    /// A3: another algorithm than ours.
+    /// The algorithm is not RS256.
     Algorithm,
-    /// A3: a `typ` of something that is no access token.
+    /// The `typ` is not that of an access token.
     Type,
-    /// A3: `crit`, `b64`, `zip`, `enc` or `cty`.
+    /// The JOSE header has `crit`, `b64`, `zip`, `enc` or `cty`.
     HeaderMember,
-    /// A5: no `kid`, or one that is too long.
+    /// There is no `kid`, or it is too long.
     KeyId,
-    /// A5: the key set does not hold this `kid`.
+    /// The key set does not have this `kid`.
     KeyUnknown,
-    /// The signature is not that of the key.
+    /// The signature does not match the key.
     Signature,
-    /// A4: the claims are no object, have a repeated member or one of a wrong type.
+    /// The claims are no object, or have a duplicate member or a wrong type.
     ClaimsMalformed,
-    /// A7: over, missing, or too far ahead.
+    /// `exp` is past, missing, or too far ahead.
     Expiry,
-    /// A7: not valid yet.
+    /// `nbf` is in the future.
     NotBefore,
-    /// A7: issued in the future.
+    /// `iat` is in the future.
     IssuedAt,
-    /// A7: a refresh token.
+    /// The token is a refresh token.
     RefreshToken,
-    /// A8: meant for somebody else.
+    /// The token is for another audience.
     Audience,
-    /// A9: of a zone or tenant that is not ours.
+    /// The zone or tenant is not one of ours.
     Zone,
-    /// A10: from another issuer.
+    /// The issuer is not trusted.
     Issuer,
-    /// A8: no client id, or none that could own what the call makes.
+    /// There is no client id, or one that must not own routes.
     Client,
-    /// A11: no list of scopes.
+    /// There is no list of scopes.
     Scope,
-    /// A12: the call did not come with the certificate that the token is bound to.
+    /// The call did not show the certificate that the token is bound to.
     Certificate,
 }
 

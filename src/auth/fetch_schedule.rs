@@ -1,46 +1,47 @@
-//! When keys may be fetched: one pending, back-off, cooldown of unknown names (`callers.md` 5).
+//! When keys may be fetched: one fetch at a time, a pause after a failure, and a cooldown for
+//! unknown key ids.
 //!
-//! Invariant: every fetch begins with a [`FetchDecision::Fetch`] of this schedule, which also notes it. Pure but
-//! for the handle of the pending. For [`key_cache`](super::key_cache) only.
+//! Invariant: every fetch begins with a [`FetchDecision::Fetch`] of this schedule, which records
+//! it. Pure except for the handle of the fetch under way. For [`key_cache`](super::key_cache) only.
 
 use super::source::KeyError;
 use std::{collections::VecDeque, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
-/// Shortest pause after a fetch that failed: at most one a second (R18).
+/// Shortest pause after a failed fetch: at most one fetch per second.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest pause: bounds how long callers stay refused after the issuer is back.
+/// Longest pause: bounds how long callers are still refused after the issuer is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
-/// Between two fetches for unknown names, and how long a name counts as unknown: a flood of
-/// invented ones must not become a flood of fetches (R19).
+/// Time between two fetches for unknown key ids, and how long a key id counts as unknown. A flood
+/// of invented key ids must not become a flood of fetches.
 const COOLDOWN: Duration = Duration::from_secs(60);
 
-/// Most names remembered as unknown, 256 KiB at the longest `kid`.
+/// Most key ids remembered as unknown: 256 KiB with the longest `kid`.
 const UNKNOWN_LIMIT: usize = 1024;
 
-/// The bookkeeping of one address.
+/// The schedule of one address.
 #[derive(Default)]
 pub(super) struct FetchSchedule {
     pending: Option<watch::Receiver<()>>,
     failures: u32,
     /// No fetch before this moment.
     pause_until: Option<Instant>,
-    /// When a fetch was last spent on an unknown name.
+    /// When a fetch was last made for an unknown key id.
     last_unknown_fetch: Option<Instant>,
-    /// Names that the issuer did not know, oldest first, with the end of that knowledge; those
-    /// that are over make room when the list is full.
+    /// Key ids that the issuer did not know, oldest first, each with the time until which it
+    /// counts. When the list is full, the oldest one is removed.
     unknown: VecDeque<(String, Instant)>,
 }
 
 /// What to do next.
 pub(super) enum FetchDecision {
-    /// Fetch, and drop the sender when that is done.
+    /// Fetch, and drop the sender when the fetch is finished.
     Fetch(watch::Sender<()>),
     /// Wait for the fetch that is under way.
     Join(PendingFetch),
-    /// Do without.
+    /// Do not fetch.
     Refuse(KeyError),
 }
 
@@ -48,19 +49,19 @@ pub(super) enum FetchDecision {
 pub(super) struct PendingFetch(watch::Receiver<()>);
 
 impl PendingFetch {
-    /// The pending that ends when `done` is dropped.
+    /// The fetch that is finished when `done` is dropped.
     pub(super) fn until_dropped(done: &watch::Sender<()>) -> Self {
         Self(done.subscribe())
     }
 
-    /// Waits for the end, good or bad; a panic in the fetch ends it too.
+    /// Waits until the fetch has succeeded or failed. A panic in the fetch counts as failed.
     pub(super) async fn finished(mut self) {
         while self.0.changed().await.is_ok() {}
     }
 }
 
 impl FetchSchedule {
-    /// Joins the pending or begins one; `None` while a pause forbids it.
+    /// Joins the fetch under way or begins one; `None` during a pause.
     pub(super) fn join_or_begin(&mut self, now: Instant) -> Option<FetchDecision> {
         if let Some(pending) = self.pending_fetch() {
             return Some(FetchDecision::Join(pending));
@@ -70,12 +71,13 @@ impl FetchSchedule {
         }
         let (done, pending) = watch::channel(());
         self.pending = Some(pending);
-        // Stands until the outcome is noted: a fetch that dies without one is not repeated at once.
+        // Valid until the outcome is recorded: a fetch that ends without one is not repeated at
+        // once.
         self.pause_until = Some(now + SHORTEST_PAUSE);
         Some(FetchDecision::Fetch(done))
     }
 
-    /// Decides about a name that the held set does not know.
+    /// Decides about a key id that the cached set does not have.
     pub(super) fn decide_unknown(&mut self, kid: &str, now: Instant) -> FetchDecision {
         if self.is_known_unknown(kid, now) {
             return FetchDecision::Refuse(self.unknown_key_error(now));
@@ -93,7 +95,7 @@ impl FetchSchedule {
         decision
     }
 
-    /// Notes that a fetch did not bring `kid`; the fetch counts as spent on it.
+    /// Records that a fetch did not bring `kid`. The fetch counts as made for it.
     pub(super) fn remember_unknown(&mut self, kid: &str, now: Instant) {
         self.last_unknown_fetch = Some(now);
         if self.unknown.len() == UNKNOWN_LIMIT {
@@ -102,13 +104,12 @@ impl FetchSchedule {
         self.unknown.push_back((kid.to_owned(), now + COOLDOWN));
     }
 
-    /// Notes a success.
     pub(super) fn record_success(&mut self) {
         self.failures = 0;
         self.pause_until = None;
     }
 
-    /// Notes a failure: the next pause is twice as long.
+    /// Each pause is twice as long as the one before.
     pub(super) fn record_failure(&mut self, now: Instant) {
         let factor = 2_u32.saturating_pow(self.failures);
         self.failures = self.failures.saturating_add(1);
@@ -120,18 +121,18 @@ impl FetchSchedule {
         self.failures > 0
     }
 
-    /// The refusal while nobody can say.
+    /// The error while the keys cannot be fetched.
     pub(super) fn unavailable(&self, now: Instant) -> KeyError {
         KeyError::Unavailable { retry_after: self.pause(now) }
     }
 
-    /// What is left of the pause, at least the shortest one.
+    /// The rest of the pause, at least the shortest one.
     fn pause(&self, now: Instant) -> Duration {
         let pause = self.pause_until.map(|until| until.saturating_duration_since(now));
         pause.unwrap_or_default().max(SHORTEST_PAUSE)
     }
 
-    /// The refusal of an unknown name: in an outage it may be a new key, so nobody can say.
+    /// The error for an unknown key id. In an outage it may be a new key, so it cannot be refused.
     fn unknown_key_error(&self, now: Instant) -> KeyError {
         if !self.is_failing() {
             return KeyError::Unknown;
@@ -141,7 +142,7 @@ impl FetchSchedule {
         KeyError::Unavailable { retry_after: self.pause(now).max(cooldown.unwrap_or_default()) }
     }
 
-    /// The pending under way; its sender lives exactly as long as the fetch.
+    /// The fetch under way. Its sender exists exactly as long as the fetch.
     fn pending_fetch(&self) -> Option<PendingFetch> {
         let pending = self.pending.as_ref()?;
         pending.has_changed().ok().map(|_| PendingFetch(pending.clone()))
@@ -160,7 +161,7 @@ mod tests {
     use tokio::time::{self, Instant};
 
     #[tokio::test(start_paused = true)]
-    async fn the_list_of_unknown_names_is_bounded_and_forgets_the_oldest() {
+    async fn the_list_of_unknown_key_ids_is_bounded_and_drops_the_oldest() {
         let mut schedule = FetchSchedule::default();
         let now = Instant::now();
         for number in 0..=UNKNOWN_LIMIT {
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_remembered_name_is_refused_even_when_a_fetch_would_be_lawful() {
+    async fn a_remembered_key_id_is_refused_even_when_a_fetch_is_allowed() {
         let mut schedule = FetchSchedule::default();
         schedule.remember_unknown("kid", Instant::now());
         schedule.last_unknown_fetch = None;
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flight_is_joined_until_its_sender_is_gone() {
+    async fn a_fetch_is_joined_until_its_sender_is_dropped() {
         let mut schedule = FetchSchedule::default();
         let now = Instant::now();
         let Some(FetchDecision::Fetch(done)) = schedule.join_or_begin(now) else {

@@ -1,8 +1,8 @@
 //! An XSUAA instance as issuer: the order of the checks, and the keys of each zone.
 //!
-//! Invariant: before the signature is checked a token can only be no_key, and no key is asked for
-//! on behalf of a token that the rules refuse. For [`issuers`](super::issuers) only; the second
-//! kind of issuer is [`ias`](super::ias).
+//! Invariant: before its signature is checked, a token can only be refused. No key is fetched for a
+//! token that the rules refuse. For [`issuers`](super::issuers) only. The other kind of issuer is
+//! [`ias`](super::ias).
 
 use super::{
     AuthError, Caller,
@@ -21,11 +21,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A token that was judged and believed.
+/// The result of a successful verification.
 pub(super) struct VerifiedToken {
-    /// Who it names.
+    /// The caller that the token names.
     pub(super) caller: Caller,
-    /// `exp`, since 1970.
+    /// `exp`, as time since 1970.
     pub(super) expires: Duration,
     /// The keys that it was checked with.
     pub(super) keys: KeySetId,
@@ -38,7 +38,7 @@ pub(super) struct VerifiedToken {
 pub(super) enum KeySetId {
     /// Those of the caller's zone at XSUAA.
     Zone,
-    /// Those of an IAS tenant, as handed out for this client.
+    /// Those of an IAS tenant for one client.
     Ias(Arc<KeyAddress>),
 }
 
@@ -49,19 +49,19 @@ pub(super) struct XsuaaIssuer<S> {
 }
 
 impl<S: KeySource> XsuaaIssuer<S> {
-    /// Makes the issuer; `cache` makes the keys of an address, one for each zone: callers cannot
-    /// add any.
+    /// Makes the issuer. `cache` makes the key cache of a URL, one for each configured zone.
+    /// Callers cannot add zones.
     pub(super) fn new(rules: XsuaaRules, cache: impl Fn(String) -> KeyCache<S>) -> Self {
         let keys =
             rules.zones().iter().map(|zone| (zone.clone(), cache(rules.keys_url(zone)))).collect();
         Self { rules, keys }
     }
 
-    /// Judges a token in the order of `callers.md` 4: refuse early, ask for the key, check, judge
-    /// again.
+    /// Verifies a token: check the unverified claims to refuse early, get the key, check the
+    /// signature, check all claims again.
     ///
     /// # Errors
-    /// `Invalid`, or `KeysUnavailable` if the keys cannot be had.
+    /// `Invalid`, or `KeysUnavailable` if the keys cannot be fetched.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,
@@ -71,20 +71,20 @@ impl<S: KeySource> XsuaaIssuer<S> {
         let claimed = XsuaaClaims::read(&jose::unverified_payload(token)?)?;
         self.rules.check_claims(&claimed, now)?;
         let cache = claimed.zid.and_then(|zone| self.keys.get(&zone)).ok_or(AuthRejection::Zone)?;
-        let found = cache.key(&kid).await.map_err(no_key)?;
+        let found = cache.key(&kid).await.map_err(key_error)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
         let (caller, expires) = self.rules.caller_of(&payload, now)?;
         Ok(VerifiedToken { caller, expires, keys: KeySetId::Zone, generation: found.generation })
     }
 
-    /// The generation of the usable keys of `zone`; `None` without any.
+    /// Returns the generation of the usable keys of `zone`; `None` without any.
     pub(super) fn generation(&self, zone: &str) -> Option<u64> {
         self.keys.get(zone)?.generation()
     }
 }
 
-/// What a caller is told when there is no key.
-pub(super) fn no_key(error: KeyError) -> AuthError {
+/// The error of a caller whose key is missing.
+pub(super) fn key_error(error: KeyError) -> AuthError {
     match error {
         KeyError::Unknown => AuthRejection::KeyUnknown.into(),
         KeyError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },

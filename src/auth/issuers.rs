@@ -1,7 +1,8 @@
-//! Who may have issued a token: the bound XSUAA, and IAS where it is bound and switched on.
+//! The issuers of callers' tokens: the bound XSUAA, and IAS if it is bound and enabled.
 //!
-//! Invariant: a token is judged by the rules of one issuer only. Which one is chosen by its claims before any key is asked
-//! for, and the signature covers these claims. For [`Verifier`](super::Verifier) only.
+//! Invariant: a token is checked by the rules of one issuer only. Its claims decide which one,
+//! before any key is fetched; the signature covers these claims. For [`Verifier`](super::Verifier)
+//! only.
 
 use super::{
     AuthError, Caller, IssuerBindings, Settings,
@@ -22,7 +23,7 @@ use crate::{
 use std::time::{Duration, SystemTime};
 use tokio_util::task::TaskTracker;
 
-/// When to ask again without a usable binding: only a restart with one helps, so seldom.
+/// `Retry-After` without a usable binding. Only a restart with one helps, so the time is long.
 const UNBOUND_PAUSE: Duration = Duration::from_secs(60);
 
 /// The issuers of this broker.
@@ -32,7 +33,7 @@ pub(super) struct Issuers {
 }
 
 impl Issuers {
-    /// Makes the issuers behind the bindings.
+    /// Makes the issuers of the bindings.
     pub(super) fn new(
         settings: &Settings,
         bound: &IssuerBindings,
@@ -61,15 +62,15 @@ impl Issuers {
         }
     }
 
-    /// Whether no token can be judged at all.
+    /// Whether there is no issuer.
     pub(super) fn is_empty(&self) -> bool {
         self.xsuaa.is_none() && self.ias.is_none()
     }
 
-    /// Judges a token by the rules of the issuer that it claims.
+    /// Verifies a token by the rules of the issuer that it names.
     ///
     /// # Errors
-    /// `Invalid`, or `KeysUnavailable` if the keys cannot be had.
+    /// `Invalid`, or `KeysUnavailable` if the keys cannot be fetched.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,
@@ -85,7 +86,8 @@ impl Issuers {
         }
     }
 
-    /// The generation of the usable keys that a caller's token is checked with; `None` without any.
+    /// Returns the generation of the usable keys with which a caller's token is checked; `None`
+    /// without any.
     pub(super) fn generation(&self, caller: &Caller, keys: &KeySetId) -> Option<u64> {
         match keys {
             KeySetId::Zone => self.xsuaa.as_ref()?.generation(caller.zone()),
@@ -94,12 +96,12 @@ impl Issuers {
     }
 }
 
-/// What every caller is told without an issuer.
+/// The error of every caller if there is no issuer.
 pub(super) fn unbound() -> AuthError {
     AuthError::KeysUnavailable { retry_after: UNBOUND_PAUSE }
 }
 
-/// The rules of an xsuaa binding; `None`, with a line that says so, if no token could ever be judged by them.
+/// The rules of an xsuaa binding. `None`, with a log line, if they could never accept a token.
 fn xsuaa_rules(settings: &Settings, binding: &XsuaaBinding) -> Option<xsuaa::XsuaaRules> {
     let rules = UaaDomain::parse(&binding.uaa_domain)
         .and_then(|domain| xsuaa::XsuaaRules::new(binding, domain, settings));
@@ -112,7 +114,7 @@ fn xsuaa_rules(settings: &Settings, binding: &XsuaaBinding) -> Option<xsuaa::Xsu
     rules
 }
 
-/// Says that IAS was switched on in vain.
+/// Warns that IAS is enabled without a binding.
 fn warn_of_missing_binding(settings: &Settings) {
     if settings.ias.enabled {
         tracing::error!(
@@ -122,7 +124,8 @@ fn warn_of_missing_binding(settings: &Settings) {
     }
 }
 
-/// The same for an identity binding.
+/// The rules of an identity binding. `None` if they cannot be made; a log line names what is
+/// missing.
 fn ias_rules(settings: &Settings, binding: &IdentityBinding) -> Option<ias::IasRules> {
     let rules = ias::IasRules::new(binding, settings);
     let missing = rules.as_ref().map_or(Some("clientid"), ias::IasRules::missing_field);

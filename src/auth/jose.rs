@@ -1,8 +1,8 @@
-//! The JOSE header of a token, read strictly (rule A3), and the check of its signature.
+//! The strict check of a token's JOSE header, and the check of its signature.
 //!
-//! Invariant: the algorithm is ours, never the token's; places where a token names its own key are
-//! not even read. A [`VerifiedPayload`] exists only after its signature was checked. For the
-//! issuers of this room.
+//! Invariant: the algorithm is fixed, the token does not choose it. Header members in which a token
+//! could bring its own key are not read. A [`VerifiedPayload`] exists only after its signature was
+//! checked. For the issuers of this module.
 
 use super::{
     bearer::CompactToken,
@@ -15,22 +15,22 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::{Deserialize, de::IgnoredAny};
 
-/// The one algorithm that XSUAA signs with; a longer list would only serve forgers (A3).
+/// The only accepted algorithm: XSUAA and IAS sign with it. More would only help an attacker.
 const ALGORITHM: Algorithm = Algorithm::RS256;
 
-/// [`ALGORITHM`] as it stands in a header, in exactly this case (RFC 7515 §4.1.1).
+/// [`ALGORITHM`] as written in a header, compared exactly (RFC 7515 §4.1.1).
 const ALGORITHM_NAME: &str = "RS256";
 
-/// What an access token may call itself: RFC 7519 §5.1 and RFC 9068 §2.1.
+/// Accepted values of `typ`: RFC 7519 §5.1 and RFC 9068 §2.1.
 const TYPES: [&str; 2] = ["JWT", "at+jwt"];
 
-/// Longest `kid` that is looked up (A5); XSUAA's have about 20 characters.
+/// Longest accepted `kid`. XSUAA's have about 20 characters.
 const KEY_ID_LIMIT: usize = 256;
 
-/// Reads the header and returns the name of the key, the only thing that counts in it.
+/// Checks the header and returns its `kid`.
 ///
 /// # Errors
-/// The [`AuthRejection`] of the first broken part of A3, or [`AuthRejection::KeyId`].
+/// The [`AuthRejection`] of the first broken rule.
 pub(super) fn key_id(token: &CompactToken<'_>) -> Result<String, AuthRejection> {
     let bytes = decode(token.header()).ok_or(AuthRejection::HeaderMalformed)?;
     let DuplicateFree(header) = body::decode::<DuplicateFree<JoseHeader>>(&bytes)
@@ -50,22 +50,23 @@ pub(super) fn key_id(token: &CompactToken<'_>) -> Result<String, AuthRejection> 
         .ok_or(AuthRejection::KeyId)
 }
 
-/// Decodes the payload without believing a word of it.
+/// Decodes the payload. Nothing of it is verified.
 ///
 /// # Errors
-/// [`AuthRejection::ClaimsMalformed`] if it is not UTF-8: readers disagree on what such text says.
+/// [`AuthRejection::ClaimsMalformed`] if it is not UTF-8: parsers disagree on the meaning of such a
+/// text.
 pub(super) fn unverified_payload(token: &CompactToken<'_>) -> Result<Vec<u8>, AuthRejection> {
     decode(token.payload()).ok_or(AuthRejection::ClaimsMalformed)
 }
 
-/// A payload that was signed by a key of the issuer.
+/// A payload whose signature was checked with a key of the issuer.
 pub(super) struct VerifiedPayload(Vec<u8>);
 
 impl VerifiedPayload {
-    /// Checks the signature with `key` and our own algorithm.
+    /// Checks the signature with `key` and [`ALGORITHM`].
     ///
-    /// The crate's `decode` is not used: it reads the system clock, keeps unknown header members as
-    /// values, and refuses an odd `jwk` that A3 wants ignored.
+    /// `jsonwebtoken::decode` is not used: it reads the system clock, keeps unknown header members
+    /// as values, and refuses an odd `jwk`, which must be ignored here.
     ///
     /// # Errors
     /// [`AuthRejection::Signature`].
@@ -83,8 +84,8 @@ impl VerifiedPayload {
     }
 }
 
-/// The members that decide. `jku`, `jwk`, `x5u`, `x5c` and `x5t` are absent by intent: a token does
-/// not bring its key.
+/// The members that are read. `jku`, `jwk`, `x5u`, `x5c` and `x5t` are absent on purpose: a token
+/// does not bring its key.
 #[derive(Deserialize)]
 struct JoseHeader {
     #[serde(default, deserialize_with = "present")]
@@ -106,13 +107,13 @@ struct JoseHeader {
 }
 
 impl JoseHeader {
-    /// Whether a member is there that would change what the payload means.
+    /// Whether there is a member that would change the meaning of the payload.
     fn has_refused_member(&self) -> bool {
         [&self.crit, &self.b64, &self.zip, &self.enc, &self.cty].into_iter().any(Option::is_some)
     }
 }
 
-/// Decodes a canonical segment to text; `None` if the bytes are not UTF-8.
+/// Decodes a canonical segment; `None` if the bytes are not UTF-8.
 fn decode(segment: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
     String::from_utf8(bytes).ok().map(String::into_bytes)

@@ -1,8 +1,8 @@
-//! The key set of an issuer: which entries of `/token_keys` may verify a token (rule A5).
+//! The key set of an issuer: which entries may verify a token.
 //!
-//! Invariant: an odd entry costs itself, never the set; a key in a [`KeySet`] is RSA, for
-//! signatures, of 2048 to 8192 bit, and the only one of its name. Pure. For [`key_cache`](super::key_cache)
-//! and its source.
+//! Invariant: an unusable entry is left out and does not break the set. A key in a [`KeySet`] is an
+//! RSA key for signatures, has 2048 to 8192 bit, and is the only one with its `kid`. Pure. For
+//! [`key_cache`](super::key_cache) and its source.
 
 use super::raw_jwk::RawJwk;
 use crate::upstream::body;
@@ -18,16 +18,18 @@ use std::{
     sync::Arc,
 };
 
-/// Largest answer that is read: XSUAA's has about 2 KiB, and 64 keys of 8192 bit fit.
+/// Largest accepted answer. XSUAA's has about 2 KiB; 64 keys of 8192 bit fit.
 pub(super) const DOCUMENT_LIMIT: usize = 256 * 1024;
 
-/// Most entries that are looked at: an issuer that rotates holds two (SAP-docs).
+/// Most entries of a set. An issuer that rotates its keys has two (SAP documentation).
 const KEY_LIMIT: usize = 64;
 
-/// Lawful sizes of a modulus: below, forging is in reach; above, one check costs too much.
+/// Accepted sizes of a modulus. A smaller key can be broken; a larger one makes a check too
+/// expensive.
 const MODULUS_BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// Longest exponent in bytes; the crypto back end takes 33 bit, common is 65537 in three bytes.
+/// Accepted length of an exponent in bytes. The crypto library takes 33 bit; the usual 65537 has
+/// three bytes.
 const EXPONENT_BYTES: RangeInclusive<usize> = 1..=5;
 
 /// Why an answer is no key set.
@@ -36,7 +38,7 @@ pub(super) enum KeySetError {
     /// Not JSON, or no object with a list of `keys`.
     #[error("key set is malformed")]
     Malformed,
-    /// More entries than an issuer has reason to hold.
+    /// The set has too many entries.
     #[error("key set has too many entries")]
     TooMany,
 }
@@ -51,7 +53,7 @@ impl KeySet {
     /// Reads the answer of `/token_keys` (RFC 7517 §5).
     ///
     /// # Errors
-    /// [`KeySetError`]; odd entries are no error, they are left out.
+    /// [`KeySetError`]. An unusable entry is no error; it is left out.
     pub(super) fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         let JwksDocument(entries) = body::decode(document).map_err(|_| KeySetError::Malformed)?;
         if entries.len() > KEY_LIMIT {
@@ -72,7 +74,7 @@ impl KeySet {
         Ok(Self { keys })
     }
 
-    /// The key of exactly this name.
+    /// Returns the key with exactly this `kid`.
     pub(super) fn find(&self, kid: &str) -> Option<&Arc<RsaKey>> {
         self.keys.get(kid)
     }
@@ -83,7 +85,7 @@ impl KeySet {
     }
 }
 
-/// A public RSA key that passed A5.
+/// A public RSA key that may verify tokens.
 #[derive(PartialEq, Eq)]
 pub(super) struct RsaKey {
     modulus: Vec<u8>,
@@ -91,28 +93,28 @@ pub(super) struct RsaKey {
 }
 
 impl RsaKey {
-    /// Reads an entry, if it is one that may verify a token.
+    /// Reads an entry; `None` if it must not verify a token.
     fn read(entry: &RawJwk) -> Option<Self> {
-        let lawful = !entry.is_ambiguous()
+        let is_usable = !entry.is_ambiguous()
             && entry.text("kty") == Some("RSA")
             && entry.is_absent_or("use", "sig")
             && entry.is_absent_or("alg", "RS256");
-        if !lawful {
+        if !is_usable {
             return None;
         }
         Self::new(entry.text("n")?, entry.text("e")?)
     }
 
-    /// Decodes `n` and `e` (RFC 7518 §6.3.1) and judges their size.
+    /// Decodes `n` and `e` (RFC 7518 §6.3.1) and checks their sizes.
     fn new(modulus: &str, exponent: &str) -> Option<Self> {
         let modulus = integer(modulus)?;
         let exponent = integer(exponent)?;
         let bits = modulus.len() * 8 - usize::try_from(modulus.first()?.leading_zeros()).ok()?;
-        let lawful = MODULUS_BITS.contains(&bits)
+        let is_accepted = MODULUS_BITS.contains(&bits)
             && EXPONENT_BYTES.contains(&exponent.len())
             && exponent.last()? % 2 == 1
             && exponent != [1];
-        lawful.then_some(Self { modulus, exponent })
+        is_accepted.then_some(Self { modulus, exponent })
     }
 
     /// Big-endian bytes without leading zeros.
@@ -131,8 +133,8 @@ fn name(entry: &RawJwk) -> Option<&str> {
     entry.text("kid").filter(|kid| !kid.is_empty())
 }
 
-/// Decodes an integer; leading zero bytes, which some issuers write, are dropped as the back end
-/// refuses them.
+/// Decodes an integer. Some issuers write leading zero bytes; they are dropped, because the crypto
+/// library refuses them.
 fn integer(text: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let start = bytes.iter().position(|byte| *byte != 0)?;
@@ -163,7 +165,7 @@ impl<'de> Visitor<'de> for JwksDocumentVisitor {
             if name != "keys" {
                 map.next_value::<IgnoredAny>()?;
             } else if entries.replace(map.next_value::<Vec<RawJwk>>()?).is_some() {
-                return Err(A::Error::custom("repeated member"));
+                return Err(A::Error::custom("duplicate member"));
             }
         }
         entries.map(JwksDocument).ok_or_else(|| A::Error::custom("no keys"))

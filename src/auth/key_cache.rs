@@ -1,9 +1,9 @@
-//! The keys of one issuer's zone or tenant: fresh, revalidated in the background, kept through an outage
-//! (`callers.md` 5).
+//! The keys of one XSUAA zone or of one IAS tenant and client. They are refreshed in the background
+//! and kept through an outage; the ages are in [`cached_key_set`](super::cached_key_set).
 //!
-//! Invariant: at most one fetch is under way, and after a failed one none before its back-off ends.
-//! A caller that goes away never cancels a fetch. No timer: an idle broker makes no call. For the
-//! issuers of this room.
+//! Invariant: at most one fetch is under way, and none during the pause after a failed one. A
+//! caller that goes away never cancels a fetch. There is no timer: an idle broker makes no call.
+//! For the issuers of this module.
 
 use super::{
     cached_key_set::{Age, CachedKeySet, Fetched, FoundKey},
@@ -23,7 +23,7 @@ pub(super) struct KeyCache<S> {
 
 struct KeyCacheInner<S> {
     source: S,
-    held: ArcSwapOption<CachedKeySet>,
+    cached: ArcSwapOption<CachedKeySet>,
     schedule: Mutex<FetchSchedule>,
     /// The generation of the first set.
     first_generation: u64,
@@ -38,13 +38,13 @@ impl<S> Clone for KeyCache<S> {
 }
 
 impl<S: KeySource> KeyCache<S> {
-    /// Makes an empty cache; the first question fetches.
+    /// Makes an empty cache. The first lookup fetches.
     pub(super) fn new(source: S, tasks: TaskTracker, metrics: Metrics) -> Self {
         Self::with_first_generation(0, source, tasks, metrics)
     }
 
-    /// As [`KeyCache::new`]; generations count from `first_generation`, so that those of a cache that was
-    /// dropped do not come again.
+    /// As [`KeyCache::new`], but generations count from `first_generation`. A cache that is made
+    /// again must not repeat the generations of the one that was dropped.
     pub(super) fn with_first_generation(
         first_generation: u64,
         source: S,
@@ -53,7 +53,7 @@ impl<S: KeySource> KeyCache<S> {
     ) -> Self {
         let inner = KeyCacheInner {
             source,
-            held: ArcSwapOption::empty(),
+            cached: ArcSwapOption::empty(),
             schedule: Mutex::new(FetchSchedule::default()),
             first_generation,
             tasks,
@@ -62,53 +62,57 @@ impl<S: KeySource> KeyCache<S> {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Returns the key of exactly this name; fetches where the held set cannot say.
+    /// Returns the key with exactly this `kid`. Fetches if the cached set does not have it or is
+    /// too old.
     ///
     /// # Errors
     /// [`KeyError`].
     ///
     /// # Cancel safety
-    /// A fetch that was begun goes on without the caller.
+    /// A fetch that has begun goes on without the caller.
     pub(super) async fn key(&self, kid: &str) -> Result<FoundKey, KeyError> {
-        let before = self.inner.held.load_full();
-        let held = self.current(before.as_ref()).await?;
-        if let Some(found) = held.find(kid) {
+        let before = self.inner.cached.load_full();
+        let cached = self.current(before.as_ref()).await?;
+        if let Some(found) = cached.find(kid) {
             return Ok(found);
         }
-        if !is_same(before.as_ref(), &held) {
-            // The fetch of this very call did not bring it: asking again would not either.
+        if !is_same(before.as_ref(), &cached) {
+            // This call has just fetched the set. A second fetch would bring the same.
             self.inner.schedule().remember_unknown(kid, Instant::now());
             return Err(KeyError::Unknown);
         }
-        self.refetch(kid, &held).await
+        self.refetch(kid, &cached).await
     }
 
-    /// Returns the key of exactly this name if it is held and usable; asks nobody.
+    /// Returns the key with exactly this `kid` from the cached set, if it is usable. Never fetches.
     pub(super) fn peek(&self, kid: &str) -> Option<FoundKey> {
-        let held = self.inner.held.load();
-        held.as_ref().filter(|held| held.is_usable(Instant::now()))?.find(kid)
+        let cached = self.inner.cached.load();
+        cached.as_ref().filter(|cached| cached.is_usable(Instant::now()))?.find(kid)
     }
 
-    /// The generation of the usable set; `None` without one.
+    /// Returns the generation of the usable set; `None` without one.
     pub(super) fn generation(&self) -> Option<u64> {
-        let held = self.inner.held.load();
-        held.as_ref().filter(|held| held.is_usable(Instant::now())).map(|held| held.generation())
+        let cached = self.inner.cached.load();
+        cached
+            .as_ref()
+            .filter(|cached| cached.is_usable(Instant::now()))
+            .map(|cached| cached.generation())
     }
 
-    /// The set to look in, fetched or revalidated as its age wants it.
+    /// Returns a usable set, fetched or revalidated as its age requires.
     async fn current(
         &self,
-        held: Option<&Arc<CachedKeySet>>,
+        cached: Option<&Arc<CachedKeySet>>,
     ) -> Result<Arc<CachedKeySet>, KeyError> {
         let now = Instant::now();
-        let age = held.map_or(Age::Expired, |held| held.age(now));
+        let age = cached.map_or(Age::Expired, |cached| cached.age(now));
         let pending = match age {
             Age::Fresh => None,
             Age::Ageing => {
                 self.join_or_begin(now);
                 None
             }
-            // The first one after an idle time waits; in a known outage nobody does.
+            // The first call after an idle time waits. During a known outage no call waits.
             Age::Stale if self.inner.schedule().is_failing() => {
                 self.join_or_begin(now);
                 None
@@ -119,11 +123,12 @@ impl<S: KeySource> KeyCache<S> {
             pending.finished().await;
         }
         let now = Instant::now();
-        let held = self.inner.held.load_full().filter(|held| held.is_usable(now));
-        held.ok_or_else(|| self.inner.schedule().unavailable(now))
+        let cached = self.inner.cached.load_full().filter(|cached| cached.is_usable(now));
+        cached.ok_or_else(|| self.inner.schedule().unavailable(now))
     }
 
-    /// Asks once more for a `kid` that the held set does not know: the issuer may have a new key.
+    /// Fetches once more for a `kid` that the cached set does not have: the issuer may have a new
+    /// key.
     async fn refetch(&self, kid: &str, before: &Arc<CachedKeySet>) -> Result<FoundKey, KeyError> {
         let now = Instant::now();
         let decision = self.inner.schedule().decide_unknown(kid, now);
@@ -134,18 +139,19 @@ impl<S: KeySource> KeyCache<S> {
         };
         pending.finished().await;
         let now = Instant::now();
-        let Some(held) = self.inner.held.load_full().filter(|held| !Arc::ptr_eq(held, before))
+        let Some(cached) =
+            self.inner.cached.load_full().filter(|cached| !Arc::ptr_eq(cached, before))
         else {
             return Err(self.inner.schedule().unavailable(now));
         };
-        if let Some(found) = held.find(kid) {
+        if let Some(found) = cached.find(kid) {
             return Ok(found);
         }
         self.inner.schedule().remember_unknown(kid, now);
         Err(KeyError::Unknown)
     }
 
-    /// The fetch that is under way, or a new one; `None` while the back-off forbids one.
+    /// Joins the fetch that is under way, or starts one; `None` during a pause.
     fn join_or_begin(&self, now: Instant) -> Option<PendingFetch> {
         let decision = self.inner.schedule().join_or_begin(now)?;
         match decision {
@@ -155,7 +161,7 @@ impl<S: KeySource> KeyCache<S> {
         }
     }
 
-    /// Starts the fetch in a task of its own.
+    /// Starts the fetch in its own task.
     fn spawn_fetch(&self, done: watch::Sender<()>) -> PendingFetch {
         let pending = PendingFetch::until_dropped(&done);
         let inner = Arc::clone(&self.inner);
@@ -168,50 +174,50 @@ impl<S: KeySource> KeyCache<S> {
 }
 
 impl<S: KeySource> KeyCacheInner<S> {
-    /// One fetch, from request to bookkeeping.
+    /// One fetch, from the request to the recorded outcome.
     async fn fetch(&self) {
-        let held = self.held.load_full();
-        let etag = held.as_ref().and_then(|held| held.etag());
+        let cached = self.cached.load_full();
+        let etag = cached.as_ref().and_then(|cached| cached.etag());
         match self.source.fetch(etag).await {
-            Ok(fetched) => self.store(held.as_deref(), fetched),
-            Err(fault) => self.record_failure(held.as_deref(), &fault),
+            Ok(fetched) => self.store(cached.as_deref(), fetched),
+            Err(fault) => self.record_failure(cached.as_deref(), &fault),
         }
     }
 
-    fn store(&self, held: Option<&CachedKeySet>, fetched: Fetched) {
+    fn store(&self, cached: Option<&CachedKeySet>, fetched: Fetched) {
         let now = Instant::now();
-        let next = CachedKeySet::after(held, fetched, self.first_generation, now);
-        let is_changed = held.is_none_or(|held| held.generation() != next.generation());
+        let next = CachedKeySet::after(cached, fetched, self.first_generation, now);
+        let is_changed = cached.is_none_or(|cached| cached.generation() != next.generation());
         if is_changed {
             tracing::info!(keys = next.len(), "caller keys changed");
         }
         self.metrics.jwks_fetched(if is_changed { "changed" } else { "unchanged" });
-        self.held.store(Some(Arc::new(next)));
+        self.cached.store(Some(Arc::new(next)));
         self.schedule().record_success();
     }
 
-    fn record_failure(&self, held: Option<&CachedKeySet>, fault: &S::Fault) {
+    fn record_failure(&self, cached: Option<&CachedKeySet>, fault: &S::Fault) {
         let now = Instant::now();
         self.schedule().record_failure(now);
         self.metrics.jwks_fetched("error");
-        if held.is_some_and(|held| held.is_usable(now)) {
+        if cached.is_some_and(|cached| cached.is_usable(now)) {
             tracing::warn!(error = %fault, "caller keys not fetched, the old ones stay in use");
         } else if !self.source.is_needed() {
-            tracing::warn!(error = %fault, "caller keys not fetched, an unproven token is not judged");
+            tracing::warn!(error = %fault, "caller keys not fetched, an unverified token is not checked");
         } else {
             tracing::error!(error = %fault, "caller keys not fetched, no caller can be verified");
         }
     }
 
-    /// The bookkeeping; never held across an await. A panic elsewhere leaves it consistent enough
-    /// to go on.
+    /// Locks the schedule. The lock is never held across an await. A panic elsewhere leaves the
+    /// schedule consistent enough to continue.
     fn schedule(&self) -> MutexGuard<'_, FetchSchedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn is_same(before: Option<&Arc<CachedKeySet>>, held: &Arc<CachedKeySet>) -> bool {
-    before.is_some_and(|before| Arc::ptr_eq(before, held))
+fn is_same(before: Option<&Arc<CachedKeySet>>, cached: &Arc<CachedKeySet>) -> bool {
+    before.is_some_and(|before| Arc::ptr_eq(before, cached))
 }
 
 #[cfg(test)]

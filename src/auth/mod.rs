@@ -1,8 +1,10 @@
-//! Who calls: [`Verifier`], [`Caller`], [`Scope`]. The rules are those of `callers.md` 4 and 5.
+//! Authentication of callers: [`Verifier`], [`Caller`], [`Scope`]. All rules are in
+//! `docs/reference/caller-rules.md`.
 //!
 //! Invariant: nothing is granted from data whose signature was not checked, and the token itself is
-//! not kept. For `http`, and for rooms that ask what a caller may do. Issuers are XSUAA (`issuer`,
-//! `xsuaa`) and IAS (`ias`); `issuers` chooses by the claims before any key is asked for.
+//! not kept. Called by `http`, and by modules that ask what a caller may do. Tokens come from XSUAA
+//! (`issuer`, `xsuaa`) or IAS (`ias`). `issuers` chooses one by the claims, before any key is
+//! fetched.
 
 mod bearer;
 mod cached_key_set;
@@ -58,27 +60,27 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use tokio_util::task::TaskTracker;
 use verified_tokens::VerifiedTokens;
 
-/// The bindings that callers' tokens are judged by.
+/// The bindings of the issuers whose tokens are accepted.
 #[derive(Clone, Debug, Default)]
 pub struct IssuerBindings {
     /// XSUAA.
     pub xsuaa: Option<XsuaaBinding>,
-    /// Identity Authentication; counts only where the settings switch it on.
+    /// Identity Authentication. Used only if the settings enable it.
     pub identity: Option<IdentityBinding>,
 }
 
-/// A verified caller, and its place among its requests in flight, which is to be kept until the answer is complete.
+/// A verified caller, and its permit for this request.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Who it is.
+    /// The caller.
     pub caller: Caller,
-    /// What it holds meanwhile.
+    /// To be kept until the answer is complete.
     pub permit: InFlightPermit,
 }
 
-/// Judges bearer tokens by rules A1 to A13 and A15; a clone is shallow.
+/// Verifies bearer tokens, the client certificate and the limits of a caller. A clone is shallow.
 ///
-/// Without a usable binding every token gets [`AuthError::KeysUnavailable`].
+/// Without a usable binding the result is [`AuthError::KeysUnavailable`] for every token.
 #[derive(Clone)]
 pub struct Verifier {
     inner: Arc<VerifierInner>,
@@ -93,7 +95,7 @@ struct VerifierInner {
 }
 
 impl Verifier {
-    /// Makes a verifier; keys are fetched when the first token asks for them, on `tasks`.
+    /// Makes a verifier. Keys are fetched on `tasks` when the first token needs them.
     pub fn new(
         settings: &Settings,
         bound: &IssuerBindings,
@@ -111,12 +113,12 @@ impl Verifier {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Returns whether there is a usable binding, so that callers can be verified at all.
+    /// Returns whether there is a usable binding. Without one no caller can be verified.
     pub fn is_bound(&self) -> bool {
         !self.inner.issuers.is_empty()
     }
 
-    /// Returns who sent a request with these headers, within what one caller may ask.
+    /// Verifies the caller of a request with these headers and takes a permit from its limits.
     ///
     /// # Errors
     /// Those of [`Verifier::verify`], and `TooMany`.
@@ -134,14 +136,14 @@ impl Verifier {
         }
     }
 
-    /// Returns who sent a request with these headers.
+    /// Verifies the caller of a request with these headers.
     ///
     /// # Errors
     /// `Missing` without `Authorization`, `Invalid` for a token that breaks a rule,
-    /// `KeysUnavailable` if the keys that could decide cannot be had.
+    /// `KeysUnavailable` if the required keys cannot be fetched.
     ///
     /// # Cancel safety
-    /// Nothing is lost: a fetch of keys goes on without the caller.
+    /// A fetch of keys goes on without the caller.
     pub async fn verify(&self, headers: &HeaderMap, now: SystemTime) -> Result<Caller, AuthError> {
         let verdict = self.verify_token(headers, now).await.and_then(|caller| {
             self.inner.certificates.check(&caller, headers)?;
@@ -176,7 +178,7 @@ impl Verifier {
 }
 
 impl fmt::Debug for Verifier {
-    /// Shows nothing: the caches hold callers.
+    /// Prints no fields: the caches contain callers.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Verifier").finish_non_exhaustive()
     }

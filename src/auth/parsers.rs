@@ -1,5 +1,5 @@
-//! What this room reads from strangers, one parser each. Built for tests and for the fuzz targets only; a release holds
-//! nothing of it.
+//! The parsers of this module for untrusted input. Built for tests and fuzz targets only; not part
+//! of a release.
 
 use super::{
     bearer::{CompactToken, bearer},
@@ -10,10 +10,10 @@ use super::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
-/// Reads a value of `Authorization`, and the token in it; returns whether there was one.
+/// Reads a value of `Authorization` and the token in it. Returns whether there was one.
 ///
 /// # Panics
-/// Where an accepted token could be written in another way as well.
+/// If an accepted token has a second spelling.
 pub fn token(value: &[u8]) -> bool {
     let Ok(value) = HeaderValue::from_bytes(value) else { return false };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
@@ -30,10 +30,10 @@ pub fn token(value: &[u8]) -> bool {
     jose::key_id(&token).is_ok()
 }
 
-/// Reads a JOSE header (decoded); returns whether it names a key.
+/// Reads a decoded JOSE header. Returns whether it names a key.
 ///
 /// # Panics
-/// Where an accepted header names no key.
+/// If an accepted header names no key.
 pub fn jose_header(document: &[u8]) -> bool {
     let text = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(document));
     let kid = CompactToken::parse(&text).ok().and_then(|token| jose::key_id(&token).ok());
@@ -41,15 +41,15 @@ pub fn jose_header(document: &[u8]) -> bool {
     kid.is_some()
 }
 
-/// Reads claims (decoded); returns whether they are well-formed.
+/// Reads decoded claims. Returns whether they are well-formed.
 pub fn claims(document: &[u8]) -> bool {
     XsuaaClaims::read(document).is_ok()
 }
 
-/// Reads a key set, and whether it holds a key of the name `k`.
+/// Reads a key set. Returns whether it has a key with the `kid` `k`.
 ///
 /// # Panics
-/// Where it holds more or other keys than A5 allows.
+/// If it has too many keys, or one of a size that is not accepted.
 pub fn key_set(document: &[u8]) -> bool {
     let Ok(set) = KeySet::parse(document) else { return false };
     assert!(set.len() <= 64);

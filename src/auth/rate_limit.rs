@@ -1,7 +1,9 @@
-//! How much one caller may ask: requests a second, and requests at once (`reliability.md` U5).
+//! Limits per caller: requests per second, and requests in flight. The numbers are in
+//! `docs/reference/caller-rules.md`.
 //!
-//! Invariant: the keys are verified client ids, and there are never more than [`MOST_CALLERS`] of them; what a caller asks
-//! costs no other caller anything. For [`Verifier`](super::Verifier) only.
+//! Invariant: the keys of the table are verified client ids, at most [`MOST_CALLERS`] of them. One
+//! caller never takes from the allowance of another; only new callers of a full table share one.
+//! For [`Verifier`](super::Verifier) only.
 
 use super::{AuthError, Settings};
 use governor::{
@@ -25,29 +27,29 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Most callers that are told apart: some hundred bytes each. A subaccount has some dozens of clients; those beyond share
-/// one allowance until others have been quiet.
+/// Most callers with an allowance of their own, some hundred bytes each. A subaccount has some
+/// dozens of clients. Callers beyond that share one allowance until others have been idle.
 const MOST_CALLERS: usize = 1024;
 
-/// When to come back while one's own requests are still being answered: nobody knows how long they take.
+/// `Retry-After` while all permits of a caller are taken: how long its requests take is unknown.
 const RETRY_SOON: Duration = Duration::from_secs(1);
 
-/// How long a request waits for a place of its caller (`reliability.md` U5).
+/// How long a request waits for a permit of its caller.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The word for log and metric: too many requests a second.
+/// Reason in log and metric: too many requests per second.
 pub(super) const RATE: &str = "caller_rate";
-/// The word for log and metric: too many requests at once.
+/// Reason in log and metric: too many requests in flight.
 pub(super) const IN_FLIGHT: &str = "caller_in_flight";
 
-/// A caller's place among its requests in flight; given back when dropped.
+/// The right to have one request of a caller in flight. Returned when dropped.
 #[derive(Debug)]
 pub struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
 }
 
 impl InFlightPermit {
-    /// Makes a place for unit tests of other rooms.
+    /// Makes a permit for unit tests of other modules.
     #[cfg(test)]
     pub(crate) fn for_tests(permit: OwnedSemaphorePermit) -> Self {
         Self { _permit: permit }
@@ -59,16 +61,16 @@ pub(super) struct CallerLimits {
     parameters: LimitParameters,
     clock: TokioClock,
     table: Mutex<HashMap<String, Arc<Allowance>>>,
-    /// For callers that the table has no room for.
+    /// For new callers while the table is full.
     shared: Arc<Allowance>,
 }
 
-/// What every caller may ask.
+/// The limits that apply to each caller.
 #[derive(Clone, Copy)]
 struct LimitParameters {
     quota: Quota,
     in_flight: usize,
-    /// After so long a rest an allowance is as good as new.
+    /// After this time without a request the whole burst is available again.
     idle_time: Duration,
 }
 
@@ -76,11 +78,11 @@ struct LimitParameters {
 struct Allowance {
     rate: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Nanos>>,
     permits: Arc<Semaphore>,
-    /// Nanoseconds on the clock of the limits.
+    /// Nanoseconds on [`TokioClock`].
     last_used: AtomicU64,
 }
 
-/// Tokio's clock, so that tests own the time.
+/// Tokio's clock, so that tests can pause time.
 #[derive(Clone, Copy)]
 struct TokioClock {
     started: Instant,
@@ -95,7 +97,7 @@ impl Clock for TokioClock {
 }
 
 impl CallerLimits {
-    /// Makes limits that nobody has used yet.
+    /// Makes the limits; no caller has used anything yet.
     pub(super) fn new(settings: &Settings) -> Self {
         let parameters = LimitParameters::from_settings(settings);
         let clock = TokioClock { started: Instant::now() };
@@ -103,14 +105,15 @@ impl CallerLimits {
         Self { parameters, clock, table: Mutex::default(), shared }
     }
 
-    /// Takes a place for one request of this verified client id; where all are taken, waits for one, at most
-    /// [`QUEUE_TIMEOUT`]: a provider app that subscribes fifty tenants at once is no attacker.
+    /// Takes a permit for one request of this verified client id. If all are taken, it waits for
+    /// one, at most [`QUEUE_TIMEOUT`]: a provider app that subscribes fifty tenants at once is no
+    /// attacker.
     ///
     /// # Errors
-    /// [`AuthError::TooMany`]; a refused request uses nothing up.
+    /// [`AuthError::TooMany`]. A refused request takes nothing from the allowance.
     ///
     /// # Cancel safety
-    /// Who leaves the queue has taken nothing.
+    /// A call that is dropped while it waits has taken nothing.
     pub(super) async fn admit(&self, client_id: &str) -> Result<InFlightPermit, AuthError> {
         match self.try_admit(client_id) {
             Err(AuthError::TooMany { reason: IN_FLIGHT, retry_after }) => {
@@ -148,7 +151,8 @@ impl CallerLimits {
         }
     }
 
-    /// The caller's own allowance; a new caller's after those at rest made room, else the shared one.
+    /// Returns the caller's own allowance. A new caller gets one after idle callers were removed.
+    /// If the table is still full, it gets the shared one.
     fn allowance(&self, client_id: &str) -> Arc<Allowance> {
         let now = self.clock.now().as_u64();
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,11 +195,10 @@ impl Allowance {
         }
     }
 
-    /// Whether forgetting it would give its caller nothing that it does not have.
+    /// Whether it can be removed: a new allowance would give its caller nothing more.
     fn is_idle(&self, parameters: &LimitParameters, now: u64) -> bool {
-        let quiet =
-            Duration::from_nanos(now.saturating_sub(self.last_used.load(Ordering::Relaxed)));
-        quiet >= parameters.idle_time && self.permits.available_permits() == parameters.in_flight
+        let idle = Duration::from_nanos(now.saturating_sub(self.last_used.load(Ordering::Relaxed)));
+        idle >= parameters.idle_time && self.permits.available_permits() == parameters.in_flight
     }
 }
 
@@ -210,8 +213,8 @@ mod tests {
         CallerLimits::new(&Settings::default())
     }
 
-    /// How many of `count` requests, each answered at once, are let in.
-    fn let_in(limits: &CallerLimits, client: &str, count: usize) -> usize {
+    /// How many of `count` requests are admitted. Each one is answered at once.
+    fn admitted(limits: &CallerLimits, client: &str, count: usize) -> usize {
         (0..count).filter(|_| limits.try_admit(client).is_ok()).count()
     }
 
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_waits_a_second_for_a_place_of_its_caller() {
+    async fn a_request_waits_a_second_for_a_permit_of_its_caller() {
         let limits = limits();
         let mut held: Vec<InFlightPermit> =
             (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
@@ -238,19 +241,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rested_caller_may_send_a_hundred_and_then_twenty_a_second() {
+    async fn an_idle_caller_may_send_a_hundred_and_then_twenty_a_second() {
         let limits = limits();
-        assert_eq!(let_in(&limits, "a", 150), 100);
+        assert_eq!(admitted(&limits, "a", 150), 100);
         time::advance(Duration::from_secs(1)).await;
-        assert_eq!(let_in(&limits, "a", 150), 20);
+        assert_eq!(admitted(&limits, "a", 150), 20);
         time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(let_in(&limits, "a", 150), 100);
+        assert_eq!(admitted(&limits, "a", 150), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_too_fast_is_told_when_the_next_one_is_taken() {
+    async fn a_caller_that_is_too_fast_gets_the_time_of_the_next_request() {
         let limits = limits();
-        let_in(&limits, "a", 100);
+        admitted(&limits, "a", 100);
         let (reason, wait) = refusal(&limits, "a");
         assert_eq!(reason, RATE);
         assert!(wait > Duration::ZERO && wait <= Duration::from_millis(50), "{wait:?}");
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sixteen_at_once_and_a_place_comes_back_when_its_answer_is_done() {
+    async fn sixteen_in_flight_and_a_permit_returns_with_the_end_of_its_answer() {
         let limits = limits();
         let mut held: Vec<InFlightPermit> =
             (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
@@ -272,54 +275,54 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refused_requests_use_nothing_up() {
+    async fn refused_requests_take_nothing_from_the_allowance() {
         let limits = limits();
         let held: Vec<InFlightPermit> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
-        assert_eq!(let_in(&limits, "a", 1000), 0);
+        assert_eq!(admitted(&limits, "a", 1000), 0);
         drop(held);
-        assert_eq!(let_in(&limits, "a", 1000), 84);
-        assert_eq!(let_in(&limits, "a", 1000), 0);
+        assert_eq!(admitted(&limits, "a", 1000), 84);
+        assert_eq!(admitted(&limits, "a", 1000), 0);
         time::advance(Duration::from_secs(1)).await;
-        assert_eq!(let_in(&limits, "a", 1000), 20);
+        assert_eq!(admitted(&limits, "a", 1000), 20);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_caller_costs_another_nothing() {
+    async fn one_caller_takes_nothing_from_another() {
         let limits = limits();
         let _held: Vec<InFlightPermit> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
-        assert_eq!(let_in(&limits, "b", 1000), 100);
+        assert_eq!(admitted(&limits, "b", 1000), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_table_is_bounded_and_forgets_only_callers_at_rest() {
+    async fn the_table_is_bounded_and_drops_only_idle_callers() {
         let limits = limits();
         let _held = limits.try_admit("busy").unwrap();
-        assert_eq!(let_in(&limits, "busy", 1000), 99);
+        assert_eq!(admitted(&limits, "busy", 1000), 99);
         for number in 1..MOST_CALLERS {
             assert!(limits.try_admit(&format!("client-{number}")).is_ok());
         }
-        assert_eq!(let_in(&limits, "late", 1000), 100, "the shared allowance");
-        assert_eq!(let_in(&limits, "later", 1000), 0, "it is one for all of them");
+        assert_eq!(admitted(&limits, "late", 1000), 100, "the shared allowance");
+        assert_eq!(admitted(&limits, "later", 1000), 0, "one for all new callers");
         assert_eq!(limits.table.lock().unwrap().len(), MOST_CALLERS);
         time::advance(Duration::from_secs(5)).await;
-        assert_eq!(let_in(&limits, "later", 1000), 100);
+        assert_eq!(admitted(&limits, "later", 1000), 100);
         let table = limits.table.lock().unwrap();
-        assert_eq!(table.len(), 2, "all but the one with a request in flight were at rest");
+        assert_eq!(table.len(), 2, "all but the one with a request in flight were idle");
         assert!(table.contains_key("busy") && table.contains_key("later"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn forgetting_a_caller_gives_it_nothing() {
+    async fn dropping_a_caller_gives_it_nothing_more() {
         let limits = limits();
         for number in 1..MOST_CALLERS {
             assert!(limits.try_admit(&format!("client-{number}")).is_ok());
         }
         time::advance(Duration::from_secs(1)).await;
-        assert_eq!(let_in(&limits, "eager", 1000), 100);
+        assert_eq!(admitted(&limits, "eager", 1000), 100);
         time::advance(Duration::from_millis(4900)).await;
-        assert!(limits.try_admit("late").is_ok(), "makes the others go");
+        assert!(limits.try_admit("late").is_ok(), "the others are removed");
         assert_eq!(limits.table.lock().unwrap().len(), 2);
-        assert_eq!(let_in(&limits, "eager", 1000), 98);
+        assert_eq!(admitted(&limits, "eager", 1000), 98);
     }
 
     #[tokio::test(start_paused = true)]
@@ -327,7 +330,7 @@ mod tests {
         let settings =
             Settings { requests_per_second: 2, burst: 3, max_in_flight: 1, ..Settings::default() };
         let limits = CallerLimits::new(&settings);
-        assert_eq!(let_in(&limits, "a", 10), 3);
+        assert_eq!(admitted(&limits, "a", 10), 3);
         time::advance(Duration::from_secs(1)).await;
         let _held = limits.try_admit("a").unwrap();
         assert_eq!(refusal(&limits, "a").0, IN_FLIGHT);

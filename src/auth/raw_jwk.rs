@@ -1,8 +1,8 @@
-//! One entry of a key set, whatever shape it has.
+//! One entry of a key set, whatever its form.
 //!
-//! Invariant: every JSON value of Unicode texts and finite numbers is an [`RawJwk`], and reading it never recurses below its members: an
-//! entry that we cannot use must not break the entries beside it (A5). For [`jwks`](super::jwks)
-//! only.
+//! Invariant: every JSON value with valid Unicode texts and finite numbers is a [`RawJwk`], and
+//! reading never recurses below its members. An unusable entry must not break the entries beside
+//! it. For [`jwks`](super::jwks) only.
 
 use serde::{
     Deserialize, Deserializer,
@@ -10,10 +10,10 @@ use serde::{
 };
 use std::{collections::HashMap, fmt};
 
-/// The members of an object; any other value has none.
+/// The members of an object. Any other value has none.
 #[derive(Default)]
 pub(super) struct RawJwk {
-    /// `None` = a member that is no text.
+    /// `None`: the member is no text.
     members: HashMap<String, Option<String>>,
     is_ambiguous: bool,
 }
@@ -29,7 +29,7 @@ impl RawJwk {
         !self.members.contains_key(name) || self.text(name) == Some(expected)
     }
 
-    /// Whether a member stands there twice.
+    /// Whether a member is there twice.
     pub(super) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
     }
@@ -44,14 +44,14 @@ impl<'de> Deserialize<'de> for RawJwk {
     }
 }
 
-/// What a value turned out to be.
+/// A value, as far as it is needed.
 enum ParsedValue {
     Object(RawJwk),
     Text(String),
     Other,
 }
 
-/// How deep the reader is: it looks into an entry, but not into its members.
+/// The nesting level of the reader. It reads the members of an entry, but not what is inside them.
 #[derive(Clone, Copy)]
 enum NestingLevel {
     Jwk,

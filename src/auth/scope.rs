@@ -1,13 +1,15 @@
-//! The six permissions that the broker knows.
+//! The six scopes of the broker.
 //!
-//! Invariant: the names are those of `config/xs-security.json`. For whoever guards a path.
+//! Invariant: the names are those of `config/xs-security.json`. Used by every module that checks
+//! permissions.
 
-/// A permission of a caller, as granted by XSUAA under our own application name.
+/// A permission of a caller. XSUAA grants it under the broker's `xsappname`; for IAS the settings
+/// grant it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// See the caller's tenant routes.
     RoutesRead,
-    /// Make, repair and delete the caller's tenant routes.
+    /// Create, repair and delete the caller's tenant routes.
     RoutesWrite,
     /// Act for another owner, force a reconcile, retry a destination.
     RoutesAdmin,
@@ -42,7 +44,7 @@ impl Scope {
         }
     }
 
-    /// Reads an element of a token's `scope`: exactly `{application}.{name}`, nothing looser (A11).
+    /// Reads an element of a token's `scope`. It must be exactly `{application}.{name}`.
     pub(super) fn read(element: &str, application: &str) -> Option<Self> {
         let local = element.strip_prefix(application)?.strip_prefix('.')?;
         Self::ALL.into_iter().find(|scope| scope.name() == local)

@@ -1,6 +1,6 @@
-//! Names by scope: the form of every setting that says something for each of the six.
+//! Lists of names by scope: the form of all settings with one list for each scope.
 //!
-//! Invariant: a name matches exactly. Pure. For the settings and rules of this room.
+//! Invariant: names are compared exactly. Pure. For the settings and rules of this module.
 
 use super::Scope;
 
@@ -46,13 +46,14 @@ impl ScopeGrants {
     }
 }
 
-/// Client ids by scope; an empty list pins nothing.
+/// The client ids that may use a scope (`auth.pins`). It only restricts. A scope with an empty list
+/// is not restricted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct AllowedClients(pub ScopeGrants);
 
 impl AllowedClients {
-    /// Whether this verified client id may use the scope that its token holds.
+    /// Whether this verified client id may use a scope that its token grants.
     pub(super) fn allow(&self, scope: Scope, client_id: &str) -> bool {
         self.0.of(scope).is_empty() || self.0.contains(scope, client_id)
     }
@@ -60,7 +61,7 @@ impl AllowedClients {
 
 #[cfg(test)]
 impl ScopeGrants {
-    /// Lists with these names for one scope, for tests.
+    /// Grants with these names for one scope, for tests.
     pub(super) fn only(scope: Scope, names: &[&str]) -> Self {
         let mut grants = Self::default();
         let list = match scope {
@@ -82,21 +83,21 @@ mod tests {
     use crate::auth::Scope;
 
     #[test]
-    fn a_list_pins_its_own_scope_and_no_list_pins_nothing() {
-        let pins = |scope: Scope| AllowedClients(ScopeGrants::only(scope, &["sb-a!t1"]));
-        for pinned in Scope::ALL {
+    fn a_list_restricts_its_own_scope_only() {
+        let allowed = |scope: Scope| AllowedClients(ScopeGrants::only(scope, &["sb-a!t1"]));
+        for listed in Scope::ALL {
             for scope in Scope::ALL {
-                assert!(pins(pinned).allow(scope, "sb-a!t1"));
-                assert_eq!(pins(pinned).allow(scope, "sb-b!t1"), scope != pinned);
+                assert!(allowed(listed).allow(scope, "sb-a!t1"));
+                assert_eq!(allowed(listed).allow(scope, "sb-b!t1"), scope != listed);
             }
         }
     }
 
     #[test]
-    fn a_client_id_is_pinned_exactly() {
-        let pins = AllowedClients(ScopeGrants::only(Scope::ApiProxy, &["sb-a!t1"]));
+    fn client_ids_are_compared_exactly() {
+        let allowed = AllowedClients(ScopeGrants::only(Scope::ApiProxy, &["sb-a!t1"]));
         for other in ["", "SB-A!T1", "sb-a!t1 ", "sb-a!t10", "b-a!t1"] {
-            assert!(!pins.allow(Scope::ApiProxy, other), "{other}");
+            assert!(!allowed.allow(Scope::ApiProxy, other), "{other}");
         }
     }
 }

@@ -1,29 +1,30 @@
-//! Settings of the section `[auth]`. Gathered by `config`; used by this room only.
+//! Settings of the section `[auth]`. `config` reads them; only this module uses them.
 //!
-//! Invariant: without any setting only the bound issuer's own callers get in, each within the limits of U5.
+//! Invariant: with the defaults only callers of the bound XSUAA are accepted, each within the
+//! default limits.
 
 use super::{ias::IasSettings, scope_grants::AllowedClients};
 use crate::binding::SettingFinding;
 
-/// What an operator may say about callers; bounds are in `config/default.toml`.
+/// Settings about callers. Their bounds are in `config/default.toml`.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Further zones (subaccounts) whose tokens are accepted, besides the binding's own.
     pub zones: Vec<String>,
-    /// Requests per second of one client id, in the long run.
+    /// Requests per second of one client id, on average.
     pub requests_per_second: u32,
-    /// Requests of one client id after a rest.
+    /// Requests of one client id at once after an idle time.
     pub burst: u32,
-    /// Requests of one client id that are being answered at once.
+    /// Requests of one client id in flight.
     pub max_in_flight: usize,
-    /// Who may hold a scope, for scopes that are pinned.
+    /// The client ids that may use a scope, for scopes that are restricted.
     pub pins: AllowedClients,
-    /// Identity Authentication as second issuer.
+    /// Identity Authentication as the second issuer.
     pub ias: IasSettings,
-    /// Whether a token must be bound to the certificate that the call came with.
+    /// Whether a token must be bound to the client certificate of the call.
     pub require_mtls: bool,
-    /// Hosts on which the platform's router itself says which certificate a call came with.
+    /// Hosts on which the platform's router itself writes the client certificate into a header.
     pub cert_hosts: Vec<String>,
 }
 
@@ -43,7 +44,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Judges the settings by themselves; an empty list means that all is well.
+    /// Checks the settings. An empty list means that all are valid.
     pub fn validate(&self) -> Vec<SettingFinding> {
         let bounds = [
             (
@@ -56,7 +57,7 @@ impl Settings {
             (
                 "cert_hosts",
                 !self.require_mtls || !self.cert_hosts.is_empty(),
-                "must name a host if require_mtls is on, or nobody could call",
+                "must name a host if require_mtls is on, else no call is accepted",
             ),
         ];
         let broken = bounds.into_iter().filter(|(_, is_kept, _)| !is_kept);

@@ -1,25 +1,26 @@
-//! The port between the key cache and the wire, so that tests own time and refusals.
+//! The interface between the key cache and the HTTP call. Tests replace it to control time and
+//! failures.
 //!
-//! Invariant: a source fetches and judges nothing; when to fetch is the cache's affair. For [`key_cache`](super::key_cache) and the
-//! endpoints behind it.
+//! Invariant: a source fetches and reads the answer. The cache decides when to fetch. For
+//! [`key_cache`](super::key_cache) and its endpoints.
 
 use super::cached_key_set::Fetched;
 use http::HeaderValue;
 use std::{error::Error, time::Duration};
 
-/// Where keys come from.
+/// Fetches a key set.
 pub(super) trait KeySource: Send + Sync + 'static {
     /// Why a fetch failed; its text goes to the log.
     type Fault: Error + Send;
 
-    /// Fetches the key set, or learns that the one with this `ETag` is still the current one.
+    /// Fetches the key set, or finds out that the one with this `ETag` is still current.
     fn fetch(
         &self,
         etag: Option<HeaderValue>,
     ) -> impl Future<Output = Result<Fetched, Self::Fault>> + Send;
 
-    /// Whether callers may depend on these keys, or only a token that anybody could have written
-    /// asked for them.
+    /// Whether callers may depend on these keys. `false` if only an unverified token, which anyone
+    /// can write, has asked for them.
     fn is_needed(&self) -> bool {
         true
     }
@@ -30,9 +31,9 @@ pub(super) trait KeySource: Send + Sync + 'static {
 pub(super) enum KeyError {
     /// The issuer does not know this `kid`.
     Unknown,
-    /// The issuer does not answer, so nobody can say.
+    /// The issuer does not answer, so the key may exist.
     Unavailable {
-        /// When the next fetch may be made, at least.
+        /// Time until the next fetch is allowed, at least.
         retry_after: Duration,
     },
 }

@@ -1,25 +1,26 @@
-//! When a token counts (rule A7), whichever issuer it came from.
+//! When a token is valid, for all issuers.
 //!
-//! Invariant: the clocks of issuer and broker may differ by [`LEEWAY`], and by nothing more. Pure. For the issuers of this
-//! room.
+//! Invariant: the clocks of issuer and broker may differ by [`LEEWAY`] and no more. Pure. For the
+//! issuers of this module.
 
 use super::{claims::NumericDate, error::AuthRejection};
 use std::time::{Duration, SystemTime};
 
-/// How far clocks may differ (A7); SAP's libraries allow the same.
+/// How far clocks may differ. SAP's libraries allow the same.
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// Longest life of a token: XSUAA's `token-validity` ends at one day, plus what clocks differ (A7).
+/// Longest lifetime of a token: XSUAA's `token-validity` is at most one day, plus the difference of
+/// the clocks.
 const LONGEST_LIFE: Duration = Duration::from_secs(86_400 + 600);
 
-/// What a UAA refresh token's `jti` ends in; UAA itself tells them apart that way.
+/// Suffix of the `jti` of a UAA refresh token. UAA itself uses it to tell the two kinds apart.
 const REFRESH_MARK: &str = "-r";
 
-/// The claims that say when a token counts.
+/// The claims about the time in which a token is valid.
 pub(super) struct Lifetime<'c> {
-    /// End.
+    /// Time from which the token is no longer valid.
     pub(super) exp: Option<NumericDate>,
-    /// Begin.
+    /// Time from which the token is valid.
     pub(super) nbf: Option<NumericDate>,
     /// Issued at.
     pub(super) iat: Option<NumericDate>,
@@ -28,8 +29,8 @@ pub(super) struct Lifetime<'c> {
 }
 
 impl Lifetime<'_> {
-    /// Judges time, and the mark of a refresh token; returns when the token ends. Whole seconds: within the second of an
-    /// edge the stricter side counts.
+    /// Checks the times and refuses refresh tokens. Returns when the token ends. Times are compared
+    /// in whole seconds: within the second of a limit the stricter side applies.
     ///
     /// # Errors
     /// The [`AuthRejection`] of the first broken rule.
@@ -56,7 +57,7 @@ impl Lifetime<'_> {
     }
 }
 
-/// The wall clock as claims count it; a clock before 1970 makes every token one of the future.
+/// The time since 1970. If the clock is before 1970, every token seems to be from the future.
 pub(super) fn since_epoch(now: SystemTime) -> Duration {
     now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

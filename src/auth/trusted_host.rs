@@ -1,6 +1,6 @@
-//! A host that issuers stand at or below: what a binding calls a domain.
+//! A trusted host: an issuer is this host or one label below it. Bindings call it a domain.
 //!
-//! Invariant: it is a plain host; only a loopback host may have a port, and only there plain http is lawful. For
+//! Invariant: it is a plain host. Only a loopback host may have a port and plain http. For
 //! [`domain`](super::domain) and [`ias`](super::ias).
 
 use crate::upstream;
@@ -16,16 +16,16 @@ pub(super) struct TrustedHost {
     kind: HostKind,
 }
 
-/// Where the host is: decides which schemes are lawful.
+/// Where the host is. Decides which schemes are allowed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum HostKind {
-    /// Somewhere else: https only.
+    /// On another machine: https only.
     Remote,
-    /// On this very machine.
+    /// On this machine.
     Loopback,
 }
 
-/// How another host stands to a trusted one.
+/// How another host matches a trusted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostMatch {
     /// It is the same.
@@ -35,7 +35,7 @@ pub(super) enum HostMatch {
 }
 
 impl TrustedHost {
-    /// Parses a binding's value; `None` for anything but a host, or a port on a remote one.
+    /// Parses a binding's value. `None` if it is not a host, or a remote host with a port.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let url = Url::parse(&format!("http://{text}/")).ok()?;
         let authority = match url.port() {
@@ -49,7 +49,7 @@ impl TrustedHost {
         Some(Self { name: authority, kind })
     }
 
-    /// The host, with its port where it has one.
+    /// The host, with its port if it has one.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -59,7 +59,7 @@ impl TrustedHost {
         self.kind
     }
 
-    /// How `host` stands to this one; `None` if it is neither the same nor one label below.
+    /// How `host` matches this one; `None` if it is neither the same nor one label below.
     pub(super) fn match_host(&self, host: &str) -> Option<HostMatch> {
         match host.strip_suffix(self.name.as_str())? {
             "" => Some(HostMatch::Same),

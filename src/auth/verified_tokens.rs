@@ -1,9 +1,8 @@
-//! Remembers verified tokens for a minute, so that a steady caller costs no RSA operation (rule
-//! A15).
+//! Verified tokens of the last minute. A caller that repeats its token costs no RSA operation.
 //!
-//! Invariant: only verified tokens are kept, never longer than their `exp`, never across a change
-//! of the keys, and never more than [`CAPACITY`] of them. The token itself is not kept, only its
-//! SHA-256. For [`Verifier`](super::Verifier) only.
+//! Invariant: only verified tokens are kept: not longer than their `exp`, not after the keys have
+//! changed, and at most [`CAPACITY`] of them. The token itself is not kept, only its SHA-256. For
+//! [`Verifier`](super::Verifier) only.
 
 use super::{
     Caller,
@@ -18,16 +17,17 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Longest memory (A15): bounds how long a cached outlives a reason to change it.
+/// How long a verified token is accepted without a new check, at most.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Most callers kept: a few megabytes; callers beyond that cost an RSA operation each.
+/// Most entries: a few megabytes. Each caller beyond that costs an RSA operation.
 const CAPACITY: usize = 4096;
 
-/// How often those that are over are looked for, at most: a look at all of them takes as long as an RSA operation.
+/// Shortest time between two removals of expired entries. One pass over all of them takes as long
+/// as an RSA operation.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// The callers of the last minute.
+/// The callers of tokens that were verified within the last minute.
 pub(super) struct VerifiedTokens(Mutex<TokenTable>);
 
 struct TokenTable {
@@ -35,7 +35,7 @@ struct TokenTable {
     swept: Instant,
 }
 
-/// A caller that was verified, and how long that counts.
+/// A verified caller, and how long the entry is valid.
 #[derive(Clone)]
 struct CachedCaller {
     caller: Caller,
@@ -51,23 +51,24 @@ impl VerifiedTokens {
         Self(Mutex::new(TokenTable { callers: HashMap::default(), swept: Instant::now() }))
     }
 
-    /// Returns the caller of a token that was verified within the last minute. `generation` tells
-    /// which keys are in use for that caller: a cached made with others is void.
+    /// Returns the caller of a token that was verified within the last minute. `generation` returns
+    /// which keys are in use for that caller now: an entry made with other keys is void.
     pub(super) fn find(
         &self,
         token: &TokenFingerprint,
         now: SystemTime,
         generation: impl Fn(&Caller, &KeySetId) -> Option<u64>,
     ) -> Option<Caller> {
-        // Nothing else is done while the table is held.
+        // Nothing else is done while the table is locked.
         let cached = self.table().callers.get(token).cloned()?;
-        let counts = Instant::now() < cached.until
+        let is_valid = Instant::now() < cached.until
             && since_epoch(now) < cached.expires
             && generation(&cached.caller, &cached.keys) == Some(cached.generation);
-        counts.then_some(cached.caller)
+        is_valid.then_some(cached.caller)
     }
 
-    /// Keeps a cached, in a full table in the place of another; that about a token which lives on clock leeway alone is over at once.
+    /// Adds an entry. In a full table it replaces another one. A token that is valid only because
+    /// of the clock leeway expires from the table at once.
     pub(super) fn keep(&self, token: TokenFingerprint, verified: &VerifiedToken, now: SystemTime) {
         let left = verified.expires.saturating_sub(since_epoch(now));
         let now = Instant::now();
@@ -92,8 +93,8 @@ impl TokenTable {
             self.callers.retain(|_, cached| now < cached.until);
             self.swept = now;
         }
-        // The newest has a place, so that a steady caller is known again after its minute however many others come.
-        // Which one makes room is left to the hash.
+        // The newest entry is always stored, so a steady caller is known again whatever the number
+        // of other callers. The order of the hash decides which one is removed.
         if self.callers.len() >= CAPACITY
             && !self.callers.contains_key(&token)
             && let Some(other) = self.callers.keys().next().copied()
@@ -125,7 +126,7 @@ mod tests {
         bearer(&headers).unwrap().fingerprint().unwrap()
     }
 
-    /// A cache that keeps a cached about `AAAA.AAAA.AAAA`, made now with generation 7.
+    /// A table with an entry for `AAAA.AAAA.AAAA`, made now with generation 7.
     fn keep(lives: Duration) -> VerifiedTokens {
         let cache = VerifiedTokens::new();
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified(lives), at(NOW));
@@ -151,14 +152,14 @@ mod tests {
     #[case::within_a_minute(Duration::from_millis(59_999), true)]
     #[case::after_a_minute(LIFETIME, false)]
     #[tokio::test(start_paused = true)]
-    async fn a_decision_lives_a_minute(#[case] age: Duration, #[case] expected: bool) {
+    async fn an_entry_is_valid_for_a_minute(#[case] age: Duration, #[case] expected: bool) {
         let cache = keep(Duration::from_secs(3600));
         time::advance(age).await;
         assert_eq!(knows(&cache, NOW + age, Some(7)), expected);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_decision_ends_with_its_token_on_either_clock() {
+    async fn an_entry_ends_with_its_token_on_either_clock() {
         let cache = keep(Duration::from_secs(10));
         assert!(!knows(&cache, NOW + Duration::from_secs(10), Some(7)));
         time::advance(Duration::from_secs(9)).await;
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_decision_ends_when_the_keys_change_or_are_gone() {
+    async fn an_entry_ends_when_the_keys_change_or_are_gone() {
         let cache = keep(Duration::from_secs(3600));
         assert!(knows(&cache, NOW, Some(7)));
         assert!(!knows(&cache, NOW, Some(8)));
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_lives_on_leeway_is_not_kept() {
+    async fn a_token_that_is_valid_by_leeway_only_is_not_kept() {
         let cache = keep(Duration::ZERO);
         assert!(!knows(&cache, Duration::from_secs(1_799_999_999), Some(7)));
     }
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_table_is_bounded_and_what_is_over_makes_room() {
+    async fn the_table_is_bounded_and_expired_entries_are_removed() {
         let cache = VerifiedTokens::new();
         let (short, long) = (Duration::from_secs(10), Duration::from_secs(3600));
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &verified(long), at(NOW));
@@ -199,15 +200,15 @@ mod tests {
         let late = fingerprint("late");
         time::advance(SWEEP).await;
         cache.keep(late, &verified(long), at(NOW));
-        assert!(cache.find(&late, at(NOW), |_, _| Some(7)).is_some(), "another made room");
+        assert!(cache.find(&late, at(NOW), |_, _| Some(7)).is_some(), "it replaced another one");
         assert_eq!(cache.table().callers.len(), CAPACITY);
         time::advance(short).await;
         cache.keep(late, &verified(long), at(NOW));
-        assert!(cache.table().callers.len() <= 2, "all others were over");
+        assert!(cache.table().callers.len() <= 2, "all others had expired");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_is_known_is_decided_anew_in_a_full_table() {
+    async fn an_entry_of_a_known_token_is_replaced_in_a_full_table() {
         let cache = keep(Duration::from_secs(3600));
         for number in 1..CAPACITY {
             let other = fingerprint(&format!("other-{number}"));

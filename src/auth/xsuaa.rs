@@ -1,6 +1,6 @@
-//! The rules for XSUAA tokens: A7 to A11, and the pins of A12.
+//! The rules for XSUAA tokens. They are listed in `docs/reference/caller-rules.md`.
 //!
-//! Invariant: [`XsuaaRules::check_claims`] may refuse, never grant; a [`Caller`] comes out of a
+//! Invariant: [`XsuaaRules::check_claims`] may refuse but never grants. A [`Caller`] is made from a
 //! [`VerifiedPayload`] only. Pure. For [`issuer`](super::issuer) only.
 
 use super::{
@@ -14,11 +14,11 @@ use super::{
 use crate::binding::XsuaaBinding;
 use std::time::{Duration, SystemTime};
 
-/// What a client id holds when its instance was made in a subaccount; only such may receive cloned
-/// clients' tokens.
+/// Part of a client id whose instance was made in a subaccount. Only such an instance may accept
+/// tokens of cloned clients.
 const INSTANCE_MARK: &str = "!b";
 
-/// What a token must say to be meant for us.
+/// What a token must contain to be accepted.
 pub(super) struct XsuaaRules {
     client_id: String,
     xsappname: String,
@@ -28,9 +28,9 @@ pub(super) struct XsuaaRules {
 }
 
 impl XsuaaRules {
-    /// Reads the rules out of a binding; the settings may allow further zones, and pin scopes.
+    /// Makes the rules from a binding and the settings.
     ///
-    /// `None` if the binding could never judge a token: an empty name would match everything.
+    /// `None` if a name in the binding is empty: it would match every token.
     pub(super) fn new(
         binding: &XsuaaBinding,
         domain: UaaDomain,
@@ -60,12 +60,12 @@ impl XsuaaRules {
         &self.zones
     }
 
-    /// Where the keys of `zone` are.
+    /// The URL of the keys of `zone`.
     pub(super) fn keys_url(&self, zone: &str) -> String {
         self.domain.keys_url(zone)
     }
 
-    /// Judges issuer, zone, audience and time (A10, A9, A8, A7); grants nothing.
+    /// Checks issuer, zone, audience and time. Grants nothing.
     ///
     /// # Errors
     /// The [`AuthRejection`] of the first broken rule.
@@ -88,11 +88,11 @@ impl XsuaaRules {
         claims.lifetime().check(now).map(|_| ())
     }
 
-    /// Returns the caller that a checked payload names, and when the token ends; judges all of it
-    /// once more.
+    /// Returns the caller of a verified payload, and when the token ends. All claims are checked
+    /// again.
     ///
     /// # Errors
-    /// The [`AuthRejection`] of the first broken rule, those of scope and client id among them.
+    /// The [`AuthRejection`] of the first broken rule, including scope and client id.
     pub(super) fn caller_of(
         &self,
         payload: &VerifiedPayload,
@@ -101,9 +101,9 @@ impl XsuaaRules {
         let claims = XsuaaClaims::read(payload.bytes())?;
         self.check_claims(&claims, now)?;
         let mut scopes = self.scopes(claims.scope.as_deref().ok_or(AuthRejection::Scope)?);
-        // One that reads like an IAS client would own that client's routes.
-        let is_lawful = |cid: &String| !cid.is_empty() && !cid.starts_with(IAS_MARK);
-        let client_id = claims.cid.filter(is_lawful).ok_or(AuthRejection::Client)?;
+        // A client id like that of an IAS client would own that client's routes.
+        let is_allowed = |cid: &String| !cid.is_empty() && !cid.starts_with(IAS_MARK);
+        let client_id = claims.cid.filter(is_allowed).ok_or(AuthRejection::Client)?;
         scopes.retain(|scope| self.allowed_clients.allow(*scope, &client_id));
         let expires = claims.exp.ok_or(AuthRejection::Expiry)?.0;
         let identity = Identity {
@@ -119,7 +119,8 @@ impl XsuaaRules {
         Ok((Caller::new(identity), expires))
     }
 
-    /// A8: whether one of the candidates is ours.
+    /// Whether one of the possible audiences is ours: the entries of `aud`, else the prefixes of
+    /// the scopes, and always `cid`.
     fn is_audience(&self, claims: &XsuaaClaims) -> bool {
         let listed = claims.aud.0.iter().map(String::as_str);
         let from_scopes = claims
@@ -131,8 +132,8 @@ impl XsuaaRules {
         listed.chain(from_scopes).chain(claims.cid.as_deref()).any(|name| self.is_ours(name))
     }
 
-    /// Whether an audience names us: as client, as application, by a part of either, or as a
-    /// clone's master.
+    /// Whether an audience is ours: the client id, the application, a name that begins with either
+    /// and a dot, or a clone of the application.
     fn is_ours(&self, candidate: &str) -> bool {
         let is_named = |own: &str| {
             candidate.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -146,7 +147,7 @@ impl XsuaaRules {
         is_named(&self.client_id) || is_named(&self.xsappname) || is_clone()
     }
 
-    /// A11: those of our scopes that the token holds.
+    /// The broker's scopes that the token contains.
     fn scopes(&self, elements: &[String]) -> Vec<Scope> {
         let holds = |scope: &Scope| {
             elements.iter().any(|element| Scope::read(element, &self.xsappname) == Some(*scope))

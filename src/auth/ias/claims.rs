@@ -1,6 +1,7 @@
-//! The claims of an IAS token as typed data, and what tells such a token from one of XSUAA.
+//! The claims of an IAS token as typed data, and the claims that tell it from an XSUAA token.
 //!
-//! Invariant: as for XSUAA's, reading judges types only; a claim that is present has its type.
+//! Invariant: reading checks types only. A claim that is present has its type. For
+//! [`IasRules`](super::IasRules) only.
 
 use crate::auth::{
     claims::{Confirmation, NumericDate, OneOrMany, read},
@@ -10,19 +11,20 @@ use crate::auth::{
 };
 use serde::{Deserialize, de::IgnoredAny};
 
-/// What shows whose token it is, before anything of it is believed.
+/// The claims that name the issuer, read before anything is verified.
 #[derive(Deserialize)]
 pub(super) struct IssuerClaims {
     /// Issuer.
     #[serde(default, deserialize_with = "present")]
     pub(super) iss: Option<String>,
-    /// IAS issuer, where `iss` is a custom domain; whatever its type, XSUAA writes none.
+    /// IAS issuer if `iss` is a custom domain. Any type is accepted here: XSUAA never writes this
+    /// claim.
     #[serde(default, deserialize_with = "present")]
     pub(super) ias_iss: Option<IgnoredAny>,
 }
 
 impl IssuerClaims {
-    /// Reads the marks.
+    /// Reads a payload.
     ///
     /// # Errors
     /// [`AuthRejection::ClaimsMalformed`].
@@ -31,34 +33,34 @@ impl IssuerClaims {
     }
 }
 
-/// What the rules look at.
+/// The claims that the rules use.
 #[derive(Deserialize)]
 pub(super) struct IasClaims {
-    /// Issuer; a custom domain where `ias_iss` is present.
+    /// Issuer; a custom domain if `ias_iss` is present.
     #[serde(default, deserialize_with = "present")]
     iss: Option<String>,
-    /// Issuer as IAS itself calls it.
+    /// Issuer by its IAS host.
     #[serde(default, deserialize_with = "present")]
     ias_iss: Option<String>,
     /// Audience.
     #[serde(default)]
     pub(super) aud: OneOrMany,
-    /// The client that got the token.
+    /// The client to which the token was issued.
     #[serde(default, deserialize_with = "present")]
     pub(super) azp: Option<String>,
     /// Tenant.
     #[serde(default, deserialize_with = "present")]
     app_tid: Option<String>,
-    /// Tenant, by its older name.
+    /// Tenant, by the older name of the claim.
     #[serde(default, deserialize_with = "present")]
     zone_uuid: Option<String>,
     /// APIs that the client may use: one name or a list of names.
     #[serde(default)]
     pub(super) ias_apis: OneOrMany,
-    /// End.
+    /// Time from which the token is no longer valid.
     #[serde(default, deserialize_with = "present")]
     exp: Option<NumericDate>,
-    /// Begin.
+    /// Time from which the token is valid.
     #[serde(default, deserialize_with = "present")]
     nbf: Option<NumericDate>,
     /// Issued at.
@@ -70,13 +72,13 @@ pub(super) struct IasClaims {
     /// Subject.
     #[serde(default, deserialize_with = "present")]
     pub(super) sub: Option<String>,
-    /// User.
+    /// User id.
     #[serde(default, deserialize_with = "present")]
     pub(super) user_uuid: Option<String>,
-    /// Only a logout token tells of events (OpenID Connect Back-Channel Logout §2.4).
+    /// Only a logout token has it (OpenID Connect Back-Channel Logout §2.4).
     #[serde(default, deserialize_with = "present")]
     pub(super) events: Option<IgnoredAny>,
-    /// What the token is bound to (RFC 7800 §3.1).
+    /// Confirmation: what the token is bound to (RFC 7800 §3.1).
     #[serde(default, deserialize_with = "present")]
     pub(super) cnf: Option<DuplicateFree<Confirmation>>,
 }
@@ -85,17 +87,18 @@ impl IasClaims {
     /// Reads a payload.
     ///
     /// # Errors
-    /// [`AuthRejection::ClaimsMalformed`] for anything but an object of well-typed members, each once.
+    /// [`AuthRejection::ClaimsMalformed`] unless it is an object of members with the right types,
+    /// each once.
     pub(super) fn read(payload: &[u8]) -> Result<Self, AuthRejection> {
         read(payload)
     }
 
-    /// Who issued the token: `ias_iss` if present, else `iss`.
+    /// The issuer: `ias_iss` if present, else `iss`.
     pub(super) fn issuer(&self) -> Option<&str> {
         self.ias_iss.as_deref().or(self.iss.as_deref())
     }
 
-    /// The tenant by either of its names; `None` if they differ.
+    /// The tenant by either claim; `None` if they differ.
     pub(super) fn tenant(&self) -> Option<&str> {
         match (self.app_tid.as_deref(), self.zone_uuid.as_deref()) {
             (Some(tenant), Some(older)) => (tenant == older).then_some(tenant),
@@ -103,12 +106,12 @@ impl IasClaims {
         }
     }
 
-    /// The client behind the token: `azp`, else `sub`.
+    /// The client of the token: `azp`, else `sub`.
     pub(super) fn client(&self) -> Option<&str> {
         self.azp.as_deref().or(self.sub.as_deref())
     }
 
-    /// The claims that say when the token counts.
+    /// The claims about the time in which the token is valid.
     pub(super) fn lifetime(&self) -> Lifetime<'_> {
         Lifetime { exp: self.exp, nbf: self.nbf, iat: self.iat, jti: self.jti.as_deref() }
     }
@@ -125,7 +128,7 @@ mod tests {
     #[case(r#"{"ias_iss":"","iss":"b"}"#, Some(""))]
     #[case(r#"{"iss":"b"}"#, Some("b"))]
     #[case("{}", None)]
-    fn the_issuer_is_ias_own_name_of_it_first(#[case] json: &str, #[case] issuer: Option<&str>) {
+    fn ias_iss_comes_before_iss(#[case] json: &str, #[case] issuer: Option<&str>) {
         assert_eq!(IasClaims::read(json.as_bytes()).unwrap().issuer(), issuer);
     }
 
@@ -135,7 +138,7 @@ mod tests {
     #[case(r#"{"app_tid":"a","zone_uuid":"a"}"#, Some("a"))]
     #[case(r#"{"app_tid":"a","zone_uuid":"b"}"#, None)]
     #[case("{}", None)]
-    fn two_names_of_the_tenant_must_agree(#[case] json: &str, #[case] tenant: Option<&str>) {
+    fn both_tenant_claims_must_agree(#[case] json: &str, #[case] tenant: Option<&str>) {
         assert_eq!(IasClaims::read(json.as_bytes()).unwrap().tenant(), tenant);
     }
 
@@ -145,7 +148,7 @@ mod tests {
     #[case("null")]
     #[case("[]")]
     #[case(r#"{"a":[]}"#)]
-    fn any_ias_iss_is_a_mark(#[case] value: &str) {
+    fn an_ias_iss_of_any_type_is_read(#[case] value: &str) {
         let json = format!(r#"{{"ias_iss":{value}}}"#);
         assert!(IssuerClaims::read(json.as_bytes()).unwrap().ias_iss.is_some());
     }

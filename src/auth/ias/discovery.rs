@@ -1,7 +1,8 @@
-//! Where an IAS tenant keeps its keys: `/.well-known/openid-configuration` (OpenID Connect Discovery 1.0 §4), answer at most
-//! once at a time and remembered.
+//! Where the keys of an IAS tenant are: `/.well-known/openid-configuration` (OpenID Connect
+//! Discovery 1.0 §4). One request at a time; the answer is cached.
 //!
-//! Invariant: only trusted issuers are answer, and only an address at a trusted host is believed.
+//! Invariant: only trusted issuers are called, and only a URL at a trusted host is accepted. For
+//! [`IasEndpoint`](super::IasEndpoint) only.
 
 use super::domains::{Issuer, TrustedDomains};
 use crate::{
@@ -14,34 +15,36 @@ use serde::Deserialize;
 use std::time::Duration;
 use tokio::{sync::Mutex, time::Instant};
 
-/// Largest document that is read: IAS' own has about 2 KiB.
+/// Largest accepted document. IAS' own has about 2 KiB.
 const DOCUMENT_LIMIT: usize = 64 * 1024;
 
-/// How long an address is believed; SAP's libraries choose up to 12 h. Keys have a life of their own.
+/// How long a URL is cached. SAP's libraries choose up to 12 h. The keys have a lifetime of their
+/// own.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Until this age an address is not doubted: while keys cannot be had, discovery is repeated no more often.
-const LEAST_AGE_TO_FORGET: Duration = Duration::from_secs(60);
+/// A URL younger than this is kept although the fetch of keys failed: discovery is not repeated
+/// more often.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
 
-/// After a failure nobody asks for so long: those who waited for it share it.
+/// No request for this time after a failure. All that waited for the failed request get the error.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why nobody knows where the keys are.
+/// Why the URL of the keys is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::auth) enum DiscoveryFault {
-    /// The address cannot be called.
+    /// The URL cannot be called.
     #[error("request cannot be built")]
     Request(#[from] http::Error),
-    /// No whole answer within the limits.
+    /// No complete answer within the limits.
     #[error("no answer")]
     Transport(#[from] TransportError),
-    /// Anything but 200; redirects are among it.
+    /// Any status except 200. Redirects are not followed.
     #[error("status {0}")]
     Status(u16),
-    /// No JSON object with a `jwks_uri`.
+    /// The document is no JSON object with a `jwks_uri`.
     #[error("unusable document")]
     Document,
-    /// Keys at a host that is not trusted.
+    /// The URL has a host that is not trusted.
     #[error("keys at a host that is not trusted")]
     Foreign,
     /// Another request has just failed.
@@ -49,12 +52,12 @@ pub(in crate::auth) enum DiscoveryFault {
     Recent,
 }
 
-/// One issuer's answer.
+/// The discovery of one issuer, with its cached answer.
 pub(super) struct Discovery {
     client: HttpClient,
     domains: TrustedDomains,
     issuer: Issuer,
-    /// CachedKeySet across the request by intent: whoever else wants the answer waits for it.
+    /// Locked during the request on purpose: others that need the answer wait for it.
     state: Mutex<DiscoveryState>,
 }
 
@@ -70,12 +73,12 @@ struct DiscoveryDocument {
 }
 
 impl Discovery {
-    /// Makes one for an issuer that nobody has answer yet.
+    /// Makes a discovery without an answer.
     pub(super) fn new(client: HttpClient, domains: TrustedDomains, issuer: Issuer) -> Self {
         Self { client, domains, issuer, state: Mutex::default() }
     }
 
-    /// Returns the address of the issuer's keys, remembered or answer for.
+    /// Returns the URL of the issuer's keys, from the cache or from a request.
     ///
     /// # Errors
     /// [`DiscoveryFault`].
@@ -98,11 +101,11 @@ impl Discovery {
         answer
     }
 
-    /// Forgets an address where no keys were, unless it was answer for just now.
+    /// Forgets the URL after a failed fetch of keys, unless it is very young.
     pub(super) async fn invalidate(&self) {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        state.found = state.found.take().filter(|(_, since)| now < *since + LEAST_AGE_TO_FORGET);
+        state.found = state.found.take().filter(|(_, since)| now < *since + SHORTEST_LIFETIME);
     }
 
     async fn request(&self) -> Result<String, DiscoveryFault> {

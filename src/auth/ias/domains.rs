@@ -1,17 +1,17 @@
-//! Which issuers are IAS tenants that we trust: an entry of the binding's `domains`, or one label below it
-//! (`callers.md` 6).
+//! Trusted IAS issuers: an entry of the binding's `domains`, or one label below it.
 //!
-//! Invariant: an [`Issuer`] is an address of a trusted host and nothing else; it is made here only. Pure.
+//! Invariant: an [`Issuer`] is scheme and trusted host only, and is made only here. Pure. For the
+//! rules and the discovery of [`ias`](super).
 
 use crate::auth::trusted_host::{HostKind, HostMatch, TrustedHost};
 
-/// Longest address of keys that is believed; IAS' own has about 60 characters.
+/// Longest accepted URL of keys. IAS' own has about 60 characters.
 const ADDRESS_LIMIT: usize = 2048;
 
-/// Longest client id or tenant that goes into a header (`callers.md` 6).
+/// Longest client id or tenant that is sent in a header.
 const HEADER_LIMIT: usize = 256;
 
-/// The domains of a binding; without any of them no issuer is trusted.
+/// The domains of a binding. Without any, no issuer is trusted.
 #[derive(Clone)]
 pub(super) struct TrustedDomains(Vec<TrustedHost>);
 
@@ -20,9 +20,9 @@ pub(super) struct TrustedDomains(Vec<TrustedHost>);
 pub(super) struct Issuer(String);
 
 impl TrustedDomains {
-    /// Takes those of these texts that are hosts with a dot in them, or loopback hosts.
+    /// Takes the names that are hosts with a dot, or loopback hosts. Others are left out.
     pub(super) fn from_names(domains: &[String]) -> Self {
-        // A domain without a dot would make every site below a top-level domain an issuer.
+        // With a domain without a dot every site below a top-level domain would be an issuer.
         let is_narrow = |host: &TrustedHost| {
             let labels = || host.name().split('.');
             let is_complete = labels().count() > 1 && labels().all(|label| !label.is_empty());
@@ -36,8 +36,8 @@ impl TrustedDomains {
         self.0.is_empty()
     }
 
-    /// Reads the issuer of a token: `https://` or no scheme, then a trusted host and nothing behind it. What a host may
-    /// not hold, a `%` or a control character among it, is in no trusted host.
+    /// Reads the issuer of a token: `https://` or no scheme, then a trusted host and nothing more.
+    /// A trusted host contains no `%` and no control character.
     pub(super) fn issuer(&self, text: &str) -> Option<Issuer> {
         let (scheme, host) = match text.split_once("://") {
             Some((scheme, host)) => (Some(scheme), host),
@@ -51,7 +51,7 @@ impl TrustedDomains {
         Some(Issuer(format!("{scheme}://{}", host.to_ascii_lowercase())))
     }
 
-    /// Whether an issuer's own document may send us to this address for its keys: the same rule about hosts.
+    /// Whether the issuer's own document may name this URL for its keys: the host must be trusted.
     pub(super) fn contains_url(&self, address: &str) -> bool {
         let is_usual = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\');
         let Some((scheme, rest)) = address.split_once("://") else {
@@ -63,7 +63,7 @@ impl TrustedDomains {
             && host.is_some_and(|host| self.issuer(&format!("{scheme}://{host}")).is_some())
     }
 
-    /// Where a trusted host is; `None` for any other.
+    /// The kind of a trusted host; `None` for any other host.
     fn kind_of(&self, host: &str) -> Option<HostKind> {
         let holds = |trusted: &&TrustedHost| match trusted.match_host(host) {
             Some(HostMatch::Same | HostMatch::Subdomain) => true,
@@ -73,7 +73,8 @@ impl TrustedDomains {
     }
 }
 
-/// Whether `host` is a loopback domain with any port; a domain that has a port has this one only.
+/// Whether `host` is a loopback domain with a port. A domain that itself has a port allows this
+/// port only.
 fn is_same_machine(trusted: &TrustedHost, host: &str) -> bool {
     let port = host.strip_prefix(trusted.name()).and_then(|rest| rest.strip_prefix(':'));
     trusted.kind() == HostKind::Loopback
@@ -83,20 +84,22 @@ fn is_same_machine(trusted: &TrustedHost, host: &str) -> bool {
 }
 
 impl Issuer {
-    /// The address without a path.
+    /// The URL without a path.
     pub(super) fn base(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether a text can be sent in a header as it is: 1 to 256 printable ASCII characters, no blank at either end.
+/// Whether a text can be sent in a header unchanged: 1 to 256 printable ASCII characters, no blank
+/// at either end.
 pub(super) fn is_sendable(text: &str) -> bool {
     (1..=HEADER_LIMIT).contains(&text.len())
         && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         && text.trim_matches(' ') == text
 }
 
-/// Whether a text can be a tenant: sendable, and without the separator of callers' names.
+/// Whether a text can be a tenant: allowed in a header, and without a colon, which separates the
+/// parts of a caller's name.
 pub(super) fn is_tenant_name(text: &str) -> bool {
     is_sendable(text) && !text.contains(':')
 }

@@ -1,7 +1,8 @@
-//! An IAS tenant's key set on the wire. The tenant itself decides for whom it hands keys out, so that it is told who asks
-//! and who calls.
+//! Fetches the key set of an IAS tenant. IAS decides per client whether it returns keys, so the
+//! request names the broker and the caller.
 //!
-//! Invariant: 400 is an answer (no key is good for this client or tenant); all else that is no key set decides nothing.
+//! Invariant: 400 is an answer: there are no keys for this client or tenant. Any other answer
+//! without a key set decides nothing. A [`KeySource`] for [`key_cache`](crate::auth::key_cache).
 
 use super::{
     KeyAddress,
@@ -36,16 +37,16 @@ pub(in crate::auth) struct IasEndpoint {
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::auth) enum IasFault {
-    /// Nobody knows where they are.
+    /// The URL of the keys is unknown.
     #[error("discovery: {0}")]
     Discovery(#[from] DiscoveryFault),
-    /// They are not there.
+    /// The keys cannot be fetched.
     #[error("keys: {0}")]
     Keys(#[from] KeysFault),
 }
 
 impl IasEndpoint {
-    /// Makes the fetcher of an address; `own_client` is who asks.
+    /// Makes the source of an address. `own_client` is the broker's client id.
     pub(super) fn new(
         client: HttpClient,
         discovery: Arc<Discovery>,

@@ -1,8 +1,9 @@
-//! The key caches of IAS: one for each issuer, tenant and client that calls.
+//! The pool of key caches of IAS: one cache for each issuer, tenant and client that calls.
 //!
-//! Invariant: issuer label and client come from tokens that anybody may have written, so there are never more than
-//! [`UNVERIFIED_LIMIT`] caches that no verified token asked for, and never more than [`VERIFIED_LIMIT`] that one did; and new ones
-//! are made no faster than the [`CreationBudget`] allows. Those who were verified once are not driven out by those who were not.
+//! Invariant: anyone can write a token with any issuer label and client. So the pool holds at most
+//! [`UNVERIFIED_LIMIT`] caches that no verified token has used, and at most [`VERIFIED_LIMIT`] that
+//! one has. [`CreationBudget`] limits how fast new ones are made. A cache of an unverified caller
+//! never displaces one of a verified caller. For [`IasIssuer`](super::IasIssuer) only.
 
 use super::{Issuer, KeyAddress};
 use crate::{
@@ -17,32 +18,32 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Most caches of callers that were not verified yet. Each may be fetched every 16 s while its issuer fails: two a second
-/// in all.
+/// Most caches of callers that are not verified yet. Each may fetch every 16 s while its issuer
+/// fails: two fetches a second in all.
 const UNVERIFIED_LIMIT: usize = 32;
 
-/// Most caches of callers that were verified: some ten kilobytes each.
+/// Most caches of verified callers. Each takes some ten kilobytes.
 const VERIFIED_LIMIT: usize = 256;
 
-/// New caches at once: a landscape that starts has some dozens of clients.
+/// New caches at once. When a landscape starts, it has some dozens of clients.
 const BURST: u32 = 32;
 
-/// One more new cache after this time; each costs two requests at most.
+/// Time after which one more new cache is allowed. Each costs at most two requests.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Makes the source of an address.
 pub(in crate::auth) type SourceFactory<S> = Box<dyn Fn(&Arc<KeyAddress>) -> S + Send + Sync>;
 
-/// What speaks for making a new cache.
+/// What is known about a token that asks for a new cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// Nothing but the token itself.
+    /// Nothing: it may be forged.
     None,
     /// A key of the same issuer signed the token, or the settings name the caller.
     Good,
 }
 
-/// All caches.
+/// The caches by address, bounded in number.
 pub(super) struct KeyCachePool<S> {
     new_source: SourceFactory<S>,
     tasks: TaskTracker,
@@ -53,7 +54,7 @@ pub(super) struct KeyCachePool<S> {
 struct PoolState<S> {
     by_address: HashMap<Arc<KeyAddress>, PooledCache<S>>,
     budget: CreationBudget,
-    /// How many caches were made so far.
+    /// How many caches were made so far. Gives each cache its own range of generations.
     created: u64,
 }
 
@@ -69,21 +70,21 @@ enum CallerStatus {
     Verified,
 }
 
-/// How many new caches may be made.
+/// Limits how fast new caches are made.
 struct CreationBudget {
-    /// When all of it is there again.
+    /// When the whole budget is available again.
     full_at: Instant,
 }
 
 impl<S: KeySource> KeyCachePool<S> {
-    /// Makes an empty table; `new_source` makes the source of an address.
+    /// Makes an empty pool. `new_source` makes the source of an address.
     pub(super) fn new(new_source: SourceFactory<S>, tasks: TaskTracker, metrics: Metrics) -> Self {
         let budget = CreationBudget { full_at: Instant::now() };
         let state = PoolState { by_address: HashMap::new(), budget, created: 0 };
         Self { new_source, tasks, metrics, state: Mutex::new(state) }
     }
 
-    /// The cache of an address, if there is one.
+    /// Returns the cache of an address, if there is one.
     pub(super) fn find(&self, address: &KeyAddress) -> Option<KeyCache<S>> {
         let mut state = self.state();
         let cache = state.by_address.get_mut(address)?;
@@ -91,19 +92,20 @@ impl<S: KeySource> KeyCachePool<S> {
         Some(cache.keys.clone())
     }
 
-    /// A key of this name that an issuer handed out for a verified caller.
+    /// Returns the key with this `kid`, if an issuer returned it for a verified caller.
     pub(super) fn key_of_verified_caller(&self, issuer: &Issuer, kid: &str) -> Option<FoundKey> {
         let state = self.state();
-        let mut proven = state.by_address.iter().filter(|(address, cache)| {
+        let mut verified = state.by_address.iter().filter(|(address, cache)| {
             cache.status == CallerStatus::Verified && address.issuer == *issuer
         });
-        proven.find_map(|(_, cache)| cache.keys.peek(kid))
+        verified.find_map(|(_, cache)| cache.keys.peek(kid))
     }
 
-    /// The cache of an address, made if need be; the oldest of those that nobody vouches for makes room.
+    /// Returns the cache of an address and makes it if needed. If there are too many unverified
+    /// ones, the one that was unused for longest is dropped.
     ///
     /// # Errors
-    /// [`AuthError::KeysUnavailable`] where too many new ones were wanted.
+    /// [`AuthError::KeysUnavailable`] if the budget for new caches is used up.
     pub(super) fn get_or_create(
         &self,
         address: &Arc<KeyAddress>,
@@ -130,7 +132,7 @@ impl<S: KeySource> KeyCachePool<S> {
         Ok(keys)
     }
 
-    /// Notes that a token of this address was verified with these keys.
+    /// Records that a token of this address was verified with these keys.
     pub(super) fn mark_verified(&self, address: &Arc<KeyAddress>, keys: &KeyCache<S>) {
         let mut state = self.state();
         let status = state.by_address.get(address).map(|cache| cache.status);
@@ -139,24 +141,25 @@ impl<S: KeySource> KeyCachePool<S> {
         }
         state.evict_oldest(CallerStatus::Verified, VERIFIED_LIMIT);
         let last_used = Instant::now();
-        // Another cache may have been made while the token was judged: the one in the table stays.
+        // The cache may have been dropped or replaced during the verification. One in the pool
+        // stays.
         let new =
             || PooledCache { keys: keys.clone(), status: CallerStatus::Unverified, last_used };
         state.by_address.entry(Arc::clone(address)).or_insert_with(new).status =
             CallerStatus::Verified;
     }
 
-    /// The generation of the usable keys of an address; `None` without any.
+    /// Returns the generation of the usable keys of an address; `None` without any.
     pub(super) fn generation(&self, address: &KeyAddress) -> Option<u64> {
         self.state().by_address.get(address)?.keys.generation()
     }
 
-    /// The state; never held across an await.
+    /// Locks the state. The lock is never held across an await.
     fn state(&self) -> MutexGuard<'_, PoolState<S>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many caches there are: those not verified yet, and the others.
+    /// Returns the number of caches of unverified and of verified callers.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize) {
         let state = self.state();
@@ -169,7 +172,7 @@ impl<S> PoolState<S> {
         self.by_address.values().filter(|cache| cache.status == status).count()
     }
 
-    /// Drops the one of this status that nobody has asked for longest, if there are too many.
+    /// Drops the cache of this status that was unused for longest, if `limit` is reached.
     fn evict_oldest(&mut self, status: CallerStatus, limit: usize) {
         if self.count(status) < limit {
             return;
@@ -183,7 +186,7 @@ impl<S> PoolState<S> {
 }
 
 impl CreationBudget {
-    /// Takes one; else says how long to wait for it.
+    /// Takes one new cache from the budget.
     fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full_at = self.full_at.max(now);
         let debt = full_at.saturating_duration_since(now);

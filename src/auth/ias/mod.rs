@@ -1,8 +1,10 @@
-//! Identity Authentication (IAS) as the second issuer (`callers.md` 6): off unless bound and switched on.
+//! Identity Authentication (IAS) as the second issuer. Off unless bound and enabled. The rules are
+//! in `docs/reference/caller-rules.md`.
 //!
-//! Invariant: as for XSUAA, before the signature is checked a token can only be no_key. Nobody but issuers below the
-//! bound domains is asked for keys, and only for tenants that may call; what a token may choose freely, the label below a
-//! domain and the client, is bounded in number and in pace by [`key_caches`]. For [`issuers`](super::issuers) only.
+//! Invariant: before its signature is checked, a token can only be refused. Keys are fetched only
+//! from issuers below the bound domains and only for tenants that may call. A token can name any
+//! label below a domain and any client; [`key_caches`] bounds the number and rate of both. For
+//! [`issuers`](super::issuers) only.
 
 mod claims;
 mod discovery;
@@ -21,7 +23,7 @@ use super::{
     AuthError,
     bearer::CompactToken,
     error::AuthRejection,
-    issuer::{KeySetId, VerifiedToken, no_key},
+    issuer::{KeySetId, VerifiedToken, key_error},
     jose::{self, VerifiedPayload},
     source::KeySource,
 };
@@ -37,10 +39,10 @@ use std::{
 };
 use tokio_util::task::TaskTracker;
 
-/// Whose keys are asked for, and on whose behalf.
+/// Identifies a key set of IAS: IAS may return different keys for each tenant and client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct KeyAddress {
-    /// The IAS tenant's own address.
+    /// The issuer that is asked.
     issuer: Issuer,
     /// `app_tid`: the provider's tenant, or a configured one.
     tenant: String,
@@ -48,14 +50,14 @@ pub(super) struct KeyAddress {
     client: Option<String>,
 }
 
-/// The bound IAS: its rules, and the keys of each address.
+/// The bound IAS: its rules, and a key cache for each address.
 pub(super) struct IasIssuer<S> {
     rules: Arc<IasRules>,
     pool: KeyCachePool<S>,
 }
 
 impl IasIssuer<IasEndpoint> {
-    /// Makes the issuer; keys are fetched with `client`, on `tasks`.
+    /// Makes the issuer. Keys are fetched with `client`, on `tasks`.
     pub(super) fn with_client(
         rules: IasRules,
         client: HttpClient,
@@ -63,21 +65,30 @@ impl IasIssuer<IasEndpoint> {
         metrics: Metrics,
     ) -> Self {
         let rules = Arc::new(rules);
-        let discoveries = Discoveries::default();
-        let known = Arc::clone(&rules);
+        let discoveries = DiscoveryPool::default();
+        let rules_of_sources = Arc::clone(&rules);
         let make = move |address: &Arc<KeyAddress>| {
             let discovery = discoveries.get_or_create(&address.issuer, || {
-                Discovery::new(client.clone(), known.domains().clone(), address.issuer.clone())
+                Discovery::new(
+                    client.clone(),
+                    rules_of_sources.domains().clone(),
+                    address.issuer.clone(),
+                )
             });
-            let home = (Arc::clone(address), known.is_home(address));
-            IasEndpoint::new(client.clone(), discovery, known.client_id().to_owned(), home)
+            let home = (Arc::clone(address), rules_of_sources.is_home(address));
+            IasEndpoint::new(
+                client.clone(),
+                discovery,
+                rules_of_sources.client_id().to_owned(),
+                home,
+            )
         };
         Self::new(rules, Box::new(make), tasks, metrics)
     }
 }
 
 impl<S: KeySource> IasIssuer<S> {
-    /// Makes the issuer; `make` makes the source of keys for an address.
+    /// Makes the issuer. `make` makes the source of keys for an address.
     pub(super) fn new(
         rules: Arc<IasRules>,
         make: SourceFactory<S>,
@@ -87,7 +98,7 @@ impl<S: KeySource> IasIssuer<S> {
         Self { rules, pool: KeyCachePool::new(make, tasks, metrics) }
     }
 
-    /// Whether this token is for these rules, whatever they will say.
+    /// Whether the token names IAS as its issuer, so that only these rules apply.
     ///
     /// # Errors
     /// [`AuthRejection::ClaimsMalformed`].
@@ -96,10 +107,11 @@ impl<S: KeySource> IasIssuer<S> {
         Ok(self.rules.is_issuer_of(&claims))
     }
 
-    /// Judges a token in the order of `callers.md` 4.
+    /// Verifies a token: check the unverified claims to refuse early, get the key, check the
+    /// signature, check all claims again.
     ///
     /// # Errors
-    /// `Invalid`, or `KeysUnavailable` if the keys cannot be had.
+    /// `Invalid`, or `KeysUnavailable` if the keys cannot be fetched.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,
@@ -112,7 +124,7 @@ impl<S: KeySource> IasIssuer<S> {
             Some(keys) => keys,
             None => self.pool.get_or_create(&address, self.evidence(token, &kid, &address)?)?,
         };
-        let found = keys.key(&kid).await.map_err(no_key)?;
+        let found = keys.key(&kid).await.map_err(key_error)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
         let (caller, expires) = self.rules.caller_of(&payload, now)?;
         self.pool.mark_verified(&address, &keys);
@@ -124,8 +136,9 @@ impl<S: KeySource> IasIssuer<S> {
         })
     }
 
-    /// What speaks for asking an issuer about a client that is new here. An issuer signs for all its clients with the same
-    /// keys, so that a key which is known already tells a forged token from a genuine one, and nobody is asked.
+    /// Returns what is known about a token of a new client, before its key set is fetched. An
+    /// issuer signs for all its clients with the same keys. So a key that is already known tells a
+    /// forged token from a genuine one without a fetch.
     ///
     /// # Errors
     /// [`AuthRejection::Signature`].
@@ -142,17 +155,17 @@ impl<S: KeySource> IasIssuer<S> {
         Ok(if self.rules.is_configured_client(address) { Evidence::Good } else { Evidence::None })
     }
 
-    /// The generation of the usable keys of an address; `None` without any.
+    /// Returns the generation of the usable keys of an address; `None` without any.
     pub(super) fn generation(&self, address: &KeyAddress) -> Option<u64> {
         self.pool.generation(address)
     }
 }
 
-/// What each issuer says about its keys' place, shared by its addresses, and gone with the last of them.
+/// One discovery per issuer, shared by its addresses. It is dropped with the last of them.
 #[derive(Default)]
-struct Discoveries(Mutex<HashMap<Issuer, Weak<Discovery>>>);
+struct DiscoveryPool(Mutex<HashMap<Issuer, Weak<Discovery>>>);
 
-impl Discoveries {
+impl DiscoveryPool {
     fn get_or_create(&self, issuer: &Issuer, make: impl FnOnce() -> Discovery) -> Arc<Discovery> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(discovery) = known.get(issuer).and_then(Weak::upgrade) {

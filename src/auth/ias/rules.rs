@@ -1,6 +1,7 @@
-//! The rules for IAS tokens: `callers.md` 6, the times of A7, the pins of A12.
+//! The rules for IAS tokens. They are listed in `docs/reference/caller-rules.md`.
 //!
-//! Invariant: [`IasRules::check_claims`] may refuse, never grant; a [`Caller`] comes out of a [`VerifiedPayload`] only. Pure.
+//! Invariant: [`IasRules::check_claims`] may refuse but never grants. A [`Caller`] is made from a
+//! [`VerifiedPayload`] only. Pure. For [`IasIssuer`](super::IasIssuer) only.
 
 use super::{
     Issuer, KeyAddress,
@@ -18,11 +19,11 @@ use crate::{
 };
 use std::time::{Duration, SystemTime};
 
-/// What a token must say to be meant for us.
+/// What a token must contain to be accepted.
 pub(in crate::auth) struct IasRules {
     client_id: String,
     domains: TrustedDomains,
-    /// The issuer that the binding itself names.
+    /// The issuer that the binding names.
     home: Option<Issuer>,
     tenants: Vec<String>,
     apis: ScopeGrants,
@@ -31,7 +32,8 @@ pub(in crate::auth) struct IasRules {
 }
 
 impl IasRules {
-    /// Reads the rules out of a binding and the settings; `None` without a client id that can be sent.
+    /// Makes the rules from a binding and the settings; `None` if the client id cannot be sent in a
+    /// header.
     pub(in crate::auth) fn new(binding: &IdentityBinding, settings: &Settings) -> Option<Self> {
         let domains = TrustedDomains::from_names(&binding.domains);
         let tenants = binding.tenants.iter().chain(&settings.ias.tenants);
@@ -51,13 +53,13 @@ impl IasRules {
         })
     }
 
-    /// What the binding lacks so that these rules refuse every token.
+    /// The field that is missing in the binding, without which every token is refused.
     pub(in crate::auth) fn missing_field(&self) -> Option<&'static str> {
         let fields = [("domains", self.domains.is_empty()), ("app_tid", self.tenants.is_empty())];
         fields.into_iter().find_map(|(field, is_missing)| is_missing.then_some(field))
     }
 
-    /// The own client id.
+    /// The broker's own client id.
     pub(in crate::auth) fn client_id(&self) -> &str {
         &self.client_id
     }
@@ -67,13 +69,14 @@ impl IasRules {
         &self.domains
     }
 
-    /// Whether a token is one of IAS, so that these rules judge it and no others.
+    /// Whether a token names IAS as its issuer, so that only these rules apply.
     pub(super) fn is_issuer_of(&self, claims: &IssuerClaims) -> bool {
         let is_trusted = |issuer: &str| self.domains.issuer(issuer).is_some();
         claims.ias_iss.is_some() || claims.iss.as_deref().is_some_and(is_trusted)
     }
 
-    /// Judges issuer, tenant, audience, client and time; returns where its keys are. Grants nothing.
+    /// Checks issuer, tenant, audience, client and time. Returns the address of its keys. Grants
+    /// nothing.
     ///
     /// # Errors
     /// The [`AuthRejection`] of the first broken rule.
@@ -99,7 +102,8 @@ impl IasRules {
         Ok(KeyAddress { issuer, tenant: tenant.to_owned(), client: claims.azp.clone() })
     }
 
-    /// Returns the caller that a checked payload names, and when the token ends; judges all of it once more.
+    /// Returns the caller of a verified payload, and when the token ends. All claims are checked
+    /// again.
     ///
     /// # Errors
     /// The [`AuthRejection`] of the first broken rule.
@@ -127,7 +131,8 @@ impl IasRules {
         Ok((Caller::new(identity), expires))
     }
 
-    /// Whether a caller of the own tenant's issuer is named in the settings: such are few, and wanted.
+    /// Whether the settings name this client and it comes from the binding's own issuer. There are
+    /// few such clients, and they are expected.
     pub(super) fn is_configured_client(&self, address: &KeyAddress) -> bool {
         let is_named = |client: &String| {
             let name = caller_name(&address.tenant, client);
@@ -136,12 +141,13 @@ impl IasRules {
         self.home.as_ref() == Some(&address.issuer) && address.client.as_ref().is_some_and(is_named)
     }
 
-    /// Whether this is the issuer that the binding itself names.
+    /// Whether this is the issuer that the binding names.
     pub(in crate::auth) fn is_home(&self, address: &KeyAddress) -> bool {
         self.home.as_ref() == Some(&address.issuer)
     }
 
-    /// The scopes that one of the token's APIs or the client itself is listed for, as far as pins allow.
+    /// The scopes for which the settings list one of the token's APIs or the client, without those
+    /// that `auth.pins` restricts to others.
     fn scopes(&self, claims: &IasClaims, client_id: &str) -> Vec<Scope> {
         let is_granted = |scope: &Scope| {
             claims.ias_apis.0.iter().any(|api| self.apis.contains(*scope, api))
@@ -152,7 +158,7 @@ impl IasRules {
     }
 }
 
-/// The one spelling of an IAS caller. A tenant holds no colon, so that no two callers have one name.
+/// The name of an IAS caller. A tenant contains no colon, so no two callers have the same name.
 fn caller_name(tenant: &str, client: &str) -> String {
     format!("{IAS_MARK}{tenant}:{client}")
 }

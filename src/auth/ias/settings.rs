@@ -1,6 +1,6 @@
-//! Settings of the section `[auth.ias]`. Gathered by `config` with those of the room; used by the rules of IAS tokens.
+//! Settings of the section `[auth.ias]`. `config` reads them; the rules for IAS tokens use them.
 //!
-//! Invariant: without any setting IAS is off, and switched on it grants nobody anything that no list names.
+//! Invariant: by default IAS is off. When enabled, it grants scopes only to names that are listed.
 
 use super::{domains::is_tenant_name, rules::is_caller_name};
 use crate::{
@@ -8,22 +8,22 @@ use crate::{
     binding::SettingFinding,
 };
 
-/// What an operator may say about callers with IAS tokens; bounds are in `config/default.toml`.
+/// Settings about callers with IAS tokens. Their bounds are in `config/default.toml`.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IasSettings {
-    /// Whether IAS tokens are accepted at all; needs an identity binding.
+    /// Whether IAS tokens are accepted. Needs an identity binding.
     pub enabled: bool,
     /// Further tenants (`app_tid`) whose tokens are accepted, besides the binding's own.
     pub tenants: Vec<String>,
     /// Names of APIs (`ias_apis`) that grant a scope.
     pub apis: ScopeGrants,
-    /// Callers (`ias:<app_tid>:<client>`) that have a scope whatever their tokens say.
+    /// Callers (`ias:<app_tid>:<client>`) that have a scope, whatever their tokens contain.
     pub clients: ScopeGrants,
 }
 
 impl IasSettings {
-    /// Judges the settings by themselves; an empty list means that all is well.
+    /// Checks the settings. An empty list means that all are valid.
     pub(in crate::auth) fn validate(&self) -> Vec<SettingFinding> {
         let mut findings = Vec::new();
         let mut demand = |holds: bool, field, message: &str, hint: &str| {
@@ -53,7 +53,7 @@ impl IasSettings {
     }
 }
 
-/// The keys of both lists for a scope.
+/// The setting keys of both lists for a scope.
 fn fields(scope: Scope) -> [&'static str; 2] {
     match scope {
         Scope::RoutesRead => ["ias.apis.routes_read", "ias.clients.routes_read"],

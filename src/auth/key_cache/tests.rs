@@ -73,13 +73,13 @@ fn set(names: &[&str]) -> KeySet {
     set
 }
 
-struct Bench {
+struct Fixture {
     cache: KeyCache<Source>,
     source: Source,
     tasks: TaskTracker,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         let source = Source(Arc::new(Mutex::new(Script {
             answer: Answer::Keys(vec!["a"]),
@@ -91,11 +91,11 @@ impl Bench {
         Self { cache, source, tasks }
     }
 
-    /// A bench whose cache holds key `a` since now.
+    /// A fixture whose cache holds key `a` since now.
     async fn warm() -> Self {
-        let bench = Self::new();
-        bench.ask("a").await.unwrap();
-        bench
+        let fixture = Self::new();
+        fixture.ask("a").await.unwrap();
+        fixture
     }
 
     async fn ask(&self, kid: &str) -> Result<(), KeyError> {
@@ -130,39 +130,39 @@ fn is_unavailable(verdict: Result<(), KeyError>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_question_fetches_and_the_next_ones_do_not() {
-    let bench = Bench::new();
-    assert_eq!(bench.fetches(), 0);
+    let fixture = Fixture::new();
+    assert_eq!(fixture.fetches(), 0);
     for _ in 0..50 {
-        bench.ask("a").await.unwrap();
+        fixture.ask("a").await.unwrap();
     }
-    assert_eq!(bench.fetches(), 1);
+    assert_eq!(fixture.fetches(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_crowd_shares_one_fetch() {
-    let bench = Arc::new(Bench::new());
+    let fixture = Arc::new(Fixture::new());
     let crowd = TaskTracker::new();
     let askers: Vec<_> = (0..200)
         .map(|_| {
-            let bench = Arc::clone(&bench);
-            crowd.spawn(async move { bench.ask("a").await })
+            let fixture = Arc::clone(&fixture);
+            crowd.spawn(async move { fixture.ask("a").await })
         })
         .collect();
     for asker in askers {
         asker.await.unwrap().unwrap();
     }
-    assert_eq!(bench.fetches(), 1);
+    assert_eq!(fixture.fetches(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_goes_away_does_not_cancel_the_fetch() {
-    let bench = Bench::new();
-    let asked = time::timeout(Duration::from_millis(10), bench.ask("a")).await;
+    let fixture = Fixture::new();
+    let asked = time::timeout(Duration::from_millis(10), fixture.ask("a")).await;
     assert!(asked.is_err());
-    bench.settle().await;
-    bench.takes(60 * MINUTE);
-    bench.ask("a").await.unwrap();
-    assert_eq!(bench.fetches(), 1);
+    fixture.settle().await;
+    fixture.takes(60 * MINUTE);
+    fixture.ask("a").await.unwrap();
+    assert_eq!(fixture.fetches(), 1);
 }
 
 #[rstest]
@@ -174,60 +174,60 @@ async fn until_15_minutes_nobody_waits_and_from_10_on_the_background_refreshes(
     #[case] age: Duration,
     #[case] fetches: usize,
 ) {
-    let bench = Bench::warm().await;
+    let fixture = Fixture::warm().await;
     time::advance(age).await;
     let asked_at = Instant::now();
-    bench.ask("a").await.unwrap();
+    fixture.ask("a").await.unwrap();
     assert_eq!(asked_at.elapsed(), Duration::ZERO);
-    bench.settle().await;
-    assert_eq!(bench.fetches(), fetches);
+    fixture.settle().await;
+    assert_eq!(fixture.fetches(), fetches);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_background_refresh_is_one_flight() {
-    let bench = Bench::warm().await;
+    let fixture = Fixture::warm().await;
     time::advance(11 * MINUTE).await;
     for _ in 0..100 {
-        bench.ask("a").await.unwrap();
+        fixture.ask("a").await.unwrap();
     }
-    bench.settle().await;
+    fixture.settle().await;
     for _ in 0..100 {
-        bench.ask("a").await.unwrap();
+        fixture.ask("a").await.unwrap();
     }
-    assert_eq!(bench.fetches(), 2);
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_15_minutes_the_answer_is_awaited_and_a_removed_key_is_not_served() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Keys(vec!["b"]));
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Keys(vec!["b"]));
     time::advance(15 * MINUTE).await;
-    assert_eq!(bench.ask("a").await, UNKNOWN);
-    bench.ask("b").await.unwrap();
-    assert_eq!(bench.fetches(), 2);
+    assert_eq!(fixture.ask("a").await, UNKNOWN);
+    fixture.ask("b").await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_without_a_key_ends_that_key_at_once() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Keys(vec!["b"]));
-    bench.ask("b").await.unwrap();
-    assert_eq!(bench.ask("a").await, UNKNOWN);
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Keys(vec!["b"]));
+    fixture.ask("b").await.unwrap();
+    assert_eq!(fixture.ask("a").await, UNKNOWN);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_entity_tag_goes_along_and_unchanged_counts_as_success() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Unchanged);
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Unchanged);
     time::advance(11 * MINUTE).await;
-    bench.ask("a").await.unwrap();
-    bench.settle().await;
+    fixture.ask("a").await.unwrap();
+    fixture.settle().await;
     time::advance(9 * MINUTE).await;
-    bench.ask("a").await.unwrap();
+    fixture.ask("a").await.unwrap();
     time::advance(2 * MINUTE).await;
-    bench.ask("a").await.unwrap();
-    bench.settle().await;
-    let fetches = bench.source.0.lock().unwrap().fetches.clone();
+    fixture.ask("a").await.unwrap();
+    fixture.settle().await;
+    let fetches = fixture.source.0.lock().unwrap().fetches.clone();
     let tags: Vec<_> = fetches.into_iter().map(|(_, tag)| tag).collect();
     let known = Some(HeaderValue::from_static("1717"));
     assert_eq!(tags, [None, known.clone(), known]);
@@ -235,95 +235,95 @@ async fn the_entity_tag_goes_along_and_unchanged_counts_as_success() {
 
 #[tokio::test(start_paused = true)]
 async fn the_generation_changes_with_the_keys_only() {
-    let bench = Bench::new();
-    assert_eq!(bench.cache.generation(), None);
-    bench.ask("a").await.unwrap();
-    let first = bench.cache.generation();
+    let fixture = Fixture::new();
+    assert_eq!(fixture.cache.generation(), None);
+    fixture.ask("a").await.unwrap();
+    let first = fixture.cache.generation();
     assert!(first.is_some());
     for answer in [Answer::Keys(vec!["a"]), Answer::Unchanged] {
-        bench.answer(answer);
+        fixture.answer(answer);
         time::advance(16 * MINUTE).await;
-        bench.ask("a").await.unwrap();
-        assert_eq!(bench.cache.generation(), first);
+        fixture.ask("a").await.unwrap();
+        assert_eq!(fixture.cache.generation(), first);
     }
-    bench.answer(Answer::Keys(vec!["a", "b"]));
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
     time::advance(16 * MINUTE).await;
-    bench.ask("a").await.unwrap();
-    assert_ne!(bench.cache.generation(), first);
-    bench.answer(Answer::Fault);
+    fixture.ask("a").await.unwrap();
+    assert_ne!(fixture.cache.generation(), first);
+    fixture.answer(Answer::Fault);
     time::advance(121 * MINUTE).await;
-    assert_eq!(bench.cache.generation(), None);
+    assert_eq!(fixture.cache.generation(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_key_is_found_on_first_use() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Keys(vec!["a", "b"]));
-    bench.ask("b").await.unwrap();
-    assert_eq!(bench.fetches(), 2);
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    fixture.ask("b").await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_who_bring_a_new_key_wait_for_the_one_fetch() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Keys(vec!["a", "b"]));
-    let (first, second, third) = tokio::join!(bench.ask("b"), bench.ask("b"), bench.ask("b"));
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    let (first, second, third) = tokio::join!(fixture.ask("b"), fixture.ask("b"), fixture.ask("b"));
     assert_eq!((first, second, third), (Ok(()), Ok(()), Ok(())));
-    assert_eq!(bench.fetches(), 2);
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_unknown_keys_fetch_once_a_minute() {
-    let bench = Bench::warm().await;
+    let fixture = Fixture::warm().await;
     let began = Instant::now();
     for number in 0..10_000 {
-        assert_eq!(bench.ask(&format!("unknown-{number}")).await, UNKNOWN);
+        assert_eq!(fixture.ask(&format!("unknown-{number}")).await, UNKNOWN);
         time::advance(Duration::from_millis(18)).await;
     }
     // 180 s, and the first fetch itself: at 0 s, 60 s, 120 s and, by what the fetches take, no
     // fourth time.
     assert!(began.elapsed() >= 3 * MINUTE);
     let times: Vec<_> =
-        bench.source.0.lock().unwrap().fetches.iter().skip(1).map(|(at, _)| *at).collect();
+        fixture.source.0.lock().unwrap().fetches.iter().skip(1).map(|(at, _)| *at).collect();
     assert!((2..=3).contains(&times.len()), "{}", times.len());
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= MINUTE));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_at_the_start_costs_the_first_fetch_alone() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for number in 0..100 {
-        assert_eq!(bench.ask(&format!("unknown-{number}")).await, UNKNOWN);
+        assert_eq!(fixture.ask(&format!("unknown-{number}")).await, UNKNOWN);
     }
-    assert_eq!(bench.fetches(), 1);
-    bench.ask("a").await.unwrap();
+    assert_eq!(fixture.fetches(), 1);
+    fixture.ask("a").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_key_is_asked_for_again_after_a_minute() {
-    let bench = Bench::warm().await;
-    assert_eq!(bench.ask("b").await, UNKNOWN);
-    bench.answer(Answer::Keys(vec!["a", "b"]));
+    let fixture = Fixture::warm().await;
+    assert_eq!(fixture.ask("b").await, UNKNOWN);
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
     time::advance(59 * SECOND).await;
-    assert_eq!(bench.ask("b").await, UNKNOWN);
+    assert_eq!(fixture.ask("b").await, UNKNOWN);
     time::advance(2 * SECOND).await;
-    bench.ask("b").await.unwrap();
-    assert_eq!(bench.fetches(), 3);
+    fixture.ask("b").await.unwrap();
+    assert_eq!(fixture.fetches(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_is_bridged_for_two_hours_and_not_longer() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Fault);
-    while Instant::now() < bench.fetched_first() + Duration::from_secs(7199) {
-        bench.ask("a").await.unwrap();
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Fault);
+    while Instant::now() < fixture.fetched_first() + Duration::from_secs(7199) {
+        fixture.ask("a").await.unwrap();
         time::advance(20 * SECOND).await;
     }
     time::advance(30 * SECOND).await;
-    assert!(is_unavailable(bench.ask("a").await));
-    bench.answer(Answer::Keys(vec!["a"]));
+    assert!(is_unavailable(fixture.ask("a").await));
+    fixture.answer(Answer::Keys(vec!["a"]));
     time::advance(MINUTE).await;
-    bench.ask("a").await.unwrap();
+    fixture.ask("a").await.unwrap();
 }
 
 #[rstest]
@@ -334,22 +334,22 @@ async fn old_keys_end_two_hours_after_the_last_success(
     #[case] age: Duration,
     #[case] is_served: bool,
 ) {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Fault);
-    bench.takes(Duration::ZERO);
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Fault);
+    fixture.takes(Duration::ZERO);
     time::advance(age).await;
-    assert_eq!(bench.ask("a").await.is_ok(), is_served);
+    assert_eq!(fixture.ask("a").await.is_ok(), is_served);
 }
 
 #[tokio::test(start_paused = true)]
 async fn unknown_keys_fetch_once_a_minute_in_an_outage_too() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Fault);
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Fault);
     for number in 0..50 {
-        assert!(is_unavailable(bench.ask(&format!("unknown-{number}")).await));
+        assert!(is_unavailable(fixture.ask(&format!("unknown-{number}")).await));
         time::advance(SECOND).await;
     }
-    assert_eq!(bench.fetches(), 2);
+    assert_eq!(fixture.fetches(), 2);
 }
 
 #[rstest]
@@ -358,18 +358,18 @@ async fn unknown_keys_fetch_once_a_minute_in_an_outage_too() {
 #[case::stale(20 * MINUTE)]
 #[tokio::test(start_paused = true)]
 async fn in_an_outage_at_most_one_fetch_a_second_is_made(#[case] age: Duration) {
-    let bench = if age.is_zero() { Bench::new() } else { Bench::warm().await };
-    bench.answer(Answer::Fault);
-    bench.takes(Duration::ZERO);
+    let fixture = if age.is_zero() { Fixture::new() } else { Fixture::warm().await };
+    fixture.answer(Answer::Fault);
+    fixture.takes(Duration::ZERO);
     time::advance(age).await;
-    let warm = bench.fetches();
+    let warm = fixture.fetches();
     for _ in 0..600 {
-        let _ = bench.ask("a").await;
-        let _ = bench.ask("unknown").await;
+        let _ = fixture.ask("a").await;
+        let _ = fixture.ask("unknown").await;
         time::advance(Duration::from_millis(100)).await;
     }
     let times: Vec<_> =
-        bench.source.0.lock().unwrap().fetches.iter().skip(warm).map(|(at, _)| *at).collect();
+        fixture.source.0.lock().unwrap().fetches.iter().skip(warm).map(|(at, _)| *at).collect();
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= SECOND), "{times:?}");
     // 60 s with pauses of 1, 2, 4, 8, 16, 16 … s.
     assert!((5..=9).contains(&times.len()), "{}", times.len());
@@ -377,61 +377,61 @@ async fn in_an_outage_at_most_one_fetch_a_second_is_made(#[case] age: Duration) 
 
 #[tokio::test(start_paused = true)]
 async fn in_a_known_outage_nobody_waits_for_the_next_try() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Fault);
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Fault);
     time::advance(16 * MINUTE).await;
-    bench.ask("a").await.unwrap();
-    bench.takes(5 * SECOND);
+    fixture.ask("a").await.unwrap();
+    fixture.takes(5 * SECOND);
     time::advance(2 * SECOND).await;
     let asked_at = Instant::now();
-    bench.ask("a").await.unwrap();
+    fixture.ask("a").await.unwrap();
     assert_eq!(asked_at.elapsed(), Duration::ZERO);
-    bench.settle().await;
-    assert_eq!(bench.fetches(), 3);
+    fixture.settle().await;
+    assert_eq!(fixture.fetches(), 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn never_fetched_and_down_is_unavailable_until_the_endpoint_is_back() {
-    let bench = Bench::new();
-    bench.answer(Answer::Fault);
-    assert!(is_unavailable(bench.ask("a").await));
-    bench.answer(Answer::Keys(vec!["a"]));
-    let Err(KeyError::Unavailable { retry_after }) = bench.ask("a").await else {
+    let fixture = Fixture::new();
+    fixture.answer(Answer::Fault);
+    assert!(is_unavailable(fixture.ask("a").await));
+    fixture.answer(Answer::Keys(vec!["a"]));
+    let Err(KeyError::Unavailable { retry_after }) = fixture.ask("a").await else {
         panic!("fetched within the pause");
     };
     time::advance(retry_after).await;
-    bench.ask("a").await.unwrap();
+    fixture.ask("a").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_key_in_an_outage_is_undecided_and_not_refused() {
-    let bench = Bench::warm().await;
-    bench.answer(Answer::Fault);
-    assert!(is_unavailable(bench.ask("b").await));
-    bench.ask("a").await.unwrap();
-    let Err(KeyError::Unavailable { retry_after }) = bench.ask("b").await else {
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Fault);
+    assert!(is_unavailable(fixture.ask("b").await));
+    fixture.ask("a").await.unwrap();
+    let Err(KeyError::Unavailable { retry_after }) = fixture.ask("b").await else {
         panic!("decided without an answer");
     };
     time::advance(retry_after).await;
-    bench.answer(Answer::Keys(vec!["a", "b"]));
-    bench.ask("b").await.unwrap();
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    fixture.ask("b").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_fetch_that_panics_frees_the_flight_and_is_not_repeated_at_once() {
-    let bench = Bench::new();
-    bench.answer(Answer::Panic);
-    assert!(is_unavailable(bench.ask("a").await));
-    assert!(is_unavailable(bench.ask("a").await));
-    assert_eq!(bench.fetches(), 1);
-    bench.answer(Answer::Keys(vec!["a"]));
+    let fixture = Fixture::new();
+    fixture.answer(Answer::Panic);
+    assert!(is_unavailable(fixture.ask("a").await));
+    assert!(is_unavailable(fixture.ask("a").await));
+    assert_eq!(fixture.fetches(), 1);
+    fixture.answer(Answer::Keys(vec!["a"]));
     time::advance(SECOND).await;
-    bench.ask("a").await.unwrap();
+    fixture.ask("a").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_cache_makes_no_call() {
-    let bench = Bench::warm().await;
+    let fixture = Fixture::warm().await;
     time::sleep(300 * MINUTE).await;
-    assert_eq!((bench.fetches(), bench.tasks.len()), (1, 0));
+    assert_eq!((fixture.fetches(), fixture.tasks.len()), (1, 0));
 }

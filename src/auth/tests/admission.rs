@@ -1,7 +1,7 @@
 //! What the rules do with a payload whose signature is right: all of it counts again.
 
 use super::support::{
-    APPLICATION, CLIENT, KEY, KID, NOW, binding, key_set, lawful_claims, lawful_header, now,
+    APPLICATION, CLIENT, KEY, KID, NOW, binding, key_set, now, valid_claims, valid_header,
 };
 use crate::auth::{
     Settings, bearer::CompactToken, domain::UaaDomain, error::AuthRejection, jose::VerifiedPayload,
@@ -15,7 +15,7 @@ const DOMAIN: &str = "uaa.example.test";
 
 /// Admits the payload of a signed token.
 fn admit(claims: &Value, now: SystemTime) -> Result<(), AuthRejection> {
-    let text = KEY.token(&lawful_header(), claims);
+    let text = KEY.token(&valid_header(), claims);
     let token = CompactToken::parse(&text).unwrap();
     let keys = KeySet::parse(key_set(&[KEY.jwk(KID)]).as_bytes()).unwrap();
     let payload = VerifiedPayload::check(&token, keys.find(KID).unwrap())?;
@@ -26,7 +26,7 @@ fn admit(claims: &Value, now: SystemTime) -> Result<(), AuthRejection> {
 }
 
 #[rstest]
-#[case::lawful("aud", json!([APPLICATION, CLIENT]), Ok(()))]
+#[case::valid("aud", json!([APPLICATION, CLIENT]), Ok(()))]
 #[case::issuer("iss", json!("https://evil.example/oauth/token"), Err(AuthRejection::Issuer))]
 #[case::zone("zid", json!("other"), Err(AuthRejection::Zone))]
 #[case::audience("aud", json!("other"), Err(AuthRejection::Audience))]
@@ -39,7 +39,7 @@ fn a_right_signature_admits_no_wrong_claim(
     #[case] value: Value,
     #[case] expected: Result<(), AuthRejection>,
 ) {
-    let mut claims = lawful_claims(DOMAIN);
+    let mut claims = valid_claims(DOMAIN);
     claims[claim] = value;
     assert_eq!(admit(&claims, now()), expected);
 }
@@ -51,7 +51,7 @@ fn an_end_of_zero_is_none_even_for_a_clock_that_was_never_set(
     #[case] exp: Value,
     #[case] expected: Result<(), AuthRejection>,
 ) {
-    let mut claims = lawful_claims(DOMAIN);
+    let mut claims = valid_claims(DOMAIN);
     claims["iat"] = json!(0);
     claims["exp"] = exp;
     let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(10);

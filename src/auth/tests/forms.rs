@@ -1,15 +1,15 @@
-//! Rule A1: the one lawful form of `Authorization`.
+//! Rule A1: the one valid form of `Authorization`.
 
 use super::support::{
-    KEY, KID, KeyServer, binding, client, key_set, lawful_claims, lawful_header, now, verifier,
+    KEY, KID, KeyServer, binding, client, key_set, now, valid_claims, valid_header, verifier,
 };
 use http::{HeaderMap, HeaderValue, header};
 use rstest::rstest;
 
-/// What becomes of a request with these values of `Authorization`, `TOKEN` being a lawful token.
+/// What becomes of a request with these values of `Authorization`, `TOKEN` being a valid token.
 async fn verdict(values: &[&str]) -> &'static str {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
-    let token = KEY.token(&lawful_header(), &lawful_claims(&server.domain));
+    let token = KEY.token(&valid_header(), &valid_claims(&server.domain));
     let headers: HeaderMap = values
         .iter()
         .map(|value| HeaderValue::from_bytes(value.replace("TOKEN", &token).as_bytes()).unwrap())
@@ -77,7 +77,7 @@ async fn a_token_in_dress_has_no_lawful_form(#[case] value: &str) {
 #[tokio::test]
 async fn other_headers_bring_no_token() {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
-    let token = KEY.token(&lawful_header(), &lawful_claims(&server.domain));
+    let token = KEY.token(&valid_header(), &valid_claims(&server.domain));
     let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
     let mut headers = HeaderMap::new();
     for name in [

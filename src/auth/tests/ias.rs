@@ -2,7 +2,7 @@
 //! the wire is tested over the real port.
 
 use super::support::{
-    KEY, KID, NOW, OTHER_KEY, bearer, binding, bound, client, key_set, lawful_header, now,
+    KEY, KID, NOW, OTHER_KEY, bearer, binding, bound, client, key_set, now, valid_header,
     verifier_with,
 };
 use crate::{
@@ -38,11 +38,11 @@ const CALLER: &str = "caller-1";
 
 /// Who was asked about, in order; the answer is one good key.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Vec<String>>>);
+struct FetchLog(Arc<Mutex<Vec<String>>>);
 
 struct Source {
     address: String,
-    asked: Asked,
+    asked: FetchLog,
 }
 
 impl KeySource for Source {
@@ -80,18 +80,18 @@ fn settings() -> Settings {
 }
 
 /// An issuer with a script behind it.
-struct Bench {
+struct Fixture {
     issuer: IasIssuer<Source>,
-    asked: Asked,
+    asked: FetchLog,
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self::with(&identity(), &settings())
     }
 
     fn with(binding: &IdentityBinding, settings: &Settings) -> Self {
-        let asked = Asked::default();
+        let asked = FetchLog::default();
         let script = asked.clone();
         let make = move |address: &Arc<_>| Source {
             address: format!("{address:?}"),
@@ -112,21 +112,21 @@ impl Bench {
     }
 
     async fn claims(&self, claims: &Value) -> Result<Caller, AuthError> {
-        self.verify(&KEY.token(&lawful_header(), claims)).await
+        self.verify(&KEY.token(&valid_header(), claims)).await
     }
 }
 
-fn lawful() -> Value {
+fn valid() -> Value {
     json!({
         "iss": format!("https://home.{DOMAIN}"), "aud": [OWN], "azp": CALLER, "sub": CALLER,
         "app_tid": TENANT, "ias_apis": ["read"], "jti": "0815", "iat": NOW - 100, "exp": NOW + 1000
     })
 }
 
-/// The lawful claims with others: a JSON text per claim, an empty one takes it away.
-fn bent(bends: &[(&str, &str)]) -> Value {
-    let mut claims = lawful();
-    for (claim, text) in bends {
+/// The valid claims with others: a JSON text per claim, an empty one takes it away.
+fn changed(changes: &[(&str, &str)]) -> Value {
+    let mut claims = valid();
+    for (claim, text) in changes {
         if text.is_empty() {
             claims.as_object_mut().unwrap().remove(*claim);
         } else {
@@ -231,9 +231,9 @@ const OK: &str = "accepted";
 #[case::cnf_text("cnf", r#""x""#, "claims_malformed")]
 #[tokio::test(start_paused = true)]
 async fn one_other_claim(#[case] claim: &str, #[case] text: &str, #[case] expected: &str) {
-    let bench = Bench::new();
-    assert_eq!(reason(bench.claims(&bent(&[(claim, text)])).await), expected);
-    assert_eq!(bench.fetches(), usize::from(expected == OK), "who is refused causes no fetch");
+    let fixture = Fixture::new();
+    assert_eq!(reason(fixture.claims(&changed(&[(claim, text)])).await), expected);
+    assert_eq!(fixture.fetches(), usize::from(expected == OK), "who is refused causes no fetch");
 }
 
 #[rstest]
@@ -251,16 +251,16 @@ async fn one_other_claim(#[case] claim: &str, #[case] text: &str, #[case] expect
 #[case::nbf_good_exp_two_minutes_ago(&[("nbf", "1799999000"), ("exp", "1799999880")], "expiry")]
 #[case::exp_good_nbf_in_two_minutes(&[("exp", "1800000600"), ("nbf", "1800000120")], "not_before")]
 #[tokio::test(start_paused = true)]
-async fn several_other_claims(#[case] bends: &[(&str, &str)], #[case] expected: &str) {
-    assert_eq!(reason(Bench::new().claims(&bent(bends)).await), expected);
+async fn several_other_claims(#[case] changes: &[(&str, &str)], #[case] expected: &str) {
+    assert_eq!(reason(Fixture::new().claims(&changed(changes)).await), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_has_at_most_256_characters() {
-    let bench = Bench::new();
+    let fixture = Fixture::new();
     for (length, expected) in [(256, OK), (257, "client")] {
         let azp = format!("\"{}\"", "a".repeat(length));
-        assert_eq!(reason(bench.claims(&bent(&[("azp", &azp)])).await), expected, "{length}");
+        assert_eq!(reason(fixture.claims(&changed(&[("azp", &azp)])).await), expected, "{length}");
     }
 }
 
@@ -274,14 +274,14 @@ async fn a_client_has_at_most_256_characters() {
 #[case::jku(json!({"alg": "RS256", "kid": KID, "jku": "https://evil.example/certs"}), OK)]
 #[tokio::test(start_paused = true)]
 async fn the_header_is_read_as_for_xsuaa(#[case] header: Value, #[case] expected: &str) {
-    let verdict = Bench::new().verify(&KEY.token(&header, &lawful())).await;
+    let verdict = Fixture::new().verify(&KEY.token(&header, &valid())).await;
     assert_eq!(reason(verdict), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_foreign_signature_is_refused() {
-    let forged = OTHER_KEY.token(&lawful_header(), &lawful());
-    assert_eq!(reason(Bench::new().verify(&forged).await), "signature");
+    let forged = OTHER_KEY.token(&valid_header(), &valid());
+    assert_eq!(reason(Fixture::new().verify(&forged).await), "signature");
 }
 
 #[rstest]
@@ -300,19 +300,19 @@ async fn scopes_come_from_apis_and_lists_of_callers(
     #[case] client: &str,
     #[case] expected: &[Scope],
 ) {
-    let mut claims = lawful();
+    let mut claims = valid();
     claims["ias_apis"] = json!(apis);
     claims["azp"] = json!(client);
     claims["scope"] = json!(["broker!t1.Routes.Admin", "Routes.Admin"]);
-    assert_eq!(Bench::new().claims(&claims).await.unwrap().scopes(), expected);
+    assert_eq!(Fixture::new().claims(&claims).await.unwrap().scopes(), expected);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_lists_a_caller_has_no_scope_at_all() {
     let ias = IasSettings { enabled: true, ..IasSettings::default() };
-    let bench = Bench::with(&identity(), &Settings { ias, ..Settings::default() });
-    assert_eq!(bench.claims(&lawful()).await.unwrap().scopes(), []);
-    assert_eq!(reason(bench.claims(&bent(&[("app_tid", r#""tenant-2""#)])).await), "zone");
+    let fixture = Fixture::with(&identity(), &Settings { ias, ..Settings::default() });
+    assert_eq!(fixture.claims(&valid()).await.unwrap().scopes(), []);
+    assert_eq!(reason(fixture.claims(&changed(&[("app_tid", r#""tenant-2""#)])).await), "zone");
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,16 +321,16 @@ async fn pins_hold_for_ias_callers_by_their_full_name() {
         [("ias:tenant-1:caller-1", 1), ("caller-1", 0), ("ias:tenant-2:caller-1", 0)]
     {
         let pins = AllowedClients(ScopeGrants::only(Scope::RoutesRead, &[pin]));
-        let bench = Bench::with(&identity(), &Settings { pins, ..settings() });
-        assert_eq!(bench.claims(&lawful()).await.unwrap().scopes().len(), expected, "{pin}");
+        let fixture = Fixture::with(&identity(), &Settings { pins, ..settings() });
+        assert_eq!(fixture.claims(&valid()).await.unwrap().scopes().len(), expected, "{pin}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_is_a_client_of_a_tenant() {
-    let bench = Bench::new();
-    let name = async |bends: &[(&str, &str)]| {
-        bench.claims(&bent(bends)).await.unwrap().client_id().to_owned()
+    let fixture = Fixture::new();
+    let name = async |changes: &[(&str, &str)]| {
+        fixture.claims(&changed(changes)).await.unwrap().client_id().to_owned()
     };
     assert_eq!(name(&[("sub", r#""user""#)]).await, "ias:tenant-1:caller-1");
     assert_eq!(name(&[("azp", ""), ("sub", r#""user""#)]).await, "ias:tenant-1:user");
@@ -339,10 +339,10 @@ async fn a_caller_is_a_client_of_a_tenant() {
         name(&[("iss", r#""https://other.accounts.example.test""#)]).await,
         "ias:tenant-1:caller-1"
     );
-    let mut claims = lawful();
+    let mut claims = valid();
     claims["user_uuid"] = json!("u-1");
     claims["cnf"] = json!({"x5t#S256": "thumb"});
-    let caller = bench.claims(&claims).await.unwrap();
+    let caller = fixture.claims(&claims).await.unwrap();
     assert_eq!(
         (caller.zone(), caller.user(), caller.subject()),
         (TENANT, Some("u-1"), Some(CALLER))
@@ -358,26 +358,26 @@ async fn a_caller_is_a_client_of_a_tenant() {
 async fn without_a_usable_domain_every_token_is_refused(#[case] domains: &[&str]) {
     let domains = domains.iter().map(|domain| (*domain).to_owned()).collect();
     let binding = IdentityBinding { domains, ..identity() };
-    let bench = Bench::with(&binding, &settings());
+    let fixture = Fixture::with(&binding, &settings());
     for claim in ["iss", "ias_iss"] {
         let issuer = format!("\"https://home.{DOMAIN}\"");
-        assert_eq!(reason(bench.claims(&bent(&[(claim, &issuer)])).await), "issuer");
+        assert_eq!(reason(fixture.claims(&changed(&[(claim, &issuer)])).await), "issuer");
     }
-    assert_eq!(bench.fetches(), 0);
+    assert_eq!(fixture.fetches(), 0);
 }
 
 /// A flood of clients and labels that nobody can have been asked about: forged tokens, each for another address.
 async fn flood(
-    bench: &Bench,
+    fixture: &Fixture,
     count: usize,
     address: impl Fn(usize) -> [(&'static str, String); 1],
 ) -> [usize; 2] {
     let (mut signature, mut unavailable) = (0, 0);
     for number in 0..count {
-        let bends = address(number);
-        let bends: Vec<_> = bends.iter().map(|(claim, text)| (*claim, text.as_str())).collect();
-        let forged = OTHER_KEY.token(&lawful_header(), &bent(&bends));
-        match reason(bench.verify(&forged).await) {
+        let changes = address(number);
+        let changes: Vec<_> = changes.iter().map(|(claim, text)| (*claim, text.as_str())).collect();
+        let forged = OTHER_KEY.token(&valid_header(), &changed(&changes));
+        match reason(fixture.verify(&forged).await) {
             "signature" => signature += 1,
             "keys_unavailable" => unavailable += 1,
             other => panic!("{other}"),
@@ -393,30 +393,31 @@ async fn flood(
 async fn a_flood_of_new_addresses_causes_few_fetches_and_starves_nobody_who_is_known(
     #[case] address: fn(usize) -> [(&'static str, String); 1],
 ) {
-    let bench = Bench::new();
-    assert_eq!(flood(&bench, 200, address).await, [32, 168]);
-    assert_eq!(bench.fetches(), 32);
+    let fixture = Fixture::new();
+    assert_eq!(flood(&fixture, 200, address).await, [32, 168]);
+    assert_eq!(fixture.fetches(), 32);
     // The settings name this one, and it comes by way of the own tenant.
-    bench.claims(&bent(&[("azp", "\"named\"")])).await.unwrap();
-    let elsewhere = bent(&[("azp", "\"named\""), ("iss", "\"https://x.accounts.example.test\"")]);
-    assert_eq!(reason(bench.claims(&elsewhere).await), "keys_unavailable");
+    fixture.claims(&changed(&[("azp", "\"named\"")])).await.unwrap();
+    let elsewhere =
+        changed(&[("azp", "\"named\""), ("iss", "\"https://x.accounts.example.test\"")]);
+    assert_eq!(reason(fixture.claims(&elsewhere).await), "keys_unavailable");
     // From now on a key of that issuer is known: forged tokens end there, genuine ones are told apart.
-    bench.claims(&lawful()).await.unwrap();
-    bench.claims(&bent(&[("azp", "\"new\"")])).await.unwrap();
-    let fetches = bench.fetches();
+    fixture.claims(&valid()).await.unwrap();
+    fixture.claims(&changed(&[("azp", "\"new\"")])).await.unwrap();
+    let fetches = fixture.fetches();
     assert_eq!(fetches, 35);
     let clients = |number| [("azp", format!("\"again-{number}\""))];
-    assert_eq!(flood(&bench, 200, clients).await, [200, 0]);
-    assert_eq!(bench.fetches(), fetches);
+    assert_eq!(flood(&fixture, 200, clients).await, [200, 0]);
+    assert_eq!(fixture.fetches(), fetches);
     time::advance(Duration::from_secs(60)).await;
-    bench.claims(&lawful()).await.unwrap();
-    assert_eq!(bench.fetches(), fetches);
+    fixture.claims(&valid()).await.unwrap();
+    assert_eq!(fixture.fetches(), fetches);
 }
 
 /// The two issuers beside each other: neither judges the other's tokens.
 #[tokio::test]
 async fn a_token_is_judged_by_the_issuer_that_it_claims() {
-    let (xsuaa, ias) = (super::support::lawful_claims("127.0.0.1:1"), lawful());
+    let (xsuaa, ias) = (super::support::valid_claims("127.0.0.1:1"), valid());
     let both = IssuerBindings { identity: Some(identity()), ..bound(binding("127.0.0.1:1")) };
     let only_ias = IssuerBindings { identity: Some(identity()), xsuaa: None };
     let only_xsuaa = bound(binding("127.0.0.1:1"));
@@ -443,7 +444,7 @@ async fn a_token_is_judged_by_the_issuer_that_it_claims() {
     ];
     for (number, (settings, bound, claims, expected)) in cases.into_iter().enumerate() {
         let verifier = verifier_with(settings, bound, &client());
-        let token = KEY.token(&lawful_header(), claims);
+        let token = KEY.token(&valid_header(), claims);
         let verdict = verifier.verify(&bearer(&token), now()).await;
         assert_eq!(reason(verdict), expected, "case {number}");
         assert_eq!(verifier.is_bound(), bound.xsuaa.is_some() || settings.ias.enabled);
@@ -454,9 +455,9 @@ async fn a_token_is_judged_by_the_issuer_that_it_claims() {
 async fn no_client_of_xsuaa_can_be_called_like_one_of_ias() {
     let server = super::support::KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let verifier = verifier_with(&Settings::default(), &bound(binding(&server.domain)), &client());
-    let mut claims = super::support::lawful_claims(&server.domain);
+    let mut claims = super::support::valid_claims(&server.domain);
     claims["cid"] = json!("ias:tenant-1:caller-1");
-    let token = KEY.token(&lawful_header(), &claims);
+    let token = KEY.token(&valid_header(), &claims);
     assert_eq!(reason(verifier.verify(&bearer(&token), now()).await), "client");
 }
 

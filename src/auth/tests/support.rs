@@ -37,7 +37,7 @@ pub(super) const KID: &str = "key-1";
 pub(super) static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeySize::Rsa2048));
 /// A key that no set holds unless a test says so.
 pub(super) static OTHER_KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeySize::Rsa2048));
-/// A longer, lawful key.
+/// A longer, valid key.
 pub(super) static LONG_KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeySize::Rsa3072));
 
 pub(super) struct Key {
@@ -137,13 +137,13 @@ pub(super) fn elliptic_key(kid: &str) -> (Value, impl Fn(&str) -> Vec<u8>) {
     (jwk, sign)
 }
 
-/// The header of a lawful token.
-pub(super) fn lawful_header() -> Value {
+/// The header of a valid token.
+pub(super) fn valid_header() -> Value {
     json!({"alg": "RS256", "typ": "JWT", "kid": KID, "jku": "https://attacker.example/token_keys"})
 }
 
-/// The claims of a lawful technical token, for an issuer at `domain`.
-pub(super) fn lawful_claims(domain: &str) -> Value {
+/// The claims of a valid technical token, for an issuer at `domain`.
+pub(super) fn valid_claims(domain: &str) -> Value {
     json!({
         "iss": format!("https://provider.{domain}/oauth/token"), "zid": ZONE, "cid": "sb-caller!t7",
         "client_id": "sb-caller!t7", "azp": "sb-caller!t7", "sub": "sb-caller!t7",
@@ -159,7 +159,7 @@ pub(super) fn key_set(keys: &[Value]) -> String {
 
 /// The one answer of the key server, to be changed at will, and what it was asked.
 #[derive(Default)]
-pub(super) struct Desk {
+pub(super) struct ServerState {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: String,
@@ -169,33 +169,34 @@ pub(super) struct Desk {
 /// `/token_keys` on loopback.
 pub(super) struct KeyServer {
     pub(super) domain: String,
-    desk: Arc<Mutex<Desk>>,
+    state: Arc<Mutex<ServerState>>,
 }
 
 impl KeyServer {
     pub(super) async fn start(body: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let domain = listener.local_addr().unwrap().to_string();
-        let desk = Arc::new(Mutex::new(Desk { status: 200, body, ..Desk::default() }));
-        let server = Self { domain, desk: Arc::clone(&desk) };
+        let state =
+            Arc::new(Mutex::new(ServerState { status: 200, body, ..ServerState::default() }));
+        let server = Self { domain, state: Arc::clone(&state) };
         TaskTracker::new().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                answer(stream, &desk).await;
+                answer(stream, &state).await;
             }
         });
         server
     }
 
-    pub(super) fn edit(&self, edit: impl FnOnce(&mut Desk)) {
-        edit(&mut self.desk.lock().unwrap());
+    pub(super) fn edit(&self, edit: impl FnOnce(&mut ServerState)) {
+        edit(&mut self.state.lock().unwrap());
     }
 
     pub(super) fn requests(&self) -> Vec<String> {
-        self.desk.lock().unwrap().requests.clone()
+        self.state.lock().unwrap().requests.clone()
     }
 }
 
-async fn answer(mut stream: TcpStream, desk: &Mutex<Desk>) {
+async fn answer(mut stream: TcpStream, state: &Mutex<ServerState>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else {
@@ -204,16 +205,16 @@ async fn answer(mut stream: TcpStream, desk: &Mutex<Desk>) {
         head.push(byte);
     }
     let text = {
-        let mut desk = desk.lock().unwrap();
-        desk.requests.push(String::from_utf8(head).unwrap().to_ascii_lowercase());
-        let headers = desk
+        let mut state = state.lock().unwrap();
+        state.requests.push(String::from_utf8(head).unwrap().to_ascii_lowercase());
+        let headers = state
             .headers
             .iter()
             .fold(String::new(), |all, (name, value)| all + name + ": " + value + "\r\n");
-        let length = desk.body.len();
+        let length = state.body.len();
         format!(
             "HTTP/1.1 {} X\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n{}",
-            desk.status, desk.body
+            state.status, state.body
         )
     };
     stream.write_all(text.as_bytes()).await.unwrap_or_default();

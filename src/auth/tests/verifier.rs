@@ -3,7 +3,7 @@
 
 use super::support::{
     KEY, KID, KeyServer, NOW, OTHER_KEY, ZONE, base64url, bearer, binding, bound, client, key_set,
-    lawful_claims, lawful_header, now, verifier, verifier_with, verify,
+    now, valid_claims, valid_header, verifier, verifier_with, verify,
 };
 use crate::auth::{AuthError, Caller, IssuerBindings, Scope, Settings, Verifier};
 use http::HeaderMap;
@@ -11,10 +11,10 @@ use rstest::rstest;
 use serde_json::json;
 use std::time::Duration;
 
-/// A server that knows the usual key, a verifier bound to it, and a lawful token.
+/// A server that knows the usual key, a verifier bound to it, and a valid token.
 async fn start() -> (KeyServer, Verifier, String) {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
-    let token = KEY.token(&lawful_header(), &lawful_claims(&server.domain));
+    let token = KEY.token(&valid_header(), &valid_claims(&server.domain));
     let verifier = verifier(binding(&server.domain), &client());
     (server, verifier, token)
 }
@@ -35,12 +35,12 @@ async fn a_technical_caller_is_known_by_client_zone_and_scope() {
 #[tokio::test]
 async fn a_user_is_known_by_name_origin_and_the_hash_of_the_token_id() {
     let (server, verifier, _) = start().await;
-    let mut claims = lawful_claims(&server.domain);
+    let mut claims = valid_claims(&server.domain);
     claims["user_name"] = json!("ada@example.test");
     claims["origin"] = json!("corporate");
     claims["sub"] = json!("user-guid");
     claims["jti"] = json!("abc");
-    let caller = verify(&verifier, &KEY.token(&lawful_header(), &claims)).await.unwrap();
+    let caller = verify(&verifier, &KEY.token(&valid_header(), &claims)).await.unwrap();
     assert_eq!((caller.user(), caller.origin()), (Some("ada@example.test"), Some("corporate")));
     assert_eq!(caller.subject(), Some("user-guid"));
     assert_eq!(
@@ -54,9 +54,9 @@ async fn keys_are_asked_for_by_the_configured_zone() {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let settings = Settings { zones: vec!["a zone/ü".to_owned()], ..Settings::default() };
     let verifier = verifier_with(&settings, &bound(binding(&server.domain)), &client());
-    let mut claims = lawful_claims(&server.domain);
+    let mut claims = valid_claims(&server.domain);
     claims["zid"] = json!("a zone/ü");
-    verify(&verifier, &KEY.token(&lawful_header(), &claims)).await.unwrap();
+    verify(&verifier, &KEY.token(&valid_header(), &claims)).await.unwrap();
     let requests = server.requests();
     assert_eq!(requests.len(), 1);
     assert!(
@@ -120,9 +120,9 @@ async fn a_known_token_is_judged_by_its_remembered_decision() {
 #[tokio::test]
 async fn a_remembered_decision_ends_with_the_token() {
     let (server, verifier, _) = start().await;
-    let mut claims = lawful_claims(&server.domain);
+    let mut claims = valid_claims(&server.domain);
     claims["exp"] = json!(NOW + 10);
-    let token = KEY.token(&lawful_header(), &claims);
+    let token = KEY.token(&valid_header(), &claims);
     verify(&verifier, &token).await.unwrap();
     let later = now() + Duration::from_secs(70);
     assert_eq!(reason(verifier.verify(&bearer(&token), later).await), "expiry");
@@ -141,10 +141,10 @@ async fn a_remembered_decision_is_for_that_token_alone() {
 async fn a_key_that_is_gone_takes_its_remembered_decisions_along() {
     let (server, verifier, old) = start().await;
     verify(&verifier, &old).await.unwrap();
-    server.edit(|desk| desk.body = key_set(&[OTHER_KEY.jwk("key-2")]));
-    let mut header = lawful_header();
+    server.edit(|state| state.body = key_set(&[OTHER_KEY.jwk("key-2")]));
+    let mut header = valid_header();
     header["kid"] = json!("key-2");
-    let new = OTHER_KEY.token(&header, &lawful_claims(&server.domain));
+    let new = OTHER_KEY.token(&header, &valid_claims(&server.domain));
     verify(&verifier, &new).await.unwrap();
     assert_eq!(reason(verify(&verifier, &old).await), "key_unknown");
 }
@@ -153,10 +153,10 @@ async fn a_key_that_is_gone_takes_its_remembered_decisions_along() {
 async fn a_new_key_is_accepted_on_first_use_by_all_who_bring_it() {
     let (server, verifier, old) = start().await;
     verify(&verifier, &old).await.unwrap();
-    server.edit(|desk| desk.body = key_set(&[KEY.jwk(KID), OTHER_KEY.jwk("key-2")]));
-    let mut header = lawful_header();
+    server.edit(|state| state.body = key_set(&[KEY.jwk(KID), OTHER_KEY.jwk("key-2")]));
+    let mut header = valid_header();
     header["kid"] = json!("key-2");
-    let new = OTHER_KEY.token(&header, &lawful_claims(&server.domain));
+    let new = OTHER_KEY.token(&header, &valid_claims(&server.domain));
     let headers = bearer(&new);
     let (first, second) =
         tokio::join!(verifier.verify(&headers, now()), verifier.verify(&headers, now()));
@@ -169,7 +169,7 @@ async fn a_flood_of_unknown_keys_fetches_once() {
     let (server, verifier, token) = start().await;
     verify(&verifier, &token).await.unwrap();
     for number in 0..300 {
-        let mut header = lawful_header();
+        let mut header = valid_header();
         header["kid"] = json!(format!("unknown-{number}"));
         let forged = format!(
             "{}.{}.AAAA",
@@ -184,15 +184,15 @@ async fn a_flood_of_unknown_keys_fetches_once() {
 #[tokio::test]
 async fn the_entity_tag_goes_back_as_received_and_304_keeps_the_keys() {
     let (server, verifier, token) = start().await;
-    server.edit(|desk| desk.headers = vec![("ETag", "1717171717171".to_owned())]);
+    server.edit(|state| state.headers = vec![("ETag", "1717171717171".to_owned())]);
     verify(&verifier, &token).await.unwrap();
-    server.edit(|desk| {
-        desk.status = 304;
-        desk.body.clear();
+    server.edit(|state| {
+        state.status = 304;
+        state.body.clear();
     });
-    let mut header = lawful_header();
+    let mut header = valid_header();
     header["kid"] = json!("key-2");
-    let unknown = OTHER_KEY.token(&header, &lawful_claims(&server.domain));
+    let unknown = OTHER_KEY.token(&header, &valid_claims(&server.domain));
     assert_eq!(reason(verify(&verifier, &unknown).await), "key_unknown");
     assert_eq!(reason(verify(&verifier, &token).await), "accepted");
     let requests = server.requests();
@@ -217,10 +217,10 @@ async fn an_answer_that_is_no_key_set_makes_keys_unavailable(
     #[case] body: &str,
 ) {
     let (server, verifier, token) = start().await;
-    server.edit(|desk| {
-        desk.status = status;
-        desk.headers = headers;
-        body.clone_into(&mut desk.body);
+    server.edit(|state| {
+        state.status = status;
+        state.headers = headers;
+        body.clone_into(&mut state.body);
     });
     let error = verify(&verifier, &token).await.unwrap_err();
     assert!(matches!(error, AuthError::KeysUnavailable { .. }), "{error:?}");
@@ -230,7 +230,7 @@ async fn an_answer_that_is_no_key_set_makes_keys_unavailable(
 #[tokio::test]
 async fn an_answer_over_the_limit_makes_keys_unavailable() {
     let (server, verifier, token) = start().await;
-    server.edit(|desk| desk.body.push_str(&" ".repeat(256 * 1024)));
+    server.edit(|state| state.body.push_str(&" ".repeat(256 * 1024)));
     assert_eq!(reason(verify(&verifier, &token).await), "keys_unavailable");
 }
 
@@ -241,7 +241,7 @@ async fn a_dead_endpoint_makes_keys_unavailable() {
         listener.local_addr().unwrap().to_string()
     };
     let verifier = verifier(binding(&domain), &client());
-    let token = KEY.token(&lawful_header(), &lawful_claims(&domain));
+    let token = KEY.token(&valid_header(), &valid_claims(&domain));
     assert_eq!(reason(verify(&verifier, &token).await), "keys_unavailable");
 }
 

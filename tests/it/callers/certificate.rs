@@ -59,7 +59,8 @@ async fn a_bound_token_counts_with_its_certificate_on_the_right_host_only() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(strict(&sandbox)).await;
     let mint = Mint::of(&sandbox);
-    let token = |bend: &Value| mint.claims("", 0, bend).authorization[0].replace("Bearer ", "");
+    let token =
+        |changes: &Value| mint.claims("", 0, changes).authorization[0].replace("Bearer ", "");
     let bound = token(&bound_to(OWN));
     let (flat, blanks, joined) = (STANDARD.encode(OWN), pem(OWN, " "), pem(OWN, ""));
     let two = |first: &[u8], last: &[u8]| format!("{},{}", envoy(first), envoy(last));
@@ -98,8 +99,8 @@ async fn a_bound_token_counts_with_its_certificate_on_the_right_host_only() {
         ("thumbprint a list", json!({"cnf": {"x5t#S256": [URL_SAFE_NO_PAD.encode(hash)]}})),
         ("cnf a text", json!({"cnf": URL_SAFE_NO_PAD.encode(hash)})),
     ];
-    for (name, bend) in tokens {
-        assert_eq!(status(&broker, &token(&bend), HOST, &[&own]).await, 401, "{name}");
+    for (name, changes) in tokens {
+        assert_eq!(status(&broker, &token(&changes), HOST, &[&own]).await, 401, "{name}");
     }
     assert_eq!(status(&broker, &bound, HOST, &[&own]).await, 200, "still");
 }

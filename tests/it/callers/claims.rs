@@ -91,7 +91,7 @@ const ROWS: &[Row] = &[
 pub(super) fn rows(mint: &Mint) -> Vec<Case> {
     ROWS.iter()
         .map(|row| match row.2 {
-            // The far end of the table's own numbers is too far ahead for a lawful token.
+            // The far end of the table's own numbers is too far ahead for a valid token.
             "exp" if row.0 == "exp with a fraction" => {
                 let exp = mint.claims["iat"].as_i64().unwrap() + 100;
                 mint.payload_with_exp(row.0, row.1, &format!("{exp}.5"))
@@ -101,7 +101,7 @@ pub(super) fn rows(mint: &Mint) -> Vec<Case> {
         .collect()
 }
 
-/// Payloads that are odd as a whole; `…` stands for the lawful members.
+/// Payloads that are odd as a whole; `…` stands for the valid members.
 const TEXTS: &[(&str, u16, &str)] = &[
     ("unknown claims", 200, r#"{…,"x":[{"y":null}],"z":{}}"#),
     ("claims a list", 401, "[{…}]"),
@@ -154,7 +154,7 @@ pub(super) fn kinds(mint: &Mint) -> Vec<Case> {
 }
 
 impl Mint {
-    /// A lawful token whose `exp` is written like this.
+    /// A valid token whose `exp` is written like this.
     fn payload_with_exp(&self, name: &'static str, status: u16, exp: &str) -> Case {
         let mut claims = self.claims.clone();
         claims.as_object_mut().unwrap().remove("exp");

@@ -3,10 +3,10 @@
 use super::{Case, Mint, Row, decoded, split};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// A1. `T` stands for the lawful token.
+/// A1. `T` stands for the valid token.
 const SENT: &[(&str, u16, &[&str])] = &[
     ("no header", 401, &[]),
-    ("lawful", 200, &["Bearer T"]),
+    ("valid", 200, &["Bearer T"]),
     ("scheme in lower case", 200, &["bearer T"]),
     ("scheme in upper case", 200, &["BEARER T"]),
     ("two equal headers", 401, &["Bearer T", "Bearer T"]),
@@ -42,7 +42,7 @@ pub(super) fn authorization(mint: &Mint) -> Vec<Case> {
     SENT.iter().map(case).collect()
 }
 
-/// A2. `H`, `P` and `S` stand for the lawful segments.
+/// A2. `H`, `P` and `S` stand for the valid segments.
 const WRITTEN: &[(&str, &str)] = &[
     ("padded header", "H=.P.S"),
     ("padded payload", "H.P==.S"),

@@ -17,7 +17,7 @@ use crate::support::pull;
 
 /// Keys beside the one that signs.
 pub(super) struct Others {
-    /// A second lawful key of the set.
+    /// A second valid key of the set.
     second: SigningKey,
     /// A third one, of 3072 bit.
     long: SigningKey,
@@ -69,7 +69,7 @@ impl Others {
     }
 }
 
-/// A lawful token but for algorithm, key id and signature.
+/// A valid token but for algorithm, key id and signature.
 fn signed(mint: &Mint, alg: &str, kid: &str, sign: impl Fn(&str) -> String) -> String {
     let mut header = mint.header.clone();
     header["alg"] = json!(alg);

@@ -1,7 +1,7 @@
 //! Who may call, over the real port: a corpus of named tokens with the expected status (S1), and what floods, forgers and
 //! rotations of keys come to.
 //!
-//! A case changes one thing of a request that is lawful. All cases meet one broker, whose XSUAA publishes odd keys, too.
+//! A case changes one thing of a request that is valid. All cases meet one broker, whose XSUAA publishes odd keys, too.
 
 mod certificate;
 mod claims;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, TestBroker, answer, client, parse, sandbox};
 
-/// Who the lawful token names.
+/// Who the valid token names.
 const CALLER: &str = "sb-caller!t7";
 /// A path that asks for `Spaces.Read` and no other system.
 const PATH: &str = "/destinations";
@@ -33,7 +33,7 @@ struct Case {
     authorization: Vec<String>,
 }
 
-/// Makes tokens that differ from a lawful one.
+/// Makes tokens that differ from a valid one.
 struct Mint {
     key: SigningKey,
     /// Further keys of the set, and keys that it must not accept.
@@ -63,7 +63,7 @@ impl Mint {
         }
     }
 
-    /// The lawful token.
+    /// The valid token.
     fn token(&self) -> String {
         self.key.sign_with(&self.header, &self.claims)
     }
@@ -78,36 +78,36 @@ impl Mint {
         text.replace("DOMAIN", &self.domain).replace("APP", &self.application).replace("ZONE", zone)
     }
 
-    /// A lawful token with one other header member.
+    /// A valid token with one other header member.
     fn header(&self, (name, status, member, text): Row) -> Case {
         let mut header = self.header.clone();
         set(&mut header, member, &self.text(text));
         Case::token(name, status, &self.key.sign_with(&header, &self.claims))
     }
 
-    /// A lawful token with one other claim.
+    /// A valid token with one other claim.
     fn claim(&self, (name, status, claim, text): Row) -> Case {
         let mut claims = self.claims.clone();
         set(&mut claims, claim, &self.text(text));
         Case::token(name, status, &self.key.sign_with(&self.header, &claims))
     }
 
-    /// A lawful token with several other claims.
-    fn claims(&self, name: &'static str, status: u16, bend: &Value) -> Case {
+    /// A valid token with several other claims.
+    fn claims(&self, name: &'static str, status: u16, changes: &Value) -> Case {
         let mut claims = self.claims.clone();
-        for (claim, value) in bend.as_object().unwrap() {
+        for (claim, value) in changes.as_object().unwrap() {
             claims[claim] = value.clone();
         }
         Case::token(name, status, &self.key.sign_with(&self.header, &claims))
     }
 
-    /// A lawful token whose header is this text.
+    /// A valid token whose header is this text.
     fn header_text(&self, name: &'static str, status: u16, text: &str) -> Case {
         let text = text.replace("KID", self.key.kid());
         Case::token(name, status, &self.key.sign_texts(&text, &self.claims.to_string()))
     }
 
-    /// A lawful token whose payload is this text; `…` stands for the lawful members.
+    /// A valid token whose payload is this text; `…` stands for the valid members.
     fn payload(&self, name: &'static str, status: u16, text: &str) -> Case {
         let claims = self.claims.to_string();
         let members = claims.trim_start_matches('{').trim_end_matches('}');

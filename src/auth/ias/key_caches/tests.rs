@@ -1,4 +1,4 @@
-//! How many caches there are, how fast new ones are made, and who stays.
+//! Number of caches, rate of new ones, and which are dropped.
 
 use super::{BURST, Evidence, INTERVAL, KeyCachePool, UNVERIFIED_LIMIT, VERIFIED_LIMIT};
 use crate::{
@@ -41,14 +41,14 @@ fn many(count: usize) -> impl Iterator<Item = Arc<KeyAddress>> {
     (0..count).map(|number| at("t", &number.to_string()))
 }
 
-/// Opens and proves.
+/// Makes the cache of an address and marks it as verified.
 fn verify(pool: &KeyCachePool<Nothing>, address: &Arc<KeyAddress>) {
     let keys = pool.get_or_create(address, Evidence::Good).unwrap();
     pool.mark_verified(address, &keys);
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_caches_come_in_a_burst_and_then_one_by_one() {
+async fn new_caches_are_limited_to_a_burst_and_then_to_an_interval() {
     let pool = pool();
     let opened =
         many(1000).filter(|address| pool.get_or_create(address, Evidence::None).is_ok()).count();
@@ -66,7 +66,7 @@ async fn new_caches_come_in_a_burst_and_then_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_known_costs_nothing_and_who_is_vouched_for_neither() {
+async fn known_addresses_and_addresses_with_good_evidence_cost_no_budget() {
     let pool = pool();
     for address in many(1000) {
         drop(pool.get_or_create(&address, Evidence::None));
@@ -76,33 +76,33 @@ async fn who_is_known_costs_nothing_and_who_is_vouched_for_neither() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unproven_caches_drive_out_one_another_and_nobody_else() {
+async fn unverified_caches_displace_only_one_another() {
     let pool = pool();
-    verify(&pool, &at("t", "proven"));
+    verify(&pool, &at("t", "verified"));
     for address in many(1000) {
         drop(pool.get_or_create(&address, Evidence::None));
         time::advance(INTERVAL).await;
     }
     assert_eq!(pool.sizes(), (UNVERIFIED_LIMIT, 1));
-    assert!(pool.find(&at("t", "proven")).is_some());
+    assert!(pool.find(&at("t", "verified")).is_some());
     assert!(pool.find(&at("t", "999")).is_some() && pool.find(&at("t", "0")).is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_the_proven_the_one_that_was_not_asked_for_longest_goes() {
+async fn of_the_verified_caches_the_one_unused_for_longest_is_dropped() {
     let pool = pool();
     for address in many(VERIFIED_LIMIT) {
         verify(&pool, &address);
         time::advance(Duration::from_millis(1)).await;
     }
-    assert!(pool.find(&at("t", "0")).is_some(), "asked for again");
+    assert!(pool.find(&at("t", "0")).is_some(), "used again");
     verify(&pool, &at("t", "one more"));
     assert_eq!(pool.sizes(), (0, VERIFIED_LIMIT));
     assert!(pool.find(&at("t", "0")).is_some() && pool.find(&at("t", "1")).is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_driven_out_while_its_token_was_judged_is_proven_all_the_same() {
+async fn a_cache_dropped_during_verification_is_put_back_as_verified() {
     let pool = pool();
     let address = at("t", "slow");
     let keys = pool.get_or_create(&address, Evidence::None).unwrap();
@@ -117,7 +117,7 @@ async fn what_was_driven_out_while_its_token_was_judged_is_proven_all_the_same()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cache_that_is_made_again_has_other_generations() {
+async fn a_cache_that_is_made_again_has_new_generations() {
     let pool = pool();
     let address = at("t", "c");
     let generation = async || {

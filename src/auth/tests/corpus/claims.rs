@@ -8,7 +8,7 @@ use crate::{
     auth::{
         Scope,
         tests::support::{
-            APPLICATION, CLIENT, KEY, KID, LONG_KEY, NOW, ZONE, lawful_claims, lawful_header,
+            APPLICATION, CLIENT, KEY, KID, LONG_KEY, NOW, ZONE, valid_claims, valid_header,
         },
     },
     binding::XsuaaBinding,
@@ -16,7 +16,7 @@ use crate::{
 use serde_json::{Value, json};
 
 /// Tokens of each kind that may call.
-pub(super) fn lawful() -> Vec<Case> {
+pub(super) fn valid() -> Vec<Case> {
     vec![
         Case::claims("technical caller", READ, |_| {}),
         Case::claims("user", READ, |claims| {
@@ -41,13 +41,13 @@ pub(super) fn lawful() -> Vec<Case> {
             claims["pad"] = json!("x".repeat(11_000));
         }),
         Case::new("key of 3072 bit", READ, |domain| {
-            LONG_KEY.token(&lawful_header(), &lawful_claims(domain))
+            LONG_KEY.token(&valid_header(), &valid_claims(domain))
         })
         .with_keys(&[LONG_KEY.jwk(KID)]),
         Case::new("deep unknown claim", READ, |domain| {
             let deep = format!("{{\"deep\":{}{},", "[".repeat(5000), "]".repeat(5000));
-            let payload = lawful_claims(domain).to_string().replacen('{', &deep, 1);
-            KEY.token_of_texts(&lawful_header().to_string(), &payload)
+            let payload = valid_claims(domain).to_string().replacen('{', &deep, 1);
+            KEY.token_of_texts(&valid_header().to_string(), &payload)
         }),
     ]
 }
@@ -74,7 +74,7 @@ pub(super) fn types() -> Vec<Case> {
 
 /// A7.
 pub(super) fn times() -> Vec<Case> {
-    let both = Case::claims("nbf lawful, exp two minutes ago", Refuse("expiry"), |claims| {
+    let both = Case::claims("nbf valid, exp two minutes ago", Refuse("expiry"), |claims| {
         claims["nbf"] = json!(NOW - 600);
         claims["exp"] = json!(NOW - 120);
     });
@@ -138,7 +138,7 @@ pub(super) fn zones() -> Vec<Case> {
     ZONES.iter().copied().map(Case::claim).chain([second, empty]).collect()
 }
 
-/// A10; a remote domain cannot be served here, so its lawful issuers stand beside the code.
+/// A10; a remote domain cannot be served here, so its valid issuers stand beside the code.
 pub(super) fn issuers() -> Vec<Case> {
     const REMOTE: &[(&str, &str)] = &[
         ("remote issuer of plain http", r#""http://provider.uaa.example.test/oauth/token""#),

@@ -1,13 +1,13 @@
 //! How a token and its header are written: rules A2 and A3.
 
-use super::{Case, READ, Refuse, lawful_claims, lawful_header, tables::HEADER_MEMBERS};
+use super::{Case, READ, Refuse, tables::HEADER_MEMBERS, valid_claims, valid_header};
 use crate::auth::tests::support::{KEY, base64url};
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use serde_json::json;
 
 /// A2.
 pub(super) fn encoding() -> Vec<Case> {
-    /// `H`, `P` and `S` stand for the lawful segments.
+    /// `H`, `P` and `S` stand for the valid segments.
     const FORMS: &[(&str, &str)] = &[
         ("padded header", "H=.P.S"),
         ("padded payload", "H.P==.S"),
@@ -81,9 +81,9 @@ pub(super) fn header() -> Vec<Case> {
         .map(|(name, text)| Case::header_text((name, Refuse("header_malformed"), text)));
     let longest = |name, verdict, length: usize| {
         Case::new(name, verdict, move |domain| {
-            let mut header = lawful_header();
+            let mut header = valid_header();
             header["kid"] = json!("k".repeat(length));
-            KEY.token(&header, &lawful_claims(domain))
+            KEY.token(&header, &valid_claims(domain))
         })
     };
     let others = [
@@ -101,12 +101,12 @@ pub(super) fn header() -> Vec<Case> {
         longest("kid of 256", Refuse("key_unknown"), 256),
         Case::new("header not UTF-8", Refuse("header_malformed"), |domain| {
             let header = base64url(b"{\"alg\":\"RS256\",\"kid\":\"key-1\",\"x\":\"\xff\"}");
-            signed(&header, &base64url(lawful_claims(domain).to_string().as_bytes()))
+            signed(&header, &base64url(valid_claims(domain).to_string().as_bytes()))
         }),
         Case::new("claims not UTF-8", Refuse("claims_malformed"), |domain| {
-            let mut payload = lawful_claims(domain).to_string().into_bytes();
+            let mut payload = valid_claims(domain).to_string().into_bytes();
             payload.splice(1..1, *b"\"x\":\"\xff\",");
-            signed(&base64url(lawful_header().to_string().as_bytes()), &base64url(&payload))
+            signed(&base64url(valid_header().to_string().as_bytes()), &base64url(&payload))
         }),
     ];
     HEADER_MEMBERS.iter().copied().map(Case::header).chain(malformed).chain(others).collect()

@@ -4,7 +4,7 @@ use super::{Case, READ, Refuse, tables::KEY_MEMBERS};
 use crate::auth::tests::support::{KEY, KID, OTHER_KEY, base64url, elliptic_key, key_set};
 use serde_json::{Value, json};
 
-/// What may stand beside a lawful key, and around it.
+/// What may stand beside a valid key, and around it.
 pub(super) fn beside() -> Vec<Case> {
     let entries = [
         ("oct key beside", json!({"kty": "oct", "kid": "x", "k": "AAAA"})),
@@ -29,7 +29,7 @@ pub(super) fn beside() -> Vec<Case> {
     entries.into_iter().chain(documents()).collect()
 }
 
-/// What may stand around a lawful key.
+/// What may stand around a valid key.
 fn documents() -> [Case; 9] {
     let key = KEY.jwk(KID).to_string();
     let (open, close) = ("[".repeat(3000), "]".repeat(3000));
@@ -52,7 +52,7 @@ fn documents() -> [Case; 9] {
     documents.map(|(name, verdict, document)| Case::keys(name, verdict, document))
 }
 
-/// A set of so many entries, the last of them lawful.
+/// A set of so many entries, the last of them valid.
 fn many(count: usize) -> String {
     let mut keys = vec![json!({"kty": "oct"}); count - 1];
     keys.push(KEY.jwk(KID));
@@ -81,7 +81,7 @@ pub(super) fn quality() -> Vec<Case> {
     KEY_MEMBERS.iter().copied().map(Case::key).chain(sets).chain([others]).chain(moduli()).collect()
 }
 
-/// Moduli of lawful and other sizes. Those not of our key cannot verify the token; lawful ones get
+/// Moduli of valid and other sizes. Those not of our key cannot verify the token; valid ones get
 /// as far as trying.
 fn moduli() -> impl Iterator<Item = Case> {
     let (own, _) = KEY.components();

@@ -1,7 +1,7 @@
-//! The corpus: each rule broken in several ways, and lawful tokens of each kind, with the expected
+//! The corpus: each rule broken in several ways, and valid tokens of each kind, with the expected
 //! verdict.
 //!
-//! A case changes one thing of a token that is lawful. Tables hold JSON texts, in which `DOMAIN`
+//! A case changes one thing of a token that is valid. Tables hold JSON texts, in which `DOMAIN`
 //! stands for the domain of the issuer; the wall clock reads 1800000000.
 
 mod claims;
@@ -11,8 +11,8 @@ mod signature;
 mod tables;
 
 use super::support::{
-    KEY, KID, KeyServer, OTHER_KEY, binding, client, key_set, lawful_claims, lawful_header,
-    verifier, verify,
+    KEY, KID, KeyServer, OTHER_KEY, binding, client, key_set, valid_claims, valid_header, verifier,
+    verify,
 };
 use crate::{auth::Scope, binding::XsuaaBinding, upstream::body};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ enum Verdict {
 }
 use Verdict::{Accept, Refuse};
 
-/// What the lawful token grants.
+/// What the valid token grants.
 const READ: Verdict = Accept(&[Scope::RoutesRead]);
 /// Accepted, but good for nothing: 403 everywhere.
 const NOTHING: Verdict = Accept(&[]);
@@ -67,7 +67,7 @@ struct Case {
     make: Make,
     /// The answer of the key endpoint.
     keys: String,
-    /// Changes the lawful binding.
+    /// Changes the valid binding.
     bind: fn(&mut XsuaaBinding),
 }
 
@@ -77,69 +77,69 @@ impl Case {
         Self { name, verdict, make: Box::new(make), keys, bind: |_| {} }
     }
 
-    /// A lawful token with other claims.
+    /// A valid token with other claims.
     fn claims(name: &'static str, verdict: Verdict, edit: impl Fn(&mut Value) + 'static) -> Self {
         Self::new(name, verdict, move |domain| {
-            let mut claims = lawful_claims(domain);
+            let mut claims = valid_claims(domain);
             edit(&mut claims);
-            KEY.token(&lawful_header(), &claims)
+            KEY.token(&valid_header(), &claims)
         })
     }
 
-    /// A lawful token with one other claim.
+    /// A valid token with one other claim.
     fn claim((name, verdict, claim, text): Row) -> Self {
         Self::new(name, verdict, move |domain| {
-            let mut claims = lawful_claims(domain);
+            let mut claims = valid_claims(domain);
             set(&mut claims, claim, &text.replace("DOMAIN", domain));
-            KEY.token(&lawful_header(), &claims)
+            KEY.token(&valid_header(), &claims)
         })
     }
 
-    /// A lawful token with one other header member.
+    /// A valid token with one other header member.
     fn header((name, verdict, member, text): Row) -> Self {
         Self::new(name, verdict, move |domain| {
-            let mut header = lawful_header();
+            let mut header = valid_header();
             set(&mut header, member, text);
-            KEY.token(&header, &lawful_claims(domain))
+            KEY.token(&header, &valid_claims(domain))
         })
     }
 
-    /// A lawful token whose header is this text.
+    /// A valid token whose header is this text.
     fn header_text((name, verdict, text): (&'static str, Verdict, &'static str)) -> Self {
         Self::new(name, verdict, move |domain| {
-            KEY.token_of_texts(text, &lawful_claims(domain).to_string())
+            KEY.token_of_texts(text, &valid_claims(domain).to_string())
         })
     }
 
-    /// A lawful token whose payload is this text; `…` stands for the lawful members.
+    /// A valid token whose payload is this text; `…` stands for the valid members.
     fn payload((name, verdict, text): (&'static str, Verdict, &'static str)) -> Self {
         Self::new(name, verdict, move |domain| {
-            let lawful = lawful_claims(domain).to_string();
-            let members = lawful.trim_start_matches('{').trim_end_matches('}');
+            let valid = valid_claims(domain).to_string();
+            let members = valid.trim_start_matches('{').trim_end_matches('}');
             let payload = text.replace('…', members).replace("DOMAIN", domain);
-            KEY.token_of_texts(&lawful_header().to_string(), &payload)
+            KEY.token_of_texts(&valid_header().to_string(), &payload)
         })
     }
 
-    /// A lawful token, changed after signing.
+    /// A valid token, changed after signing.
     fn edited(
         name: &'static str,
         verdict: Verdict,
         edit: impl Fn([&str; 3]) -> String + 'static,
     ) -> Self {
         Self::new(name, verdict, move |domain| {
-            edit(split(&KEY.token(&lawful_header(), &lawful_claims(domain))))
+            edit(split(&KEY.token(&valid_header(), &valid_claims(domain))))
         })
     }
 
-    /// The lawful token, judged with another key set.
+    /// The valid token, judged with another key set.
     fn keys(name: &'static str, verdict: Verdict, keys: String) -> Self {
         let case =
-            Self::new(name, verdict, |domain| KEY.token(&lawful_header(), &lawful_claims(domain)));
+            Self::new(name, verdict, |domain| KEY.token(&valid_header(), &valid_claims(domain)));
         Self { keys, ..case }
     }
 
-    /// The lawful token, judged with a key of which one member is another.
+    /// The valid token, judged with a key of which one member is another.
     fn key((name, verdict, member, text): Row) -> Self {
         let mut key = KEY.jwk(KID);
         set(&mut key, member, text);
@@ -214,7 +214,7 @@ macro_rules! families {
 }
 
 families! {
-    lawful_tokens_of_each_kind_are_accepted: claims::lawful,
+    valid_tokens_of_each_kind_are_accepted: claims::valid,
     only_one_way_to_write_a_token_is_accepted: form::encoding,
     the_header_is_read_strictly: form::header,
     repeated_members_are_refused: form::duplicates,
@@ -222,7 +222,7 @@ families! {
     keys_that_a_token_brings_are_ignored: signature::embedded_keys,
     a_changed_token_is_refused: signature::tampering,
     odd_entries_cost_themselves_and_not_the_set: key_sets::beside,
-    only_lawful_keys_verify: key_sets::quality,
+    only_valid_keys_verify: key_sets::quality,
     claims_are_an_object_of_well_typed_members: claims::types,
     time_is_judged_at_its_edges: claims::times,
     the_audience_is_ours_or_the_token_is_refused: claims::audiences,
@@ -263,7 +263,7 @@ async fn an_attackers_key_server_is_never_asked() {
     let address = format!("http://{}/token_keys", attacker.domain);
     for kid in [KID, "attacker"] {
         for member in ["jku", "x5u", "jwk", "iss"] {
-            let (mut header, mut claims) = (lawful_header(), lawful_claims(&server.domain));
+            let (mut header, mut claims) = (valid_header(), valid_claims(&server.domain));
             header["kid"] = json!(kid);
             header[member] = json!(address);
             assert!(verify(&verifier, &OTHER_KEY.token(&header, &claims)).await.is_err());
@@ -275,11 +275,11 @@ async fn an_attackers_key_server_is_never_asked() {
     assert_eq!(attacker.requests(), Vec::<String>::new());
 }
 
-/// The corpus can fail: a lawful token of a key that nobody serves is refused, and that is
+/// The corpus can fail: a valid token of a key that nobody serves is refused, and that is
 /// reported.
 #[tokio::test]
 async fn a_wrong_expectation_is_reported() {
-    let forged = |domain: &str| OTHER_KEY.token(&lawful_header(), &lawful_claims(domain));
+    let forged = |domain: &str| OTHER_KEY.token(&valid_header(), &valid_claims(domain));
     let faults =
         judge(vec![Case::claims("right", READ, |_| {}), Case::new("wrong", READ, forged)]).await;
     assert!(faults.len() == 1 && faults[0].starts_with("wrong: "), "{faults:?}");

@@ -1,6 +1,6 @@
 //! Signatures: other algorithms, other keys, changed texts.
 
-use super::{Case, Refuse, lawful_claims, lawful_header, split};
+use super::{Case, Refuse, split, valid_claims, valid_header};
 use crate::auth::tests::support::{
     APPLICATION, KEY, KID, LONG_KEY, OTHER_KEY, base64url, elliptic_key, hmac_sha256,
     token_signed_by,
@@ -53,7 +53,7 @@ fn other_families() -> [Case; 4] {
     ]
 }
 
-/// A lawful token but for algorithm and signature.
+/// A valid token but for algorithm and signature.
 fn signed(
     name: &'static str,
     reason: &'static str,
@@ -61,9 +61,9 @@ fn signed(
     sign: impl Fn(&str) -> Vec<u8> + 'static,
 ) -> Case {
     Case::new(name, Refuse(reason), move |domain| {
-        let mut header = lawful_header();
+        let mut header = valid_header();
         header["alg"] = json!(alg);
-        token_signed_by(&header, &lawful_claims(domain), &sign)
+        token_signed_by(&header, &valid_claims(domain), &sign)
     })
 }
 
@@ -71,9 +71,9 @@ fn signed(
 pub(super) fn embedded_keys() -> Vec<Case> {
     let forged = |name: &'static str, member: &'static str, value: fn() -> Value| {
         Case::new(name, Refuse("signature"), move |domain| {
-            let mut header = lawful_header();
+            let mut header = valid_header();
             header[member] = value();
-            OTHER_KEY.token(&header, &lawful_claims(domain))
+            OTHER_KEY.token(&header, &valid_claims(domain))
         })
     };
     vec![
@@ -115,19 +115,19 @@ pub(super) fn tampering() -> Vec<Case> {
             swapped(domain, "scope", &json!([format!("{APPLICATION}.Routes.Admin")]))
         }),
         Case::new("other key, same name", refuse, |domain| {
-            OTHER_KEY.token(&lawful_header(), &lawful_claims(domain))
+            OTHER_KEY.token(&valid_header(), &valid_claims(domain))
         }),
         Case::new("longer key under a shorter one's name", refuse, |domain| {
-            LONG_KEY.token(&lawful_header(), &lawful_claims(domain))
+            LONG_KEY.token(&valid_header(), &valid_claims(domain))
         }),
     ];
     edits.into_iter().chain(others).collect()
 }
 
-/// Header and signature of the lawful token around a payload with another claim.
+/// Header and signature of the valid token around a payload with another claim.
 fn swapped(domain: &str, claim: &str, value: &Value) -> String {
-    let mut claims = lawful_claims(domain);
-    let token = KEY.token(&lawful_header(), &claims);
+    let mut claims = valid_claims(domain);
+    let token = KEY.token(&valid_header(), &claims);
     let [header, _, signature] = split(&token);
     claims[claim] = value.clone();
     format!("{header}.{}.{signature}", base64url(claims.to_string().as_bytes()))

@@ -20,15 +20,15 @@ use serde_json::{Value, json};
 use super::{Case, Judged, PATH, decoded, judge, set, split};
 use crate::support::{APP, TestBroker, parse, process::Program, sandbox, variables, variables_of};
 
-/// What the API of the lawful token is called; it brings Spaces.Read.
+/// What the API of the valid token is called; it brings Spaces.Read.
 const API: &str = "look";
 
 /// Variables of a broker with both issuers; `more` is for the section `[auth.ias]`.
 fn both(sandbox: &Sandbox, more: &[(&str, &str)]) -> BTreeMap<String, String> {
     let services = sandbox.vcap_services_with_identity();
     let mut variables = variables_of(&services, &sandbox.vcap_application("127.0.0.1"));
-    let lawful = [("ENABLED", "true"), ("APIS__SPACES_READ", API)];
-    let settings = lawful.iter().chain(more);
+    let valid = [("ENABLED", "true"), ("APIS__SPACES_READ", API)];
+    let settings = valid.iter().chain(more);
     variables.extend(
         settings.map(|(key, value)| (format!("CFAPI_AUTH__IAS__{key}"), (*value).to_owned())),
     );
@@ -39,7 +39,7 @@ async fn broker(sandbox: &Sandbox, more: &[(&str, &str)]) -> TestBroker {
     TestBroker::with(both(sandbox, more)).await
 }
 
-/// The lawful token of a client: it may look at destinations.
+/// The valid token of a client: it may look at destinations.
 fn token(sandbox: &Sandbox, client: &str) -> String {
     sandbox.ias_token(client, &json!({"ias_apis": [API]}))
 }
@@ -178,8 +178,8 @@ fn whole(sandbox: &Sandbox) -> Vec<Case> {
     let custom = json!({"iss": "https://login.customer.example", "ias_iss": sandbox.ias_url(),
         "ias_apis": [API]});
     let cases = [
-        ("ias: lawful", 200, good(sandbox)),
-        ("ias: lawful, second client", 200, token(sandbox, IAS_SECOND_CLIENT)),
+        ("ias: valid", 200, good(sandbox)),
+        ("ias: valid, second client", 200, token(sandbox, IAS_SECOND_CLIENT)),
         ("ias: custom domain", 200, sandbox.ias_token(IAS_PROVIDER_CLIENT, &custom)),
         ("ias: foreign key under our name", 401, by(&SigningKey::first("foreign"))),
         ("ias: key of XSUAA", 401, by(&sandbox.xsuaa_key())),
@@ -191,10 +191,10 @@ fn whole(sandbox: &Sandbox) -> Vec<Case> {
 fn crossed(sandbox: &Sandbox) -> Vec<Case> {
     let (ias, xsuaa) = (sandbox.ias_key(), sandbox.xsuaa_key());
     let token = sandbox.caller_token(PROVIDER_CLIENT, &["Spaces.Read"]);
-    let [lawful_header, lawful, _] = split(&token).map(decoded);
-    let bent = |bend: &Value, key: &SigningKey| {
-        let (mut header, mut claims) = (lawful_header.clone(), lawful.clone());
-        claims.as_object_mut().unwrap().extend(bend.as_object().unwrap().clone());
+    let [valid_header, valid, _] = split(&token).map(decoded);
+    let changed = |changes: &Value, key: &SigningKey| {
+        let (mut header, mut claims) = (valid_header.clone(), valid.clone());
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         header["kid"] = json!(key.kid());
         key.sign_with(&header, &claims)
     };
@@ -204,14 +204,14 @@ fn crossed(sandbox: &Sandbox) -> Vec<Case> {
     let issuer = json!({"iss": format!("{}/oauth/token", sandbox.xsuaa_url())});
     let name = json!({"cid": format!("ias:{IAS_TENANT}:{IAS_PROVIDER_CLIENT}")});
     let cases = [
-        ("xsuaa: lawful", 200, bent(&json!({}), &xsuaa)),
-        ("xsuaa: key of IAS", 401, bent(&json!({}), &ias)),
-        ("xsuaa: with an IAS issuer", 401, bent(&json!({"ias_iss": url}), &xsuaa)),
-        ("xsuaa: with an odd IAS issuer", 401, bent(&json!({"ias_iss": 1}), &xsuaa)),
-        ("xsuaa: issued by IAS", 401, bent(&json!({"iss": url}), &xsuaa)),
-        ("xsuaa: all claims of IAS, key of XSUAA", 401, bent(&all, &xsuaa)),
-        ("ias: issued by XSUAA, key of IAS", 401, bent(&issuer, &ias)),
-        ("xsuaa: client called like one of IAS", 401, bent(&name, &xsuaa)),
+        ("xsuaa: valid", 200, changed(&json!({}), &xsuaa)),
+        ("xsuaa: key of IAS", 401, changed(&json!({}), &ias)),
+        ("xsuaa: with an IAS issuer", 401, changed(&json!({"ias_iss": url}), &xsuaa)),
+        ("xsuaa: with an odd IAS issuer", 401, changed(&json!({"ias_iss": 1}), &xsuaa)),
+        ("xsuaa: issued by IAS", 401, changed(&json!({"iss": url}), &xsuaa)),
+        ("xsuaa: all claims of IAS, key of XSUAA", 401, changed(&all, &xsuaa)),
+        ("ias: issued by XSUAA, key of IAS", 401, changed(&issuer, &ias)),
+        ("xsuaa: client called like one of IAS", 401, changed(&name, &xsuaa)),
     ];
     cases.map(|(name, status, token)| Case::token(name, status, &token)).into()
 }

@@ -14,10 +14,10 @@ use crate::{
     support::{TestBroker, pull, sandbox},
 };
 
-/// A lawful token with other claims, signed by a key that nobody serves.
-fn forged(sandbox: &Sandbox, bend: &Value) -> String {
+/// A valid token with other claims, signed by a key that nobody serves.
+fn forged(sandbox: &Sandbox, changes: &Value) -> String {
     let [header, mut claims, _] = split(&good(sandbox)).map(decoded);
-    claims.as_object_mut().unwrap().extend(bend.as_object().unwrap().clone());
+    claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
     SigningKey::first("forger").sign_with(&header, &claims)
 }
 
@@ -34,7 +34,7 @@ async fn a_forgers_servers_are_never_called() {
     let address = server.local_addr().unwrap();
     let (base, url) = (format!("http://{address}"), format!("http://{address}/certs"));
     let forger = SigningKey::first("forger");
-    let [lawful, claims, _] = split(&good(&sandbox)).map(decoded);
+    let [valid, claims, _] = split(&good(&sandbox)).map(decoded);
     for issuer in [
         base.clone(),
         address.to_string(),
@@ -44,7 +44,7 @@ async fn a_forgers_servers_are_never_called() {
         format!("{base}#{}", sandbox.ias_domain()),
     ] {
         for claim in ["iss", "ias_iss"] {
-            let (mut header, mut claims) = (lawful.clone(), claims.clone());
+            let (mut header, mut claims) = (valid.clone(), claims.clone());
             header["jku"] = json!(url);
             header["x5u"] = json!(url);
             claims[claim] = json!(issuer);
@@ -53,7 +53,7 @@ async fn a_forgers_servers_are_never_called() {
         }
     }
     assert_eq!(fetches(&sandbox), 0);
-    let mut header = lawful.clone();
+    let mut header = valid.clone();
     header["jku"] = json!(url);
     assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
     // Even an issuer that we trust sends us nowhere else, neither by its document nor by a redirect.
@@ -96,7 +96,7 @@ async fn a_flood_of_clients_causes_few_fetches_and_none_once_a_key_is_known() {
     }
     assert!(fetches(&sandbox) <= most(started), "{}", fetches(&sandbox));
     assert!(statuses[0] >= 32 && statuses[1] > 50, "{statuses:?}");
-    // A lawful caller gets in as soon as a new one may be asked about.
+    // A valid caller gets in as soon as a new one may be asked about.
     let mut is_in = false;
     while !is_in && started.elapsed().as_secs() < 60 {
         is_in = broker.get(PATH, &good(&sandbox)).await.status == 200;
