@@ -1,7 +1,7 @@
 //! The audit lines of a mutation: intent, steps, outcome.
 //!
-//! Invariant: every mutation that is asked for leaves an intent before its first call and exactly one outcome, refused
-//! ones and those that a panic ends too. Callers: this room.
+//! Invariant: each requested mutation writes an intent line before its first CF call and exactly
+//! one outcome line. This also holds for refused mutations and for a panic. Callers: this module.
 
 use super::{
     RequestContext,
@@ -19,7 +19,7 @@ use std::sync::{
 };
 use tokio::time::Instant;
 
-/// An operation whose intent has been told.
+/// A mutation whose intent line is written.
 #[derive(Debug)]
 pub(super) struct Audit {
     action: &'static str,
@@ -30,11 +30,11 @@ pub(super) struct Audit {
     ended: AtomicBool,
 }
 
-/// Where a mutation takes location, as far as that is known; a clone is shallow.
+/// The location of a mutation, shared with the code that finds it out. A clone is shallow.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SharedLocation(Arc<Mutex<RouteLocation>>);
 
-/// What is known of the location.
+/// The location of a mutation, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RouteLocation {
     pub(super) space: Option<String>,
@@ -43,7 +43,7 @@ pub(super) struct RouteLocation {
     pub(super) route: Option<String>,
 }
 
-/// What became of one route within the operation.
+/// The result of one route within the operation.
 #[derive(Debug)]
 pub(super) struct StepLine<'a> {
     pub(super) word: &'a str,
@@ -52,7 +52,7 @@ pub(super) struct StepLine<'a> {
     pub(super) request_id: Option<String>,
 }
 
-/// What the outcome line adds.
+/// What only an outcome line or a step line has.
 #[derive(Debug, Default)]
 struct OutcomeFields<'a> {
     word: &'a str,
@@ -62,12 +62,12 @@ struct OutcomeFields<'a> {
 }
 
 impl SharedLocation {
-    /// Adds what has become known.
+    /// Adds what is known now.
     pub(super) fn update(&self, update: impl FnOnce(&mut RouteLocation)) {
         update(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Returns where a route is.
+    /// Makes the location of a known route.
     pub(super) fn of(route: &Route) -> Self {
         Self(Arc::new(Mutex::new(RouteLocation {
             space: route.space().map(ToString::to_string),
@@ -83,7 +83,7 @@ impl SharedLocation {
 }
 
 impl Audit {
-    /// Tells the intent; `tenant` is empty where many are meant.
+    /// Writes the intent line. `tenant` is empty when many tenants are meant.
     pub(super) fn begin(
         action: &'static str,
         request_context: &RequestContext,
@@ -92,7 +92,7 @@ impl Audit {
         Self::begin_at(SharedLocation::default(), action, request_context, tenant)
     }
 
-    /// Tells the intent of something at a known location.
+    /// Writes the intent line of a mutation at a known location.
     pub(super) fn begin_at(
         location: SharedLocation,
         action: &'static str,
@@ -114,12 +114,12 @@ impl Audit {
         audit
     }
 
-    /// Returns where it takes location, to be filled as that becomes known.
+    /// Returns the location, so that the operation can fill it.
     pub(super) fn location(&self) -> &SharedLocation {
         &self.location
     }
 
-    /// Tells the outcome of an ensure.
+    /// Writes the outcome of an ensure.
     pub(super) fn ensured(&self, result: &Result<Ensured, RouteError>, upstream: Option<&str>) {
         match result {
             Ok(done) => {
@@ -132,7 +132,7 @@ impl Audit {
         }
     }
 
-    /// Tells the outcome of a removal.
+    /// Writes the outcome of a delete.
     pub(super) fn deleted(&self, result: &Result<Deleted, RouteError>, upstream: Option<&str>) {
         match result {
             Ok(done @ Deleted::Done) => self.end(done.word(), 204, upstream),
@@ -141,7 +141,7 @@ impl Audit {
         }
     }
 
-    /// Tells what was done to one route within the operation.
+    /// Writes a step line for one route of the operation.
     pub(super) fn stepped(&self, step: &StepLine<'_>) {
         let location = RouteLocation {
             host: Some(step.host.to_owned()),
@@ -156,12 +156,12 @@ impl Audit {
         );
     }
 
-    /// Tells how something ended that no caller waits for.
+    /// Writes the outcome of a mutation that has no HTTP answer of its own.
     pub(super) fn settled(&self, word: &str, upstream: Option<&str>) {
         self.outcome(&OutcomeFields { word, request_id: upstream, ..OutcomeFields::default() });
     }
 
-    /// Tells that nothing was done, and why.
+    /// Writes the outcome of a mutation that was refused as a whole.
     pub(super) fn refused(&self, error: &RouteError) {
         self.failed(error, None);
     }
@@ -170,7 +170,8 @@ impl Audit {
         let verdict = self.request_context.validate.map(|validate| validate(error));
         let (status, code) =
             verdict.map_or((None, error.word()), |(status, code)| (Some(status), code));
-        // What the caller's policy forbids is denied by the rule that the code names.
+        // A refusal by the caller's scopes or policy has the outcome `denied`; `code` names the
+        // rule.
         let word = if error.is_denial() { DENIED } else { error.word() };
         self.outcome(&OutcomeFields { word, code, status, request_id: upstream });
     }
@@ -212,7 +213,7 @@ impl Audit {
 }
 
 impl Drop for Audit {
-    /// A panic, or the end of the process, came before the outcome.
+    /// Writes an outcome if there is none: the operation panicked, or the process ended.
     fn drop(&mut self) {
         self.failed(&RouteError::Internal("operation_unfinished"), None);
     }

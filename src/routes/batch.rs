@@ -1,7 +1,8 @@
-//! Many operations in one request, a few at a time (`routes.md` 9).
+//! Many operations in one request, a few at a time.
 //!
-//! Invariant: each item stands for itself and keeps its place, and each has a result in time, be it that it was
-//! not begun; items of one tenant are done in their order. Callers: [`super::TenantRoutes`], `reconcile`.
+//! Invariant: a failed item does not stop the others, and each item keeps its position. Each item
+//! has a result before the deadline, even if it was not started. Items of one tenant keep their
+//! order. Callers: [`super::TenantRoutes`], `reconcile`.
 
 use super::{
     Deleted, Ensured, RequestContext, RouteError, RouteRequest, RouteView, Run, TenantId,
@@ -17,43 +18,44 @@ use std::{
 };
 use tokio::time::{Instant, timeout_at};
 
-/// Most items of a batch, and most changes of a reconcile (`routes.md` 9).
+/// Most items of a batch, and most changes of a reconcile.
 pub(super) const MAX_ITEMS: usize = 100;
-/// What an item takes at worst, but for jobs that do not end: a call that CF is slow to answer, and its repeat.
+/// Longest usual time of one item: one slow call to CF and its repeat. Delete jobs that do not end
+/// take longer.
 const ITEM_TIME: Duration = Duration::from_secs(12);
 
-/// One thing to do.
+/// One operation of a batch.
 #[derive(Clone, Debug)]
 pub enum Item {
-    /// Create or repair.
+    /// Create or repair the route of a tenant.
     Ensure {
-        /// Whose route.
+        /// The tenant.
         tenant: TenantId,
-        /// What is wanted.
+        /// The requested route.
         request: RouteRequest,
     },
-    /// Remove all routes of a tenant.
+    /// Delete all routes of a tenant.
     Delete {
-        /// Whose routes.
+        /// The tenant.
         tenant: TenantId,
     },
-    /// Remove routes that a reconcile saw, unless the tenant was wanted since.
+    /// Delete routes that a reconcile found, unless the tenant was requested since then.
     DeleteObserved {
-        /// Whose routes.
+        /// The tenant.
         tenant: TenantId,
-        /// Which routes.
+        /// The routes.
         observed: ObservedRoutes,
     },
 }
 
-/// What came of an item.
+/// The result of an item.
 #[derive(Clone, Debug)]
 pub enum ItemOutcome {
-    /// Of an ensure.
+    /// Result of an ensure.
     Ensured(Ensured),
-    /// Of a removal.
+    /// Result of a delete.
     Deleted(Deleted),
-    /// Of a removal that was only foretold: the routes that would go.
+    /// Result of a delete as a dry run: the routes that a real run would delete.
     WouldDelete(Vec<RouteView>),
 }
 
@@ -82,10 +84,10 @@ pub(super) fn check(items: &[Result<Item, RouteError>]) -> Result<(), RouteError
     if valid { Ok(()) } else { Err(RouteError::BadRequest(RequestField::Items)) }
 }
 
-/// The items of one tenant, with their places.
+/// The items of one tenant, with their positions in the list.
 type TenantItems = Vec<(usize, Result<Item, RouteError>)>;
 
-/// Works on the items, four at a time: the technical user's limit at CF serves other callers, too.
+/// Runs the items, four at a time: other callers group the technical user's rate limit.
 pub(super) async fn run_items(
     routes: &TenantRoutes,
     request_context: &RequestContext,
@@ -93,17 +95,17 @@ pub(super) async fn run_items(
     run: Run,
 ) -> Vec<Result<ItemOutcome, RouteError>> {
     let latest = latest_start(Instant::now(), request_context.deadline);
-    let queue = Mutex::new(shares(items).into_iter());
+    let queue = Mutex::new(group_by_tenant(items).into_iter());
     let worker = || async {
         let mut done = Vec::new();
         loop {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(share) = next else {
+            let Some(group) = next else {
                 return done;
             };
-            for (index, item) in share {
+            for (index, item) in group {
                 let result = match item {
-                    // What cannot end in time is not begun.
+                    // An item that cannot end in time is not started.
                     Ok(item) if Instant::now() >= latest => {
                         let (action, tenant) = (item.word(), item.tenant().as_str());
                         Err(not_started(action, request_context, tenant, run, RouteError::Busy))
@@ -124,32 +126,32 @@ pub(super) async fn run_items(
     all.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Puts the items of each tenant together, in the order in which the tenants are first named.
-fn shares(items: Vec<Result<Item, RouteError>>) -> Vec<TenantItems> {
-    let mut shares = Vec::<TenantItems>::new();
-    let mut places = HashMap::new();
+/// Groups the items by tenant. The groups are in the order of each tenant's first item.
+fn group_by_tenant(items: Vec<Result<Item, RouteError>>) -> Vec<TenantItems> {
+    let mut groups = Vec::<TenantItems>::new();
+    let mut group_indices = HashMap::new();
     for (index, item) in items.into_iter().enumerate() {
-        let fresh = shares.len();
-        let place = match &item {
-            Ok(item) => *places.entry(item.tenant().clone()).or_insert(fresh),
-            Err(_) => fresh,
+        let next = groups.len();
+        let index_of_group = match &item {
+            Ok(item) => *group_indices.entry(item.tenant().clone()).or_insert(next),
+            Err(_) => next,
         };
-        match shares.get_mut(place) {
-            Some(share) => share.push((index, item)),
-            None => shares.push(vec![(index, item)]),
+        match groups.get_mut(index_of_group) {
+            Some(group) => group.push((index, item)),
+            None => groups.push(vec![(index, item)]),
         }
     }
-    shares
+    groups
 }
 
-/// When the last item may begin: most of a short request is for items, and of a long one all but what an item
-/// takes at worst.
+/// Returns the latest time at which an item may start. A quarter of the request time, but at most
+/// [`ITEM_TIME`], is kept for the last item.
 fn latest_start(now: Instant, deadline: Instant) -> Instant {
     let time = deadline.saturating_duration_since(now);
     now + time.saturating_sub(ITEM_TIME.min(time / 4))
 }
 
-/// Waits for an item until the request ends; it goes on without us.
+/// Waits for an item until the request ends. The item continues after that.
 async fn in_time(
     request_context: &RequestContext,
     item: impl Future<Output = Result<ItemOutcome, RouteError>>,
@@ -157,7 +159,7 @@ async fn in_time(
     timeout_at(request_context.deadline, item).await.unwrap_or(Err(RouteError::Unfinished))
 }
 
-/// Tells the audit log of an item that is not even tried.
+/// Writes the audit lines of an item that is not started.
 fn not_started(
     action: &'static str,
     request_context: &RequestContext,

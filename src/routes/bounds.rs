@@ -1,7 +1,7 @@
-//! What a caller may do through `/v3`: its provider entry, as the bounds that `policy` judges by.
+//! What a caller may do through `/v3`: its provider entry, as the bounds that `policy` checks.
 //!
-//! Invariant: the same terms as for `/routes`; nothing that a caller sends takes part. Callers: `http`, by way of
-//! [`TenantRoutes`].
+//! Invariant: the terms are the same as for `/routes`. Nothing that the caller sends changes them.
+//! Callers: `http`, by way of [`TenantRoutes`].
 
 use super::{
     OwnerContext, RequestContext, RouteError, TenantRoutes,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl TenantRoutes {
-    /// Returns a caller's limits as far as they are known without asking CF.
+    /// Returns the limits of a caller, as far as they are known without a call to CF.
     ///
     /// # Errors
     /// [`RouteError::ForbiddenProvider`] for a caller without an entry.
@@ -31,17 +31,17 @@ impl TenantRoutes {
         Ok(outline(&owner, guid, &names))
     }
 
-    /// Returns a caller's limits with all names resolved, and the CF API that they are for.
+    /// Returns the limits of a caller with all names resolved, and the CF client for them.
     ///
     /// # Errors
-    /// As [`TenantRoutes::outline`]; [`RouteError::SpaceInvisible`], [`RouteError::DomainNotFound`] and
-    /// [`RouteError::AppNotFound`] where CF shows nothing of that name, [`RouteError::Capi`].
+    /// As [`TenantRoutes::outline`]; [`RouteError::SpaceInvisible`], [`RouteError::DomainNotFound`]
+    /// and [`RouteError::AppNotFound`] if CF shows nothing of that name, [`RouteError::Capi`].
     pub async fn bounds(
         &self,
         request_context: &RequestContext,
     ) -> Result<(Bounds, CfRequestClient), RouteError> {
         let mut owner = self.owner_context(request_context)?;
-        // Whoever asks is about to write.
+        // A caller of this function is about to write.
         owner.cf = owner.cf.for_write();
         let space = resolve_space(&owner).await?;
         let terms = &owner.policy.terms;
@@ -60,8 +60,8 @@ impl TenantRoutes {
 }
 
 impl TenantRoutes {
-    /// Forgets what the names of the entry's apps resolved to before the errand began; returns whether there was
-    /// something, so that a refusal which rests on it is worth a second look.
+    /// Forgets the guids of the entry's apps that were looked up before this request began. Returns
+    /// whether one was forgotten: then a refusal that rests on them must be checked again.
     ///
     /// # Errors
     /// As [`TenantRoutes::bounds`].
@@ -99,7 +99,8 @@ fn shapes(terms: &ProviderTerms, names: &SpaceNames) -> Vec<HostShape> {
     }
 }
 
-/// Domains that CF does not show are left out; none at all is an error.
+/// Returns the guids of the domains. A domain that CF does not show is left out; if none is left,
+/// that is an error.
 async fn domains(owner: &OwnerContext, organization: &Guid) -> Result<Vec<String>, RouteError> {
     let listed = owner.policy.terms.domains.iter().map(|name| Some(name.as_str()));
     let names: Vec<_> = listed.collect();

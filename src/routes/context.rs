@@ -1,6 +1,7 @@
-//! One operation on the routes of one tenant, and what it stands on.
+//! The context of an operation: the owner's policy, the CF client, the tenant.
 //!
-//! Invariant: policy and CF client are those of the errand's owner. Callers: this room.
+//! Invariant: policy and CF client are those of the owner for whom the request acts. Callers: this
+//! module.
 
 use super::{
     RequestContext, RouteError, TenantId, TenantRoutes,
@@ -12,7 +13,7 @@ use super::{
 use crate::capi::{CapiError, CfRequestClient, Guid, model::Route};
 use std::time::SystemTime;
 
-/// What an owner's operations stand on: its policy, and CF as that policy's technical user.
+/// An owner's policy, and CF as the technical user of that policy.
 #[derive(Clone, Debug)]
 pub(super) struct OwnerContext {
     pub(super) routes: TenantRoutes,
@@ -33,12 +34,13 @@ pub(super) struct OperationContext {
 }
 
 impl OperationContext {
-    /// Waits for the tenant.
+    /// Waits for the lock of the tenant.
     pub(super) async fn lock_tenant(&self) -> Result<KeyGuard, RouteError> {
         self.lock(self.tenant_key()).await
     }
 
-    /// Lets its reads through when CF's rate limit is low, and tells the audit where it takes location.
+    /// Prepares for a mutation: its reads pass when CF's rate limit is low, and the audit lines get
+    /// its location.
     pub(super) fn for_write(mut self, audit: &Audit) -> Self {
         self.owner.cf = self.owner.cf.for_write();
         self.location = audit.location().clone();
@@ -50,13 +52,14 @@ impl OperationContext {
         LockKey::Tenant { owner, tenant: self.tenant.to_string() }
     }
 
-    /// Waits for a tenant or a host.
+    /// Waits for the lock of a tenant or a host.
     pub(super) async fn lock(&self, key: LockKey) -> Result<KeyGuard, RouteError> {
         self.locks().lock(key, self.request_context.deadline).await.ok_or(RouteError::Busy)
     }
 
-    /// Marks a route as dying for all instances; `None` when it is gone. Only while the label is not set does this
-    /// process remember it: what CF shows counts, for another instance may have taken the mark away.
+    /// Marks a route as being deleted, for all instances; `None` if it is gone. This process
+    /// remembers the delete only until the label is set. After that the label decides, because
+    /// another instance may have removed it.
     pub(super) async fn mark_deleting(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
         self.locks().remember_deleting(route).await;
         let marked = self

@@ -1,8 +1,8 @@
-//! Getting hold of the route: create it, or find out what stands in the way.
+//! Creates the tenant's route, or finds out why that is not possible.
 //!
-//! Invariant: `POST /v3/routes` is never repeated blindly. Whatever CF says but success or a plain refusal,
-//! the host is looked up before the next attempt, and each reason for one is good for one. Callers:
-//! `ensure`.
+//! Invariant: `POST /v3/routes` is never repeated blindly. Unless CF reports success or a plain
+//! refusal, the host is looked up before the next attempt. Each reason allows one more attempt.
+//! Callers: `ensure`, `reconcile`.
 
 use super::{
     OperationContext, RouteError, RouteRequest,
@@ -21,62 +21,63 @@ use crate::capi::{
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a create waits for a former route to go (`routes.md` 7): CF's job takes 0 to 2 s, and the
-/// caller gives up at 60 s.
+/// How long a create waits until a former route is deleted. CF's job takes 0 to 2 s, and the caller
+/// gives up at 60 s.
 const DELETE_WAIT: Duration = Duration::from_secs(25);
-/// After this a delete is unusual (CF needs 0 to 2 s): its job may have failed, or it was never sent.
+/// A delete usually takes CF 0 to 2 s. After this time its job may have failed, or the delete was
+/// never sent.
 const SLOW_JOB: Duration = Duration::from_secs(2);
-/// What is kept of the deadline for the answer.
+/// Time that is kept for the answer, before the deadline.
 const RESERVE: Duration = Duration::from_millis(500);
-/// What a caller is told when a host was taken and free in turns.
+/// `Retry-After` when the host was taken, then free, then taken again.
 const FLICKER_PAUSE: Duration = Duration::from_secs(5);
 
-/// A route in hand.
+/// A route that is now the tenant's.
 #[derive(Debug)]
 pub(super) struct AcquiredRoute {
     pub(super) route: Route,
     pub(super) acquisition: Acquisition,
 }
 
-/// How it came into our hands.
+/// How the route became the tenant's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acquisition {
-    /// This request made it.
+    /// This request created it.
     Created,
-    /// It was ours.
+    /// It already was the tenant's.
     CheckState,
-    /// It was ours, and its labels needed mending.
+    /// It was the tenant's, but still had the mark of a delete that failed.
     Relabelled,
-    /// It was nobody's.
+    /// It had no labels, and this request set them.
     Adopted,
 }
 
-/// Who mapped the app.
+/// When the app was mapped to the route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mapped {
-    /// It was behind the route already.
+    /// Before this request.
     Before,
-    /// This request.
+    /// By this request.
     ByUs,
 }
 
-/// One attempt to get hold of a tenant's route.
+/// Creates or finds one tenant's route.
 pub(super) struct Creator<'a> {
     pub(super) op: &'a OperationContext,
     pub(super) request: &'a RouteRequest,
     pub(super) target: ResolvedRoute,
-    /// The right to the target's host; a dry run has none.
+    /// The lock of the target's host. A dry run has none.
     pub(super) host_guard: Option<KeyGuard>,
 }
 
-/// Why a create did not succeed although it may, or may have.
+/// Why a create has no result yet. The conflict must be examined before another attempt.
 #[derive(Debug)]
 enum Conflict {
     /// "Route already exists".
     Exists,
     /// The host has path routes in another space.
     OtherSpace,
-    /// The quota is used up; CF says so for existing hosts, too.
+    /// The quota is used up. CF also says so when the host already exists.
     Quota,
     /// CF may have created it.
     Ambiguous(CapiError),
@@ -84,7 +85,7 @@ enum Conflict {
     StaleDomain,
 }
 
-/// What each reason for another create was good for, once.
+/// The reasons that were already used for another attempt. Each may be used once.
 #[derive(Debug, Default)]
 struct RetriesUsed {
     vanished: bool,
@@ -122,7 +123,7 @@ impl Creator<'_> {
         }
     }
 
-    /// Lets the right to the host follow the target: a domain that was made anew has hosts of its own.
+    /// Takes the lock of the new host key if the domain has a new guid: its hosts are other keys.
     async fn relock(&mut self) -> Result<(), RouteError> {
         let key = self.target.key();
         if self.host_guard.as_ref().is_some_and(|host_guard| !host_guard.is_for(&key)) {
@@ -132,7 +133,7 @@ impl Creator<'_> {
         Ok(())
     }
 
-    /// Looks the host up; `None` when it is free.
+    /// Looks the host up; `None` if it is free.
     pub(super) async fn find_existing(&self) -> Result<Option<AcquiredRoute>, RouteError> {
         let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
         let Some(route) = self.op.cf().find_route(domain, host).await? else {
@@ -141,7 +142,7 @@ impl Creator<'_> {
         self.classify(route).await
     }
 
-    /// Returns whether policy and body let unlabelled routes be taken over.
+    /// Returns whether policy and request allow to adopt unlabelled routes.
     pub(super) fn allows_adoption(&self) -> bool {
         self.op.owner.policy.terms.adopt && self.request.adoption == Adoption::Allowed
     }
@@ -163,7 +164,7 @@ impl Creator<'_> {
         }
     }
 
-    /// Finds out what an conflict means; `None` when another create is in order.
+    /// Finds out what a conflict means; `None` if another attempt makes sense.
     async fn resolve_conflict(
         &self,
         conflict: &Conflict,
@@ -188,18 +189,18 @@ impl Creator<'_> {
         }
     }
 
-    /// Judges the route that has the host; `None` when it goes, or has gone.
+    /// Decides what to do with the route that has the host; `None` if it is or will be deleted.
     async fn classify(&self, route: Route) -> Result<Option<AcquiredRoute>, RouteError> {
         let space = &self.target.space.guid;
         self.op.location.update(|location| location.route = Some(route.guid.to_string()));
         match self.op.ownership.claim(&route, space, self.op.request_context.now) {
             Claim::Ours(Life::Survived) => self.clear_mark(&route.guid).await,
             Claim::Ours(Life::Deleting) => {
-                // The label tells it from now on, and so does its end.
+                // From now on the label says so.
                 self.op.locks().forget_deleting(&route.guid).await;
                 self.await_deletion(&route.guid).await
             }
-            // It could not be marked.
+            // It is being deleted but has no label, because the label could not be set.
             Claim::Ours(Life::Live) if self.op.locks().is_deleting(&route.guid) => {
                 self.await_deletion(&route.guid).await
             }
@@ -212,7 +213,7 @@ impl Creator<'_> {
         }
     }
 
-    /// Counts a route as created that this very request made without hearing of it.
+    /// Counts a route as created if this request created it but did not get CF's answer.
     fn credit_create(&self, acquired: AcquiredRoute, conflict: &Conflict) -> AcquiredRoute {
         let correlation = self.op.request_context.correlation.as_str();
         let unheard = matches!(conflict, Conflict::Ambiguous(_))
@@ -229,8 +230,8 @@ impl Creator<'_> {
         Ok(labelled.map(|route| AcquiredRoute { route, acquisition: Acquisition::Adopted }))
     }
 
-    /// Looks whose an adopted route is in the end: CF lets two owners label it one after the other, and the last one
-    /// has it.
+    /// Checks who owns an adopted route now. CF lets two owners label it one after the other; the
+    /// last label wins.
     pub(super) async fn verify_adoption(
         &self,
         route: &Guid,
@@ -244,7 +245,8 @@ impl Creator<'_> {
         if matches!(claim, Claim::Ours(_)) {
             return Ok(());
         }
-        // Our app must not answer for another owner's tenant; where it is the only one, it is the other's, too.
+        // Our app must not answer for another owner's tenant. If it is the only app, it is the
+        // other owner's app too.
         let app = &self.target.app.guid;
         if mapped == Mapped::ByUs && seen.apps().any(|other| other != app) {
             let ours = seen.destinations.iter().filter(|one| one.app.guid.as_ref() == Some(app));
@@ -257,14 +259,14 @@ impl Creator<'_> {
 
     async fn clear_mark(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
         self.op.locks().forget_deleting(route).await;
-        let metadata = self.op.ownership.living();
+        let metadata = self.op.ownership.not_deleting();
         let labelled = self.op.cf().label_route(route, &metadata).await?;
         Ok(labelled.map(|route| AcquiredRoute { route, acquisition: Acquisition::Relabelled }))
     }
 
-    /// Waits until a dying route is gone; `Some` when its mark was taken away instead. One that does not
-    /// go is deleted once more: whoever marked it may have been killed before, and a job that failed after
-    /// its request had ended is heard of by nobody.
+    /// Waits until a route is deleted; `Some` if its mark was removed instead. A route that stays
+    /// is deleted once more. The instance that marked it may have stopped before the delete, or the
+    /// job failed after the request had ended.
     async fn await_deletion(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
         let now = Instant::now();
         let latest = self.op.request_context.deadline.checked_sub(RESERVE).unwrap_or(now);
@@ -296,26 +298,26 @@ impl Creator<'_> {
                     self.delete_again(&seen).await?;
                 }
                 Claim::Ours(_) => {}
-                // It was given up: the next create tells whose it is.
+                // Its labels were removed. The next attempt finds out whose it is.
                 Claim::Unclaimed | Claim::OtherTenant | Claim::Foreign => return Ok(None),
             }
         }
         Err(RouteError::BeingDeleted)
     }
 
-    /// Marks a route that could not be marked before. Without the mark it is not deleted: another instance may
-    /// have found it alive.
+    /// Marks a route that could not be marked before. Without the mark it is not deleted: another
+    /// instance may have found it unmarked and used it.
     async fn try_mark(&self, route: &Guid) -> bool {
         match self.op.mark_deleting(route).await {
             Ok(marked) => marked.is_some(),
             Err(error) => {
-                tracing::warn!(route = %route, %error, "a dying route could not be marked");
+                tracing::warn!(route = %route, %error, "a route that is being deleted could not be marked");
                 false
             }
         }
     }
 
-    /// Asks for a delete that was asked for before; where one is pending, CF ends both (`reliability.md` U3).
+    /// Repeats a delete. CF accepts it while an earlier delete is pending, and both end.
     async fn delete_again(&self, route: &Route) -> Result<(), RouteError> {
         let (op, location) = (self.op, SharedLocation::of(route));
         let audit = Audit::begin_at(location, "remove", &op.request_context, op.tenant.as_str());
@@ -330,7 +332,7 @@ impl Creator<'_> {
 }
 
 impl Conflict {
-    /// Tells an conflict from a plain refusal (`routes.md` 7).
+    /// Separates a conflict from a plain refusal.
     fn of(error: CapiError) -> Result<Self, RouteError> {
         if error.is_unprocessable("Route already exists") {
             return Ok(Self::Exists);
@@ -353,8 +355,9 @@ impl Conflict {
         Err(error.into())
     }
 
-    /// What it means when another create did not help. Only silence is unclear: a CF that answers "failed" twice, with
-    /// nothing there after each, has been heard, and its answer has a code of its own (`capi.md` 5, rows 15 to 21).
+    /// Returns the error when the second attempt fails for the same reason. Only a missing answer
+    /// is unclear. If CF answers "failed" twice and no route exists after either, the caller gets
+    /// the code of that answer (`docs/reference/problems.md`).
     fn final_error(self) -> RouteError {
         match self {
             Self::Exists | Self::OtherSpace | Self::Quota => {

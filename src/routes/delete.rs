@@ -1,7 +1,8 @@
-//! Remove: find a tenant's routes by their labels, delete them, wait for CF (`routes.md` 8).
+//! Deletes the routes of a tenant: finds them by their labels, deletes them, waits for CF.
 //!
-//! Invariant: nothing is deleted that is not ours at that moment, and a route that outlives the request is
-//! marked, so that no instance hands it out. Callers: [`super::TenantRoutes`].
+//! Invariant: only routes that belong to the tenant at that moment are deleted. A route whose
+//! delete outlives the request is marked, so that no instance uses it. Callers:
+//! [`super::TenantRoutes`].
 
 use super::{
     OperationContext, RouteError, RouteRequest,
@@ -15,48 +16,48 @@ use crate::capi::{Guid, model::Route};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::Instant};
 
-/// How long all jobs together are waited for (`routes.md` 8).
+/// How long a request waits for all delete jobs together.
 const JOB_WAIT: Duration = Duration::from_secs(25);
-/// What is kept of the deadline for the mark and the answer.
+/// Time that is kept for the marks and the answer, before the deadline.
 const RESERVE: Duration = Duration::from_secs(3);
 
 /// Whether the caller waits for CF's jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitMode {
-    /// It waits, within bounds.
+    /// It waits for a limited time.
     Wait,
-    /// It does not (`Prefer: respond-async`).
+    /// It does not wait (`Prefer: respond-async`).
     DontWait,
 }
 
-/// Which routes of a tenant a removal is about.
+/// Which routes of a tenant to delete.
 #[derive(Clone, Debug)]
 pub(super) enum DeleteScope {
-    /// All that carry its labels.
+    /// All routes with its labels.
     All,
-    /// All, and the one without labels at the place that this wish names.
+    /// All routes with its labels, and the unlabelled route at the host that this request gives.
     AndLegacy(Box<RouteRequest>),
-    /// None but those that a reconcile saw.
+    /// Only the routes that a reconcile found.
     Observed(ObservedRoutes),
 }
 
-/// What a reconcile saw of a tenant that is not listed.
+/// What a reconcile found of a tenant that is not listed.
 #[derive(Clone, Debug)]
 pub struct ObservedRoutes {
-    /// Its routes; one that came later is not meant.
+    /// Its routes. A route that was created later is not deleted.
     pub routes: BTreeSet<Guid>,
-    /// When the reconcile began to look; a tenant that was wanted since keeps its routes.
+    /// When the reconcile began to read. A tenant that was requested since then keeps its routes.
     pub at: Instant,
 }
 
-/// What a removal came to.
+/// The result of a delete.
 #[derive(Clone, Debug)]
 pub enum Deleted {
-    /// No route of the tenant is left, or there was none.
+    /// The tenant has no route, or has none any more.
     Done,
-    /// CF is still deleting; [`super::TenantRoutes::seal`] makes the id.
+    /// CF is still deleting. [`super::TenantRoutes::seal`] makes the id.
     Running {
-        /// What runs.
+        /// The delete that runs.
         operation: Operation,
     },
 }
@@ -80,7 +81,7 @@ impl Deleted {
     }
 }
 
-/// Removes the tenant's routes.
+/// Deletes the tenant's routes.
 pub(super) async fn delete(
     op: &OperationContext,
     scope: &DeleteScope,
@@ -90,7 +91,7 @@ pub(super) async fn delete(
     let _tenant = op.lock_tenant().await?;
     match scope {
         DeleteScope::All => {}
-        DeleteScope::AndLegacy(request) => Box::pin(legacy::claim(op, request)).await?,
+        DeleteScope::AndLegacy(request) => Box::pin(legacy::label_route(op, request)).await?,
         DeleteScope::Observed(observed) => {
             if op.locks().was_requested_since(&op.tenant_key(), observed.at).await {
                 return Err(RouteError::SubscribedAgain);
@@ -101,7 +102,7 @@ pub(super) async fn delete(
     let routes: Vec<_> = routes.into_iter().filter(|route| scope.covers(route)).collect();
     op.location.update(|location| {
         location.space = Some(space.guid.to_string());
-        // Several are told step by step.
+        // With several routes, each has a step line of its own.
         let only = if let [only] = routes.as_slice() { Some(only) } else { None };
         location.domain = only.map(|route| route.domain_name().to_owned());
         location.host = only.map(|route| route.host.clone());
@@ -112,7 +113,7 @@ pub(super) async fn delete(
     let deletion = RouteDeletion {
         op: op.clone(),
         audit: Arc::clone(audit),
-        sends: Arc::new(Semaphore::new(MAX_DELETES)),
+        send_permits: Arc::new(Semaphore::new(MAX_DELETES)),
         end: (now + JOB_WAIT).min(latest).max(now),
         space,
         listed,
@@ -121,10 +122,10 @@ pub(super) async fn delete(
     finish(op, deletion.all(routes).await)
 }
 
-/// Sums up.
-fn finish(op: &OperationContext, ends: Vec<DeletionResult>) -> Result<Deleted, RouteError> {
+/// Combines the results of all routes.
+fn finish(op: &OperationContext, results: Vec<DeletionResult>) -> Result<Deleted, RouteError> {
     let (mut running, mut failures) = (Vec::new(), Vec::new());
-    for end in ends {
+    for end in results {
         match end {
             DeletionResult::Gone => {}
             DeletionResult::Running(deleting) => running.push(deleting),
@@ -141,8 +142,9 @@ fn finish(op: &OperationContext, ends: Vec<DeletionResult>) -> Result<Deleted, R
     Ok(Deleted::Running { operation: Operation { owner, tenant, routes: running } })
 }
 
-/// Lists the tenant's routes. None in a space that a name stood for before this request says nothing: the space may
-/// have been made anew, and another instance may know.
+/// Lists the tenant's routes. If the space is named, was resolved before this request and has no
+/// routes, the name is resolved again: the space may have been recreated, and another instance may
+/// already use the new one.
 async fn listed(op: &OperationContext) -> Result<(ResolvedSpace, Instant, Vec<Route>), RouteError> {
     loop {
         let space = resolve_space(&op.owner).await?;

@@ -1,7 +1,8 @@
-//! Ensure: create or repair a tenant's route, or predict it (`routes.md` 7).
+//! Ensure: creates or repairs a tenant's route, or predicts what that would do.
 //!
-//! Invariant: at the end the route is ours, labelled and mapped, or the caller gets an error and a route
-//! that this request made is acquired back. Callers: [`super::TenantRoutes`].
+//! Invariant: at the end the route belongs to the tenant, is labelled and mapped. Otherwise the
+//! caller gets an error, and a route that this request created is deleted again. Callers:
+//! [`super::TenantRoutes`].
 
 use super::{
     OperationContext, RouteError, RouteRequest,
@@ -22,7 +23,8 @@ pub(super) async fn ensure(
 ) -> Result<Ensured, RouteError> {
     let choice = Choice::of(op, request)?;
     let _tenant = op.lock_tenant().await?;
-    // A reconcile that looked before this moment must not remove what is found or made here.
+    // A reconcile that read the routes before this moment must not delete what is found or created
+    // here.
     op.locks().remember_requested(op.tenant_key()).await;
     let mut target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
     if let Some(served) = wildcard(op, request, &mut target).await? {
@@ -32,7 +34,7 @@ pub(super) async fn ensure(
     Creator { op, request, target, host_guard }.run().await
 }
 
-/// Foretells, with one read of the host.
+/// Predicts the result, with one read of the host.
 pub(super) async fn preview(
     op: &OperationContext,
     request: &RouteRequest,
@@ -83,7 +85,7 @@ impl Creator<'_> {
         Ok(Ensured { view, outcome, warnings, plan: None })
     }
 
-    /// Counts the app's routes; at the limit only a route that is ours already will do.
+    /// Counts the app's routes. At the limit only a route that is already the tenant's passes.
     async fn check_limit(
         &mut self,
         warnings: &mut Vec<Warning>,
@@ -96,7 +98,7 @@ impl Creator<'_> {
             }
             other => other?,
         };
-        // 90 % of the limit (`routes.md` 4).
+        // A warning from 90 % of the limit on.
         if count.saturating_mul(10) >= limit.saturating_mul(9) {
             warnings.push(Warning::AppRouteLimitNear);
         }
@@ -115,7 +117,7 @@ impl Creator<'_> {
         }
         route.destinations = match mapped {
             Ok(targets) => targets,
-            // Somebody deletes it at this moment.
+            // The route was deleted in the meantime.
             Err(CapiError::NotFound(_)) => return Err(RouteError::BeingDeleted),
             Err(error) if error.is_unprocessable("App(s) with guid(s)") => {
                 return Err(RouteError::AppNotFound { app: self.target.choice.app.clone() });
@@ -125,7 +127,8 @@ impl Creator<'_> {
         Ok(())
     }
 
-    /// Corrects the annotation that tells the subdomain; `drifted` is judged by it, but the route is as good without.
+    /// Corrects the annotated subdomain. The state `drifted` depends on it, but the route works
+    /// without it, so a failure is only logged.
     async fn repair_subdomain(
         &self,
         route: &Route,
@@ -165,12 +168,12 @@ fn outcome(acquisition: Acquisition) -> EnsureOutcome {
     }
 }
 
-/// Mapping a new or adopted route is no repair.
+/// Mapping a new or adopted route does not make it `repaired`.
 fn repaired(outcome: EnsureOutcome) -> EnsureOutcome {
     if outcome == EnsureOutcome::Unchanged { EnsureOutcome::Repaired } else { outcome }
 }
 
-/// Looks for the domain's wildcard route where the mode asks for it.
+/// Looks for the domain's wildcard route if the mode asks for it.
 pub(super) async fn wildcard(
     op: &OperationContext,
     request: &RouteRequest,
@@ -225,7 +228,7 @@ async fn predict(
 }
 
 impl Creator<'_> {
-    /// What a real run would make of the route that has the host.
+    /// Predicts what a real run would do with the route that has the host.
     pub(super) async fn predict_for(
         &mut self,
         route: &Route,

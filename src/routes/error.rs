@@ -1,12 +1,13 @@
-//! Why a tenant route could not be had, removed or shown.
+//! Errors of operations on tenant routes.
 //!
-//! Invariant: every variant is one public code of `routes.md` 10, or carries a [`CapiError`] that has one;
-//! details are built from data and never name another owner. Callers: `http` turns them into problems.
+//! Invariant: each variant has one public code of `docs/reference/problems.md`, or carries a
+//! [`CapiError`] that has one. Error texts never name another owner. Callers: `http` turns them
+//! into problems.
 
 use crate::capi::{CapiError, CfError, Guid};
 use std::time::Duration;
 
-/// What a caller is told to wait while something of the tenant is under way.
+/// `Retry-After` while another operation on the tenant or its host runs.
 pub(super) const SHORT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why an operation on tenant routes failed.
@@ -39,10 +40,10 @@ pub enum RouteError {
     /// `not_found`: no route of this owner and tenant, or no such operation.
     #[error("not found")]
     NotFound,
-    /// `host_taken`: another route that we see has the host.
+    /// `host_taken`: another route that the technical user sees has the host.
     #[error("host taken")]
     HostTaken(Fqdn),
-    /// `host_taken_elsewhere`: a route that we do not see has the host.
+    /// `host_taken_elsewhere`: a route that the technical user does not see has the host.
     #[error("host taken elsewhere")]
     HostTakenElsewhere(Fqdn),
     /// `host_of_other_tenant`: the owner's own route for another tenant has the host.
@@ -63,16 +64,16 @@ pub enum RouteError {
         /// The domain.
         domain: String,
     },
-    /// `reconcile_guard`: too much would be deleted.
+    /// `reconcile_guard`: too many routes would be deleted.
     #[error("reconcile guard")]
     ReconcileGuard {
-        /// Routes that would go.
+        /// Routes that would be deleted.
         orphans: usize,
         /// Routes of the owner.
         routes: usize,
     },
-    /// `reconcile_guard`: the tenant was wanted again after the reconcile had looked.
-    #[error("tenant wanted anew")]
+    /// `reconcile_guard`: the tenant was requested again after the reconcile had read the routes.
+    #[error("tenant subscribed again")]
     SubscribedAgain,
     /// `host_invalid`: subdomain and template give no host name.
     #[error("host invalid")]
@@ -82,7 +83,7 @@ pub enum RouteError {
     HostTooLong {
         /// Its length.
         length: usize,
-        /// The most there may be.
+        /// The longest possible name.
         limit: usize,
     },
     /// `host_reserved`: a reserved word, a host of the broker, or one that CF keeps for itself.
@@ -97,19 +98,19 @@ pub enum RouteError {
         /// Its name, as the policy or the caller gives it.
         app: String,
     },
-    /// `domain_not_found`: the organization may not use such a domain.
+    /// `domain_not_found`: the organization may not use such a domain, or has no default domain.
     #[error("domain not found")]
     DomainNotFound,
-    /// `route_being_deleted`: a delete of the host does not end.
+    /// `route_being_deleted`: CF is still deleting the route of the host.
     #[error("route being deleted")]
     BeingDeleted,
     /// `overloaded`: other requests for the same tenant or host did not end in time.
     #[error("waited too long for the same key")]
     Busy,
-    /// `cf_timeout`: a create was sent and CF did not tell its outcome; a repeat finds out.
+    /// `cf_timeout`: a create was sent and CF did not report its result. A repeat finds out.
     #[error("outcome unknown")]
     Unclear,
-    /// `cf_timeout`: the request had to be answered before this part of it had ended; the part goes on.
+    /// `cf_timeout`: the request had to be answered before this part had ended. The part continues.
     #[error("not ended in time")]
     Unfinished,
     /// `cf_job_failed`: CF's delete job ended with errors.
@@ -118,7 +119,7 @@ pub enum RouteError {
         /// CF's errors.
         cf_errors: Vec<CfError>,
     },
-    /// The code of the first failure; some routes of the tenant could not be removed.
+    /// The code of one failure: some routes of the tenant could not be deleted.
     #[error("{} routes not removed", .0.len())]
     NotDeleted(Vec<NotDeleted>),
     /// `technical_user_lacks_role`: the policy's space is not visible to the technical user.
@@ -127,7 +128,7 @@ pub enum RouteError {
     /// The code of the CF client's error.
     #[error("cf api call failed")]
     Capi(#[from] CapiError),
-    /// `internal`: a fault of our own.
+    /// `internal`: an error in the broker.
     #[error("internal fault: {0}")]
     Internal(&'static str),
 }
@@ -149,11 +150,11 @@ pub enum RequestField {
     Operation,
 }
 
-/// Host and domain of a route; both lawful names.
+/// Host and domain of a route, both valid names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fqdn(pub(super) String);
 
-/// A route that could not be removed.
+/// A route that could not be deleted.
 #[derive(Clone, Debug)]
 pub struct NotDeleted {
     /// Its guid.
@@ -165,14 +166,15 @@ pub struct NotDeleted {
 }
 
 impl NotDeleted {
-    /// Returns the failure that speaks for all: one that a repeat does not mend, if there is such a one.
+    /// Returns the failure that stands for all: the first that a repeat does not fix, otherwise the
+    /// first.
     pub fn representative(all: &[Self]) -> Option<&Self> {
         all.iter().find(|one| !one.error.is_transient()).or(all.first())
     }
 }
 
 impl RouteError {
-    /// Returns whether the same request may succeed later although nobody changes anything.
+    /// Returns whether the same request may succeed later without a change.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::BeingDeleted
@@ -209,7 +211,7 @@ impl RouteError {
         }
     }
 
-    /// Returns how long to wait before the next try, where that is known.
+    /// Returns how long to wait before the next attempt, if known.
     pub fn retry_after(&self) -> Option<Duration> {
         if let Self::Capi(error) = self {
             return error.retry_after();
@@ -220,7 +222,7 @@ impl RouteError {
         matches!(self, Self::BeingDeleted | Self::Busy).then_some(SHORT_PAUSE)
     }
 
-    /// Returns CF's own errors, where CF refused.
+    /// Returns CF's own errors, if CF refused.
     pub fn cf_errors(&self) -> &[CfError] {
         if let Self::Capi(error) = self {
             return error.cf_errors();
@@ -231,7 +233,7 @@ impl RouteError {
         if let Self::JobFailed { cf_errors } = self { cf_errors } else { &[] }
     }
 
-    /// Whether the caller may not have what it asked for: its scopes or its policy say no.
+    /// Returns whether the caller's scopes or policy forbid the request.
     pub fn is_denial(&self) -> bool {
         matches!(
             self,
@@ -242,7 +244,7 @@ impl RouteError {
         )
     }
 
-    /// Returns a constant word for the audit line; for our own refusals it is the public code.
+    /// Returns a constant word for the audit line. For our own refusals it is the public code.
     pub fn word(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",

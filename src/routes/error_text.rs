@@ -1,7 +1,8 @@
-//! What an administrator reads when a tenant route failed: what happened, where, what to do.
+//! Error texts for the administrator who sees that a tenant route failed: what happened, where, and
+//! what to do.
 //!
-//! Invariant: built from data of ours. No text of CF, no secret, no owner, nothing that a caller sent
-//! unless it has passed as a name. Callers: `http`, by [`RouteError::detail`].
+//! Invariant: a text has only our own data: no text of CF, no secret, no owner. What the caller
+//! sent appears only if it is a valid name. Callers: `http`, by [`RouteError::detail`].
 
 use super::error::{Fqdn, RequestField, RouteError};
 use std::{borrow::Cow, fmt};
@@ -10,7 +11,7 @@ const TENANT_MISMATCH: &str = "The request names two different tenants.";
 const FORBIDDEN_SCOPE: &str = "Acting on behalf of another owner, and force, need the scope \
     Routes.Admin.";
 const SUBSCRIBED_AGAIN: &str =
-    "Not deleted: the tenant was subscribed again after the reconcile had looked.";
+    "Not deleted: the tenant was subscribed again after the reconcile had read the routes.";
 const FORBIDDEN_PROVIDER: &str = "This client may not manage tenant routes. An operator of the broker \
     adds its client id to a [[providers]] entry.";
 const FORBIDDEN_APP: &str = "This client may not manage routes of that app. An operator of the broker \
@@ -33,17 +34,17 @@ const BEING_DELETED: &str = "Cloud Foundry is still deleting the tenant's former
 const BUSY: &str = "Other requests for the same tenant or host have not ended. Repeat the request in a \
     few seconds.";
 const UNCLEAR: &str = "Cloud Foundry did not say in time whether the route was created. Repeat the \
-    request: it finds out.";
-const UNFINISHED: &str = "The request had to be answered before this was done; it goes on. Repeat the \
-    request to learn what came of it.";
+    request to find out.";
+const UNFINISHED: &str = "The request had to be answered before this was done. It continues. Repeat the \
+    request to get the result.";
 const JOB_FAILED: &str = "Cloud Foundry could not delete the route. Repeat the request.";
 const SPACE_INVISIBLE: &str = "The technical user does not see the provider's space. Make it Space \
     Supporter or Space Developer there, with the identity provider's origin.";
-const INTERNAL: &str = "The broker made a mistake. Its log tells more.";
+const INTERNAL: &str = "The broker has an internal error. Its log has the cause.";
 
 impl RouteError {
-    /// Returns the cause in words for the administrator who sees the failed subscription; `None` for
-    /// errors of the CF client, which are worded where those of all rooms are.
+    /// Returns the cause in words; `None` for errors of the CF client, whose texts are made in
+    /// `http` for all modules.
     pub fn detail(&self) -> Option<Cow<'static, str>> {
         Some(match self {
             Self::BadRequest(field) => {
@@ -119,7 +120,7 @@ fn too_long(length: usize, limit: usize) -> String {
 }
 
 fn app_not_found(app: &str) -> String {
-    // The name may be the caller's: only what looks like a name is repeated.
+    // The name may come from the caller. It is repeated only if it is a valid name.
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name = if app.len() <= 100 && app.chars().all(valid) { app } else { "that is named" };
     format!(

@@ -1,7 +1,7 @@
 //! Host names of tenant routes: templates, rules, reserved words.
 //!
-//! Invariant: a [`Host`] is a lower-case RFC 1123 label that is not reserved, and it is never shortened:
-//! two tenants must not meet in one host. Callers: this room.
+//! Invariant: a [`Host`] is a lower-case RFC 1123 label that is not reserved. It is never
+//! shortened: two tenants must not get the same host. Callers: this module.
 
 use crate::policy::{HostPiece, HostShape};
 use std::fmt;
@@ -11,7 +11,7 @@ const MAX_LABEL: usize = 63;
 /// Longest host name (RFC 1035, 2.3.4, as CF counts it).
 pub(super) const MAX_NAME: usize = 253;
 
-/// Names that users take for the platform's own; a tenant behind one of them could fish for logons.
+/// Names that look like the platform's own. A tenant with such a host could phish for passwords.
 pub(super) const RESERVED: [&str; 15] = [
     "api",
     "apps",
@@ -43,7 +43,7 @@ enum TemplatePiece {
     Variable(Variable),
 }
 
-/// What a template may name.
+/// A variable of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Variable {
     /// The tenant's subdomain.
@@ -58,7 +58,7 @@ pub enum Variable {
     Tenant,
 }
 
-/// Values for the variables of a template; `None` where CF has to be asked first.
+/// Values for the variables of a template; `None` if only CF knows it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostNames<'a> {
     /// The tenant's subdomain.
@@ -73,11 +73,11 @@ pub struct HostNames<'a> {
     pub space: Option<&'a str>,
 }
 
-/// A lawful host: one DNS label.
+/// A valid host: one DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
-/// Why a template gives no lawful host.
+/// Why a template gives no valid host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostFault {
     /// Not `[a-z0-9]([a-z0-9-]*[a-z0-9])?`.
@@ -88,10 +88,10 @@ pub enum HostFault {
     Reserved,
 }
 
-/// Why a text is no template.
+/// Why a text is not a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// Braces do not pair, or hold an unknown name.
+    /// Braces do not match, or contain an unknown name.
     #[error("it may hold {{subdomain}}, {{app}}, {{org}}, {{space}} and {{tenant}} only")]
     Variable,
     /// Two tenants would get the same host.
@@ -106,7 +106,7 @@ impl HostTemplate {
     /// Parses a template.
     ///
     /// # Errors
-    /// [`TemplateError`], by the first thing that is wrong.
+    /// [`TemplateError`], for the first mistake.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -129,7 +129,8 @@ impl HostTemplate {
         self.pieces.contains(&TemplatePiece::Variable(variable))
     }
 
-    /// Returns the form of all hosts that it can build for an app, or for any; names that are not known count as open.
+    /// Returns the shape of all hosts that it can build for one app, or for any app. An unknown
+    /// name matches any text.
     pub(super) fn shape(
         &self,
         app: Option<&str>,
@@ -148,10 +149,10 @@ impl HostTemplate {
         HostShape::new(pieces.collect())
     }
 
-    /// Builds the host; `None` while a name that the template needs is not known.
+    /// Builds the host; `None` if a name that the template needs is not known.
     ///
     /// # Errors
-    /// [`HostFault`], by the first rule that it breaks.
+    /// [`HostFault`], for the first rule that is broken.
     pub fn render(
         &self,
         names: &HostNames<'_>,
@@ -182,8 +183,8 @@ impl Variable {
 }
 
 impl HostNames<'_> {
-    /// Returns a value in lower case (ASCII only: other cases may fold two names into one). `_` becomes
-    /// `-` in names of the landscape, never in what tells tenants apart.
+    /// Returns a value in lower case. Only ASCII: other letters could turn two names into one. `_`
+    /// becomes `-` in names of apps, spaces and organizations, but not in what identifies a tenant.
     fn value(&self, variable: Variable) -> Option<String> {
         let dashed = |name: &str| name.to_ascii_lowercase().replace('_', "-");
         match variable {
@@ -284,7 +285,7 @@ mod tests {
     #[case::kelvin_sign("\u{212a}acme")]
     #[case::leading_dash("-acme")]
     #[case::star("*-x")]
-    fn a_subdomain_that_is_no_label_is_refused(#[case] subdomain: &str) {
+    fn a_subdomain_that_is_not_a_label_is_refused(#[case] subdomain: &str) {
         assert_eq!(render("{subdomain}-{app}", subdomain), Err(HostFault::Form));
     }
 
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_word_inside_a_host_is_lawful() {
+    fn a_reserved_word_inside_a_host_is_valid() {
         assert_eq!(render("{subdomain}-{app}", "login").as_deref(), Ok("login-my-router"));
     }
 
@@ -319,12 +320,12 @@ mod tests {
     #[case::unopened("{subdomain}-app}", TemplateError::Variable)]
     #[case::same_for_all("{app}", TemplateError::SameForAll)]
     #[case::dot("{subdomain}.{app}", TemplateError::Text)]
-    fn a_bad_template_is_named(#[case] text: &str, #[case] expected: TemplateError) {
+    fn a_bad_template_is_reported(#[case] text: &str, #[case] expected: TemplateError) {
         assert_eq!(HostTemplate::parse(text), Err(expected));
     }
 
     #[test]
-    fn a_template_waits_for_names_that_are_not_known() {
+    fn a_template_gives_no_host_while_a_name_is_unknown() {
         let template = HostTemplate::parse("{subdomain}-{space}").unwrap();
         assert!(template.render(&HostNames { space: None, ..names("a") }, &[]).is_none());
     }
@@ -340,7 +341,7 @@ mod tests {
         }
 
         #[test]
-        fn different_subdomains_never_meet(one in "[a-z0-9_]{1,12}", other in "[a-z0-9_]{1,12}") {
+        fn different_subdomains_never_give_one_host(one in "[a-z0-9_]{1,12}", other in "[a-z0-9_]{1,12}") {
             if one != other
                 && let (Ok(one), Ok(other)) = (render("{subdomain}-{app}", &one), render("{subdomain}-{app}", &other))
             {

@@ -1,7 +1,7 @@
-//! Labels and annotations: whose route it is.
+//! Labels and annotations: who owns a route.
 //!
-//! Invariant: labels go with the create, so an unlabelled route is never ours; a hash alone never proves
-//! ownership, the annotation behind it must agree. Callers: this room.
+//! Invariant: labels are sent with the create, so an unlabelled route is never ours. A hash alone
+//! never proves ownership: the annotation with the full value must match. Callers: this module.
 
 use crate::{
     capi::{
@@ -16,15 +16,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Value of the label that tells the broker's routes from all others.
+/// Value of the label that marks the broker's routes.
 const MANAGED_BY: &str = "cfapi-broker";
-/// Begins the label of a tenant id that is no legal label value.
+/// Prefix of the label when the tenant id is not a valid label value.
 const HASHED: &str = "sha256-";
 /// Hex digits of a hash in a label: 128 bits, and it fits into 63 characters.
 const HASH_DIGITS: usize = 32;
 /// Longest label value of CF.
 const MAX_LABEL: usize = 63;
-/// After this a route that is still there did not die: its job failed (`routes.md` 7).
+/// A marked route that still exists after this time was not deleted: its job failed.
 const DELETING_FOR: Duration = Duration::from_secs(300);
 
 /// The DNS prefix of our labels.
@@ -32,7 +32,7 @@ const DELETING_FOR: Duration = Duration::from_secs(300);
 pub struct LabelPrefix(String);
 
 impl LabelPrefix {
-    /// Parses a prefix: a DNS name with at least one dot, not CF's own; CF refuses both.
+    /// Parses a prefix: a DNS name with at least one dot, and not CF's own. CF refuses the others.
     pub fn parse(text: &str) -> Option<Self> {
         let label = |part: &str| {
             let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
@@ -67,31 +67,31 @@ pub struct Ownership {
     tenant: String,
 }
 
-/// Whose route it is, seen from one [`Ownership`].
+/// Who owns a route, from the view of one [`Ownership`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// This owner's, for this tenant, in the policy's space.
     Ours(Life),
     /// This owner's, for another tenant.
     OtherTenant,
-    /// Nobody's, or this owner's without a tenant, in the policy's space.
+    /// Without labels, or this owner's without a tenant, in the policy's space.
     Unclaimed,
-    /// Anybody else's.
+    /// Someone else's.
     Foreign,
 }
 
-/// Whether a route stays.
+/// Whether a route is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It stays.
+    /// It is not being deleted.
     Live,
-    /// A delete is under way.
+    /// A delete runs.
     Deleting,
-    /// A delete was under way, but so long ago that it must have failed.
+    /// A delete was started so long ago that it must have failed.
     Survived,
 }
 
-/// Where a route came from, for its annotations.
+/// Who created a route, for its annotations.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Provenance<'a> {
     pub(super) subdomain: &'a str,
@@ -100,7 +100,8 @@ pub(super) struct Provenance<'a> {
 }
 
 impl Ownership {
-    /// Makes the claim of `owner` (the verified client id, or the policy's fixed name) for `tenant`.
+    /// Makes the claim of `owner` (the verified client id, or the policy's fixed name) for
+    /// `tenant`.
     pub fn new(prefix: LabelPrefix, owner: &str, tenant: &str) -> Self {
         Self { prefix, owner: owner.to_owned(), tenant: tenant.to_owned() }
     }
@@ -111,7 +112,7 @@ impl Ownership {
         format!("{},{}={tenant}", owner_selector(&self.prefix, &self.owner), self.key("tenant"))
     }
 
-    /// Returns labels and annotations of a new route; with `adopted` none is removed either.
+    /// Returns labels and annotations of a new or adopted route.
     pub(super) fn metadata(&self, provenance: Provenance<'_>) -> RouteMetadata {
         let labels = [
             ("managed-by", MANAGED_BY.to_owned()),
@@ -131,18 +132,18 @@ impl Ownership {
         RouteMetadata { labels: labels.collect(), annotations: annotations.collect() }
     }
 
-    /// Returns the patch that marks a route as dying.
+    /// Returns the patch that marks a route as being deleted.
     pub(super) fn deleting(&self, now: SystemTime) -> RouteMetadata {
         let since = humantime::format_rfc3339_seconds(now).to_string();
         self.state_patch(Some("deleting".to_owned()), Some(since))
     }
 
-    /// Returns the patch that takes the mark away.
-    pub(super) fn living(&self) -> RouteMetadata {
+    /// Returns the patch that removes the mark.
+    pub(super) fn not_deleting(&self) -> RouteMetadata {
         self.state_patch(None, None)
     }
 
-    /// Returns the patch that gives a route up: all of our labels and annotations go.
+    /// Returns the patch that gives up a route: it removes all our labels and annotations.
     pub(super) fn released(&self) -> RouteMetadata {
         let gone = |names: &[&str]| names.iter().map(|name| (self.key(name), None)).collect();
         let annotations = [
@@ -165,7 +166,7 @@ impl Ownership {
         RouteMetadata { annotations: annotations.into(), ..RouteMetadata::default() }
     }
 
-    /// Judges whose route it is; `space` is the policy's.
+    /// Finds out who owns a route. `space` is the policy's space.
     pub fn claim(&self, route: &Route, space: &Guid, now: SystemTime) -> Claim {
         let label = |name: &str| route.metadata.label(&self.key(name));
         let here = route.space() == Some(space);
@@ -185,7 +186,7 @@ impl Ownership {
         }
     }
 
-    /// Returns whether a route was made by the request with this correlation id.
+    /// Returns whether the request with this correlation id created a route.
     pub(super) fn was_made_by(&self, route: &Route, correlation: &str) -> bool {
         self.prefix.annotation(route, "correlation-id") == Some(correlation)
     }
@@ -232,7 +233,7 @@ impl Ownership {
     }
 }
 
-/// Returns what marks a route of an owner that no tenant is known for: one made through `/v3`.
+/// Returns the marks of an owner's route whose tenant is not known: a route created through `/v3`.
 pub(super) fn marks(prefix: &LabelPrefix, owner: &str, provenance: [&str; 2]) -> OwnerMarks {
     let [created_by, correlation] = provenance;
     let pair = |name: &str, value: &str| (prefix.key(name), value.to_owned());
@@ -258,8 +259,8 @@ pub(super) fn owner_selector(prefix: &LabelPrefix, owner: &str) -> String {
     format!("{managed_by}={MANAGED_BY},{owner_key}={}", hash_of(owner))
 }
 
-/// Returns the tenant id as a label value: itself where CF takes it, else its hash. An id that looks like
-/// a hash is hashed too, so that nobody can choose another tenant's label.
+/// Returns the tenant id as a label value: unchanged if CF accepts it, otherwise its hash. An id
+/// that looks like a hash is hashed too, so that one tenant cannot choose another tenant's label.
 fn label_of(tenant: &str) -> String {
     let valid = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
     let ends = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);

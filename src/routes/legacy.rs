@@ -1,7 +1,7 @@
-//! Legacy routes: made without labels by a provider's former code, removed by their host (`routes.md` 8).
+//! Legacy routes: created without labels by a provider's own code, deleted by their host.
 //!
-//! Invariant: such a route becomes the tenant's own before it is removed, so that everything that holds for
-//! ours holds for it: marks, waits, repeats. Callers: `remove`.
+//! Invariant: such a route is labelled as the tenant's before it is deleted. So all rules for our
+//! routes hold for it: marks, waits, repeats. Callers: `delete`.
 
 use super::{
     OperationContext, RouteError, RouteRequest,
@@ -11,11 +11,14 @@ use super::{
 };
 use crate::capi::model::Route;
 
-/// Labels the legacy route of a tenant, if it has one and the policy lets it go.
+/// Labels the legacy route of a tenant, if there is one and the policy allows to delete it.
 ///
 /// # Errors
-/// [`RouteError::HostTaken`] where the policy forbids it, or the route is not plainly the provider's.
-pub(super) async fn claim(op: &OperationContext, request: &RouteRequest) -> Result<(), RouteError> {
+/// [`RouteError::HostTaken`] if the policy forbids it, or the route may belong to someone else.
+pub(super) async fn label_route(
+    op: &OperationContext,
+    request: &RouteRequest,
+) -> Result<(), RouteError> {
     let choice = Choice::of(op, request)?;
     let target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
     let taken = || RouteError::HostTaken(target.fqdn());
@@ -47,8 +50,8 @@ async fn serves_only_ours(
     target: &ResolvedRoute,
     route: &Route,
 ) -> Result<bool, RouteError> {
-    let behind =
+    let apps =
         mapped_apps::of_route(op, &target.space, &mapped_apps::policy_app_names(op, target), route)
             .await?;
-    Ok(behind.foreign.is_empty())
+    Ok(apps.foreign.is_empty())
 }

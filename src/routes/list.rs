@@ -1,6 +1,6 @@
-//! Showing routes as they are: of one tenant, and of an owner with what is left of the quotas.
+//! Reads the routes of a tenant, and of an owner with the usage of the quotas.
 //!
-//! Invariant: a route is shown to its owner only. Callers: [`super::TenantRoutes`].
+//! Invariant: a route is shown only to its owner. Callers: [`super::TenantRoutes`], `reconcile`.
 
 use super::{
     OwnerContext, RouteError,
@@ -17,10 +17,11 @@ use crate::capi::{
 };
 use std::collections::{BTreeSet, HashMap};
 
-/// Apps that are counted where the policy names none: each costs a call in five minutes.
+/// Most apps whose routes are counted if the policy names no apps: each costs one call in five
+/// minutes.
 const MAX_COUNTED_APPS: usize = 5;
 
-/// Shows the routes of a tenant.
+/// Returns the routes of a tenant.
 pub(super) async fn of_tenant(
     owner: &OwnerContext,
     ownership: &Ownership,
@@ -31,7 +32,7 @@ pub(super) async fn of_tenant(
     if views.is_empty() { Err(RouteError::NotFound) } else { Ok(views) }
 }
 
-/// Shows all routes of the owner.
+/// Returns all routes of the owner.
 pub(super) async fn all(owner: &OwnerContext) -> Result<Vec<RouteView>, RouteError> {
     let space = resolve_space(owner).await?;
     let prefix = owner.routes.policies().prefix();
@@ -40,7 +41,7 @@ pub(super) async fn all(owner: &OwnerContext) -> Result<Vec<RouteView>, RouteErr
     views(owner, &space, routes).await
 }
 
-/// Lists the owner's routes.
+/// Returns one page of the owner's routes.
 pub(super) async fn list(owner: &OwnerContext, query: &ListQuery) -> Result<RoutePage, RouteError> {
     if query.page == 0 || query.per_page == 0 {
         return Err(RouteError::BadRequest(RequestField::Page));
@@ -62,7 +63,7 @@ pub(super) async fn list(owner: &OwnerContext, query: &ListQuery) -> Result<Rout
     Ok(RoutePage { resources, total, quota })
 }
 
-/// Shows those routes that are the owner's.
+/// Converts the routes that belong to the owner.
 async fn views(
     owner: &OwnerContext,
     space: &ResolvedSpace,
@@ -88,7 +89,7 @@ async fn views(
     Ok(owned.into_iter().map(|(route, tenant, life)| viewer.view(&route, tenant, life)).collect())
 }
 
-/// The names of the domains that the policy gives today.
+/// Returns the names of the domains of the current policy.
 async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<String>, RouteError> {
     let terms = &owner.policy.terms;
     if !terms.domains.is_empty() {
@@ -98,8 +99,9 @@ async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<Stri
     Ok(default.into_iter().map(|domain| domain.name).collect())
 }
 
-/// Finds the routes that a later one of the same tenant, app and domain took the place of: the tenant has them under an
-/// older host name (`routes.md` 7). Of two of one second CF lists the older one first.
+/// Finds the routes that a newer route of the same tenant, app and domain replaced: the tenant
+/// still has a route under an older host name. CF lists the older of two routes of the same second
+/// first.
 fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
     let mut newest = HashMap::<_, &Route>::new();
     let mut replaced = BTreeSet::new();
@@ -120,7 +122,7 @@ fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
     replaced
 }
 
-/// What is needed to judge a route against its policy.
+/// What is needed to compare a route with its policy.
 struct ViewContext<'a> {
     owner: &'a OwnerContext,
     space: &'a ResolvedSpace,
@@ -139,7 +141,7 @@ impl ViewContext<'_> {
             host: route.host.clone(),
             route: Some(route.guid.clone()),
             space: Some(self.space.guid.clone()),
-            apps: self.apps_behind(route),
+            apps: self.mapped_apps(route),
             state: RouteState::Ok,
             warnings: Vec::new(),
             tenant,
@@ -152,16 +154,17 @@ impl ViewContext<'_> {
         RouteView { state, warnings, ..view }
     }
 
-    /// The app that the route is for: of the policy's apps behind it the one that gives its host, else any.
+    /// Returns the app that the route is for: of the policy's apps that are mapped, the one that
+    /// gives this host, otherwise any.
     fn own_app(&self, view: &RouteView) -> Option<&CfApp> {
-        let behind = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
-        let covered = behind.filter(|app| self.owner.policy.terms.apps.covers(&app.name));
+        let mapped = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
+        let covered = mapped.filter(|app| self.owner.policy.terms.apps.covers(&app.name));
         let covered = covered.collect::<Vec<_>>();
         let by_host = covered.iter().find(|app| self.expects(view, app));
         by_host.or(covered.first()).copied()
     }
 
-    fn apps_behind(&self, route: &Route) -> Vec<AppView> {
+    fn mapped_apps(&self, route: &Route) -> Vec<AppView> {
         let guids = route.apps().collect::<BTreeSet<_>>().into_iter();
         let name = |guid: &Guid| self.apps.get(guid).map(|app| app.name.clone());
         guids.map(|guid| AppView { name: name(guid), guid: Some(guid.clone()) }).collect()
@@ -186,7 +189,7 @@ impl ViewContext<'_> {
         if drifted { RouteState::Drifted } else { RouteState::Ok }
     }
 
-    /// Whether the policy gives the host today.
+    /// Returns whether the current policy gives this host.
     fn expects(&self, view: &RouteView, app: &CfApp) -> bool {
         let names = HostNames {
             subdomain: &view.subdomain,
@@ -200,14 +203,15 @@ impl ViewContext<'_> {
     }
 }
 
-/// What there is to know of a route and the app that it is for.
+/// Returns the warnings for a route and its app.
 fn warnings(route: &Route, app: &CfApp) -> Vec<Warning> {
     let stopped = app.is_stopped().then_some(Warning::AppStopped);
     let extra = route.serves_more_than(&app.guid).then_some(Warning::ExtraDestinations);
     stopped.into_iter().chain(extra).collect()
 }
 
-/// Reads the limits; what the technical user may not see is left out. `views`: all routes of the owner.
+/// Reads limits and usage. What the technical user may not see is left out. `views` has all routes
+/// of the owner.
 async fn quotas(
     owner: &OwnerContext,
     space: &ResolvedSpace,
@@ -216,7 +220,8 @@ async fn quotas(
     let cf = &owner.cf;
     let limit = |quota: Option<Quota>| quota.and_then(|quota| quota.routes.total_routes);
     let mut view = QuotaView::default();
-    // The routes in spaces that the technical user does not see count too: a list of routes has too few.
+    // Routes in spaces that the technical user does not see count too, so a list of routes is not
+    // enough.
     if let Some(limit) = limit(cf.organization_quota(&space.organization).await?)
         && let Some(used) = cf.routes_of_organization(&space.organization).await?
     {
@@ -231,7 +236,7 @@ async fn quotas(
     Ok(view)
 }
 
-/// Counts the routes of the app that has the most of them.
+/// Counts the routes of the app that has the most.
 async fn most_of_an_app(
     owner: &OwnerContext,
     space: &ResolvedSpace,
@@ -256,8 +261,8 @@ async fn most_of_an_app(
     Ok(most)
 }
 
-/// Counts the routes of an app by its name; one that was made anew since it was looked up is found. `None` where
-/// there is none that the technical user sees.
+/// Counts the routes of an app by its name. If the app was recreated since it was looked up, it is
+/// looked up again. `None` if the technical user sees no such app.
 async fn routes_of_app(
     cf: &CfRequestClient,
     space: &Guid,

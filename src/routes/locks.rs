@@ -1,7 +1,8 @@
-//! One at a time: keys in this process, and routes that are dying.
+//! Keyed locks of this process, and what it remembers about deletes and requests.
 //!
-//! Invariant: at most one operation per key runs; a key costs memory only while someone holds or awaits it.
-//! Other instances are kept in order by CF's unique index and the label `deleting`. Callers: this room.
+//! Invariant: at most one operation per key runs. A key uses memory only while an operation holds
+//! it or waits for it. CF's unique index and the label `deleting` keep other instances in order.
+//! Callers: this module.
 
 use crate::capi::Guid;
 use moka::future::Cache;
@@ -16,18 +17,19 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long a delete is remembered whose route could not be labelled; the label would count as long.
+/// How long a delete is remembered if its route could not be labelled. The label counts for the
+/// same time.
 const DELETING_FOR: Duration = Duration::from_secs(300);
-/// Deletes remembered at once.
+/// Most remembered deletes.
 const MAX_DELETING: u64 = 10_000;
 
-/// How long it is known that a tenant was wanted: longer than a reconcile may take from its look to its last
-/// removal, which is one request.
+/// How long a request for a tenant is remembered: longer than a reconcile can take from its read to
+/// its last delete, which is one request.
 const REQUESTED_FOR: Duration = Duration::from_secs(900);
-/// Tenants of which that is known at once.
+/// Most remembered tenants.
 const MAX_REQUESTED: u64 = 10_000;
 
-/// What is done one at a time.
+/// What only one operation at a time works on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum LockKey {
     /// Everything about one tenant of one owner.
@@ -47,20 +49,20 @@ pub(super) enum LockKey {
 }
 
 impl LockKey {
-    /// Makes the key of a host; CF's hosts ignore case.
+    /// Makes the key of a host. CF's hosts ignore case.
     pub(super) fn host(domain: Guid, host: &str) -> Self {
         Self::Host { domain, host: host.to_ascii_lowercase() }
     }
 }
 
 impl KeyGuard {
-    /// Returns whether it is the right to this key.
+    /// Returns whether it holds this key.
     pub(super) fn is_for(&self, key: &LockKey) -> bool {
         self.key == *key
     }
 }
 
-/// The keys in use; a clone is shallow.
+/// The locks; a clone is shallow.
 #[derive(Clone)]
 pub(super) struct KeyedLocks {
     mutexes: Arc<Mutex<HashMap<LockKey, Weak<AsyncMutex<()>>>>>,
@@ -68,7 +70,7 @@ pub(super) struct KeyedLocks {
     requested: Cache<LockKey, Instant>,
 }
 
-/// The right to work on a key, until it is dropped.
+/// Holds a key until it is dropped.
 #[derive(Debug)]
 pub(super) struct KeyGuard {
     guard: Option<OwnedMutexGuard<()>>,
@@ -87,14 +89,14 @@ impl Default for KeyedLocks {
 }
 
 impl KeyedLocks {
-    /// Waits for a key; `None` when `deadline` comes first.
+    /// Waits for a key; `None` if the deadline comes first.
     pub(super) async fn lock(&self, key: LockKey, deadline: Instant) -> Option<KeyGuard> {
         let lock = self.mutex(&key);
         let guard = timeout_at(deadline, lock.lock_owned()).await.ok()?;
         Some(KeyGuard { guard: Some(guard), key, locks: self.clone() })
     }
 
-    /// Remembers that a route is being deleted, as long as no label tells it.
+    /// Remembers that a route is being deleted, until its label says so.
     pub(super) async fn remember_deleting(&self, route: &Guid) {
         self.deleting.insert(route.clone(), ()).await;
     }
@@ -104,17 +106,17 @@ impl KeyedLocks {
         self.deleting.invalidate(route).await;
     }
 
-    /// Returns whether a route is known to be dying that has no label for it.
+    /// Returns whether a route without the label is known to be deleted.
     pub(super) fn is_deleting(&self, route: &Guid) -> bool {
         self.deleting.contains_key(route)
     }
 
-    /// Remembers that a tenant is wanted now.
+    /// Remembers that a tenant is requested now.
     pub(super) async fn remember_requested(&self, tenant: LockKey) {
         self.requested.insert(tenant, Instant::now()).await;
     }
 
-    /// Returns whether a tenant was wanted at this time or later.
+    /// Returns whether a tenant was requested at this time or later.
     pub(super) async fn was_requested_since(&self, tenant: &LockKey, since: Instant) -> bool {
         self.requested.get(tenant).await.is_some_and(|last| last >= since)
     }
@@ -126,7 +128,7 @@ impl KeyedLocks {
         }
         let lock = Arc::new(AsyncMutex::new(()));
         locks.insert(key.clone(), Arc::downgrade(&lock));
-        // A waiter who gave up leaves a dead entry; whoever comes next sweeps.
+        // A waiter that gave up leaves an unused entry. Remove such entries now and then.
         if locks.len() > 1_000 {
             locks.retain(|_, lock| lock.strong_count() > 0);
         }
@@ -136,7 +138,7 @@ impl KeyedLocks {
 
 impl Drop for KeyGuard {
     fn drop(&mut self) {
-        // The guard goes first: it holds the lock alive.
+        // Drop the guard first: it keeps the lock alive.
         self.guard = None;
         let mut locks = self.locks.mutexes.lock().unwrap_or_else(PoisonError::into_inner);
         if locks.get(&self.key).is_some_and(|lock| lock.strong_count() == 0) {
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dropped_ticket_frees_the_key_and_its_memory() {
+    async fn a_dropped_guard_frees_the_key_and_its_memory() {
         let locks = KeyedLocks::default();
         drop(locks.lock(key("a"), soon()).await.unwrap());
         assert!(locks.mutexes.lock().unwrap().is_empty());
@@ -201,7 +203,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
             drop(held);
         };
-        let (host_guard, ()) = tokio::join!(waiting, freeing);
-        assert!(host_guard.is_some());
+        let (guard, ()) = tokio::join!(waiting, freeing);
+        assert!(guard.is_some());
     }
 }

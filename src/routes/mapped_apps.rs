@@ -1,7 +1,8 @@
-//! Which of the apps apps a route are the policy's own.
+//! Which apps of a route belong to the policy.
 //!
-//! Invariant: no app is foreign, and no wildcard route another's, on the word of a guid that was learned before the
-//! request: a deployment may have made the app anew under its name. Callers: `create`, `ensure`, `legacy`, `remove`.
+//! Invariant: before an app counts as foreign, or a wildcard route as another app's, the guids are
+//! looked up in this request. A deployment may have recreated the app under its name. Callers:
+//! `create`, `ensure`, `legacy`, `route_deletion`.
 
 use super::{
     OperationContext, RouteError, RouteRequest, create::Creator, provider::Apps,
@@ -10,16 +11,16 @@ use super::{
 use crate::capi::{CapiError, Guid, model::Route};
 use std::collections::BTreeSet;
 
-/// The apps apps a route.
+/// The apps of a route.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MappedApps {
-    /// The policy's.
+    /// The policy's apps.
     pub(super) ours: BTreeSet<Guid>,
-    /// All others.
+    /// All other apps.
     pub(super) foreign: BTreeSet<Guid>,
 }
 
-/// Sorts the apps apps a route; `names` are those of the policy.
+/// Sorts the apps of a route. `names` are the policy's apps.
 pub(super) async fn of_route(
     op: &OperationContext,
     space: &ResolvedSpace,
@@ -40,8 +41,8 @@ pub(super) async fn of_route(
     Ok(MappedApps::of(&apps, &existing_guids(op, space, names).await?))
 }
 
-/// Returns the names of the policy's apps; where it takes any of the space, only the chosen one is ours: the
-/// others have routes of their own, which are not the tenant's.
+/// Returns the names of the policy's apps. If the policy allows any app of the space, only the
+/// chosen app counts: the other apps have their own routes, which are not the tenant's.
 pub(super) fn policy_app_names(op: &OperationContext, target: &ResolvedRoute) -> Vec<String> {
     match &op.owner.policy.terms.apps {
         Apps::Listed(names) => names.clone(),
@@ -49,7 +50,7 @@ pub(super) fn policy_app_names(op: &OperationContext, target: &ResolvedRoute) ->
     }
 }
 
-/// The guids of the apps that exist.
+/// Returns the guids of the apps that exist.
 async fn existing_guids(
     op: &OperationContext,
     space: &ResolvedSpace,
@@ -70,8 +71,8 @@ impl MappedApps {
 }
 
 impl ResolvedRoute {
-    /// Returns whether the route serves the app. Where it serves others only, the app is looked up again
-    /// first, once in a request.
+    /// Returns whether the route serves the app. If it serves only other apps, the app is looked up
+    /// again first, once in a request.
     pub(super) async fn is_served_by(
         &mut self,
         op: &OperationContext,
@@ -89,7 +90,8 @@ impl ResolvedRoute {
 }
 
 impl Creator<'_> {
-    /// Returns whether a route may be taken over: by policy and body, and no app but the policy's is apps it.
+    /// Returns whether a route may be adopted: policy and request allow it, and it serves only the
+    /// policy's apps.
     pub(super) async fn is_adoptable(&self, route: &Route) -> Result<bool, RouteError> {
         if !self.allows_adoption() {
             return Ok(false);

@@ -1,8 +1,9 @@
-//! Tenant routes: ensure, remove, get, list, batch, reconcile (`routes.md`).
+//! Tenant routes: ensure, delete, get, list, batch, reconcile. States and outcomes:
+//! `docs/reference/route-states.md`.
 //!
-//! Invariant: a mutation runs to its end on the tracker, whoever hangs up, and leaves two audit lines; one
-//! tenant and one host are worked on by one operation at a time in this process. Callers: `http`, `app`,
-//! `doctor`.
+//! Invariant: a mutation runs to its end on the task tracker, even when the client disconnects. It
+//! writes one intent line and one outcome line to the audit log. Only one operation at a time works
+//! on a tenant or a host in this process. Callers: `http`, `app`.
 
 pub mod batch;
 pub mod error;
@@ -76,15 +77,15 @@ struct RoutesState {
 /// Whether an ensure may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// It does what is needed.
+    /// It makes the changes.
     Real,
-    /// It tells what it would do; CF sees no write.
+    /// It reports what a real run would do. It sends no write to CF.
     Dry,
 }
 
 impl TenantRoutes {
-    /// Makes the tenant routes. `key` seals the ids of operations; all instances share it. Mutations run
-    /// on `tasks`.
+    /// Makes the tenant routes. `key` encrypts the operation ids; all instances share it. Mutations
+    /// run on `tasks`.
     pub fn new(
         policies: Policies,
         key: OperationKey,
@@ -96,8 +97,8 @@ impl TenantRoutes {
         Self(Arc::new(RoutesState { policies, key, capi, tasks, metrics, locks, provider_check }))
     }
 
-    /// Looks in the background at what the provider entries name, after `delay`; ends with `stop`. Without
-    /// entries there is nothing to do.
+    /// Checks in the background that everything exists that the provider entries name. Starts after
+    /// `delay`, ends with `stop`. Does nothing without entries.
     pub fn check_providers(&self, delay: Duration, stop: CancellationToken) {
         if self.0.policies.entries().is_empty() {
             return;
@@ -107,18 +108,18 @@ impl TenantRoutes {
         self.0.tasks.spawn(async move { provider_check.run(policies, capi, delay, stop).await });
     }
 
-    /// Returns how the provider entries stand, without asking anyone.
+    /// Returns the result of the provider check so far. It makes no call.
     pub fn provider_status(&self) -> ProviderStatus {
         self.0.provider_check.status(&self.0.policies)
     }
 
-    /// Creates or repairs the route of a tenant, or tells what that would take.
+    /// Creates or repairs the route of a tenant. A dry run only reports the steps.
     ///
     /// # Errors
     /// Each [`RouteError`] that names a host, an app, a domain or the policy; [`RouteError::Capi`].
     ///
     /// # Cancel safety
-    /// A real run goes on when the future is dropped.
+    /// A real run continues when the future is dropped.
     pub async fn ensure(
         &self,
         request_context: &RequestContext,
@@ -142,7 +143,7 @@ impl TenantRoutes {
             };
             if let (Ok(op), Ok(done)) = (&op, &result) {
                 let terms = &op.owner.policy.terms;
-                this.0.provider_check.proven(&this.0.policies, terms, &done.view);
+                this.0.provider_check.clear_proven(&this.0.policies, terms, &done.view);
             }
             let upstream = op.ok().and_then(|op| op.cf().last_request_id());
             audit.ensured(&result, upstream.as_deref());
@@ -152,13 +153,14 @@ impl TenantRoutes {
         .await
     }
 
-    /// Removes all routes of a tenant and waits for CF, within bounds.
+    /// Deletes all routes of a tenant and waits for CF for a limited time.
     ///
     /// # Errors
-    /// [`RouteError::NotDeleted`] with the routes that stayed, policy errors, [`RouteError::Capi`].
+    /// [`RouteError::NotDeleted`] with the routes that are still there, policy errors,
+    /// [`RouteError::Capi`].
     ///
     /// # Cancel safety
-    /// It goes on when the future is dropped.
+    /// It continues when the future is dropped.
     pub async fn delete(
         &self,
         request_context: &RequestContext,
@@ -168,14 +170,14 @@ impl TenantRoutes {
         self.delete_with(request_context, tenant, DeleteScope::All, wait_mode).await
     }
 
-    /// Removes all routes of a tenant, and the one without labels at the place that `wish` names, where
-    /// the policy allows it.
+    /// Deletes all routes of a tenant, and the unlabelled route at the host that `request` gives,
+    /// if the policy allows it.
     ///
     /// # Errors
-    /// As [`TenantRoutes::remove`]; [`RouteError::HostTaken`] where it may not go.
+    /// As [`TenantRoutes::delete`]; [`RouteError::HostTaken`] if the unlabelled route must stay.
     ///
     /// # Cancel safety
-    /// It goes on when the future is dropped.
+    /// It continues when the future is dropped.
     pub async fn delete_legacy(
         &self,
         request_context: &RequestContext,
@@ -217,7 +219,7 @@ impl TenantRoutes {
         .await
     }
 
-    /// Shows the routes of a tenant.
+    /// Returns the routes of a tenant.
     ///
     /// # Errors
     /// [`RouteError::NotFound`] when it has none, policy errors, [`RouteError::Capi`].
@@ -230,7 +232,7 @@ impl TenantRoutes {
         list::of_tenant(&op.owner, &op.ownership).await
     }
 
-    /// Lists the owner's routes with what is left of the quotas.
+    /// Returns one page of the owner's routes, and the usage of the quotas.
     ///
     /// # Errors
     /// Policy errors, [`RouteError::Capi`].
@@ -242,14 +244,15 @@ impl TenantRoutes {
         list::list(&self.owner_context(request_context)?, query).await
     }
 
-    /// Works on up to 100 items, a few at a time, those of one tenant in their order; an item that could not
-    /// be read keeps its place, and one that does not end in time has a result that says so.
+    /// Processes up to 100 items, a few at a time. Items of one tenant keep their order. An item
+    /// that could not be read keeps its position. An item that does not end in time gets a result
+    /// that says so.
     ///
     /// # Errors
-    /// [`RouteError::BadRequest`] for no items, or too many.
+    /// [`RouteError::BadRequest`] for an empty list, or more than 100 items.
     ///
     /// # Cancel safety
-    /// Items that were begun go on when the future is dropped.
+    /// Started items continue when the future is dropped.
     pub async fn batch(
         &self,
         request_context: &RequestContext,
@@ -260,13 +263,15 @@ impl TenantRoutes {
         Ok(batch::run_items(self, request_context, items, run).await)
     }
 
-    /// Compares all tenants with all routes of the owner and, where that is wanted, mends.
+    /// Compares the given tenants with all routes of the owner and, if requested, makes the
+    /// changes.
     ///
     /// # Errors
-    /// [`RouteError::ReconcileGuard`], [`RouteError::BadRequest`], policy errors, [`RouteError::Capi`].
+    /// [`RouteError::ReconcileGuard`], [`RouteError::BadRequest`], policy errors,
+    /// [`RouteError::Capi`].
     ///
     /// # Cancel safety
-    /// Changes that were begun go on when the future is dropped.
+    /// Started changes continue when the future is dropped.
     pub async fn reconcile(
         &self,
         request_context: &RequestContext,
@@ -275,10 +280,10 @@ impl TenantRoutes {
         Box::pin(reconcile::reconcile(self, request_context, demand)).await
     }
 
-    /// Tells how a removal stands that outlived its request.
+    /// Returns the state of a delete that was still running when its request was answered.
     ///
     /// # Errors
-    /// [`RouteError::NotFound`] when the id is not one of this owner's, policy errors,
+    /// [`RouteError::NotFound`] if the id is not an operation of this owner, policy errors,
     /// [`RouteError::Capi`].
     pub async fn operation(
         &self,
@@ -292,10 +297,10 @@ impl TenantRoutes {
         Ok((operation, state))
     }
 
-    /// Seals an operation into an id that every instance can open.
+    /// Encrypts an operation into an id that every instance can decrypt.
     ///
     /// # Errors
-    /// [`RouteError::Internal`] when sealing fails.
+    /// [`RouteError::Internal`] if the encryption fails.
     pub fn seal(&self, operation: &Operation) -> Result<String, RouteError> {
         self.0.key.seal(operation).ok_or(RouteError::Internal("operation_seal"))
     }
@@ -332,7 +337,7 @@ impl TenantRoutes {
         Ok(OperationContext { owner, request_context, ownership, tenant, location })
     }
 
-    /// Runs to the end whether or not the caller waits.
+    /// Runs the task to its end, even if the caller stops waiting.
     async fn on_tracker<T: Send + 'static>(
         &self,
         op: impl Future<Output = Result<T, RouteError>> + Send + 'static,

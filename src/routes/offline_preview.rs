@@ -1,6 +1,7 @@
-//! The answer of a dry run while CF does not answer: the URL, from what is known (`routes.md` 4).
+//! The answer of a dry run while CF does not answer: the URL, from what is known.
 //!
-//! Invariant: CF is not asked; what policy and names refuse is refused here too. Callers: `ensure`.
+//! Invariant: CF is not called. What policy and names refuse is refused here too. Callers:
+//! `ensure`.
 
 use super::{
     OperationContext, RouteError, RouteRequest,
@@ -9,10 +10,11 @@ use super::{
 };
 use crate::capi::{CapiError, spaces::SpaceRef};
 
-/// Shows where the route would be.
+/// Predicts the URL without a call to CF.
 ///
 /// # Errors
-/// `error`, which CF's silence came to, where app, domain or host are not known; what policy and names refuse.
+/// `error`, the failure of the CF call, if app, domain or host are not known; what policy and names
+/// refuse.
 pub(super) async fn offline_preview(
     op: &OperationContext,
     request: &RouteRequest,
@@ -22,15 +24,15 @@ pub(super) async fn offline_preview(
 ) -> Result<Ensured, RouteError> {
     let view = match target {
         Some(target) => Some(RouteView::at(op, &request.subdomain, target, None)),
-        None => place(op, request, choice).await?,
+        None => known_view(op, request, choice).await?,
     };
     let view = view.ok_or(error)?;
     let warnings = vec![Warning::CfUnchecked];
     Ok(Ensured { view, outcome: EnsureOutcome::Unknown, warnings, plan: Some(Vec::new()) })
 }
 
-/// Returns the place as far as it is known; what was known last is good enough for a URL.
-async fn place(
+/// Returns the route as far as it is known. Names that were known last are good enough for a URL.
+async fn known_view(
     op: &OperationContext,
     request: &RouteRequest,
     choice: &Choice,
@@ -64,7 +66,8 @@ async fn place(
     }))
 }
 
-/// Returns the domain's name: the chosen one, or the organization's default one as it was known last.
+/// Returns the domain's name: the chosen one, or the organization's default domain as it was known
+/// last.
 async fn domain(
     op: &OperationContext,
     request: &RouteRequest,

@@ -1,7 +1,9 @@
-//! Removals that outlive their request: an id that holds everything, and how it stands.
+//! Deletes that are still running when their request ends: an id that holds everything, and the
+//! state.
 //!
-//! Invariant: the id is sealed (AES-256-GCM) and self-contained, so any instance can answer and nobody can
-//! poll foreign jobs. Callers: this room, `http`; `app` makes the key.
+//! Invariant: the id is encrypted (AES-256-GCM) and self-contained. So each instance can answer,
+//! and a caller cannot ask about other owners' jobs. Callers: this module, `http`; `app` makes the
+//! key.
 
 mod encoding;
 
@@ -15,22 +17,22 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{fmt, sync::Arc};
 
-/// Binds the sealed text to its purpose: the same key must not open a text of another kind.
+/// Binds the encrypted text to its purpose: the same key must not decrypt a text of another kind.
 const PURPOSE: &[u8] = b"cfapi-broker operation 2";
-/// Bytes of the nonce in front of the sealed text (RFC 5116, 5.2).
+/// Bytes of the nonce before the encrypted text (RFC 5116, 5.2).
 const NONCE: usize = 12;
 
-/// Longest id: a path may have 2048 bytes, and an id has its place in one.
+/// Longest id: a path may have 2048 bytes, and the id is one part of it.
 const MAX_ID: usize = 1_900;
 
-/// A removal under way.
+/// A delete that is still running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// Whose routes they are.
+    /// The owner of the routes.
     pub owner: String,
     /// The tenant's id.
     pub tenant: String,
-    /// The routes that CF is deleting; an id that would be too long for them has none.
+    /// The routes that CF is deleting; empty if the id would be too long.
     pub routes: Vec<DeletingRoute>,
 }
 
@@ -39,35 +41,35 @@ pub struct Operation {
 pub struct DeletingRoute {
     /// The route.
     pub guid: Guid,
-    /// Its host; empty in an id that would be too long for it.
+    /// Its host; empty if the id would be too long.
     pub host: String,
     /// CF's job.
     pub job: Guid,
 }
 
-/// How a removal stands.
+/// The state of a delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperationState {
     /// At least one job runs.
     Running,
     /// All routes are gone.
     Succeeded,
-    /// At least one job failed, none runs.
+    /// At least one job failed and none runs.
     Failed(Vec<CfError>),
 }
 
-/// Seals operations; the same on all instances. A clone is shallow.
+/// Encrypts operations; all instances have the same key. A clone is shallow.
 #[derive(Clone)]
 pub struct OperationKey(Arc<RandomizedNonceKey>);
 
 impl OperationKey {
-    /// Makes the key; `None` never happens with 32 bytes.
+    /// Makes the key. It never fails with 32 bytes.
     pub fn new(bytes: &[u8; 32]) -> Option<Self> {
         RandomizedNonceKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(Arc::new(key)))
     }
 
-    /// Seals an operation into a text that is safe in a path and fits into one: names of hosts are left out
-    /// before it grows too long, then the routes, which are found by their labels.
+    /// Encrypts an operation into a text that is safe in a path and fits into one. If it would be
+    /// too long, the hosts are left out, then the routes: those are found by their labels.
     pub(super) fn seal(&self, operation: &Operation) -> Option<String> {
         let hostless =
             |route: &DeletingRoute| DeletingRoute { host: String::new(), ..route.clone() };
@@ -85,7 +87,7 @@ impl OperationKey {
         Some(URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Opens an id; `None` for everything that this key did not seal.
+    /// Decrypts an id; `None` if this key did not encrypt it.
     pub(super) fn open(&self, id: &str) -> Option<Operation> {
         let sealed = URL_SAFE_NO_PAD.decode(id).ok()?;
         let (nonce, text) = sealed.split_at_checked(NONCE)?;
@@ -96,8 +98,8 @@ impl OperationKey {
     }
 }
 
-/// Looks at the jobs of a removal; a job that CF has forgotten is done if its route is gone. Without jobs the labels
-/// tell.
+/// Checks the jobs of a delete. A job that CF no longer knows has succeeded if its route is gone.
+/// Without jobs the labels decide.
 pub(super) async fn state(
     operation: &Operation,
     owner: &OwnerContext,
@@ -122,7 +124,7 @@ pub(super) async fn state(
     Ok(if failed { OperationState::Failed(errors) } else { OperationState::Succeeded })
 }
 
-/// A route that is marked still goes; one that was marked too long ago did not.
+/// A marked route is still being deleted. If the mark is too old, the delete failed.
 async fn by_labels(
     operation: &Operation,
     owner: &OwnerContext,
@@ -189,7 +191,7 @@ mod tests {
     #[case::with_hosts(20, true, true)]
     #[case::without_hosts(35, true, false)]
     #[case::by_labels(100, false, false)]
-    fn an_id_fits_into_a_path_however_many_routes_go(
+    fn an_id_fits_into_a_path_with_any_number_of_routes(
         #[case] count: usize,
         #[case] routes: bool,
         #[case] hosts: bool,

@@ -1,7 +1,6 @@
-//! The approuter's `TENANT_HOST_PATTERN`: would it find the tenant in the host that we make?
+//! The approuter's `TENANT_HOST_PATTERN`: would it find the tenant in our host?
 //!
-//! Invariant: a pattern that cannot be tried faithfully is refused at start, never guessed at. Callers: this
-//! room.
+//! Invariant: a pattern that cannot be checked exactly is refused at start. Callers: this module.
 
 use regex::Regex;
 
@@ -9,13 +8,13 @@ use regex::Regex;
 #[derive(Clone, Debug)]
 pub struct TenantPattern(Regex);
 
-/// Why a text is no such pattern.
+/// Why a text is not such a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// It is malformed, or holds what needs backtracking: look-around, back-references.
+    /// It is malformed, or needs backtracking: look-around, back-references.
     #[error("it cannot be checked")]
     Unreadable,
-    /// Nothing in it stands for the subdomain.
+    /// It has no group for the subdomain.
     #[error("it has no group")]
     NoGroup,
 }
@@ -24,18 +23,19 @@ impl TenantPattern {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// [`PatternError`], by the first thing that is wrong.
+    /// [`PatternError`], for the first mistake.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         let pattern = Regex::new(text).map_err(|_| PatternError::Unreadable)?;
-        // The whole match counts as a group, too.
+        // The whole match counts as a group too.
         if pattern.captures_len() < 2 {
             return Err(PatternError::NoGroup);
         }
         Ok(Self(pattern))
     }
 
-    /// Returns whether the approuter would find this subdomain in a host name. Like the approuter it
-    /// searches, and it compares case; our hosts are in lower case, so the subdomain is taken so, too.
+    /// Returns whether the approuter would find this subdomain in a host name. Like the approuter
+    /// it searches and compares case. Our hosts are in lower case, so the subdomain is compared in
+    /// lower case.
     pub fn finds(&self, name: &str, subdomain: &str) -> bool {
         let found = self.0.captures(name).and_then(|groups| groups.get(1));
         found.is_some_and(|group| group.as_str() == subdomain.to_ascii_lowercase())
@@ -73,7 +73,7 @@ mod tests {
     #[case::malformed("^(.*-shop", PatternError::Unreadable)]
     #[case::no_group("^.*-shop", PatternError::NoGroup)]
     #[case::no_capture("^(?:.*)-shop", PatternError::NoGroup)]
-    fn a_pattern_that_cannot_be_tried_is_refused(
+    fn a_pattern_that_cannot_be_checked_is_refused(
         #[case] pattern: &str,
         #[case] error: PatternError,
     ) {

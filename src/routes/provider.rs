@@ -1,7 +1,7 @@
-//! What each provider may have: client id → space, apps, domains, host template, mode.
+//! What each provider may use: client id → space, apps, domains, host template, mode.
 //!
-//! Invariant: a caller chooses only within its policy; a caller without one gets nothing. Callers: this
-//! room; `config` and `app` for the settings.
+//! Invariant: a caller chooses only within its policy. A caller without a policy gets nothing.
+//! Callers: this module; `config` and `app` for the settings.
 
 use super::{
     error::RouteError,
@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// What the broker knows of itself; the built-in policy is made of it.
+/// What the broker knows about itself. The built-in policy uses it.
 #[derive(Clone, Debug)]
 pub struct BrokerIdentity {
     /// The default destination.
@@ -34,7 +34,7 @@ pub struct BrokerIdentity {
     pub organization_name: Option<String>,
     /// The broker's app name: never a provider's app.
     pub app: Option<String>,
-    /// The broker's guid as an app; the name may be another one by now.
+    /// The broker's app guid; the name may have changed.
     pub app_guid: Option<Guid>,
     /// The broker's host names, as in `application_uris`: never a tenant's host.
     pub uris: Vec<String>,
@@ -54,16 +54,16 @@ struct PolicyTable {
     by_client: HashMap<String, Arc<ProviderTerms>>,
 }
 
-/// What one provider may have.
+/// The policy of one owner.
 #[derive(Clone, Debug)]
 pub struct ProviderPolicy {
-    /// Whose routes they are.
+    /// The owner of the routes.
     pub owner: String,
     /// The terms of its entry.
     pub terms: Arc<ProviderTerms>,
 }
 
-/// A judged `[[providers]]` entry.
+/// The terms of one valid `[[providers]]` entry.
 #[derive(Debug)]
 pub struct ProviderTerms {
     /// Owner of all routes under this entry.
@@ -78,11 +78,11 @@ pub struct ProviderTerms {
     pub domains: Vec<String>,
     /// How hosts are built.
     pub template: HostTemplate,
-    /// What the approuter finds the tenant by.
+    /// The approuter's tenant host pattern.
     pub pattern: Option<TenantPattern>,
     /// How tenants get URLs.
     pub mode: Mode,
-    /// Whether unlabelled routes may be taken over.
+    /// Whether unlabelled routes may be adopted.
     pub adopt: bool,
     /// Whether unlabelled routes may be deleted by host.
     pub legacy_delete: bool,
@@ -96,15 +96,15 @@ pub struct ProviderTerms {
 pub enum Apps {
     /// These.
     Listed(Vec<String>),
-    /// Any of the space but the broker itself, which is named here where it is known.
+    /// Any app of the space except the broker itself. The broker's name is here, if known.
     AnyBut(Option<String>),
 }
 
 impl Policies {
-    /// Judges the settings. `destinations` are the configured ones.
+    /// Validates the settings. `destinations` are the configured ones.
     ///
     /// # Errors
-    /// All findings at once.
+    /// All findings together.
     pub fn validate(
         settings: &Settings,
         providers: &[ProviderSettings],
@@ -148,7 +148,7 @@ impl Policies {
     /// Returns the policy of a caller.
     ///
     /// # Errors
-    /// [`RouteError::ForbiddenProvider`] when no entry names it, or, without any entries, when the
+    /// [`RouteError::ForbiddenProvider`] if no entry names it, or if there are no entries and the
     /// broker does not know its own space.
     pub fn of(&self, caller: &Caller) -> Result<ProviderPolicy, RouteError> {
         self.of_client(caller.client_id())
@@ -159,7 +159,7 @@ impl Policies {
         self.0.by_client.get(caller.client_id()).map(|terms| &terms.destination)
     }
 
-    /// Returns the policy of another owner, for whom an administrator acts.
+    /// Returns the policy of another owner, for an administrator that acts for it.
     ///
     /// # Errors
     /// [`RouteError::ForbiddenScope`] without `Routes.Admin`; as [`Policies::of`].
@@ -179,7 +179,7 @@ impl Policies {
         &self.0.entries
     }
 
-    /// Returns what the broker knows of itself.
+    /// Returns what the broker knows about itself.
     pub fn broker(&self) -> &BrokerIdentity {
         &self.0.broker
     }
@@ -207,7 +207,7 @@ impl Policies {
         Ok(ProviderPolicy { owner, terms })
     }
 
-    /// The policy without any entries: the broker's own space (`routes.md` 11).
+    /// Returns the policy that applies without entries: the broker's own space.
     fn built_in(&self) -> Result<ProviderTerms, RouteError> {
         let broker = &self.0.broker;
         let space = broker.space.clone().ok_or(RouteError::ForbiddenProvider)?;
@@ -251,8 +251,8 @@ impl ProviderTerms {
         }
     }
 
-    /// Returns the domain that a caller chose within the policy; `None` for the organization's default
-    /// one.
+    /// Returns the domain that a caller chose within the policy; `None` for the organization's
+    /// default one.
     ///
     /// # Errors
     /// [`RouteError::ForbiddenDomain`].
@@ -260,7 +260,7 @@ impl ProviderTerms {
         let same = |name: &&String| wanted.is_none_or(|wanted| name.eq_ignore_ascii_case(wanted));
         match self.domains.iter().find(same) {
             Some(name) => Ok(Some(name.clone())),
-            // What the default domain is called shows only later.
+            // The name of the default domain is known only later.
             None if self.domains.is_empty() => Ok(None),
             None => Err(RouteError::ForbiddenDomain),
         }
@@ -268,7 +268,7 @@ impl ProviderTerms {
 }
 
 impl Apps {
-    /// Returns whether an app is covered; CF's names of apps ignore case.
+    /// Returns whether an app is covered. CF's app names ignore case.
     pub fn covers(&self, app: &str) -> bool {
         match self {
             Self::Listed(apps) => apps.iter().any(|listed| listed.eq_ignore_ascii_case(app)),
@@ -279,7 +279,7 @@ impl Apps {
     }
 }
 
-/// Finds the entry of each client id; one in two entries is a finding.
+/// Maps each client id to its entry. A client id in two entries is a finding.
 fn clients(
     entries: &[Arc<ProviderTerms>],
     findings: &mut Vec<Finding>,
@@ -290,7 +290,7 @@ fn clients(
             if by_client.insert(client.clone(), Arc::clone(terms)).is_some() {
                 findings.push(Finding {
                     key: "providers".to_owned(),
-                    problem: "a client id stands in it twice".to_owned(),
+                    problem: "a client id occurs twice".to_owned(),
                     hint: "name each client id in one entry",
                 });
             }

@@ -1,7 +1,7 @@
-//! A look at the provider entries after the start: does what they name exist?
+//! Checks after the start that everything exists that the provider entries name.
 //!
-//! Invariant: it reads only, nothing waits for it, and it ends with the process; what it says in public is one
-//! word, names stand in the log. Callers: [`super::TenantRoutes`].
+//! Invariant: it only reads, no request waits for it, and it ends with the process. Its public
+//! result is one word; the names are in the log. Callers: [`super::TenantRoutes`].
 
 use super::{
     provider::{Apps, Policies, ProviderTerms},
@@ -19,29 +19,29 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// First pause after a CF that cannot be reached; doubles up to [`LONGEST_PAUSE`].
+/// First pause when CF cannot be reached. It doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest pause: an outage of hours costs each instance a dozen calls an hour.
+/// Longest pause: each instance makes a dozen attempts in each hour of an outage.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// Longest time for all calls about one entry.
+/// Longest time for all calls for one entry.
 const ENTRY_TIME: Duration = Duration::from_secs(60);
 
-/// How the provider entries stand, as far as is known.
+/// The result of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProviderStatus {
-    /// Not all were looked at.
+    /// Not all entries are checked.
     Unknown,
-    /// All that they name is there, or there are none.
+    /// Everything that they name exists, or there are no entries.
     Resolved,
-    /// Something that they name is not there, or not visible for the technical user.
+    /// Something that they name does not exist, or the technical user does not see it.
     Unresolved,
 }
 
-/// Something that an entry names and CF does not show.
+/// Something that an entry names but CF does not show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MissingResource {
     entry: usize,
-    thing: MissingKind,
+    kind: MissingKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,11 +52,11 @@ enum MissingKind {
     /// `None`: the organization's default one.
     Domain(Option<String>),
     InternalDomain(String),
-    /// CF refuses to tell, by the word of its refusal.
+    /// CF refuses the request; the word of its refusal.
     Refused(&'static str),
 }
 
-/// What was found; a clone is shallow.
+/// The check and its result; a clone is shallow.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProviderCheck(Arc<Mutex<CheckState>>);
 
@@ -67,9 +67,9 @@ struct CheckState {
 }
 
 impl ProviderCheck {
-    /// Returns how the entries stand.
+    /// Returns the result so far.
     pub(super) fn status(&self, policies: &Policies) -> ProviderStatus {
-        let found = self.found();
+        let found = self.state();
         if policies.entries().is_empty() {
             ProviderStatus::Resolved
         } else if !found.missing.is_empty() {
@@ -81,7 +81,7 @@ impl ProviderCheck {
         }
     }
 
-    /// Looks at each entry once, after `delay`, repeating where CF cannot be reached, until `stop`.
+    /// Checks each entry once, after `delay`. Repeats while CF cannot be reached, until `stop`.
     pub(super) async fn run(
         self,
         policies: Policies,
@@ -89,23 +89,28 @@ impl ProviderCheck {
         delay: Duration,
         stop: CancellationToken,
     ) {
-        let looking = async {
+        let checking = async {
             sleep(delay).await;
-            self.look(&policies, &capi).await;
+            self.check_all(&policies, &capi).await;
         };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = Box::pin(looking) => {}
+            () = Box::pin(checking) => {}
         }
     }
 
-    /// Forgets the gaps that a route which was made under an entry proves closed.
-    pub(super) fn proven(&self, policies: &Policies, terms: &Arc<ProviderTerms>, view: &RouteView) {
+    /// Removes what a created route proves to exist: it was missing when its entry was checked.
+    pub(super) fn clear_proven(
+        &self,
+        policies: &Policies,
+        terms: &Arc<ProviderTerms>,
+        view: &RouteView,
+    ) {
         let entry = policies.entries().iter().position(|entry| Arc::ptr_eq(entry, terms));
         let served = |app: &String| view.apps.iter().any(|seen| seen.name.as_ref() == Some(app));
-        self.found().missing.retain(|missing| {
+        self.state().missing.retain(|missing| {
             Some(missing.entry) != entry
-                || match &missing.thing {
+                || match &missing.kind {
                     MissingKind::Organization(_)
                     | MissingKind::Space(_)
                     | MissingKind::Refused(_)
@@ -118,15 +123,15 @@ impl ProviderCheck {
         });
     }
 
-    async fn look(&self, policies: &Policies, capi: &CapiClient) {
+    async fn check_all(&self, policies: &Policies, capi: &CapiClient) {
         let mut open = policies.entries().iter().enumerate().collect::<Vec<_>>();
         let mut pause = FIRST_PAUSE;
         loop {
             let mut later = Vec::new();
             for (entry, terms) in open {
-                match one(terms, capi).await {
-                    Some(things) => self.found_missing(entry, things),
-                    // One technical user that is locked keeps nobody from learning of the other entries.
+                match check_entry(terms, capi).await {
+                    Some(kinds) => self.add_missing(entry, kinds),
+                    // If one technical user is locked, the other entries are still checked.
                     None => later.push((entry, terms)),
                 }
             }
@@ -137,70 +142,70 @@ impl ProviderCheck {
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
-        let mut found = self.found();
+        let mut found = self.state();
         found.done = true;
         tracing::info!(
             entries = policies.entries().len(),
             gaps = found.missing.len(),
-            "provider entries looked up"
+            "provider entries checked"
         );
     }
 
-    fn found_missing(&self, entry: usize, things: Vec<MissingKind>) {
+    fn add_missing(&self, entry: usize, kinds: Vec<MissingKind>) {
         let missing =
-            things.into_iter().map(|thing| MissingResource { entry, thing }).collect::<Vec<_>>();
-        missing.iter().for_each(MissingResource::tell);
-        self.found().missing.extend(missing);
+            kinds.into_iter().map(|kind| MissingResource { entry, kind }).collect::<Vec<_>>();
+        missing.iter().for_each(MissingResource::log);
+        self.state().missing.extend(missing);
     }
 
-    fn found(&self) -> MutexGuard<'_, CheckState> {
+    fn state(&self) -> MutexGuard<'_, CheckState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks at one entry; `None` when CF cannot be asked now.
-async fn one(terms: &ProviderTerms, capi: &CapiClient) -> Option<Vec<MissingKind>> {
+/// Checks one entry; `None` if CF cannot be called now.
+async fn check_entry(terms: &ProviderTerms, capi: &CapiClient) -> Option<Vec<MissingKind>> {
     let deadline = Instant::now() + ENTRY_TIME;
     let cf = capi.for_request(&terms.destination, &CorrelationId::random(), deadline);
-    match missing(terms, &cf).await {
-        Ok(things) => Some(things),
-        // Without a token nothing was asked: the gate decides when there is one.
+    match missing_resources(terms, &cf).await {
+        Ok(kinds) => Some(kinds),
+        // Without a token CF was not called. The lockout guard decides when there is one again.
         Err(error) if error.is_transient() || matches!(error, CapiError::Token(_)) => None,
         Err(error) => Some(vec![MissingKind::Refused(error.word())]),
     }
 }
 
-/// Returns what an entry names and CF does not show. What is found is remembered by the client for a while,
-/// so that the first subscriptions need not ask again.
-async fn missing(
+/// Returns what an entry names and CF does not show. The CF client caches what is found, so the
+/// first subscriptions need fewer calls.
+async fn missing_resources(
     terms: &ProviderTerms,
     cf: &CfRequestClient,
 ) -> Result<Vec<MissingKind>, CapiError> {
     let read = cf.space(&terms.space).await?;
     let Some(read) = read else {
-        return Ok(vec![unseen(&terms.space, cf).await?]);
+        return Ok(vec![unknown_name(&terms.space, cf).await?]);
     };
-    let mut things = Vec::new();
+    let mut kinds = Vec::new();
     if let Apps::Listed(apps) = &terms.apps {
         for app in apps {
             let found = cf.app(&read.space.guid, app).await?;
-            things.extend(found.is_none().then(|| MissingKind::App(app.clone())));
+            kinds.extend(found.is_none().then(|| MissingKind::App(app.clone())));
         }
     }
     let Some(organization) = read.space.organization() else {
-        return Ok(things);
+        return Ok(kinds);
     };
     if terms.domains.is_empty() {
-        things.extend(without_domain(cf, organization, None).await?);
+        kinds.extend(missing_domain(cf, organization, None).await?);
     }
     for name in &terms.domains {
-        things.extend(without_domain(cf, organization, Some(name)).await?);
+        kinds.extend(missing_domain(cf, organization, Some(name)).await?);
     }
-    Ok(things)
+    Ok(kinds)
 }
 
-/// Tells which of an entry's two names is the unknown one.
-async fn unseen(space: &SpaceRef, cf: &CfRequestClient) -> Result<MissingKind, CapiError> {
+/// Finds out which name of the entry is unknown: the organization or the space.
+async fn unknown_name(space: &SpaceRef, cf: &CfRequestClient) -> Result<MissingKind, CapiError> {
     Ok(match space {
         SpaceRef::Guid(guid) => MissingKind::Space(guid.to_string()),
         SpaceRef::Named { organization, space } => match cf.organization_named(organization).await?
@@ -211,7 +216,7 @@ async fn unseen(space: &SpaceRef, cf: &CfRequestClient) -> Result<MissingKind, C
     })
 }
 
-async fn without_domain(
+async fn missing_domain(
     cf: &CfRequestClient,
     organization: &Guid,
     name: Option<&str>,
@@ -224,16 +229,22 @@ async fn without_domain(
 }
 
 impl MissingResource {
-    /// Writes the line: which key of which entry, which name, what to do. Without its space an entry serves nobody.
-    fn tell(&self) {
-        let key = format!("providers[{}].{}", self.entry, self.thing.key());
-        let (name, hint) = (self.thing.to_string(), self.thing.hint());
-        match &self.thing {
+    /// Writes the log line: key and name in the entry, and what to do. Without its space an entry
+    /// cannot be used.
+    fn log(&self) {
+        let key = format!("providers[{}].{}", self.entry, self.kind.key());
+        let (name, hint) = (self.kind.to_string(), self.kind.hint());
+        match &self.kind {
             MissingKind::Organization(_) | MissingKind::Space(_) | MissingKind::Refused(_) => {
-                tracing::error!(key, name, hint, "a provider entry cannot be served");
+                tracing::error!(key, name, hint, "a provider entry cannot be used");
             }
             MissingKind::App(_) | MissingKind::Domain(_) | MissingKind::InternalDomain(_) => {
-                tracing::warn!(key, name, hint, "a provider entry names what is not there");
+                tracing::warn!(
+                    key,
+                    name,
+                    hint,
+                    "a provider entry names something that does not exist"
+                );
             }
         }
     }
@@ -262,7 +273,7 @@ impl MissingKind {
                 "correct the name, or create the domain and share it with the organization"
             }
             Self::Domain(None) => "name a domain: the organization has no default one",
-            Self::InternalDomain(_) => "name another domain: no URL leads to an internal one",
+            Self::InternalDomain(_) => "name another domain: an internal domain has no public URL",
             Self::Refused(_) => "check the roles of the technical user",
         }
     }

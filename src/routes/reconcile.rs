@@ -1,7 +1,8 @@
-//! Reconcile: compare the tenants that there are with the routes that there are (`routes.md` 9).
+//! Reconcile: compares the given tenants with the existing routes.
 //!
-//! Invariant: without `apply` CF sees no write; deletions need consent and pass the guard, all or none;
-//! unlabelled routes are never deleted. Callers: [`super::TenantRoutes`].
+//! Invariant: without `apply` no write is sent to CF. Deletes need `delete_orphans` and must pass
+//! the orphan limit, all or none. Unlabelled routes are never deleted. Callers:
+//! [`super::TenantRoutes`].
 
 mod desired;
 
@@ -21,57 +22,57 @@ use desired::{DesiredRoute, existing_routes, resolve_all};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::time::Instant;
 
-/// Most tenants of one list (`routes.md` 9).
+/// Most tenants of one list.
 const MAX_TENANTS: usize = 5_000;
 
-/// What the caller wants to be so.
+/// The desired state.
 #[derive(Clone, Debug)]
 pub struct ReconcileRequest {
-    /// All tenants that there are.
+    /// All existing tenants.
     pub tenants: Vec<(TenantId, RouteRequest)>,
     /// Whether anything may be changed.
     pub apply: bool,
     /// Whether routes of tenants that are not listed may be deleted.
     pub delete_orphans: bool,
-    /// Whether the guard is off; needs `Routes.Admin`.
+    /// Whether the orphan limit is off; needs `Routes.Admin`.
     pub force: bool,
 }
 
-/// How things stand, and what was done about it.
+/// The differences, and the results of the changes.
 #[derive(Debug, Default)]
 pub struct ReconcileReport {
     /// Whether changes were made.
     pub applied: bool,
-    /// Tenants whose route is as it should be.
+    /// Tenants whose route needs no change.
     pub unchanged: usize,
     /// Routes that are missing.
     pub create: Vec<RouteView>,
-    /// Routes that need mending, and those under an older host name, which stay as they are.
+    /// Routes that need a repair, and routes under an older host name, which stay unchanged.
     pub repair: Vec<RouteView>,
     /// The owner's routes whose tenant is not listed.
     pub orphans: Vec<RouteView>,
-    /// Wanted places that somebody else has.
+    /// Requested hosts that someone else has.
     pub foreign: Vec<RouteView>,
     /// The owner's routes without an app of the policy.
     pub unmapped: Vec<RouteView>,
-    /// What came of each change, and why a wish could not be judged.
+    /// The result of each change, and why a request could not be resolved.
     pub results: Vec<TenantChange>,
-    /// Changes that the next call will make.
+    /// Changes that are left for the next call.
     pub remaining: usize,
 }
 
-/// What came of one tenant.
+/// The result for one tenant.
 #[derive(Debug)]
 pub struct TenantChange {
     /// The tenant.
     pub tenant: TenantId,
     /// `ensure` or `remove`.
     pub operation: &'static str,
-    /// What came of it.
+    /// The result.
     pub result: Result<ItemOutcome, RouteError>,
 }
 
-/// Compares and, where that is wanted, changes.
+/// Compares and, if requested, makes the changes.
 pub(super) async fn reconcile(
     routes: &TenantRoutes,
     request_context: &RequestContext,
@@ -104,7 +105,7 @@ pub(super) async fn reconcile(
     Ok(report)
 }
 
-/// Refuses a list that is too long, or wants two hosts for one tenant, app and domain.
+/// Refuses a list that is too long, or has two entries for one tenant, app and domain.
 fn check(tenants: &[(TenantId, RouteRequest)]) -> Result<(), RouteError> {
     let mut seen = HashSet::new();
     let mut keys = tenants.iter().map(|(tenant, request)| (tenant, &request.app, &request.domain));
@@ -112,8 +113,8 @@ fn check(tenants: &[(TenantId, RouteRequest)]) -> Result<(), RouteError> {
     if valid { Ok(()) } else { Err(RouteError::BadRequest(RequestField::Tenants)) }
 }
 
-/// Returns the routes of the wanted tenants that are not what is wanted: under another name for the same app and
-/// domain, or such as nobody wants them.
+/// Returns routes of listed tenants that differ from the request: under another host name for the
+/// same app and domain, or in a state other than `ok` on a host that is not requested.
 fn older(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
     let mut wanted = HashMap::<_, Vec<_>>::new();
     for one in desired {
@@ -133,7 +134,7 @@ fn older(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
     owned.iter().filter(is_older).cloned().collect()
 }
 
-/// One removal for each tenant, of nothing but the routes that were seen.
+/// Makes one delete for each tenant, only of the routes that were found.
 fn deletions(orphans: &[RouteView], observed_at: Instant) -> Vec<Item> {
     let mut tenants = BTreeMap::<_, BTreeSet<_>>::new();
     for view in orphans {
@@ -146,7 +147,7 @@ fn deletions(orphans: &[RouteView], observed_at: Instant) -> Vec<Item> {
     deletions.collect()
 }
 
-/// Refuses to delete on the word of a list that looks wrong; `most` is a share in percent.
+/// Refuses deletes if the list looks wrong. `most` is a share in percent.
 fn check_orphan_share(
     request: &ReconcileRequest,
     report: &ReconcileReport,
@@ -161,14 +162,14 @@ fn check_orphan_share(
     Ok(())
 }
 
-/// Tells the audit log of a reconcile that was refused as a whole.
+/// Writes the audit lines of a reconcile that is refused as a whole.
 fn refused(request_context: &RequestContext, error: RouteError) -> RouteError {
     Audit::begin("reconcile", request_context, "").refused(&error);
     error
 }
 
 impl ReconcileReport {
-    /// Sorts the wishes by what they need; returns those that need something.
+    /// Sorts the requests by what they need. Returns those that need a change.
     async fn classify(
         &mut self,
         desired: Vec<DesiredRoute>,
@@ -188,7 +189,7 @@ impl ReconcileReport {
                 target: one.target.clone(),
                 host_guard: None,
             };
-            // Two tenants of the list with one host: the first gets it.
+            // If two tenants of the list have one host, the first gets it.
             let predicted = match route {
                 _ if !given.insert(key) => None,
                 None => Some(None),

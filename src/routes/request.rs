@@ -1,6 +1,6 @@
-//! What a caller asks for, and the many spellings in which it arrives.
+//! What a caller requests, and the different names of the members in its body.
 //!
-//! Invariant: two sources that say different things are refused, never ranked. Callers: this room, `http`.
+//! Invariant: two members that contradict each other are refused. Callers: this module, `http`.
 
 use super::error::{RequestField, RouteError};
 use serde::Deserialize;
@@ -8,23 +8,23 @@ use std::fmt;
 
 /// Longest tenant id; ids of the platforms are UUIDs.
 const MAX_TENANT: usize = 128;
-/// Ids that are paths of our own.
+/// Tenant ids that are our own path words.
 const RESERVED: [&str; 3] = ["operations", "reconcile", "batch"];
-/// Longest subdomain that is looked at.
+/// Longest subdomain that is processed.
 const MAX_SUBDOMAIN: usize = 200;
-/// Longest host, whatever else its template puts into it.
+/// Longest host label: the limit in the error for a subdomain that is too long.
 const MAX_LABEL: usize = 63;
 
-/// A tenant's id: `[A-Za-z0-9._-]{1,128}`, none of our own path words.
+/// A tenant's id: `[A-Za-z0-9._-]{1,128}`, except our own path words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TenantId(String);
 
 impl TenantId {
-    /// Parses an id; `None` when its form is unlawful.
+    /// Parses an id; `None` if its form is not valid.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
         let fits = !text.is_empty() && text.len() <= MAX_TENANT && text.bytes().all(valid);
-        // `.` and `..` are folded by clients before they are sent.
+        // Clients remove `.` and `..` from a path before they send it.
         let own = RESERVED.contains(&text) || text == "." || text == "..";
         (fits && !own).then(|| Self(text.to_owned()))
     }
@@ -41,20 +41,20 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// What a caller wants for a tenant.
+/// The route that a caller requests for a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRequest {
     /// The tenant's subdomain, as given.
     pub subdomain: String,
     /// Which of the policy's apps; optional where there is one.
     pub app: Option<String>,
-    /// Which of the policy's domains; its first one by default.
+    /// Which of the policy's domains; the first by default.
     pub domain: Option<String>,
-    /// Whether an unlabelled route of that host may be taken over.
+    /// Whether an unlabelled route of that host may be adopted.
     pub adoption: Adoption,
 }
 
-/// Whether a route without labels may become ours; it takes the policy's consent and the caller's.
+/// Whether an unlabelled route may be adopted. Policy and caller must both allow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adoption {
     /// It may.
@@ -63,8 +63,8 @@ pub enum Adoption {
     Refused,
 }
 
-/// The body of `PUT /routes/{tenant}` and `POST /routes`; unknown members are ignored, the registries
-/// add some.
+/// The body of `PUT /routes/{tenant}` and `POST /routes`. Unknown members are ignored, because the
+/// registries add some.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RouteRequestBody {
@@ -76,7 +76,7 @@ pub struct RouteRequestBody {
     subscription: Option<Names>,
 }
 
-/// The names of a tenant, in the spellings of the subscription registry and of the Subscription Manager.
+/// The names of a tenant, as the subscription registry and the Subscription Manager spell them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Names {
@@ -96,12 +96,12 @@ struct Subscriber {
 }
 
 impl RouteRequestBody {
-    /// Turns the body into a tenant and a wish; `path` is the tenant that the path names, if any.
+    /// Converts the body into a tenant and a request. `path` is the tenant in the path, if any.
     ///
     /// # Errors
-    /// [`RouteError::TenantMismatch`] when two sources name different tenants,
-    /// [`RouteError::BadRequest`] when the subdomain or the tenant is absent, malformed or ambiguous,
-    /// [`RouteError::HostTooLong`] when the subdomain fits into no host.
+    /// [`RouteError::TenantMismatch`] if two members name different tenants,
+    /// [`RouteError::BadRequest`] if the subdomain or the tenant is absent, malformed or ambiguous,
+    /// [`RouteError::HostTooLong`] if the subdomain is too long for any host.
     pub fn into_request(
         self,
         path: Option<&TenantId>,
@@ -121,10 +121,10 @@ impl RouteRequestBody {
         Ok((tenant, RouteRequest { subdomain, app: self.app, domain: self.domain, adoption }))
     }
 
-    /// Returns the tenant alone, for calls that need no subdomain.
+    /// Returns only the tenant, for calls that need no subdomain.
     ///
     /// # Errors
-    /// As [`RouteRequestBody::into_wish`], as far as the tenant goes.
+    /// As [`RouteRequestBody::into_request`], for the tenant.
     pub fn tenant(&self, path: Option<&TenantId>) -> Result<TenantId, RouteError> {
         let tenants = self.sources().flat_map(Names::tenants).chain(path.map(TenantId::as_str));
         let tenant = same(tenants).map_err(|_| RouteError::TenantMismatch)?;
@@ -137,7 +137,7 @@ impl RouteRequestBody {
 }
 
 impl RouteRequest {
-    /// Fills in app and domain where the wish names none.
+    /// Sets app and domain if the request has none.
     #[must_use]
     pub fn or(mut self, app: Option<&str>, domain: Option<&str>) -> Self {
         self.app = self.app.or_else(|| app.map(ToOwned::to_owned));
@@ -161,11 +161,11 @@ impl Names {
     }
 }
 
-/// Two sources that differ.
+/// Two members have different values.
 #[derive(Debug)]
 struct DifferentValues;
 
-/// Returns the one text that all sources give, or none without a source.
+/// Returns the value that all members have; `None` without a member.
 fn same<'a>(mut texts: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>, DifferentValues> {
     let first = texts.next();
     match first {
@@ -211,7 +211,7 @@ mod tests {
         r#"{"subdomain":"acme","subscription":{"subscriber":{"subaccountSubdomain":"acme"}}}"#,
         Some("t1")
     )]
-    fn every_spelling_means_the_same(#[case] body: &str, #[case] path: Option<&str>) {
+    fn all_member_names_mean_the_same(#[case] body: &str, #[case] path: Option<&str>) {
         assert_eq!(request(body, path).unwrap(), ("t1".to_owned(), "acme".to_owned()));
     }
 
@@ -231,7 +231,7 @@ mod tests {
     #[case::two(r#"{"subdomain":"acme","subscribedSubdomain":"other"}"#, Some("t1"))]
     #[case::no_tenant(r#"{"subdomain":"acme"}"#, None)]
     #[case::odd_tenant(r#"{"subdomain":"acme","tenantId":"a/b"}"#, None)]
-    fn a_wish_without_subdomain_or_tenant_is_refused(
+    fn a_request_without_subdomain_or_tenant_is_refused(
         #[case] body: &str,
         #[case] path: Option<&str>,
     ) {
@@ -241,7 +241,7 @@ mod tests {
     #[rstest]
     #[case::at_the_limit(200)]
     #[case::beyond(201)]
-    fn a_long_subdomain_is_a_matter_of_its_host(#[case] length: usize) {
+    fn a_subdomain_over_200_characters_is_too_long_for_a_host(#[case] length: usize) {
         let body = format!(r#"{{"subdomain":"{}"}}"#, "a".repeat(length));
         match request(&body, Some("t1")) {
             Ok((_, subdomain)) => assert_eq!((subdomain.len(), length), (200, 200)),
@@ -252,7 +252,10 @@ mod tests {
     #[rstest]
     #[case::absent("{\"subdomain\":\"a\"}", Adoption::Allowed)]
     #[case::refused("{\"subdomain\":\"a\",\"adopt\":false}", Adoption::Refused)]
-    fn adoption_is_refused_by_saying_so(#[case] body: &str, #[case] expected: Adoption) {
+    fn adoption_is_refused_only_by_an_explicit_false(
+        #[case] body: &str,
+        #[case] expected: Adoption,
+    ) {
         let body = read(body);
         assert_eq!(body.into_request(TenantId::parse("t1").as_ref()).unwrap().1.adoption, expected);
     }
@@ -266,7 +269,7 @@ mod tests {
     #[case::slash("a/b", false)]
     #[case::own_word("operations", false)]
     #[case::blank("a b", false)]
-    fn tenant_ids_have_a_form(#[case] text: &str, #[case] valid: bool) {
+    fn tenant_ids_have_a_fixed_form(#[case] text: &str, #[case] valid: bool) {
         assert_eq!(TenantId::parse(text).is_some(), valid);
     }
 }

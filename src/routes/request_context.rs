@@ -1,7 +1,7 @@
-//! Who asks for something, and until when.
+//! Who sends a request, and its deadline.
 //!
-//! Invariant: the caller is verified; the deadline is that of its request. Callers: `http` makes it, this room
-//! reads it.
+//! Invariant: the caller is verified; the deadline is that of its request. Callers: `http` makes
+//! it, this module reads it.
 
 use super::RouteError;
 use crate::{
@@ -11,25 +11,25 @@ use crate::{
 use std::time::SystemTime;
 use tokio::time::Instant;
 
-/// Who asks, and until when.
+/// Who sends the request, and until when it must be answered.
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     pub(super) caller: Caller,
     pub(super) correlation: CorrelationId,
     pub(super) now: SystemTime,
     pub(super) deadline: Instant,
-    /// What was learned before is not enough to say no.
+    /// What was cached before this time is not enough for a refusal.
     pub(super) started: Instant,
     pub(super) on_behalf_of: Option<String>,
     pub(super) trail: AuditTrail,
     pub(super) validate: Option<StatusMapping>,
 }
 
-/// Tells which status and code a caller is given for an error, for audit lines.
+/// Maps an error to the status and code of the answer, for audit lines.
 pub type StatusMapping = fn(&RouteError) -> (u16, &'static str);
 
 impl RequestContext {
-    /// Makes an errand. `now` is the wall time at which it began, `deadline` the end of the request.
+    /// Makes the context. `now` is the wall time at which the request began, `deadline` its end.
     pub fn new(
         caller: &Caller,
         correlation: &CorrelationId,
@@ -51,21 +51,21 @@ impl RequestContext {
         }
     }
 
-    /// Notes on this trail that an audit line was written.
+    /// Records on this trail that an audit line was written.
     #[must_use]
     pub fn on_trail(mut self, trail: AuditTrail) -> Self {
         self.trail = trail;
         self
     }
 
-    /// Lets audit lines tell the answers that `judge` gives.
+    /// Sets the mapping from errors to the statuses and codes in audit lines.
     #[must_use]
     pub fn with_status_mapping(mut self, validate: StatusMapping) -> Self {
         self.validate = Some(validate);
         self
     }
 
-    /// Acts for another owner; needs `Routes.Admin`.
+    /// Acts for another owner; this needs `Routes.Admin`.
     #[must_use]
     pub fn on_behalf_of(mut self, owner: Option<String>) -> Self {
         self.on_behalf_of = owner;

@@ -1,7 +1,7 @@
-//! Where a tenant's route is to be: space, domain, app and host, from the policy and the wish.
+//! Resolves a request within the policy: space, domain, app and host.
 //!
-//! Invariant: everything that can be judged without CF is judged before its first call. Callers: this
-//! room.
+//! Invariant: everything that can be checked without CF is checked before the first call. Callers:
+//! this module.
 
 use super::{
     OperationContext, OwnerContext, RouteError, RouteRequest,
@@ -16,7 +16,7 @@ use crate::capi::{
     spaces::{SpaceInOrganization, SpaceRef},
 };
 
-/// Longest label, for the message.
+/// Longest label, for the error.
 const MAX_LABEL: usize = 63;
 
 /// The policy's space.
@@ -34,7 +34,7 @@ pub(super) struct SpaceNames {
     pub(super) organization: Option<String>,
 }
 
-/// What was chosen within the policy, before CF is asked.
+/// App, domain and host, chosen within the policy before a call to CF.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) app: String,
@@ -43,7 +43,7 @@ pub(super) struct Choice {
     host: Option<Host>,
 }
 
-/// A route's place, resolved.
+/// The resolved space, domain, app and host of a tenant's route.
 #[derive(Clone, Debug)]
 pub(super) struct ResolvedRoute {
     pub(super) space: ResolvedSpace,
@@ -72,7 +72,7 @@ impl Choice {
         Ok(Self { app, domain, host })
     }
 
-    /// Returns the host, asking CF for the names that its template still needs.
+    /// Returns the host. Reads the names that its template needs from CF, if they are not known.
     pub(super) async fn host(
         &self,
         op: &OperationContext,
@@ -85,7 +85,7 @@ impl Choice {
         host(op, request, &self.app, &names).unwrap_or(Err(RouteError::SpaceInvisible))
     }
 
-    /// Returns the host as far as these names give it, for a domain that it must fit.
+    /// Returns the host if these names are enough for it, checked against a domain.
     pub(super) fn host_from(
         &self,
         op: &OperationContext,
@@ -131,7 +131,8 @@ impl ResolvedRoute {
         let domain = domain(op, request, &space, &choice);
         let app = app(op.cf(), &space, &choice.app);
         let (domain, app) = tokio::try_join!(domain, app)?;
-        // By whatever name: a loop through the broker serves nobody.
+        // The name may be different: the broker itself cannot serve a tenant, because the requests
+        // would loop.
         if op.owner.routes.policies().broker().app_guid.as_ref() == Some(&app.guid) {
             return Err(RouteError::ForbiddenApp);
         }
@@ -146,7 +147,7 @@ impl ResolvedRoute {
         Ok(Self { space, choice, domain, app, host })
     }
 
-    /// Looks the app up again after CF refused its guid.
+    /// Looks the app up again, after CF refused its guid.
     pub(super) async fn refresh_app(
         &mut self,
         op: &OperationContext,
@@ -156,7 +157,7 @@ impl ResolvedRoute {
         self.resolve_again(op, request).await
     }
 
-    /// Looks the domain up again after CF refused its guid.
+    /// Looks the domain up again, after CF refused its guid.
     pub(super) async fn refresh_domain(
         &mut self,
         op: &OperationContext,
@@ -167,7 +168,7 @@ impl ResolvedRoute {
         self.resolve_again(op, request).await
     }
 
-    /// Resolves once more what was forgotten.
+    /// Resolves the choice again, after a cached value was removed.
     pub(super) async fn resolve_again(
         &mut self,
         op: &OperationContext,
@@ -177,19 +178,20 @@ impl ResolvedRoute {
         Ok(())
     }
 
-    /// Returns what is locked while its host is worked on.
+    /// Returns the lock key of its host.
     pub(super) fn key(&self) -> LockKey {
         LockKey::host(self.domain.guid.clone(), self.host.as_str())
     }
 
-    /// Returns host and domain in one.
+    /// Returns host and domain as one name.
     pub(super) fn fqdn(&self) -> Fqdn {
         Fqdn(format!("{}.{}", self.host, self.domain.name))
     }
 }
 
 impl OperationContext {
-    /// Forgets what a space's name resolved to before this request; returns whether there was something.
+    /// Removes the cached guid of a named space if it was read before this request. Returns whether
+    /// there was one.
     pub(super) async fn forget_named_space(&self) -> bool {
         let space = &self.owner.policy.terms.space;
         let named = matches!(space, SpaceRef::Named { .. });
@@ -197,7 +199,7 @@ impl OperationContext {
     }
 }
 
-/// Finds the policy's space; the broker's own one is known without asking.
+/// Resolves the policy's space. The broker's own space is known without a call.
 pub(super) async fn resolve_space(owner: &OwnerContext) -> Result<ResolvedSpace, RouteError> {
     if let Some(space) = known_space(owner) {
         return Ok(space);
@@ -206,7 +208,7 @@ pub(super) async fn resolve_space(owner: &OwnerContext) -> Result<ResolvedSpace,
     read.and_then(ResolvedSpace::of).ok_or(RouteError::SpaceInvisible)
 }
 
-/// Returns the policy's space as it was when CF last showed it.
+/// Returns the policy's space as CF last showed it.
 pub(super) async fn last_known_space(owner: &OwnerContext) -> Option<ResolvedSpace> {
     match known_space(owner) {
         Some(space) => Some(space),
@@ -225,7 +227,8 @@ impl ResolvedSpace {
     }
 }
 
-/// Returns the policy's space where it is the broker's own and the template needs no name that is not known.
+/// Returns the policy's space without a call, if it is the broker's own and all names that the
+/// template needs are known.
 fn known_space(owner: &OwnerContext) -> Option<ResolvedSpace> {
     let broker = owner.routes.policies().broker();
     let terms = &owner.policy.terms;
@@ -252,7 +255,7 @@ fn own_space(
     })
 }
 
-/// Returns the names of organization and space that are known without asking.
+/// Returns the names of organization and space that are known without a call.
 pub(super) fn known_names(space: &SpaceRef, broker: &BrokerIdentity) -> SpaceNames {
     match space {
         SpaceRef::Named { organization, space } => {
@@ -317,7 +320,7 @@ async fn domain(
     choice: &Choice,
 ) -> Result<Domain, RouteError> {
     let found = op.cf().domain(&space.organization, choice.domain.as_deref()).await?;
-    // An internal domain leads to no URL.
+    // An internal domain has no public URL.
     let domain = found.filter(|domain| !domain.internal).ok_or(RouteError::DomainNotFound)?;
     let wanted = request.domain.as_deref().filter(|_| choice.domain.is_none());
     if wanted.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&domain.name)) {

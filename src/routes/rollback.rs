@@ -1,6 +1,7 @@
-//! Taking back a route that a request made and could not map.
+//! Deletes a route that a request created but could not map.
 //!
-//! Invariant: it is gone, or it is marked, or somebody else has mapped it meanwhile. Callers: `ensure`.
+//! Invariant: in the end the route is deleted, or marked, or someone else has mapped it. Callers:
+//! `ensure`.
 
 use super::{
     OperationContext,
@@ -12,11 +13,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-/// How long it may go on after the caller has its answer.
+/// How long it may continue after the caller has its answer.
 const ROLLBACK_TIME: Duration = Duration::from_secs(30);
 
-/// Deletes the route in a task of its own; the host stays taken until CF is done, and the mark keeps other instances from
-/// handing the route out.
+/// Deletes the route in a task of its own. The host stays locked until CF is done, and the mark
+/// keeps other instances from using the route.
 pub(super) fn roll_back(op: &OperationContext, route: Route, host_guard: Option<KeyGuard>) {
     let tasks = op.owner.routes.0.tasks.clone();
     let end = Instant::now() + ROLLBACK_TIME;
@@ -30,34 +31,34 @@ pub(super) fn roll_back(op: &OperationContext, route: Route, host_guard: Option<
             &op.request_context,
             op.tenant.as_str(),
         );
-        match deleted(&op, &route.guid, end).await {
-            Ok(ending) => audit.settled(ending, op.cf().last_request_id().as_deref()),
+        match delete(&op, &route.guid, end).await {
+            Ok(outcome) => audit.settled(outcome, op.cf().last_request_id().as_deref()),
             Err(error) => audit.settled("not_taken_back", error.request_id()),
         }
     };
     tasks.spawn(deleting.in_current_span());
 }
 
-async fn deleted(
+async fn delete(
     op: &OperationContext,
     route: &Guid,
     end: Instant,
 ) -> Result<&'static str, CapiError> {
     let cf = op.cf();
-    let Some(seen) = cf.route(route).await? else {
+    let Some(current) = cf.route(route).await? else {
         return Ok("gone");
     };
-    // Another instance may have found it and mapped it meanwhile.
-    if !seen.destinations.is_empty() {
+    // Another instance may have found and mapped it in the meantime.
+    if !current.destinations.is_empty() {
         return Ok("kept");
     }
     op.mark_deleting(route).await?;
-    // It may have been found just before the mark.
-    let Some(seen) = cf.route(route).await? else {
+    // It may have been found just before the mark was set.
+    let Some(current) = cf.route(route).await? else {
         return Ok("gone");
     };
-    if !seen.destinations.is_empty() {
-        cf.label_route(route, &op.ownership.living()).await?;
+    if !current.destinations.is_empty() {
+        cf.label_route(route, &op.ownership.not_deleting()).await?;
         return Ok("kept");
     }
     let Deletion::Job(job) = cf.delete_route(route).await? else {

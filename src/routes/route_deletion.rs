@@ -1,7 +1,9 @@
-//! The end of one route: delete it, wait for CF's job, mark it where that takes long (`routes.md` 8).
+//! Deletes one route: send_permits the delete, waits for CF's job, marks the route if that takes
+//! long.
 //!
-//! Invariant: nothing is deleted that is not ours at that moment, and a route whose job outlives two seconds is marked,
-//! whatever the tenant's other routes do. Callers: `remove`.
+//! Invariant: only a route that belongs to the tenant at that moment is deleted. A route whose job
+//! takes longer than two seconds is marked, independent of the tenant's other routes. Callers:
+//! `delete`.
 
 use super::{
     OperationContext, RouteError, WaitMode,
@@ -28,57 +30,57 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tracing::Instrument as _;
 
-/// After this a job is unusual (CF needs 0 to 2 s), and other instances must know of it.
+/// A job usually takes CF 0 to 2 s. After this time other instances must know of the delete.
 const SLOW_JOB: Duration = Duration::from_secs(2);
-/// A list older than this is read again before a delete.
+/// A route from an older list is read again before its delete.
 const FRESH: Duration = Duration::from_secs(1);
-/// Most deletes of one tenant that are on their way to CF at once.
+/// Most deletes of one tenant that are sent to CF at the same time.
 pub(super) const MAX_DELETES: usize = 4;
 
-/// A route whose delete job runs; its host stays taken while this lives.
+/// A route whose delete job runs. Its host stays locked while this exists.
 struct PendingDeletion {
     deleting: DeletingRoute,
-    /// From when on the job is unusual.
-    unusual: Instant,
+    /// From this time on the job is slow.
+    slow_after: Instant,
     pace: Pace,
-    /// CF's id of the answer to the delete.
+    /// CF's request id of the delete.
     request_id: Option<String>,
     _host_guard: KeyGuard,
 }
 
-/// What became of one route.
+/// The result for one route.
 pub(super) enum DeletionResult {
-    /// It is gone, no longer ours, or given up.
+    /// It is deleted, no longer the tenant's, or given up.
     Gone,
     /// Its job runs.
     Running(DeletingRoute),
-    /// It stayed.
+    /// It was not deleted.
     Failed(NotDeleted),
 }
 
-/// What all routes of one removal share; a clone is cheap.
+/// What all routes of one delete share. A clone is cheap.
 #[derive(Clone)]
 pub(super) struct RouteDeletion {
     pub(super) op: OperationContext,
     pub(super) audit: Arc<Audit>,
     pub(super) space: ResolvedSpace,
-    /// When the list was read.
+    /// When the list of routes was read.
     pub(super) listed: Instant,
     pub(super) wait_mode: WaitMode,
-    /// Until when jobs are waited for.
+    /// Until when it waits for jobs.
     pub(super) end: Instant,
-    pub(super) sends: Arc<Semaphore>,
+    pub(super) send_permits: Arc<Semaphore>,
 }
 
 impl RouteDeletion {
-    /// Removes all routes side by side: each has its own two seconds before it is marked.
+    /// Deletes all routes in parallel. Each route has its own two seconds before it is marked.
     pub(super) async fn all(self, routes: Vec<Route>) -> Vec<DeletionResult> {
         if let [_] = routes.as_slice() {
-            let mut ends = Vec::new();
+            let mut results = Vec::new();
             for route in routes {
-                ends.push(self.one(route).await);
+                results.push(self.one(route).await);
             }
-            return ends;
+            return results;
         }
         let mut set = JoinSet::new();
         let names: Vec<_> =
@@ -86,19 +88,19 @@ impl RouteDeletion {
         for (index, route) in routes.into_iter().enumerate() {
             let mut part = self.clone();
             part.op.owner.cf = part.op.owner.cf.with_own_request_id();
-            let deleting = async move { (index, part.one(route).await) };
-            set.spawn(deleting.in_current_span());
+            let task = async move { (index, part.one(route).await) };
+            set.spawn(task.in_current_span());
         }
-        let mut ends = BTreeMap::new();
+        let mut results = BTreeMap::new();
         while let Some(ended) = set.join_next().await {
-            ends.extend(ended);
+            results.extend(ended);
         }
-        let ends = names.into_iter().enumerate().map(|(index, (guid, host))| {
+        let results = names.into_iter().enumerate().map(|(index, (guid, host))| {
             let panicked = Box::new(RouteError::Internal("removal_panicked"));
             let lost = || DeletionResult::Failed(NotDeleted { guid, host, error: panicked });
-            ends.remove(&index).unwrap_or_else(lost)
+            results.remove(&index).unwrap_or_else(lost)
         });
-        ends.collect()
+        results.collect()
     }
 
     async fn one(&self, route: Route) -> DeletionResult {
@@ -110,13 +112,14 @@ impl RouteDeletion {
         }
     }
 
-    /// Asks CF to delete one route; `None` when it is gone, no longer ours, or given up instead.
+    /// Sends the delete of one route; `None` if it is gone, no longer the tenant's, or given up
+    /// instead.
     async fn start(&self, listed_route: Route) -> Result<Option<PendingDeletion>, RouteError> {
         let domain = listed_route.domain().cloned();
         let domain = domain.unwrap_or_else(|| listed_route.guid.clone());
         let host_guard = self.op.lock(LockKey::host(domain, &listed_route.host)).await?;
-        // It is never closed.
-        let _send = self.sends.acquire().await;
+        // The semaphore is never closed.
+        let _send = self.send_permits.acquire().await;
         let read = match self.listed.elapsed() {
             age if age > FRESH => self.op.cf().route(&listed_route.guid).await?,
             _ => Some(listed_route),
@@ -126,13 +129,14 @@ impl RouteDeletion {
         };
         if let Some(foreign) = self.foreign(&route).await? {
             self.give_up(&route, &foreign).await?;
-            self.told("given_up", &route.host, &route.guid, self.op.cf().last_request_id());
+            self.log_step("given_up", &route.host, &route.guid, self.op.cf().last_request_id());
             return Ok(None);
         }
         let sent = Instant::now();
         let deletion = match self.op.cf().delete_route(&route.guid).await {
             Err(error) if error.may_have_been_executed() => {
-                // It may be dying: nobody may hand it out. Whoever wants the host finishes the delete.
+                // CF may be deleting it, so no instance may use it. The next request for the host
+                // finishes the delete.
                 self.mark(&route.guid).await;
                 return Err(error.into());
             }
@@ -140,12 +144,18 @@ impl RouteDeletion {
         };
         let request_id = self.op.cf().last_request_id();
         let Deletion::Job(job) = deletion else {
-            self.told("gone", &route.host, &route.guid, request_id);
+            self.log_step("gone", &route.host, &route.guid, request_id);
             return Ok(None);
         };
         let deleting = DeletingRoute { guid: route.guid, host: route.host, job };
-        let (pace, unusual) = (Pace::default(), sent + SLOW_JOB);
-        Ok(Some(PendingDeletion { deleting, unusual, pace, request_id, _host_guard: host_guard }))
+        let (pace, slow_after) = (Pace::default(), sent + SLOW_JOB);
+        Ok(Some(PendingDeletion {
+            deleting,
+            slow_after,
+            pace,
+            request_id,
+            _host_guard: host_guard,
+        }))
     }
 
     fn is_ours(&self, route: &Route) -> bool {
@@ -153,17 +163,17 @@ impl RouteDeletion {
         matches!(claim, Claim::Ours(_))
     }
 
-    /// Returns the guids of our apps when the route serves an app besides them.
+    /// Returns the guids of our apps if the route also serves another app.
     async fn foreign(&self, route: &Route) -> Result<Option<BTreeSet<Guid>>, RouteError> {
-        // Where the policy takes any app of the space, none is foreign.
+        // If the policy allows any app of the space, no app is foreign.
         let Apps::Listed(names) = &self.op.owner.policy.terms.apps else {
             return Ok(None);
         };
-        let behind = mapped_apps::of_route(&self.op, &self.space, names, route).await?;
-        Ok((!behind.foreign.is_empty()).then_some(behind.ours))
+        let apps = mapped_apps::of_route(&self.op, &self.space, names, route).await?;
+        Ok((!apps.foreign.is_empty()).then_some(apps.ours))
     }
 
-    /// Leaves a route to the foreign app that it serves: our targets and labels go.
+    /// Gives up a route to the foreign app that it serves: our destinations and labels are removed.
     async fn give_up(&self, route: &Route, ours: &BTreeSet<Guid>) -> Result<(), RouteError> {
         let targets = route
             .destinations
@@ -176,34 +186,34 @@ impl RouteDeletion {
         Ok(())
     }
 
-    /// Waits for the job of a route; one that takes longer than usual is marked.
+    /// Waits for the job of a route. OwnerMarks the route if the job is slow.
     async fn wait(&self, mut pending: PendingDeletion) -> DeletionResult {
         if self.wait_mode == WaitMode::Wait {
-            let unusual = pending.unusual.min(self.end);
-            if let Some(end) = self.ended(&mut pending, unusual).await {
+            let slow_after = pending.slow_after.min(self.end);
+            if let Some(end) = self.poll(&mut pending, slow_after).await {
                 return end;
             }
         }
         self.mark(&pending.deleting.guid).await;
         if self.wait_mode == WaitMode::Wait {
             let end = self.end;
-            if let Some(end) = self.ended(&mut pending, end).await {
+            if let Some(end) = self.poll(&mut pending, end).await {
                 return end;
             }
         }
         let PendingDeletion { deleting, request_id, .. } = pending;
-        self.told("running", &deleting.host, &deleting.guid, request_id);
+        self.log_step("running", &deleting.host, &deleting.guid, request_id);
         DeletionResult::Running(deleting)
     }
 
-    /// Polls a job until it ends or `until` is reached; `None` when it runs on.
-    async fn ended(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
-        let outcome = self.settled(one, until).await;
+    /// Polls a job until it results or `until` is reached; `None` if it still runs.
+    async fn poll(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
+        let outcome = self.job_outcome(one, until).await;
         let (guid, host) = (one.deleting.guid.clone(), one.deleting.host.clone());
         match outcome {
             Ok(JobOutcome::Complete) => {
                 self.op.locks().forget_deleting(&guid).await;
-                self.told("deleted", &host, &guid, one.request_id.take());
+                self.log_step("deleted", &host, &guid, one.request_id.take());
                 Some(DeletionResult::Gone)
             }
             Ok(JobOutcome::Running | JobOutcome::Gone) => None,
@@ -213,15 +223,15 @@ impl RouteDeletion {
                 Some(self.failed(guid, host, error, one.request_id.take()))
             }
             Err(error) => {
-                // It is dying all the same: nobody may hand it out.
+                // CF is deleting it anyway, so no instance may use it.
                 self.mark(&guid).await;
                 Some(self.failed(guid, host, error.into(), one.request_id.take()))
             }
         }
     }
 
-    /// Waits for one job; one that CF has forgotten is complete when the route is gone.
-    async fn settled(
+    /// Waits for one job. A job that CF no longer knows is complete if the route is gone.
+    async fn job_outcome(
         &self,
         one: &mut PendingDeletion,
         end: Instant,
@@ -235,23 +245,23 @@ impl RouteDeletion {
         Ok(if route.is_some() { JobOutcome::Gone } else { JobOutcome::Complete })
     }
 
-    /// Tells by the label that a route is dying.
+    /// Sets the label that the route is being deleted.
     async fn mark(&self, deleting: &Guid) {
         if let Err(error) = self.op.mark_deleting(deleting).await {
-            tracing::warn!(route = %deleting, %error, "a dying route could not be marked");
+            tracing::warn!(route = %deleting, %error, "a route that is being deleted could not be marked");
         }
     }
 
-    /// Takes the mark from a route whose job failed.
+    /// Removes the mark from a route whose job failed.
     async fn unmark(&self, deleting: &DeletingRoute) {
         self.op.locks().forget_deleting(&deleting.guid).await;
-        let patch = self.op.ownership.living();
+        let patch = self.op.ownership.not_deleting();
         if let Err(error) = self.op.cf().label_route(&deleting.guid, &patch).await {
-            tracing::warn!(route = %deleting.guid, %error, "the mark of a living route stayed");
+            tracing::warn!(route = %deleting.guid, %error, "the delete mark of a route could not be removed");
         }
     }
 
-    fn told(&self, word: &str, host: &str, route: &Guid, request_id: Option<String>) {
+    fn log_step(&self, word: &str, host: &str, route: &Guid, request_id: Option<String>) {
         self.audit.stepped(&StepLine { word, host, route: route.as_str(), request_id });
     }
 
@@ -262,7 +272,7 @@ impl RouteDeletion {
         error: RouteError,
         request_id: Option<String>,
     ) -> DeletionResult {
-        self.told(error.word(), &host, &guid, request_id);
+        self.log_step(error.word(), &host, &guid, request_id);
         DeletionResult::Failed(NotDeleted { guid, host, error: Box::new(error) })
     }
 }

@@ -1,7 +1,7 @@
-//! The settings of tenant routes, and their judgement.
+//! The settings of tenant routes, and their validation.
 //!
-//! Invariant: all findings come at once, and none repeats a value. Callers: [`super::provider`]; `config` for
-//! the types.
+//! Invariant: all findings are reported together, and none repeats a value. Callers:
+//! [`super::provider`]; `config` for the types.
 
 use super::{
     host::HostTemplate,
@@ -14,11 +14,11 @@ use std::fmt;
 
 /// Default of `max_routes_per_app`: SAP documents about 1000 routes per app, others need some too.
 pub(super) const MAX_ROUTES_PER_APP: u64 = 900;
-/// Template of the samples and of CAP's documentation.
+/// Template of the samples and of the CAP documentation.
 pub(super) const TEMPLATE: &str = "{subdomain}-{app}";
 /// Default of `label_prefix`.
 const PREFIX: &str = "cfapi-broker.internal";
-/// Default of `max_orphan_percent` (`routes.md` 9): a list that lacks more tenants is more likely wrong.
+/// Default of `max_orphan_percent`: a list that misses more tenants is probably wrong.
 const MAX_ORPHAN_PERCENT: u8 = 20;
 
 /// `[routes]` of the settings.
@@ -55,7 +55,7 @@ pub struct ProviderSettings {
     pub mode: Mode,
     /// The approuter's `TENANT_HOST_PATTERN`.
     pub tenant_host_pattern: Option<String>,
-    /// Whether unlabelled routes may be taken over; yes by default.
+    /// Whether unlabelled routes may be adopted; yes by default.
     pub adopt: Option<bool>,
     /// Whether unlabelled routes may be deleted by host.
     pub allow_legacy_delete: bool,
@@ -70,31 +70,31 @@ pub enum Mode {
     /// A route for each tenant.
     #[default]
     Route,
-    /// The wildcard route of an own domain.
+    /// The wildcard route of the provider's own domain.
     Wildcard,
-    /// The wildcard route where it is mapped, else a route.
+    /// The wildcard route if it is mapped, otherwise a route.
     Auto,
 }
 
-/// Something in the settings that cannot work.
+/// A mistake in the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The key.
     pub key: String,
     /// What is wrong.
     pub problem: String,
-    /// How to mend it.
+    /// How to fix it.
     pub hint: &'static str,
 }
 
-/// One entry under judgement.
+/// The validation of one entry.
 pub(super) struct EntryValidation<'a> {
     pub(super) index: usize,
     pub(super) findings: &'a mut Vec<Finding>,
 }
 
 impl EntryValidation<'_> {
-    /// Judges the entry; `None` when anything in it cannot work.
+    /// Validates the entry; `None` if it has a mistake.
     pub(super) fn terms(
         &mut self,
         from: &ProviderSettings,
@@ -102,17 +102,22 @@ impl EntryValidation<'_> {
         destinations: &[DestinationName],
     ) -> Option<ProviderTerms> {
         let before = self.findings.len();
-        self.demand(!from.client_ids.is_empty(), "client_ids", "it is empty", "name a client id");
-        self.demand(!from.apps.is_empty(), "apps", "it is empty", "name the app behind the routes");
+        self.require(!from.client_ids.is_empty(), "client_ids", "it is empty", "name a client id");
+        self.require(
+            !from.apps.is_empty(),
+            "apps",
+            "it is empty",
+            "name the app behind the routes",
+        );
         self.names(from);
         let limit = from.max_routes_per_app;
         let hint = "leave it out for 900, or give a number that CF allows";
-        self.demand(limit != Some(0), "max_routes_per_app", "no route fits into 0", hint);
+        self.require(limit != Some(0), "max_routes_per_app", "no route fits into 0", hint);
         let pattern = self.pattern(from);
         let template = HostTemplate::parse(from.host_template.as_deref().unwrap_or(TEMPLATE));
         if let Err(error) = &template {
             let problem = error.to_string();
-            self.find("host_template", problem, "use a form such as {subdomain}-{app}");
+            self.add_finding("host_template", problem, "use a form such as {subdomain}-{app}");
         }
         let space = self.space(from);
         let destination = self.destination(from, broker, destinations);
@@ -134,7 +139,7 @@ impl EntryValidation<'_> {
         (!broken).then_some(terms)
     }
 
-    /// Refuses names without a letter.
+    /// Refuses empty names.
     fn names(&mut self, from: &ProviderSettings) {
         let owner = from.owner.as_slice();
         let lists = [
@@ -145,7 +150,7 @@ impl EntryValidation<'_> {
         ];
         for (key, names) in lists {
             let named = names.iter().all(|name| !name.trim().is_empty());
-            self.demand(named, key, "a name in it is empty", "give the name, or leave it out");
+            self.require(named, key, "a name in it is empty", "give the name, or leave it out");
         }
     }
 
@@ -154,7 +159,7 @@ impl EntryValidation<'_> {
             Ok(pattern) => Some(pattern),
             Err(error) => {
                 let hint = "use a pattern without look-around whose first group is the subdomain";
-                self.find("tenant_host_pattern", error.to_string(), hint);
+                self.add_finding("tenant_host_pattern", error.to_string(), hint);
                 None
             }
         }
@@ -162,15 +167,15 @@ impl EntryValidation<'_> {
 
     fn space(&mut self, from: &ProviderSettings) -> Option<SpaceRef> {
         if let Some(organization) = &from.organization {
-            self.demand(!from.space.is_empty(), "space", "it is empty", "name the space");
+            self.require(!from.space.is_empty(), "space", "it is empty", "name the space");
             let (organization, space) = (organization.clone(), from.space.clone());
             return Some(SpaceRef::Named { organization, space });
         }
         let guid = Guid::parse(&from.space);
-        self.demand(
+        self.require(
             guid.is_some(),
             "space",
-            "it is no guid",
+            "it is not a guid",
             "give the guid, or organization and name",
         );
         guid.map(SpaceRef::Guid)
@@ -187,23 +192,24 @@ impl EntryValidation<'_> {
         };
         let found = destinations.iter().find(|name| name.as_str() == wanted).cloned();
         let hint = "add it to destination.names";
-        self.demand(found.is_some(), "destination", "it is not configured", hint);
+        self.require(found.is_some(), "destination", "it is not configured", hint);
         found
     }
 
-    fn demand(&mut self, holds: bool, key: &str, problem: &str, hint: &'static str) {
+    fn require(&mut self, holds: bool, key: &str, problem: &str, hint: &'static str) {
         if !holds {
-            self.find(key, problem.to_owned(), hint);
+            self.add_finding(key, problem.to_owned(), hint);
         }
     }
 
-    fn find(&mut self, key: &str, problem: String, hint: &'static str) {
+    fn add_finding(&mut self, key: &str, problem: String, hint: &'static str) {
         let key = format!("providers[{}].{key}", self.index);
         self.findings.push(Finding { key, problem, hint });
     }
 }
 
-/// Refuses an owner that another entry has too, by name or as a client id: each would manage the other's routes.
+/// Refuses an owner that is also the owner or a client id of another entry: each would manage the
+/// other's routes.
 pub(super) fn owners(providers: &[ProviderSettings], findings: &mut Vec<Finding>) {
     for (index, one) in providers.iter().enumerate() {
         let Some(owner) = &one.owner else { continue };
@@ -214,7 +220,7 @@ pub(super) fn owners(providers: &[ProviderSettings], findings: &mut Vec<Finding>
         if shared {
             findings.push(Finding {
                 key: format!("providers[{index}].owner"),
-                problem: "another entry has it as owner or client id".to_owned(),
+                problem: "another entry has it as its owner or client id".to_owned(),
                 hint: "put clients that share routes into one entry, or name another owner",
             });
         }

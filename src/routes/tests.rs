@@ -1,4 +1,4 @@
-//! Whole operations against a scripted CF API; names of apps and domains are known beforehand.
+//! Whole operations against a scripted CF API. Names of apps and domains are looked up before.
 
 use super::{
     BrokerIdentity, Deleted, Mode, OperationKey, Policies, ProviderSettings, RequestContext,
@@ -59,7 +59,7 @@ fn request() -> RouteRequest {
     }
 }
 
-/// What the owner may have where there are entries.
+/// The owner's provider entry.
 fn entry() -> ProviderSettings {
     ProviderSettings {
         client_ids: vec![OWNER.to_owned()],
@@ -87,7 +87,7 @@ fn broker() -> BrokerIdentity {
     }
 }
 
-/// A broker and its scripted CF; what was asked while names were learned is not shown.
+/// The broker and its scripted CF. `calls` leaves out the calls that looked names up.
 struct Fixture {
     cf: ScriptedCf,
     routes: TenantRoutes,
@@ -108,7 +108,7 @@ impl Fixture {
         Self::with_head_timeout(Duration::from_secs(20), (providers, count), replies).await
     }
 
-    /// With a client that does not wait longer than `head` for an answer to begin.
+    /// With a client that waits for the head of an answer no longer than this.
     async fn with_head_timeout(
         head: Duration,
         (providers, count): (&[ProviderSettings], u64),
@@ -123,7 +123,7 @@ impl Fixture {
         fixture
     }
 
-    /// How many routes the app has is not known yet.
+    /// Without the number of the app's routes.
     async fn uncounted(
         providers: &[ProviderSettings],
         replies: impl IntoIterator<Item = Reply>,
@@ -205,7 +205,7 @@ impl RouteFixture {
         Self { space, ..self }
     }
 
-    /// Marked as dying some seconds ago.
+    /// Marked as being deleted some seconds ago.
     fn dying_for(mut self, age: u64) -> Self {
         let prefix = LabelPrefix::parse("cfapi-broker.internal").unwrap();
         let mark = Ownership::new(prefix, OWNER, "t1").deleting(now() - Duration::from_secs(age));
@@ -308,7 +308,7 @@ async fn an_unlabelled_route_of_our_app_is_adopted() {
 }
 
 #[tokio::test]
-async fn of_two_owners_that_adopt_at_once_one_is_told_that_the_host_is_taken() {
+async fn of_two_owners_that_adopt_together_one_gets_host_taken() {
     let other = RouteFixture::owned("sb-other!t1", "t1").read();
     let replies =
         [exists(), RouteFixture::unlabelled().listed(), RouteFixture::ours().read(), other];
@@ -321,7 +321,7 @@ async fn of_two_owners_that_adopt_at_once_one_is_told_that_the_host_is_taken() {
 #[case::their_app(&["a1", "a9"], true)]
 #[case::the_same_app(&["a1"], false)]
 #[tokio::test]
-async fn who_lost_an_adoption_takes_its_app_from_a_route_that_serves_anothers(
+async fn the_owner_that_lost_an_adoption_unmaps_its_app_if_another_app_is_mapped(
     #[case] apps: &[&'static str],
     #[case] unmapped: bool,
 ) {
@@ -347,11 +347,11 @@ async fn a_subdomain_in_another_case_changes_nothing() {
 }
 
 #[rstest]
-#[case::mended(RouteFixture::ours().read(), Ok(EnsureOutcome::Repaired))]
-#[case::not_mended(cf_error("403 Forbidden", 10003, "x"), Ok(EnsureOutcome::Unchanged))]
+#[case::repaired(RouteFixture::ours().read(), Ok(EnsureOutcome::Repaired))]
+#[case::not_repaired(cf_error("403 Forbidden", 10003, "x"), Ok(EnsureOutcome::Unchanged))]
 #[case::gone(missing(), Err("route_being_deleted"))]
 #[tokio::test]
-async fn a_subdomain_that_is_annotated_wrongly_is_mended_where_that_can_be(
+async fn a_wrong_subdomain_annotation_is_repaired_if_possible(
     #[case] reply: Reply,
     #[case] expected: Result<EnsureOutcome, &str>,
 ) {
@@ -403,7 +403,7 @@ async fn a_route_that_is_not_ours_is_a_conflict(#[case] seen: RouteFixture, #[ca
     "route_quota_exceeded"
 )]
 #[tokio::test]
-async fn an_invisible_obstacle_is_told_by_the_reservation(
+async fn an_invisible_conflict_is_found_by_the_reservation(
     #[case] refusal: Reply,
     #[case] reservation: Option<Reply>,
     #[case] word: &str,
@@ -414,7 +414,7 @@ async fn an_invisible_obstacle_is_told_by_the_reservation(
 }
 
 #[tokio::test]
-async fn a_host_that_has_just_gone_is_created_again() {
+async fn a_host_that_just_became_free_is_created_again() {
     let fixture =
         Fixture::answering([exists(), list(&[]), reserved(false), created(), mapped()]).await;
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Created);
@@ -422,7 +422,7 @@ async fn a_host_that_has_just_gone_is_created_again() {
 }
 
 #[tokio::test]
-async fn a_host_that_goes_twice_ends_the_attempt() {
+async fn a_host_that_becomes_free_twice_ends_the_attempt() {
     let gone = || [exists(), list(&[]), reserved(false)];
     let fixture = Fixture::answering(gone().into_iter().chain(gone())).await;
     let error = fixture.ensure().await.unwrap_err();
@@ -437,7 +437,7 @@ async fn a_host_that_goes_twice_ends_the_attempt() {
     "cf_refused"
 )]
 #[tokio::test]
-async fn other_refusals_are_told_as_they_are(#[case] detail: &str, #[case] word: &str) {
+async fn other_refusals_are_reported_unchanged(#[case] detail: &str, #[case] word: &str) {
     let fixture = Fixture::answering([unprocessable(detail)]).await;
     assert_eq!(fixture.ensure().await.unwrap_err().word(), word);
     assert_eq!(fixture.calls(), [CREATE]);
@@ -454,7 +454,7 @@ async fn a_stale_domain_is_looked_up_again_once() {
 }
 
 #[tokio::test]
-async fn on_a_domain_that_was_made_anew_the_host_is_worked_on_one_at_a_time_too() {
+async fn the_host_of_a_recreated_domain_is_locked_too() {
     let stale =
         unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.");
     let domain = Reply::json("200 OK", r#"{"guid":"d2","name":"example.test"}"#);
@@ -484,16 +484,16 @@ async fn after_an_unclear_create_the_host_is_looked_up_first(#[case] reply: Repl
     assert_eq!(fixture.calls(), [CREATE, FIND, CREATE, MAP]);
 }
 
-/// A client that hears nothing for so long gives up; longer than an answer takes on a busy machine.
-const IMPATIENCE: Duration = Duration::from_millis(400);
+/// How long a client waits for an answer: longer than an answer takes on a busy machine.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(400);
 
 #[rstest]
 #[case::lost(Reply::Hangup)]
 #[case::timed_out(Reply::Silence)]
 #[tokio::test]
-async fn a_create_that_took_effect_unheard_is_not_repeated(#[case] reply: Reply) {
+async fn a_create_that_succeeded_without_an_answer_is_not_repeated(#[case] reply: Reply) {
     let replies = [reply, RouteFixture::ours().with_apps(&[]).listed(), mapped()];
-    let fixture = Fixture::with_head_timeout(IMPATIENCE, (&[], 0), replies).await;
+    let fixture = Fixture::with_head_timeout(ANSWER_TIMEOUT, (&[], 0), replies).await;
     assert!(fixture.ensure().await.is_ok());
     assert_eq!(fixture.calls(), [CREATE, FIND, MAP]);
 }
@@ -502,15 +502,15 @@ async fn a_create_that_took_effect_unheard_is_not_repeated(#[case] reply: Reply)
 #[case::lost(Reply::Hangup)]
 #[case::timed_out(Reply::Silence)]
 #[tokio::test]
-async fn a_create_that_stays_unclear_is_told_so(#[case] reply: Reply) {
+async fn a_create_that_stays_unclear_is_reported_as_unclear(#[case] reply: Reply) {
     let replies = [reply.clone(), list(&[]), reply, list(&[])];
-    let fixture = Fixture::with_head_timeout(IMPATIENCE, (&[], 0), replies).await;
+    let fixture = Fixture::with_head_timeout(ANSWER_TIMEOUT, (&[], 0), replies).await;
     assert_eq!(fixture.ensure().await.unwrap_err().word(), "cf_timeout");
     assert_eq!(fixture.calls(), [CREATE, FIND, CREATE, FIND]);
 }
 
 #[tokio::test]
-async fn a_route_that_cannot_be_mapped_is_taken_back() {
+async fn a_route_that_cannot_be_mapped_is_rolled_back() {
     let refused =
         cf_error("403 Forbidden", 10003, "You are not authorized to perform the requested action");
     let unmapped = RouteFixture::ours().with_apps(&[]);
@@ -525,7 +525,7 @@ async fn a_route_that_cannot_be_mapped_is_taken_back() {
 }
 
 #[tokio::test]
-async fn a_route_that_somebody_mapped_while_it_was_marked_is_not_taken_back() {
+async fn a_route_that_was_mapped_during_the_mark_is_not_rolled_back() {
     let refused = cf_error("403 Forbidden", 10003, "x");
     let (unmapped, theirs) = (RouteFixture::ours().with_apps(&[]), RouteFixture::ours());
     let marked = [unmapped.read(), unmapped.read(), theirs.read(), theirs.read()];
@@ -540,7 +540,7 @@ async fn a_route_that_somebody_mapped_while_it_was_marked_is_not_taken_back() {
 }
 
 #[tokio::test]
-async fn a_route_that_somebody_mapped_meanwhile_is_not_taken_back() {
+async fn a_route_that_was_mapped_in_the_meantime_is_not_rolled_back() {
     let refused = cf_error("403 Forbidden", 10003, "x");
     let fixture = Fixture::answering([created(), refused, RouteFixture::ours().read()]).await;
     fixture.ensure().await.unwrap_err();
@@ -559,7 +559,7 @@ async fn a_stale_app_is_looked_up_again() {
 }
 
 #[tokio::test]
-async fn a_dying_route_is_waited_for_and_made_anew() {
+async fn a_route_that_is_being_deleted_is_awaited_and_created_again() {
     let deleting = RouteFixture::ours().dying_for(2).listed();
     let fixture = Fixture::answering([exists(), deleting, missing(), created(), mapped()]).await;
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Created);
@@ -567,7 +567,7 @@ async fn a_dying_route_is_waited_for_and_made_anew() {
 }
 
 #[tokio::test]
-async fn a_dying_route_that_does_not_go_is_deleted_once_more() {
+async fn a_delete_that_does_not_end_is_repeated_once() {
     let deleting = RouteFixture::ours().dying_for(2);
     let reads = || deleting.read();
     let replies =
@@ -581,7 +581,7 @@ async fn a_dying_route_that_does_not_go_is_deleted_once_more() {
 }
 
 #[tokio::test]
-async fn a_mark_that_another_instance_took_away_is_not_remembered() {
+async fn a_mark_that_another_instance_removed_is_not_remembered() {
     let deletion =
         [RouteFixture::ours().listed(), accepted("j1"), RouteFixture::ours().dying_for(0).read()];
     let repeat = [exists(), RouteFixture::ours().listed()];
@@ -593,7 +593,7 @@ async fn a_mark_that_another_instance_took_away_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn a_mark_that_was_set_unheard_and_taken_away_since_is_not_remembered() {
+async fn a_mark_that_was_set_without_an_answer_and_removed_since_is_not_remembered() {
     let failed = || cf_error("500 Internal Server Error", 10001, "x");
     let deletion = [RouteFixture::ours().listed(), failed(), failed()];
     let repeat =
@@ -620,7 +620,7 @@ async fn a_route_that_could_not_be_marked_is_marked_before_it_is_deleted_once_mo
 }
 
 #[tokio::test]
-async fn a_dying_route_that_is_given_up_meanwhile_is_judged_anew() {
+async fn a_route_that_is_given_up_during_its_delete_is_checked_again() {
     let deleting = RouteFixture::ours().dying_for(2).listed();
     let free = RouteFixture::unlabelled();
     let labelled = [RouteFixture::ours().read(), RouteFixture::ours().read()];
@@ -632,7 +632,7 @@ async fn a_dying_route_that_is_given_up_meanwhile_is_judged_anew() {
 }
 
 #[tokio::test]
-async fn a_route_that_survived_its_delete_is_taken_as_live() {
+async fn a_route_whose_delete_failed_counts_as_live() {
     let survived = RouteFixture::ours().dying_for(301).listed();
     let fixture = Fixture::answering([exists(), survived, RouteFixture::ours().read()]).await;
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Repaired);
@@ -640,7 +640,7 @@ async fn a_route_that_survived_its_delete_is_taken_as_live() {
 }
 
 #[tokio::test]
-async fn at_the_apps_limit_only_our_own_route_will_do() {
+async fn at_the_apps_limit_only_our_own_route_passes() {
     let found = Fixture::with(&[], 900, [RouteFixture::ours().listed()]).await;
     assert_eq!(found.ensure().await.unwrap().outcome, EnsureOutcome::Unchanged);
     let absent = Fixture::with(&[], 900, [list(&[])]).await;
@@ -663,7 +663,7 @@ async fn a_refused_host_costs_no_call() {
 }
 
 #[tokio::test]
-async fn the_broker_itself_is_no_app_in_any_spelling() {
+async fn the_broker_itself_is_refused_as_an_app_in_any_case() {
     let fixture = Fixture::answering([]).await;
     let request = RouteRequest { app: Some("CFAPI-Broker".to_owned()), ..request() };
     let error =
@@ -687,19 +687,19 @@ async fn a_domain_that_is_not_the_default_one_is_forbidden() {
 #[case::unlabelled(RouteFixture::unlabelled().listed(), EnsureOutcome::Adopted, &[PlanStep::Label])]
 #[case::deleting(RouteFixture::ours().dying_for(2).listed(), EnsureOutcome::Created, &[PlanStep::AwaitDelete, PlanStep::Create, PlanStep::Map])]
 #[tokio::test]
-async fn a_dry_run_foretells_with_one_read(
+async fn a_dry_run_predicts_with_one_read(
     #[case] seen: Reply,
     #[case] outcome: EnsureOutcome,
     #[case] plan: &[PlanStep],
 ) {
     let fixture = Fixture::answering([seen]).await;
-    let told = fixture.preview().await.unwrap();
-    assert_eq!((told.outcome, told.plan.as_deref()), (outcome, Some(plan)));
+    let preview = fixture.preview().await.unwrap();
+    assert_eq!((preview.outcome, preview.plan.as_deref()), (outcome, Some(plan)));
     assert_eq!(fixture.calls(), [FIND]);
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_the_same_conflict() {
+async fn a_dry_run_reports_the_same_conflict() {
     let fixture = Fixture::answering([RouteFixture::owned("sb-other!t1", "t1").listed()]).await;
     assert_eq!(fixture.preview().await.unwrap_err().word(), "host_taken");
 }
@@ -708,10 +708,10 @@ async fn a_dry_run_tells_the_same_conflict() {
 async fn a_dry_run_answers_while_cf_is_down() {
     let down = || cf_error("503 Service Unavailable", 10015, "x");
     let fixture = Fixture::answering([down(), down(), down()]).await;
-    let told = fixture.preview().await.unwrap();
-    assert_eq!(told.outcome, EnsureOutcome::Unknown);
-    assert_eq!(told.warnings, [Warning::CfUnchecked]);
-    assert_eq!(told.view.url, "https://acme-app.example.test");
+    let preview = fixture.preview().await.unwrap();
+    assert_eq!(preview.outcome, EnsureOutcome::Unknown);
+    assert_eq!(preview.warnings, [Warning::CfUnchecked]);
+    assert_eq!(preview.view.url, "https://acme-app.example.test");
 }
 
 #[tokio::test]
@@ -719,9 +719,12 @@ async fn a_dry_run_answers_with_the_default_domain_that_was_known_last() {
     let down = || cf_error("503 Service Unavailable", 10015, "x");
     let fixture = Fixture::answering([down(), down(), down()]).await;
     fixture.cf.request_client().expire_domains();
-    let told = fixture.preview().await.unwrap();
-    assert_eq!((told.outcome, told.warnings), (EnsureOutcome::Unknown, vec![Warning::CfUnchecked]));
-    assert_eq!(told.view.url, "https://acme-app.example.test");
+    let preview = fixture.preview().await.unwrap();
+    assert_eq!(
+        (preview.outcome, preview.warnings),
+        (EnsureOutcome::Unknown, vec![Warning::CfUnchecked])
+    );
+    assert_eq!(preview.view.url, "https://acme-app.example.test");
     assert_eq!(fixture.calls(), ["GET /v3/organizations/o1/domains/default"; 3]);
 }
 
@@ -729,7 +732,7 @@ async fn a_dry_run_answers_with_the_default_domain_that_was_known_last() {
 #[case::started("STARTED", &[])]
 #[case::stopped("STOPPED", &[Warning::AppStopped])]
 #[tokio::test]
-async fn a_stopped_app_is_told_with_its_route(#[case] state: &str, #[case] warnings: &[Warning]) {
+async fn a_stopped_app_is_a_warning(#[case] state: &str, #[case] warnings: &[Warning]) {
     let app = format!(r#"{{"guid":"a1","name":"app","state":"{state}"}}"#);
     let fixture = Fixture::answering([RouteFixture::ours().listed(), list(&[&app])]).await;
     let shown = fixture.routes.get(&request_context(), &tenant()).await.unwrap();
@@ -737,14 +740,14 @@ async fn a_stopped_app_is_told_with_its_route(#[case] state: &str, #[case] warni
 }
 
 #[tokio::test]
-async fn removing_a_tenant_without_routes_is_done() {
+async fn deleting_a_tenant_without_routes_succeeds() {
     let fixture = Fixture::answering([list(&[])]).await;
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
     assert_eq!(fixture.calls().len(), 1);
 }
 
 #[tokio::test]
-async fn a_removal_is_list_delete_and_polls() {
+async fn a_delete_is_a_list_a_delete_and_polls() {
     let replies =
         [RouteFixture::ours().listed(), accepted("j1"), job("PROCESSING"), job("COMPLETE")];
     let fixture = Fixture::answering(replies).await;
@@ -754,7 +757,7 @@ async fn a_removal_is_list_delete_and_polls() {
 }
 
 #[tokio::test]
-async fn a_removal_that_nobody_waits_for_is_marked_and_can_be_asked_about() {
+async fn a_delete_without_waiting_is_marked_and_has_an_operation() {
     let replies = [
         RouteFixture::ours().listed(),
         accepted("j1"),
@@ -790,12 +793,12 @@ async fn a_route_whose_delete_is_refused_is_not_marked() {
 }
 
 #[tokio::test]
-async fn of_several_failures_one_that_a_repeat_does_not_mend_speaks() {
+async fn of_several_failures_a_permanent_one_is_reported() {
     let one = RouteFixture::ours().json();
     let other = one.replace(r#""r1""#, r#""r2""#).replace("acme-app", "beta-app");
     let failed = cf_error("500 Internal Server Error", 10001, "x");
     let refused = cf_error("403 Forbidden", 10003, "x");
-    // Both go out at once; the one of which nobody knows what became is marked.
+    // Both deletes are sent together. The route whose result is unknown is marked.
     let replies = [list(&[&one, &other]), failed, refused, RouteFixture::ours().read()];
     let fixture = Fixture::answering(replies).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
@@ -821,7 +824,7 @@ async fn an_operation_of_another_owner_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_failed_job_is_told_and_the_mark_taken_away() {
+async fn a_failed_job_is_reported_and_the_mark_removed() {
     let failed = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
     let replies = [
         RouteFixture::ours().listed(),
@@ -857,7 +860,7 @@ async fn a_route_that_serves_a_foreign_app_is_given_up_instead() {
 }
 
 #[tokio::test]
-async fn an_app_that_was_made_anew_under_its_name_is_no_foreign_one() {
+async fn a_recreated_app_of_the_same_name_is_not_foreign() {
     let replies = [
         RouteFixture::ours().with_apps(&["a2"]).listed(),
         app_now("a2"),
@@ -870,7 +873,7 @@ async fn an_app_that_was_made_anew_under_its_name_is_no_foreign_one() {
 }
 
 #[tokio::test]
-async fn an_unlabelled_route_of_an_app_that_was_made_anew_is_adopted() {
+async fn an_unlabelled_route_of_a_recreated_app_is_adopted() {
     let free = RouteFixture::unlabelled().with_apps(&["a2"]);
     let labelled = RouteFixture::ours().with_apps(&["a2"]);
     let replies = [exists(), free.listed(), app_now("a2"), labelled.read(), labelled.read()];
@@ -901,7 +904,7 @@ async fn an_unlabelled_route_of_another_app_of_the_entry_is_adopted_and_mapped()
 }
 
 #[tokio::test]
-async fn a_route_of_the_app_that_was_made_anew_is_not_mapped_to_the_former_one() {
+async fn a_route_of_a_recreated_app_is_not_mapped_to_the_former_app() {
     let route = RouteFixture::ours().with_apps(&["a2"]);
     let fixture = Fixture::answering([exists(), route.listed(), app_now("a2")]).await;
     let done = fixture.ensure().await.unwrap();
@@ -913,7 +916,7 @@ async fn a_route_of_the_app_that_was_made_anew_is_not_mapped_to_the_former_one()
 #[case::wildcard(Mode::Wildcard)]
 #[case::auto(Mode::Auto)]
 #[tokio::test]
-async fn a_wildcard_route_of_the_app_that_was_made_anew_serves(#[case] mode: Mode) {
+async fn a_wildcard_route_of_a_recreated_app_serves(#[case] mode: Mode) {
     let star = RouteFixture::unlabelled().with_apps(&["a2"]).listed();
     let fixture =
         Fixture::with(&[ProviderSettings { mode, ..entry() }], 0, [star, app_now("a2")]).await;
@@ -925,7 +928,7 @@ async fn a_wildcard_route_of_the_app_that_was_made_anew_serves(#[case] mode: Mod
 #[case::gone(&["app_gone"], None)]
 #[case::invisible(&["app_now", "missing"], None)]
 #[tokio::test]
-async fn a_list_stands_although_the_app_that_was_remembered_is_gone(
+async fn a_list_succeeds_although_the_cached_app_is_gone(
     #[case] then: &[&str],
     #[case] used: Option<u64>,
 ) {
@@ -958,7 +961,7 @@ fn space_now(guid: &str) -> [Reply; 2] {
 }
 
 #[tokio::test]
-async fn a_named_space_that_was_made_anew_is_looked_up_again_when_cf_refuses_it() {
+async fn a_recreated_named_space_is_looked_up_again_when_cf_refuses_it() {
     let refused =
         unprocessable("Invalid space. Ensure that the space exists and you have access to it.");
     let replies = space_now("s1")
@@ -973,7 +976,7 @@ async fn a_named_space_that_was_made_anew_is_looked_up_again_when_cf_refuses_it(
 }
 
 #[tokio::test]
-async fn a_removal_looks_at_the_named_space_of_today_before_it_finds_nothing() {
+async fn a_delete_resolves_a_named_space_again_before_it_finds_nothing() {
     let warm = space_now("s1").into_iter().chain([list(&[])]);
     let later = [list(&[])].into_iter().chain(space_now("s2"));
     let rest = [
@@ -1010,7 +1013,7 @@ async fn a_route_of_another_owner_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_list_is_paged_and_shows_what_is_left() {
+async fn the_list_is_paged_and_shows_the_quota_usage() {
     let organization =
         Reply::json("200 OK", r#"{"guid":"o1","relationships":{"quota":{"data":{"guid":"q1"}}}}"#);
     let quota = Reply::json("200 OK", r#"{"guid":"q1","routes":{"total_routes":100}}"#);

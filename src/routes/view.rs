@@ -1,6 +1,8 @@
-//! What callers see of tenant routes: the answer of an ensure, the routes of a tenant, the owner's list.
+//! What callers see of tenant routes: the answer of an ensure, the routes of a tenant, the owner's
+//! list.
 //!
-//! Invariant: plain data; a member that is not known is `None`, never a guess. Callers: this room, `http`.
+//! Invariant: plain data. A value that is not known is `None`, never a guess. Callers: this module,
+//! `http`.
 
 use super::{OperationContext, resolve::ResolvedRoute};
 use crate::capi::{Guid, model::Route};
@@ -20,17 +22,17 @@ pub struct RouteView {
     pub domain: String,
     /// The route, where there is one.
     pub route: Option<Guid>,
-    /// The space; a dry run may not know it while CF does not answer.
+    /// The space. A dry run may not know it while CF does not answer.
     pub space: Option<Guid>,
-    /// The apps behind it.
+    /// The mapped apps.
     pub apps: Vec<AppView>,
-    /// How it stands.
+    /// Its state.
     pub state: RouteState,
-    /// What there is to know of a route that was read; an ensure has warnings of its own.
+    /// Warnings for a route that was read. An ensure has its own warnings.
     pub warnings: Vec<Warning>,
 }
 
-/// An app behind a route; either may be unknown.
+/// A mapped app. Name or guid may be unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppView {
     /// Its name.
@@ -39,14 +41,14 @@ pub struct AppView {
     pub guid: Option<Guid>,
 }
 
-/// How a route stands.
+/// The state of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteState {
     /// As the policy wants it.
     Ok,
-    /// No app of the policy is behind it.
+    /// No app of the policy is mapped.
     Unmapped,
-    /// Host, domain or apps are not what the policy gives today.
+    /// Host, domain or apps differ from the current policy.
     Drifted,
     /// It is being deleted.
     Deleting,
@@ -57,28 +59,28 @@ pub enum RouteState {
 pub struct Ensured {
     /// The route.
     pub view: RouteView,
-    /// What it took; for a dry run, what it would take.
+    /// What was done. A dry run: what a real run would do.
     pub outcome: EnsureOutcome,
-    /// What the caller should know although it worked.
+    /// What the caller should know, although it succeeded.
     pub warnings: Vec<Warning>,
-    /// The steps that a real run would take; of a dry run only.
+    /// The steps of a real run; only in a dry run.
     pub plan: Option<Vec<PlanStep>>,
 }
 
-/// What an ensure came to.
+/// The result of an ensure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnsureOutcome {
     /// The route is new.
     Created,
-    /// It was as it should be.
+    /// The route needed no change.
     Unchanged,
-    /// Mapping or labels were mended.
+    /// Mapping or labels were repaired.
     Repaired,
-    /// An unlabelled route was taken over.
+    /// An unlabelled route was adopted.
     Adopted,
     /// The domain's wildcard route serves the tenant.
     Wildcard,
-    /// A dry run could not ask CF.
+    /// A dry run could not reach CF.
     Unknown,
 }
 
@@ -95,16 +97,16 @@ pub enum PlanStep {
     Map,
 }
 
-/// Something to know.
+/// A warning for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// The app is stopped.
     AppStopped,
-    /// The app has 90 % of the routes that it may have.
+    /// The app has 90 % of its allowed routes.
     AppRouteLimitNear,
-    /// Other apps or processes are behind the route.
+    /// Other apps or processes are mapped too.
     ExtraDestinations,
-    /// CF was not asked.
+    /// CF was not called.
     CfUnchecked,
 }
 
@@ -128,18 +130,19 @@ pub struct RoutePage {
     pub resources: Vec<RouteView>,
     /// All routes that match.
     pub total: usize,
-    /// Head-room.
+    /// Usage of the quotas.
     pub quota: QuotaView,
 }
 
-/// Limits that apply to new routes; `None` where there is none or the technical user may not see it.
+/// Limits for new routes; `None` if there is none or the technical user may not see it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QuotaView {
     /// Of the organization.
     pub organization: Option<Usage>,
     /// Of the space.
     pub space: Option<Usage>,
-    /// Of the app that has the most: of the policy's, or where it takes any, of those behind the owner's routes.
+    /// Of the app that has the most routes: of the policy's apps, or of the apps of the owner's
+    /// routes if the policy allows any app.
     pub app: Option<Usage>,
 }
 
@@ -167,7 +170,7 @@ impl EnsureOutcome {
 }
 
 impl RouteView {
-    /// Shows the place that an ensure settled on.
+    /// Makes the view of the route that an ensure resolved.
     pub(super) fn at(
         op: &OperationContext,
         subdomain: &str,

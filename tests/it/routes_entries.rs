@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 const DEV: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
-const LOOKED: &str = "provider entries looked up";
+const CHECKED: &str = "provider entries checked";
 
 /// Variables of a broker with one entry, which has these members instead of the usual ones.
 fn with_entry(sandbox: &Sandbox, more: &Value) -> BTreeMap<String, String> {
@@ -98,7 +98,7 @@ async fn what_is_not_there_is_named_in_the_log_and_counted_in_readiness(
     assert_eq!((&line["name"], &line["level"]), (&json!(name), &json!(level)), "{line}");
     assert!(line["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{line}");
     let done =
-        program.wait_for(|line| Some(parse(line)).filter(|line| line["msg"] == LOOKED)).await;
+        program.wait_for(|line| Some(parse(line)).filter(|line| line["msg"] == CHECKED)).await;
     assert_eq!((&done["gaps"], &done["entries"]), (&json!(1), &json!(1)), "{done}");
     drop(program);
     let broker = TestBroker::with(variables).await;

@@ -29,7 +29,7 @@ fn route(metadata: RouteMetadata, space: &str) -> Route {
     Route { metadata, ..route }
 }
 
-/// A route as the owner's create would make it.
+/// A route as this owner would create it.
 fn made_by(owner: &str, tenant: &str) -> Route {
     let provenance = Provenance { subdomain: "acme", created_by: "sb-x", correlation: "c1" };
     route(ownership(owner, tenant).metadata(provenance), "s1")
@@ -40,7 +40,7 @@ fn claim(route: &Route) -> Claim {
 }
 
 #[test]
-fn a_route_that_we_made_is_ours() {
+fn a_route_that_we_created_is_ours() {
     assert_eq!(claim(&made_by("sb-bookshop!t4711", "t1")), Claim::Ours(Life::Live));
 }
 
@@ -48,7 +48,7 @@ fn a_route_that_we_made_is_ours() {
 #[case::other_owner("sb-other!t1", "t1", Claim::Foreign)]
 #[case::other_tenant("sb-bookshop!t4711", "t2", Claim::OtherTenant)]
 #[case::both("sb-other!t1", "t2", Claim::Foreign)]
-fn routes_of_others_are_told_apart(
+fn routes_of_others_are_not_ours(
     #[case] owner: &str,
     #[case] tenant: &str,
     #[case] expected: Claim,
@@ -57,7 +57,7 @@ fn routes_of_others_are_told_apart(
 }
 
 #[test]
-fn an_unlabelled_route_is_nobodys_in_our_space_and_foreign_elsewhere() {
+fn an_unlabelled_route_is_unclaimed_in_our_space_and_foreign_elsewhere() {
     let here = claim(&route(RouteMetadata::default(), "s1"));
     let there = claim(&route(RouteMetadata::default(), "s2"));
     assert_eq!((here, there), (Claim::Unclaimed, Claim::Foreign));
@@ -85,7 +85,7 @@ fn a_copied_owner_label_proves_nothing() {
 }
 
 #[test]
-fn a_tenant_id_that_looks_like_a_hash_meets_no_other_tenant() {
+fn a_tenant_id_that_looks_like_a_hash_gets_another_label() {
     let long = "t".repeat(100);
     let label = format!("{PREFIX}/tenant");
     let hashed = made_by("o", &long).metadata.label(&label).unwrap().to_owned();
@@ -109,7 +109,7 @@ fn a_mark_ends_after_five_minutes(#[case] age: Duration, #[case] expected: Life)
 }
 
 #[test]
-fn a_mark_without_a_readable_time_is_believed() {
+fn a_mark_without_a_readable_time_counts() {
     let mut made = made_by("sb-bookshop!t4711", "t1");
     let key = format!("{PREFIX}/state");
     made.metadata.labels.insert(key, Some("deleting".to_owned()));
@@ -117,7 +117,7 @@ fn a_mark_without_a_readable_time_is_believed() {
 }
 
 #[test]
-fn giving_a_route_up_removes_everything_that_making_it_set() {
+fn giving_up_a_route_removes_all_that_the_create_set() {
     let owner = ownership("o", "t1");
     let made = made_by("o", "t1").metadata;
     let released = owner.released();
@@ -151,7 +151,7 @@ fn a_prefix_is_a_dns_name_with_a_dot(#[case] text: &str, #[case] valid: bool) {
 
 proptest! {
     #[test]
-    fn every_label_value_is_legal(owner in "\\PC{1,80}", tenant in "[A-Za-z0-9._-]{1,128}") {
+    fn every_label_value_is_valid(owner in "\\PC{1,80}", tenant in "[A-Za-z0-9._-]{1,128}") {
         for value in made_by(&owner, &tenant).metadata.labels.into_values().flatten() {
             let ends = value.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
                 && value.chars().last().is_some_and(|c| c.is_ascii_alphanumeric());
@@ -161,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn what_one_tenant_made_is_no_other_tenants(one in "[A-Za-z0-9._-]{1,128}", other in "[A-Za-z0-9._-]{1,128}") {
+    fn a_route_belongs_to_one_tenant_only(one in "[A-Za-z0-9._-]{1,128}", other in "[A-Za-z0-9._-]{1,128}") {
         let seen = ownership("o", &other).claim(&made_by("o", &one), &space(), now());
         prop_assert_eq!(seen == Claim::Ours(Life::Live), one == other);
     }

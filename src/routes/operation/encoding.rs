@@ -1,15 +1,16 @@
-//! An operation as bytes: short, for the id must fit into a path.
+//! An operation as bytes; short, because the id must fit into a path.
 //!
-//! Invariant: what [`write()`] made, [`read()`] reads, and nothing else. Callers: [`super`].
+//! Invariant: [`read()`] accepts exactly what [`write()`] makes. Callers: [`super`].
 
 use super::{DeletingRoute, Operation};
 use crate::capi::Guid;
 use uuid::Uuid;
 
-/// Bytes of a UUID; the length 0 stands for them, as no guid is empty.
+/// Bytes of a UUID. The length 0 marks a UUID, because no guid is empty.
 const UUID: usize = 16;
 
-/// Writes owner, tenant and the routes; `None` when the owner has more than 65,535 bytes, or another name more than 255.
+/// Writes owner, tenant and the routes; `None` if the owner has more than 65,535 bytes, or another
+/// name more than 255.
 pub(super) fn write(operation: &Operation) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let owner = operation.owner.as_bytes();

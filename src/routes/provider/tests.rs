@@ -46,7 +46,7 @@ fn policy(policies: &Policies, client_id: &str) -> Result<ProviderPolicy, RouteE
 }
 
 #[test]
-fn without_entries_everybody_has_the_brokers_own_space() {
+fn without_entries_each_caller_has_the_brokers_own_space() {
     let policies = validate(&[]).unwrap();
     let policy = policy(&policies, "sb-any!t1").unwrap();
     assert_eq!(policy.owner, "sb-any!t1");
@@ -63,13 +63,13 @@ fn without_entries_the_app_must_be_named_and_is_never_the_broker() {
 }
 
 #[test]
-fn with_entries_nobody_else_has_a_policy() {
+fn with_entries_other_callers_have_no_policy() {
     let policies = validate(&[entry()]).unwrap();
     assert!(matches!(policy(&policies, "sb-any!t1"), Err(RouteError::ForbiddenProvider)));
 }
 
 #[test]
-fn an_entry_has_the_defaults_of_the_contract() {
+fn an_entry_has_the_documented_defaults() {
     let policies = validate(&[entry()]).unwrap();
     let terms = policy(&policies, "sb-bookshop!t1").unwrap().terms;
     let facts = (terms.adopt, terms.legacy_delete, terms.mode, terms.max_routes_per_app);
@@ -113,7 +113,10 @@ fn a_domain_is_chosen_within_the_policy(
 #[case::no_domain(ProviderSettings { domains: vec!["a.test".to_owned(), String::new()], ..entry() }, "domains")]
 #[case::no_client(ProviderSettings { client_ids: vec![String::new()], ..entry() }, "client_ids")]
 #[case::no_route(ProviderSettings { max_routes_per_app: Some(0), ..entry() }, "max_routes_per_app")]
-fn a_name_or_limit_of_nothing_is_a_finding(#[case] broken: ProviderSettings, #[case] key: &str) {
+fn an_empty_name_or_a_limit_of_zero_is_a_finding(
+    #[case] broken: ProviderSettings,
+    #[case] key: &str,
+) {
     assert_eq!(validate(&[broken]).unwrap_err(), [format!("providers[0].{key}")]);
 }
 
@@ -121,7 +124,7 @@ fn a_name_or_limit_of_nothing_is_a_finding(#[case] broken: ProviderSettings, #[c
 #[case::owner(Some("bookshop"), "sb-orders!t1", &["providers[0].owner", "providers[1].owner"])]
 #[case::client_id(None, "bookshop", &["providers[0].owner"])]
 #[case::own_client_id(None, "sb-orders!t1", &[])]
-fn an_owner_stands_in_one_entry(
+fn an_owner_is_in_one_entry_only(
     #[case] owner: Option<&str>,
     #[case] client_id: &str,
     #[case] keys: &[&str],
@@ -133,7 +136,7 @@ fn an_owner_stands_in_one_entry(
 }
 
 #[test]
-fn all_findings_come_at_once() {
+fn all_findings_are_reported_together() {
     let broken = ProviderSettings {
         space: "not a guid".to_owned(),
         destination: Some("OTHER".to_owned()),
@@ -179,7 +182,7 @@ fn a_fixed_owner_is_shared_by_all_clients_of_the_entry() {
 }
 
 #[test]
-fn the_broker_is_no_app_of_the_built_in_policy() {
+fn the_broker_is_not_an_app_of_the_built_in_policy() {
     assert!(!Apps::AnyBut(Some("cfapi-broker".to_owned())).covers("cfapi-broker"));
 }
 
@@ -198,14 +201,14 @@ fn a_tenant_host_pattern_that_cannot_be_checked_is_a_finding(
 }
 
 #[test]
-fn a_share_above_all_is_a_finding() {
+fn a_share_above_100_percent_is_a_finding() {
     let settings = Settings { max_orphan_percent: 101, ..Settings::default() };
     let findings = Policies::validate(&settings, &[], broker(), &[]).unwrap_err();
     assert_eq!(findings[0].key, "routes.max_orphan_percent");
 }
 
 #[test]
-fn an_app_may_be_named_in_any_case_as_at_cf() {
+fn an_app_may_be_named_in_any_case_like_in_cf() {
     let policies = validate(&[entry()]).unwrap();
     let terms = policies.of(&caller("sb-bookshop!t1", &[])).unwrap().terms;
     assert_eq!(terms.app(Some("Bookshop-AppRouter")).unwrap(), "bookshop-approuter");

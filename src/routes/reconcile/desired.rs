@@ -1,6 +1,6 @@
-//! Where the wishes of a list belong, and what stands there.
+//! The desired routes of a reconcile, and the existing routes of their hosts.
 //!
-//! Invariant: CF is asked once for what many wishes share. Callers: [`super`].
+//! Invariant: what many requests share is read from CF once. Callers: [`super`].
 
 use super::{ReconcileReport, ReconcileRequest, TenantChange};
 use crate::{
@@ -13,14 +13,14 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// A wish with its place.
+/// A request with its resolved route.
 pub(super) struct DesiredRoute {
     pub(super) op: OperationContext,
     pub(super) request: RouteRequest,
     pub(super) target: ResolvedRoute,
 }
 
-/// Finds the place of each wish; one that has none is a result, not the end.
+/// Resolves each request. A request that cannot be resolved is a result; the others continue.
 pub(super) async fn resolve_all(
     routes: &TenantRoutes,
     request_context: &RequestContext,
@@ -33,7 +33,7 @@ pub(super) async fn resolve_all(
         let op = routes.operation_context(request_context, tenant)?;
         match Box::pin(resolve_one(&op, request, &mut cache)).await {
             Ok(Some(target)) => all.push(DesiredRoute { op, request: request.clone(), target }),
-            // The domain's wildcard route serves it.
+            // The domain's wildcard route serves the tenant.
             Ok(None) => report.unchanged += 1,
             Err(RouteError::Capi(error)) => return Err(error.into()),
             Err(error) => report.results.push(TenantChange {
@@ -46,16 +46,17 @@ pub(super) async fn resolve_all(
     Ok(all)
 }
 
-/// What one wish taught of the next: CF is asked once for what is not there, however long the list.
+/// What the earlier requests of the list found out, so that CF is asked only once for what does not
+/// exist.
 #[derive(Default)]
 struct LookupCache {
-    /// Why app or domain cannot be had, by their names.
+    /// The error for an app and a domain, by their names.
     missing: HashMap<(String, Option<String>), RouteError>,
-    /// Whether the domain's wildcard route serves the app, or why that is fatal.
+    /// Whether the domain's wildcard route serves the app, or the error.
     wildcards: HashMap<(Guid, Guid), Result<bool, RouteError>>,
 }
 
-/// Finds the place of a wish; `None` where the domain's wildcard route does.
+/// Resolves one request; `None` if the domain's wildcard route serves it.
 async fn resolve_one(
     op: &OperationContext,
     request: &RouteRequest,
@@ -85,7 +86,8 @@ async fn resolve_one(
     Ok((!served?).then_some(target))
 }
 
-/// Reads the routes that have the wanted hosts, whoever has them, as far as the technical user sees.
+/// Reads the existing routes of the desired hosts, of all owners, as far as the technical user sees
+/// them.
 pub(super) async fn existing_routes(
     desired: &[DesiredRoute],
 ) -> Result<HashMap<(Guid, String), Route>, RouteError> {
