@@ -8,7 +8,7 @@
 //! * [`binding`]: service bindings in every delivery.
 //! * [`oauth`]: grants on the wire, their faults, the login hint.
 //! * [`destination`]: where the technical user comes from.
-//! * [`token`]: leases, renewal, the credential gate.
+//! * [`token`]: leases, renewal, the lockout guard.
 //! * [`capi`]: the typed CF API v3.
 //! * [`auth`]: who calls.
 //! * [`policy`]: what may pass to the CF API.

@@ -11,7 +11,7 @@ use crate::oauth::{
 /// A refused password has one of these codes; which one depends on the release of UAA.
 const CREDENTIALS: &[&str] = &["invalid_client", "unauthorized"];
 
-/// Stands before the code of an IAS (F2, F3, F6, F7).
+/// Phrase before the code of an IAS (F2, F3, F6, F7).
 const PROVIDER_SAYS: &str = "User authentication failed: ";
 
 /// What the user of F5 or F6 has to do.
@@ -56,9 +56,9 @@ struct FaultRow {
 }
 
 enum TextMatch {
-    Begins(&'static str),
+    StartsWith(&'static str),
     /// For the one text that begins with a list of scopes.
-    Holds(&'static str),
+    Contains(&'static str),
 }
 
 impl FaultRow {
@@ -67,14 +67,14 @@ impl FaultRow {
     }
 
     const fn with(codes: &'static [&'static str], text: &'static str, kind: FaultKind) -> Self {
-        Self { codes, text: TextMatch::Begins(text), kind }
+        Self { codes, text: TextMatch::StartsWith(text), kind }
     }
 
     fn matches(&self, code: &str, description: &str) -> bool {
         self.codes.contains(&code)
             && match self.text {
-                TextMatch::Begins(text) => description.starts_with(text),
-                TextMatch::Holds(text) => description.contains(text),
+                TextMatch::StartsWith(text) => description.starts_with(text),
+                TextMatch::Contains(text) => description.contains(text),
             }
     }
 }
@@ -122,7 +122,9 @@ const ROWS: &[FaultRow] = &[
     FaultRow::credentials("Unauthorized grant type", FaultKind::GrantNotAllowed),
     FaultRow {
         codes: &["invalid_scope"],
-        text: TextMatch::Holds(" is invalid. This user is not allowed any of the requested scopes"),
+        text: TextMatch::Contains(
+            " is invalid. This user is not allowed any of the requested scopes",
+        ),
         kind: FaultKind::NoScopes,
     },
     FaultRow::with(

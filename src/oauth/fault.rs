@@ -165,8 +165,8 @@ fn by_status(status: StatusCode, headers: &HeaderMap, answer: &ErrorAnswer) -> F
     }
 }
 
-/// With a router error UAA is down. Without one UAA itself answers that it knows no such zone or
-/// path.
+/// With a router error the gorouter has answered, for example because UAA is down. Without one UAA
+/// itself answers: it knows no such zone or path.
 fn not_found(headers: &HeaderMap) -> FaultKind {
     if is_not_reached(headers) {
         FaultKind::Unavailable

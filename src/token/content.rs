@@ -63,7 +63,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         known.is_some_and(|known| known.fingerprint != self.fingerprint)
     }
 
-    /// Puts the refresher of the new credentials in service.
+    /// Puts the refresher of the new credentials in service. Returns the refusal of this one.
     pub(super) async fn hand_over(&self) -> LeaseRefusal {
         if let Some(entry) = self.entry.upgrade() {
             // The next caller reads again and gets the error.

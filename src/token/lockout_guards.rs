@@ -1,7 +1,7 @@
 //! All lockout guards of the process, by fingerprint.
 //!
-//! Invariant: a guard that has seen a refusal stays while the process lives, also when the cache of
-//! refreshers evicts. The number of guards is bounded. Used by `entry`.
+//! Invariant: a guard stays when the cache evicts its refreshers. The number of guards is bounded;
+//! guards that have seen a refusal are dropped last. Used by `entry`.
 
 use super::{attempt_budget::AttemptBudget, lockout_guard::LockoutGuard, state::GuardState};
 use crate::oauth::Fingerprint;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// Each change of credentials makes one guard, and a thousand password changes between two restarts
 /// are not realistic. Above this number, guards with nothing to remember are dropped first.
-const MOST: usize = 1024;
+const MAX_GUARDS: usize = 1024;
 
 /// The guards.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl LockoutGuards {
     /// Returns the guard of a credential; makes one if there is none.
     pub(super) fn of(&self, fingerprint: Fingerprint) -> Arc<LockoutGuard> {
         let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
-        if guards.len() >= MOST && !guards.contains_key(&fingerprint) {
+        if guards.len() >= MAX_GUARDS && !guards.contains_key(&fingerprint) {
             make_room(&mut guards);
         }
         let new = || Arc::new(LockoutGuard::new(Arc::clone(&self.budget)));
@@ -47,7 +47,7 @@ fn make_room(guards: &mut HashMap<Fingerprint, Arc<LockoutGuard>>) {
         };
         Arc::strong_count(guard) > 1 || !has_nothing_to_say
     });
-    if guards.len() < MOST {
+    if guards.len() < MAX_GUARDS {
         return;
     }
     let idle = guards.iter().find(|(_, guard)| Arc::strong_count(guard) == 1);
@@ -58,7 +58,7 @@ fn make_room(guards: &mut HashMap<Fingerprint, Arc<LockoutGuard>>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LockoutGuards, MOST};
+    use super::{LockoutGuards, MAX_GUARDS};
     use crate::token::{
         Reason,
         failure_policy::{ClassifiedFailure, FailureClass},
@@ -88,6 +88,6 @@ mod tests {
         }
         assert!(of(0).is_closed());
         assert!(Arc::ptr_eq(&held, &of(1)));
-        assert!(guards.guards.lock().unwrap().len() <= MOST);
+        assert!(guards.guards.lock().unwrap().len() <= MAX_GUARDS);
     }
 }

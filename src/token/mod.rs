@@ -74,7 +74,7 @@ pub struct VaultDeps {
     pub tasks: TaskTracker,
     /// Stops the polls.
     pub stop: CancellationToken,
-    /// Where the counters are.
+    /// Counts grants, served leases and guard states.
     pub metrics: Metrics,
 }
 
@@ -85,11 +85,11 @@ pub struct TokenVault(Arc<Vault<LiveBackend>>);
 
 impl TokenVault {
     /// Makes an empty vault for the configured destinations. Makes no call.
-    pub fn new(settings: &Settings, destinations: Destinations, equipment: VaultDeps) -> Self {
+    pub fn new(settings: &Settings, destinations: Destinations, deps: VaultDeps) -> Self {
         let names = destinations.names().to_vec();
         let backend = LiveBackend {
             destinations,
-            endpoint_factory: equipment.endpoint_factory,
+            endpoint_factory: deps.endpoint_factory,
             assertion_file: settings.assertion_file.clone(),
         };
         let context = SharedContext {
@@ -97,9 +97,9 @@ impl TokenVault {
             grant: settings.grant,
             guards: LockoutGuards::default(),
             refreshers: refreshers(),
-            tasks: equipment.tasks,
-            stop: equipment.stop,
-            metrics: equipment.metrics,
+            tasks: deps.tasks,
+            stop: deps.stop,
+            metrics: deps.metrics,
             started_at: Instant::now(),
         };
         Self(Arc::new(Vault::new(&names, context)))

@@ -121,7 +121,7 @@ async fn beyond_the_limit_of_connections_new_ones_are_refused_and_the_others_ser
         }
         sleep(Duration::from_millis(50)).await;
     }
-    panic!("the place that became free is never given again");
+    panic!("the freed connection slot is never used again");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn slow_heads_free_all_connections_after_the_head_timeout() {
     // Sends nothing: the server closes without reading, and a client that has sent something may
     // lose the answer to a reset.
     let refused = read(&mut wire.connect().await).await;
-    assert_eq!(refused[0].status, 503, "every place is taken");
+    assert_eq!(refused[0].status, 503, "all connection slots are taken");
     for stream in &mut slow {
         assert!(read(stream).await.is_empty());
     }
@@ -149,7 +149,7 @@ async fn slow_heads_free_all_connections_after_the_head_timeout() {
         }
         sleep(Duration::from_millis(20)).await;
     }
-    panic!("the places of slow heads are never given again");
+    panic!("the connection slots of slow heads are never freed");
 }
 
 #[tokio::test]

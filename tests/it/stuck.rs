@@ -61,7 +61,7 @@ async fn callers_that_read_nothing_do_not_keep_their_capacity() {
     let patient = token("sb-patient!t1");
     let full = Instant::now();
     while wire.broker.get("/v3/spaces", &patient).await.status != 200 {
-        assert!(full.elapsed() < Duration::from_secs(10), "the places are held");
+        assert!(full.elapsed() < Duration::from_secs(10), "the capacity is still held");
         sleep(Duration::from_millis(100)).await;
     }
 }

@@ -16,7 +16,7 @@ struct Row {
     variants: &'static [&'static str],
     status: u16,
     code: &'static str,
-    gate: &'static str,
+    guard: &'static str,
     /// A word of the detail that says what to do.
     advice: &'static str,
 }
@@ -25,10 +25,10 @@ const fn row(
     id: &'static str,
     variants: &'static [&'static str],
     (status, code): (u16, &'static str),
-    gate: &'static str,
+    guard: &'static str,
     advice: &'static str,
 ) -> Row {
-    Row { id, variants, status, code, gate, advice }
+    Row { id, variants, status, code, guard, advice }
 }
 
 const REJECTED: (u16, &str) = (502, "technical_user_rejected");
@@ -135,11 +135,11 @@ async fn check(row: &Row, variant: &str, dialect: &str) {
     for foreign in FOREIGN {
         assert!(!answer.text.contains(foreign), "{what}: {}", answer.text);
     }
-    assert_eq!(state["gate"]["state"], row.gate, "{what}: {state}");
+    assert_eq!(state["gate"]["state"], row.guard, "{what}: {state}");
     assert_eq!(state["last_refusal"]["code"], row.code, "{what}: {state}");
     assert!(state["lease"].is_null(), "{what}: {state}");
     // A definite refusal is sent once. One that may hide a counted failure may be repeated.
-    let most = if row.gate == "waiting" { 4 } else { 1 };
+    let most = if row.guard == "waiting" { 4 } else { 1 };
     assert!(
         (1..=most).contains(&sandbox.password_grants()),
         "{what}: {} grants",

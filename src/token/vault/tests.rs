@@ -26,7 +26,7 @@ async fn reason(test: &TestVault) -> Reason {
     test.lease().await.unwrap_err().reason
 }
 
-// --- cold start -------------------------------------------------------------------------------------------------
+// --- cold start ----------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_cold_callers_cost_one_logon_although_the_first_hangs_up() {
@@ -76,7 +76,7 @@ async fn an_unknown_name_is_missing_and_makes_no_call() {
     assert_eq!(test.fake.finds(CachePolicy::Cached), 0);
 }
 
-// --- renewal ----------------------------------------------------------------------------------------------------
+// --- renewal -------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn ten_lifetimes_under_load_cost_one_refresh_grant_each_and_no_caller_notices() {
@@ -243,7 +243,7 @@ async fn cf_s_refusal_costs_one_refresh_grant_and_another_one_not_before_thirty_
     assert_eq!(test.fake.grants(), [PASSWORD, REFRESH, REFRESH]);
 }
 
-// --- the gate ---------------------------------------------------------------------------------------------------
+// --- the lockout guard ---------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_password_is_sent_once_per_process() {
@@ -570,7 +570,7 @@ async fn one_destination_s_refusal_leaves_another_alone() {
     assert_eq!(states, [GuardState::Rejected, GuardState::Good]);
 }
 
-// --- the destination --------------------------------------------------------------------------------------------
+// --- the destination -----------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn changed_credentials_drop_both_tokens_and_log_on_anew() {
@@ -640,7 +640,7 @@ async fn without_the_service_only_a_proven_password_is_sent() {
     assert_eq!(test.fake.grants(), [PASSWORD, REFRESH, PASSWORD]);
 }
 
-// --- operator ---------------------------------------------------------------------------------------------------
+// --- operator ------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn a_release_lets_exactly_one_attempt_through() {
@@ -736,7 +736,7 @@ async fn the_status_shows_everything_except_secrets() {
     assert!(!text.contains("canary"), "{text}");
 }
 
-// --- the other grant, and the end -------------------------------------------------------------------------------
+// --- the other grant, and the end ----------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
 async fn the_assertion_replaces_the_password() {
