@@ -13,7 +13,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 /// A text that nothing depends on. Another type counts as absent.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
-pub(super) enum LenientText {
+pub(super) enum TextOrAbsent {
     Text(String),
     Other(IgnoredAny),
     #[default]
@@ -21,7 +21,7 @@ pub(super) enum LenientText {
     Absent,
 }
 
-impl LenientText {
+impl TextOrAbsent {
     pub(super) fn text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
@@ -111,7 +111,7 @@ impl StringList {
 
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
-pub(super) enum LenientNumber {
+pub(super) enum NumberOrAbsent {
     Number(i64),
     Other(IgnoredAny),
     #[default]
@@ -119,7 +119,7 @@ pub(super) enum LenientNumber {
     Absent,
 }
 
-impl LenientNumber {
+impl NumberOrAbsent {
     pub(super) fn number(self) -> Option<i64> {
         match self {
             Self::Number(number) => Some(number),

@@ -4,7 +4,7 @@
 //! error. The claims are not verified: they may only shorten the lifetime, nothing else.
 
 use crate::{
-    oauth::lenient::{ExpiresIn, LONGEST, LenientNumber, LenientText, StringList},
+    oauth::lenient::{ExpiresIn, LONGEST, NumberOrAbsent, StringList, TextOrAbsent},
     upstream::{HttpResponse, body},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -103,9 +103,9 @@ impl UnverifiedClaims {
 #[derive(Default, Deserialize)]
 pub(super) struct OAuthError {
     #[serde(default)]
-    error: LenientText,
+    error: TextOrAbsent,
     #[serde(default)]
-    error_description: LenientText,
+    error_description: TextOrAbsent,
 }
 
 impl OAuthError {
@@ -143,26 +143,26 @@ struct TokenJson {
     access_token: Option<SecretString>,
     refresh_token: Option<SecretString>,
     #[serde(default)]
-    token_type: LenientText,
+    token_type: TextOrAbsent,
     #[serde(default)]
     expires_in: ExpiresIn,
     #[serde(default)]
-    scope: LenientText,
+    scope: TextOrAbsent,
 }
 
 /// Claims in any form. A member of another type counts as absent.
 #[derive(Deserialize)]
 struct ClaimsJson {
     #[serde(default)]
-    origin: LenientText,
+    origin: TextOrAbsent,
     #[serde(default)]
     aud: StringList,
     #[serde(default)]
     scope: StringList,
     #[serde(default)]
-    exp: LenientNumber,
+    exp: NumberOrAbsent,
     #[serde(default)]
-    iat: LenientNumber,
+    iat: NumberOrAbsent,
 }
 
 /// Builds the header; `None` for a token that is empty or has bytes that no bearer token has (RFC
