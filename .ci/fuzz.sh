@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${FUZZ_RUNS:-1000000}
-PROPTEST_CASES=$runs cargo test -q --profile fuzz --locked --lib -- auth::tests::robustness http::passage
+PROPTEST_CASES=$runs cargo test -q --profile fuzz --locked --lib -- auth::tests::robustness http::test_harness
 
 if ! command -v c++ >/dev/null; then echo "skipped: no c++ for libFuzzer"; exit 0; fi
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -4,7 +4,7 @@
 //! runs beside a request is spawned on the tracker of `lifecycle`.
 
 mod bound;
-mod engine;
+mod components;
 
 pub use bound::{BoundServices, bindings, log_identity};
 
@@ -14,16 +14,16 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::engine::Engine,
+    app::components::Components,
     config::{
         Settings,
-        env::Snapshot,
-        problem::{Problem, Problems},
+        env::EnvSnapshot,
+        problem::{ConfigProblem, ConfigProblems},
     },
     destination::{DestinationName, Destinations},
     http::{
-        self, Admission, AppState, BodyLimits, Deadline, Defaults, Elsewhere, GateRules, Hosts,
-        Parts, PublicBase, Readiness,
+        self, AdmissionLimits, AppState, AppStateParts, BodyLimits, Deadline, Defaults,
+        LoopbackHosts, PublicBase, Readiness, RequestValidator, ServedHosts,
     },
     lifecycle::Lifecycle,
     policy::{self, Policy},
@@ -46,7 +46,7 @@ const LONGEST_STAGGER: Duration = Duration::from_secs(5);
 
 /// A broker that listens and waits to be run.
 #[derive(Debug)]
-pub struct App {
+pub struct Broker {
     listener: TcpListener,
     address: SocketAddr,
     state: AppState,
@@ -60,10 +60,10 @@ pub struct App {
 
 /// Why the broker does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum StartupError {
     /// The configuration cannot work.
     #[error(transparent)]
-    Configuration(#[from] Problems),
+    Configuration(#[from] ConfigProblems),
     /// The address cannot be bound.
     #[error("cannot listen on {address}")]
     Listen {
@@ -75,27 +75,27 @@ pub enum StartError {
     },
 }
 
-impl App {
+impl Broker {
     /// Builds the broker and binds its port.
     ///
     /// # Errors
     /// A configuration that cannot work, with all its problems, or a port that is taken.
-    pub async fn build(settings: Settings, snapshot: &Snapshot) -> Result<Self, StartError> {
+    pub async fn build(settings: Settings, snapshot: &EnvSnapshot) -> Result<Self, StartupError> {
         let bound = bindings(&settings, snapshot)?;
         let address = SocketAddr::new(settings.server.address, port(snapshot)?);
         let lifecycle = Lifecycle::default();
-        let engine = Engine::build(&settings, snapshot, &bound, &lifecycle)?;
-        let routes = engine.tenant_routes(&settings, &bound)?;
-        let listen = |error| StartError::Listen { address, error };
+        let components = Components::build(&settings, snapshot, &bound, &lifecycle)?;
+        let routes = components.tenant_routes(&settings, &bound)?;
+        let listen = |error| StartupError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let (destinations, vault) = (engine.destinations.clone(), engine.vault.clone());
+        let (destinations, vault) = (components.destinations.clone(), components.vault.clone());
         let names =
             (hosts(&settings.server, &bound), public_base(&settings.server, &bound, address));
         let policy = policy(&settings.proxy)?;
-        let state = state(&settings.server, engine, (routes, policy), names);
+        let state = state(&settings.server, components, (routes, policy), names);
         let delay = stagger(snapshot);
-        let app = Self {
+        let broker = Self {
             listener,
             address,
             state,
@@ -106,8 +106,8 @@ impl App {
             delay,
             log: LogWriter::default(),
         };
-        app.introduce(&bound, settings.providers.len());
-        Ok(app)
+        broker.introduce(&bound, settings.providers.len());
+        Ok(broker)
     }
 
     /// Tells where log lines wait: mutations begin only while there is room for their audit lines.
@@ -184,36 +184,36 @@ impl App {
 /// Puts together what handlers may borrow.
 fn state(
     server: &server::Settings,
-    engine: Engine,
+    components: Components,
     (routes, policy): (TenantRoutes, Policy),
-    (hosts, base): (Hosts, PublicBase),
+    (hosts, base): (ServedHosts, PublicBase),
 ) -> AppState {
     let own = Arc::clone(&base.0);
-    let proxy = Proxy::new(own, engine.lifecycle.tasks.clone(), engine.metrics.clone());
-    let draining = engine.lifecycle.draining;
-    AppState::new(Parts {
+    let proxy = Proxy::new(own, components.lifecycle.tasks.clone(), components.metrics.clone());
+    let draining = components.lifecycle.draining;
+    AppState::new(AppStateParts {
         defaults: Defaults {
             destination: routes.policies().broker().destination.clone(),
             call_timeout: server.request_timeout.saturating_sub(RESERVE),
         },
         readiness: Readiness::new(
-            engine.vault.clone(),
-            engine.verifier.clone(),
+            components.vault.clone(),
+            components.verifier.clone(),
             routes.clone(),
             draining.clone(),
         ),
-        admission: Admission {
-            places: Arc::new(Semaphore::new(server.max_in_flight)),
+        admission: AdmissionLimits {
+            permits: Arc::new(Semaphore::new(server.max_in_flight)),
             draining,
             log: LogWriter::default(),
         },
-        gate: GateRules { hosts, body: server.body_limit },
+        validator: RequestValidator { hosts, body: server.body_limit },
         body: BodyLimits { bytes: server.body_limit, time: server.body_timeout },
         deadline: Deadline(server.request_timeout),
-        vault: engine.vault,
-        capi: engine.capi,
-        verifier: engine.verifier,
-        metrics: engine.metrics,
+        vault: components.vault,
+        capi: components.capi,
+        verifier: components.verifier,
+        metrics: components.metrics,
         routes,
         policy,
         proxy,
@@ -222,7 +222,7 @@ fn state(
 }
 
 /// Compiles the allow list: the shipped one, or the operator's own.
-fn policy(settings: &policy::Settings) -> Result<Policy, Problems> {
+fn policy(settings: &policy::Settings) -> Result<Policy, ConfigProblems> {
     let file = settings.policy_file.as_str();
     let compiled = if file.is_empty() {
         Policy::shipped()
@@ -230,30 +230,35 @@ fn policy(settings: &policy::Settings) -> Result<Policy, Problems> {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let problem = format!("cannot be read: {}", error.kind());
             let hint = "name a readable file, or leave it empty for the shipped list";
-            Problem::from_source("proxy.policy_file", "settings", problem, hint)
+            ConfigProblem::from_source("proxy.policy_file", "settings", problem, hint)
         })?;
         Policy::parse(&text)
     };
     compiled.map_err(|faults| {
-        let mut problems = Problems::default();
+        let mut problems = ConfigProblems::default();
         for fault in faults {
             let hint = "config/policy.toml of the source shows the form";
-            problems.push(Problem::from_source(fault.place, "allow list", fault.problem, hint));
+            problems.push(ConfigProblem::from_source(
+                fault.place,
+                "allow list",
+                fault.problem,
+                hint,
+            ));
         }
         problems
     })
 }
 
 /// The hosts of the app's routes, internal ones too, and the configured names; away from a foundation any loopback host.
-fn hosts(server: &server::Settings, bound: &BoundServices) -> Hosts {
+fn hosts(server: &server::Settings, bound: &BoundServices) -> ServedHosts {
     let application = bound.all.application();
     let uris = application.map(|application| application.uris.as_slice()).unwrap_or_default();
     let api = application.and_then(|application| application.cf_api.as_ref());
-    let elsewhere = match api {
-        Some(api) if !is_loopback(api) => Elsewhere::Nowhere,
-        Some(_) | None => Elsewhere::Loopback,
+    let loopback = match api {
+        Some(api) if !is_loopback(api) => LoopbackHosts::Refused,
+        Some(_) | None => LoopbackHosts::Served,
     };
-    Hosts::new(server.names.iter().chain(uris).map(String::as_str), elsewhere)
+    ServedHosts::new(server.names.iter().chain(uris).map(String::as_str), loopback)
 }
 
 /// Configured name, else the first of `application_uris`; plain http with the own port if that is a loopback host.
@@ -269,22 +274,22 @@ fn public_base(
     PublicBase(http::public_base(name, address.port()).into())
 }
 
-fn port(snapshot: &Snapshot) -> Result<u16, Problems> {
+fn port(snapshot: &EnvSnapshot) -> Result<u16, ConfigProblems> {
     let Some(text) = snapshot.get("PORT") else {
         return Ok(DEFAULT_PORT);
     };
     let problem = |_| {
-        Problem::from_source(
+        ConfigProblem::from_source(
             "PORT",
             "variable PORT",
             "is no port number",
             "leave it out or give 0 to 65535",
         )
     };
-    text.parse().map_err(|error| Problems::from(problem(error)))
+    text.parse().map_err(|error| ConfigProblems::from(problem(error)))
 }
 
-fn stagger(snapshot: &Snapshot) -> Duration {
+fn stagger(snapshot: &EnvSnapshot) -> Duration {
     let index: u32 =
         snapshot.get("CF_INSTANCE_INDEX").and_then(|text| text.parse().ok()).unwrap_or(0);
     STAGGER.saturating_mul(index).min(LONGEST_STAGGER)

@@ -44,7 +44,7 @@ pub struct Signals {
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum SignalAction {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP: read the destination again.
@@ -68,11 +68,11 @@ impl Signals {
     ///
     /// # Cancel safety
     /// Dropping the future loses no signal.
-    pub async fn next(&mut self) -> Wish {
+    pub async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.term.recv() => Wish::Stop,
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.term.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.hangup.recv() => SignalAction::Reload,
         }
     }
 }
@@ -93,7 +93,7 @@ pub fn harden() {
 
 /// Runs a program and returns what it returns, without waiting for what still blocks a thread: a name resolution of the
 /// operating system may take longer than the platform waits for the exit.
-pub fn to_the_end<T>(runtime: Runtime, program: impl Future<Output = T>) -> T {
+pub fn run_and_shut_down<T>(runtime: Runtime, program: impl Future<Output = T>) -> T {
     let outcome = runtime.block_on(program);
     runtime.shutdown_background();
     outcome
@@ -101,7 +101,7 @@ pub fn to_the_end<T>(runtime: Runtime, program: impl Future<Output = T>) -> T {
 
 #[cfg(test)]
 mod tests {
-    use super::to_the_end;
+    use super::run_and_shut_down;
     use std::{sync::mpsc, thread, time::Duration};
 
     #[test]
@@ -113,7 +113,7 @@ mod tests {
             tokio::task::spawn_blocking(move || held.recv());
             7
         };
-        let running = thread::spawn(move || ended.send(to_the_end(runtime, program)));
+        let running = thread::spawn(move || ended.send(run_and_shut_down(runtime, program)));
         let outcome = end.recv_timeout(Duration::from_secs(5));
         drop(release);
         assert_eq!(outcome, Ok(7));

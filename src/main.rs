@@ -10,8 +10,8 @@ fn main() -> ExitCode {
     lifecycle::harden();
     let cli = cli::Cli::parse();
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => lifecycle::to_the_end(runtime, cli::run(cli)),
-        Err(error) => cli::fail(&cli::Failure::new(
+        Ok(runtime) => lifecycle::run_and_shut_down(runtime, cli::run(cli)),
+        Err(error) => cli::fail(&cli::CommandError::new(
             "the runtime does not start",
             "operating system",
             error.to_string(),

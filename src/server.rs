@@ -20,8 +20,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    http::Paths,
-    server::{connection::Limits, guard::Room},
+    http::Dispatch,
+    server::{connection::ConnectionLimits, guard::HeaderBudget},
 };
 
 /// First pause after a failing `accept` (no file descriptors left); doubles up to [`LONGEST_PAUSE`].
@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The platform's router keeps its side of an idle connection this long; ours must live longer.
 const ROUTER_IDLE: Duration = Duration::from_secs(90);
 /// What a connection beyond the cap gets, without being read.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Listener and limits; bounds are in `config/default.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -119,21 +119,21 @@ impl Settings {
 
 /// Serves until `stop` is cancelled, then lets requests in flight end within the drain time; returns when that is over.
 ///
-/// Idle and half-open connections are dropped at the stop; answers given after it close their connection.
+/// IdleTimeout and half-open connections are dropped at the stop; answers given after it close their connection.
 pub async fn serve(
     listener: TcpListener,
-    paths: Paths,
+    dispatch: Dispatch,
     settings: &Settings,
     stop: CancellationToken,
 ) -> Instant {
-    let limits = Limits {
+    let limits = ConnectionLimits {
         idle: settings.idle_timeout,
         head: settings.head_timeout,
-        still: settings.body_timeout,
-        whole: settings.request_timeout,
+        write: settings.body_timeout,
+        request: settings.request_timeout,
     };
-    let room = Room::default();
-    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let header_budget = HeaderBudget::default();
+    let permits = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
     let mut pause = FIRST_PAUSE;
     loop {
@@ -144,14 +144,15 @@ pub async fn serve(
         match accepted {
             Ok((stream, _)) => {
                 pause = FIRST_PAUSE;
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    connections.spawn(turn_away(stream));
+                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                    connections.spawn(reject_connection(stream));
                     continue;
                 };
-                let (paths, room, stop) = (paths.clone(), room.clone(), stop.clone());
+                let (dispatch, header_budget, stop) =
+                    (dispatch.clone(), header_budget.clone(), stop.clone());
                 connections.spawn(async move {
-                    connection::serve(stream, paths, limits, room, stop).await;
-                    drop(place);
+                    connection::serve(stream, dispatch, limits, header_budget, stop).await;
+                    drop(permit);
                 });
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -171,9 +172,9 @@ pub async fn serve(
     drained
 }
 
-async fn turn_away(mut stream: TcpStream) {
+async fn reject_connection(mut stream: TcpStream) {
     // The peer may be gone already; there is nobody left to tell.
-    drop(timeout(LONGEST_PAUSE, stream.write_all(FULL)).await);
+    drop(timeout(LONGEST_PAUSE, stream.write_all(FULL_RESPONSE)).await);
 }
 
 /// Errors of `accept` that concern one peer only.

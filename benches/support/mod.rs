@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, fmt};
 
 use cfapi_broker::{
-    app::App,
-    config::{self, Flags, env::Snapshot},
+    app::Broker,
+    config::{self, Flags, env::EnvSnapshot},
     destination::DestinationName,
     token::TokenVault,
 };
@@ -35,9 +35,9 @@ impl Lender {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-        let snapshot = Snapshot::from_vars(variables);
+        let snapshot = EnvSnapshot::from_vars(variables);
         let loaded = must(config::load(&snapshot, &Flags::default()));
-        let vault = must(App::build(loaded.settings, &snapshot).await).vault();
+        let vault = must(Broker::build(loaded.settings, &snapshot).await).vault();
         let name = vault.statuses().into_iter().next().map(|status| status.name);
         Self { vault, name: must(name.ok_or("no destination is configured")) }
     }

@@ -2,15 +2,15 @@
 
 #![no_main]
 
-use cfapi_broker::http::passage::Passage;
+use cfapi_broker::http::test_harness::TestHarness;
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-static HOUSE: LazyLock<Passage> = LazyLock::new(|| Passage::new().expect("constants are lawful"));
+static HARNESS: LazyLock<TestHarness> = LazyLock::new(|| TestHarness::new().expect("constants are valid"));
 
 fuzz_target!(|bytes: &[u8]| {
-    HOUSE.check(bytes);
+    HARNESS.check(bytes);
     // Most inputs would fail by their first bytes.
-    HOUSE.check(&[b"/v3/".as_slice(), bytes].concat());
-    HOUSE.check(&[b"/v3/spaces?".as_slice(), bytes].concat());
+    HARNESS.check(&[b"/v3/".as_slice(), bytes].concat());
+    HARNESS.check(&[b"/v3/spaces?".as_slice(), bytes].concat());
 });

@@ -10,8 +10,8 @@ use crate::{
     },
     config::{
         Settings,
-        env::Snapshot,
-        problem::{Problem, Problems},
+        env::EnvSnapshot,
+        problem::{ConfigProblem, ConfigProblems},
     },
     telemetry::logs::LogIdentity,
 };
@@ -49,7 +49,10 @@ impl BoundServices {
 ///
 /// # Errors
 /// Every binding that is there but cannot be used, or cannot be told from another.
-pub fn bindings(settings: &Settings, snapshot: &Snapshot) -> Result<BoundServices, Problems> {
+pub fn bindings(
+    settings: &Settings,
+    snapshot: &EnvSnapshot,
+) -> Result<BoundServices, ConfigProblems> {
     let text = |name: &str| snapshot.get(name).map(str::to_owned);
     let sources = BindingSources {
         vcap_services: text("VCAP_SERVICES").map(Into::into),
@@ -58,11 +61,11 @@ pub fn bindings(settings: &Settings, snapshot: &Snapshot) -> Result<BoundService
         vcap_application: text("VCAP_APPLICATION"),
     };
     let problem = |subject: &str, error: BindingError| {
-        Problem::from_source(subject, "bindings", error.to_string(), error.hint())
+        ConfigProblem::from_source(subject, "bindings", error.to_string(), error.hint())
     };
-    let all =
-        Bindings::read(&sources).map_err(|error| Problems::from(problem("bindings", error)))?;
-    let mut problems = Problems::default();
+    let all = Bindings::read(&sources)
+        .map_err(|error| ConfigProblems::from(problem("bindings", error)))?;
+    let mut problems = ConfigProblems::default();
     let mut keep = |subject: &str, error| problems.push(problem(subject, error));
     let destination = all
         .destination(&settings.binding)
@@ -76,7 +79,7 @@ pub fn bindings(settings: &Settings, snapshot: &Snapshot) -> Result<BoundService
 }
 
 /// Returns the fields that name this instance in log lines; empty away from the platform.
-pub fn log_identity(snapshot: &Snapshot) -> LogIdentity {
+pub fn log_identity(snapshot: &EnvSnapshot) -> LogIdentity {
     let Some(application) = snapshot.get("VCAP_APPLICATION") else {
         return LogIdentity::default();
     };

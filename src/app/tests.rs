@@ -1,8 +1,8 @@
 //! The router as the app builds it, asked without a socket: what no request over a port can be timed to meet.
 
-use super::App;
+use super::Broker;
 use crate::{
-    config::{self, Flags, env::Snapshot},
+    config::{self, Flags, env::EnvSnapshot},
     http::router,
 };
 use axum::{body::Body, response::Response};
@@ -12,16 +12,16 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-async fn built(variables: &[(&str, &str)]) -> App {
+async fn built(variables: &[(&str, &str)]) -> Broker {
     let usual = [("PORT", "0"), ("CFAPI_SERVER__ADDRESS", "127.0.0.1")];
-    let snapshot = Snapshot::from_vars(usual.into_iter().chain(variables.iter().copied()));
+    let snapshot = EnvSnapshot::from_vars(usual.into_iter().chain(variables.iter().copied()));
     let loaded = config::load(&snapshot, &Flags::default()).unwrap();
-    App::build(loaded.settings, &snapshot).await.unwrap()
+    Broker::build(loaded.settings, &snapshot).await.unwrap()
 }
 
-async fn asked(app: &App, path: &str) -> Response {
+async fn asked(broker: &Broker, path: &str) -> Response {
     let request = Request::get(path).header(HOST, "localhost").body(Body::empty()).unwrap();
-    router(&app.state).oneshot(request).await.unwrap()
+    router(&broker.state).oneshot(request).await.unwrap()
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests read what the broker wrote")]
@@ -32,14 +32,14 @@ async fn read(answer: Response) -> Value {
 
 #[tokio::test]
 async fn while_it_stops_the_probes_are_answered_and_everything_else_is_sent_elsewhere() {
-    let app = built(&[]).await;
-    app.state.readiness.is_listening();
-    assert_eq!(asked(&app, "/health/ready").await.status(), StatusCode::OK);
-    app.stopper().cancel();
-    assert_eq!(asked(&app, "/health").await.status(), StatusCode::OK);
-    assert_eq!(asked(&app, "/health/ready").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let broker = built(&[]).await;
+    broker.state.readiness.is_listening();
+    assert_eq!(asked(&broker, "/health/ready").await.status(), StatusCode::OK);
+    broker.stopper().cancel();
+    assert_eq!(asked(&broker, "/health").await.status(), StatusCode::OK);
+    assert_eq!(asked(&broker, "/health/ready").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     for path in ["/", "/routes", "/v3/apps", "/spaces"] {
-        let answer = asked(&app, path).await;
+        let answer = asked(&broker, path).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
         assert_eq!(answer.headers()["retry-after"], "1", "{path}");
         assert_eq!(answer.headers()["connection"], "close", "{path}");
@@ -54,15 +54,15 @@ async fn while_it_stops_the_probes_are_answered_and_everything_else_is_sent_else
 async fn a_panic_in_a_handler_is_500_without_its_words_and_the_next_request_is_served(
     #[case] path: &str,
 ) {
-    let app = built(&[]).await;
-    let answer = asked(&app, path).await;
+    let broker = built(&[]).await;
+    let answer = asked(&broker, path).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let correlation = answer.headers()["x-correlationid"].to_str().unwrap().to_owned();
     let body = read(answer).await;
     assert_eq!((&body["code"], &body["correlation_id"]), (&json!("internal"), &json!(correlation)));
     assert!(!body.to_string().contains("canary"), "{body}");
-    assert_eq!(asked(&app, "/health").await.status(), StatusCode::OK);
+    assert_eq!(asked(&broker, "/health").await.status(), StatusCode::OK);
 }
 
 const NAMED: &str = r#"["broker.cfapps.example.test","second.example.test"]"#;
@@ -81,7 +81,7 @@ async fn links_lead_to_the_configured_name_else_to_the_first_route_of_the_app(
     let application = format!(
         r#"{{"application_id":"a","application_name":"broker","application_uris":{uris},"space_id":"s","organization_id":"o"}}"#
     );
-    let app = built(&[("VCAP_APPLICATION", &application), ("CFAPI_SERVER__NAMES", names)]).await;
-    let port = app.address().port().to_string();
-    assert_eq!(*app.state.base.0, *expected.replace("PORT", &port));
+    let broker = built(&[("VCAP_APPLICATION", &application), ("CFAPI_SERVER__NAMES", names)]).await;
+    let port = broker.address().port().to_string();
+    assert_eq!(*broker.state.base.0, *expected.replace("PORT", &port));
 }

@@ -4,25 +4,25 @@ use std::{fmt::Write, process::ExitCode};
 
 use crate::{
     app,
-    cli::{misconfigured, say, serve},
-    config::{Flags, Loaded, env::Snapshot, problem::Problem},
+    cli::{misconfigured, print_line, serve},
+    config::{Flags, Loaded, env::EnvSnapshot, problem::ConfigProblem},
 };
 
 /// Options of `config`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cfapi-broker config\n  cfapi-broker config --check")]
-pub(super) struct Args {
+pub(super) struct ConfigArgs {
     /// Print only what is wrong, or `configuration ok`.
     #[arg(long)]
     check: bool,
 }
 
 /// Prints the settings or what is wrong with them.
-pub(super) fn run(flags: &Flags, args: Args) -> ExitCode {
-    let snapshot = match Snapshot::take() {
+pub(super) fn run(flags: &Flags, args: ConfigArgs) -> ExitCode {
+    let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
         Err(error) => {
-            let problem = Problem::from_source(
+            let problem = ConfigProblem::from_source(
                 "environment",
                 "default-env.json",
                 error,
@@ -40,9 +40,9 @@ pub(super) fn run(flags: &Flags, args: Args) -> ExitCode {
         Err(problems) => return misconfigured(&problems),
     };
     if args.check {
-        say("configuration ok");
+        print_line("configuration ok");
     } else {
-        say(&print(&loaded, &bindings));
+        print_line(&print(&loaded, &bindings));
     }
     ExitCode::SUCCESS
 }
@@ -51,7 +51,7 @@ fn print(loaded: &Loaded, bindings: &app::BoundServices) -> String {
     let mut text = String::new();
     for (key, entry) in loaded.layers.entries() {
         // Writing to a string cannot fail.
-        _ = writeln!(text, "{key} = {}   # {}", entry.value, entry.origin);
+        _ = writeln!(text, "{key} = {}   # {}", entry.value, entry.source);
     }
     for line in bindings.inventory() {
         _ = writeln!(text, "{line}");

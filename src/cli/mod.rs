@@ -17,7 +17,7 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::{Flags, problem::Problems};
+use crate::config::{Flags, problem::ConfigProblems};
 
 /// Exit code for a configuration that cannot work (`EX_CONFIG` of sysexits).
 const BAD_CONFIGURATION: u8 = 78;
@@ -59,9 +59,9 @@ enum Command {
     Serve,
     /// Starts a landscape and a broker on this machine, in memory: everything can be tried without an account.
     #[cfg(feature = "sandbox")]
-    Sandbox(sandbox::Args),
+    Sandbox(sandbox::SandboxArgs),
     /// Prints the effective settings with their origin, and the bindings without their values.
-    Config(config::Args),
+    Config(config::ConfigArgs),
     /// Prints a completion script for a shell.
     #[command(
         after_help = "Examples:\n  cfapi-broker completions bash > ~/.bash_completion.d/cfapi-broker\n  cfapi-broker completions zsh"
@@ -97,14 +97,14 @@ pub async fn run(cli: Cli) -> ExitCode {
 
 /// Why a command cannot go on: what, where from, what to do.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct CommandError {
     what: String,
     source: String,
     hint: String,
 }
 
-impl Failure {
-    /// Makes a failure; `what` is lower case, without full stop.
+impl CommandError {
+    /// Makes an error; `what` is lower case, without full stop.
     pub fn new(
         what: impl Into<String>,
         source: impl Into<String>,
@@ -114,27 +114,27 @@ impl Failure {
     }
 }
 
-/// Tells a failure on standard error; exit code 1.
-pub fn fail(failure: &Failure) -> ExitCode {
-    complain(&format!(
+/// Tells an error on standard error; exit code 1.
+pub fn fail(error: &CommandError) -> ExitCode {
+    print_error(&format!(
         "error: {}\n  source: {}\n  hint: {}",
-        failure.what, failure.source, failure.hint
+        error.what, error.source, error.hint
     ));
     ExitCode::FAILURE
 }
 
 /// Tells what is wrong with the configuration on standard error; exit code 78.
-fn misconfigured(problems: &Problems) -> ExitCode {
-    complain(&format!("error: {problems}"));
+fn misconfigured(problems: &ConfigProblems) -> ExitCode {
+    print_error(&format!("error: {problems}"));
     ExitCode::from(BAD_CONFIGURATION)
 }
 
 /// Writes to standard output; a closed pipe is no error.
-fn say(text: &str) {
+fn print_line(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// Writes to standard error; a closed pipe is no error.
-fn complain(text: &str) {
+fn print_error(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use cfapi_sandbox::{Options, Sandbox};
 
 use crate::{
-    app::{App, StartError},
-    cli::{Failure, fail, misconfigured, say, serve},
-    config::{self, Flags, env::Snapshot},
+    app::{Broker, StartupError},
+    cli::{CommandError, fail, misconfigured, print_line, serve},
+    config::{self, Flags, env::EnvSnapshot},
 };
 
 /// First port of the sandbox: the broker's; the landscape takes the six after it.
@@ -21,7 +21,7 @@ const PORT_BASE: u16 = 8080;
 #[command(
     after_help = "Examples:\n  cfapi-broker sandbox\n  cfapi-broker sandbox --port-base 0 --json"
 )]
-pub(super) struct Args {
+pub(super) struct SandboxArgs {
     /// First of seven ports in a row; 0 takes free ones.
     #[arg(long, default_value_t = PORT_BASE, value_name = "N")]
     port_base: u16,
@@ -34,11 +34,11 @@ pub(super) struct Args {
 }
 
 /// Runs the landscape, and a broker in it, until a signal.
-pub(super) async fn run(flags: &Flags, args: Args) -> ExitCode {
-    let own = match Snapshot::take() {
+pub(super) async fn run(flags: &Flags, args: SandboxArgs) -> ExitCode {
+    let own = match EnvSnapshot::take() {
         Ok(own) => own,
         Err(error) => {
-            return fail(&Failure::new(
+            return fail(&CommandError::new(
                 error,
                 "default-env.json",
                 "correct the file or take it away",
@@ -47,7 +47,7 @@ pub(super) async fn run(flags: &Flags, args: Args) -> ExitCode {
     };
     if own.get("VCAP_APPLICATION").is_some() {
         let hint = "the sandbox is for development machines; run `cfapi-broker serve` here";
-        return fail(&Failure::new(
+        return fail(&CommandError::new(
             "this is a Cloud Foundry container",
             "variable VCAP_APPLICATION",
             hint,
@@ -57,7 +57,7 @@ pub(super) async fn run(flags: &Flags, args: Args) -> ExitCode {
     let sandbox = match Sandbox::start(Options { port_base: base }).await {
         Ok(sandbox) => sandbox,
         Err(error) => {
-            return fail(&Failure::new(
+            return fail(&CommandError::new(
                 error.to_string(),
                 "sandbox",
                 "choose other ports with --port-base",
@@ -73,20 +73,27 @@ pub(super) async fn run(flags: &Flags, args: Args) -> ExitCode {
     code
 }
 
-async fn alone(args: Args, sandbox: &Sandbox) -> ExitCode {
+async fn alone(args: SandboxArgs, sandbox: &Sandbox) -> ExitCode {
     announce(args, sandbox, None);
     match crate::lifecycle::Signals::listen() {
         Ok(mut signals) => {
             signals.next().await;
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            fail(&Failure::new("cannot listen for signals", "operating system", error.to_string()))
-        }
+        Err(error) => fail(&CommandError::new(
+            "cannot listen for signals",
+            "operating system",
+            error.to_string(),
+        )),
     }
 }
 
-async fn with_broker(flags: &Flags, args: Args, sandbox: &Sandbox, own: &Snapshot) -> ExitCode {
+async fn with_broker(
+    flags: &Flags,
+    args: SandboxArgs,
+    sandbox: &Sandbox,
+    own: &EnvSnapshot,
+) -> ExitCode {
     let snapshot = landscape_variables(args, sandbox, own);
     let loaded = match config::load(&snapshot, flags) {
         Ok(loaded) => loaded,
@@ -95,25 +102,25 @@ async fn with_broker(flags: &Flags, args: Args, sandbox: &Sandbox, own: &Snapsho
     let mut settings = loaded.settings.clone();
     settings.server.address = std::net::Ipv4Addr::LOCALHOST.into();
     // The first line of standard output is the announcement: the broker logs after it.
-    let app = match App::build(settings, &snapshot).await {
-        Ok(app) => app,
-        Err(StartError::Configuration(problems)) => return misconfigured(&problems),
-        Err(StartError::Listen { address, .. }) => {
+    let broker = match Broker::build(settings, &snapshot).await {
+        Ok(broker) => broker,
+        Err(StartupError::Configuration(problems)) => return misconfigured(&problems),
+        Err(StartupError::Listen { address, .. }) => {
             let hint = "choose other ports with --port-base";
-            return fail(&Failure::new(
+            return fail(&CommandError::new(
                 format!("port {} is in use", address.port()),
                 "sandbox",
                 hint,
             ));
         }
     };
-    announce(args, sandbox, Some(&format!("http://{}", app.address())));
+    announce(args, sandbox, Some(&format!("http://{}", broker.address())));
     let log = serve::start_logs(&loaded, own);
-    serve::until_signalled(app.with_log(log)).await
+    serve::until_signalled(broker.with_log(log)).await
 }
 
 /// The variables that a platform would give the broker, and those of the real environment that are settings.
-fn landscape_variables(args: Args, sandbox: &Sandbox, own: &Snapshot) -> Snapshot {
+fn landscape_variables(args: SandboxArgs, sandbox: &Sandbox, own: &EnvSnapshot) -> EnvSnapshot {
     let settings =
         own.with_prefix("CFAPI_").map(|(name, value)| (name.to_owned(), value.to_owned()));
     let landscape = [
@@ -122,26 +129,28 @@ fn landscape_variables(args: Args, sandbox: &Sandbox, own: &Snapshot) -> Snapsho
         ("VCAP_APPLICATION", sandbox.vcap_application("127.0.0.1")),
     ];
     let landscape = landscape.map(|(name, value)| (name.to_owned(), value));
-    Snapshot::from_vars(settings.chain(landscape))
+    EnvSnapshot::from_vars(settings.chain(landscape))
 }
 
-fn announce(args: Args, sandbox: &Sandbox, broker: Option<&str>) {
+fn announce(args: SandboxArgs, sandbox: &Sandbox, broker: Option<&str>) {
     if args.json {
-        say(&serde_json::json!({
-            "broker": broker,
-            "destination": sandbox.destination_url(),
-            "xsuaa": sandbox.xsuaa_url(),
-            "uaa": sandbox.uaa_url(),
-            "cf_api": sandbox.cf_url(),
-            "levers": sandbox.levers_url(),
-            "provider_token": sandbox.provider_token(),
-            "developer_token": sandbox.developer_token(),
-            "vcap_services": sandbox.vcap_services(),
-            "vcap_application": sandbox.vcap_application("127.0.0.1"),
-        })
-        .to_string());
+        print_line(
+            &serde_json::json!({
+                "broker": broker,
+                "destination": sandbox.destination_url(),
+                "xsuaa": sandbox.xsuaa_url(),
+                "uaa": sandbox.uaa_url(),
+                "cf_api": sandbox.cf_url(),
+                "levers": sandbox.levers_url(),
+                "provider_token": sandbox.provider_token(),
+                "developer_token": sandbox.developer_token(),
+                "vcap_services": sandbox.vcap_services(),
+                "vcap_application": sandbox.vcap_application("127.0.0.1"),
+            })
+            .to_string(),
+        );
     } else {
-        say(&block(sandbox, broker));
+        print_line(&block(sandbox, broker));
     }
 }
 

@@ -1,16 +1,16 @@
-//! `serve`: settings and bindings → `App` → run until a signal.
+//! `serve`: settings and bindings → `Broker` → run until a signal.
 
 use std::{process::ExitCode, time::Duration};
 
 use crate::{
-    app::{self, App, StartError},
-    cli::{Failure, fail, misconfigured},
+    app::{self, Broker, StartupError},
+    cli::{CommandError, fail, misconfigured},
     config::{
-        self, Flags, Loaded, Reading,
-        env::Snapshot,
-        problem::{Problem, Problems},
+        self, Flags, Loaded, ReadResult,
+        env::EnvSnapshot,
+        problem::{ConfigProblem, ConfigProblems},
     },
-    lifecycle::{Signals, Wish},
+    lifecycle::{SignalAction, Signals},
     telemetry::{logs, writer::LogWriter},
 };
 
@@ -19,7 +19,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the broker until it is told to stop.
 pub(super) async fn run(flags: &Flags) -> ExitCode {
-    let snapshot = match Snapshot::take() {
+    let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
         Err(error) => return misconfigured(&unreadable(&error)),
     };
@@ -28,26 +28,29 @@ pub(super) async fn run(flags: &Flags) -> ExitCode {
         Err(problems) => return refuse(&snapshot, &problems),
     };
     let log = start_logs(&loaded, &snapshot);
-    let app = match App::build(loaded.settings, &snapshot).await {
-        Ok(app) => app.with_log(log),
-        Err(StartError::Configuration(problems)) => return refuse(&snapshot, &problems),
-        Err(StartError::Listen { address, error }) => {
-            return fail(&Failure::new(
+    let broker = match Broker::build(loaded.settings, &snapshot).await {
+        Ok(broker) => broker.with_log(log),
+        Err(StartupError::Configuration(problems)) => return refuse(&snapshot, &problems),
+        Err(StartupError::Listen { address, error }) => {
+            return fail(&CommandError::new(
                 format!("cannot listen on {address}: {error}"),
                 "variable PORT",
                 "choose a free port",
             ));
         }
     };
-    until_signalled(app).await
+    until_signalled(broker).await
 }
 
 /// Reads settings and bindings.
 ///
 /// # Errors
 /// Everything that is wrong with either of them, at once.
-pub(super) fn configuration(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded, Problems> {
-    let Reading { loaded, mut problems } = config::read(snapshot, flags);
+pub(super) fn configuration(
+    snapshot: &EnvSnapshot,
+    flags: &Flags,
+) -> Result<Loaded, ConfigProblems> {
+    let ReadResult { loaded, mut problems } = config::read(snapshot, flags);
     let Some(loaded) = loaded else { return Err(problems) };
     if let Err(more) = app::bindings(&loaded.settings, snapshot) {
         problems.extend(more);
@@ -56,20 +59,20 @@ pub(super) fn configuration(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded
 }
 
 /// Runs the app until SIGTERM or SIGINT has drained it; a second signal ends it at once.
-pub(super) async fn until_signalled(app: App) -> ExitCode {
+pub(super) async fn until_signalled(broker: Broker) -> ExitCode {
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            return fail(&Failure::new(
+            return fail(&CommandError::new(
                 "cannot listen for signals",
                 "operating system",
                 error.to_string(),
             ));
         }
     };
-    let (stop, log) = (app.stopper(), app.log());
-    let vault = app.vault();
-    let running = app.run();
+    let (stop, log) = (broker.stopper(), broker.log());
+    let vault = broker.vault();
+    let running = broker.run();
     tokio::pin!(running);
     loop {
         tokio::select! {
@@ -77,23 +80,23 @@ pub(super) async fn until_signalled(app: App) -> ExitCode {
                 log.finish(LAST_LINES);
                 return ExitCode::SUCCESS;
             }
-            wish = signals.next() => match wish {
-                Wish::Reload => vault.reread(),
-                Wish::Stop if stop.is_cancelled() => return ExitCode::FAILURE,
-                Wish::Stop => stop.cancel(),
+            action = signals.next() => match action {
+                SignalAction::Reload => vault.reread(),
+                SignalAction::Stop if stop.is_cancelled() => return ExitCode::FAILURE,
+                SignalAction::Stop => stop.cancel(),
             },
         }
     }
 }
 
 /// Starts the log lines with the fields that name this instance. Without a thread for them the broker runs mute.
-pub(super) fn start_logs(loaded: &Loaded, snapshot: &Snapshot) -> LogWriter {
+pub(super) fn start_logs(loaded: &Loaded, snapshot: &EnvSnapshot) -> LogWriter {
     let identity = crate::app::log_identity(snapshot);
     logs::init(loaded.settings.log.format, snapshot.get("RUST_LOG"), &identity).unwrap_or_default()
 }
 
 /// On the platform each problem is one ERROR line and then their count; elsewhere they are a text.
-fn refuse(snapshot: &Snapshot, problems: &Problems) -> ExitCode {
+fn refuse(snapshot: &EnvSnapshot, problems: &ConfigProblems) -> ExitCode {
     if snapshot.get("VCAP_APPLICATION").is_some() {
         let identity = crate::app::log_identity(snapshot);
         let log = logs::init(logs::LogFormat::Json, None, &identity).unwrap_or_default();
@@ -106,8 +109,8 @@ fn refuse(snapshot: &Snapshot, problems: &Problems) -> ExitCode {
     misconfigured(problems)
 }
 
-fn unreadable(error: &str) -> Problems {
-    Problem::from_source(
+fn unreadable(error: &str) -> ConfigProblems {
+    ConfigProblem::from_source(
         "environment",
         "default-env.json",
         error,

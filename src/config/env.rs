@@ -15,15 +15,15 @@ const DEFAULT_ENV: &str = "default-env.json";
 
 /// The variables that the broker may look at, taken once at start.
 #[derive(Default)]
-pub struct Snapshot(BTreeMap<String, Zeroizing<String>>);
+pub struct EnvSnapshot(BTreeMap<String, Zeroizing<String>>);
 
-impl fmt::Debug for Snapshot {
+impl fmt::Debug for EnvSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
-impl Snapshot {
+impl EnvSnapshot {
     /// Takes the environment of this process, and under it `default-env.json` of the working directory.
     ///
     /// The file counts only away from the platform (no `VCAP_APPLICATION` in the environment); what the environment
@@ -91,14 +91,14 @@ impl Snapshot {
 mod tests {
     use std::fs;
 
-    use super::Snapshot;
+    use super::EnvSnapshot;
 
     #[test]
     fn the_environment_wins_over_default_env_json() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("default-env.json");
         fs::write(&path, r#"{"A":"file","B":{"x":1},"destinations":[{"name":"CFAPI"}]}"#).unwrap();
-        let mut snapshot = Snapshot::from_vars([("A", "process")]);
+        let mut snapshot = EnvSnapshot::from_vars([("A", "process")]);
         snapshot.add_default_env(&path).unwrap();
         assert_eq!(snapshot.get("A"), Some("process"));
         assert_eq!(snapshot.get("B"), Some(r#"{"x":1}"#));
@@ -110,7 +110,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("default-env.json");
         fs::write(&path, r#"{"A":"file"}"#).unwrap();
-        let mut snapshot = Snapshot::from_vars([("VCAP_APPLICATION", "{}")]);
+        let mut snapshot = EnvSnapshot::from_vars([("VCAP_APPLICATION", "{}")]);
         snapshot.add_default_env(&path).unwrap();
         assert_eq!(snapshot.get("A"), None);
     }
@@ -120,13 +120,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("default-env.json");
         fs::write(&path, r#"["secret-canary"]"#).unwrap();
-        let error = Snapshot::default().add_default_env(&path).unwrap_err();
+        let error = EnvSnapshot::default().add_default_env(&path).unwrap_err();
         assert!(error.contains("default-env.json") && !error.contains("canary"), "{error}");
     }
 
     #[test]
     fn debug_shows_names_only() {
-        let shown = format!("{:?}", Snapshot::from_vars([("VCAP_SERVICES", "secret-canary")]));
+        let shown = format!("{:?}", EnvSnapshot::from_vars([("VCAP_SERVICES", "secret-canary")]));
         assert!(shown.contains("VCAP_SERVICES") && !shown.contains("canary"), "{shown}");
     }
 }

@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 use toml::{Table, Value};
 
 use crate::config::{
-    env::Snapshot,
-    problem::{Problem, Problems},
+    env::EnvSnapshot,
+    problem::{ConfigProblem, ConfigProblems},
 };
 
 /// The compiled-in defaults, which document every key.
@@ -25,7 +25,7 @@ pub const PROVIDERS: &str = "providers";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     /// `config/default.toml`, compiled in.
     Default,
     /// A settings file.
@@ -36,7 +36,7 @@ pub enum Origin {
     Flag(&'static str),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default.toml"),
@@ -49,18 +49,18 @@ impl fmt::Display for Origin {
 
 /// One value with its origin.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct LayeredValue {
     /// The value, as TOML.
     pub value: Value,
     /// Where it came from.
-    pub origin: Origin,
+    pub source: ValueSource,
 }
 
 /// All keys (dotted) with the value that wins.
 #[derive(Clone, Debug)]
 pub struct Layers {
     defaults: BTreeMap<String, Value>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, LayeredValue>,
 }
 
 impl Layers {
@@ -71,23 +71,24 @@ impl Layers {
     pub fn defaults() -> Result<Self, toml::de::Error> {
         let mut defaults = BTreeMap::new();
         flatten("", DEFAULTS.parse::<Table>()?, &mut defaults);
-        let entry = |value: &Value| Entry { value: value.clone(), origin: Origin::Default };
+        let entry =
+            |value: &Value| LayeredValue { value: value.clone(), source: ValueSource::Default };
         let entries = defaults.iter().map(|(key, value)| (key.clone(), entry(value))).collect();
         Ok(Self { defaults, entries })
     }
 
     /// Lays the text of a settings file on top.
-    pub fn add_file(&mut self, path: PathBuf, text: &str, problems: &mut Problems) {
-        let origin = Origin::File(path);
+    pub fn add_file(&mut self, path: PathBuf, text: &str, problems: &mut ConfigProblems) {
+        let source = ValueSource::File(path);
         let table = match text.parse::<Table>() {
             Ok(table) => table,
             Err(error) => {
                 let line = error
                     .span()
                     .map_or(0, |span| text.get(..span.start).unwrap_or("").lines().count());
-                return problems.push(Problem::of(
+                return problems.push(ConfigProblem::of(
                     format!("line {line}"),
-                    &origin,
+                    &source,
                     "not TOML",
                     "compare with config/default.toml",
                 ));
@@ -96,12 +97,12 @@ impl Layers {
         let mut values = BTreeMap::new();
         flatten("", table, &mut values);
         for (key, value) in values {
-            self.put(key, value, origin.clone(), problems);
+            self.put(key, value, source.clone(), problems);
         }
     }
 
     /// Lays the `CFAPI_*` variables on top.
-    pub fn add_variables(&mut self, snapshot: &Snapshot, problems: &mut Problems) {
+    pub fn add_variables(&mut self, snapshot: &EnvSnapshot, problems: &mut ConfigProblems) {
         for (name, text) in snapshot.with_prefix(PREFIX) {
             if NOT_KEYS.contains(&name) {
                 continue;
@@ -112,13 +113,16 @@ impl Layers {
                 Some(Value::Array(_)) => list(text),
                 _ => Value::String(text.to_owned()),
             };
-            self.put(key, value, Origin::Variable(name.to_owned()), problems);
+            self.put(key, value, ValueSource::Variable(name.to_owned()), problems);
         }
     }
 
     /// Lays one flag on top.
     pub fn add_flag(&mut self, key: &str, value: &str, flag: &'static str) {
-        let entry = Entry { value: Value::String(value.to_owned()), origin: Origin::Flag(flag) };
+        let entry = LayeredValue {
+            value: Value::String(value.to_owned()),
+            source: ValueSource::Flag(flag),
+        };
         self.entries.insert(key.to_owned(), entry);
     }
 
@@ -127,12 +131,12 @@ impl Layers {
         let Some(entry) = self.entries.get(key) else {
             return false;
         };
-        if entry.origin == Origin::Default {
+        if entry.source == ValueSource::Default {
             return false;
         }
         match self.defaults.get(key) {
             Some(value) => {
-                let entry = Entry { value: value.clone(), origin: Origin::Default };
+                let entry = LayeredValue { value: value.clone(), source: ValueSource::Default };
                 self.entries.insert(key.to_owned(), entry);
             }
             None => drop(self.entries.remove(key)),
@@ -141,7 +145,7 @@ impl Layers {
     }
 
     /// Returns each key with its winning value.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &LayeredValue)> {
         self.entries.iter().map(|(key, entry)| (key.as_str(), entry))
     }
 
@@ -151,25 +155,36 @@ impl Layers {
     }
 
     /// Returns the winning value of a key.
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&LayeredValue> {
         self.entries.get(key)
     }
 
-    fn put(&mut self, key: String, value: Value, origin: Origin, problems: &mut Problems) {
+    fn put(
+        &mut self,
+        key: String,
+        value: Value,
+        source: ValueSource,
+        problems: &mut ConfigProblems,
+    ) {
         if self.defaults.contains_key(&key) || key == PROVIDERS {
-            self.entries.insert(key, Entry { value, origin });
+            self.entries.insert(key, LayeredValue { value, source });
             return;
         }
         let last = key.rsplit('.').next().unwrap_or(&key);
         if SECRET_WORDS.iter().any(|word| last.contains(word)) {
             let hint = "put it into the destination, or bind a user-provided service";
-            return problems.push(Problem::of(key, &origin, "secrets are not settings", hint));
+            return problems.push(ConfigProblem::of(
+                key,
+                &source,
+                "secrets are not settings",
+                hint,
+            ));
         }
         let hint = nearest(&key, self.defaults.keys()).map_or_else(
             || "config/default.toml lists all keys".to_owned(),
             |known| format!("did you mean {known}?"),
         );
-        problems.push(Problem::of(key, &origin, "unknown key", hint));
+        problems.push(ConfigProblem::of(key, &source, "unknown key", hint));
     }
 }
 
@@ -198,8 +213,8 @@ fn list(text: &str) -> Value {
 /// Returns the known key that is most like `key`, if any is like it at all.
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
     /// Below this likeness a suggestion confuses more than it helps.
-    const ALIKE: f64 = 0.75;
+    const MIN_SIMILARITY: f64 = 0.75;
     let scored = known.map(|candidate| (strsim::jaro_winkler(key, candidate), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= ALIKE).then_some(best.1)
+    (best.0 >= MIN_SIMILARITY).then_some(best.1)
 }

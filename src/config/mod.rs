@@ -1,4 +1,4 @@
-//! Settings: `default.toml` ← a file ← `CFAPI_*` ← flags; unknown keys are refused, all problems are told at once.
+//! Settings: `default.toml` ← a file ← `CFAPI_*` ← flags; unknown keys are refused, all problems are reported at once.
 //!
 //! Invariant: no secret passes through this room's settings; each value knows where it came from. Only `cli` and `app`
 //! call it; no other room names it.
@@ -21,9 +21,9 @@ use toml::Value;
 use crate::{
     auth, binding,
     config::{
-        env::Snapshot,
-        layer::{Entry, Layers, Origin, PROVIDERS},
-        problem::{Problem, Problems},
+        env::EnvSnapshot,
+        layer::{LayeredValue, Layers, PROVIDERS, ValueSource},
+        problem::{ConfigProblem, ConfigProblems},
     },
     destination::{self, DestinationName},
     policy, routes, server,
@@ -106,19 +106,19 @@ pub struct Flags {
 
 /// What reading the layers came to: settings as far as they can be had, and all that is wrong with them.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ReadResult {
     /// The settings; where a value cannot be used its default stands in. `None` if nothing could be read.
     pub loaded: Option<Loaded>,
     /// Everything that is wrong.
-    pub problems: Problems,
+    pub problems: ConfigProblems,
 }
 
 /// Reads all layers.
 ///
 /// # Errors
 /// All problems at once: unknown keys, values of the wrong form, values out of bounds, unreadable files.
-pub fn load(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded, Problems> {
-    let Reading { loaded, problems } = read(snapshot, flags);
+pub fn load(snapshot: &EnvSnapshot, flags: &Flags) -> Result<Loaded, ConfigProblems> {
+    let ReadResult { loaded, problems } = read(snapshot, flags);
     match loaded {
         Some(loaded) => problems.or(loaded),
         None => Err(problems),
@@ -126,24 +126,28 @@ pub fn load(snapshot: &Snapshot, flags: &Flags) -> Result<Loaded, Problems> {
 }
 
 /// Reads all layers and goes on after a problem, so that whoever calls can look for more of them.
-pub fn read(snapshot: &Snapshot, flags: &Flags) -> Reading {
-    let mut problems = Problems::default();
+pub fn read(snapshot: &EnvSnapshot, flags: &Flags) -> ReadResult {
+    let mut problems = ConfigProblems::default();
     let mut layers = match Layers::defaults() {
         Ok(layers) => layers,
         Err(error) => {
-            let problem =
-                Problem::of("defaults", &Origin::Default, error.message(), "a bug: report it");
-            return Reading { loaded: None, problems: problem.into() };
+            let problem = ConfigProblem::of(
+                "defaults",
+                &ValueSource::Default,
+                error.message(),
+                "a bug: report it",
+            );
+            return ReadResult { loaded: None, problems: problem.into() };
         }
     };
     if let Some(path) = settings_file(snapshot, flags) {
         match fs::read_to_string(&path) {
             Ok(text) => layers.add_file(path, &text, &mut problems),
             Err(error) => {
-                let origin = Origin::File(path);
-                problems.push(Problem::of(
+                let source = ValueSource::File(path);
+                problems.push(ConfigProblem::of(
                     "settings file",
-                    &origin,
+                    &source,
                     error.to_string(),
                     "name a readable file",
                 ));
@@ -156,36 +160,41 @@ pub fn read(snapshot: &Snapshot, flags: &Flags) -> Reading {
     }
     let settings = deserialize(&mut layers, &mut problems);
     let loaded = settings.map(|mut settings| {
-        let told;
-        (settings.providers, told) = providers::read(&layers, snapshot, &mut problems);
-        validate(&settings, &layers, (&told, &mut problems));
+        let reported;
+        (settings.providers, reported) = providers::read(&layers, snapshot, &mut problems);
+        validate(&settings, &layers, (&reported, &mut problems));
         Loaded { settings, layers }
     });
-    Reading { loaded, problems }
+    ReadResult { loaded, problems }
 }
 
-fn settings_file(snapshot: &Snapshot, flags: &Flags) -> Option<PathBuf> {
+fn settings_file(snapshot: &EnvSnapshot, flags: &Flags) -> Option<PathBuf> {
     let named = flags.file.clone().or_else(|| snapshot.get("CFAPI_CONFIG").map(PathBuf::from));
     named.or_else(|| Some(PathBuf::from(LOCAL_FILE)).filter(|path| Path::exists(path)))
 }
 
 /// Deserialises the layers; a value that cannot be used becomes a problem and its default is put back, so that one pass
 /// finds all of them.
-fn deserialize(layers: &mut Layers, problems: &mut Problems) -> Option<Settings> {
+fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Settings> {
     loop {
         let error = match attempt(layers) {
             Ok(settings) => return Some(settings),
             Err(error) => error,
         };
-        let (key, message) = blame(&error);
+        let (key, message) = key_and_message(&error);
         let entry = key.as_deref().and_then(|key| layers.entry(key)).cloned();
         let (Some(key), Some(entry)) = (key, entry) else {
-            problems.push(Problem::of("settings", &Origin::Default, message, "a bug: report it"));
+            problems.push(ConfigProblem::of(
+                "settings",
+                &ValueSource::Default,
+                message,
+                "a bug: report it",
+            ));
             return None;
         };
-        problems.push(Problem::of(
-            shown(&key, &entry.value),
-            &entry.origin,
+        problems.push(ConfigProblem::of(
+            key_with_value(&key, &entry.value),
+            &entry.source,
             message,
             default_hint(layers, &key),
         ));
@@ -197,7 +206,7 @@ fn deserialize(layers: &mut Layers, problems: &mut Problems) -> Option<Settings>
 
 fn attempt(layers: &Layers) -> Result<Settings, ::config::ConfigError> {
     let mut builder = ::config::Config::builder();
-    for (key, Entry { value, .. }) in layers.entries() {
+    for (key, LayeredValue { value, .. }) in layers.entries() {
         // An empty text says "none" for keys that may be absent; provider entries have a reader of their own.
         if key != PROVIDERS && value.as_str() != Some("") {
             builder = builder.set_override(key, plain(value))?;
@@ -222,11 +231,11 @@ fn plain(value: &Value) -> ::config::Value {
 
 /// Finds the key that an error is about, and says what is wrong with it.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the crate may add variants")]
-fn blame(error: &::config::ConfigError) -> (Option<String>, String) {
+fn key_and_message(error: &::config::ConfigError) -> (Option<String>, String) {
     use ::config::ConfigError;
     match error {
         ConfigError::At { error, key, .. } => {
-            let (inner, message) = blame(error);
+            let (inner, message) = key_and_message(error);
             (key.clone().or(inner), message)
         }
         ConfigError::Type { unexpected, expected, key, .. } => {
@@ -237,7 +246,7 @@ fn blame(error: &::config::ConfigError) -> (Option<String>, String) {
     }
 }
 
-fn shown(key: &str, value: &Value) -> String {
+fn key_with_value(key: &str, value: &Value) -> String {
     format!("{key} = {value}")
 }
 
@@ -249,11 +258,11 @@ fn default_hint(layers: &Layers, key: &str) -> String {
 }
 
 /// Asks every room what it thinks of its own part.
-/// `told`: keys of provider entries whose values could not be read, of which enough is said.
+/// `reported`: keys of provider entries whose values could not be read, of which enough is said.
 fn validate(
     settings: &Settings,
     layers: &Layers,
-    (told, problems): (&BTreeSet<String>, &mut Problems),
+    (reported, problems): (&BTreeSet<String>, &mut ConfigProblems),
 ) {
     let server =
         settings.server.validate().into_iter().map(|(k, m, h)| (format!("server.{k}"), m, h));
@@ -274,7 +283,7 @@ fn validate(
         ));
     }
     let findings = provider_findings(settings).into_iter();
-    for finding in findings.filter(|finding| !told.contains(&finding.key)) {
+    for finding in findings.filter(|finding| !reported.contains(&finding.key)) {
         problems.push(about(layers, &finding.key, finding.problem, finding.hint.to_owned()));
     }
 }
@@ -283,7 +292,7 @@ fn validate(
 fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
     let names = [&settings.destination.name].into_iter().chain(&settings.destination.names);
     let names: Vec<_> = names.filter_map(|name| DestinationName::parse(name)).collect();
-    // A name that is none has been told already.
+    // A name that is none has been reported already.
     let Some(destination) = names.first().cloned() else { return Vec::new() };
     let broker = routes::BrokerIdentity {
         destination,
@@ -300,13 +309,13 @@ fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
         .unwrap_or_default()
 }
 
-fn about(layers: &Layers, key: &str, message: String, hint: String) -> Problem {
+fn about(layers: &Layers, key: &str, message: String, hint: String) -> ConfigProblem {
     match layers.entry(key) {
         Some(entry) => {
             let hint = if hint.is_empty() { default_hint(layers, key) } else { hint };
-            Problem::of(shown(key, &entry.value), &entry.origin, message, hint)
+            ConfigProblem::of(key_with_value(key, &entry.value), &entry.source, message, hint)
         }
-        None => Problem::of(key, &Origin::Default, message, hint),
+        None => ConfigProblem::of(key, &ValueSource::Default, message, hint),
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::fmt;
 
-use crate::config::layer::Origin;
+use crate::config::layer::ValueSource;
 
 /// One thing that is wrong: what, where it came from, how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Key (dotted), with its value where that may be shown; or another subject, such as a binding.
     pub subject: String,
     /// Variable, file or binding that it came from.
@@ -19,11 +19,11 @@ pub struct Problem {
     pub hint: String,
 }
 
-impl Problem {
+impl ConfigProblem {
     /// Makes a problem.
     pub fn of(
         subject: impl Into<String>,
-        origin: &Origin,
+        origin: &ValueSource,
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
@@ -46,7 +46,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.subject, self.source, self.message)
     }
@@ -54,11 +54,11 @@ impl fmt::Display for Problem {
 
 /// All problems of a configuration; as an error it is never empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-pub struct Problems(Vec<Problem>);
+pub struct ConfigProblems(Vec<ConfigProblem>);
 
-impl Problems {
+impl ConfigProblems {
     /// Adds one.
-    pub fn push(&mut self, problem: Problem) {
+    pub fn push(&mut self, problem: ConfigProblem) {
         self.0.push(problem);
     }
 
@@ -68,7 +68,7 @@ impl Problems {
     }
 
     /// Returns them in the order in which they were found.
-    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.0.iter()
     }
 
@@ -86,13 +86,13 @@ impl Problems {
     }
 }
 
-impl From<Problem> for Problems {
-    fn from(problem: Problem) -> Self {
+impl From<ConfigProblem> for ConfigProblems {
+    fn from(problem: ConfigProblem) -> Self {
         Self(vec![problem])
     }
 }
 
-impl fmt::Display for Problems {
+impl fmt::Display for ConfigProblems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.0.len() == 1 { "problem" } else { "problems" };
         write!(f, "{} {word} in the configuration", self.0.len())?;

@@ -9,9 +9,9 @@ use toml::{Table, Value};
 
 use crate::{
     config::{
-        env::Snapshot,
-        layer::{Entry, Layers, Origin, PROVIDERS},
-        problem::{Problem, Problems},
+        env::EnvSnapshot,
+        layer::{LayeredValue, Layers, PROVIDERS, ValueSource},
+        problem::{ConfigProblem, ConfigProblems},
     },
     routes::ProviderSettings,
     upstream::body,
@@ -23,10 +23,10 @@ const HINT: &str = "see [[providers]] in config/default.toml";
 /// Reads the entries; returns the keys, too, whose values had to be left out.
 pub(super) fn read(
     layers: &Layers,
-    snapshot: &Snapshot,
-    problems: &mut Problems,
+    snapshot: &EnvSnapshot,
+    problems: &mut ConfigProblems,
 ) -> (Vec<ProviderSettings>, BTreeSet<String>) {
-    let (tables, origin) = match tables(layers, snapshot) {
+    let (tables, source) = match tables(layers, snapshot) {
         Ok(Some(found)) => found,
         Ok(None) => return (Vec::new(), BTreeSet::new()),
         Err(problem) => {
@@ -34,49 +34,52 @@ pub(super) fn read(
             return (Vec::new(), BTreeSet::new());
         }
     };
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     let mut entries = Vec::new();
     for (index, table) in tables.into_iter().enumerate() {
-        let mut lawful = Table::new();
+        let mut valid = Table::new();
         for (key, value) in table {
             let alone = Table::from_iter([(key.clone(), value.clone())]);
             match alone.try_into::<ProviderSettings>() {
-                Ok(_) => drop(lawful.insert(key, value)),
+                Ok(_) => drop(valid.insert(key, value)),
                 Err(error) => {
                     let key = format!("{PROVIDERS}[{index}].{key}");
-                    problems.push(Problem::of(key.clone(), &origin, error.message(), HINT));
-                    told.insert(key);
+                    problems.push(ConfigProblem::of(key.clone(), &source, error.message(), HINT));
+                    reported.insert(key);
                 }
             }
         }
-        // Each member alone was lawful, and together they are.
-        entries.push(lawful.try_into().unwrap_or_default());
+        // Each member alone was valid, and together they are.
+        entries.push(valid.try_into().unwrap_or_default());
     }
-    (entries, told)
+    (entries, reported)
 }
 
 /// Returns the entries as they were written, and where.
-fn tables(layers: &Layers, snapshot: &Snapshot) -> Result<Option<(Vec<Table>, Origin)>, Problem> {
+fn tables(
+    layers: &Layers,
+    snapshot: &EnvSnapshot,
+) -> Result<Option<(Vec<Table>, ValueSource)>, ConfigProblem> {
     if let Some(text) = snapshot.get(VARIABLE) {
-        let origin = Origin::Variable(VARIABLE.to_owned());
+        let source = ValueSource::Variable(VARIABLE.to_owned());
         return match body::decode::<Vec<BTreeMap<String, Option<Value>>>>(text.as_bytes()) {
             Ok(entries) => {
                 let given = |entry: BTreeMap<_, Option<_>>| {
                     entry.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
                 };
-                Ok(Some((entries.into_iter().map(given).collect(), origin)))
+                Ok(Some((entries.into_iter().map(given).collect(), source)))
             }
             Err(error) => {
                 let message = format!("not a JSON list of provider entries: {error}");
-                Err(Problem::of(PROVIDERS, &origin, message, HINT))
+                Err(ConfigProblem::of(PROVIDERS, &source, message, HINT))
             }
         };
     }
-    let Some(Entry { value, origin }) = layers.entry(PROVIDERS) else {
+    let Some(LayeredValue { value, source }) = layers.entry(PROVIDERS) else {
         return Ok(None);
     };
     let tables = value.clone().try_into::<Vec<Table>>();
-    tables
-        .map(|tables| Some((tables, origin.clone())))
-        .map_err(|error: toml::de::Error| Problem::of(PROVIDERS, origin, error.message(), HINT))
+    tables.map(|tables| Some((tables, source.clone()))).map_err(|error: toml::de::Error| {
+        ConfigProblem::of(PROVIDERS, source, error.message(), HINT)
+    })
 }

@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use super::{Flags, Problems, Snapshot, load};
+use super::{ConfigProblems, EnvSnapshot, Flags, load};
 
-fn problems(vars: &[(&str, &str)]) -> Problems {
-    load(&Snapshot::from_vars(vars.iter().copied()), &Flags::default()).unwrap_err()
+fn problems(vars: &[(&str, &str)]) -> ConfigProblems {
+    load(&EnvSnapshot::from_vars(vars.iter().copied()), &Flags::default()).unwrap_err()
 }
 
 #[test]
 fn defaults_alone_are_valid() {
-    let settings = load(&Snapshot::default(), &Flags::default()).unwrap().settings;
+    let settings = load(&EnvSnapshot::default(), &Flags::default()).unwrap().settings;
     let server = settings.server;
     assert_eq!((server.max_connections, server.max_in_flight), (4096, 256));
     let times = [
@@ -32,7 +32,7 @@ fn later_layers_win() {
     let path = dir.path().join("a.toml");
     fs::write(&path, "[server]\nmax_in_flight = 7\nbody_limit = \"32KiB\"\n").unwrap();
     let flags = Flags { file: Some(path), log: Some("json".to_owned()) };
-    let vars = Snapshot::from_vars([
+    let vars = EnvSnapshot::from_vars([
         ("CFAPI_SERVER__MAX_IN_FLIGHT", "9"),
         ("CFAPI_SERVER__NAMES", "a.example, b.example"),
     ]);
@@ -66,7 +66,7 @@ fn three_problems_are_told_at_once_with_source_and_hint() {
 #[test]
 fn texts_of_the_environment_arrive_as_they_are() {
     for text in ["0123", "true", " p w ", "1e3"] {
-        let vars = Snapshot::from_vars([("CFAPI_BINDING__DESTINATION", text)]);
+        let vars = EnvSnapshot::from_vars([("CFAPI_BINDING__DESTINATION", text)]);
         let settings = load(&vars, &Flags::default()).unwrap().settings;
         assert_eq!(settings.binding.destination.as_deref(), Some(text));
     }
@@ -75,7 +75,7 @@ fn texts_of_the_environment_arrive_as_they_are() {
 #[test]
 fn a_file_that_cannot_be_read_is_a_problem() {
     let flags = Flags { file: Some("no/such/file.toml".into()), log: None };
-    let text = load(&Snapshot::default(), &flags).unwrap_err().to_string();
+    let text = load(&EnvSnapshot::default(), &flags).unwrap_err().to_string();
     assert!(text.contains("no/such/file.toml"), "{text}");
 }
 
@@ -115,7 +115,7 @@ fn provider_entries_of_a_file_are_read_as_those_of_the_variable() {
     let path = dir.path().join("a.toml");
     let text = "[[providers]]\nclient_ids = [\"sb-one!t1\"]\nspace = \"s1\"\napps = [\"a\"]\nadopt = false\n";
     fs::write(&path, text).unwrap();
-    let load = |flags| load(&Snapshot::default(), &flags);
+    let load = |flags| load(&EnvSnapshot::default(), &flags);
     let settings = load(Flags { file: Some(path.clone()), log: None }).unwrap().settings;
     assert_eq!(
         (settings.providers[0].apps.as_slice(), settings.providers[0].adopt),

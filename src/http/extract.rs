@@ -22,8 +22,8 @@ use crate::{
     auth::{AuthError, Caller, Scope, Verifier},
     http::{
         code::Code,
-        problem::{Problem, Token},
-        seen::Seen,
+        problem::{Problem, TokenPresence},
+        request_record::RequestRecord,
     },
     routes::TenantId,
     telemetry::{audit::AuditTrail, trace::CorrelationId},
@@ -32,12 +32,12 @@ use crate::{
 
 /// A verified caller, within what one caller may ask, whatever its scopes.
 ///
-/// Its place among the caller's requests in flight is kept by [`Seen`] until the answer is complete; a second question
+/// Its place among the caller's requests in flight is kept by [`RequestRecord`] until the answer is complete; a second question
 /// within one request costs nothing.
 #[derive(Debug)]
-pub(crate) struct Known(pub(crate) Caller);
+pub(crate) struct VerifiedCaller(pub(crate) Caller);
 
-impl<S> FromRequestParts<S> for Known
+impl<S> FromRequestParts<S> for VerifiedCaller
 where
     Verifier: FromRef<S>,
     S: Send + Sync,
@@ -46,7 +46,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let verifier = Verifier::from_ref(state);
-        known(&verifier, &parts.headers, parts.extensions.get::<Seen>()).await.map(Self)
+        known(&verifier, &parts.headers, parts.extensions.get::<RequestRecord>()).await.map(Self)
     }
 }
 
@@ -54,15 +54,15 @@ where
 pub(crate) async fn known(
     verifier: &Verifier,
     headers: &HeaderMap,
-    seen: Option<&Seen>,
+    record: Option<&RequestRecord>,
 ) -> Result<Caller, Problem> {
-    if let Some(caller) = seen.and_then(Seen::caller) {
+    if let Some(caller) = record.and_then(RequestRecord::caller) {
         return Ok(caller.clone());
     }
     let admitted = verifier.admit(headers, wall_time()).await?;
     let caller = admitted.caller.clone();
-    if let Some(seen) = seen {
-        seen.remember(admitted);
+    if let Some(record) = record {
+        record.set_caller(admitted);
     }
     Ok(caller)
 }
@@ -72,25 +72,25 @@ pub(crate) async fn known(
 pub(crate) struct Allowed<S>(pub(crate) Caller, pub(crate) PhantomData<S>);
 
 /// A scope as a type, so that a handler's signature says what it needs.
-pub(crate) trait Needs: Send + Sync + 'static {
+pub(crate) trait RequiredScope: Send + Sync + 'static {
     /// The scope.
     const SCOPE: Scope;
 }
 
 /// Declares one type per scope.
-macro_rules! needs {
+macro_rules! scope_types {
     ($($name:ident),+) => { $(
-        #[doc = concat!("Needs the scope ", stringify!($name), ".")]
+        #[doc = concat!("Requires the scope ", stringify!($name), ".")]
         #[derive(Debug)]
         pub(crate) struct $name;
-        impl Needs for $name {
+        impl RequiredScope for $name {
             const SCOPE: Scope = Scope::$name;
         }
     )+ };
 }
-needs!(RoutesRead, RoutesWrite, RoutesAdmin, SpacesRead, MetricsRead);
+scope_types!(RoutesRead, RoutesWrite, RoutesAdmin, SpacesRead, MetricsRead);
 
-impl<N: Needs, S> FromRequestParts<S> for Allowed<N>
+impl<N: RequiredScope, S> FromRequestParts<S> for Allowed<N>
 where
     Verifier: FromRef<S>,
     S: Send + Sync,
@@ -98,13 +98,13 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Known(caller) = Known::from_request_parts(parts, state).await?;
-        holding(caller, N::SCOPE).map(|caller| Self(caller, PhantomData))
+        let VerifiedCaller(caller) = VerifiedCaller::from_request_parts(parts, state).await?;
+        require_scope(caller, N::SCOPE).map(|caller| Self(caller, PhantomData))
     }
 }
 
 /// Returns the caller if it holds a scope.
-pub(crate) fn holding(caller: Caller, scope: Scope) -> Result<Caller, Problem> {
+pub(crate) fn require_scope(caller: Caller, scope: Scope) -> Result<Caller, Problem> {
     if caller.has(scope) { Ok(caller) } else { Err(Problem::scope_missing(scope.name())) }
 }
 
@@ -120,8 +120,10 @@ pub(crate) fn wall_time() -> SystemTime {
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
         match &error {
-            AuthError::Missing => Self::unauthenticated(Token::Absent),
-            AuthError::Invalid { .. } => Self::unauthenticated(Token::Invalid).source(error),
+            AuthError::Missing => Self::unauthenticated(TokenPresence::Absent),
+            AuthError::Invalid { .. } => {
+                Self::unauthenticated(TokenPresence::Invalid).source(error)
+            }
             AuthError::KeysUnavailable { retry_after } => {
                 let wait = Some(*retry_after);
                 let detail = "The keys of the XSUAA service cannot be had, so no caller can be verified now.";
@@ -145,19 +147,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(Seen::within(&parts.extensions).correlation().clone()))
+        Ok(Self(RequestRecord::from_extensions(&parts.extensions).correlation().clone()))
     }
 }
 
 /// What notes whether this request has left an audit line.
 #[derive(Clone, Debug)]
-pub(crate) struct OnTrail(pub(crate) AuditTrail);
+pub(crate) struct RequestAuditTrail(pub(crate) AuditTrail);
 
-impl<S: Send + Sync> FromRequestParts<S> for OnTrail {
+impl<S: Send + Sync> FromRequestParts<S> for RequestAuditTrail {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(Seen::within(&parts.extensions).trail().clone()))
+        Ok(Self(RequestRecord::from_extensions(&parts.extensions).trail().clone()))
     }
 }
 

@@ -6,27 +6,27 @@ use std::{net::Ipv4Addr, str::FromStr, sync::Arc};
 
 /// Which hosts besides the named ones are ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elsewhere {
+pub enum LoopbackHosts {
     /// Any loopback host and port: this process does not serve a foundation.
-    Loopback,
+    Served,
     /// None.
-    Nowhere,
+    Refused,
 }
 
 /// The hosts that are served; a clone is shallow.
 #[derive(Clone, Debug)]
-pub struct Hosts {
-    names: Arc<[Name]>,
-    elsewhere: Elsewhere,
+pub struct ServedHosts {
+    names: Arc<[ServedHost]>,
+    loopback: LoopbackHosts,
 }
 
-/// Returns the base of links for a name of the broker: `host`, `host:port` or either with a path behind. Plain HTTP where
+/// Returns the base of links for a name of the broker: `host`, `host:port` or either with a path behind. NoParameters HTTP where
 /// that is this machine, over the own port unless the name has one.
 pub fn public_base(name: &str, own_port: u16) -> String {
     let (authority, path) = name.split_at(name.find('/').unwrap_or(name.len()));
     let path = path.trim_end_matches('/');
-    match Named::parse(authority) {
-        Some(Named { host, port }) if is_loopback(host) => {
+    match HostPort::parse(authority) {
+        Some(HostPort { host, port }) if is_loopback(host) => {
             format!("http://{host}:{}{path}", port.unwrap_or(own_port))
         }
         Some(_) | None => format!("https://{authority}{path}"),
@@ -35,41 +35,41 @@ pub fn public_base(name: &str, own_port: u16) -> String {
 
 /// A configured host; without a port it is reached on any, for the platform's router goes by the name alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Name {
+struct ServedHost {
     host: String,
     port: Option<u16>,
 }
 
 /// A lawful host and port as a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Named<'a> {
+pub(crate) struct HostPort<'a> {
     host: &'a str,
     port: Option<u16>,
 }
 
-impl Hosts {
+impl ServedHosts {
     /// Takes `application_uris` (a path behind the host is left out) and further names; what is no host is left out,
     /// for no request could name it.
-    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, elsewhere: Elsewhere) -> Self {
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, loopback: LoopbackHosts) -> Self {
         let host_of = |text: &str| {
             let authority = text.split('/').next().unwrap_or_default();
-            let parsed = Named::parse(authority)?;
-            Some(Name { host: parsed.host.to_owned(), port: parsed.port })
+            let parsed = HostPort::parse(authority)?;
+            Some(ServedHost { host: parsed.host.to_owned(), port: parsed.port })
         };
-        Self { names: names.into_iter().filter_map(host_of).collect(), elsewhere }
+        Self { names: names.into_iter().filter_map(host_of).collect(), loopback }
     }
 
     /// Returns whether a host is one of ours.
-    pub(crate) fn serve(&self, named: Named<'_>) -> bool {
+    pub(crate) fn serve(&self, named: HostPort<'_>) -> bool {
         let is_named = self.names.iter().any(|name| {
             name.host.eq_ignore_ascii_case(named.host)
                 && (name.port.is_none() || name.port == named.port)
         });
-        is_named || (self.elsewhere == Elsewhere::Loopback && is_loopback(named.host))
+        is_named || (self.loopback == LoopbackHosts::Served && is_loopback(named.host))
     }
 }
 
-impl<'a> Named<'a> {
+impl<'a> HostPort<'a> {
     /// Reads `host` or `host:port`: a name of letters, digits, `.` and `-`, a port of digits, at most 65535.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = match text.split_once(':') {
@@ -101,11 +101,11 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     use rstest::rstest;
 
-    use super::{Elsewhere, Hosts, Named, public_base};
+    use super::{HostPort, LoopbackHosts, ServedHosts, public_base};
 
-    fn serves(elsewhere: Elsewhere, host: &str) -> bool {
+    fn serves(loopback: LoopbackHosts, host: &str) -> bool {
         let names = ["broker.cfapps.example.test/path", "Second.example.test:8443", "a b"];
-        Hosts::new(names, elsewhere).serve(Named::parse(host).unwrap())
+        ServedHosts::new(names, loopback).serve(HostPort::parse(host).unwrap())
     }
 
     #[rstest]
@@ -114,7 +114,7 @@ mod tests {
     #[case("broker.cfapps.example.test:1")]
     #[case("second.example.test:8443")]
     fn a_configured_name_is_ours_in_any_case(#[case] host: &str) {
-        assert!(serves(Elsewhere::Nowhere, host));
+        assert!(serves(LoopbackHosts::Refused, host));
     }
 
     #[rstest]
@@ -125,7 +125,7 @@ mod tests {
     #[case("second.example.test:80")]
     #[case("127.0.0.1.evil.example")]
     fn any_other_name_is_not(#[case] host: &str) {
-        assert!(!serves(Elsewhere::Loopback, host));
+        assert!(!serves(LoopbackHosts::Served, host));
     }
 
     #[rstest]
@@ -134,8 +134,8 @@ mod tests {
     #[case("127.0.0.1:5000")]
     #[case("127.8.9.10")]
     fn loopback_is_ours_only_away_from_a_foundation(#[case] host: &str) {
-        assert!(serves(Elsewhere::Loopback, host));
-        assert!(!serves(Elsewhere::Nowhere, host));
+        assert!(serves(LoopbackHosts::Served, host));
+        assert!(!serves(LoopbackHosts::Refused, host));
     }
 
     #[rstest]
@@ -165,6 +165,6 @@ mod tests {
     #[case("[::1]")]
     #[case("é.example")]
     fn a_malformed_host_is_none(#[case] host: &str) {
-        assert_eq!(Named::parse(host), None);
+        assert_eq!(HostPort::parse(host), None);
     }
 }

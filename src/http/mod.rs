@@ -2,30 +2,30 @@
 //!
 //! Invariant: handlers decide nothing; they extract, call one room, and shape the answer. Only `app` calls this room.
 
-mod cause;
+mod access_log;
 pub mod code;
+mod dispatch;
+mod error_mapping;
 mod extract;
-mod gate;
 mod handlers;
 mod hosts;
-mod layers;
-mod observe;
-#[cfg(any(test, feature = "fuzzing"))]
-#[doc(hidden)]
-pub mod passage;
-mod paths;
+mod middleware;
 mod problem;
 mod readiness;
-mod seen;
+mod request_record;
+mod request_validation;
 mod state;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod test_harness;
 
+pub use dispatch::Dispatch;
 pub use extract::BodyLimits;
-pub use gate::{CutTarget, GateRules};
-pub use hosts::{Elsewhere, Hosts, public_base};
-pub use layers::{Admission, Deadline};
-pub use paths::Paths;
+pub use hosts::{LoopbackHosts, ServedHosts, public_base};
+pub use middleware::{AdmissionLimits, Deadline};
 pub use readiness::Readiness;
-pub use state::{AppState, Defaults, Parts, PublicBase};
+pub use request_validation::{CutTarget, RequestValidator};
+pub use state::{AppState, AppStateParts, Defaults, PublicBase};
 
 use axum::{
     Router,
@@ -33,8 +33,10 @@ use axum::{
 };
 
 use crate::http::{
-    handlers::{destinations, health, metrics, proxy::CfApi, root, route_bulk, routes, spaces},
-    layers::Stack,
+    handlers::{
+        destinations, health, metrics, proxy::ProxyHandler, root, route_bulk, routes, spaces,
+    },
+    middleware::MiddlewareStack,
 };
 use tower::Layer as _;
 
@@ -46,7 +48,7 @@ const BATCH: &str = "/routes/batch";
 const LISTS: &[&str] = &[RECONCILE, BATCH];
 
 /// All paths, inside the stack of `layers`.
-pub fn router(state: &AppState) -> Paths {
+pub fn router(state: &AppState) -> Dispatch {
     let own = Router::new()
         .route("/", get(root::document))
         .route("/health", get(health::alive))
@@ -55,8 +57,8 @@ pub fn router(state: &AppState) -> Paths {
         .route("/routes", get(routes::list).merge(post(routes::create)))
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
         .route("/routes/operations/{id}", get(routes::operation))
-        .route(BATCH, post(route_bulk::batch).with_state(roomy(state)))
-        .route(RECONCILE, post(route_bulk::reconcile).with_state(roomy(state)))
+        .route(BATCH, post(route_bulk::batch).with_state(with_list_limit(state)))
+        .route(RECONCILE, post(route_bulk::reconcile).with_state(with_list_limit(state)))
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
@@ -64,14 +66,14 @@ pub fn router(state: &AppState) -> Paths {
         .with_state(state.clone());
     #[cfg(test)]
     let own = own.route("/panic", get(handlers::panic));
-    let stack = Stack::new(state, (LISTS, state.body.bytes.max(LIST_BYTES)));
+    let stack = MiddlewareStack::new(state, (LISTS, state.body.bytes.max(LIST_BYTES)));
     // `/v3` and everything below it, with any method.
-    Paths { cf: stack.layer(CfApi(state.desk())), own: own.layer(stack) }
+    Dispatch { cf: stack.layer(ProxyHandler(state.proxy_state())), own: own.layer(stack) }
 }
 
 /// The state for calls whose body is a list.
-fn roomy(state: &AppState) -> AppState {
-    let mut parts = Parts::clone(state);
+fn with_list_limit(state: &AppState) -> AppState {
+    let mut parts = AppStateParts::clone(state);
     parts.body.bytes = parts.body.bytes.max(LIST_BYTES);
     AppState::new(parts)
 }

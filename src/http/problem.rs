@@ -21,12 +21,12 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     code: Code,
-    parts: Box<Parts>,
+    parts: Box<ProblemFields>,
 }
 
 /// What goes with a code; boxed, for a problem travels in many results.
 #[derive(Clone, Debug, Default)]
-struct Parts {
+struct ProblemFields {
     detail: String,
     errors: Vec<FieldError>,
     cf_errors: Vec<CfError>,
@@ -56,7 +56,7 @@ pub(crate) struct FieldError {
 
 /// The document as it is sent.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     r#type: String,
     title: &'static str,
     status: u16,
@@ -74,7 +74,7 @@ struct Document<'a> {
 impl Problem {
     /// Makes a problem; `detail` is for the caller: what happened, where, what to do.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        let parts = Parts { detail: detail.into(), ..Parts::default() };
+        let parts = ProblemFields { detail: detail.into(), ..ProblemFields::default() };
         Self { code, parts: Box::new(parts) }
     }
 
@@ -137,7 +137,7 @@ impl Problem {
     }
 
     /// 404 for every path that is none of ours.
-    pub(crate) fn nowhere() -> Self {
+    pub(crate) fn not_found() -> Self {
         Self::new(Code::NotFound, "There is nothing under this path.")
     }
 
@@ -159,10 +159,10 @@ impl Problem {
     }
 
     /// 401 (RFC 6750): one body for all causes; `error` only if a token was there.
-    pub(crate) fn unauthenticated(token: Token) -> Self {
+    pub(crate) fn unauthenticated(token: TokenPresence) -> Self {
         let challenge = match token {
-            Token::Absent => "Bearer realm=\"cfapi-broker\"",
-            Token::Invalid => "Bearer realm=\"cfapi-broker\", error=\"invalid_token\"",
+            TokenPresence::Absent => "Bearer realm=\"cfapi-broker\"",
+            TokenPresence::Invalid => "Bearer realm=\"cfapi-broker\", error=\"invalid_token\"",
         };
         Self::new(
             Code::Unauthenticated,
@@ -210,9 +210,9 @@ impl Problem {
         serde_json::to_value(self.document(correlation)).unwrap_or_default()
     }
 
-    fn document<'a>(&'a self, correlation: &'a CorrelationId) -> Document<'a> {
+    fn document<'a>(&'a self, correlation: &'a CorrelationId) -> ProblemDocument<'a> {
         let spec = self.code.spec();
-        Document {
+        ProblemDocument {
             r#type: format!("/problems/{}", spec.name.replace('_', "-")),
             title: spec.title,
             status: spec.status.as_u16(),
@@ -247,7 +247,7 @@ impl Problem {
 
 /// Whether a refused caller had shown a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Token {
+pub(crate) enum TokenPresence {
     /// No `Authorization` at all.
     Absent,
     /// One that is not valid.

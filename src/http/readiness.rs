@@ -15,7 +15,7 @@ use crate::{
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum LifecyclePhase {
     /// Not listening yet.
     Starting,
     /// Serving.
@@ -26,7 +26,7 @@ pub enum Phase {
 
 /// How a part is, from the least to the most worrying.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum ComponentHealth {
     /// Not asked yet.
     #[default]
     Unknown,
@@ -44,7 +44,7 @@ pub enum Part {
     Refused,
 }
 
-impl Part {
+impl ComponentHealth {
     /// Whether an operator should look.
     pub fn is_degraded(self) -> bool {
         !matches!(self, Self::Ok | Self::Unknown)
@@ -53,19 +53,19 @@ impl Part {
 
 /// All parts; of several destinations the worst one counts.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+pub struct HealthReport {
     /// Destination service and content.
-    pub destination: Part,
+    pub destination: ComponentHealth,
     /// Token of the technical user.
-    pub token: Part,
+    pub token: ComponentHealth,
     /// CF API.
-    pub cf_api: Part,
+    pub cf_api: ComponentHealth,
     /// CF UAA.
-    pub uaa: Part,
+    pub uaa: ComponentHealth,
     /// Keys of callers' tokens.
-    pub keys: Part,
+    pub keys: ComponentHealth,
     /// What the provider entries name.
-    pub providers: Part,
+    pub providers: ComponentHealth,
 }
 
 /// Answers the probes; a clone is shallow.
@@ -95,65 +95,69 @@ impl Readiness {
     }
 
     /// Returns how the parts are, without asking anyone.
-    pub fn parts(&self) -> Seen {
+    pub fn parts(&self) -> HealthReport {
         let all = self.vault.statuses();
-        Seen {
+        HealthReport {
             destination: worst(all.iter().map(destination)),
             token: worst(all.iter().map(token)),
             uaa: worst(all.iter().map(uaa)),
-            cf_api: Part::Unknown,
-            keys: if self.verifier.is_bound() { Part::Ok } else { Part::Missing },
+            cf_api: ComponentHealth::Unknown,
+            keys: if self.verifier.is_bound() {
+                ComponentHealth::Ok
+            } else {
+                ComponentHealth::Missing
+            },
             providers: match self.routes.provider_status() {
-                ProviderStatus::Unknown => Part::Unknown,
-                ProviderStatus::Resolved => Part::Ok,
-                ProviderStatus::Unresolved => Part::Missing,
+                ProviderStatus::Unknown => ComponentHealth::Unknown,
+                ProviderStatus::Resolved => ComponentHealth::Ok,
+                ProviderStatus::Unresolved => ComponentHealth::Missing,
             },
         }
     }
 
     /// Returns where the process is.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> LifecyclePhase {
         if self.draining.is_cancelled() {
-            Phase::Draining
+            LifecyclePhase::Draining
         } else if self.listening.load(Ordering::Acquire) {
-            Phase::Up
+            LifecyclePhase::Up
         } else {
-            Phase::Starting
+            LifecyclePhase::Starting
         }
     }
 }
 
-fn worst(parts: impl Iterator<Item = Part>) -> Part {
+fn worst(parts: impl Iterator<Item = ComponentHealth>) -> ComponentHealth {
     parts.max().unwrap_or_default()
 }
 
-fn destination(status: &DestinationStatus) -> Part {
+fn destination(status: &DestinationStatus) -> ComponentHealth {
     let refusal = status.last_refusal.as_ref().map(|past| &past.reason);
     match (status.source, refusal) {
-        (Some(_), _) => Part::Ok,
-        (None, Some(Reason::DestinationMissing)) => Part::Missing,
-        (None, Some(Reason::DestinationInvalid { .. })) => Part::Refused,
-        (None, Some(Reason::DestinationUnavailable)) => Part::Down,
-        (None, _) => Part::Unknown,
+        (Some(_), _) => ComponentHealth::Ok,
+        (None, Some(Reason::DestinationMissing)) => ComponentHealth::Missing,
+        (None, Some(Reason::DestinationInvalid { .. })) => ComponentHealth::Refused,
+        (None, Some(Reason::DestinationUnavailable)) => ComponentHealth::Down,
+        (None, _) => ComponentHealth::Unknown,
     }
 }
 
-fn token(status: &DestinationStatus) -> Part {
+fn token(status: &DestinationStatus) -> ComponentHealth {
     match (status.guard, status.freshness) {
-        (GuardState::Rejected | GuardState::Blocked, _) => Part::Refused,
-        (GuardState::Locked, _) => Part::Locked,
-        (_, Some(Freshness::Fresh | Freshness::Ageing)) => Part::Ok,
-        (GuardState::Waiting, _) => Part::Down,
-        (GuardState::Unknown | GuardState::Good, _) => Part::Unknown,
+        (GuardState::Rejected | GuardState::Blocked, _) => ComponentHealth::Refused,
+        (GuardState::Locked, _) => ComponentHealth::Locked,
+        (_, Some(Freshness::Fresh | Freshness::Ageing)) => ComponentHealth::Ok,
+        (GuardState::Waiting, _) => ComponentHealth::Down,
+        (GuardState::Unknown | GuardState::Good, _) => ComponentHealth::Unknown,
     }
 }
 
-fn uaa(status: &DestinationStatus) -> Part {
+fn uaa(status: &DestinationStatus) -> ComponentHealth {
     match status.guard {
-        GuardState::Waiting => Part::Down,
-        GuardState::Unknown => Part::Unknown,
+        GuardState::Waiting => ComponentHealth::Down,
+        GuardState::Unknown => ComponentHealth::Unknown,
         GuardState::Good | GuardState::Rejected | GuardState::Blocked | GuardState::Locked => {
-            Part::Ok
+            ComponentHealth::Ok
         }
     }
 }

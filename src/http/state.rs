@@ -10,9 +10,9 @@ use crate::{
     destination::DestinationName,
     http::{
         extract::BodyLimits,
-        gate::GateRules,
-        layers::{Admission, Deadline},
+        middleware::{AdmissionLimits, Deadline},
         readiness::Readiness,
+        request_validation::RequestValidator,
     },
     policy::Policy,
     proxy::Proxy,
@@ -24,17 +24,17 @@ use crate::{
 /// Everything a handler may borrow, behind one handle: the router copies it for each request. Handlers take the part
 /// that they use, never the whole.
 #[derive(Clone, Debug)]
-pub struct AppState(Arc<Shared>);
+pub struct AppState(Arc<AppStateInner>);
 
 #[derive(Debug)]
-struct Shared {
-    parts: Parts,
-    desk: Arc<ProxyDesk>,
+struct AppStateInner {
+    parts: AppStateParts,
+    proxy_state: Arc<ProxyState>,
 }
 
 /// What [`AppState`] holds.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub struct AppStateParts {
     /// Tenant routes.
     pub routes: TenantRoutes,
     /// What may pass to the CF API.
@@ -56,9 +56,9 @@ pub struct Parts {
     /// What a body may cost.
     pub body: BodyLimits,
     /// What is refused by the head alone.
-    pub gate: GateRules,
+    pub validator: RequestValidator,
     /// What is taken in.
-    pub admission: Admission,
+    pub admission: AdmissionLimits,
     /// How long a request may take.
     pub deadline: Deadline,
     /// Where callers reach the broker.
@@ -67,36 +67,36 @@ pub struct Parts {
 
 impl AppState {
     /// Puts the parts behind one handle.
-    pub fn new(parts: Parts) -> Self {
-        let desk = Arc::new(ProxyDesk::of(&parts));
-        Self(Arc::new(Shared { parts, desk }))
+    pub fn new(parts: AppStateParts) -> Self {
+        let proxy_state = Arc::new(ProxyState::of(&parts));
+        Self(Arc::new(AppStateInner { parts, proxy_state }))
     }
 
     /// Returns what the handler of `/v3` works with.
-    pub(super) fn desk(&self) -> Arc<ProxyDesk> {
-        Arc::clone(&self.0.desk)
+    pub(super) fn proxy_state(&self) -> Arc<ProxyState> {
+        Arc::clone(&self.0.proxy_state)
     }
 
     /// Returns the same state with another place for log lines.
     #[must_use]
     pub fn with_log(&self, log: LogWriter) -> Self {
         self.metrics.log_loses(log.lost());
-        let mut parts = Parts::clone(self);
+        let mut parts = AppStateParts::clone(self);
         parts.admission.log = log;
         Self::new(parts)
     }
 }
 
 impl Deref for AppState {
-    type Target = Parts;
+    type Target = AppStateParts;
 
-    fn deref(&self) -> &Parts {
+    fn deref(&self) -> &AppStateParts {
         &self.0.parts
     }
 }
 
 /// Lends each part to the handlers that name its type.
-macro_rules! lend {
+macro_rules! lend_parts {
     ($($kind:ty: $part:ident),+) => { $(
         impl FromRef<AppState> for $kind {
             fn from_ref(state: &AppState) -> Self {
@@ -105,7 +105,7 @@ macro_rules! lend {
         }
     )+ };
 }
-lend!(
+lend_parts!(
     TenantRoutes: routes, CapiClient: capi, TokenVault: vault, Verifier: verifier, Readiness: readiness,
     Metrics: metrics, Defaults: defaults, BodyLimits: body, PublicBase: base
 );
@@ -118,7 +118,7 @@ impl FromRef<AppState> for (TenantRoutes, Defaults) {
 
 /// What the handler of `/v3` works with.
 #[derive(Debug)]
-pub(crate) struct ProxyDesk {
+pub(crate) struct ProxyState {
     pub(crate) verifier: Verifier,
     pub(crate) policy: Policy,
     pub(crate) proxy: Proxy,
@@ -129,8 +129,8 @@ pub(crate) struct ProxyDesk {
     pub(crate) metrics: Metrics,
 }
 
-impl ProxyDesk {
-    fn of(parts: &Parts) -> Self {
+impl ProxyState {
+    fn of(parts: &AppStateParts) -> Self {
         Self {
             verifier: parts.verifier.clone(),
             policy: parts.policy.clone(),

@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::CutTarget,
-    server::guard::{Body as Expected, Guarded, Idle, MAX_HEAD, Room, Target, Watch},
+    server::guard::{
+        BodyLength, ConnectionState, GuardedStream, HeaderBudget, IdleTimeout, MAX_HEAD,
+        ParsedTarget,
+    },
 };
 
 /// Headers of one request; the platform's router passes at most this many.
@@ -34,31 +37,31 @@ const MAX_HEADERS: usize = 101;
 
 /// How long a connection may keep its place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     /// Without a request.
     pub(super) idle: Duration,
     /// With a head that has begun.
     pub(super) head: Duration,
     /// With an answer of which the client takes nothing.
-    pub(super) still: Duration,
+    pub(super) write: Duration,
     /// With one request, its answer included.
-    pub(super) whole: Duration,
+    pub(super) request: Duration,
 }
 
 /// Serves a connection until it ends; after `stop` the request under way is its last. Large heads share `room` with
 /// those of other connections.
 pub(super) async fn serve<S, P>(
     stream: S,
-    paths: P,
-    limits: Limits,
-    room: Room,
+    requests: P,
+    limits: ConnectionLimits,
+    budget: HeaderBudget,
     stop: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
-    P: Paths,
+    P: RequestService,
 {
-    let (guarded, watch) = Guarded::new(stream, limits, room);
-    let arrivals = Arrivals { paths, watch: Arc::clone(&watch) };
+    let (guarded, state) = GuardedStream::new(stream, limits, budget);
+    let service = ConnectionService { requests, state: Arc::clone(&state) };
     let connection = http1::Builder::new()
         // The guard's: hyper's would set a timer for each request.
         .header_read_timeout(None::<Duration>)
@@ -66,14 +69,14 @@ pub(super) async fn serve<S, P>(
         .max_buf_size(MAX_HEAD)
         .half_close(false)
         .keep_alive(true)
-        .serve_connection(TokioIo::new(guarded), arrivals);
+        .serve_connection(TokioIo::new(guarded), service);
     let mut connection = pin!(connection);
-    let mut idle = Idle::new(Arc::clone(&watch), limits.idle);
+    let mut idle = IdleTimeout::new(Arc::clone(&state), limits.idle);
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
-            watch.stop();
+            state.stop();
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -88,70 +91,70 @@ pub(super) async fn serve<S, P>(
     }
 }
 
-/// What answers requests: the house's paths, or a test's router. It must always be ready.
-pub(super) trait Paths:
+/// What answers requests: the house's requests, or a test's router. It must always be ready.
+pub(super) trait RequestService:
     tower::Service<Request<Body>, Response = Response, Error = Infallible> + Clone
 {
 }
 
-impl<P> Paths for P where
+impl<P> RequestService for P where
     P: tower::Service<Request<Body>, Response = Response, Error = Infallible> + Clone
 {
 }
 
 /// The outermost service of a connection.
-struct Arrivals<P> {
-    paths: P,
-    watch: Arc<Watch>,
+struct ConnectionService<P> {
+    requests: P,
+    state: Arc<ConnectionState>,
 }
 
-impl<P: Paths> Service<Request<Incoming>> for Arrivals<P> {
-    type Response = http::Response<Answer>;
+impl<P: RequestService> Service<Request<Incoming>> for ConnectionService<P> {
+    type Response = http::Response<TrackedBody>;
     type Error = Infallible;
-    type Future = Answering<P::Future>;
+    type Future = ResponseFuture<P::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let length = request.body().size_hint().exact();
-        let expected = length.map_or(Expected::Chunked, Expected::Exactly);
-        let target = self.watch.begin(request.method(), request.uri(), expected);
+        let length_of_body = length.map_or(BodyLength::Chunked, BodyLength::Exactly);
+        let target = self.state.request_started(request.method(), request.uri(), length_of_body);
         // Most have none, and none needs no box.
         let body = |body| if length == Some(0) { Body::empty() } else { Body::new(body) };
         let mut request = request.map(body);
-        if target == Target::Cut {
+        if target == ParsedTarget::Cut {
             request.extensions_mut().insert(CutTarget);
         }
-        let answer = self.paths.clone().call(request);
-        Answering { answer, watch: Some(Out(Arc::clone(&self.watch))) }
+        let answer = self.requests.clone().call(request);
+        ResponseFuture { answer, state: Some(ResponseGuard(Arc::clone(&self.state))) }
     }
 }
 
 pin_project! {
     /// The answer while it is being made.
-    struct Answering<F> {
+    struct ResponseFuture<F> {
         #[pin]
         answer: F,
-        watch: Option<Out>,
+        state: Option<ResponseGuard>,
     }
 }
 
-impl<F: Future<Output = Result<Response, Infallible>>> Future for Answering<F> {
-    type Output = Result<http::Response<Answer>, Infallible>;
+impl<F: Future<Output = Result<Response, Infallible>>> Future for ResponseFuture<F> {
+    type Output = Result<http::Response<TrackedBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.answer.poll(context))?;
-        let out = this.watch.take();
-        Poll::Ready(Ok(answer.map(|body| Answer { body, _out: out })))
+        let guard = this.state.take();
+        Poll::Ready(Ok(answer.map(|body| TrackedBody { body, _guard: guard })))
     }
 }
 
 /// An answer's body that tells the guard when it is done with.
-struct Answer {
+struct TrackedBody {
     body: Body,
-    _out: Option<Out>,
+    _guard: Option<ResponseGuard>,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -172,10 +175,10 @@ impl hyper::body::Body for Answer {
 }
 
 /// Tells the guard that an answer is out, once hyper lets go of it.
-struct Out(Arc<Watch>);
+struct ResponseGuard(Arc<ConnectionState>);
 
-impl Drop for Out {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        self.0.finish();
+        self.0.response_sent();
     }
 }

@@ -10,10 +10,10 @@
 //! to be of a head or of a body. Where a body is chunked its end is not known; what is sent behind it before the answer
 //! is out has no known request line and is refused. Only `server` uses it.
 
-mod idle;
-mod patience;
-mod room;
-mod watch;
+mod connection_state;
+mod header_budget;
+mod idle_timeout;
+mod write_timeout;
 
 use std::{
     io,
@@ -28,14 +28,14 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use patience::Patience;
-use watch::Phase;
+use connection_state::ConnectionPhase;
+use write_timeout::WriteTimeout;
 
-use crate::server::connection::Limits;
+use crate::server::connection::ConnectionLimits;
 
-pub(super) use idle::Idle;
-pub(super) use room::Room;
-pub(super) use watch::{Body, Target, Watch};
+pub(super) use connection_state::{BodyLength, ConnectionState, ParsedTarget};
+pub(super) use header_budget::HeaderBudget;
+pub(super) use idle_timeout::IdleTimeout;
 
 /// Bytes of one request's head; the platform's router passes at most this much. hyper answers 431 to more.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
@@ -47,32 +47,36 @@ const SCRATCH: usize = 8 * 1024;
 
 /// A connection whose heads must come in time.
 #[derive(Debug)]
-pub(super) struct Guarded<S> {
+pub(super) struct GuardedStream<S> {
     stream: S,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes of the next head that came too early.
     held: Vec<u8>,
     /// Until when a closing connection takes in what comes.
     lingering: Option<Instant>,
-    patience: Patience,
+    write_timeout: WriteTimeout,
 }
 
-impl<S> Guarded<S> {
+impl<S> GuardedStream<S> {
     /// Guards a stream; large heads share `room` with those of other connections.
-    pub(super) fn new(stream: S, limits: Limits, room: Room) -> (Self, Arc<Watch>) {
-        let watch = Arc::new(Watch::new(limits.whole, room));
+    pub(super) fn new(
+        stream: S,
+        limits: ConnectionLimits,
+        budget: HeaderBudget,
+    ) -> (Self, Arc<ConnectionState>) {
+        let state = Arc::new(ConnectionState::new(limits.request, budget));
         let guarded = Self {
             stream,
-            watch: Arc::clone(&watch),
+            state: Arc::clone(&state),
             limit: limits.head,
             timer: None,
             held: Vec::new(),
             lingering: None,
-            patience: Patience::new(limits.still),
+            write_timeout: WriteTimeout::new(limits.write),
         };
-        (guarded, watch)
+        (guarded, state)
     }
 
     /// Waits for a moment; the timer is made only for those who must wait.
@@ -85,7 +89,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Guarded<S> {
+impl<S: AsyncRead + Unpin> GuardedStream<S> {
     /// Gives out what was held back, or reads; what hyper may not have yet is held back.
     fn poll_more(
         &mut self,
@@ -104,7 +108,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
         if came.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        let passed = self.watch.lock().pass(came, self.limit)?;
+        let passed = self.state.lock().pass(came, self.limit)?;
         let surplus = came.get(passed..).unwrap_or_default();
         if !surplus.is_empty() {
             self.held.splice(..0, surplus.iter().copied());
@@ -129,7 +133,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
             self.held.extend_from_slice(came);
             buffer.set_filled(before);
         }
-        self.watch.lock().reader = Some(context.waker().clone());
+        self.state.lock().reader = Some(context.waker().clone());
         Poll::Pending
     }
 
@@ -149,7 +153,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for GuardedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -157,19 +161,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let (phase, stopping, held_back) = {
-            let shared = this.watch.lock();
+            let shared = this.state.lock();
             (shared.phase, shared.stopping, shared.is_held_back())
         };
         if held_back {
             return this.poll_hang_up(context, buffer);
         }
-        if stopping && matches!(phase, Phase::Head { .. }) {
+        if stopping && matches!(phase, ConnectionPhase::Head { .. }) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         if let Poll::Ready(read) = this.poll_more(context, buffer) {
             return Poll::Ready(read);
         }
-        if let Phase::Head { until } = phase {
+        if let ConnectionPhase::Head { until } = phase {
             ready!(this.poll_until(until, context));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -177,7 +181,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -185,20 +189,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(context, bytes);
-        this.patience.judge(written, &this.watch, context)
+        this.write_timeout.check(written, &this.state, context)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(context);
-        this.patience.judge(flushed, &this.watch, context)
+        this.write_timeout.check(flushed, &this.state, context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-            if !this.watch.lock().owes_an_ear() {
+            if !this.state.lock().must_linger() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -217,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write_vectored(context, slices);
-        this.patience.judge(written, &this.watch, context)
+        this.write_timeout.check(written, &this.state, context)
     }
 }
 

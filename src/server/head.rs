@@ -8,7 +8,7 @@ pub(super) const LONGEST_LINE: usize = 8 * 1024;
 
 /// What is known of a head that is arriving.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(super) struct HeadScanner {
     /// The request line without its end, as far as it is kept.
     line: Vec<u8>,
     /// Whether the request line has ended.
@@ -21,7 +21,7 @@ pub(super) struct Head {
     taken: usize,
 }
 
-impl Head {
+impl HeadScanner {
     /// Takes the next bytes; returns how many of them belong to the head if it ends among them.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut from = 0;
@@ -86,7 +86,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
     use rstest::rstest;
 
-    use super::{Head, LONGEST_LINE};
+    use super::{HeadScanner, LONGEST_LINE};
 
     #[rstest]
     #[case(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest", Some(27))]
@@ -99,12 +99,12 @@ mod tests {
         #[case] bytes: &[u8],
         #[case] end: Option<usize>,
     ) {
-        assert_eq!(Head::default().feed(bytes), end);
+        assert_eq!(HeadScanner::default().feed(bytes), end);
     }
 
     #[test]
     fn the_line_is_kept_as_it_came_but_not_beyond_its_limit() {
-        let mut head = Head::default();
+        let mut head = HeadScanner::default();
         head.feed(b"\r\nGET /v3/apps#x HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(head.line(), b"GET /v3/apps#x HTTP/1.1");
         head.reset();
@@ -118,7 +118,7 @@ mod tests {
         fn pieces_add_up(text in "[\r\nab ]{0,24}", cut in 0_usize..24) {
             let bytes = text.as_bytes();
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
-            let (mut whole, mut pieces) = (Head::default(), Head::default());
+            let (mut whole, mut pieces) = (HeadScanner::default(), HeadScanner::default());
             let expected = whole.feed(bytes);
             let found = match pieces.feed(first) {
                 Some(end) => Some(end),

@@ -124,7 +124,7 @@ async fn limits_that_make_no_sense_end_the_start() {
     let sandbox = sandbox().await;
     for limit in ["REQUESTS_PER_SECOND", "BURST", "MAX_IN_FLIGHT"] {
         let variables = limited(&sandbox, &[(limit, "0")]);
-        let snapshot = cfapi_broker::config::env::Snapshot::from_vars(variables);
+        let snapshot = cfapi_broker::config::env::EnvSnapshot::from_vars(variables);
         let problems =
             cfapi_broker::config::load(&snapshot, &cfapi_broker::config::Flags::default());
         let text = problems.unwrap_err().to_string();

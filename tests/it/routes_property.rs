@@ -14,8 +14,8 @@ use std::{
 };
 
 use cfapi_broker::{
-    app::App,
-    config::{self, Flags, env::Snapshot},
+    app,
+    config::{self, Flags, env::EnvSnapshot},
 };
 use cfapi_sandbox::{Part, Sandbox, world::RouteView};
 use fastrand::Rng;
@@ -150,9 +150,9 @@ impl Broker {
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let (tell, told) = oneshot::channel();
         runtime.spawn(async move {
-            let snapshot = Snapshot::from_vars(variables);
+            let snapshot = EnvSnapshot::from_vars(variables);
             let loaded = config::load(&snapshot, &Flags::default()).unwrap();
-            let app = App::build(loaded.settings, &snapshot).await.unwrap();
+            let app = app::Broker::build(loaded.settings, &snapshot).await.unwrap();
             tell.send(format!("http://{}", app.address())).unwrap();
             app.run().await;
         });

@@ -1,6 +1,6 @@
 //! S26 over a socket: the first line that the CF API reads is, byte for byte, the one that the caller wrote.
 //!
-//! The property itself, for a million targets and without sockets, stands in `src/http/passage.rs`.
+//! The property itself, for a million targets and without sockets, stands in `src/http/test_harness.rs`.
 
 use cfapi_sandbox::Part;
 use proptest::{

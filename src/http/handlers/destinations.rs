@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     destination::DestinationName,
     http::{
-        cause::code_of_reason,
         code::Code,
-        extract::{Allowed, AppQuery, Correlation, OnTrail, RoutesAdmin, SpacesRead, wall_time},
+        error_mapping::code_of_reason,
+        extract::{
+            Allowed, AppQuery, Correlation, RequestAuditTrail, RoutesAdmin, SpacesRead, wall_time,
+        },
         problem::Problem,
     },
     telemetry::audit,
@@ -35,14 +37,14 @@ struct DestinationBody {
     default: bool,
     source: Option<&'static str>,
     origin: Option<String>,
-    gate: GateBody,
+    gate: LockoutBody,
     lease: Option<LeaseBody>,
     last_renewal: Option<RenewalBody>,
     last_refusal: Option<RefusalBody>,
 }
 
 #[derive(Debug, Serialize)]
-struct GateBody {
+struct LockoutBody {
     state: &'static str,
     opens_in_seconds: Option<u64>,
 }
@@ -86,7 +88,7 @@ impl DestinationBody {
             default,
             source: status.source.map(crate::destination::SourceKind::name),
             origin: status.origin,
-            gate: GateBody {
+            gate: LockoutBody {
                 state: status.guard.name(),
                 opens_in_seconds: status.guard_opens_in.map(|wait| wait.as_secs()),
             },
@@ -145,7 +147,7 @@ pub(crate) async fn retry(
     Allowed(caller, _): Allowed<RoutesAdmin>,
     Path(name): Path<String>,
     AppQuery(query): AppQuery<RetryQuery>,
-    (Correlation(correlation), OnTrail(trail)): (Correlation, OnTrail),
+    (Correlation(correlation), RequestAuditTrail(trail)): (Correlation, RequestAuditTrail),
     State(vault): State<TokenVault>,
 ) -> Result<impl IntoResponse, Problem> {
     let unknown =

@@ -11,7 +11,7 @@ use axum::{
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::http::readiness::{Part, Phase, Readiness};
+use crate::http::readiness::{ComponentHealth, LifecyclePhase, Readiness};
 
 #[derive(Debug, Serialize)]
 struct Alive {
@@ -27,11 +27,11 @@ pub(crate) async fn alive() -> impl IntoResponse {
 struct Ready {
     status: &'static str,
     degraded: Vec<&'static str>,
-    parts: Parts,
+    parts: PartsBody,
 }
 
 #[derive(Debug, Serialize)]
-struct Parts {
+struct PartsBody {
     destination: &'static str,
     token: &'static str,
     cf_api: &'static str,
@@ -43,30 +43,31 @@ struct Parts {
 /// 200, or 503 while starting or draining; the body tells degraded parts.
 pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
     let phase = readiness.phase();
-    let seen = readiness.parts();
+    let report = readiness.parts();
     let named = [
-        ("destination", seen.destination),
-        ("token", seen.token),
-        ("cf_api", seen.cf_api),
-        ("uaa", seen.uaa),
-        ("keys", seen.keys),
-        ("providers", seen.providers),
+        ("destination", report.destination),
+        ("token", report.token),
+        ("cf_api", report.cf_api),
+        ("uaa", report.uaa),
+        ("keys", report.keys),
+        ("providers", report.providers),
     ];
     let degraded =
         named.iter().filter(|(_, part)| part.is_degraded()).map(|(name, _)| *name).collect();
-    let parts = Parts {
-        destination: seen.destination.word(),
-        token: seen.token.word(),
-        cf_api: seen.cf_api.word(),
-        uaa: seen.uaa.word(),
-        keys: seen.keys.word(),
-        providers: seen.providers.word(),
+    let parts = PartsBody {
+        destination: report.destination.word(),
+        token: report.token.word(),
+        cf_api: report.cf_api.word(),
+        uaa: report.uaa.word(),
+        keys: report.keys.word(),
+        providers: report.providers.word(),
     };
-    let status = if phase == Phase::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status =
+        if phase == LifecyclePhase::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Ready { status: phase.word(), degraded, parts })).into_response()
 }
 
-impl Phase {
+impl LifecyclePhase {
     fn word(self) -> &'static str {
         match self {
             Self::Up => "UP",
@@ -76,7 +77,7 @@ impl Phase {
     }
 }
 
-impl Part {
+impl ComponentHealth {
     fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",

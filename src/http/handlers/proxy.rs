@@ -24,10 +24,10 @@ use crate::{
     capi::CfRequestClient,
     http::{
         code::Code,
-        extract::{holding, known, read_body, wall_time},
+        extract::{known, read_body, require_scope, wall_time},
         problem::Problem,
-        seen::Seen,
-        state::ProxyDesk,
+        request_record::RequestRecord,
+        state::ProxyState,
     },
     policy::{
         Breach, Denial, Draft, RequestLine, RuleId, RuleOutcome, Verdict,
@@ -40,9 +40,9 @@ use crate::{
 
 /// The handler as a service: axum's route table would make some twenty allocations around it ([`crate::http::paths`]).
 #[derive(Clone, Debug)]
-pub(crate) struct CfApi(pub(crate) Arc<ProxyDesk>);
+pub(crate) struct ProxyHandler(pub(crate) Arc<ProxyState>);
 
-impl Service<Request> for CfApi {
+impl Service<Request> for ProxyHandler {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
@@ -56,9 +56,9 @@ impl Service<Request> for CfApi {
         if request.uri().path() == "/v3/panic" {
             return Box::pin(async { Ok(super::panic().await.into_response()) });
         }
-        let desk = Arc::clone(&self.0);
+        let state = Arc::clone(&self.0);
         Box::pin(async move {
-            Ok(pass(&desk, request).await.unwrap_or_else(IntoResponse::into_response))
+            Ok(pass(&state, request).await.unwrap_or_else(IntoResponse::into_response))
         })
     }
 }
@@ -68,60 +68,60 @@ impl Service<Request> for CfApi {
 /// # Errors
 /// No caller with the scope, a malformed target, a denial, what the token engine and the CF API give in place of an
 /// answer. CF's own refusals are answers, not errors.
-async fn pass(desk: &ProxyDesk, request: Request) -> Result<Response, Problem> {
-    let seen = Seen::within(request.extensions());
-    let caller = known(&desk.verifier, request.headers(), Some(&seen)).await?;
-    let caller = holding(caller, Scope::ApiProxy)?;
-    let line = line_of(&request)?;
-    let deadline = Instant::now() + desk.defaults.call_timeout;
-    let visit = Visit { caller, seen, deadline };
-    match desk.policy.admit(&visit.caller, line) {
+async fn pass(state: &ProxyState, request: Request) -> Result<Response, Problem> {
+    let record = RequestRecord::from_extensions(request.extensions());
+    let caller = known(&state.verifier, request.headers(), Some(&record)).await?;
+    let caller = require_scope(caller, Scope::ApiProxy)?;
+    let line = request_line(&request)?;
+    let deadline = Instant::now() + state.defaults.call_timeout;
+    let call = ProxyCall { caller, record, deadline };
+    match state.policy.admit(&call.caller, line) {
         Ok(RuleOutcome::Granted(permit)) => {
-            let cf = visit.request_client(desk);
-            let answer = desk.proxy.forward(&permit, &cf).await?;
+            let cf = call.request_client(state);
+            let answer = state.proxy.forward(&permit, &cf).await?;
             cf.learn_version();
-            Ok(visit.told(answer, permit.rule().clone()))
+            Ok(call.passed_on(answer, permit.rule().clone()))
         }
-        Ok(RuleOutcome::Write(draft)) => Box::pin(write(draft, visit, desk, request)).await,
+        Ok(RuleOutcome::Write(draft)) => Box::pin(write(draft, call, state, request)).await,
         Err(denial) => {
             let (method, path) = (request.method(), request.uri().path());
             let action = format!("{method} {path}");
-            Err(denied(denial, desk, visit.is_mutation(method, action).as_ref()))
+            Err(audited_denial(denial, state, call.audited_if_mutation(method, action).as_ref()))
         }
     }
 }
 
 /// Who asks for what, until when.
-struct Visit {
+struct ProxyCall {
     caller: Caller,
-    seen: Seen,
+    record: RequestRecord,
     deadline: Instant,
 }
 
-impl Visit {
+impl ProxyCall {
     /// Returns the CF API of the caller's entry, or the default one.
-    fn request_client(&self, desk: &ProxyDesk) -> CfRequestClient {
-        let own = desk.routes.policies().destination_of(&self.caller);
-        let destination = own.unwrap_or(&desk.defaults.destination);
-        desk.capi.for_request(destination, self.seen.correlation(), self.deadline)
+    fn request_client(&self, state: &ProxyState) -> CfRequestClient {
+        let own = state.routes.policies().destination_of(&self.caller);
+        let destination = own.unwrap_or(&state.defaults.destination);
+        state.capi.for_request(destination, self.record.correlation(), self.deadline)
     }
 
     fn request_context(&self) -> RequestContext {
-        RequestContext::new(&self.caller, self.seen.correlation(), wall_time(), self.deadline)
+        RequestContext::new(&self.caller, self.record.correlation(), wall_time(), self.deadline)
     }
 
     fn audited(&self, action: String) -> WriteAudit {
-        let trail = self.seen.trail().clone();
-        WriteAudit::new(&self.caller, self.seen.correlation(), trail, answer_to).of(action)
+        let trail = self.record.trail().clone();
+        WriteAudit::new(&self.caller, self.record.correlation(), trail, status_and_code).of(action)
     }
 
-    fn is_mutation(&self, method: &Method, action: String) -> Option<WriteAudit> {
+    fn audited_if_mutation(&self, method: &Method, action: String) -> Option<WriteAudit> {
         (!matches!(*method, Method::GET | Method::HEAD)).then(|| self.audited(action))
     }
 
     /// Notes the row of the allow list for the log line.
-    fn told(&self, answer: Response<crate::proxy::ProxyBody>, row: RuleId) -> Response {
-        self.seen.passed_by(row);
+    fn passed_on(&self, answer: Response<crate::proxy::ProxyBody>, row: RuleId) -> Response {
+        self.record.set_rule(row);
         answer.map(Body::new)
     }
 }
@@ -129,28 +129,28 @@ impl Visit {
 /// A write: body, bounds, verdict; then it is out of the caller's hands.
 async fn write(
     draft: Draft,
-    visit: Visit,
-    desk: &ProxyDesk,
+    call: ProxyCall,
+    state: &ProxyState,
     request: Request,
 ) -> Result<Response, Problem> {
     let rule = draft.rule().clone();
-    let mut audited = visit.audited(rule.as_str().to_owned());
-    let (verdict, cf) = judged(draft, &visit, desk, request, &mut audited).await?;
-    let answer = desk.proxy.write(verdict, cf, audited).await?;
-    Ok(visit.told(answer, rule))
+    let mut audited = call.audited(rule.as_str().to_owned());
+    let (verdict, cf) = judged(draft, &call, state, request, &mut audited).await?;
+    let answer = state.proxy.write(verdict, cf, audited).await?;
+    Ok(call.passed_on(answer, rule))
 }
 
 async fn judged(
     draft: Draft,
-    visit: &Visit,
-    desk: &ProxyDesk,
+    call: &ProxyCall,
+    state: &ProxyState,
     request: Request,
     audited: &mut WriteAudit,
 ) -> Result<(Verdict, CfRequestClient), Problem> {
-    let refused = |denial, audited: &WriteAudit| denied(denial, desk, Some(audited));
+    let refused = |denial, audited: &WriteAudit| audited_denial(denial, state, Some(audited));
     let body = if draft.takes_body() {
         let kind = is_json(request.headers());
-        let body = read_body(request, desk.body).await?;
+        let body = read_body(request, state.body).await?;
         if !kind {
             let detail = "The body must be sent as Content-Type: application/json.";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
@@ -164,26 +164,27 @@ async fn judged(
     let (space, domain) = wish.place().unzip();
     (audited.space, audited.domain) = (space.map(str::to_owned), domain.map(str::to_owned));
     audited.route = wish.route().map(str::to_owned);
-    let request_context = visit.request_context();
-    let failed = |error: RouteError| unserved(error, audited);
-    let outline = desk.routes.outline(&request_context).map_err(failed)?;
+    let request_context = call.request_context();
+    let failed = |error: RouteError| bounds_failed(error, audited);
+    let outline = state.routes.outline(&request_context).map_err(failed)?;
     wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
-    let (bounds, cf) = desk.routes.bounds(&request_context).await.map_err(failed)?;
+    let (bounds, cf) = state.routes.bounds(&request_context).await.map_err(failed)?;
     let mut verdict = wish.clone().judge(&bounds);
     // A deployment may have made the app anew since its guid was learned.
     if matches!(verdict, Err(Denial::Breach(Breach::App)))
-        && desk.routes.forget_apps(&request_context).await.map_err(failed)?
+        && state.routes.forget_apps(&request_context).await.map_err(failed)?
     {
-        let (bounds, _) = desk.routes.bounds(&request_context).await.map_err(failed)?;
+        let (bounds, _) = state.routes.bounds(&request_context).await.map_err(failed)?;
         verdict = wish.judge(&bounds);
     }
     Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))
 }
 
 /// Takes the target that the gate has judged.
-pub(in crate::http) fn line_of(request: &Request) -> Result<RequestLine, Problem> {
+pub(in crate::http) fn request_line(request: &Request) -> Result<RequestLine, Problem> {
     let odd = |_| Problem::new(Code::MalformedPath, "The path or the query is malformed.");
-    let judged = request.extensions().get::<Seen>().and_then(Seen::target).cloned();
+    let judged =
+        request.extensions().get::<RequestRecord>().and_then(RequestRecord::target).cloned();
     let (path, query) = match judged {
         Some(judged) => judged,
         None => (
@@ -212,14 +213,14 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Tells a denial where it is to be told: counted, and audited if it is about a mutation.
-fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&WriteAudit>) -> Problem {
+fn audited_denial(denial: Denial, state: &ProxyState, audited: Option<&WriteAudit>) -> Problem {
     let word = match &denial {
         Denial::NoRule => "no_rule",
         Denial::Scope(_) => "scope",
         Denial::Malformed(_) => "body",
         Denial::Breach(_) => "bounds",
     };
-    desk.metrics.policy_denied(word);
+    state.metrics.policy_denied(word);
     let problem = Problem::from(denial);
     if let Some(audited) = audited {
         let spec = problem.code().spec();
@@ -229,7 +230,7 @@ fn denied(denial: Denial, desk: &ProxyDesk, audited: Option<&WriteAudit>) -> Pro
 }
 
 /// Tells why the caller's limits could not be had.
-fn unserved(error: RouteError, audited: &WriteAudit) -> Problem {
+fn bounds_failed(error: RouteError, audited: &WriteAudit) -> Problem {
     let (word, denied) = (error.word(), error.is_denial());
     let problem = Problem::from(error);
     let spec = problem.code().spec();
@@ -238,7 +239,7 @@ fn unserved(error: RouteError, audited: &WriteAudit) -> Problem {
 }
 
 /// What a caller is told of an error, for the audit line.
-fn answer_to(error: &ProxyError) -> (StatusCode, &'static str) {
+fn status_and_code(error: &ProxyError) -> (StatusCode, &'static str) {
     let problem = Problem::from(error.clone());
     let spec = problem.code().spec();
     (spec.status, spec.name)

@@ -14,16 +14,16 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
-struct Root {
-    links: Links,
+struct RootDocument {
+    links: RootDocumentLinks,
 }
 
-/// Links of the CF API's root document; what the broker does not offer is null, so that no client goes elsewhere.
+/// RootDocumentLinks of the CF API's root document; what the broker does not offer is null, so that no client goes elsewhere.
 #[derive(Debug, Serialize)]
-struct Links {
+struct RootDocumentLinks {
     #[serde(rename = "self")]
-    own: Link,
-    cloud_controller_v3: VersionedLink,
+    own: LinkBody,
+    cloud_controller_v3: VersionedLinkBody,
     network_policy_v0: (),
     network_policy_v1: (),
     login: (),
@@ -38,19 +38,19 @@ struct Links {
 }
 
 #[derive(Debug, Serialize)]
-struct Link {
+struct LinkBody {
     href: String,
 }
 
 /// A link with the version of the API behind it, as CF last named it.
 #[derive(Debug, Serialize)]
-struct VersionedLink {
+struct VersionedLinkBody {
     href: String,
-    meta: Meta,
+    meta: LinkMetaBody,
 }
 
 #[derive(Debug, Serialize)]
-struct Meta {
+struct LinkMetaBody {
     version: Option<String>,
 }
 
@@ -63,11 +63,11 @@ pub(crate) async fn document(
     if wants_html(&headers) {
         return Redirect::to("/spaces").into_response();
     }
-    let links = Links {
-        own: Link { href: base.to_string() },
-        cloud_controller_v3: VersionedLink {
+    let links = RootDocumentLinks {
+        own: LinkBody { href: base.to_string() },
+        cloud_controller_v3: VersionedLinkBody {
             href: format!("{base}/v3"),
-            meta: Meta { version: capi.version() },
+            meta: LinkMetaBody { version: capi.version() },
         },
         network_policy_v0: (),
         network_policy_v1: (),
@@ -81,7 +81,7 @@ pub(crate) async fn document(
         app_ssh: (),
         cloud_controller_v2: (),
     };
-    Json(Root { links }).into_response()
+    Json(RootDocument { links }).into_response()
 }
 
 /// Returns whether a browser asks: HTML is named, and not refused by `q=0` (RFC 9110, 12.5.1). Clients of the CF API
@@ -102,7 +102,7 @@ fn wants_html(headers: &HeaderMap) -> bool {
 
 /// 404 for every path that is none of ours.
 pub(crate) async fn nothing() -> Problem {
-    Problem::nowhere()
+    Problem::not_found()
 }
 
 #[cfg(test)]

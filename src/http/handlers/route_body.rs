@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
-struct Ref {
+struct GuidBody {
     guid: String,
 }
 
@@ -31,8 +31,8 @@ pub(super) struct RouteBody {
     url: String,
     host: String,
     domain: String,
-    route: Option<Ref>,
-    space: Option<Ref>,
+    route: Option<GuidBody>,
+    space: Option<GuidBody>,
     apps: Vec<AppBody>,
     state: &'static str,
     warnings: Vec<WarningBody>,
@@ -50,8 +50,8 @@ impl RouteBody {
             url: view.url.clone(),
             host: view.host.clone(),
             domain: view.domain.clone(),
-            route: view.route.as_ref().map(|guid| Ref { guid: guid.to_string() }),
-            space: view.space.as_ref().map(|guid| Ref { guid: guid.to_string() }),
+            route: view.route.as_ref().map(|guid| GuidBody { guid: guid.to_string() }),
+            space: view.space.as_ref().map(|guid| GuidBody { guid: guid.to_string() }),
             apps: view.apps.iter().map(app).collect(),
             state: state_word(view.state),
             warnings: warning_bodies(&view.warnings),
@@ -217,12 +217,12 @@ impl QuotaBody {
 pub(super) struct OperationBody {
     status: &'static str,
     tenant: String,
-    routes: Vec<DeletingBody>,
+    routes: Vec<DeletingRouteBody>,
     problem: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
-struct DeletingBody {
+struct DeletingRouteBody {
     guid: String,
     host: Option<String>,
     job: String,
@@ -250,7 +250,7 @@ impl OperationBody {
     }
 
     fn with(operation: &Operation, status: &'static str, problem: Option<Value>) -> Self {
-        let deleting = |route: &crate::routes::operation::DeletingRoute| DeletingBody {
+        let deleting = |route: &crate::routes::operation::DeletingRoute| DeletingRouteBody {
             guid: route.guid.to_string(),
             host: Some(route.host.clone()).filter(|host| !host.is_empty()),
             job: route.job.to_string(),

@@ -10,7 +10,7 @@ use crate::{
         extract::{AppJson, Correlation, RoutesWrite},
         handlers::{
             route_body::{EnsuredBody, OperationBody, RouteBody},
-            routes::{Asked, Plain, operation_path},
+            routes::{NoParameters, RoutesRequest, operation_path},
         },
         problem::Problem,
     },
@@ -84,15 +84,15 @@ enum DoneBody {
 }
 
 /// Turns results into bodies.
-struct Teller<'a> {
+struct ResultRenderer<'a> {
     routes: &'a TenantRoutes,
     correlation: &'a CorrelationId,
 }
 
-impl Teller<'_> {
-    fn tell(&self, result: Result<ItemOutcome, RouteError>) -> ResultBody {
+impl ResultRenderer<'_> {
+    fn render(&self, result: Result<ItemOutcome, RouteError>) -> ResultBody {
         match result.map_err(Problem::from).and_then(|done| self.done(done)) {
-            Ok(told) => told,
+            Ok(rendered) => rendered,
             Err(problem) => ResultBody {
                 status: problem.code().spec().status.as_u16(),
                 location: None,
@@ -135,7 +135,7 @@ fn bodies(views: &[RouteView]) -> Vec<RouteBody> {
 /// # Errors
 /// `bad_request` for no items, or too many.
 pub(crate) async fn batch(
-    asked: Asked<RoutesWrite, Plain>,
+    asked: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<BatchBody>,
@@ -143,10 +143,10 @@ pub(crate) async fn batch(
     let run = if body.dry_run { Run::Dry } else { Run::Real };
     let items = body.items.into_iter().map(ItemBody::into_item).collect();
     let results = routes.batch(&asked.request_context, items, run).await?;
-    let teller = Teller { routes: &routes, correlation: &correlation };
+    let renderer = ResultRenderer { routes: &routes, correlation: &correlation };
     let results = results.into_iter().enumerate();
     let results =
-        results.map(|(index, result)| IndexedResult { index, result: teller.tell(result) });
+        results.map(|(index, result)| IndexedResult { index, result: renderer.render(result) });
     Ok(Json(BatchResults { results: results.collect() }))
 }
 
@@ -201,11 +201,11 @@ struct ChangeBody {
 }
 
 impl ReconciledBody {
-    fn of(done: ReconcileReport, teller: &Teller<'_>) -> Self {
-        let told = |change: TenantChange| ChangeBody {
+    fn of(done: ReconcileReport, renderer: &ResultRenderer<'_>) -> Self {
+        let rendered = |change: TenantChange| ChangeBody {
             tenant: change.tenant.to_string(),
             op: change.operation,
-            result: teller.tell(change.result),
+            result: renderer.render(change.result),
         };
         Self {
             applied: done.applied,
@@ -215,7 +215,7 @@ impl ReconciledBody {
             orphans: bodies(&done.orphans),
             foreign: bodies(&done.foreign),
             unmapped: bodies(&done.unmapped),
-            results: done.results.into_iter().map(told).collect(),
+            results: done.results.into_iter().map(rendered).collect(),
             remaining: done.remaining,
         }
     }
@@ -227,12 +227,12 @@ impl ReconciledBody {
 /// # Errors
 /// `reconcile_guard`, `bad_request`, those of the CF API.
 pub(crate) async fn reconcile(
-    asked: Asked<RoutesWrite, Plain>,
+    asked: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<ReconcileBody>,
 ) -> Result<Json<ReconciledBody>, Problem> {
     let done = routes.reconcile(&asked.request_context, body.into_request()?).await?;
-    let teller = Teller { routes: &routes, correlation: &correlation };
-    Ok(Json(ReconciledBody::of(done, &teller)))
+    let renderer = ResultRenderer { routes: &routes, correlation: &correlation };
+    Ok(Json(ReconciledBody::of(done, &renderer)))
 }

@@ -19,8 +19,8 @@ use crate::{
     http::{
         code::Code,
         extract::{
-            Allowed, AppJson, AppQuery, Correlation, Needs, OnTrail, RoutesRead, RoutesWrite,
-            Tenant, wall_time,
+            Allowed, AppJson, AppQuery, Correlation, RequestAuditTrail, RequiredScope, RoutesRead,
+            RoutesWrite, Tenant, wall_time,
         },
         handlers::route_body::{EnsuredBody, ListBody, OperationBody, TenantBody, state_named},
         problem::Problem,
@@ -63,7 +63,7 @@ macro_rules! query {
 
 query! {
     /// Query of calls without parameters of their own.
-    Plain {}
+    NoParameters {}
 }
 query! {
     /// Query of `PUT` and `POST`.
@@ -80,31 +80,34 @@ query! {
 
 /// The request context of a verified caller, with its query; `N` is the scope that it needs.
 #[derive(Debug)]
-pub(crate) struct Asked<N, Q> {
+pub(crate) struct RoutesRequest<N, Q> {
     pub(super) request_context: RequestContext,
     query: Q,
     scope: PhantomData<N>,
 }
 
-impl<N: Needs, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState> for Asked<N, Q> {
+impl<N: RequiredScope, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState>
+    for RoutesRequest<N, Q>
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
         let caller = Allowed::<N>::from_request_parts(parts, state).await?.0;
         let Ok(Correlation(correlation)) = Correlation::from_request_parts(parts, state).await;
-        let Ok(OnTrail(trail)) = OnTrail::from_request_parts(parts, state).await;
+        let Ok(RequestAuditTrail(trail)) =
+            RequestAuditTrail::from_request_parts(parts, state).await;
         let AppQuery(mut query) = AppQuery::<Q>::from_request_parts(parts, state).await?;
         let deadline = Instant::now() + state.defaults.call_timeout;
         let request_context = RequestContext::new(&caller, &correlation, wall_time(), deadline)
             .on_behalf_of(query.owner())
             .on_trail(trail)
-            .with_status_mapping(told);
+            .with_status_mapping(status_and_code);
         Ok(Self { request_context, query, scope: PhantomData })
     }
 }
 
 /// What a caller is told of an error.
-fn told(error: &RouteError) -> (u16, &'static str) {
+fn status_and_code(error: &RouteError) -> (u16, &'static str) {
     let problem = Problem::from(error.clone());
     let spec = problem.code().spec();
     (spec.status.as_u16(), spec.name)
@@ -115,12 +118,12 @@ fn told(error: &RouteError) -> (u16, &'static str) {
 /// # Errors
 /// The codes of tenant routes, of the token engine and of the CF API.
 pub(crate) async fn ensure(
-    asked: Asked<RoutesWrite, EnsureQuery>,
+    asked: RoutesRequest<RoutesWrite, EnsureQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
     AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    settle(&routes, &asked, Some(&tenant), body).await
+    ensure_route(&routes, &asked, Some(&tenant), body).await
 }
 
 /// `POST /routes`: the same with the tenant in the body.
@@ -128,16 +131,16 @@ pub(crate) async fn ensure(
 /// # Errors
 /// As [`ensure`].
 pub(crate) async fn create(
-    asked: Asked<RoutesWrite, EnsureQuery>,
+    asked: RoutesRequest<RoutesWrite, EnsureQuery>,
     State(routes): State<TenantRoutes>,
     AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    settle(&routes, &asked, None, body).await
+    ensure_route(&routes, &asked, None, body).await
 }
 
-async fn settle(
+async fn ensure_route(
     routes: &TenantRoutes,
-    asked: &Asked<RoutesWrite, EnsureQuery>,
+    asked: &RoutesRequest<RoutesWrite, EnsureQuery>,
     path: Option<&TenantId>,
     body: RouteRequestBody,
 ) -> Result<Response, Problem> {
@@ -159,7 +162,7 @@ async fn settle(
 /// # Errors
 /// `not_found` without a route of this owner; those of the CF API.
 pub(crate) async fn read(
-    asked: Asked<RoutesRead, Plain>,
+    asked: RoutesRequest<RoutesRead, NoParameters>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -172,7 +175,7 @@ pub(crate) async fn read(
 /// # Errors
 /// `bad_request` for a page or state that is none; those of the CF API.
 pub(crate) async fn list(
-    asked: Asked<RoutesRead, ListParameters>,
+    asked: RoutesRequest<RoutesRead, ListParameters>,
     State(routes): State<TenantRoutes>,
 ) -> Result<impl IntoResponse, Problem> {
     let query = asked.query;
@@ -198,13 +201,13 @@ fn state_of(word: &str) -> Result<view::RouteState, Problem> {
 /// # Errors
 /// Those of the CF API; a route that stayed is named.
 pub(crate) async fn remove(
-    mut asked: Asked<RoutesWrite, RemoveQuery>,
+    mut asked: RoutesRequest<RoutesWrite, RemoveQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wait_mode = if prefers_async(&headers) { WaitMode::DontWait } else { WaitMode::Wait };
-    let removed = match asked.query.former()? {
+    let removed = match asked.query.legacy_route()? {
         Some(route_request) => {
             routes.delete_legacy(&asked.request_context, &tenant, route_request, wait_mode).await?
         }
@@ -231,7 +234,7 @@ pub(crate) async fn remove(
 
 impl RemoveQuery {
     /// The place of the route without labels that is to go, too.
-    fn former(&mut self) -> Result<Option<RouteRequest>, RouteError> {
+    fn legacy_route(&mut self) -> Result<Option<RouteRequest>, RouteError> {
         if !self.legacy {
             return Ok(None);
         }
@@ -263,7 +266,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 /// # Errors
 /// `not_found` for an id that is not one of this owner's.
 pub(crate) async fn operation(
-    asked: Asked<RoutesRead, Plain>,
+    asked: RoutesRequest<RoutesRead, NoParameters>,
     Path(id): Path<String>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,

@@ -25,18 +25,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, Guarded, Room};
+use super::{BodyLength, GuardedStream, HeaderBudget};
 use crate::{
     http::CutTarget,
-    server::connection::{Limits, serve},
+    server::connection::{ConnectionLimits, serve},
 };
 
 const GET: &str = "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n";
-const LIMITS: Limits = Limits {
+const LIMITS: ConnectionLimits = ConnectionLimits {
     idle: Duration::from_secs(100),
     head: Duration::from_secs(10),
-    still: Duration::from_secs(15),
-    whole: Duration::from_secs(55),
+    write: Duration::from_secs(15),
+    request: Duration::from_secs(55),
 };
 
 /// A client at one end of a connection that is served at the other.
@@ -44,7 +44,7 @@ struct Client {
     stream: DuplexStream,
     stop: CancellationToken,
     /// Whether the endless answer was let go of.
-    let_go: Arc<AtomicBool>,
+    dropped: Arc<AtomicBool>,
     serving: JoinHandle<()>,
 }
 
@@ -73,7 +73,7 @@ async fn keep(request: Request) -> &'static str {
 }
 
 /// More than any buffer between hyper and the client holds; tells when it is let go of.
-async fn large(State(letting_go): State<Arc<AtomicBool>>) -> axum::body::Body {
+async fn large(State(dropped): State<Arc<AtomicBool>>) -> axum::body::Body {
     struct Large(Arc<AtomicBool>);
     impl Drop for Large {
         fn drop(&mut self) {
@@ -90,30 +90,30 @@ async fn large(State(letting_go): State<Arc<AtomicBool>>) -> axum::body::Body {
             Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 8192])))))
         }
     }
-    axum::body::Body::new(Large(letting_go))
+    axum::body::Body::new(Large(dropped))
 }
 
 fn connect() -> Client {
-    connect_in(&Room::default())
+    connect_in(&HeaderBudget::default())
 }
 
-fn connect_in(room: &Room) -> Client {
-    connect_within(LIMITS, room)
+fn connect_in(budget: &HeaderBudget) -> Client {
+    connect_within(LIMITS, budget)
 }
 
-fn connect_within(limits: Limits, room: &Room) -> Client {
+fn connect_within(limits: ConnectionLimits, budget: &HeaderBudget) -> Client {
     let (stream, server) = duplex(64 * 1024);
-    let (stop, let_go) = (CancellationToken::new(), Arc::default());
+    let (stop, dropped) = (CancellationToken::new(), Arc::default());
     let router = Router::new()
         .route("/slow", any(slow))
         .route("/keep", any(keep))
         .route("/deaf", any("[deaf]"))
         .route("/much", any("x".repeat(MUCH)))
-        .route("/large", any(large).with_state(Arc::clone(&let_go)))
+        .route("/large", any(large).with_state(Arc::clone(&dropped)))
         .fallback(any(echo));
     #[expect(clippy::disallowed_methods, reason = "the server's end of a test's connection")]
-    let serving = tokio::spawn(serve(server, router, limits, room.clone(), stop.clone()));
-    Client { stream, stop, let_go, serving }
+    let serving = tokio::spawn(serve(server, router, limits, budget.clone(), stop.clone()));
+    Client { stream, stop, dropped, serving }
 }
 
 impl Client {
@@ -245,8 +245,8 @@ async fn idle_time_begins_with_the_end_of_the_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_taken_bit_by_bit_is_not_idle_time() {
-    let limits = Limits { whole: Duration::from_secs(600), ..LIMITS };
-    let mut client = connect_within(limits, &Room::default());
+    let limits = ConnectionLimits { request: Duration::from_secs(600), ..LIMITS };
+    let mut client = connect_within(limits, &HeaderBudget::default());
     client.send("GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await;
     let (mut taken, mut piece) = (0, [0; 8 * 1024]);
     while taken < MUCH {
@@ -367,16 +367,16 @@ async fn a_body_that_goes_on_behind_its_answer_leaves_the_next_head_where_it_is(
 #[tokio::test(start_paused = true)]
 async fn a_read_that_is_held_back_goes_on_when_the_answer_is_out() {
     let (mut client, server) = duplex(1024);
-    let (mut guarded, watch) = Guarded::new(server, LIMITS, Room::default());
+    let (mut guarded, state) = GuardedStream::new(server, LIMITS, HeaderBudget::default());
     client.write_all(format!("{GET}{GET}").as_bytes()).await.unwrap();
     let mut piece = [0; 1024];
     assert_eq!(guarded.read(&mut piece).await.unwrap(), GET.len());
-    watch.begin(&Method::GET, &Uri::from_static("/echo"), Body::Exactly(0));
+    state.request_started(&Method::GET, &Uri::from_static("/echo"), BodyLength::Exactly(0));
     #[expect(clippy::disallowed_methods, reason = "a task of its own is woken by nothing else")]
     let reading = tokio::spawn(async move { guarded.read(&mut piece).await });
     sleep(Duration::from_secs(1)).await;
     assert!(!reading.is_finished());
-    watch.finish();
+    state.response_sent();
     let length = timeout(Duration::from_secs(1), reading).await.expect("not woken").unwrap();
     assert_eq!(length.unwrap(), GET.len());
 }
@@ -442,8 +442,8 @@ async fn an_answer_of_which_nothing_is_taken_is_given_up() {
     client.send(LARGE).await;
     let began = Instant::now();
     timeout(Duration::from_secs(60), client.serving).await.expect("held for ever").unwrap();
-    assert_eq!(began.elapsed().as_secs(), LIMITS.still.as_secs());
-    assert!(client.let_go.load(Ordering::Relaxed));
+    assert_eq!(began.elapsed().as_secs(), LIMITS.write.as_secs());
+    assert!(client.dropped.load(Ordering::Relaxed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -452,13 +452,13 @@ async fn an_answer_that_is_taken_byte_by_byte_ends_with_its_request() {
     client.send(LARGE).await;
     let began = Instant::now();
     let mut piece = [0; 1];
-    while !client.let_go.load(Ordering::Relaxed) {
+    while !client.dropped.load(Ordering::Relaxed) {
         assert!(began.elapsed() < Duration::from_secs(300), "held for ever");
         client.stream.read_exact(&mut piece).await.unwrap();
         sleep(Duration::from_secs(1)).await;
     }
     let took = began.elapsed().as_secs();
-    assert!((LIMITS.whole.as_secs()..=LIMITS.whole.as_secs() + 1).contains(&took), "{took}");
+    assert!((LIMITS.request.as_secs()..=LIMITS.request.as_secs() + 1).contains(&took), "{took}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -466,7 +466,7 @@ async fn an_answer_that_is_taken_slowly_but_in_time_is_whole() {
     let mut client = connect();
     client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
     client.send(&"x".repeat(200_000)).await;
-    sleep(LIMITS.still.saturating_sub(Duration::from_secs(1))).await;
+    sleep(LIMITS.write.saturating_sub(Duration::from_secs(1))).await;
     let mut taken = 0;
     while taken < 120_000 {
         let mut piece = [0; 16 * 1024];
@@ -478,11 +478,11 @@ async fn an_answer_that_is_taken_slowly_but_in_time_is_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn large_heads_that_are_not_complete_share_a_bounded_room() {
-    let room = Room::default();
+    let budget = HeaderBudget::default();
     let begun = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(60 * 1024));
     let mut clients = Vec::new();
     for _ in 0..200 {
-        let mut client = connect_in(&room);
+        let mut client = connect_in(&budget);
         client.send(&begun).await;
         clients.push(client);
     }
@@ -490,12 +490,12 @@ async fn large_heads_that_are_not_complete_share_a_bounded_room() {
     let closed = clients.iter().filter(|client| client.serving.is_finished()).count();
     assert!((20..100).contains(&closed), "{closed}");
     // Those who send an ordinary head are served all the same.
-    let mut client = connect_in(&room);
+    let mut client = connect_in(&budget);
     client.send(GET).await;
     client.answers(1).await;
     drop(clients);
     sleep(Duration::from_secs(1)).await;
-    let mut client = connect_in(&room);
+    let mut client = connect_in(&budget);
     client.send(&format!("{begun}\r\nHost: a\r\n\r\n")).await;
     client.answers(1).await;
 }

@@ -144,7 +144,7 @@ async fn required_certificates_without_a_host_end_the_start() {
     let sandbox = sandbox().await;
     let mut variables = strict(&sandbox);
     variables.remove("CFAPI_AUTH__CERT_HOSTS");
-    let snapshot = cfapi_broker::config::env::Snapshot::from_vars(variables);
+    let snapshot = cfapi_broker::config::env::EnvSnapshot::from_vars(variables);
     let problems = cfapi_broker::config::load(&snapshot, &cfapi_broker::config::Flags::default());
     assert!(problems.unwrap_err().to_string().contains("auth.cert_hosts"));
 }

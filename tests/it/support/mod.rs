@@ -7,8 +7,8 @@ pub(crate) mod tenant;
 use std::collections::BTreeMap;
 
 use cfapi_broker::{
-    app::App,
-    config::{self, Flags, env::Snapshot},
+    app::Broker,
+    config::{self, Flags, env::EnvSnapshot},
 };
 use cfapi_sandbox::{Options, Sandbox};
 use http::Method;
@@ -99,13 +99,13 @@ impl TestBroker {
 
     /// Starts a broker with these variables.
     pub(crate) async fn with(variables: BTreeMap<String, String>) -> Self {
-        let snapshot = Snapshot::from_vars(variables);
+        let snapshot = EnvSnapshot::from_vars(variables);
         let loaded = config::load(&snapshot, &Flags::default()).unwrap();
-        let app = App::build(loaded.settings, &snapshot).await.unwrap();
-        let base = format!("http://{}", app.address());
-        let stop = app.stopper();
+        let broker = Broker::build(loaded.settings, &snapshot).await.unwrap();
+        let base = format!("http://{}", broker.address());
+        let stop = broker.stopper();
         #[expect(clippy::disallowed_methods, reason = "the whole broker is one task of the test")]
-        let running = tokio::spawn(app.run());
+        let running = tokio::spawn(broker.run());
         Self { base, stop, running }
     }
 

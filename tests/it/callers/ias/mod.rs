@@ -7,8 +7,8 @@ mod pressure;
 use std::collections::{BTreeMap, HashSet};
 
 use cfapi_broker::{
-    app::App,
-    config::{self, Flags, env::Snapshot},
+    app::Broker,
+    config::{self, Flags, env::EnvSnapshot},
 };
 use cfapi_sandbox::{
     IAS_BROKER_CLIENT, IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT, IAS_SECOND_TENANT, IAS_TENANT,
@@ -387,9 +387,9 @@ async fn with_domains(
     let mut services = parse(&variables["VCAP_SERVICES"]);
     services["identity"][0]["credentials"]["domains"] = domains;
     variables.insert("VCAP_SERVICES".to_owned(), services.to_string());
-    let snapshot = Snapshot::from_vars(variables.clone());
+    let snapshot = EnvSnapshot::from_vars(variables.clone());
     let loaded = config::load(&snapshot, &Flags::default()).unwrap();
-    match App::build(loaded.settings, &snapshot).await {
+    match Broker::build(loaded.settings, &snapshot).await {
         Ok(_) => Ok(TestBroker::with(variables).await),
         Err(error) => Err(error.to_string()),
     }
@@ -423,7 +423,7 @@ async fn domains_are_a_list_in_either_spelling_and_an_empty_one_trusts_nobody() 
 async fn names_that_can_never_match_end_the_start() {
     let sandbox = sandbox().await;
     let bad = [("CLIENTS__ROUTES_READ", IAS_PROVIDER_CLIENT), ("TENANTS", "a:b")];
-    let snapshot = Snapshot::from_vars(both(&sandbox, &bad));
+    let snapshot = EnvSnapshot::from_vars(both(&sandbox, &bad));
     let problems = config::load(&snapshot, &Flags::default()).unwrap_err().to_string();
     for text in ["auth.ias.clients.routes_read", "ias:<app_tid>:<client>", "auth.ias.tenants"] {
         assert!(problems.contains(text), "{problems}");

@@ -12,48 +12,48 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Watch;
+use super::ConnectionState;
 
 /// Waits for a client that takes in an answer.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct WriteTimeout {
     /// How long it may take nothing at all.
-    still: Duration,
+    limit: Duration,
     /// When the wait that is under way ends.
     until: Option<Instant>,
     /// Made for those who must wait.
-    alarm: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Patience {
-    pub(super) fn new(still: Duration) -> Self {
-        Self { still, until: None, alarm: None }
+impl WriteTimeout {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, until: None, timer: None }
     }
 
     /// Passes on what a write gave; turns one that has no room for too long into an error. A client that takes a byte now
-    /// and then gains nothing beyond the end of its request, which `watch` knows.
-    pub(super) fn judge<T>(
+    /// and then gains nothing beyond the end of its request, which `state` knows.
+    pub(super) fn check<T>(
         &mut self,
         written: Poll<io::Result<T>>,
-        watch: &Watch,
+        state: &ConnectionState,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             if self.until.take().is_some() {
-                watch.write_goes_on();
+                state.write_progressed();
             }
             return written;
         }
-        let still = self.still;
+        let limit = self.limit;
         let until = *self.until.get_or_insert_with(|| {
-            let until = Instant::now() + still;
-            watch.end().map_or(until, |end| until.min(end))
+            let until = Instant::now() + limit;
+            state.request_deadline().map_or(until, |end| until.min(end))
         });
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if alarm.deadline() != until {
-            alarm.as_mut().reset(until);
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if timer.deadline() != until {
+            timer.as_mut().reset(until);
         }
-        ready!(alarm.as_mut().poll(context));
+        ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

@@ -14,62 +14,62 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use crate::{
-    http::{handlers::proxy::CfApi, layers::Within},
+    http::{handlers::proxy::ProxyHandler, middleware::WithMiddleware},
     policy::path::is_upstream,
 };
 
 /// All paths; a clone is shallow.
 #[derive(Clone, Debug)]
-pub struct Paths {
+pub struct Dispatch {
     /// `/v3` and everything below it.
-    pub(super) cf: Within<CfApi>,
+    pub(super) cf: WithMiddleware<ProxyHandler>,
     /// Our own.
     pub(super) own: Router,
 }
 
-impl Service<Request> for Paths {
+impl Service<Request> for Dispatch {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = DispatchFuture;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Both always are.
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request) -> Answering {
-        let way = if is_upstream(request.uri().path()) {
-            Way::Cf { answer: self.cf.call(request) }
+    fn call(&mut self, request: Request) -> DispatchFuture {
+        let branch = if is_upstream(request.uri().path()) {
+            DispatchBranch::Cf { answer: self.cf.call(request) }
         } else {
-            Way::Own { answer: self.own.call(request) }
+            DispatchBranch::Own { answer: self.own.call(request) }
         };
-        Answering { way }
+        DispatchFuture { branch }
     }
 }
 
 pin_project! {
     /// An answer on its way.
-    pub struct Answering {
+    pub struct DispatchFuture {
         #[pin]
-        way: Way,
+        branch: DispatchBranch,
     }
 }
 
 pin_project! {
-    #[project = WayPart]
-    enum Way {
-        Cf { #[pin] answer: <Within<CfApi> as Service<Request>>::Future },
+    #[project = DispatchBranchProjection]
+    enum DispatchBranch {
+        Cf { #[pin] answer: <WithMiddleware<ProxyHandler> as Service<Request>>::Future },
         Own { #[pin] answer: RouteFuture<Infallible> },
     }
 }
 
-impl Future for Answering {
+impl Future for DispatchFuture {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            WayPart::Cf { answer } => answer.poll(context),
-            WayPart::Own { answer } => answer.poll(context),
+        match self.project().branch.project() {
+            DispatchBranchProjection::Cf { answer } => answer.poll(context),
+            DispatchBranchProjection::Own { answer } => answer.poll(context),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! In the order of `proxy.md` section 2: method, form of the target and `Host`, path and query byte by byte, a path that
 //! is neither ours nor the CF API's, then what other headers say of the body. Nothing is mended, decoded or normalised.
 //!
-//! Invariant: what passes has a lawful target for this host; that of the CF API's paths is noted in [`Seen`], byte for
+//! Invariant: what passes has a lawful target for this host; that of the CF API's paths is noted in [`RequestRecord`], byte for
 //! byte as it came. Only `mod` and `server` name this.
 
 use axum::extract::{MatchedPath, Request};
@@ -16,9 +16,9 @@ use http::{
 use crate::{
     http::{
         code::Code,
-        hosts::{Hosts, Named},
+        hosts::{HostPort, ServedHosts},
         problem::Problem,
-        seen::Seen,
+        request_record::RequestRecord,
     },
     policy::path::{TargetFault, UpstreamPath, UpstreamQuery, is_upstream, judge_path},
 };
@@ -34,31 +34,31 @@ pub struct CutTarget;
 
 /// What the gate goes by; a clone is shallow.
 #[derive(Clone, Debug)]
-pub struct GateRules {
+pub struct RequestValidator {
     /// Hosts that are ours.
-    pub hosts: Hosts,
+    pub hosts: ServedHosts,
     /// Most bytes of a body.
     pub body: usize,
 }
 
-impl GateRules {
+impl RequestValidator {
     /// Judges a request by its head and notes the target of one for the CF API.
     ///
     /// `limit`: most bytes of its body.
     ///
     /// # Errors
     /// The problem of the first rule that is broken.
-    pub(super) fn judge(&self, request: &Request, limit: usize) -> Result<(), Problem> {
-        judge_method(request.method())?;
-        judge_form(request.uri(), request.version(), &self.hosts)?;
-        let said = Said::of(request.headers());
-        self.judge_host(request.uri().path(), said.host)?;
-        judge_target(request)?;
-        judge_body(request.method(), &said, limit)
+    pub(super) fn validate(&self, request: &Request, limit: usize) -> Result<(), Problem> {
+        check_method(request.method())?;
+        check_form(request.uri(), request.version(), &self.hosts)?;
+        let headers = InspectedHeaders::of(request.headers());
+        self.check_host(request.uri().path(), headers.host)?;
+        check_target(request)?;
+        check_body(request.method(), &headers, limit)
     }
 
-    fn judge_host(&self, path: &str, host: Lines<'_>) -> Result<(), Problem> {
-        let Lines::One(host) = host else {
+    fn check_host(&self, path: &str, host: HeaderLines<'_>) -> Result<(), Problem> {
+        let HeaderLines::One(host) = host else {
             return Err(bad("The request must have exactly one Host header."));
         };
         if host.is_empty() {
@@ -67,7 +67,7 @@ impl GateRules {
         if path.starts_with(PROBES) {
             return Ok(());
         }
-        match host.to_str().ok().and_then(Named::parse) {
+        match host.to_str().ok().and_then(HostPort::parse) {
             None => Err(bad("The Host header is no name with an optional port.")),
             Some(host) if self.hosts.serve(host) => Ok(()),
             Some(_) => Err(misdirected()),
@@ -75,7 +75,7 @@ impl GateRules {
     }
 }
 
-fn judge_method(method: &Method) -> Result<(), Problem> {
+fn check_method(method: &Method) -> Result<(), Problem> {
     match *method {
         Method::GET
         | Method::HEAD
@@ -92,7 +92,7 @@ fn judge_method(method: &Method) -> Result<(), Problem> {
 }
 
 /// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1.
-fn judge_form(uri: &Uri, version: Version, hosts: &Hosts) -> Result<(), Problem> {
+fn check_form(uri: &Uri, version: Version, hosts: &ServedHosts) -> Result<(), Problem> {
     if version != Version::HTTP_11 {
         return Err(bad("Only HTTP/1.1 is spoken here."));
     }
@@ -108,19 +108,19 @@ fn judge_form(uri: &Uri, version: Version, hosts: &Hosts) -> Result<(), Problem>
 }
 
 /// Whether an absolute target is plainly another's; one with user information is not plain.
-fn is_foreign(authority: &Authority, hosts: &Hosts) -> bool {
+fn is_foreign(authority: &Authority, hosts: &ServedHosts) -> bool {
     let text = authority.as_str();
-    !text.contains('@') && !Named::parse(text).is_some_and(|named| hosts.serve(named))
+    !text.contains('@') && !HostPort::parse(text).is_some_and(|named| hosts.serve(named))
 }
 
-fn judge_target(request: &Request) -> Result<(), Problem> {
+fn check_target(request: &Request) -> Result<(), Problem> {
     let uri = request.uri();
     let upstream = is_upstream(uri.path());
     if upstream {
         let path = UpstreamPath::parse(uri.path()).map_err(odd_path)?;
         let query = UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
-        if let Some(seen) = request.extensions().get::<Seen>() {
-            seen.aims_at(path, query);
+        if let Some(record) = request.extensions().get::<RequestRecord>() {
+            record.set_target(path, query);
         }
     } else {
         judge_path(uri.path()).map_err(odd_path)?;
@@ -131,21 +131,21 @@ fn judge_target(request: &Request) -> Result<(), Problem> {
         return Err(odd_path(TargetFault::Malformed));
     }
     if !upstream && extensions.get::<MatchedPath>().is_none() {
-        return Err(Problem::nowhere());
+        return Err(Problem::not_found());
     }
     Ok(())
 }
 
 /// The lines of one header.
 #[derive(Clone, Copy, Default)]
-enum Lines<'h> {
+enum HeaderLines<'h> {
     #[default]
     None,
     One(&'h HeaderValue),
     Several,
 }
 
-impl<'h> Lines<'h> {
+impl<'h> HeaderLines<'h> {
     fn add(&mut self, value: &'h HeaderValue) {
         *self = if let Self::None = self { Self::One(value) } else { Self::Several };
     }
@@ -154,55 +154,59 @@ impl<'h> Lines<'h> {
 /// What the headers say of the host and of a body that nobody has read yet; one walk over them is cheaper than five
 /// questions.
 #[derive(Default)]
-struct Said<'h> {
-    host: Lines<'h>,
-    transfer_coding: Lines<'h>,
+struct InspectedHeaders<'h> {
+    host: HeaderLines<'h>,
+    transfer_coding: HeaderLines<'h>,
     length: Option<&'h HeaderValue>,
     /// Another expectation than `100-continue`.
     expects_more: bool,
     /// Another coding than `identity`.
-    is_packed: bool,
+    is_encoded: bool,
 }
 
-impl<'h> Said<'h> {
+impl<'h> InspectedHeaders<'h> {
     fn of(headers: &'h HeaderMap) -> Self {
-        let mut said = Self::default();
+        let mut found = Self::default();
         for (name, value) in headers {
             let is = |word: &[u8]| value.as_bytes().eq_ignore_ascii_case(word);
             if name == HOST {
-                said.host.add(value);
+                found.host.add(value);
             } else if name == TRANSFER_ENCODING {
-                said.transfer_coding.add(value);
+                found.transfer_coding.add(value);
             } else if name == CONTENT_LENGTH {
-                said.length.get_or_insert(value);
+                found.length.get_or_insert(value);
             } else if name == EXPECT {
-                said.expects_more |= !is(b"100-continue");
+                found.expects_more |= !is(b"100-continue");
             } else if name == CONTENT_ENCODING {
-                said.is_packed |= !is(b"identity");
+                found.is_encoded |= !is(b"identity");
             }
         }
-        said
+        found
     }
 }
 
-fn judge_body(method: &Method, said: &Said<'_>, limit: usize) -> Result<(), Problem> {
-    if said.expects_more {
+fn check_body(
+    method: &Method,
+    headers: &InspectedHeaders<'_>,
+    limit: usize,
+) -> Result<(), Problem> {
+    if headers.expects_more {
         let detail = "The only expectation that is met is 100-continue.";
         return Err(Problem::new(Code::ExpectationFailed, detail));
     }
-    let is_chunked = match said.transfer_coding {
-        Lines::None => false,
-        Lines::One(coding) if coding == "chunked" => true,
-        Lines::One(_) | Lines::Several => {
+    let is_chunked = match headers.transfer_coding {
+        HeaderLines::None => false,
+        HeaderLines::One(coding) if coding == "chunked" => true,
+        HeaderLines::One(_) | HeaderLines::Several => {
             return Err(bad("The only transfer coding that is read is chunked.").closing());
         }
     };
-    if said.is_packed {
+    if headers.is_encoded {
         let detail = "The body must be sent without a content coding.";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
     // The parser has made sure that it is a number.
-    let length = said.length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let length = headers.length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let length = length.unwrap_or(0);
     if length > limit {
         return Err(Problem::too_large(limit));

@@ -15,9 +15,9 @@ const SHARED: usize = 8 * 1024 * 1024;
 
 /// The bytes that are left; a clone is shallow.
 #[derive(Clone, Debug)]
-pub(in crate::server) struct Room(Arc<AtomicUsize>);
+pub(in crate::server) struct HeaderBudget(Arc<AtomicUsize>);
 
-impl Default for Room {
+impl Default for HeaderBudget {
     fn default() -> Self {
         Self(Arc::new(AtomicUsize::new(SHARED)))
     }
@@ -25,24 +25,25 @@ impl Default for Room {
 
 /// What one connection has taken.
 #[derive(Debug)]
-pub(super) struct Share {
-    room: Room,
+pub(super) struct HeaderReservation {
+    budget: HeaderBudget,
     taken: usize,
 }
 
-impl Share {
-    pub(super) fn of(room: Room) -> Self {
-        Self { room, taken: 0 }
+impl HeaderReservation {
+    pub(super) fn of(budget: HeaderBudget) -> Self {
+        Self { budget, taken: 0 }
     }
 
-    /// Makes room for a head of so many bytes; false if there is none.
+    /// Reserves bytes for a head of so many bytes; false if there is none.
     pub(super) fn grow(&mut self, head: usize) -> bool {
         let more = head.saturating_sub(FREE).saturating_sub(self.taken);
         if more == 0 {
             return true;
         }
         let left = |left: usize| left.checked_sub(more);
-        let granted = self.room.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok();
+        let granted =
+            self.budget.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok();
         if granted {
             self.taken += more;
         }
@@ -52,12 +53,12 @@ impl Share {
     /// Gives everything back.
     pub(super) fn release(&mut self) {
         if self.taken > 0 {
-            self.room.0.fetch_add(std::mem::take(&mut self.taken), Ordering::Relaxed);
+            self.budget.0.fetch_add(std::mem::take(&mut self.taken), Ordering::Relaxed);
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for HeaderReservation {
     fn drop(&mut self) {
         self.release();
     }
@@ -65,20 +66,21 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use super::{FREE, Room, SHARED, Share};
+    use super::{FREE, HeaderBudget, HeaderReservation, SHARED};
 
     #[test]
     fn an_ordinary_head_takes_nothing_of_the_shared_room() {
-        let room = Room::default();
-        let mut all = Share::of(room.clone());
+        let budget = HeaderBudget::default();
+        let mut all = HeaderReservation::of(budget.clone());
         assert!(all.grow(FREE + SHARED));
-        assert!(Share::of(room).grow(FREE));
+        assert!(HeaderReservation::of(budget).grow(FREE));
     }
 
     #[test]
     fn what_is_taken_is_refused_to_others_until_it_is_given_back() {
-        let room = Room::default();
-        let (mut all, mut other) = (Share::of(room.clone()), Share::of(room.clone()));
+        let budget = HeaderBudget::default();
+        let (mut all, mut other) =
+            (HeaderReservation::of(budget.clone()), HeaderReservation::of(budget.clone()));
         assert!(all.grow(FREE + SHARED));
         assert!(!other.grow(FREE + 1));
         all.release();
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_head_that_grows_pays_for_the_difference_only() {
-        let mut share = Share::of(Room::default());
+        let mut share = HeaderReservation::of(HeaderBudget::default());
         assert!(share.grow(FREE + SHARED - 1) && share.grow(FREE + SHARED));
         assert!(!share.grow(FREE + SHARED + 1));
     }

@@ -25,35 +25,35 @@ use crate::{
 
 /// What is known of one request; one extension of it, for each costs an allocation or two. A clone is shallow.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen(Arc<Known>);
+pub(crate) struct RequestRecord(Arc<RequestRecordInner>);
 
 #[derive(Debug)]
-struct Known {
+struct RequestRecordInner {
     correlation: CorrelationId,
     trail: OnceLock<AuditTrail>,
     target: OnceLock<(UpstreamPath, UpstreamQuery)>,
     admitted: OnceLock<Admitted>,
-    row: OnceLock<RuleId>,
+    rule: OnceLock<RuleId>,
 }
 
-impl Seen {
+impl RequestRecord {
     /// Begins with the id of a request.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         Self::new(CorrelationId::of(headers))
     }
 
     fn new(correlation: CorrelationId) -> Self {
-        Self(Arc::new(Known {
+        Self(Arc::new(RequestRecordInner {
             correlation,
             trail: OnceLock::new(),
             target: OnceLock::new(),
             admitted: OnceLock::new(),
-            row: OnceLock::new(),
+            rule: OnceLock::new(),
         }))
     }
 
     /// Returns what the stack knows of a request, or a new one where there was no stack.
-    pub(crate) fn within(extensions: &Extensions) -> Self {
+    pub(crate) fn from_extensions(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_else(|| Self::new(CorrelationId::random()))
     }
 
@@ -73,7 +73,7 @@ impl Seen {
     }
 
     /// Notes the target of a request for the CF API; the first one counts.
-    pub(super) fn aims_at(&self, path: UpstreamPath, query: UpstreamQuery) {
+    pub(super) fn set_target(&self, path: UpstreamPath, query: UpstreamQuery) {
         drop(self.0.target.set((path, query)));
     }
 
@@ -83,7 +83,7 @@ impl Seen {
     }
 
     /// Remembers the verified caller, and keeps its place until the last clone is gone.
-    pub(crate) fn remember(&self, admitted: Admitted) {
+    pub(crate) fn set_caller(&self, admitted: Admitted) {
         // The first one counts; a request has one caller.
         drop(self.0.admitted.set(admitted));
     }
@@ -93,18 +93,18 @@ impl Seen {
         self.0.admitted.get().map(|admitted| &admitted.caller)
     }
 
-    /// Notes which row of the allow list let the request through.
-    pub(super) fn passed_by(&self, row: RuleId) {
-        drop(self.0.row.set(row));
+    /// Notes which rule of the allow list let the request through.
+    pub(super) fn set_rule(&self, rule: RuleId) {
+        drop(self.0.rule.set(rule));
     }
 
-    /// Returns method and path template of that row.
-    pub(super) fn row(&self) -> Option<&str> {
-        self.0.row.get().map(RuleId::as_str)
+    /// Returns method and path template of that rule.
+    pub(super) fn rule(&self) -> Option<&str> {
+        self.0.rule.get().map(RuleId::as_str)
     }
 
     /// Makes the answer one of the router's, which keeps the caller's place until its whole body is sent or given up.
-    pub(super) fn outlast<B>(self, answer: Response<B>) -> Response
+    pub(super) fn hold_permit_during<B>(self, answer: Response<B>) -> Response
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<axum::BoxError>,
@@ -112,17 +112,17 @@ impl Seen {
         if self.caller().is_none() {
             return answer.map(Body::new);
         }
-        answer.map(|body| Body::new(Held { body, _seen: self }))
+        answer.map(|body| Body::new(PermitBody { body, _seen: self }))
     }
 }
 
 /// A body that keeps a caller's place.
-struct Held<B> {
+struct PermitBody<B> {
     body: B,
-    _seen: Seen,
+    _seen: RequestRecord,
 }
 
-impl<B: HttpBody + Unpin> HttpBody for Held<B> {
+impl<B: HttpBody + Unpin> HttpBody for PermitBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -151,24 +151,24 @@ mod tests {
     use hyper::body::Body as _;
     use tokio::sync::Semaphore;
 
-    use super::Seen;
+    use super::RequestRecord;
     use crate::{
         auth::{Admitted, Caller, InFlightPermit},
         telemetry::trace::CorrelationId,
     };
 
-    fn seen(places: &Arc<Semaphore>) -> Seen {
+    fn seen(places: &Arc<Semaphore>) -> RequestRecord {
         let permit = Arc::clone(places).try_acquire_owned().unwrap();
-        let seen = Seen::new(CorrelationId::random());
+        let seen = RequestRecord::new(CorrelationId::random());
         let caller = Caller::for_tests("caller", &[]);
-        seen.remember(Admitted { caller, permit: InFlightPermit::for_tests(permit) });
+        seen.set_caller(Admitted { caller, permit: InFlightPermit::for_tests(permit) });
         seen
     }
 
     #[tokio::test]
     async fn the_place_is_kept_until_the_whole_body_is_sent() {
         let places = Arc::new(Semaphore::new(1));
-        let answer = seen(&places).outlast(Response::new(Body::from("two parts")));
+        let answer = seen(&places).hold_permit_during(Response::new(Body::from("two parts")));
         assert_eq!(places.available_permits(), 0);
         let mut body = answer.into_body();
         assert!(body.frame().await.is_some());
@@ -180,10 +180,11 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_keeps_a_place_is_as_long_as_before() {
         let places = Arc::new(Semaphore::new(1));
-        let answer = seen(&places).outlast(Response::new(Body::from("nine long")));
+        let answer = seen(&places).hold_permit_during(Response::new(Body::from("nine long")));
         assert_eq!(answer.body().size_hint().exact(), Some(9));
         assert!(!answer.body().is_end_stream());
-        let empty = Seen::new(CorrelationId::random()).outlast(Response::new(Body::empty()));
+        let empty = RequestRecord::new(CorrelationId::random())
+            .hold_permit_during(Response::new(Body::empty()));
         assert!(empty.body().is_end_stream());
     }
 }

@@ -11,8 +11,8 @@ use crate::{
     capi::{CapiClient, Guid},
     config::{
         Settings,
-        env::Snapshot,
-        problem::{Problem, Problems},
+        env::EnvSnapshot,
+        problem::{ConfigProblem, ConfigProblems},
     },
     destination::{Destination, DestinationDependencies, Destinations, DestinationsConfig},
     lifecycle::Lifecycle,
@@ -27,7 +27,7 @@ use crate::{
 const OPERATIONS: &str = "routes operations";
 
 /// Everything below the face: how the broker gets at the CF API and knows its callers.
-pub(super) struct Engine {
+pub(super) struct Components {
     pub(super) destinations: Destinations,
     pub(super) vault: TokenVault,
     pub(super) capi: CapiClient,
@@ -36,13 +36,13 @@ pub(super) struct Engine {
     pub(super) lifecycle: Lifecycle,
 }
 
-impl Engine {
+impl Components {
     pub(super) fn build(
         settings: &Settings,
-        snapshot: &Snapshot,
+        snapshot: &EnvSnapshot,
         bound: &BoundServices,
         lifecycle: &Lifecycle,
-    ) -> Result<Self, Problems> {
+    ) -> Result<Self, ConfigProblems> {
         let (tasks, metrics) = (lifecycle.tasks.clone(), Metrics::default());
         let clients =
             ClientFactory::new(&settings.upstream).map_err(|error| unusable("upstream", &error))?;
@@ -51,13 +51,13 @@ impl Engine {
         let (token, cf_api, keys) =
             (client(Purpose::Token)?, client(Purpose::CfApi)?, client(Purpose::Keys)?);
         let key = FingerprintKey::random();
-        let equipment = DestinationDependencies {
+        let destination_dependencies = DestinationDependencies {
             clients,
             key,
             tasks: tasks.clone(),
             metrics: metrics.clone(),
         };
-        let destinations = destinations(settings, snapshot, bound, &equipment)?;
+        let destinations = destinations(settings, snapshot, bound, &destination_dependencies)?;
         let endpoint = move |destination: &Destination, authentication| {
             let url = destination.token_url.clone();
             TokenEndpoint::new(token.clone(), url, authentication, destination.headers.clone())
@@ -81,7 +81,7 @@ impl Engine {
         &self,
         settings: &Settings,
         bound: &BoundServices,
-    ) -> Result<TenantRoutes, Problems> {
+    ) -> Result<TenantRoutes, ConfigProblems> {
         let policies = policies(settings, bound, &self.destinations)?;
         let (capi, tasks) = (self.capi.clone(), self.lifecycle.tasks.clone());
         Ok(TenantRoutes::new(policies, operation_key(bound)?, capi, tasks, self.metrics.clone()))
@@ -90,18 +90,18 @@ impl Engine {
 
 fn destinations(
     settings: &Settings,
-    snapshot: &Snapshot,
+    snapshot: &EnvSnapshot,
     bound: &BoundServices,
-    equipment: &DestinationDependencies,
-) -> Result<Destinations, Problems> {
+    dependencies: &DestinationDependencies,
+) -> Result<Destinations, ConfigProblems> {
     let config = DestinationsConfig {
         settings: &settings.destination,
         bindings: &bound.all,
         service: bound.destination.clone(),
         variable: snapshot.get("destinations").map(|text| text.to_owned().into()),
     };
-    Destinations::new(&config, equipment).map_err(|error| {
-        Problem::from_source("destination", "start", error.to_string(), error.hint()).into()
+    Destinations::new(&config, dependencies).map_err(|error| {
+        ConfigProblem::from_source("destination", "start", error.to_string(), error.hint()).into()
     })
 }
 
@@ -110,10 +110,10 @@ fn policies(
     settings: &Settings,
     bound: &BoundServices,
     destinations: &Destinations,
-) -> Result<Policies, Problems> {
+) -> Result<Policies, ConfigProblems> {
     let application = bound.all.application().cloned().unwrap_or_default();
     let Some(destination) = destinations.names().first().cloned() else {
-        return Err(Problem::from_source(
+        return Err(ConfigProblem::from_source(
             "destination.name",
             "settings",
             "is no name of a destination",
@@ -133,9 +133,9 @@ fn policies(
     };
     Policies::validate(&settings.routes, &settings.providers, broker, destinations.names()).map_err(
         |findings| {
-            let mut problems = Problems::default();
+            let mut problems = ConfigProblems::default();
             for finding in findings {
-                problems.push(Problem::from_source(
+                problems.push(ConfigProblem::from_source(
                     finding.key,
                     "settings",
                     finding.problem,
@@ -149,7 +149,7 @@ fn policies(
 
 /// The key that seals ids of operations. All instances have the same xsuaa binding, or the same identity binding that
 /// stands in for it, so they have the same key.
-fn operation_key(bound: &BoundServices) -> Result<OperationKey, Problems> {
+fn operation_key(bound: &BoundServices) -> Result<OperationKey, ConfigProblems> {
     let xsuaa = bound.xsuaa.as_ref().map(|xsuaa| match &xsuaa.credential {
         ServiceCredential::Secret(secret) | ServiceCredential::Certificate { key: secret, .. } => {
             sealing_key(secret, OPERATIONS)
@@ -165,12 +165,13 @@ fn operation_key(bound: &BoundServices) -> Result<OperationKey, Problems> {
         random_key()
     });
     OperationKey::new(&key).ok_or_else(|| {
-        Problem::from_source("operation key", "start", "cannot be made", "a bug: report it").into()
+        ConfigProblem::from_source("operation key", "start", "cannot be made", "a bug: report it")
+            .into()
     })
 }
 
-fn unusable(subject: &str, error: &UpstreamError) -> Problems {
-    Problem::from_source(
+fn unusable(subject: &str, error: &UpstreamError) -> ConfigProblems {
+    ConfigProblem::from_source(
         subject,
         "settings [upstream]",
         error.to_string(),

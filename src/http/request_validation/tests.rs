@@ -2,10 +2,10 @@ use axum::{body::Body, extract::Request};
 use http::{HeaderName, HeaderValue, Method, Version, header::HOST};
 use rstest::rstest;
 
-use super::{CutTarget, GateRules};
+use super::{CutTarget, RequestValidator};
 use crate::http::{
-    hosts::{Elsewhere, Hosts},
-    seen::Seen,
+    hosts::{LoopbackHosts, ServedHosts},
+    request_record::RequestRecord,
 };
 
 const OWN: &str = "broker.example.test";
@@ -24,9 +24,10 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request {
 }
 
 /// Status and code of the refusal, or 0 and nothing.
-fn judge(request: &Request) -> (u16, &'static str) {
-    let rules = GateRules { hosts: Hosts::new([OWN], Elsewhere::Nowhere), body: LIMIT };
-    match rules.judge(request, LIMIT) {
+fn validate(request: &Request) -> (u16, &'static str) {
+    let validator =
+        RequestValidator { hosts: ServedHosts::new([OWN], LoopbackHosts::Refused), body: LIMIT };
+    match validator.validate(request, LIMIT) {
         Ok(()) => (0, ""),
         Err(problem) => (problem.code().spec().status.as_u16(), problem.code().spec().name),
     }
@@ -46,7 +47,7 @@ fn judge(request: &Request) -> (u16, &'static str) {
 #[case("BREW", 405)]
 #[case("PRI", 400)]
 fn methods(#[case] method: &str, #[case] status: u16) {
-    assert_eq!(judge(&request(method, "/v3/apps", &[])).0, status);
+    assert_eq!(validate(&request(method, "/v3/apps", &[])).0, status);
 }
 
 #[rstest]
@@ -60,14 +61,14 @@ fn methods(#[case] method: &str, #[case] status: u16) {
 #[case("http://broker.example.test.evil.example/", 421)]
 #[case("/v3?a=b", 0)]
 fn forms_of_the_target(#[case] target: &str, #[case] status: u16) {
-    assert_eq!(judge(&request("GET", target, &[])).0, status);
+    assert_eq!(validate(&request("GET", target, &[])).0, status);
 }
 
 #[test]
 fn only_http_1_1_is_spoken() {
     let mut old = request("GET", "/v3/apps", &[]);
     *old.version_mut() = Version::HTTP_10;
-    assert_eq!(judge(&old), (400, "bad_request"));
+    assert_eq!(validate(&old), (400, "bad_request"));
 }
 
 #[rstest]
@@ -86,7 +87,7 @@ fn hosts_are_judged(#[case] lines: &[&'static str], #[case] status: u16) {
     for host in lines {
         asked.headers_mut().append(HOST, HeaderValue::from_static(host));
     }
-    assert_eq!(judge(&asked).0, status);
+    assert_eq!(validate(&asked).0, status);
 }
 
 #[rstest]
@@ -97,7 +98,7 @@ fn probes_may_name_any_host_but_must_name_one(#[case] host: &'static str, #[case
     // Without a router no path of ours is matched: 404 is what lies behind the host.
     let mut asked = request("GET", "/health/ready", &[]);
     asked.headers_mut().insert(HOST, HeaderValue::from_static(host));
-    assert_eq!(judge(&asked).0, status);
+    assert_eq!(validate(&asked).0, status);
 }
 
 #[rstest]
@@ -113,14 +114,14 @@ fn probes_may_name_any_host_but_must_name_one(#[case] host: &'static str, #[case
 #[case("/v3", 0, "")]
 #[case("/v3/apps/?x=/../", 0, "")]
 fn targets(#[case] target: &str, #[case] status: u16, #[case] code: &str) {
-    assert_eq!(judge(&request("GET", target, &[])), (status, code));
+    assert_eq!(validate(&request("GET", target, &[])), (status, code));
 }
 
 #[test]
 fn what_is_too_long_says_so() {
     let long = "a".repeat(8200);
     for target in [format!("/v3/{long}"), format!("/{long}"), format!("/v3?{long}")] {
-        assert_eq!(judge(&request("GET", &target, &[])), (414, "uri_too_long"));
+        assert_eq!(validate(&request("GET", &target, &[])), (414, "uri_too_long"));
     }
 }
 
@@ -128,17 +129,18 @@ fn what_is_too_long_says_so() {
 fn a_target_that_was_cut_is_refused() {
     let mut cut = request("GET", "/v3/apps", &[]);
     cut.extensions_mut().insert(CutTarget);
-    assert_eq!(judge(&cut), (400, "malformed_path"));
+    assert_eq!(validate(&cut), (400, "malformed_path"));
 }
 
 #[test]
 fn the_target_goes_on_as_it_came() {
-    let rules = GateRules { hosts: Hosts::new([OWN], Elsewhere::Nowhere), body: LIMIT };
+    let validator =
+        RequestValidator { hosts: ServedHosts::new([OWN], LoopbackHosts::Refused), body: LIMIT };
     let mut asked = request("GET", "/v3/apps/?x=%0d%0aSet-Cookie:a", &[]);
-    let seen = Seen::of(asked.headers());
-    asked.extensions_mut().insert(seen.clone());
-    rules.judge(&asked, LIMIT).unwrap();
-    let (path, query) = seen.target().unwrap();
+    let record = RequestRecord::from_headers(asked.headers());
+    asked.extensions_mut().insert(record.clone());
+    validator.validate(&asked, LIMIT).unwrap();
+    let (path, query) = record.target().unwrap();
     assert_eq!(path.as_str(), "/v3/apps/");
     assert_eq!(query.as_str(), Some("x=%0d%0aSet-Cookie:a"));
 }
@@ -167,7 +169,7 @@ fn headers_that_speak_of_a_body(
     #[case] headers: &[(&str, &str)],
     #[case] status: u16,
 ) {
-    assert_eq!(judge(&request(method, "/v3/routes", headers)).0, status);
+    assert_eq!(validate(&request(method, "/v3/routes", headers)).0, status);
 }
 
 #[rstest]
@@ -185,5 +187,5 @@ fn the_first_fault_in_the_order_counts(
     let odd = [("expect", "x"), ("content-encoding", "gzip"), ("content-length", "5")];
     let mut asked = request(method, target, &odd);
     asked.headers_mut().insert(HOST, HeaderValue::from_str(host).unwrap());
-    assert_eq!(judge(&asked).0, status);
+    assert_eq!(validate(&asked).0, status);
 }

@@ -1,4 +1,4 @@
-//! The way of a request target through the house without the wires: gate, policy, permit, call.
+//! The way of a request target through the harness without the wires: gate, policy, permit, call.
 //!
 //! For the property that what passes is what is sent (`proxy.md` P2, P3, S26). Built for tests and for the fuzz targets
 //! only; a release holds nothing of it.
@@ -8,10 +8,10 @@ use http::{HeaderValue, Method, Uri, header::HOST, uri::Authority};
 use url::Url;
 
 use super::{
-    gate::{CutTarget, GateRules},
-    handlers::proxy::line_of,
-    hosts::{Elsewhere, Hosts},
-    seen::Seen,
+    handlers::proxy::request_line,
+    hosts::{LoopbackHosts, ServedHosts},
+    request_record::RequestRecord,
+    request_validation::{CutTarget, RequestValidator},
 };
 use crate::{
     auth::{Caller, Scope},
@@ -26,7 +26,7 @@ const API: &str = "https://api.cf.example.test:8443";
 
 /// How far a target came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum TargetOutcome {
     /// The parser or the gate refused it, or it is none of the CF API's.
     Refused,
     /// The gate let it pass, the policy did not.
@@ -35,20 +35,23 @@ pub enum Stage {
     Sent,
 }
 
-/// A house that sends nothing.
+/// A harness that sends nothing.
 #[derive(Debug)]
-pub struct Passage {
-    gate: GateRules,
+pub struct TestHarness {
+    validator: RequestValidator,
     policy: Policy,
     caller: Caller,
     api: Url,
 }
 
-impl Passage {
+impl TestHarness {
     /// Makes one with the shipped policy and a caller who has every scope; none if a constant of ours is wrong.
     pub fn new() -> Option<Self> {
         Some(Self {
-            gate: GateRules { hosts: Hosts::new([OWN], Elsewhere::Nowhere), body: 1000 },
+            validator: RequestValidator {
+                hosts: ServedHosts::new([OWN], LoopbackHosts::Refused),
+                body: 1000,
+            },
             policy: Policy::shipped().ok()?,
             caller: Caller::for_tests("sb-caller!t7", &Scope::ALL),
             api: Url::parse(API).ok()?,
@@ -60,20 +63,20 @@ impl Passage {
     ///
     /// # Panics
     /// Where that is not so.
-    pub fn check(&self, target: &[u8]) -> Stage {
-        let Some(request) = arriving(target) else { return Stage::Refused };
-        if self.gate.judge(&request, 0).is_err() {
-            return Stage::Refused;
+    pub fn check(&self, target: &[u8]) -> TargetOutcome {
+        let Some(request) = arriving(target) else { return TargetOutcome::Refused };
+        if self.validator.validate(&request, 0).is_err() {
+            return TargetOutcome::Refused;
         }
-        let Ok(line) = line_of(&request) else { return Stage::Refused };
+        let Ok(line) = request_line(&request) else { return TargetOutcome::Refused };
         let call = Call::new("any", Method::GET, line.path.as_str());
         self.assert_leaves(&call.with_exact_query(line.query.as_str()), target);
         match self.policy.admit(&self.caller, line) {
             Ok(RuleOutcome::Granted(permit)) => {
                 self.assert_leaves(&proxy::call_of(&permit), target);
-                Stage::Sent
+                TargetOutcome::Sent
             }
-            Ok(RuleOutcome::Write(_)) | Err(_) => Stage::Denied,
+            Ok(RuleOutcome::Write(_)) | Err(_) => TargetOutcome::Denied,
         }
     }
 
@@ -86,10 +89,10 @@ impl Passage {
         let expected = (Some("https"), Some("api.cf.example.test:8443"), Some(target));
         assert_eq!(parts, Some(expected), "{sent:?}");
         // A reader that follows the WHATWG's rules sees no other host and no other path in it.
-        let seen = sent.and_then(|uri| Url::parse(&uri.to_string()).ok());
-        let seen = seen.as_ref().map(|url| (url.host(), url.port(), url.path().as_bytes()));
+        let record = sent.and_then(|uri| Url::parse(&uri.to_string()).ok());
+        let record = record.as_ref().map(|url| (url.host(), url.port(), url.path().as_bytes()));
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-        assert_eq!(seen, Some((self.api.host(), self.api.port(), path)));
+        assert_eq!(record, Some((self.api.host(), self.api.port(), path)));
     }
 }
 
@@ -99,8 +102,8 @@ fn arriving(target: &[u8]) -> Option<Request> {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = uri;
     request.headers_mut().insert(HOST, HeaderValue::from_static(OWN));
-    let seen = Seen::of(request.headers());
-    request.extensions_mut().insert(seen);
+    let record = RequestRecord::from_headers(request.headers());
+    request.extensions_mut().insert(record);
     // The parser cuts it off with all behind it, and the listener sees that.
     if target.contains(&b'#') {
         request.extensions_mut().insert(CutTarget);
@@ -112,9 +115,9 @@ fn arriving(target: &[u8]) -> Option<Request> {
 mod tests {
     use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 
-    use super::{Passage, Stage};
+    use super::{TargetOutcome, TestHarness};
 
-    thread_local! { static HOUSE: Passage = Passage::new().unwrap(); }
+    thread_local! { static HARNESS: TestHarness = TestHarness::new().unwrap(); }
 
     /// Paths that the policy grants, with queries of many bytes; these reach the end most often.
     fn granted() -> impl Strategy<Value = String> {
@@ -160,24 +163,28 @@ mod tests {
         /// S26.
         #[test]
         fn what_passes_is_what_is_sent(target in any_target()) {
-            HOUSE.with(|house| house.check(target.as_bytes()));
+            HARNESS.with(|harness| harness.check(target.as_bytes()));
         }
     }
 
     #[test]
     fn a_target_comes_as_far_as_it_may() {
-        let stages = [
-            ("/v3/spaces?page=2&names=a%252Cb", Stage::Sent),
-            ("/v3/apps?q='b'/../", Stage::Sent),
-            ("/v3/users", Stage::Denied),
-            ("/v3/a~b,c!d:e", Stage::Denied),
-            ("/v3/../v2/info", Stage::Refused),
-            ("/v3/spaces#x", Stage::Refused),
-            ("/v3/spaces?access_token=x", Stage::Refused),
-            ("/routes", Stage::Refused),
+        let outcomes = [
+            ("/v3/spaces?page=2&names=a%252Cb", TargetOutcome::Sent),
+            ("/v3/apps?q='b'/../", TargetOutcome::Sent),
+            ("/v3/users", TargetOutcome::Denied),
+            ("/v3/a~b,c!d:e", TargetOutcome::Denied),
+            ("/v3/../v2/info", TargetOutcome::Refused),
+            ("/v3/spaces#x", TargetOutcome::Refused),
+            ("/v3/spaces?access_token=x", TargetOutcome::Refused),
+            ("/routes", TargetOutcome::Refused),
         ];
-        for (target, stage) in stages {
-            assert_eq!(HOUSE.with(|house| house.check(target.as_bytes())), stage, "{target}");
+        for (target, outcome) in outcomes {
+            assert_eq!(
+                HARNESS.with(|harness| harness.check(target.as_bytes())),
+                outcome,
+                "{target}"
+            );
         }
     }
 }

@@ -16,25 +16,25 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-use super::Watch;
+use super::ConnectionState;
 
 /// Is over when a connection has been idle for too long.
 #[derive(Debug)]
-pub(in crate::server) struct Idle {
-    watch: Arc<Watch>,
+pub(in crate::server) struct IdleTimeout {
+    state: Arc<ConnectionState>,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
     /// Whom the timer wakes.
     waker: Option<Waker>,
 }
 
-impl Idle {
-    pub(in crate::server) fn new(watch: Arc<Watch>, limit: Duration) -> Self {
-        Self { watch, limit, timer: Box::pin(sleep(limit)), waker: None }
+impl IdleTimeout {
+    pub(in crate::server) fn new(state: Arc<ConnectionState>, limit: Duration) -> Self {
+        Self { state, limit, timer: Box::pin(sleep(limit)), waker: None }
     }
 }
 
-impl Future for Idle {
+impl Future for IdleTimeout {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -46,7 +46,7 @@ impl Future for Idle {
         // Unconstrained: a timer that puts off its poll for the sake of others would not know whom to wake.
         while pin!(unconstrained(this.timer.as_mut())).poll(context).is_ready() {
             let now = Instant::now();
-            let until = this.watch.idle_since().unwrap_or(now) + this.limit;
+            let until = this.state.idle_since().unwrap_or(now) + this.limit;
             if until <= now {
                 return Poll::Ready(());
             }

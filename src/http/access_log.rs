@@ -1,4 +1,4 @@
-//! What is seen of a request from outside: correlation id, span, metrics, the one log line, and the body of a problem.
+//! What is logged of a request: correlation id, span, metrics, the one log line, and the body of a problem.
 //!
 //! Invariant: each answer passes here exactly once, problems and panics too. Only `layers` puts it in its place.
 
@@ -25,7 +25,7 @@ use tracing::{Instrument, Level, Span, instrument::Instrumented};
 
 use crate::{
     auth::Caller,
-    http::{layers::READS, problem::Problem, seen::Seen},
+    http::{middleware::SAFE_METHODS, problem::Problem, request_record::RequestRecord},
     policy::path::is_upstream,
     telemetry::{
         audit,
@@ -42,12 +42,12 @@ const UNMATCHED: &str = "unmatched";
 
 /// Gives a request its correlation id, span and metrics, and its answer a body if it is a problem, and one log line.
 #[derive(Clone, Debug)]
-pub(crate) struct Observed<S> {
+pub(crate) struct AccessLog<S> {
     pub(super) inner: S,
     pub(super) metrics: Metrics,
 }
 
-impl<S, B> Service<Request> for Observed<S>
+impl<S, B> Service<Request> for AccessLog<S>
 where
     S: Service<Request, Response = Response<B>, Error = Infallible>,
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -55,30 +55,30 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Observing<S::Future>;
+    type Future = AccessLogFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let watch = RequestWatch::begin(&mut request, &self.metrics);
+        let watch = AccessEntry::begin(&mut request, &self.metrics);
         let work = watch.span.in_scope(|| self.inner.call(request)).instrument(watch.span.clone());
-        Observing { work, watch: Some(watch) }
+        AccessLogFuture { work, watch: Some(watch) }
     }
 }
 
 pin_project! {
     /// An answer on its way, watched.
-    pub(crate) struct Observing<F> {
+    pub(crate) struct AccessLogFuture<F> {
         #[pin]
         work: Instrumented<F>,
         // None once the answer is there.
-        watch: Option<RequestWatch>,
+        watch: Option<AccessEntry>,
     }
 }
 
-impl<F, B> Future for Observing<F>
+impl<F, B> Future for AccessLogFuture<F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -98,30 +98,30 @@ where
 }
 
 /// What is known of a request from outside, from its head to the head of its answer.
-struct RequestWatch {
+struct AccessEntry {
     started: Instant,
     span: Span,
-    seen: Seen,
-    line: Line,
+    record: RequestRecord,
+    request: LoggedRequest,
     metrics: Metrics,
     in_flight: InFlight,
 }
 
-impl RequestWatch {
+impl AccessEntry {
     fn begin(request: &mut Request, metrics: &Metrics) -> Self {
         let started = Instant::now();
-        let seen = Seen::of(request.headers());
-        let correlation = seen.correlation().as_str();
+        let record = RequestRecord::from_headers(request.headers());
+        let correlation = record.correlation().as_str();
         let router_id = request_id(request.headers()).map(|id| id.to_string());
         let span = tracing::info_span!(
             "request",
             correlation_id = correlation,
             request_id = router_id.as_deref().unwrap_or(correlation),
         );
-        let line = Line::of(request);
-        request.extensions_mut().insert(seen.clone());
+        let logged = LoggedRequest::of(request);
+        request.extensions_mut().insert(record.clone());
         let in_flight = metrics.request_started();
-        Self { started, span, seen, line, metrics: metrics.clone(), in_flight }
+        Self { started, span, record, request: logged, metrics: metrics.clone(), in_flight }
     }
 
     fn end<B>(self, answer: Response<B>) -> Response
@@ -130,22 +130,23 @@ impl RequestWatch {
         B::Error: Into<axum::BoxError>,
     {
         let _entered = self.span.enter();
-        let correlation = self.seen.correlation();
+        let correlation = self.record.correlation();
         let (mut parts, body) = answer.into_parts();
         let problem = problem_of(&mut parts);
-        let written = problem.as_ref().map(|problem| dress(&mut parts, problem, correlation));
-        secure(&mut parts.headers, correlation);
+        let written =
+            problem.as_ref().map(|problem| render_problem(&mut parts, problem, correlation));
+        add_common_headers(&mut parts.headers, correlation);
         let took = self.started.elapsed();
         drop(self.in_flight);
-        let (route, method) = (self.line.route(), self.line.method.as_str());
+        let (route, method) = (self.request.route(), self.request.method.as_str());
         self.metrics.request_answered(route, method, parts.status.as_u16(), took);
-        if !self.seen.is_audited() {
-            self.line.audit(parts.status, problem.as_ref(), &self.seen);
+        if !self.record.is_audited() {
+            self.request.audit(parts.status, problem.as_ref(), &self.record);
         }
-        self.line.write(parts.status, problem.as_ref(), &self.seen, took);
+        self.request.write(parts.status, problem.as_ref(), &self.record, took);
         match written {
-            Some(body) => self.seen.outlast(Response::from_parts(parts, body)),
-            None => self.seen.outlast(Response::from_parts(parts, body)),
+            Some(body) => self.record.hold_permit_during(Response::from_parts(parts, body)),
+            None => self.record.hold_permit_during(Response::from_parts(parts, body)),
         }
     }
 }
@@ -160,7 +161,7 @@ fn problem_of(parts: &mut Parts) -> Option<Problem> {
 }
 
 /// Makes the head that of a problem, keeping what a layer has said of the connection, and returns its body.
-fn dress(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> Body {
+fn render_problem(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> Body {
     let connection = parts.headers.remove(http::header::CONNECTION);
     let (rendered, body) = problem.render(correlation).into_parts();
     *parts = rendered;
@@ -171,20 +172,20 @@ fn dress(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> B
 }
 
 /// Adds the headers that every answer of ours carries.
-fn secure(headers: &mut HeaderMap, correlation: &CorrelationId) {
+fn add_common_headers(headers: &mut HeaderMap, correlation: &CorrelationId) {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CORRELATION, correlation.header());
 }
 
 /// What the log line says of the request; taken before the request is consumed.
-struct Line {
+struct LoggedRequest {
     route: Option<MatchedPath>,
     method: Method,
     uri: Uri,
 }
 
-impl Line {
+impl LoggedRequest {
     fn of(request: &Request) -> Self {
         Self {
             route: request.extensions().get::<MatchedPath>().cloned(),
@@ -207,9 +208,9 @@ impl Line {
     }
 
     /// The audit line of a mutation that was refused before any room began it (K9): scope, body, query, path.
-    fn audit(&self, status: StatusCode, problem: Option<&Problem>, seen: &Seen) {
-        let refused = status.is_client_error() && !READS.contains(&self.method.as_str());
-        if let Some((problem, caller)) = problem.zip(seen.caller()).filter(|_| refused) {
+    fn audit(&self, status: StatusCode, problem: Option<&Problem>, record: &RequestRecord) {
+        let refused = status.is_client_error() && !SAFE_METHODS.contains(&self.method.as_str());
+        if let Some((problem, caller)) = problem.zip(record.caller()).filter(|_| refused) {
             tracing::info!(
                 target: audit::TARGET,
                 phase = "outcome",
@@ -224,14 +225,20 @@ impl Line {
                 outcome = audit::DENIED,
                 code = problem.code().spec().name,
                 status = status.as_u16(),
-                correlation_id = seen.correlation().as_str(),
+                correlation_id = record.correlation().as_str(),
                 "mutation refused"
             );
         }
     }
 
     /// One line per request; its level is that of the problem, probes are only told at DEBUG.
-    fn write(&self, status: StatusCode, problem: Option<&Problem>, seen: &Seen, took: Duration) {
+    fn write(
+        &self,
+        status: StatusCode,
+        problem: Option<&Problem>,
+        record: &RequestRecord,
+        took: Duration,
+    ) {
         let code = problem.map_or("", |problem| problem.code().spec().name);
         let cause = problem.and_then(Problem::cause).unwrap_or_default();
         let level = match problem {
@@ -239,9 +246,9 @@ impl Line {
             None if self.route().starts_with("/health") => Level::DEBUG,
             None => Level::INFO,
         };
-        let route = seen.row().unwrap_or_else(|| self.route());
+        let route = record.rule().unwrap_or_else(|| self.route());
         let (zone, caller) =
-            (seen.caller().map(Caller::zone), seen.caller().map(Caller::client_id));
+            (record.caller().map(Caller::zone), record.caller().map(Caller::client_id));
         let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
         /// `tracing` fixes the level of an event at compile time: one call per level.
         macro_rules! line {
