@@ -1,7 +1,8 @@
-//! Capped reading and decoding; errors give line, column and kind, never the text.
+//! Capped reading and JSON decoding. Errors give line, column and kind, never the text.
 //!
-//! Invariant: nothing that was read leaves this file but as a decoded value (`proxy.md` K2). The
-//! one place that parses JSON from outside: bindings, destinations, tokens, keys, CF's answers.
+//! Invariant: text from outside leaves this file only as a decoded value, never inside an error.
+//! The only place that parses JSON from outside: bindings, destinations, tokens, keys, CF's
+//! responses.
 
 use crate::upstream::{error::TransportError, stream::ResponseBody};
 use http_body_util::BodyExt;
@@ -11,17 +12,17 @@ use serde_json::error::Category;
 use std::cmp::max;
 use zeroize::Zeroizing;
 
-/// The first buffer when the length is not announced: most token answers fit.
+/// The first buffer when no length is announced. Most token responses fit.
 const FIRST_BUFFER: usize = 4 * 1024;
 
 /// Decodes JSON.
 ///
 /// # Errors
-/// [`DecodeError`] with the place and the kind of the fault. The parser's own text quotes the
-/// input (recorded: it printed a password), so it is dropped here.
+/// [`DecodeError`] with the position and the kind of the fault. The parser's own text quotes the
+/// input (recorded: it printed a password), so it is dropped.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place that parses; its errors are stripped below"
+    reason = "the only place that parses; its errors are stripped below"
 )]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     serde_json::from_slice(bytes).map_err(|error| DecodeError {
@@ -36,7 +37,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     })
 }
 
-/// Where and in what way an input is not what was expected.
+/// Where and how an input differs from what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at line {line}, column {column}")]
 pub struct DecodeError {
@@ -51,7 +52,7 @@ pub struct DecodeError {
 /// Reads a body to its end.
 ///
 /// # Errors
-/// Those of the body, which knows its cap.
+/// The errors of the body, which knows its cap.
 pub(super) async fn read_whole(
     mut source: ResponseBody,
 ) -> Result<Zeroizing<Vec<u8>>, TransportError> {
@@ -69,8 +70,8 @@ pub(super) async fn read_whole(
     Ok(body)
 }
 
-/// Copies into a larger buffer, so that the old one is wiped: a `Vec` that grows by itself leaves
-/// its former bytes behind.
+/// Copies into a larger buffer and wipes the old one. A `Vec` that grows by itself leaves its old
+/// bytes in memory.
 fn grow(body: &Zeroizing<Vec<u8>>, capacity: usize) -> Zeroizing<Vec<u8>> {
     let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
     larger.extend_from_slice(body);
@@ -109,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn an_error_tells_the_place() {
+    fn an_error_tells_the_position() {
         let error = decode::<Shape>(b"{\n  \"number\": x\n}").unwrap_err();
         assert_eq!(error.to_string(), "syntax error at line 2, column 13");
     }
 
     #[test]
-    fn a_lawful_input_is_decoded() {
+    fn a_valid_input_is_decoded() {
         assert_eq!(decode::<Vec<u32>>(b"[1,2]").unwrap(), [1, 2]);
     }
 }

@@ -1,36 +1,38 @@
-//! The breaker's states and numbers (`reliability.md` U4); pure, time is an argument.
+//! The circuit breaker's states and numbers (`docs/reference/limits.md`). Pure: time is an
+//! argument.
 //!
 //! Invariant: an outcome counts only in the epoch in which its call was admitted. A late failure of
-//! a call from before the opening can neither close nor keep open what came after it. Only
-//! [`Gate`](crate::upstream::gate::Gate) holds one.
+//! a call that began before the breaker opened can neither close it nor keep it open. Only
+//! [`Gate`](crate::upstream::gate::Gate) has one.
 
 use crate::upstream::gate::{FailureKind, GateError, Recovery};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
-/// How far back outcomes count (U4). Half would need 20 calls a second to see a fault of half of
-/// them, double would hold a fault against an upstream that has recovered.
+/// How far back outcomes count. With half of it, 20 calls a second would be needed to see that half
+/// of the calls fail. Double would count old failures against an upstream that has recovered.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Outcomes are counted by the second: memory stays at about ten numbers at any rate.
+/// Outcomes are counted per second: about ten numbers in memory at any rate.
 const BUCKET_SPAN: Duration = Duration::from_secs(1);
 
-/// Fewer calls in the window prove nothing (U4).
+/// Fewer calls in the window prove nothing.
 const ENOUGH_CALLS: u32 = 10;
 
-/// As many refused connections in a row open at once: nobody listens (U4).
+/// This many failed connections in a row open the breaker at once: no server listens.
 const CONNECT_ERRORS: u32 = 5;
 
-/// First pause (U4); R2 promises recovery within 5 s.
+/// First pause: recovery must be noticed within 5 s.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Longest pause (U4).
+/// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Pauses are shortened by up to this share, never lengthened: the promised times are upper bounds.
+/// Pauses are shortened by up to this share, never lengthened: the documented times are upper
+/// bounds.
 const JITTER: f64 = 0.2;
 
-/// What callers are told to wait while a probe is under way: most calls end within a second.
+/// `retry_after` while a probe is running: most calls end within a second.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
 /// How a call went.
@@ -38,11 +40,11 @@ const PROBE_TIME: Duration = Duration::from_secs(1);
 pub(super) enum CallOutcome {
     Succeeded,
     Failed(FailureKind),
-    /// The caller went away.
+    /// The call was dropped without an outcome.
     Unknown,
 }
 
-/// What an outcome did.
+/// What an outcome changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerChange {
     Opened,
@@ -171,7 +173,7 @@ impl Tally {
     fn failed(&mut self, how: FailureKind, now: Instant) {
         self.connect_errors_in_a_row = match how {
             FailureKind::Connect => self.connect_errors_in_a_row.saturating_add(1),
-            // Somebody answered or at least listened.
+            // There was a response, or at least a connection.
             FailureKind::Response => 0,
         };
         self.count(now, 1);

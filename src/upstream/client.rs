@@ -1,7 +1,7 @@
-//! One request, one answer: target check, time-outs, size caps.
+//! One request, one response: target check, time-outs, size caps.
 //!
-//! Invariant: what goes on the wire is the target that was asked for, byte for byte, and over plain
-//! text only to a loopback host. Callers are all rooms that speak HTTP.
+//! Invariant: the target goes on the wire as it was given, byte for byte, and over plain http only
+//! to a loopback host. Callers: all modules that speak HTTP.
 
 use crate::upstream::{
     Timeouts, body,
@@ -16,23 +16,23 @@ use std::{fmt, sync::Arc};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-/// Heads beyond this are refused: BTP's router itself lets no more pass (`proxy.md` 7), so only a
-/// broken or hostile peer sends more (R35). The number of headers is capped at 100 by the library.
+/// Larger heads are refused. BTP's router lets no larger head pass, so only a broken or hostile
+/// peer sends one. The libraries cap the number of headers at 100.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// Sends one request; a clone is shallow. https only, except to loopback hosts.
+/// Sends requests: https, or plain http to loopback hosts. A clone is shallow.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     library: ClientLibrary,
     timeouts: Timeouts,
 }
 
-/// Who speaks HTTP for us (decision 7).
+/// The HTTP library that sends (decision 7).
 #[derive(Clone, Debug)]
 pub(super) enum ClientLibrary {
-    /// Everything but the CF API; HTTP/2 and client certificates.
+    /// reqwest: everything but the CF API. HTTP/2 and client certificates.
     Reqwest(reqwest::Client),
-    /// The CF API: half the instructions.
+    /// hyper: the CF API, with half the instructions.
     Hyper(Arc<HyperClient>),
 }
 
@@ -41,14 +41,14 @@ impl HttpClient {
         Self { library, timeouts }
     }
 
-    /// Sends and reads the whole answer, at most `cap` bytes.
+    /// Sends a request and reads the whole response, at most `cap` bytes.
     ///
     /// # Errors
-    /// [`TransportError`]; any status is an answer, redirects included.
+    /// [`TransportError`]. Any status is a response, redirects included.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the connection or resets the stream; the request may have been
-    /// executed all the same.
+    /// Dropping the future closes the connection or resets the stream. The request may have been
+    /// executed.
     pub async fn fetch(
         &self,
         request: Request<Bytes>,
@@ -58,8 +58,8 @@ impl HttpClient {
         incoming.read(cap).await
     }
 
-    /// Sends and waits for the head only: for callers who must know the status even if the body
-    /// turns out to be too large.
+    /// Sends a request and waits for the head only: for callers who need the status even if the
+    /// body is too large.
     ///
     /// # Errors
     /// [`TransportError`], as [`HttpClient::fetch`].
@@ -67,7 +67,8 @@ impl HttpClient {
         self.send_until(request, None).await
     }
 
-    /// The same with an end, if there is one, which bounds the body too: one timer in place of one around another.
+    /// As [`HttpClient::send`], with a deadline for head and body. It replaces a second timer
+    /// around the call.
     ///
     /// # Errors
     /// [`TransportError`], as [`HttpClient::fetch`].
@@ -104,7 +105,7 @@ impl ClientLibrary {
     }
 }
 
-/// Turns a request into the library's, if its target may be called at all.
+/// Converts a request for reqwest, if its target may be called.
 fn to_reqwest(request: Request<Bytes>) -> Result<reqwest::Request, TransportError> {
     let (parts, body) = request.into_parts();
     let url = target::parsed(&parts.uri).ok_or(TransportError::Refused)?;
@@ -116,7 +117,7 @@ fn to_reqwest(request: Request<Bytes>) -> Result<reqwest::Request, TransportErro
     Ok(request)
 }
 
-/// An answer whose body is still on the wire.
+/// A response whose body is still on the wire.
 pub struct IncomingResponse {
     answer: Response<ClientBody>,
     sent_at: Instant,
@@ -145,11 +146,11 @@ impl IncomingResponse {
         Ok(HttpResponse { status, headers, body, sent_at })
     }
 
-    /// Hands the body on as it comes, at most `cap` bytes and never past the call's time-out.
+    /// Returns the body as a stream, at most `cap` bytes and never past the call's time-out.
     ///
     /// # Errors
-    /// [`TransportError::TooLarge`] when more than `cap` bytes are announced. What is found out later
-    /// ends the body: [`TransportError::TooLarge`], [`TransportError::Timeout`],
+    /// [`TransportError::TooLarge`] when more than `cap` bytes are announced. Later failures end
+    /// the body: [`TransportError::TooLarge`], [`TransportError::Timeout`],
     /// [`TransportError::Interrupted`].
     pub fn into_body(self, cap: usize) -> Result<StreamedResponse, TransportError> {
         let (parts, source) = self.answer.into_parts();
@@ -167,15 +168,15 @@ impl fmt::Debug for IncomingResponse {
     }
 }
 
-/// A complete answer. `Debug` shows status and sizes only.
+/// A complete response. `Debug` shows status and sizes only.
 pub struct HttpResponse {
-    /// Whatever the other side said, 3xx included.
+    /// Any status, 3xx included.
     pub status: StatusCode,
     /// As received.
     pub headers: HeaderMap,
     /// At most the cap; wiped on drop.
     pub body: Zeroizing<Vec<u8>>,
-    /// When the request was handed to the wire: lifetimes count from here.
+    /// When the request was sent. Lifetimes of tokens count from here.
     pub sent_at: Instant,
 }
 
@@ -190,6 +191,6 @@ impl fmt::Debug for HttpResponse {
 }
 
 fn head_size(headers: &HeaderMap) -> usize {
-    // Four bytes a line: colon, blank, CR and LF.
+    // Four bytes for each line: colon, blank, CR and LF.
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }

@@ -1,8 +1,8 @@
-//! Idle connections to one origin, and the way in which they come back.
+//! Idle connections for each origin, and how they come back to the pool.
 //!
-//! Invariant: a connection is here only after the whole answer to its last request was read, ready for the next one, and
-//! not for long.
-//! Made and asked by [`HyperClient`](super::hyper_client::HyperClient); [`PooledBody`] brings connections back.
+//! Invariant: a connection is in the pool only after the whole response to its last request was
+//! read, when it is ready for the next one, and only for a limited time. Used by
+//! [`HyperClient`](super::hyper_client::HyperClient); [`PooledBody`] gives connections back.
 
 use crate::upstream::{
     POOL_PER_HOST,
@@ -31,25 +31,26 @@ use std::{
 };
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// One connection; hyper's other half runs as a task of its own and ends with the connection.
+/// One connection. hyper's connection future runs as a task of its own and ends with the
+/// connection.
 pub(super) type Connection = SendRequest<Full<Bytes>>;
 
-/// All origins that were called. They are as few as the configured destinations.
+/// All origins that were called. There are not more of them than configured destinations.
 #[derive(Debug)]
 pub(super) struct ConnectionPool {
-    /// The one that was called last: nearly all calls of one client go to one.
+    /// The origin of the last call: nearly all calls of one client go to one origin.
     last: ArcSwapOption<OriginPool>,
     all: Mutex<Vec<Arc<OriginPool>>>,
     idle: Duration,
 }
 
 impl ConnectionPool {
-    /// Begins without any; connections are kept for at most `idle`.
+    /// Makes an empty pool that keeps idle connections for at most `idle`.
     pub(super) fn new(idle: Duration) -> Self {
         Self { last: ArcSwapOption::empty(), all: Mutex::default(), idle }
     }
 
-    /// Returns the pool that a target leads to, if it may be called at all.
+    /// Returns the pool of the target's origin, if the target may be called.
     pub(super) fn for_target(&self, target: &Uri) -> Option<Arc<OriginPool>> {
         let (scheme, authority) = target.scheme().zip(target.authority())?;
         if !is_unambiguous_path(target.path()) {
@@ -75,7 +76,7 @@ impl ConnectionPool {
     }
 }
 
-/// An origin that may be called, and the connections that wait there.
+/// An origin that may be called, and its idle connections.
 pub(super) struct OriginPool {
     scheme: Scheme,
     authority: Authority,
@@ -86,9 +87,9 @@ pub(super) struct OriginPool {
 
 #[derive(Default)]
 struct IdleConnections {
-    /// The one that came back last is at the end.
+    /// The most recently used connection is at the end.
     connections: VecDeque<(Instant, Connection)>,
-    /// Whether a task will close those that have waited too long.
+    /// Whether a task will close the connections that are idle for too long.
     is_swept: bool,
 }
 
@@ -99,12 +100,12 @@ impl OriginPool {
         Some(Self { scheme, authority, host, idle, idle_connections: Mutex::default() })
     }
 
-    /// Compares byte for byte: the library's own comparison takes no notice of case.
+    /// Compares byte for byte. `Authority` itself compares without regard to case.
     fn is_for(&self, scheme: &Scheme, authority: &Authority) -> bool {
         self.scheme == *scheme && self.authority.as_str() == authority.as_str()
     }
 
-    /// Returns what `Host` is to say.
+    /// Returns the value of the `Host` header.
     pub(super) fn host(&self) -> &HeaderValue {
         &self.host
     }
@@ -115,12 +116,12 @@ impl OriginPool {
         Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build().ok()
     }
 
-    /// Takes the connection that came back last, if one is ready: the others may become old and be closed.
+    /// Takes the most recently used connection that is ready. The others may get old and be closed.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.lock();
         while let Some((since, connection)) = idle.connections.pop_back() {
             if since.elapsed() >= self.idle {
-                // All others have waited longer.
+                // All others are idle for longer.
                 idle.connections.clear();
             } else if connection.is_ready() {
                 return Some(connection);
@@ -129,8 +130,8 @@ impl OriginPool {
         None
     }
 
-    /// Takes a connection back whose answer was read to the end. It may still be sending: an answer can come before its
-    /// request is out. Whoever took it then would wait for that, so it waits beside.
+    /// Puts a connection back after its response was read. It may still send: a response can come
+    /// before the whole request was sent. Then a task waits until it is ready.
     fn give_back(self: Arc<Self>, mut connection: Connection) {
         if connection.is_ready() {
             self.put(connection);
@@ -154,7 +155,7 @@ impl OriginPool {
         }
     }
 
-    /// Closes what has waited too long; returns when to look again, if anything waits.
+    /// Closes connections that are idle for too long. Returns when to check again, if any are left.
     fn close_old(&self) -> Option<Instant> {
         let mut idle = self.lock();
         loop {
@@ -172,7 +173,7 @@ impl OriginPool {
     }
 }
 
-/// Runs while connections wait.
+/// Runs while there are idle connections.
 async fn sweep(pool: Weak<OriginPool>) {
     while let Some(next) = pool.upgrade().and_then(|pool| pool.close_old()) {
         sleep_until(next).await;
@@ -185,14 +186,15 @@ impl fmt::Debug for OriginPool {
     }
 }
 
-/// An answer's body that gives its connection back once it was read to the end; dropped before, it closes it.
+/// A response body. It gives its connection back when it was read to the end. If it is dropped
+/// before, the connection closes.
 pub(super) struct PooledBody {
     body: Incoming,
     connection: Option<(Connection, Arc<OriginPool>)>,
 }
 
 impl PooledBody {
-    /// Takes a body, and the connection that it gives back. After a 101, which nobody has asked for, hyper ends it.
+    /// Takes a body and its connection. hyper ends a connection after a 101 that was not requested.
     pub(super) fn new(body: Incoming, connection: Connection, pool: Arc<OriginPool>) -> Self {
         let mut pooled = Self { body, connection: Some((connection, pool)) };
         pooled.give_back_at_end();
@@ -219,7 +221,7 @@ impl Body for PooledBody {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         match &frame {
             Some(Ok(_)) => self.give_back_at_end(),
-            // A body without a length has told its end only now.
+            // A body without a length shows its end only here.
             None => {
                 if let Some((connection, pool)) = self.connection.take() {
                     pool.give_back(connection);

@@ -1,52 +1,52 @@
-//! Why there is no answer, and why there is no client.
+//! Why there is no response, and why there is no client.
 //!
-//! Invariant: no variant prints a URL's query, a body or a secret. [`TransportError`] is what every
-//! caller of [`HttpClient`](crate::upstream::HttpClient) gets.
+//! Invariant: no variant prints a URL's query, a body or a secret. Every caller of
+//! [`HttpClient`](crate::upstream::HttpClient) gets a [`TransportError`].
 
 use std::{error::Error, io, path::PathBuf};
 
-/// What one of the two client libraries says.
+/// An error of one of the two client libraries.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-/// How rustls begins the text of every refusal of a server's certificate. The library that holds
-/// the error type is no direct dependency, so the text is the only handle; a changed text would
-/// make the fault a [`ConnectFault::TlsProtocol`], which is refused all the same.
+/// The text with which rustls begins every refusal of a server's certificate. The crate with the
+/// error type is not a direct dependency, so only the text can be used. If it changed, the fault
+/// would become a [`ConnectFault::TlsProtocol`], which is refused as well.
 const CERTIFICATE_TEXT: &str = "invalid peer certificate";
 
-/// Why there is no (whole) answer.
+/// Why there is no complete response.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The connection was never made: nothing was sent.
     #[error("no connection")]
     Connect {
-        /// What was in the way.
+        /// The reason.
         kind: ConnectFault,
-        /// The library's view of it.
+        /// The library's error.
         #[source]
         source: Option<BoxError>,
     },
-    /// Sent, but no whole answer in time.
+    /// Sent, but no complete response in time.
     #[error("no answer in time")]
     Timeout {
-        /// The library's view of it; absent when our own clock ended the call.
+        /// The library's error; absent when our own deadline ended the call.
         #[source]
         source: Option<BoxError>,
     },
     /// Sent, then the connection broke.
     #[error("connection broke")]
     Interrupted {
-        /// The library's view of it.
+        /// The library's error.
         #[source]
         source: Option<BoxError>,
     },
-    /// Sent, but what came is no HTTP answer: too many headers, two lengths.
+    /// Sent, but the reply is not valid HTTP: too many headers, two lengths.
     #[error("no http answer")]
     Unreadable {
-        /// The library's view of it.
+        /// The library's error.
         #[source]
         source: Option<BoxError>,
     },
-    /// The answer is larger than the cap.
+    /// The response is larger than the cap.
     #[error("answer too large")]
     TooLarge,
     /// The request could not be built or its URL is not allowed (not https, not loopback): nothing
@@ -69,9 +69,10 @@ impl TransportError {
 }
 
 impl From<reqwest::Error> for TransportError {
-    /// Sorts a failure by whether the request can have left (`uaa.md` 8, step 1). In doubt it has.
+    /// Classifies a failure by whether the request may have been sent. In doubt it was. (Rules:
+    /// `docs/reference/uaa-faults.md`.)
     fn from(error: reqwest::Error) -> Self {
-        // The URL may carry a query, and the chain goes to the log.
+        // The URL may have a query, and the error chain goes to the log.
         let error = error.without_url();
         if error.is_connect() {
             let kind = ConnectFault::of(&error);
@@ -86,7 +87,7 @@ impl From<reqwest::Error> for TransportError {
 }
 
 impl From<hyper::Error> for TransportError {
-    /// A connection that was made and broke, before the answer or within its body.
+    /// The connection was made and broke, before the response or within its body.
     fn from(error: hyper::Error) -> Self {
         let is_timeout = is_late(&error);
         Self::after_sending(error.into(), is_timeout)
@@ -94,7 +95,7 @@ impl From<hyper::Error> for TransportError {
 }
 
 impl TransportError {
-    /// Returns the same about a body whose head has come: the other side was there, and began what it did not finish.
+    /// Returns the same error for a body whose head has arrived: the server has started to respond.
     #[must_use]
     pub fn after_head(self) -> Self {
         match self {
@@ -118,33 +119,34 @@ impl TransportError {
     }
 }
 
-/// The parser gave up on the other side's head.
+/// The parser could not read the response head.
 fn is_unparsed(link: &(dyn Error + 'static)) -> bool {
     link.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
-/// The system gave up on the connection: bytes were not acknowledged in time (R24).
+/// The system closed the connection: bytes were not acknowledged in time.
 fn is_late(error: &(dyn Error + 'static)) -> bool {
     links(error).any(|link| kind_of(link) == Some(io::ErrorKind::TimedOut))
 }
 
-/// The name has no address; `source` is the system's view of it.
+/// The name has no address; `source` is the system's error.
 #[derive(Debug, thiserror::Error)]
 #[error("no address")]
 pub(super) struct NoAddress(#[source] pub(super) io::Error);
 
-/// What was in the way of a connection.
+/// Why a connection was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectFault {
     /// The name has no address.
     Dns,
-    /// Nobody listens there.
+    /// No server listens there.
     Refused,
     /// No connection in time.
     Timeout,
-    /// The server's certificate is expired, for another name or from nobody we trust.
+    /// The server's certificate is expired, is for another name, or is from an authority that we do
+    /// not trust.
     TlsCertificate,
-    /// The other side does not speak (our versions of) TLS.
+    /// The server does not speak TLS, or none of our versions.
     TlsProtocol,
     /// Anything else: no route, no file descriptors.
     Other,
@@ -161,7 +163,7 @@ impl ConnectFault {
         Self::in_chain(error)
     }
 
-    /// Looks through the sources for the first link that tells.
+    /// Searches the error chain for the first link that tells the fault.
     pub(super) fn in_chain(error: &(dyn Error + 'static)) -> Self {
         links(error).find_map(Self::of_link).unwrap_or(Self::Other)
     }
@@ -180,7 +182,8 @@ impl ConnectFault {
             Some(Self::Timeout)
         } else if matches!(
             kind,
-            // TCP is up at this point: broken records, alerts and an early end of the handshake.
+            // The TCP connection exists at this point: broken records, alerts and an early end of
+            // the handshake.
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
         ) {
             Some(Self::TlsProtocol)
@@ -194,13 +197,13 @@ fn kind_of(link: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     link.downcast_ref::<io::Error>().map(io::Error::kind)
 }
 
-/// Returns an error and what is behind it, outermost first.
+/// Returns an error and its sources, outermost first.
 fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |link| behind(*link))
 }
 
 /// Returns the next link. The TLS connector wraps one I/O error in another, and `source` of an I/O
-/// error skips the error that it wraps (measured), so that one is asked for by name.
+/// error skips the wrapped error (measured), so `get_ref` is used.
 fn behind<'a>(link: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     let wrapped = link.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     match wrapped {
@@ -212,16 +215,16 @@ fn behind<'a>(link: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// The file of further certificate authorities cannot be read.
+    /// The file of additional certificate authorities cannot be read.
     #[error("cannot read the file of certificate authorities {}", path.display())]
     CaFile {
         /// As the settings name it.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The file of further certificate authorities holds no usable certificate.
+    /// The file of additional certificate authorities holds no usable certificate.
     #[error("no PEM certificate in the file of certificate authorities {}", path.display())]
     CaContent {
         /// As the settings name it.
@@ -230,14 +233,14 @@ pub enum UpstreamError {
     /// Client certificate and key do not fit each other or are of an unknown kind.
     #[error("client certificate and key cannot be used")]
     Identity {
-        /// The library's view of it.
+        /// The library's error.
         #[source]
         source: BoxError,
     },
     /// TLS could not be set up.
     #[error("cannot set up an HTTP client")]
     Build {
-        /// The library's view of it.
+        /// The library's error.
         #[source]
         source: BoxError,
     },
@@ -270,7 +273,7 @@ mod tests {
     #[case::late(Error::from(ErrorKind::TimedOut), ConnectFault::Timeout)]
     #[case::nameless(Error::other(NoAddress(Error::other("x"))), ConnectFault::Dns)]
     #[case::unreachable(Error::from(ErrorKind::NetworkUnreachable), ConnectFault::Other)]
-    fn the_chain_tells_what_was_in_the_way(#[case] link: Error, #[case] kind: ConnectFault) {
+    fn the_chain_tells_the_fault(#[case] link: Error, #[case] kind: ConnectFault) {
         assert_eq!(ConnectFault::in_chain(&link), kind);
     }
 

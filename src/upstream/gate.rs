@@ -1,9 +1,9 @@
-//! Gate: concurrency limit and breaker, one per upstream (`reliability.md` U4, U5).
+//! Gate: concurrency limit and circuit breaker, one per upstream (`docs/reference/limits.md`).
 //!
-//! Invariant: while the breaker is open nobody waits and nothing is sent; after its time exactly one
-//! call is let through as a probe. Whoever calls an upstream enters here first and tells the
-//! [`CallPermit`] how it went. A breaker starts closed, opens by [`FailureKind`]s, and forgets them when a
-//! probe succeeds.
+//! Invariant: while the breaker is open, no call waits and nothing is sent. After the pause exactly
+//! one call is admitted as a probe. Every call of an upstream enters here first and reports its
+//! outcome to the [`CallPermit`]. A breaker starts closed, opens by [`FailureKind`]s, and forgets
+//! them when a probe succeeds.
 
 use crate::{
     telemetry::metrics::Metrics,
@@ -22,8 +22,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Longest wait for a permit (`reliability.md` U5): callers have 55 s for everything, and a longer
-/// queue only hides that the upstream is too slow.
+/// Longest wait for a permit. Callers have 55 s for everything, and a longer queue only hides that
+/// the upstream is too slow.
 const LONGEST_QUEUE: Duration = Duration::from_secs(1);
 
 /// Limits the calls to one upstream and stops them while it is down. A clone is shallow.
@@ -43,15 +43,16 @@ struct GateInner {
 /// How long a breaker that opened again stays open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// Twice as long each time, up to 60 s.
+    /// The pause doubles each time, up to 60 s.
     Doubling,
-    /// Always 5 s after connection errors, else doubling: for UAA, whose return must be noticed
-    /// within 5 s (R2) and whose refused connections cost it nothing.
+    /// Always 5 s after connection errors, else doubling. For UAA: its return must be noticed
+    /// within 5 s, and refused connections cost it nothing.
     SteadyAfterConnectErrors,
 }
 
 impl Gate {
-    /// Makes a closed gate. `upstream` names it in metrics; `limit` calls at once.
+    /// Makes a closed gate. `upstream` names it in metrics; `limit` is the number of parallel
+    /// calls.
     pub fn new(upstream: &'static str, limit: usize, metrics: Metrics) -> Self {
         Self::with_recovery(upstream, limit, Recovery::Doubling, metrics)
     }
@@ -80,7 +81,7 @@ impl Gate {
     /// [`GateError::Open`] at once while the breaker is open, [`GateError::Full`] after the wait.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the permit in the queue and holds nothing.
+    /// Dropping the future leaves the queue and holds nothing.
     pub async fn enter(&self) -> Result<CallPermit, GateError> {
         let (mut now, permits) = (Instant::now(), Arc::clone(&self.inner.permits));
         let permit = match permits.try_acquire_owned() {
@@ -92,10 +93,15 @@ impl Gate {
                 permit
             }
         };
-        // It may have opened while we stood in the queue.
+        // The breaker may have opened while the call was in the queue.
         let epoch = self.inner.breaker().admit(now)?;
         self.inner.budget.deposit(now);
-        Ok(CallPermit { inner: Arc::clone(&self.inner), epoch, is_reported: false, _place: permit })
+        Ok(CallPermit {
+            inner: Arc::clone(&self.inner),
+            epoch,
+            is_reported: false,
+            _permit: permit,
+        })
     }
 
     async fn queue(&self) -> Result<OwnedSemaphorePermit, GateError> {
@@ -106,8 +112,8 @@ impl Gate {
         }
     }
 
-    /// Returns whether a call may be repeated now, within 20 % of the traffic (U2), and counts the
-    /// repetition.
+    /// Returns whether a call may be repeated now, within 20 % of the traffic, and counts the
+    /// retry.
     pub fn may_retry(&self) -> bool {
         let allowed = self.inner.budget.withdraw(Instant::now());
         if allowed {
@@ -127,7 +133,7 @@ impl fmt::Debug for Gate {
 }
 
 impl GateInner {
-    /// Never held across an `await`, and nothing under it can panic half-way.
+    /// Not held across an `await`; the code under it cannot panic half-way.
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,18 +148,19 @@ impl GateInner {
     }
 }
 
-/// Holds a permit; tell it the outcome, a drop without one counts as neither.
+/// Permission for one call. Report the outcome to it; a drop without one counts as neither success
+/// nor failure.
 #[must_use = "the breaker learns from the outcome"]
 pub struct CallPermit {
     inner: Arc<GateInner>,
     epoch: u64,
     is_reported: bool,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl CallPermit {
-    /// The upstream did its work. Also for 4xx and 429: they speak about the request, not about the
-    /// upstream's health (U4).
+    /// The upstream did its work. Also for 4xx and 429: they are about the request, not about the
+    /// upstream's health.
     pub fn succeeded(mut self) {
         self.report(CallOutcome::Succeeded);
     }
@@ -183,7 +190,7 @@ impl fmt::Debug for CallPermit {
     }
 }
 
-/// In what way an upstream failed.
+/// How an upstream failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// The connection was never made.
@@ -198,7 +205,7 @@ pub enum GateError {
     /// The upstream is down.
     #[error("breaker open")]
     Open {
-        /// When it will be tried again.
+        /// Time until the next probe.
         retry_after: Duration,
     },
     /// All permits are taken, and none became free within 1 s.
@@ -230,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_place_that_is_given_back_is_taken_by_the_next() {
+    async fn a_released_permit_goes_to_the_next_call() {
         let gate = gate();
         let _first = gate.enter().await.unwrap();
         let second = gate.enter().await.unwrap();

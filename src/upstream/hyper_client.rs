@@ -1,8 +1,8 @@
-//! The lean client: hyper's HTTP/1.1 over the same TLS as reqwest's, at a third of the instructions
-//! ([decision 7](../../docs/decisions/0007-two-http-clients.md)).
+//! The HTTP client for the CF API: hyper's HTTP/1.1 over the same TLS as reqwest's, with a third of
+//! the instructions ([decision 7](../../docs/decisions/0007-two-http-clients.md)).
 //!
-//! Invariant: whatever one of the two clients refuses, or calls a failure of a kind, so does the
-//! other; the tests beside `mod.rs` run against both. A request goes out again by itself only where no byte of it was
+//! Invariant: both clients refuse the same targets and classify failures in the same way; the tests
+//! beside `mod.rs` run against both. The client itself resends a request only if no byte of it was
 //! sent. Only [`HttpClient`](super::HttpClient) calls it.
 
 use crate::upstream::{
@@ -39,7 +39,7 @@ use tower::{Service, ServiceExt as _};
 
 type BoxedFuture<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
-/// The client.
+/// HTTP/1.1 client with a connection pool.
 #[derive(Debug)]
 pub(super) struct HyperClient {
     connector: Connector,
@@ -47,10 +47,10 @@ pub(super) struct HyperClient {
 }
 
 impl HyperClient {
-    /// Makes a client that connects within a span.
+    /// Makes a client; `connect` limits name resolution, TCP and TLS together.
     ///
     /// # Errors
-    /// Those of TLS: no usable root, or an extra one is broken.
+    /// TLS cannot be set up: no usable root certificate, or an additional one is broken.
     pub(super) fn new(
         extra_roots: &[CertificateDer<'static>],
         connect: Duration,
@@ -68,10 +68,10 @@ impl HyperClient {
         Ok(Self { connector, pool: ConnectionPool::new(idle) })
     }
 
-    /// Sends; the head of the answer is the result.
+    /// Sends a request and returns the head of the response.
     ///
     /// # Errors
-    /// [`TransportError`]; [`TransportError::Refused`] for a target that may not be called.
+    /// [`TransportError`]. [`TransportError::Refused`] for a target that may not be called.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
@@ -86,10 +86,10 @@ impl HyperClient {
             let is_reused = idle.is_some();
             let mut connection = match idle {
                 Some(connection) => connection,
-                // A box, so that the many who find one do not carry its future about.
+                // Boxed: most calls find an idle connection and should not carry this future.
                 None => Box::pin(self.connect(&origin_pool)).await?,
             };
-            // It may just have been closed by the other side.
+            // The other side may have closed the connection just now.
             request = match connection.try_send_request(request).await {
                 Ok(answer) => {
                     return Ok(answer.map(|body| PooledBody::new(body, connection, origin_pool)));
@@ -107,17 +107,17 @@ impl HyperClient {
         })?;
         let (connection, driver) = http1::handshake(stream).await?;
         TokioExecutor::new().execute(async move {
-            // Whoever waits for an answer is told; nobody else wants to know.
+            // The caller gets the error from its request; no one else needs it.
             drop(driver.await);
         });
         Ok(connection)
     }
 }
 
-/// Turns a request into the form that goes on the wire.
+/// Completes a request for the wire.
 fn prepare(request: Request<Bytes>, origin_pool: &OriginPool) -> Request<Full<Bytes>> {
     let mut request = request.map(Full::new);
-    // The origin form (RFC 9112, 3.2.1); the other parts of the target are the connection.
+    // The origin form (RFC 9112, 3.2.1). Scheme and authority are in the connection.
     if let Some(target) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = target.into();
     }
@@ -133,8 +133,8 @@ fn prepare(request: Request<Bytes>, origin_pool: &OriginPool) -> Request<Full<By
     request
 }
 
-/// Returns the request for another try, if no byte of it was sent and the connection was one that had waited: the other
-/// side may close those at any moment.
+/// Returns the request for another attempt, if no byte of it was sent and the connection came from
+/// the pool: the other side may close idle connections at any moment.
 fn request_to_resend(
     mut refused: hyper::client::conn::TrySendError<Request<Full<Bytes>>>,
     is_reused: bool,
@@ -147,7 +147,7 @@ fn request_to_resend(
 
 fn tcp() -> HttpConnector<Resolver> {
     let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
-    // The TLS around it asks for https; `target` has judged what may do without.
+    // `HttpsConnector` asks for https; `target` has checked which hosts may do without.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE_IDLE));
@@ -158,7 +158,7 @@ fn tcp() -> HttpConnector<Resolver> {
     tcp
 }
 
-/// TLS 1.2 and 1.3, the system's verifier with further roots: what reqwest's builder is told.
+/// TLS 1.2 and 1.3, and the system's verifier with additional roots: the same as for reqwest.
 fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = if extra_roots.is_empty() {
@@ -176,7 +176,7 @@ fn tls(extra_roots: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::
     Ok(config)
 }
 
-/// TCP and TLS within one span; what fails here was never sent.
+/// TCP and TLS within one time limit. If it fails, nothing was sent.
 #[derive(Clone, Debug)]
 struct Connector {
     tls: HttpsConnector<HttpConnector<Resolver>>,
@@ -203,7 +203,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The system's resolver, whose failure can be told from others.
+/// The system's resolver. Its failures have a type of their own ([`NoAddress`]).
 #[derive(Clone, Debug)]
 struct Resolver(GaiResolver);
 
@@ -246,7 +246,7 @@ mod tests {
 
     const AMPLE: Duration = Duration::from_secs(20);
 
-    /// A server that keeps connections open, and how often it was connected to.
+    /// A server that keeps connections open and counts connections and requests.
     struct Peer {
         address: String,
         connections: Arc<AtomicUsize>,
@@ -292,16 +292,16 @@ mod tests {
     }
 
     async fn converse(mut stream: TcpStream, requests: &AtomicUsize) {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
-            heard.clear();
-            while !heard.ends_with(b"\r\n\r\n") {
-                if !matches!(stream.read_buf(&mut heard).await, Ok(1..)) {
+            received.clear();
+            while !received.ends_with(b"\r\n\r\n") {
+                if !matches!(stream.read_buf(&mut received).await, Ok(1..)) {
                     return;
                 }
             }
             requests.fetch_add(1, Ordering::SeqCst);
-            let text = String::from_utf8_lossy(&heard).into_owned();
+            let text = String::from_utf8_lossy(&received).into_owned();
             let path = text.split(' ').nth(1).unwrap_or_default();
             let answer = match path {
                 "/chunked" => {
@@ -352,7 +352,7 @@ mod tests {
     #[case::bytes_behind_the_answer("GET", "/more", 2, 3)]
     #[case::another_protocol("GET", "/other", 0, 3)]
     #[tokio::test]
-    async fn a_connection_serves_again_if_nothing_stands_between_two_answers(
+    async fn a_connection_is_reused_if_the_response_allows_it(
         #[case] method: &str,
         #[case] path: &str,
         #[case] length: usize,
@@ -367,18 +367,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_the_other_side_closed_meanwhile_is_replaced_without_a_word() {
+    async fn a_connection_that_the_peer_closed_is_replaced_without_an_error() {
         let (peer, client) = (Peer::start().await, client(AMPLE));
         for _ in 0..20 {
             assert_eq!(get(&client, &peer, "/leaves").await.unwrap(), "ok");
-            // Whether its end was noticed on this side is left to chance.
+            // The client may or may not have noticed the close.
             peer.all_are_closed().await;
         }
         assert_eq!(peer.requests.load(Ordering::SeqCst), 20, "none was sent twice");
     }
 
     #[tokio::test]
-    async fn one_whose_answer_nobody_wants_is_closed() {
+    async fn a_connection_with_an_unread_response_is_closed() {
         let (peer, client) = (Peer::start().await, client(AMPLE));
         let request = Request::get(format!("{}/half", peer.address)).body(Bytes::new()).unwrap();
         let answer = client.send(request).await.unwrap();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_nobody_needs_is_closed_after_its_time() {
+    async fn an_idle_connection_is_closed_after_its_time() {
         let (peer, client) = (Peer::start().await, client(Duration::from_millis(50)));
         for _ in 0..2 {
             assert_eq!(get(&client, &peer, "/whole").await.unwrap(), "ok");
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_side_by_side_have_a_connection_each_and_keep_them() {
+    async fn parallel_calls_have_one_connection_each_and_keep_it() {
         let (peer, client) = (Peer::start().await, client(AMPLE));
         for _ in 0..3 {
             let calls =

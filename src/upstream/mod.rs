@@ -1,8 +1,10 @@
-//! The only factory of HTTP clients: time-outs, pool, TLS; no redirects, no proxy, no cookies.
+//! The only factory of HTTP clients: time-outs, connection pool, TLS. No redirects, no proxy, no
+//! cookies.
 //!
-//! Invariant: a client made here follows nothing, stores nothing, repeats nothing and speaks plain
-//! text to loopback hosts only (`proxy.md` P7 and K6). Every room that calls another system takes
-//! its [`HttpClient`] from here; no room reads a status or a body past the caps of [`body`].
+//! Invariant: a client made here follows no redirect, stores nothing, repeats nothing and speaks
+//! plain http to loopback hosts only. Every module that calls another system takes its
+//! [`HttpClient`] from here. No module reads a body past the caps of [`body`]. Deadlines, limits
+//! and retries: `docs/reference/limits.md`.
 
 pub mod body;
 mod breaker;
@@ -30,41 +32,42 @@ pub use error::{ConnectFault, TransportError, UpstreamError};
 pub use stream::{ResponseBody, StreamedResponse};
 pub use target::{COMPONENT, is_loopback, is_unambiguous_path};
 
-/// How we name ourselves upstream: CF and SAP log it, so their support can find our calls.
+/// The broker's name in outgoing requests. CF and SAP log it, so their support can find our calls.
 pub const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));
 
-/// A pooled connection idles at most this long. R25 gives 60 s for a changed address to be noticed;
-/// below it we also stay under the idle limits of the routers in front of CF and UAA, whose close
-/// would otherwise race with our next request. Half would only cost a few more handshakes.
+/// A pooled connection stays idle at most this long. A changed address must be noticed within 60 s.
+/// The routers in front of CF and UAA close idle connections later than this; their close would
+/// race with our next request. Half of it would only cost a few more handshakes.
 const POOL_IDLE: Duration = Duration::from_secs(45);
 
-/// Idle connections kept per host: what `reliability.md` U5 lets run to the CF API at once.
+/// Idle connections kept per host: as many as calls may run to the CF API at once.
 const POOL_PER_HOST: usize = 64;
 
-/// A silent peer is asked after this long, then every [`KEEPALIVE_INTERVAL`], [`KEEPALIVE_PROBES`]
-/// times: 10 s + 3 × 3 s = 19 s, inside the 20 s of R24.
+/// TCP keepalive: the first probe after this time, then one every [`KEEPALIVE_INTERVAL`],
+/// [`KEEPALIVE_PROBES`] times: 10 s + 3 × 3 s = 19 s. A dead connection must be noticed within 20
+/// s.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// Bytes that the peer does not acknowledge for this long end the connection (R24: 20 s).
+/// If the peer does not acknowledge bytes for this long, the connection ends.
 #[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// HTTP/2 connections ask their peer as often as TCP does and wait half as long: many calls share
-/// one connection, so a dead one must be noticed before all of them run into their time-outs.
+/// HTTP/2 pings start as early as TCP probes and wait half as long. Many calls share one
+/// connection, so a dead one must be noticed before all of them time out.
 const PING_INTERVAL: Duration = KEEPALIVE_IDLE;
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the operator may say about outgoing connections.
+/// Settings of outgoing connections.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// PEM file with further trusted certificate authorities.
+    /// PEM file with additional trusted certificate authorities.
     pub extra_ca_file: Option<PathBuf>,
 }
 
-/// What a client is for; fixes its time-outs (`reliability.md` U1, `callers.md` A5).
+/// What a client is for. It fixes the time-outs (`docs/reference/limits.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Token endpoints of UAA and XSUAA.
@@ -77,7 +80,7 @@ pub enum Purpose {
     CfApi,
 }
 
-/// How long a call may take, each span from its start.
+/// How long a call may take. Each time counts from the start of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Name resolution, TCP and TLS together.
@@ -89,17 +92,18 @@ pub struct Timeouts {
 }
 
 impl Purpose {
-    /// Returns the spans that the contracts fix for this purpose.
+    /// Returns the time-outs of this purpose.
     pub const fn timeouts(self) -> Timeouts {
         match self {
-            // UAA may itself wait 10 s for the identity provider (U1): less than that plus the
-            // handshake would turn its answers into ambiguous time-outs.
+            // UAA itself may wait 10 s for the identity provider. Less than that plus the handshake
+            // would turn its answers into ambiguous time-outs.
             Self::Token => Timeouts::whole(Duration::from_secs(5), Duration::from_secs(15)),
-            // A request of a caller may wait for a destination and a token: 10 + 15 < 55 s (U1).
+            // A caller's request may wait for a destination and a token: 10 s + 15 s is less than
+            // its 55 s.
             Self::Destination => Timeouts::whole(Duration::from_secs(3), Duration::from_secs(10)),
-            // Callers with an unknown key id wait for this fetch (A5).
+            // Callers with an unknown key id wait for this fetch.
             Self::Keys => Timeouts::whole(Duration::from_secs(2), Duration::from_secs(5)),
-            // Creating a route takes about 900 ms (recorded); lists may stream for longer (U1).
+            // Creating a route takes about 900 ms (recorded). Lists may take longer.
             Self::CfApi => Timeouts {
                 connect: Duration::from_secs(3),
                 head: Duration::from_secs(20),
@@ -108,18 +112,18 @@ impl Purpose {
         }
     }
 
-    /// Returns whether the lean client serves it: the CF API's answers are passed on by the thousand,
-    /// all others are rare (decision 7).
-    const fn is_pooled(self) -> bool {
+    /// Returns whether [`HyperClient`] serves it. Only the CF API is called thousands of times
+    /// (decision 7).
+    const fn uses_hyper(self) -> bool {
         match self {
             Self::CfApi => true,
             Self::Token | Self::Destination | Self::Keys => false,
         }
     }
 
-    /// Returns how many idle connections are kept. Grants are minutes apart, and a pooled
-    /// connection that the peer has just closed would make a password post ambiguous (`uaa.md` 9):
-    /// each grant gets a connection of its own.
+    /// Returns how many idle connections are kept. Token requests are minutes apart. A pooled
+    /// connection that the peer has just closed would leave it unknown whether a password was sent,
+    /// so each token request gets a new connection.
     const fn idle_connections(self) -> usize {
         match self {
             Self::Token => 0,
@@ -129,20 +133,20 @@ impl Purpose {
 }
 
 impl Timeouts {
-    /// One span for the whole call, without a limit of its own for the head.
+    /// One limit for the whole call; the head has no limit of its own.
     pub const fn whole(connect: Duration, total: Duration) -> Self {
         Self { connect, head: total, total }
     }
 }
 
-/// Makes clients; holds the further certificate authorities. A clone is cheap.
+/// Makes clients. Holds the additional certificate authorities. A clone is cheap.
 #[derive(Clone, Debug)]
 pub struct ClientFactory {
     extra_roots: Vec<CertificateDer<'static>>,
 }
 
 impl ClientFactory {
-    /// Reads the settings; meant for the start of the process, as it reads a file.
+    /// Reads the settings and the file that they name. Call it at the start of the process.
     ///
     /// # Errors
     /// [`UpstreamError::CaFile`] when the file cannot be read, [`UpstreamError::CaContent`] when it
@@ -164,21 +168,23 @@ impl ClientFactory {
     /// Makes a client for a purpose.
     ///
     /// # Errors
-    /// [`UpstreamError::Build`] when TLS cannot be set up: no usable root, or an extra one is broken.
+    /// [`UpstreamError::Build`] when TLS cannot be set up: no usable root certificate, or an
+    /// additional one is broken.
     pub fn client(&self, purpose: Purpose) -> Result<HttpClient, UpstreamError> {
         self.client_with_timeouts(purpose, purpose.timeouts())
     }
 
-    /// Makes a client that shows a certificate when the server asks for one (x509 bindings).
+    /// Makes a client that presents a certificate when the server asks for one (x509 bindings).
     ///
     /// # Errors
-    /// As [`ClientFactory::client`]; [`UpstreamError::Identity`] when certificate and key do not fit.
+    /// As [`ClientFactory::client`]; [`UpstreamError::Identity`] when certificate and key do not
+    /// fit.
     pub fn client_with_identity(
         &self,
         purpose: Purpose,
         identity: Identity,
     ) -> Result<HttpClient, UpstreamError> {
-        // Without the identity first: what fails then is not the identity's fault.
+        // First without the identity: a failure here is not the identity's fault.
         self.client(purpose)?;
         let timeouts = purpose.timeouts();
         let builder = self.builder(purpose, timeouts).map_err(build)?.identity(identity);
@@ -187,7 +193,7 @@ impl ClientFactory {
         Ok(HttpClient::new(ClientLibrary::Reqwest(client), timeouts))
     }
 
-    /// Makes a client with time-outs of the caller's choice instead of the purpose's.
+    /// Makes a client with the given time-outs instead of the purpose's.
     ///
     /// # Errors
     /// As [`ClientFactory::client`].
@@ -196,7 +202,7 @@ impl ClientFactory {
         purpose: Purpose,
         timeouts: Timeouts,
     ) -> Result<HttpClient, UpstreamError> {
-        let library = if purpose.is_pooled() {
+        let library = if purpose.uses_hyper() {
             ClientLibrary::Hyper(Arc::new(
                 HyperClient::new(&self.extra_roots, timeouts.connect).map_err(build)?,
             ))
@@ -207,7 +213,7 @@ impl ClientFactory {
         Ok(HttpClient::new(library, timeouts))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the one place where clients are built")]
+    #[expect(clippy::disallowed_methods, reason = "this is the only place where clients are built")]
     fn builder(
         &self,
         purpose: Purpose,
@@ -219,8 +225,8 @@ impl ClientFactory {
             .redirect(Policy::none())
             .referer(false)
             .no_proxy()
-            // The library would repeat requests that an HTTP/2 peer turned down. Whether a grant
-            // or a mutation goes out again is decided in our rooms, where it is counted.
+            // The library would repeat requests that an HTTP/2 peer refused. Whether a token
+            // request or a mutation is sent again is decided and counted in our own modules.
             .retry(reqwest::retry::never())
             .tls_version_min(Version::TLS_1_2)
             .connect_timeout(timeouts.connect)

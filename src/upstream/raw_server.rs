@@ -1,7 +1,8 @@
-//! A server for tests: takes one raw request per connection, keeps its bytes, answers with bytes.
+//! A server for tests: takes one raw request per connection, keeps its bytes, replies with given
+//! bytes.
 //!
-//! Invariant: it answers what it was told, however wrong. Tests of `upstream` and `oauth` use it
-//! where a proper server would be too polite.
+//! Invariant: it sends exactly the scripted bytes, however wrong. For tests that need replies which
+//! a proper server would not send.
 
 use std::{
     collections::VecDeque,
@@ -14,26 +15,26 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// What is done with one connection.
+/// What the server does with one connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     /// Reads the request, writes these bytes, closes.
     Bytes(Vec<u8>),
-    /// Reads the request and says nothing.
+    /// Reads the request and sends nothing.
     Silence,
-    /// Reads the request, writes these bytes and says nothing more.
+    /// Reads the request, writes these bytes, then sends nothing more.
     Stall(Vec<u8>),
     /// Reads the request and closes.
     Hangup,
 }
 
 impl Reply {
-    /// A whole answer with length and content type.
+    /// A complete response with length and content type.
     pub(crate) fn json(status: &str, body: &str) -> Self {
         Self::with_headers(status, "Content-Type: application/json\r\n", body.as_bytes())
     }
 
-    /// A whole answer with further headers, each line ending with CR LF.
+    /// A complete response with more headers; each line ends with CR LF.
     pub(crate) fn with_headers(status: &str, headers: &str, body: &[u8]) -> Self {
         let length = body.len();
         let head = format!(
@@ -43,7 +44,7 @@ impl Reply {
     }
 }
 
-/// A running server; gone with the runtime of the test.
+/// A running server. It ends with the runtime of the test.
 #[derive(Debug)]
 pub(crate) struct RawServer {
     address: SocketAddr,
@@ -51,7 +52,7 @@ pub(crate) struct RawServer {
 }
 
 impl RawServer {
-    /// Answers the connections one after the other; closes those beyond the list.
+    /// Replies to connections in order; closes those beyond the list.
     pub(crate) async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,7 +68,7 @@ impl RawServer {
         Self { address, requests }
     }
 
-    /// An address at which nobody listens.
+    /// An address where no server listens.
     pub(crate) async fn closed_port() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
@@ -90,7 +91,7 @@ async fn serve(mut stream: TcpStream, reply: Reply, requests: &Mutex<Vec<Vec<u8>
     requests.lock().unwrap().push(request);
     match reply {
         Reply::Bytes(bytes) => {
-            // The client may have gone, which is what some tests are about.
+            // The client may have closed the connection; some tests are about that.
             let _ = stream.write_all(&bytes).await;
             let _ = stream.shutdown().await;
         }
@@ -108,7 +109,7 @@ async fn wait_for_end(stream: &mut TcpStream) {
     while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {}
 }
 
-/// Reads until the head and the announced body are there or the client stops.
+/// Reads until the head and the announced body are complete, or the client stops.
 async fn read_request(stream: &mut TcpStream) -> Vec<u8> {
     let mut request = Vec::new();
     while !is_whole(&request) {
@@ -121,7 +122,7 @@ async fn read_request(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 fn is_whole(request: &[u8]) -> bool {
-    // A TLS handshake record: type, version, length in two bytes. There will be no HTTP head.
+    // A TLS handshake record: type, version, length in two bytes. No HTTP head follows.
     if let [0x16, _, _, high, low, record @ ..] = request {
         return record.len() >= usize::from(u16::from_be_bytes([*high, *low]));
     }

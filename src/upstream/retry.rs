@@ -1,7 +1,7 @@
-//! Bounded, jittered retries of idempotent calls; `Retry-After`.
+//! Bounded retries of idempotent calls, with jitter; `Retry-After`.
 //!
-//! Invariant: no wait ends past the deadline, and no call is made more than
-//! 1 + [`MAX_RETRIES`] times. Never put around a password grant (`reliability.md` T5, U2).
+//! Invariant: no wait ends past the deadline, and no call is made more than 1 + [`MAX_RETRIES`]
+//! times. Never used for a password grant (`docs/reference/limits.md`).
 
 use http::{HeaderMap, header::RETRY_AFTER};
 use std::{
@@ -11,51 +11,51 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 
-/// SAP's table for token and destination calls stops at 3 (`destination.md` 3); CF calls name 2.
+/// SAP's table for token and destination calls allows 3 retries.
 pub const MAX_RETRIES: u32 = 3;
 
-/// SAP asks for at least this much between two calls; full jitter alone might wait 0 ms.
+/// SAP asks for at least this much time between two calls; full jitter alone might wait 0 ms.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Longest `Retry-After` that token and destination calls wait for (`reliability.md` R8). Longer
-/// ones are cut: a broken header must not silence us for a year.
+/// Longest `Retry-After` that token and destination calls accept. Longer ones are cut: a broken
+/// header must not stop us for a year.
 pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 
 /// Waits between attempts: exponential with full jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Upper edge of the first wait.
+    /// Upper bound of the first wait.
     pub first: Duration,
-    /// What each further upper edge is multiplied by.
+    /// Factor for each further upper bound.
     pub factor: u32,
-    /// No upper edge is above this.
+    /// Largest upper bound.
     pub cap: Duration,
     /// How many times a call is repeated.
     pub retries: u32,
 }
 
-/// The named waits of the contracts.
+/// SAP's table of waits.
 impl Backoff {
-    /// SAP's table: connection error, time-out, 408, 502, 504.
+    /// Connection error, time-out, 408, 502, 504.
     pub const CONNECTION: Self = Self {
         first: Duration::from_millis(300),
         factor: 2,
         cap: Duration::from_millis(1200),
         retries: 3,
     };
-    /// SAP's table: 500, 503.
+    /// 500, 503.
     pub const OVERLOADED: Self =
         Self { first: Duration::from_secs(1), factor: 3, cap: Duration::from_secs(9), retries: 3 };
 }
 
 impl Backoff {
-    /// Returns the upper edge of the wait after `done` retries.
+    /// Returns the upper bound of the wait after `done` retries.
     fn ceiling(&self, done: u32) -> Duration {
         self.first.saturating_mul(self.factor.saturating_pow(done)).min(self.cap)
     }
 
-    /// Returns a random wait below the upper edge (full jitter), but not below
-    /// 100 ms unless the edge is.
+    /// Returns a random wait below the upper bound (full jitter), but at least 100 ms unless the
+    /// bound is less.
     fn wait(&self, done: u32) -> Duration {
         let ceiling = self.ceiling(done);
         let floor = SHORTEST_WAIT.min(ceiling);
@@ -68,44 +68,36 @@ impl Backoff {
 pub enum RetryDecision {
     /// Give up.
     No,
-    /// Wait as long as the other side asked for, and a little more; at most [`MAX_RETRIES`] times.
+    /// Wait as long as the server asked for, and a little more; at most [`MAX_RETRIES`] times.
     After(Duration),
-    /// Likewise, with a limit of one's own.
-    AfterAtMost {
-        /// What the other side asked for.
-        wait: Duration,
-        /// How many times a call is repeated.
-        retries: u32,
-    },
-    /// Wait as the table says.
+    /// Wait by the given table.
     WithBackoff(Backoff),
 }
 
 impl RetryDecision {
-    /// Returns the wait before the next attempt, if there is to be one.
+    /// Returns the wait before the next attempt; `None` to give up.
     fn wait(self, done: u32) -> Option<Duration> {
         let (wait, retries) = match self {
             Self::No => return None,
             Self::After(wait) => (after(wait), MAX_RETRIES),
-            Self::AfterAtMost { wait, retries } => (after(wait), retries),
             Self::WithBackoff(backoff) => (backoff.wait(done), backoff.retries),
         };
         (done < retries.min(MAX_RETRIES)).then_some(wait)
     }
 }
 
-/// Adds up to a tenth, so that the instances which were turned away together do not come back
-/// together; never less than what was asked for.
+/// Adds up to a tenth, so that instances which were refused together do not come back together.
+/// Never less than the server asked for.
 fn after(wait: Duration) -> Duration {
     wait.saturating_add(wait.min(RETRY_AFTER_CAP).mul_f64(fastrand::f64() * 0.1))
 }
 
-/// Reads `Retry-After` (RFC 9110, 10.2.3) as seconds or HTTP date; junk is absent, a date in the
-/// past is zero; never above `cap`.
+/// Reads `Retry-After` (RFC 9110, 10.2.3) as seconds or HTTP date. An invalid value counts as
+/// absent, a date in the past as zero; never above `cap`.
 pub fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a u64 holds are a very long time, not junk.
+        // More digits than a u64 holds are a very long time, not an invalid value.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         let date = httpdate::parse_http_date(text).ok()?;
@@ -114,18 +106,18 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Optio
     Some(wait.min(cap))
 }
 
-/// Runs `attempt` until it succeeds, `judge` says no, the retries are used up or the deadline would
-/// pass.
+/// Runs `attempt` until it succeeds, `decide` says no, the retries are used up or the deadline
+/// would pass.
 ///
 /// # Errors
 /// The last attempt's.
 ///
 /// # Cancel safety
-/// Dropping the future ends the attempt or the wait it is in.
+/// Dropping the future ends the current attempt or wait.
 pub async fn retry<T, E, F, Fut>(
     deadline: Instant,
     mut attempt: F,
-    judge: impl Fn(&E) -> RetryDecision,
+    decide: impl Fn(&E) -> RetryDecision,
 ) -> Result<T, E>
 where
     F: FnMut() -> Fut,
@@ -137,7 +129,7 @@ where
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let ControlFlow::Continue(wait) = next(judge(&error), done, deadline) else {
+        let ControlFlow::Continue(wait) = next(decide(&error), done, deadline) else {
             return Err(error);
         };
         sleep(wait).await;
@@ -145,26 +137,25 @@ where
     }
 }
 
-fn next(again: RetryDecision, done: u32, deadline: Instant) -> ControlFlow<(), Duration> {
-    match again.wait(done) {
+fn next(decision: RetryDecision, done: u32, deadline: Instant) -> ControlFlow<(), Duration> {
+    match decision.wait(done) {
         Some(wait) if Instant::now() + wait < deadline => ControlFlow::Continue(wait),
         Some(_) | None => ControlFlow::Break(()),
     }
 }
 
-/// How much a retry costs in a [`RetryBudget`], counted in calls: one retry for five calls is the 20 %
-/// of `reliability.md` U2.
+/// Cost of a retry in a [`RetryBudget`], counted in calls: one retry for five calls is 20 %.
 const PRICE: u64 = 5;
 
-/// What a budget holds at most: ten retries. Double would let a fault after a quiet hour start with
-/// a burst; half would leave too few for the pages of one list.
+/// Largest budget: ten retries. Double would let a fault after a quiet hour start with a burst;
+/// half would be too few for the pages of one list.
 const RESERVE: u64 = 10 * PRICE;
 
-/// Bounds the retries to one upstream at 20 % of the calls, so that they cannot add to a fault that
-/// load has caused (`reliability.md` U2, R13).
+/// Limits the retries to one upstream to 20 % of the calls, so that they do not add to a fault that
+/// load has caused.
 ///
-/// Each call and each second put one coin in, a retry takes five out; the seconds keep a broker
-/// alive that makes one call an hour. Starts full.
+/// Each call and each second add one credit, a retry takes five. The seconds matter for a broker
+/// that makes one call an hour. Starts full.
 #[derive(Debug)]
 pub struct RetryBudget(Mutex<RetryCredits>);
 
@@ -175,7 +166,7 @@ struct RetryCredits {
 }
 
 impl RetryBudget {
-    /// Takes note of a call that is no retry.
+    /// Counts a call that is not a retry.
     pub fn deposit(&self, now: Instant) {
         self.with(now, |credits| credits.left = credits.left.saturating_add(1).min(RESERVE));
     }
@@ -255,7 +246,7 @@ mod tests {
     #[rstest]
     #[case(Backoff::CONNECTION, &[300, 600, 1200])]
     #[case(Backoff::OVERLOADED, &[1000, 3000, 9000])]
-    fn the_upper_edges_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] edges: &[u64]) {
+    fn the_upper_bounds_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] edges: &[u64]) {
         let found: Vec<_> =
             (0..backoff.retries).map(|done| backoff.ceiling(done).as_millis()).collect();
         let edges: Vec<_> = edges.iter().copied().map(u128::from).collect();
@@ -263,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_stays_between_100_ms_and_the_upper_edge() {
+    fn jitter_stays_between_100_ms_and_the_upper_bound() {
         for _ in 0..1000 {
             let wait = Backoff::OVERLOADED.wait(1);
             assert!((Duration::from_millis(100)..=seconds(3)).contains(&wait));
@@ -282,10 +273,9 @@ mod tests {
     #[case::no(RetryDecision::No, 1)]
     #[case::table(RetryDecision::WithBackoff(Backoff::CONNECTION), 4)]
     #[case::asked_for(RetryDecision::After(seconds(1)), 4)]
-    #[case::asked_for_with_limit(RetryDecision::AfterAtMost { wait: seconds(1), retries: 2 }, 3)]
-    #[case::limit_above_the_maximum(RetryDecision::AfterAtMost { wait: seconds(1), retries: 9 }, MAX_RETRIES + 1)]
+    #[case::limit_above_the_maximum(RetryDecision::WithBackoff(Backoff { retries: 9, ..Backoff::CONNECTION }), MAX_RETRIES + 1)]
     #[tokio::test(start_paused = true)]
-    async fn attempts_are_bounded(#[case] again: RetryDecision, #[case] attempts: u32) {
+    async fn attempts_are_bounded(#[case] decision: RetryDecision, #[case] attempts: u32) {
         let made = Cell::new(0);
         let result: Result<(), _> = retry(
             Instant::now() + LONG,
@@ -293,7 +283,7 @@ mod tests {
                 made.set(made.get() + 1);
                 Err("down")
             },
-            |_| again,
+            |_| decision,
         )
         .await;
         assert_eq!((result, made.get()), (Err("down"), attempts));

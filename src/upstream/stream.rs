@@ -1,7 +1,8 @@
-//! A body that is handed on while it arrives.
+//! A response body that is passed on while it arrives.
 //!
-//! Invariant: it never yields a byte beyond its cap nor after its deadline, and a body that was cut
-//! short ends with an error, never like a whole one. Made by `IncomingResponse::into_body`; for the proxy.
+//! Invariant: it yields no byte beyond its cap or after its deadline. A body that was cut short
+//! ends with an error, never like a complete one. Made by `IncomingResponse::into_body`. Callers:
+//! `capi`, and `body` for whole responses.
 
 use crate::upstream::{connection_pool::PooledBody, error::TransportError};
 use bytes::Bytes;
@@ -14,18 +15,18 @@ use std::{
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// An answer whose body is handed on as it comes.
+/// A response whose body is passed on while it arrives.
 #[derive(Debug)]
 pub struct StreamedResponse {
-    /// Whatever the other side said, 3xx included.
+    /// Any status, 3xx included.
     pub status: StatusCode,
     /// As received.
     pub headers: HeaderMap,
-    /// What follows them.
+    /// The body.
     pub body: ResponseBody,
 }
 
-/// A body on the wire: capped, with a deadline, without trailers. After an error it is at its end.
+/// A body on the wire: capped, with a deadline, without trailers. After an error it is finished.
 ///
 /// Dropping it closes the connection or resets the stream.
 pub struct ResponseBody {
@@ -33,23 +34,23 @@ pub struct ResponseBody {
     /// Bytes that may still come.
     left: usize,
     deadline: Instant,
-    /// Made when the body is first waited for: most are there with their head.
+    /// Made when the body must first be waited for. Most bodies arrive with their head.
     alarm: Option<Pin<Box<Sleep>>>,
-    /// Whether anything has come: what is there with the head needs no look at the clock.
+    /// Whether polling has begun. Bytes that arrived with the head need no look at the clock.
     is_begun: bool,
     is_done: bool,
 }
 
-/// Where the bytes come from.
+/// The body type of the client library.
 pub(super) enum ClientBody {
     /// reqwest's body.
     Reqwest(reqwest::Body),
-    /// The pooled client's body.
+    /// [`HyperClient`](super::hyper_client::HyperClient)'s body.
     Hyper(PooledBody),
 }
 
 impl ResponseBody {
-    /// Bounds a body.
+    /// Limits a body in size and time.
     ///
     /// # Errors
     /// [`TransportError::TooLarge`] when it announces more than the cap.
@@ -71,7 +72,7 @@ impl ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, TransportError>>> {
         loop {
-            // Before the source: one that always has a little more would never let the clock speak.
+            // Checked before the source: a source that always has data would hide the deadline.
             if self.is_begun && Instant::now() >= self.deadline {
                 return Poll::Ready(Some(Err(TransportError::Timeout { source: None })));
             }
@@ -84,7 +85,7 @@ impl ResponseBody {
                     continue;
                 }
             };
-            // Trailers are dropped (`proxy.md` S38).
+            // Trailers are dropped (`docs/reference/proxy-rules.md`).
             if let Ok(data) = frame.into_data() {
                 return Poll::Ready(Some(self.counted(data)));
             }
@@ -203,22 +204,22 @@ mod tests {
         Reply::Bytes([format!("HTTP/1.1 200 OK\r\n{head}\r\n").as_bytes(), body].concat())
     }
 
-    /// Everything up to the end or the error, and that the end is the end.
-    async fn heard(mut body: ResponseBody) -> (Vec<u8>, Option<TransportError>) {
-        let mut heard = Vec::new();
+    /// Reads up to the end or the error, and checks that nothing follows.
+    async fn received(mut body: ResponseBody) -> (Vec<u8>, Option<TransportError>) {
+        let mut received = Vec::new();
         let mut error = None;
         while let Some(frame) = timeout(AMPLE * 2, body.frame()).await.expect("it hangs") {
             match frame {
                 Ok(frame) => {
                     let data = frame.into_data().unwrap();
                     assert!(!data.is_empty());
-                    heard.extend_from_slice(&data);
+                    received.extend_from_slice(&data);
                 }
                 Err(fault) => assert!(error.replace(fault).is_none(), "two errors"),
             }
         }
         assert!(body.is_end_stream());
-        (heard, error)
+        (received, error)
     }
 
     #[tokio::test]
@@ -228,8 +229,8 @@ mod tests {
         assert_eq!(streamed.status, StatusCode::NOT_FOUND);
         assert_eq!(streamed.headers["x-a"], "b");
         assert_eq!(streamed.body.size_hint().exact(), Some(5));
-        let (heard, error) = heard(streamed.body).await;
-        assert_eq!((heard.as_slice(), error.is_none()), (&b"short"[..], true));
+        let (received, error) = received(streamed.body).await;
+        assert_eq!((received.as_slice(), error.is_none()), (&b"short"[..], true));
     }
 
     #[rstest]
@@ -244,8 +245,8 @@ mod tests {
     #[tokio::test]
     async fn a_length_without_a_body_is_no_announcement() {
         let reply = bytes("Content-Length: 10000000000\r\n", b"");
-        let (heard, error) = heard(opened("HEAD", reply, AMPLE).await.unwrap().body).await;
-        assert!(heard.is_empty() && error.is_none(), "{error:?}");
+        let (received, error) = received(opened("HEAD", reply, AMPLE).await.unwrap().body).await;
+        assert!(received.is_empty() && error.is_none(), "{error:?}");
     }
 
     #[rstest]
@@ -253,9 +254,9 @@ mod tests {
     #[case::chunked(bytes("Transfer-Encoding: chunked\r\n", &chunked(CAP / 16 + 1)))]
     #[tokio::test]
     async fn a_body_that_grows_beyond_the_cap_ends_there_with_an_error(#[case] reply: Reply) {
-        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        let (received, error) = received(opened("GET", reply, AMPLE).await.unwrap().body).await;
         assert!(matches!(error, Some(TransportError::TooLarge)), "{error:?}");
-        assert!(heard.len() <= CAP);
+        assert!(received.len() <= CAP);
     }
 
     #[rstest]
@@ -264,8 +265,8 @@ mod tests {
     #[case::chunked(bytes("Transfer-Encoding: chunked\r\n", &chunked(CAP / 16)))]
     #[tokio::test]
     async fn a_body_of_exactly_the_cap_is_whole(#[case] reply: Reply) {
-        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
-        assert_eq!((heard.len(), error.is_none()), (CAP, true), "{error:?}");
+        let (received, error) = received(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert_eq!((received.len(), error.is_none()), (CAP, true), "{error:?}");
     }
 
     fn chunked(pieces: usize) -> Vec<u8> {
@@ -278,8 +279,8 @@ mod tests {
     #[case::broken_chunk(bytes("Transfer-Encoding: chunked\r\n", b"3\r\nabc\r\nzz\r\n"))]
     #[tokio::test]
     async fn a_body_that_breaks_off_ends_with_an_interruption(#[case] reply: Reply) {
-        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
-        assert_eq!(heard, b"abc");
+        let (received, error) = received(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert_eq!(received, b"abc");
         assert!(matches!(error, Some(TransportError::Interrupted { .. })), "{error:?}");
     }
 
@@ -287,8 +288,8 @@ mod tests {
     async fn trailers_are_dropped() {
         let body = b"3\r\nabc\r\n0\r\nX-Evil: 1\r\n\r\n";
         let reply = bytes("Transfer-Encoding: chunked\r\nTrailer: X-Evil\r\n", body);
-        let (heard, error) = heard(opened("GET", reply, AMPLE).await.unwrap().body).await;
-        assert_eq!((heard.as_slice(), error.is_none()), (&b"abc"[..], true));
+        let (received, error) = received(opened("GET", reply, AMPLE).await.unwrap().body).await;
+        assert_eq!((received.as_slice(), error.is_none()), (&b"abc"[..], true));
     }
 
     #[tokio::test]
@@ -296,12 +297,12 @@ mod tests {
         let begun = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc";
         let total = Duration::from_millis(500);
         let streamed = opened("GET", Reply::Stall(begun.into()), total).await.unwrap();
-        let (heard, error) = heard(streamed.body).await;
-        assert_eq!(heard, b"abc");
+        let (received, error) = received(streamed.body).await;
+        assert_eq!(received, b"abc");
         assert!(matches!(error, Some(TransportError::Timeout { source: None })), "{error:?}");
     }
 
-    /// One byte per tick for ever; without ticks it is always ready.
+    /// One byte per tick, without end. Without ticks it is always ready.
     struct Dribble(Option<Interval>);
 
     impl HttpBody for Dribble {
@@ -329,9 +330,9 @@ mod tests {
         let every_second = Dribble(Some(interval(Duration::from_secs(1))));
         let body = within(every_second, Duration::from_millis(30_500));
         let begun = Instant::now();
-        let (heard, error) = heard(body).await;
+        let (received, error) = received(body).await;
         assert!(matches!(error, Some(TransportError::Timeout { source: None })), "{error:?}");
-        assert_eq!(heard.len(), 31);
+        assert_eq!(received.len(), 31);
         // Tokio's timers have a resolution of a millisecond.
         assert!((30_500..=30_501).contains(&begun.elapsed().as_millis()));
     }

@@ -1,8 +1,9 @@
-//! Which targets may be called at all: https, or plain text on this very machine; nothing that
-//! parsing would change.
+//! Which targets may be called: https, or plain http on this machine, and nothing that URL parsing
+//! would change.
 //!
-//! Invariant: what is lawful as a `Uri` is lawful as a `Url` and says the same there, so that a rule
-//! which judged the path has judged the path that is sent (`proxy.md` P2). Callers: the clients.
+//! Invariant: a target that is allowed as a `Uri` is allowed as a `Url` and means the same there.
+//! So a rule that checked a path has checked the path that is sent. Callers: the clients and
+//! `capi`.
 
 use http::{
     Uri,
@@ -17,8 +18,8 @@ use url::{Host, Url};
 pub const COMPONENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Returns whether a URL names this very machine: `127.0.0.0/8`, `::1` or `localhost`
-/// (`callers.md` 4). Only there plain `http` is spoken.
+/// Returns whether a URL names this machine: `127.0.0.0/8`, `::1` or `localhost`. Plain `http` is
+/// allowed only there.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
@@ -28,7 +29,7 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Turns a target into the one that a library of URLs would send, if that is the same and lawful.
+/// Parses a target into the `Url` that reqwest would send, if that is the same target and allowed.
 pub(super) fn parsed(uri: &Uri) -> Option<Url> {
     let url = Url::parse(&uri.to_string()).ok()?;
     let is_private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
@@ -36,8 +37,8 @@ pub(super) fn parsed(uri: &Uri) -> Option<Url> {
     (is_private && is_anonymous && is_same(uri, &url)).then_some(url)
 }
 
-/// Compares what was asked for with what the library will ask for. URL parsing folds dot segments
-/// (also `%2e%2e`), backslashes and odd spellings of addresses; whatever it changed is refused.
+/// Compares the target with what the library will send. URL parsing folds dot segments (also
+/// `%2e%2e`), backslashes and unusual spellings of addresses. A target that it changed is refused.
 fn is_same(uri: &Uri, url: &Url) -> bool {
     let port = uri.port_u16().or_else(|| default_port(uri));
     uri.scheme_str() == Some(url.scheme())
@@ -57,8 +58,8 @@ fn default_port(uri: &Uri) -> Option<u16> {
     }
 }
 
-/// Judges the origin of a target that is sent as it stands, without making a URL of it; its path is judged by
-/// [`is_unambiguous_path`].
+/// Returns whether an origin may be called. For targets that are sent as they are, without a `Url`;
+/// [`is_unambiguous_path`] checks their path.
 pub(super) fn is_allowed_origin(scheme: &Scheme, authority: &Authority) -> bool {
     let Some(location) = HostLocation::of(authority.host()) else {
         return false;
@@ -76,7 +77,7 @@ enum HostLocation {
 }
 
 impl HostLocation {
-    /// Reads a host; a name or an address in an odd spelling is none.
+    /// Classifies a host. `None` for a name or an address in an unusual spelling.
     fn of(host: &str) -> Option<Self> {
         let location = |is_here| if is_here { Self::Loopback } else { Self::Remote };
         if let Some(address) = host.strip_prefix('[') {
@@ -91,15 +92,15 @@ impl HostLocation {
     }
 }
 
-/// Letters, digits, `-`, `_` in labels. If the last one began with a digit, some parsers would read
-/// the whole as an address.
+/// Letters, digits, `-`, `_` in labels. If the last label began with a digit, some parsers would
+/// read the whole name as an address.
 fn is_name(host: &str) -> bool {
     let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
     host.bytes().all(is_usual) && last.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
-/// Returns whether an authority is a host and at most a port: no user, no lonely colon.
+/// Returns whether an authority is a host with at most a port: no user, no empty port.
 fn is_bare(authority: &str, host: &str) -> bool {
     match authority.strip_prefix(host) {
         Some("") => true,
@@ -108,21 +109,21 @@ fn is_bare(authority: &str, host: &str) -> bool {
     }
 }
 
-/// Returns whether a path means the same to everybody: no dot segment in any spelling, no backslash,
-/// no byte that URL parsing would escape.
+/// Returns whether every parser reads a path in the same way: no dot segment in any spelling, no
+/// backslash, no byte that URL parsing would escape.
 pub fn is_unambiguous_path(path: &str) -> bool {
     let is_usual = |byte: u8| {
         byte.is_ascii_graphic()
             && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'}')
     };
-    // Without a dot or an escape no segment is one of dots.
+    // Without a dot or an escape there is no dot segment.
     let has_dots = |path: &str| {
         path.bytes().any(|byte| matches!(byte, b'.' | b'%')) && path.split('/').any(is_dots)
     };
     path.starts_with('/') && path.bytes().all(is_usual) && !has_dots(path)
 }
 
-/// Returns whether a segment is `.` or `..`, each dot as it is or escaped.
+/// Returns whether a segment is `.` or `..`, each dot plain or escaped.
 fn is_dots(segment: &str) -> bool {
     match after_dot(segment) {
         Some("") => true,
@@ -143,7 +144,7 @@ mod tests {
     use rstest::rstest;
     use url::Url;
 
-    /// As the client judges a target.
+    /// The checks of [`HyperClient`](super::super::hyper_client::HyperClient) on a target.
     fn may_be_sent(uri: &Uri) -> bool {
         let origin = uri.scheme().zip(uri.authority());
         let is_allowed_origin =
@@ -177,7 +178,7 @@ mod tests {
     #[case::six("https://[2001:db8::1]/v3")]
     #[case::four("https://10.0.0.1/v3")]
     #[case::dots_inside("https://api.example.com/v3/a..b/.c/d./...")]
-    fn a_lawful_target_is_allowed_origin_for_both_clients(#[case] target: Uri) {
+    fn an_allowed_target_is_allowed_by_both_clients(#[case] target: Uri) {
         assert!(may_be_sent(&target) && parsed(&target).is_some());
     }
 
@@ -205,13 +206,13 @@ mod tests {
     #[case::final_dot_after_an_address("http://127.0.0.1./")]
     #[case::mapped("http://[::ffff:127.0.0.1]/")]
     #[case::long_six("http://[0:0:0:0:0:0:0:1]/")]
-    fn an_unlawful_target_is_refused_by_both_clients(#[case] target: Uri) {
+    fn a_forbidden_target_is_refused_by_both_clients(#[case] target: Uri) {
         assert!(!may_be_sent(&target) && parsed(&target).is_none());
     }
 
     proptest! {
         #[test]
-        fn what_is_allowed_origin_as_it_stands_means_the_same_to_a_parser(
+        fn an_allowed_target_means_the_same_to_a_parser(
             scheme in "https?",
             host in "(127\\.0\\.0\\.1|localhost|\\[::1\\]|[a-z0-9x.%@:_-]{1,12}|[0-9x.]{1,9})",
             path in "(/([.]|%2[eE]|[!-~]){0,5}){0,3}",

@@ -1,5 +1,6 @@
-//! The client on a real socket: what it sends, what it refuses to send, how failures are sorted. The
-//! purposes `Token` and `CfApi` stand for the two libraries, which must not differ in anything here.
+//! The client on a real socket: what it sends, what it refuses to send, how failures are
+//! classified. The purposes `Token` and `CfApi` stand for the two libraries, which must behave the
+//! same here.
 
 use crate::upstream::{
     ClientFactory, ConnectFault, HttpClient, HttpResponse,
@@ -190,8 +191,9 @@ async fn a_closed_port_is_a_refused_connection(
 
 #[rstest]
 #[tokio::test]
-async fn a_name_without_address_is_told_apart(#[values(Token, CfApi)] purpose: Purpose) {
-    // RFC 6761 keeps this top level without any name; a machine without resolver fails likewise.
+async fn a_name_without_address_has_a_fault_of_its_own(#[values(Token, CfApi)] purpose: Purpose) {
+    // RFC 6761 reserves this top level: it has no names. A machine without a resolver fails in the
+    // same way.
     let answer = client(purpose).fetch(get("https://nowhere.invalid/"), CAP).await;
     assert_connect_fault(&answer, ConnectFault::Dns);
 }
@@ -199,7 +201,7 @@ async fn a_name_without_address_is_told_apart(#[values(Token, CfApi)] purpose: P
 #[rstest]
 #[case::plain_text(bytes("HTTP/1.1 400 Bad Request\r\n\r\n"))]
 #[case::early_end(Reply::Hangup)]
-// A fatal alert: protocol version.
+// A TLS alert: protocol version.
 #[case::old_version(Reply::Bytes(vec![0x15, 3, 1, 0, 2, 2, 70]))]
 #[tokio::test]
 async fn a_peer_without_our_tls_gets_no_byte_of_the_request(
@@ -281,7 +283,7 @@ async fn an_error_shows_no_query(#[values(Token, CfApi)] purpose: Purpose) {
 #[case::destination(Purpose::Destination, 3, 10, 10)]
 #[case::keys(Purpose::Keys, 2, 5, 5)]
 #[case::cf_api(Purpose::CfApi, 3, 20, 30)]
-fn time_outs_are_those_of_the_contracts(
+fn each_purpose_has_its_time_outs(
     #[case] purpose: Purpose,
     #[case] connect: u64,
     #[case] head: u64,

@@ -1,8 +1,8 @@
-//! Tests: whose certificates the clients trust, on a real handshake.
+//! Tests: which certificates the clients trust, with a real TLS handshake.
 //!
-//! Invariant: both libraries trust the same. The certificate is for `localhost`, by an authority that
-//! only a test knows, for a hundred years; a second one of the same key ended in 2025. They were made with
-//! openssl, the authority's key is gone.
+//! Invariant: both libraries trust the same. The certificate is for `localhost`, valid for a
+//! hundred years, from an authority that only this test knows. A second one with the same key
+//! expired in 2025. They were made with openssl; the authority's key no longer exists.
 
 use crate::upstream::{
     ClientFactory, ConnectFault, HttpResponse,
@@ -29,7 +29,7 @@ const CERTIFICATE: &[u8] = include_bytes!("certificates/localhost.pem");
 const EXPIRED: &[u8] = include_bytes!("certificates/expired.pem");
 const KEY: &[u8] = include_bytes!("certificates/localhost.key");
 
-/// Answers TLS connections with the protocol that was agreed on; returns the port.
+/// Answers TLS connections with the negotiated protocol; returns the port.
 async fn server(certificate: &[u8]) -> u16 {
     let chain = vec![CertificateDer::from_pem_slice(certificate).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
@@ -86,11 +86,11 @@ async fn an_authority_of_the_settings_is_trusted(#[values(Token, CfApi)] purpose
 }
 
 #[rstest]
-#[case::nobody_vouches("localhost", None, CERTIFICATE)]
+#[case::unknown_authority("localhost", None, CERTIFICATE)]
 #[case::another_name("127.0.0.1", Some(AUTHORITY), CERTIFICATE)]
 #[case::expired("localhost", Some(AUTHORITY), EXPIRED)]
 #[tokio::test]
-async fn a_certificate_that_proves_nothing_ends_the_connection(
+async fn an_unacceptable_certificate_ends_the_connection(
     #[values(Token, CfApi)] purpose: Purpose,
     #[case] host: &str,
     #[case] authority: Option<&[u8]>,
