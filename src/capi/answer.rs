@@ -1,7 +1,8 @@
-//! What an answer of the CF API means: the fault table of `capi.md` 5 as functions.
+//! What a response of the CF API means: the fault table of CF as functions
+//! (`docs/reference/real-systems.md`).
 //!
-//! Invariant: decided on status, code and title; texts only where CC has nothing else. Error bodies are
-//! parsed whatever their content type, and `null`, HTML and nothing are borne. Callers: this room.
+//! Invariant: status and code decide, not the detail text. Error bodies are parsed whatever their
+//! content type; `null`, HTML and empty bodies are accepted. Callers: this module.
 
 use super::{
     error::{CapiError, ErrorResponse, Unavailability},
@@ -12,9 +13,9 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::de::DeserializeOwned;
 use std::time::{Duration, SystemTime};
 
-/// Set by the platform's router on answers of its own.
+/// Set by the platform's router on responses of its own.
 static ROUTER_ERROR: HeaderName = HeaderName::from_static("x-cf-routererror");
-/// CF's id of a request.
+/// CF's request id.
 pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
 
 /// CF-InvalidAuthToken.
@@ -28,21 +29,21 @@ const RATE_LIMIT: u32 = 10013;
 /// CF-IPBasedRateLimitExceeded.
 const ADDRESS_RATE_LIMIT: u32 = 10014;
 
-/// Longest pause that a 429 may ask for (`reliability.md` U6): CF's own window is an hour.
+/// Longest pause that a 429 may ask for: CF's own window is an hour.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(3600);
-/// Pause after a 429 without `Retry-After`: nginx' limit, keyed by token (`capi.md` 5, row 13).
+/// Pause after a 429 without `Retry-After`: the limit of nginx, which counts by token.
 pub(super) const DEFAULT_PAUSE: Duration = Duration::from_secs(30);
 
-/// What a 401 asks for.
+/// What to do after a 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unauthenticated {
-    /// The token is not accepted: renew once, replay once. Also when the code cannot be read.
+    /// The token was refused: renew once, replay once. Also when the error code cannot be read.
     Renew,
-    /// Our request carried no usable header: renewing would not help.
+    /// Our request had no usable header: renewing would not help.
     Bug,
 }
 
-/// Reads a 401.
+/// Classifies a 401.
 pub(super) fn unauthenticated(answer: &HttpResponse) -> (Unauthenticated, Option<u32>) {
     let code = errors(answer).code();
     match code {
@@ -51,8 +52,8 @@ pub(super) fn unauthenticated(answer: &HttpResponse) -> (Unauthenticated, Option
     }
 }
 
-/// Returns what stands in the way of even passing an answer on: a page of the router or of nginx
-/// instead of the Cloud Controller's own words (rows 13, 20, 21).
+/// Returns an error if the response must not be passed on: a page of the router or of nginx instead
+/// of the Cloud Controller's response.
 pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<CapiError> {
     let after = || retry_after(headers, MAX_PAUSE);
     if is_of_router(headers) {
@@ -68,27 +69,27 @@ pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<Cap
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             Some(CapiError::unavailable(Unavailability::RouterPage, after()))
         }
-        // Any other page is an answer like any other: it would be the same again.
+        // Any other page is a response like any other: a retry would give the same.
         _ => None,
     }
 }
 
-/// Returns whether a 500 speaks of the request that it answers: the Cloud Controller's own words, which it has only
-/// while it works (rows 15 and 16).
+/// Returns whether a 500 is about this request only: it has CC's own error body, which CC can write
+/// only while it works.
 pub(super) fn is_about_the_request(answer: &HttpResponse) -> bool {
     answer.status == StatusCode::INTERNAL_SERVER_ERROR
         && !is_of_router(&answer.headers)
         && errors(answer).code().is_some()
 }
 
-/// Returns whether a 429 is about the technical user as a whole; limits of service calls, of v2 and
-/// between CC and UAA (row 14) are not.
+/// Returns whether a 429 is about the technical user as a whole. Limits of service calls, of v2 and
+/// between CC and UAA are not.
 pub(super) fn limits_the_user(answer: &HttpResponse) -> bool {
     answer.status == StatusCode::TOO_MANY_REQUESTS
         && matches!(errors(answer).code(), None | Some(RATE_LIMIT | ADDRESS_RATE_LIMIT))
 }
 
-/// Decodes the body of a 2xx, or says why there is none.
+/// Decodes the body of a 2xx, else returns the error.
 pub(super) fn expect<T: DeserializeOwned>(answer: &HttpResponse) -> Result<T, CapiError> {
     let answer = success(answer)?;
     body::decode(&answer.body).map_err(|source| CapiError::Unreadable {
@@ -98,22 +99,22 @@ pub(super) fn expect<T: DeserializeOwned>(answer: &HttpResponse) -> Result<T, Ca
     })
 }
 
-/// Passes a 2xx, turns the rest into the error that it means.
+/// Returns a 2xx; turns any other response into its error.
 pub(super) fn success(answer: &HttpResponse) -> Result<&HttpResponse, CapiError> {
     if answer.status.is_success() { Ok(answer) } else { Err(refusal(answer)) }
 }
 
-/// Returns whether the platform's router made an answer itself.
+/// Returns whether the platform's router made the response itself.
 pub(super) fn is_of_router(headers: &HeaderMap) -> bool {
     headers.contains_key(&ROUTER_ERROR)
 }
 
-/// Returns CF's id of an answer.
+/// Returns CF's request id of a response.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
     headers.get(&REQUEST_ID)?.to_str().ok().map(ToOwned::to_owned)
 }
 
-/// Reads `Retry-After`; a date is taken relative to the answer's own `Date`, so that our clock does
+/// Reads `Retry-After`. A date counts relative to the response's own `Date`, so that our clock does
 /// not matter.
 pub(super) fn retry_after(headers: &HeaderMap, cap: Duration) -> Option<Duration> {
     let sent = headers.get(header::DATE).and_then(|value| value.to_str().ok());
@@ -158,7 +159,8 @@ fn refusal(answer: &HttpResponse) -> CapiError {
     }
 }
 
-/// A page where the Cloud Controller would have written JSON: for the typed API it says nothing about a resource.
+/// An HTML page where CC would have written JSON: for the typed API it says nothing about a
+/// resource.
 fn is_error_page(answer: &HttpResponse) -> bool {
     let status = answer.status;
     status.as_u16() >= 400 && status != StatusCode::PAYLOAD_TOO_LARGE && is_html(&answer.headers)

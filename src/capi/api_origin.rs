@@ -1,7 +1,7 @@
-//! Where an API is, in the parts that a request's target is made of.
+//! The origin of an API, in the parts that a request target is made of.
 //!
-//! Invariant: a target has the API's own scheme, host and port, and the judged path and query byte for byte (`proxy.md`
-//! P2). Callers: this room; one is made for each API, not for each call.
+//! Invariant: a target has the API's own scheme, host and port, and the checked path and query,
+//! byte for byte. Callers: this module; one is made for each API, not for each call.
 
 use crate::upstream::is_unambiguous_path;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ pub(super) struct ApiOrigin {
 }
 
 impl ApiOrigin {
-    /// Takes the parts of a URL that is an origin and nothing more; none of any other.
+    /// Splits a URL that is only an origin; `None` for any other.
     pub(super) fn of(api: &Url) -> Option<Self> {
         let is_origin = api[Position::AfterPort..] == *"/" && api.has_host();
         let is_anonymous = api.username().is_empty() && api.password().is_none();
@@ -29,8 +29,8 @@ impl ApiOrigin {
         (is_origin && is_anonymous).then_some(Self { scheme, authority })
     }
 
-    /// Builds a target and proves that parsing changed nothing of path and query; none if it would, or if a reader could
-    /// fold something in it.
+    /// Builds a target and proves that parsing changed nothing of path and query. `None` if it
+    /// would, or if a parser could fold the path.
     pub(super) fn target(&self, path: &str, query: Option<&str>) -> Option<Uri> {
         let text = match query {
             Some(query) => [path, "?", query].concat(),
@@ -71,7 +71,7 @@ mod tests {
     #[case::user("https://user@api.cf.example.test", None)]
     #[case::password("https://:secret@api.cf.example.test", None)]
     #[case::no_host("data:text", None)]
-    fn only_an_origin_has_a_base(#[case] api: &str, #[case] host: Option<&str>) {
+    fn only_a_bare_origin_is_accepted(#[case] api: &str, #[case] host: Option<&str>) {
         let target = of(api).and_then(|base| base.target("/v3", None));
         assert_eq!(target.as_ref().map(|uri| uri.authority().unwrap().as_str()), host);
     }
@@ -90,7 +90,7 @@ mod tests {
         Some("names=a%252Cb"),
         "https://api.cf.example.test/v3/spaces?names=a%252Cb"
     )]
-    fn a_target_is_base_plus_path_plus_query(
+    fn a_target_is_origin_plus_path_plus_query(
         #[case] path: &str,
         #[case] query: Option<&str>,
         #[case] expected: &str,

@@ -1,7 +1,8 @@
-//! The endpoint to a CF API for one technical user: pause after a 429, and the gate, which all users of that API share.
+//! State of a CF API for one technical user: the pause after a 429, and the gate, which all users
+//! of that API share.
 //!
-//! Invariant: while CF has the technical user wait, nothing is sent (`reliability.md` U6); places and breaker are those
-//! of the API, however many destinations lead to it (U4, U5). Callers: [`super::CapiClient`].
+//! Invariant: nothing is sent while CF's rate limit makes the technical user wait. Permits and
+//! breaker belong to the API, however many destinations lead to it. Callers: [`super::CapiClient`].
 
 use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
@@ -19,10 +20,11 @@ use std::{
 use tokio::time::Instant;
 use url::{Origin, Url};
 
-/// Calls in flight to one CF API (`reliability.md` U5).
-const PLACES: usize = 64;
+/// Parallel calls to one CF API.
+const PERMITS: usize = 64;
 
-/// The gates of all APIs. An address that is not configured never gets here, so they are as few as the destinations.
+/// The gates of all APIs. Only configured addresses get here, so there are not more than
+/// destinations.
 #[derive(Debug)]
 pub(super) struct ApiGates {
     by_origin: Mutex<HashMap<Origin, Gate>>,
@@ -36,27 +38,27 @@ impl ApiGates {
 
     fn of(&self, api: &Url) -> Gate {
         let mut gates = self.by_origin.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Gate::new("cf", PLACES, self.metrics.clone());
+        let make = || Gate::new("cf", PERMITS, self.metrics.clone());
         gates.entry(api.origin()).or_insert_with(make).clone()
     }
 }
 
-/// One api_state; shared by all calls through the same destination.
+/// Shared by all calls through the same destination.
 #[derive(Debug)]
 pub(super) struct ApiState {
     gates: Arc<ApiGates>,
-    /// That of the API that was called last, so that a call looks nothing up.
+    /// The endpoint of the last call, so that a call looks nothing up.
     endpoint: Mutex<Option<Arc<ApiEndpoint>>>,
     pub(super) shedding: LoadShedding,
     pub(super) info: ApiInfo,
     pause: Mutex<RateLimitPause>,
 }
 
-/// The way to one API.
+/// One API.
 #[derive(Debug)]
 pub(super) struct ApiEndpoint {
     api: Url,
-    /// None for an address that is more than an origin.
+    /// `None` for an address that is more than an origin.
     pub(super) origin: Option<ApiOrigin>,
     pub(super) gate: Gate,
 }
@@ -64,7 +66,7 @@ pub(super) struct ApiEndpoint {
 #[derive(Debug, Default)]
 struct RateLimitPause {
     until: Option<Instant>,
-    /// Refusals without `Retry-After` in a row: each doubles the pause.
+    /// Number of 429s in a row without `Retry-After`: each doubles the pause.
     without_retry_after: u32,
 }
 
@@ -74,7 +76,7 @@ impl ApiState {
         Self { gates, endpoint: Mutex::default(), shedding, info, pause: Mutex::default() }
     }
 
-    /// Returns the way to an API.
+    /// Returns the endpoint of an API.
     pub(super) fn endpoint(&self, api: &Url) -> Arc<ApiEndpoint> {
         let mut last = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
@@ -88,13 +90,13 @@ impl ApiState {
         }
     }
 
-    /// Returns whether the call that was made last may be repeated now, and counts the repetition.
+    /// Returns whether the last call may be repeated now, and counts the retry.
     pub(super) fn may_retry(&self) -> bool {
         let last = self.endpoint.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().is_some_and(|endpoint| endpoint.gate.may_retry())
     }
 
-    /// Lets a call pass unless CF has the technical user wait, or the call can wait itself.
+    /// Admits a call, unless CF makes the technical user wait or the call can be shed.
     pub(super) fn admit(&self, criticality: Criticality) -> Result<(), CapiError> {
         let until = self.pause().until;
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -119,7 +121,7 @@ impl ApiState {
         length
     }
 
-    /// Notes an answer that was not a 429.
+    /// Notes a response that was not a 429.
     pub(super) fn note_served(&self) {
         self.pause().without_retry_after = 0;
     }

@@ -1,7 +1,7 @@
-//! Apps and domains by their names; what they resolve to is remembered.
+//! Apps and domains by name. What a name resolves to is cached.
 //!
-//! Invariant: only what exists is remembered, for 10 minutes, and whoever sees CF refuse a guid forgets
-//! it. Callers: `routes`, `http`, `doctor`.
+//! Invariant: only existing resources are cached, for 10 minutes. A caller that sees CF refuse a
+//! guid removes it. Callers: `routes`, `http`.
 
 use super::{
     Call, CapiError, CfRequestClient, DestinationName, answer,
@@ -15,17 +15,16 @@ use moka::future::Cache;
 use std::{hash::Hash, time::Duration};
 use tokio::time::Instant;
 
-/// How long a name's resource is known (`routes.md` 7): apps and domains are re-made by deployments,
-/// not by the minute.
+/// How long a resolved name is cached. Deployments recreate apps and domains, but not every minute.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
-/// How long a count of routes is known (`routes.md` 7).
+/// How long a count of routes is cached.
 const COUNTED_FOR: Duration = Duration::from_secs(300);
-/// How long the last value is kept for those who are told that it was not checked: longer than an outage of CF.
+/// How long the last value is kept as an unchecked fallback: longer than an outage of CF.
 const LAST_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
-/// Names known at once, of each kind; an entry is below 1 kB.
+/// Cached names of each kind; an entry is below 1 kB.
 const MAX_KNOWN: u64 = 2_000;
 
-/// What is known of the landscape behind each destination.
+/// Resources that were looked up, by destination.
 #[derive(Debug)]
 pub(super) struct ResourceCache {
     pub(super) spaces: TtlCache<(DestinationName, SpaceRef), SpaceInOrganization>,
@@ -35,7 +34,8 @@ pub(super) struct ResourceCache {
 }
 
 impl CfRequestClient {
-    /// Finds an app by its name in a space; `None` when there is no visible one. Known for 10 minutes.
+    /// Finds an app by its name in a space; `None` when there is no visible one. Cached for 10
+    /// minutes.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call.
@@ -44,20 +44,19 @@ impl CfRequestClient {
         self.cache().apps.find(key, self.read_app(space, name)).await
     }
 
-    /// Forgets what an app's name resolved to before this moment; returns whether there was something. What was read
-    /// since stays.
+    /// Removes an app from the cache if it was read before this moment; returns whether it was.
     pub async fn forget_app_before(&self, space: &Guid, name: &str, moment: Instant) -> bool {
         let key = (self.destination.clone(), space.clone(), name.to_owned());
         self.cache().apps.forget_before(&key, moment).await
     }
 
-    /// Forgets what an app's name resolved to.
+    /// Removes an app from the cache.
     pub async fn forget_app(&self, space: &Guid, name: &str) {
         let key = (self.destination.clone(), space.clone(), name.to_owned());
         self.cache().apps.forget(&key).await;
     }
 
-    /// Reads apps by their guids, invisible ones left out.
+    /// Reads apps by their guids, without invisible ones.
     ///
     /// # Errors
     /// Any [`CapiError`] of the calls.
@@ -72,8 +71,8 @@ impl CfRequestClient {
         Ok(apps)
     }
 
-    /// Finds a domain that an organization may use, by name, or its default one without a name; `None`
-    /// when there is no such domain. Known for 10 minutes.
+    /// Finds a domain that an organization may use, by name, or its default domain without a name;
+    /// `None` when there is no such domain. Cached for 10 minutes.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call.
@@ -87,7 +86,7 @@ impl CfRequestClient {
         self.cache().domains.find(key, self.read_domain(organization, name.as_deref())).await
     }
 
-    /// Returns what a domain's name resolved to when CF was asked last, within a day.
+    /// Returns the domain as CF showed it last, within a day.
     pub async fn last_known_domain(
         &self,
         organization: &Guid,
@@ -97,14 +96,14 @@ impl CfRequestClient {
         self.cache().domains.last(&(self.destination.clone(), organization.clone(), name)).await
     }
 
-    /// Forgets what a domain's name resolved to.
+    /// Removes a domain from the cache.
     pub async fn forget_domain(&self, organization: &Guid, name: Option<&str>) {
         let name = name.map(ToOwned::to_owned);
         let key = (self.destination.clone(), organization.clone(), name);
         self.cache().domains.forget(&key).await;
     }
 
-    /// Counts the routes of an app. Known for 5 minutes.
+    /// Counts the routes of an app. Cached for 5 minutes.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call, `NotFound` too.
@@ -154,15 +153,15 @@ impl Default for ResourceCache {
     }
 }
 
-/// Values that exist, with the moment before they were read, remembered for a while; several who ask at once share
-/// one reading.
+/// A cache of existing values, with the moment before each was read. Parallel lookups share one
+/// read.
 pub(super) struct TtlCache<K, V> {
     current: Cache<K, (V, Instant)>,
-    /// What was found last, however long ago.
+    /// What was found last, for a day.
     last: Cache<K, V>,
 }
 
-/// Why there is nothing to remember.
+/// Why there is nothing to cache.
 #[derive(Debug)]
 enum Miss {
     Absent,
@@ -180,7 +179,7 @@ where
         Self { current, last }
     }
 
-    /// Returns what is remembered, else what `reading` finds.
+    /// Returns the cached value, else what `reading` finds.
     pub(super) async fn find(
         &self,
         key: K,
@@ -206,7 +205,7 @@ where
         }
     }
 
-    /// Returns what was found last, be it no longer known to be so.
+    /// Returns what was found last, even if it is no longer current.
     pub(super) async fn last(&self, key: &K) -> Option<V> {
         self.last.get(key).await
     }
@@ -216,7 +215,7 @@ where
         self.last.invalidate(key).await;
     }
 
-    /// Forgets what was read before a moment; returns whether there was something.
+    /// Removes a value that was read before a moment; returns whether there was one.
     pub(super) async fn forget_before(&self, key: &K, moment: Instant) -> bool {
         let stale = self.current.get(key).await.is_some_and(|(_, read)| read < moment);
         if stale {
@@ -235,7 +234,7 @@ impl<K, V> std::fmt::Debug for TtlCache<K, V> {
 
 #[cfg(test)]
 impl CfRequestClient {
-    /// Lets the time pass after which domains are asked for again.
+    /// Lets all cached domains expire.
     pub(crate) fn expire_domains(&self) {
         self.cache().domains.current.invalidate_all();
     }

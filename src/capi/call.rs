@@ -1,8 +1,8 @@
 //! One call to the CF API: what is sent, and to which URL.
 //!
-//! Invariant: headers are built here, never copied from a caller, and the URL that leaves is the
-//! configured base plus the judged path and query, byte for byte (`proxy.md` P2). Callers: this room,
-//! and `proxy` for calls that a permit describes.
+//! Invariant: headers are built here, never copied from a caller. The URL is the configured base
+//! plus the checked path and query, byte for byte. Callers: this module, and `proxy` for permitted
+//! calls.
 
 use super::{answer::REQUEST_ID, api_origin::ApiOrigin, error::CapiError};
 use crate::{
@@ -19,24 +19,25 @@ use serde::Serialize;
 #[cfg(any(test, feature = "fuzzing"))]
 use url::Url;
 
-/// What CC would read as structure inside one value of a comma list: it splits after decoding once,
+/// What CC would read as structure inside one value of a comma list. It splits after one decoding,
 /// then decodes each piece again.
 const ESCAPED_IN_LIST: &AsciiSet = &CONTROLS.add(b',').add(b'%').add(b'+');
 
-/// Longest list of one filter. CC answers 400 without a body to a query above about 10 KiB
-/// (`capi.md` 2); 8 kB leaves room for the other filters.
+/// Longest list of one filter. CC answers 400 without a body to a query above about 10 KiB; 8 kB
+/// leaves space for the other filters.
 const MAX_FILTER: usize = 7_500;
 
-/// Answers of typed calls: a page of 1000 routes is about 2 MB.
+/// Cap for responses of typed calls: a page of 1000 routes is about 2 MB.
 const TYPED_CAP: usize = 8 * 1024 * 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-/// Headers of a call, with what the client adds.
+/// Headers of a call, with those that the client adds.
 const HEADERS: usize = 10;
-/// Answers of writes, which are read whole: a route with all the targets that it may have is some 30 kB. With 64 calls
-/// in flight ten times as much would be more memory than the broker has.
+/// Cap for responses of writes, which are read whole. A route with the largest number of targets is
+/// about 30 kB. With 64 calls in flight, ten times this cap would be more memory than the broker
+/// has.
 const WRITE_CAP: usize = 1024 * 1024;
 
 /// One call, ready to be sent any number of times.
@@ -51,12 +52,12 @@ pub struct Call {
     pub(super) repeats: RetrySafety,
 }
 
-/// Whether a call may go out again by itself.
+/// Whether a call may be repeated automatically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetrySafety {
-    /// As `reliability.md` U2 says.
+    /// If its method is idempotent, or nothing was sent (`docs/reference/limits.md`).
     IfSafe,
-    /// Not at all: what was judged right before would have to be judged again.
+    /// Never: it was checked right before, so a repetition would have to be checked again.
     Never,
 }
 
@@ -75,7 +76,7 @@ impl Call {
         self
     }
 
-    /// Adds a query that was judged elsewhere: sent as it is, also an empty one.
+    /// Adds a query that was checked elsewhere: sent as it is, also an empty one.
     #[must_use]
     pub fn with_exact_query(mut self, query: Option<&str>) -> Self {
         self.query = query.map(ToOwned::to_owned);
@@ -89,27 +90,28 @@ impl Call {
         self
     }
 
-    /// Bounds the answer; a longer one is an error.
+    /// Limits the size of the response; a longer one is an error.
     #[must_use]
     pub fn with_cap(mut self, cap: usize) -> Self {
         self.cap = cap;
         self
     }
 
-    /// Sends it at most once, but for a token that CF does not accept: whoever wants it again looks first.
+    /// Sends it at most once, except after a refused token. A caller that wants to repeat it checks
+    /// first.
     #[must_use]
     pub fn never_repeated(mut self) -> Self {
         self.repeats = RetrySafety::Never;
         self
     }
 
-    /// Returns how long its answer may be.
+    /// Returns the cap of its response.
     pub(super) fn cap(&self) -> usize {
         if self.is_read() { self.cap } else { self.cap.min(WRITE_CAP) }
     }
 
-    /// Returns whether sending it twice does no more than sending it once (`reliability.md` U2).
-    /// PATCH of labels and POST of destinations are left out: their callers look before they repeat.
+    /// Returns whether sending it twice has the same effect as sending it once. PATCH of labels and
+    /// POST of destinations do not count: their callers check before they repeat.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD | Method::DELETE)
     }
@@ -132,7 +134,7 @@ impl Call {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = target;
         let headers = request.headers_mut();
-        // All of them, and `Host`, without growing.
+        // Space for all of them, and `Host`.
         headers.reserve(HEADERS);
         headers.insert(AUTHORIZATION, authorization.clone());
         headers.insert(ACCEPT, JSON);
@@ -146,7 +148,7 @@ impl Call {
         Ok(request)
     }
 
-    /// Returns where it would be sent to, for the property of targets.
+    /// Returns its target, for the property test of targets.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn target_at(&self, api: &Url) -> Option<http::Uri> {
         let authorization = HeaderValue::from_static("bearer none");
@@ -156,19 +158,19 @@ impl Call {
     }
 }
 
-/// Makes the body of a call.
+/// Serializes the body of a call.
 pub(super) fn json(value: &impl Serialize) -> Result<Bytes, CapiError> {
     serde_json::to_vec(value)
         .map(Bytes::from)
         .map_err(|_| CapiError::Internal("unbuildable_request"))
 }
 
-/// Collects the filters of a list.
+/// Builds the query of a list call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query(String);
 
 impl Query {
-    /// Adds a parameter whose value is taken as it is.
+    /// Adds a parameter with a plain value.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         if !self.0.is_empty() {
             self.0.push('&');
@@ -179,7 +181,7 @@ impl Query {
         self
     }
 
-    /// Adds a comma list; commas inside a value are encoded twice (`capi.md` 2).
+    /// Adds a comma list; commas inside a value are encoded twice.
     pub(super) fn with_list<'a>(
         self,
         name: &str,
@@ -198,7 +200,7 @@ fn in_list(value: &str) -> String {
     utf8_percent_encode(value, ESCAPED_IN_LIST).to_string()
 }
 
-/// Cuts the values of one filter into lists that CC accepts; no values, no lists.
+/// Splits the values of one filter into lists that CC accepts; no values, no lists.
 pub(super) fn filter_lists<T: AsRef<str>>(values: &[T]) -> Vec<Vec<&str>> {
     let mut lists: Vec<Vec<&str>> = Vec::new();
     let mut length = 0;
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn long_filters_are_cut_below_eight_kilobytes() {
+    fn long_filters_are_split_below_eight_kilobytes() {
         let hosts = (0..700).map(|i| format!("tenant-{i:04}-saas")).collect::<Vec<_>>();
         let lists = filter_lists(&hosts);
         let longest = lists.iter().map(|list| {

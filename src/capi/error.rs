@@ -1,7 +1,7 @@
-//! Why a call to the CF API gave nothing, and what waiting would change.
+//! Why a call to the CF API failed, and whether waiting would help.
 //!
-//! Invariant: an error never holds a request or an answer body, only CF's own error entries, which are
-//! made for readers. Callers: everyone who calls this room.
+//! Invariant: an error never holds a request or a response body, only CF's own error entries.
+//! Callers: all modules that call this one.
 
 use super::model::{CapiErrors, CfError};
 use crate::{
@@ -12,10 +12,10 @@ use http::StatusCode;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// CF-UniquenessError: two writers at once; reading tells who won.
+/// CF-UniquenessError: two writers at once; a read shows who won.
 const UNIQUENESS: u32 = 10016;
 
-/// What the caller of a broker without a CF API is told to wait; the breaker tries again after 5 s.
+/// `retry_after` when the CF API is not available; the breaker probes again after 5 s.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a call to the CF API failed.
@@ -24,12 +24,12 @@ pub enum CapiError {
     /// There is no token for the technical user; nothing was sent.
     #[error("no token for the technical user")]
     Token(#[source] LeaseRefusal),
-    /// CF refused the technical user's token, also after one renewal.
+    /// CF refused the technical user's token, also after a renewal.
     #[error("the cf api refused the token")]
     Unauthorized {
-        /// 10002 is a fault of our own: no usable header arrived.
+        /// 10002 is a bug of the broker: no usable header arrived.
         code: Option<u32>,
-        /// CF's id of the last answer.
+        /// CF's request id of the last response.
         request_id: Option<String>,
     },
     /// 403 with code 10003: the technical user lacks a role or its token a scope.
@@ -38,72 +38,72 @@ pub enum CapiError {
     /// 404 with code 10010: gone, or invisible for the technical user.
     #[error("resource not found")]
     NotFound(ErrorResponse),
-    /// Any other 4xx: CF understood and refuses.
+    /// Any other 4xx: CF understood and refused.
     #[error("the cf api refused with status {}", .0.status.as_u16())]
     Refused(ErrorResponse),
     /// 5xx that is not about availability: the outcome of a mutation is unknown.
     #[error("the cf api failed with status {}", .0.status.as_u16())]
     Failed(ErrorResponse),
-    /// The limit of the technical user is used up.
+    /// The rate limit of the technical user is used up.
     #[error("the cf api limits the technical user")]
     RateLimited {
-        /// When the limit opens again.
+        /// Time until the limit opens again.
         retry_after: Duration,
     },
-    /// The CF API cannot be reached or does not serve.
+    /// The CF API cannot be reached, or does not serve.
     #[error("the cf api is unavailable: {cause}")]
     Unavailable {
-        /// What was seen.
+        /// The reason.
         cause: Unavailability,
-        /// When to come again.
+        /// Time until the next attempt makes sense.
         retry_after: Duration,
-        /// The transport's own error.
+        /// The transport error.
         #[source]
         source: Option<Arc<TransportError>>,
     },
-    /// No answer in time.
-    #[error("no answer from the cf api in time")]
+    /// No response in time.
+    #[error("no response from the cf api in time")]
     Timeout {
         /// Whether the request may have been executed.
         sent: RequestSent,
     },
-    /// The answer could not be read as what it should be.
-    #[error("unreadable answer of the cf api")]
+    /// The response is not what was expected.
+    #[error("unreadable response of the cf api")]
     Unreadable {
         /// Its status.
         status: StatusCode,
-        /// CF's id of the answer.
+        /// CF's request id of the response.
         request_id: Option<String>,
-        /// Where reading stopped.
+        /// Where decoding stopped.
         #[source]
         source: Option<DecodeError>,
     },
-    /// A fault of our own, by its constant name.
+    /// A bug of the broker, by its constant name.
     #[error("internal fault: {0}")]
     Internal(&'static str),
 }
 
-/// An answer that says no.
+/// A response with an error status.
 #[derive(Clone, Debug)]
 pub struct ErrorResponse {
     /// CF's status.
     pub status: StatusCode,
-    /// CF's errors; empty where the body held none.
+    /// CF's errors; empty if the body had none.
     pub errors: CapiErrors,
-    /// CF's id of the answer.
+    /// CF's request id of the response.
     pub request_id: Option<String>,
 }
 
-/// Whether a request without an answer may have been executed.
+/// Whether a request without a response may have been executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestSent {
     /// Nothing left the process.
     No,
-    /// It was handed to the wire.
+    /// It was sent, at least in part.
     Maybe,
 }
 
-/// What kept the CF API from serving; named after the error types of RFC 9209.
+/// Why the CF API did not serve. The names follow the error types of RFC 9209.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailability {
     /// The name did not resolve.
@@ -126,12 +126,12 @@ pub enum Unavailability {
     BreakerOpen,
     /// A page of the CF router or of a proxy in front of the Cloud Controller.
     RouterPage,
-    /// The Cloud Controller itself says 502, 503 or 504.
+    /// The Cloud Controller itself answered 502, 503 or 504.
     Answered,
 }
 
 impl CapiError {
-    /// Returns whether the same call may succeed later although nobody changes anything.
+    /// Returns whether the same call may succeed later without any change.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Token(refusal) => refusal.is_transient(),
@@ -148,7 +148,7 @@ impl CapiError {
         }
     }
 
-    /// Returns how long to wait before the next try, where that is known.
+    /// Returns how long to wait before the next attempt, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Token(refusal) => refusal.retry_after(Instant::now()),
@@ -199,7 +199,7 @@ impl CapiError {
         }
     }
 
-    /// Returns CF's own errors, where it gave any.
+    /// Returns CF's own errors, if it gave any.
     pub fn cf_errors(&self) -> &[CfError] {
         self.answered().map_or(&[], |answered| &answered.errors.errors)
     }
@@ -221,12 +221,13 @@ impl CapiError {
         }
     }
 
-    /// Returns whether CF read the call as malformed (400): a fault of our own.
+    /// Returns whether CF found the call malformed (400): a bug of the broker.
     pub fn is_bad_request(&self) -> bool {
         self.answered().is_some_and(|answered| answered.status == StatusCode::BAD_REQUEST)
     }
 
-    /// Returns whether another writer was at the same thing in the same moment. (As a 429 the code says something else.)
+    /// Returns whether another writer changed the same resource at the same moment. (With a 429 the
+    /// code means something else.)
     pub fn is_race(&self) -> bool {
         matches!(self, Self::Refused(_)) && self.code() == Some(UNIQUENESS)
     }
@@ -239,7 +240,7 @@ impl CapiError {
         answered.status == StatusCode::UNPROCESSABLE_ENTITY && answered.errors.mentions(text)
     }
 
-    /// Returns CF's id of the answer, for the log and the audit line.
+    /// Returns CF's request id, for the log and the audit line.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Self::Unauthorized { request_id, .. } | Self::Unreadable { request_id, .. } => {
@@ -257,7 +258,7 @@ impl CapiError {
         }
     }
 
-    /// Makes the error of a body that did not come whole although its head did.
+    /// Makes the error of an incomplete body whose head arrived.
     pub(super) fn cut_short(error: TransportError, status: StatusCode) -> Self {
         if matches!(error, TransportError::Interrupted { .. } | TransportError::Unreadable { .. }) {
             return Self::Unreadable { status, request_id: None, source: None };
@@ -289,7 +290,7 @@ impl CapiError {
 }
 
 impl Unavailability {
-    /// Returns whether nothing had been sent when it was seen.
+    /// Returns whether nothing was sent before.
     pub(super) fn is_before_sending(self) -> bool {
         match self {
             Self::ConnectionTerminated | Self::RouterPage | Self::Answered => false,
@@ -304,8 +305,8 @@ impl Unavailability {
         }
     }
 
-    /// Returns whether it may be over within seconds; a certificate does not mend itself, and breaker
-    /// and gate have waited already.
+    /// Returns whether it may be over within seconds. A bad certificate stays bad; breaker and gate
+    /// have waited already.
     pub(super) fn may_pass(self) -> bool {
         match self {
             Self::Dns
@@ -333,7 +334,7 @@ impl std::fmt::Display for Unavailability {
             Self::Busy => "too many calls in flight",
             Self::BreakerOpen => "breaker open",
             Self::RouterPage => "a router answered instead",
-            Self::Answered => "it says so itself",
+            Self::Answered => "it answered 502, 503 or 504",
         })
     }
 }

@@ -1,7 +1,7 @@
-//! Jobs: CF's asynchronous operations, awaited by polling.
+//! Jobs: CF's asynchronous operations, polled until they end.
 //!
-//! Invariant: a poll never outlives the moment that the caller names; CF gives no `Retry-After` here and
-//! every poll counts on the rate limit. Callers: `routes`.
+//! Invariant: polling ends at the given moment. CF sends no `Retry-After` here, and every poll
+//! counts for the rate limit. Callers: `routes`.
 
 use super::{
     Call, CapiError, CfRequestClient, answer,
@@ -12,26 +12,26 @@ use http::Method;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// First wait between polls; a usual job of a route takes 0 to 2 s (`capi.md` 3.4).
+/// First wait between polls; a usual route job takes 0 to 2 s.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// Longest wait between polls: half of it would double the calls of a slow job, twice of it would be
-/// felt by whoever waits.
+/// Longest wait between polls. Half of it would double the calls of a slow job; waiting callers
+/// would notice twice of it.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// How a job stands at the end of the waiting.
+/// State of a job when polling ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobOutcome {
     /// Done.
     Complete,
     /// Ended with errors.
     Failed(CapiErrors),
-    /// CF no longer knows it; what it was about must be looked at.
+    /// CF no longer knows it; the caller must check the resource itself.
     Gone,
     /// Still running.
     Running,
 }
 
-/// The waits between polls: 0.25 s doubling to 2 s. Kept by the caller where one waiting has two parts.
+/// The waits between polls: 0.25 s, doubling to 2 s. The caller keeps it if one wait has two parts.
 #[derive(Clone, Debug)]
 pub struct Pace(Duration);
 
@@ -42,7 +42,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Waits for the next turn, at most until `end`; says whether `end` is reached.
+    /// Waits for the next poll, at most until `end`; returns whether `end` is reached.
     pub async fn pause(&mut self, end: Instant) -> Turn {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -54,20 +54,21 @@ impl Pace {
     }
 }
 
-/// Whether waiting goes on.
+/// Whether to poll again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Look again.
+    /// Poll again.
     Next,
     /// The time is over.
     Over,
 }
 
 impl CfRequestClient {
-    /// Polls a job until it ends or `end` is reached; looks at least once, and once more at the end.
+    /// Polls a job until it ends or `end` is reached. Polls at least once, and once more at the
+    /// end.
     ///
     /// # Errors
-    /// Any [`CapiError`] of a poll but `NotFound`.
+    /// Any [`CapiError`] of a poll except `NotFound`.
     pub async fn await_job(
         &self,
         job: &Guid,
@@ -82,10 +83,10 @@ impl CfRequestClient {
         }
     }
 
-    /// Looks at a job once.
+    /// Polls a job once.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the call but `NotFound`.
+    /// Any [`CapiError`] of the call except `NotFound`.
     pub async fn job(&self, job: &Guid) -> Result<JobOutcome, CapiError> {
         let call = Call::new("read_job", Method::GET, format!("/v3/jobs/{job}"));
         let read = absent_if_missing(answer::expect::<Job>(&self.send(&call).await?))?;

@@ -1,8 +1,9 @@
-//! Reads give way when the technical user's rate limit runs out, so that writes still get through.
+//! Load shedding: reads are refused when the technical user's rate limit runs out, so that writes
+//! still get through.
 //!
-//! Invariant: writes, and reads that belong to a write, are never held back here; while others are, one of them
-//! goes through now and then, for only an answer can tell that the limit is open again (`reliability.md` U6).
-//! Callers: [`super::api_state::ApiState`].
+//! Invariant: writes, and reads that belong to a write, are never refused here. While other reads
+//! are refused, one of them is admitted from time to time: only a response can show that the limit
+//! is open again. Callers: [`super::api_state::ApiState`].
 
 use super::{answer::MAX_PAUSE, error::CapiError};
 use http::{HeaderMap, HeaderName, header};
@@ -12,28 +13,28 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Reads give way at this share of the limit, in percent. CF floors what it tells to tenths of the limit of one
-/// process (recorded), so this is its last step.
+/// Reads are refused at or below this share of the limit, in percent. CF rounds the remaining calls
+/// down to tenths of the limit of one process (recorded), so this is the last step.
 const LOW_PERCENT: u64 = 10;
-/// How long reads give way where CF does not say when the limit starts anew.
+/// How long reads are refused if CF does not say when the limit resets.
 const SHORT: Duration = Duration::from_secs(10);
-/// One read goes through in this time: six a minute of a limit that is counted in thousands an hour.
+/// One read per this time is admitted: six a minute, of a limit that is thousands an hour.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-/// Whether a call may be put off.
+/// Whether a call may be refused to save the rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Criticality {
-    /// A read for its own sake.
+    /// A read that no write depends on.
     Sheddable,
     /// A write, or a read that a write needs.
     Critical,
 }
 
-/// What is known of the limit; shared by all calls of a technical user.
+/// State of the rate limit, shared by all calls of a technical user.
 #[derive(Debug, Default)]
 pub(super) struct LoadShedding(Mutex<Option<LowLimit>>);
 
@@ -44,10 +45,10 @@ struct LowLimit {
 }
 
 impl LoadShedding {
-    /// Lets a call pass, unless it can wait and the limit is nearly used up.
+    /// Admits a call, unless it may be refused and the limit is nearly used up.
     pub(super) fn admit(&self, criticality: Criticality) -> Result<(), CapiError> {
         let mut low = self.low();
-        // The clock is looked at only while there is something to wait for.
+        // The clock is read only while the limit is low.
         let Some(state) = *low else { return Ok(()) };
         let now = Instant::now();
         if state.until <= now {
@@ -64,7 +65,7 @@ impl LoadShedding {
         Err(CapiError::RateLimited { retry_after: state.until - now })
     }
 
-    /// Reads what an answer tells of the limit beside what is left; one without a limit changes nothing.
+    /// Reads the rate limit of a response; a response without a limit changes nothing.
     pub(super) fn learn(&self, headers: &HeaderMap, remaining: u64) {
         let Some(limit) = number(headers, &LIMIT).filter(|limit| *limit > 0) else {
             return;
@@ -80,7 +81,11 @@ impl LoadShedding {
         let until = now + resets_in(headers).unwrap_or(SHORT);
         let probe = low.map_or(now + PROBE_EVERY, |state| state.probe);
         if low.replace(LowLimit { until, probe }).is_none() {
-            tracing::warn!(limit, remaining, "the rate limit of the cf api is low: reads give way");
+            tracing::warn!(
+                limit,
+                remaining,
+                "the rate limit of the cf api is low: reads are refused"
+            );
         }
     }
 
@@ -89,8 +94,9 @@ impl LoadShedding {
     }
 }
 
-/// How long until the limit starts anew: seconds of the epoch, taken relative to the answer's own `Date`, so
-/// that our clock does not matter. A moment that has passed is none; an hour is the longest.
+/// Time until the limit resets. CF sends seconds of the epoch; they count relative to the
+/// response's own `Date`, so that our clock does not matter. A past moment counts as absent; an
+/// hour is the maximum.
 fn resets_in(headers: &HeaderMap) -> Option<Duration> {
     let reset = Duration::from_secs(number(headers, &RESET)?);
     let sent = httpdate::parse_http_date(headers.get(header::DATE)?.to_str().ok()?).ok()?;
@@ -161,7 +167,7 @@ mod tests {
     #[case::no_limit("0", "0", false)]
     #[case::junk("many", "few", false)]
     #[tokio::test(start_paused = true)]
-    async fn reads_give_way_at_a_tenth_of_the_limit_and_writes_never(
+    async fn reads_are_refused_at_a_tenth_of_the_limit_and_writes_never(
         #[case] limit: &str,
         #[case] remaining: &str,
         #[case] held: bool,
@@ -179,22 +185,25 @@ mod tests {
     #[case::this_second(&NOW.to_string(), 10)]
     #[case::junk("soon", 10)]
     #[tokio::test(start_paused = true)]
-    async fn they_are_told_when_the_limit_starts_anew(#[case] reset: &str, #[case] told: u64) {
+    async fn retry_after_is_the_time_until_the_limit_resets(
+        #[case] reset: &str,
+        #[case] expected: u64,
+    ) {
         let shedding = LoadShedding::default();
         learn(&shedding, &until(reset));
-        assert_eq!(seconds(&shedding), Some(told));
-        advance(Duration::from_secs(told)).await;
+        assert_eq!(seconds(&shedding), Some(expected));
+        advance(Duration::from_secs(expected)).await;
         assert_eq!(seconds(&shedding), None);
         assert_eq!(seconds(&shedding), None, "it is over, not a probe");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_read_in_ten_seconds_goes_through() {
+    async fn one_read_in_ten_seconds_is_admitted() {
         let shedding = LoadShedding::default();
         learn(&shedding, &until(&(NOW + 600).to_string()));
         advance(Duration::from_secs(10)).await;
         assert_eq!((seconds(&shedding), seconds(&shedding)), (None, Some(590)));
-        // The answer to it says the same as before.
+        // Its response says the same as before.
         learn(&shedding, &until(&(NOW + 600).to_string()));
         assert!(seconds(&shedding).is_some());
         advance(Duration::from_secs(10)).await;
@@ -202,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_with_more_left_opens_the_way_and_one_without_a_word_does_not() {
+    async fn a_response_with_more_calls_left_admits_reads_and_one_without_a_limit_does_not() {
         let shedding = LoadShedding::default();
         learn(&shedding, &until(&(NOW + 600).to_string()));
         learn(&shedding, &HeaderMap::new());

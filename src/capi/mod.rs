@@ -1,7 +1,9 @@
-//! The CF API v3 as the technical user: lease, gate, one replay after 401, typed failures.
+//! The CF API v3, called as the technical user: token, gate, one replay after 401, typed errors.
 //!
-//! Invariant: one token per call, never shown; a 401 costs at most one renewal and one replay; nothing is
-//! sent while CF has the technical user wait. Callers: `proxy`, `routes`, `http`, `doctor`.
+//! Invariant: each call uses one token, which is never shown. A 401 costs at most one renewal and
+//! one replay. Nothing is sent while CF's rate limit makes the technical user wait. What each error
+//! of CF means: `docs/reference/problems.md` and `docs/reference/real-systems.md`. Callers:
+//! `proxy`, `routes`, `http`.
 
 pub mod apps;
 pub mod call;
@@ -25,7 +27,7 @@ mod tests;
 mod tokens;
 mod version;
 
-/// The name under which a technical user is configured; callers of this room need no other door to it.
+/// Re-exported, so that callers need no dependency on `destination`.
 pub use crate::destination::DestinationName;
 pub use call::Call;
 pub use error::{CapiError, ErrorResponse, RequestSent, Unavailability};
@@ -55,12 +57,12 @@ use tokens::{BorrowedToken, TokenLender};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-/// Retries of one call (`reliability.md` U2).
+/// Retries of one call.
 const RETRIES: u32 = 2;
-/// A place in the gate frees itself within about a second.
+/// `retry_after` of a full gate: a permit is usually free again within a second.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The client of the CF API; a clone is shallow.
+/// The client of the CF API, shared by all requests. A clone is shallow.
 #[derive(Clone)]
 pub struct CapiClient(Arc<CapiInner>);
 
@@ -69,15 +71,15 @@ struct CapiInner {
     client: HttpClient,
     metrics: Metrics,
     tasks: TaskTracker,
-    /// One per configured destination, so bounded by the settings.
+    /// One per configured destination, so limited by the settings.
     api_states: Mutex<HashMap<DestinationName, Arc<ApiState>>>,
     gates: Arc<ApiGates>,
     cache: ResourceCache,
-    /// The version of the API that told it last.
+    /// The version that a CF API reported last.
     version: Mutex<Option<String>>,
 }
 
-/// The CF API behind one destination, on behalf of one request; a clone is shallow.
+/// The CF API of one destination, used for one request of a caller. A clone is shallow.
 #[derive(Clone)]
 pub struct CfRequestClient {
     client: CapiClient,
@@ -90,8 +92,8 @@ pub struct CfRequestClient {
 }
 
 impl CapiClient {
-    /// Makes the client. `client` is one for `Purpose::CfApi`; mutations run on `tasks`, so that a
-    /// caller who hangs up does not cut one that was sent.
+    /// Makes the client. `client` is made for `Purpose::CfApi`. Mutations run on `tasks`: a caller
+    /// who disconnects does not stop a mutation that was sent.
     pub fn new(
         vault: TokenVault,
         client: HttpClient,
@@ -123,7 +125,7 @@ impl CapiClient {
         }))
     }
 
-    /// Returns the CF API behind a destination for one request, which ends at `deadline`.
+    /// Returns the client of a destination for one request, which ends at `deadline`.
     pub fn for_request(
         &self,
         destination: &DestinationName,
@@ -149,14 +151,14 @@ impl CapiClient {
 }
 
 impl CfRequestClient {
-    /// Sends a call and returns CF's answer, whatever its status.
+    /// Sends a call and returns CF's response, whatever its status.
     ///
     /// Idempotent calls are repeated at most twice, others only when the connection was never made.
-    /// A mutation goes on when the returned future is dropped.
+    /// A mutation continues when the returned future is dropped.
     ///
     /// # Errors
-    /// Every [`CapiError`] but those about an answer that is CF's own: a second 401, pages of the router
-    /// or of nginx, a pause after 429, no token, no connection, no answer.
+    /// A second 401, an error page of the router or nginx, a pause after 429, no token, no
+    /// connection, no response. CF's own refusals are responses, not errors.
     pub async fn send(&self, call: &Call) -> Result<HttpResponse, CapiError> {
         if call.is_read() {
             return Box::pin(self.send_with_retries(call, BodyMode::Whole)).await?.0.into_answer();
@@ -174,11 +176,12 @@ impl CfRequestClient {
         sending.await.unwrap_or(Err(CapiError::Internal("sending_panicked")))
     }
 
-    /// Sends a read and hands its answer on as it comes; what says no is read whole, as for
-    /// [`CfRequestClient::send`].
+    /// Sends a call; for a read, returns the response while its body arrives. A response with an
+    /// error status is read whole, as in [`CfRequestClient::send`].
     ///
     /// # Errors
-    /// As [`CfRequestClient::send`]; [`CapiError::Unreadable`] when CF announces more than the call's cap.
+    /// As [`CfRequestClient::send`]; [`CapiError::Unreadable`] when CF announces more than the
+    /// call's cap.
     pub async fn open(&self, call: &Call) -> Result<OpenedResponse, CapiError> {
         let (reply, token) = if call.is_read() {
             Box::pin(self.send_with_retries(call, BodyMode::Streamed)).await?
@@ -188,38 +191,38 @@ impl CfRequestClient {
         Ok(OpenedResponse::of(reply, token, self.api_state.info.external()))
     }
 
-    /// Returns CF's id of the answer that came last, for the audit line.
+    /// Returns CF's request id of the last response, for the audit line.
     pub fn last_request_id(&self) -> Option<String> {
         let last = self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref()?.to_str().ok().map(ToOwned::to_owned)
     }
 
-    /// Returns the destination that it goes through.
+    /// Returns its destination.
     pub fn destination(&self) -> &DestinationName {
         &self.destination
     }
 
-    /// Returns when its request ends.
+    /// Returns the deadline of its request.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Returns the same request_client with an earlier or later end.
+    /// Returns the client with another deadline.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Instant) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Returns the same request_client with a memory of its own for the id of the last answer: for one of several things
-    /// that are done side by side.
+    /// Returns the client with a last request id of its own: for one of several parallel
+    /// operations.
     #[must_use]
     pub fn with_own_request_id(mut self) -> Self {
         self.last_request_id = Arc::default();
         self
     }
 
-    /// Returns the same request_client for a write: its reads do not give way when the rate limit is low.
+    /// Returns the client for a write: its reads are not shed when the rate limit is low.
     #[must_use]
     pub fn for_write(mut self) -> Self {
         self.criticality = Criticality::Critical;
@@ -253,7 +256,8 @@ impl CfRequestClient {
         }
     }
 
-    /// Sends once; on 401 renews the token and replays once, whatever the method: CC executed nothing.
+    /// Sends once. On 401 it renews the token and replays once, also mutations: CC executed
+    /// nothing.
     async fn send_with_renewal(
         &self,
         call: &Call,
@@ -285,7 +289,7 @@ impl CfRequestClient {
         }
     }
 
-    /// Notes what an answer says about the limit and stops what is not CF's own word.
+    /// Notes the rate limit of a response, and refuses a response that is not CF's own.
     fn check(&self, reply: CfResponse) -> Result<CfResponse, CapiError> {
         let answer = match reply {
             CfResponse::Whole(answer) => answer,
@@ -308,7 +312,7 @@ impl CfRequestClient {
         page.map_or(Ok(CfResponse::Whole(answer)), Err)
     }
 
-    /// Sends once with the token that is in service.
+    /// Sends once with the current token.
     async fn send_once(
         &self,
         call: &Call,
@@ -319,7 +323,7 @@ impl CfRequestClient {
         } else {
             Criticality::Critical
         })?;
-        // The token first: callers who wait for one logon must not hold the places of those who have theirs.
+        // The token comes first: callers that wait for a logon must not hold permits.
         let leasing = self.client.0.tokens.borrow(&self.destination);
         let token = timeout_at(self.deadline, leasing)
             .await
@@ -337,8 +341,9 @@ impl CfRequestClient {
         Ok((report(permit, received)?, token))
     }
 
-    /// Hears an answer until the request's end; a mutation that was sent is received out all the same, within the client's
-    /// own 30 s (`reliability.md` U1). Of what is streamed only the head, unless it says no.
+    /// Receives a response until the request's deadline. A mutation that was sent is received in
+    /// any case, within the client's own 30 s. Of a streamed response only the head is read, unless
+    /// its status is an error.
     async fn receive(
         &self,
         call: &Call,
@@ -370,7 +375,7 @@ impl CfRequestClient {
         };
         metrics.upstream_called("cf", call.operation, status.as_u16(), took);
         let remaining = load_shedding::remaining(headers);
-        // Beside a 401 the headers are about the address, not about the technical user.
+        // With a 401 these headers are about the IP address, not about the technical user.
         if let Some(remaining) = remaining.filter(|_| status != StatusCode::UNAUTHORIZED) {
             self.api_state.shedding.learn(headers, remaining);
         }

@@ -1,8 +1,9 @@
 //! What the CF API v3 sends and takes, as types.
 //!
 //! Invariant: reading is lenient, writing is exact. Unknown fields are ignored, newer fields are
-//! options, `null` is read as absent: landscapes of 2024 lack fields of 2026, and Korifi has its own
-//! gaps. Only the guid of a resource must be there. Callers: this room, `routes`, `proxy`, `http`.
+//! options, `null` counts as absent: landscapes of 2024 lack fields of 2026, and Korifi lacks
+//! others. Only the guid of a resource is required. Callers: this module, `routes`, `proxy`,
+//! `http`.
 
 mod route;
 
@@ -14,21 +15,21 @@ pub use route::{
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
-/// Longest guid that is read; CF's are UUIDs of 36 characters, service guids may have a suffix.
+/// Longest guid that is accepted. CF's are UUIDs of 36 characters; service guids may have a suffix.
 const MAX_GUID: usize = 200;
 
 /// The identifier of a CF resource: 1 to 200 characters of `[A-Za-z0-9_-]`.
 ///
-/// Made by [`Guid::parse`] only, so it is safe as one segment of a path and inside a filter.
+/// Only [`Guid::parse`] makes one, so it is safe as a path segment and inside a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Guid(Arc<str>);
 
 impl Guid {
-    /// Parses a guid; `None` when its mode is unlawful.
+    /// Parses a guid; `None` when its form is not valid.
     pub fn parse(text: &str) -> Option<Self> {
-        let lawful = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
+        let is_valid = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         let fits = !text.is_empty() && text.len() <= MAX_GUID;
-        (fits && text.bytes().all(lawful)).then(|| Self(text.into()))
+        (fits && text.bytes().all(is_valid)).then(|| Self(text.into()))
     }
 
     /// Returns the text.
@@ -60,17 +61,17 @@ impl<'de> Deserialize<'de> for Guid {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 pub struct Page<T> {
-    /// Where the list goes on.
+    /// Where the list continues.
     pub pagination: Pagination,
     /// The resources of this page.
     #[serde(default = "Vec::new", deserialize_with = "vec_or_null")]
     pub resources: Vec<T>,
-    /// Resources asked for with `include`.
+    /// Resources requested with `include`.
     #[serde(default, deserialize_with = "null_as_default")]
     pub included: Included,
 }
 
-/// Paging facts; `total_results` of a page past the end is 0, so only the first page counts.
+/// Paging data. `total_results` of a page past the end is 0, so only the first page counts.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Pagination {
     /// Resources on all pages.
@@ -81,7 +82,7 @@ pub struct Pagination {
     pub next: Option<PageLink>,
 }
 
-/// An absolute URL, as the CF API writes it; its host is never followed.
+/// An absolute URL, as the CF API writes it. Its host is never followed.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PageLink {
     /// The URL.
@@ -89,7 +90,7 @@ pub struct PageLink {
     pub href: String,
 }
 
-/// What `include=` brought along.
+/// Resources that were requested with `include=`.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Included {
     /// The organizations of the listed spaces or apps.
@@ -111,21 +112,21 @@ pub struct RootLink {
     /// Where it leads.
     #[serde(default)]
     pub href: Option<String>,
-    /// What is told of the API behind it.
+    /// Data about the API behind it.
     #[serde(default, deserialize_with = "null_as_default")]
     pub meta: RootMeta,
 }
 
-/// What is told of an API.
+/// Data about an API in the root document.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct RootMeta {
-    /// Its version; not each link has one.
+    /// Its version; not every link has one.
     #[serde(default)]
     pub version: Option<String>,
 }
 
 impl CfRoot {
-    /// Returns the address by which the API names itself.
+    /// Returns the address that the API gives for itself.
     pub fn address(&self) -> Option<&str> {
         self.links.get("self")?.as_ref()?.href.as_deref()
     }
@@ -145,7 +146,7 @@ pub struct Space {
     /// Its name, unique within the organization.
     #[serde(default, deserialize_with = "null_as_default")]
     pub name: String,
-    /// When it was made, as CF writes it.
+    /// When it was created, as CF writes it.
     #[serde(default)]
     pub created_at: Option<String>,
     /// Whether it is suspended; absent before 2026.
@@ -154,7 +155,7 @@ pub struct Space {
     /// Relations to other resources.
     #[serde(default, deserialize_with = "null_as_default")]
     pub relationships: Relationships,
-    /// Resources asked for with `include`, on a single read.
+    /// Resources requested with `include`, on a single read.
     #[serde(default, deserialize_with = "null_as_default")]
     pub included: Included,
 }
@@ -189,7 +190,7 @@ impl Organization {
     }
 }
 
-/// The quota of an organization or a space, as far as routes go.
+/// The quota of an organization or a space, as far as it limits routes.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Quota {
     /// Its guid.
@@ -218,7 +219,7 @@ pub struct UsageSummary {
 /// Counts of what an organization has.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub struct UsedOfQuota {
-    /// All its routes; releases differ in the name (source).
+    /// All its routes. The field's name differs between releases (CC source).
     #[serde(default, alias = "total_routes")]
     pub routes: Option<u64>,
 }
@@ -341,7 +342,7 @@ pub enum JobState {
     Complete,
     /// Ended with errors.
     Failed,
-    /// A state of a newer release: taken as still running.
+    /// A state of a newer release: counts as running.
     #[serde(other)]
     Unknown,
 }
@@ -349,7 +350,7 @@ pub enum JobState {
 /// The error document of the CF API v3.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct CapiErrors {
-    /// All errors; mostly one, whose detail joins several findings with `, `.
+    /// All errors; usually one, whose detail joins several findings with `, `.
     #[serde(default, deserialize_with = "vec_or_null")]
     pub errors: Vec<CfError>,
 }
@@ -360,7 +361,7 @@ impl CapiErrors {
         self.errors.first()?.code
     }
 
-    /// Returns whether any detail contains `text`; details are what cf CLI matches on, too.
+    /// Returns whether any detail contains `text`. The cf CLI also matches on details.
     pub fn mentions(&self, text: &str) -> bool {
         self.errors.iter().any(|error| error.detail.contains(text))
     }
@@ -387,7 +388,7 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Reads `null` like an empty list, without asking `Default` of the elements.
+/// Reads `null` like an empty list, without `Default` for the elements.
 fn vec_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {

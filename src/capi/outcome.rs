@@ -1,7 +1,7 @@
-//! What one attempt brought: what the gate learns of it, and whether the call goes out again.
+//! The outcome of one attempt: what the gate learns from it, and whether the call is repeated.
 //!
-//! Invariant: 4xx never count against the upstream's health, and nothing that is not idempotent goes out twice once it
-//! may have arrived. Callers: this room.
+//! Invariant: 4xx never count against the upstream's health. A call that is not idempotent is never
+//! sent twice once it may have arrived. Callers: this module.
 
 use super::{Call, answer, call::RetrySafety, error::CapiError, stream::CfResponse};
 use crate::upstream::{
@@ -12,13 +12,13 @@ use http::StatusCode;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Shortest and longest pause before a retry, taken with full jitter (U2).
+/// Shortest and longest pause before a retry, with full jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Longest `Retry-After` of a 429 that is waited for within a call (U2).
+/// Longest `Retry-After` of a 429 that a call waits for.
 const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Says after which pause a call goes out again, if at all (`reliability.md` U2).
+/// Returns the pause before the call is repeated; `None` if it is not (`docs/reference/limits.md`).
 pub(super) fn retry_pause(
     call: &Call,
     outcome: Result<&CfResponse, &CapiError>,
@@ -45,23 +45,23 @@ pub(super) fn retry_pause(
             _ => None,
         },
         Err(CapiError::Unavailable { cause, .. }) => {
-            let lawful = cause.is_before_sending() || call.is_idempotent();
-            (lawful && cause.may_pass()).then(jittered)
+            let may_repeat = cause.is_before_sending() || call.is_idempotent();
+            (may_repeat && cause.may_pass()).then(jittered)
         }
         Err(_) => None,
     }
 }
 
-/// What came over the wire for one attempt.
+/// The response of one attempt.
 #[derive(Debug)]
 pub(super) enum RawResponse {
     Whole(HttpResponse),
     Streamed(StreamedResponse),
 }
 
-/// Tells the gate how the call went: 4xx, 429 too, are successes of the transport (U4), and a 500 in which the Cloud
-/// Controller itself says that it stumbled over this request counts as neither: one caller could provoke it for all
-/// (decision 8). A body that is still on its way keeps its place.
+/// Reports the outcome to the gate. 4xx, also 429, are successes of the transport. A 500 with CC's
+/// own error body counts as neither: one caller could provoke it for all (decision 8). A body that
+/// still arrives keeps its permit.
 pub(super) fn report(
     permit: CallPermit,
     received: Result<RawResponse, TransportError>,
@@ -70,7 +70,7 @@ pub(super) fn report(
         Ok(RawResponse::Streamed(streamed)) if !answer::is_of_router(&streamed.headers) => {
             Ok(CfResponse::Streamed(streamed, permit))
         }
-        // The page is not read: nobody passes it on.
+        // The page is not read: it is never passed on.
         Ok(RawResponse::Streamed(streamed)) => {
             permit.failed(FailureKind::Response);
             let StreamedResponse { status, headers, .. } = streamed;

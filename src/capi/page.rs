@@ -1,7 +1,7 @@
-//! Lists of the CF API, page after page.
+//! Lists of the CF API, page by page.
 //!
-//! Invariant: `pagination.next` is followed by its path and query only; its host is CF's external name,
-//! which need not be the one that the destination gives. Callers: this room.
+//! Invariant: of `pagination.next` only path and query are used. Its host is CF's external name,
+//! which can differ from the destination's. Callers: this module.
 
 use super::{
     Call, CapiError, CfRequestClient, answer,
@@ -11,14 +11,14 @@ use http::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-/// Pages of one list: at 1000 per page this is more than a landscape's limit of routes per
+/// Most pages of one list. With 1000 per page this is more than a landscape's limit of routes per
 /// organization; it ends a `next` that leads in a circle.
 const MAX_PAGES: usize = 100;
 
-/// Resources per page where the whole list is wanted; CF allows 5000, but such a page takes seconds.
+/// Resources per page of a whole list. CF allows 5000, but such a page takes seconds.
 pub(super) const PER_PAGE: &str = "1000";
 
-/// A whole list.
+/// All resources of a list.
 #[derive(Debug)]
 pub(super) struct ResourceList<T> {
     pub(super) resources: Vec<T>,

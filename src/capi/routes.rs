@@ -1,8 +1,8 @@
 //! Routes: create, find, label, map, unmap, delete.
 //!
-//! Invariant: a create is sent once; whoever does not hear its outcome looks before the next one. Bodies
-//! are serialised from types, so that no duplicate key can reach CF, which takes the last. Callers:
-//! `routes`, `proxy` for questions of the policy.
+//! Invariant: a create is sent once. A caller that does not know its outcome reads before it
+//! creates again. Bodies are serialized from types, so no duplicate key can reach CF, which takes
+//! the last one. Callers: `routes`, and `proxy` for the policy's questions.
 
 use super::{
     Call, CapiError, CfRequestClient, answer,
@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use serde::Serialize;
 use url::Url;
 
-/// A route that is wanted.
+/// A route to create.
 #[derive(Clone, Debug)]
 pub struct RouteSpec {
     /// Its host.
@@ -28,10 +28,10 @@ pub struct RouteSpec {
     pub metadata: RouteMetadata,
 }
 
-/// What a delete came to.
+/// The outcome of a delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// It was gone already.
+    /// The route did not exist any more.
     Gone,
     /// CF deletes it in this job.
     Job(Guid),
@@ -79,7 +79,8 @@ impl CfRequestClient {
     /// Creates a route.
     ///
     /// # Errors
-    /// Any [`CapiError`]; after one that [`CapiError::may_have_been_executed`] the caller looks first.
+    /// Any [`CapiError`]. If [`CapiError::may_have_been_executed`], the caller reads before it
+    /// tries again.
     pub async fn create_route(&self, spec: &RouteSpec) -> Result<Route, CapiError> {
         let space = ToOneBody { data: GuidObject { guid: &spec.space } };
         let domain = ToOneBody { data: GuidObject { guid: &spec.domain } };
@@ -89,7 +90,7 @@ impl CfRequestClient {
         answer::expect(&self.send(&call).await?)
     }
 
-    /// Finds the route of exactly this host, without path, on a domain.
+    /// Finds the route with exactly this host, without path, on a domain.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call.
@@ -97,7 +98,7 @@ impl CfRequestClient {
         Ok(self.find_routes(domain, &[host]).await?.into_iter().next())
     }
 
-    /// Finds the routes of these hosts, without path, on a domain.
+    /// Finds the routes with these hosts, without path, on a domain.
     ///
     /// # Errors
     /// Any [`CapiError`] of the calls.
@@ -108,7 +109,7 @@ impl CfRequestClient {
     ) -> Result<Vec<Route>, CapiError> {
         let mut routes = Vec::new();
         for list in filter_lists(hosts) {
-            // Without the empty `paths` CF adds every path route of the host (`capi.md` 3.2).
+            // Without the empty `paths` CF adds every path route of the host.
             let query = Query::default()
                 .with_list("hosts", list)
                 .with("paths", "")
@@ -120,7 +121,7 @@ impl CfRequestClient {
         Ok(routes)
     }
 
-    /// Lists the routes of a space that carry labels.
+    /// Lists the routes of a space that match a label selector.
     ///
     /// # Errors
     /// Any [`CapiError`] of the calls.
@@ -137,7 +138,7 @@ impl CfRequestClient {
         Ok(self.list::<Route>(call.with_query(query.into_text())).await?.resources)
     }
 
-    /// Counts the routes of an organization.
+    /// Counts the routes that match a filter.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call.
@@ -150,17 +151,18 @@ impl CfRequestClient {
     /// Reads a route; `None` when it is gone or invisible.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the call but `NotFound`.
+    /// Any [`CapiError`] of the call except `NotFound`.
     pub async fn route(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
         let call = Call::new("read_route", Method::GET, path(route, ""));
         absent_if_missing(answer::expect(&self.send(&call).await?))
     }
 
-    /// Changes labels and annotations; `None` removes one. `Ok(None)` when the route is gone. Where another writer
-    /// was at it in the same moment, the route is read and the call is repeated once (`capi.md` 5, row 8).
+    /// Changes labels and annotations; `None` removes one. `Ok(None)` when the route is gone. If
+    /// another writer changed the route at the same moment, the route is read and the call is
+    /// repeated once.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the calls but `NotFound`.
+    /// Any [`CapiError`] of the calls except `NotFound`.
     pub async fn label_route(
         &self,
         route: &Guid,
@@ -185,8 +187,8 @@ impl CfRequestClient {
         absent_if_missing(answer::expect(&self.send(&call).await?))
     }
 
-    /// Maps an app to a route and returns all targets. When the outcome is not known, or CF answers 500
-    /// as it does to racing equal calls, the targets are read and the call is repeated once.
+    /// Maps an app to a route and returns all targets. If the outcome is not known, or CF answers
+    /// 500 as it does to equal parallel calls, the targets are read and the call is repeated once.
     ///
     /// # Errors
     /// Any [`CapiError`] of the calls.
@@ -214,7 +216,7 @@ impl CfRequestClient {
     /// Removes one target of a route; a target that is gone is a success.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the calls but `NotFound`.
+    /// Any [`CapiError`] of the calls except `NotFound`.
     pub async fn unmap_route(&self, route: &Guid, target: &Guid) -> Result<(), CapiError> {
         let path = path(route, &format!("/destinations/{target}"));
         let answer = self.send(&Call::new("unmap_route", Method::DELETE, path)).await?;
@@ -224,7 +226,7 @@ impl CfRequestClient {
         if matches!(error, CapiError::NotFound(_)) {
             return Ok(());
         }
-        // CC answers 422, not 404, for a target that is gone (`capi.md` 3.3).
+        // CC answers 422, not 404, for a target that is gone.
         if !error.is_unprocessable("Unable to unmap route from destination") {
             return Err(error);
         }
@@ -236,7 +238,8 @@ impl CfRequestClient {
     /// Asks CF to delete a route.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the call but `NotFound`; `Unreadable` when the answer names no job.
+    /// Any [`CapiError`] of the call except `NotFound`; `Unreadable` when the response names no
+    /// job.
     pub async fn delete_route(&self, route: &Guid) -> Result<Deletion, CapiError> {
         let answer = self.send(&Call::new("delete_route", Method::DELETE, path(route, ""))).await?;
         match answer::success(&answer) {
@@ -249,8 +252,8 @@ impl CfRequestClient {
         }
     }
 
-    /// Says whether exactly this host, without path, is taken on a domain, by any organization. "Free"
-    /// is no promise: path routes elsewhere block the host unseen.
+    /// Returns whether exactly this host, without path, is taken on a domain, by any organization.
+    /// "Free" is no guarantee: path routes of others can block the host.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call.
@@ -275,7 +278,7 @@ fn path(route: &Guid, rest: &str) -> String {
     format!("/v3/routes/{route}{rest}")
 }
 
-/// Takes the job's guid from the path of `Location`, never its host (`capi.md` 3.4).
+/// Reads the job's guid from the path of `Location`; its host is ignored.
 fn job_of(headers: &HeaderMap) -> Option<Guid> {
     let location = headers.get(header::LOCATION)?.to_str().ok()?;
     let absolute = Url::parse(location).ok();

@@ -1,7 +1,7 @@
 //! Spaces and organizations, as the technical user sees them.
 //!
-//! Invariant: what is invisible is absent; CF does not tell the difference. Callers: `routes`, `http`,
-//! `doctor`.
+//! Invariant: an invisible resource counts as absent; CF does not tell the difference. Callers:
+//! `routes`, `http`.
 
 use super::{
     Call, CapiError, CfRequestClient, answer,
@@ -12,7 +12,7 @@ use super::{
 use http::Method;
 use tokio::time::Instant;
 
-/// A space and, where it is visible, its organization.
+/// A space and, if visible, its organization.
 #[derive(Clone, Debug)]
 pub struct SpaceInOrganization {
     /// The space.
@@ -39,7 +39,7 @@ impl CfRequestClient {
     /// Lists all visible spaces with their organizations.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the calls, one per page.
+    /// Any [`CapiError`] of the calls, one call per page.
     pub async fn spaces(&self) -> Result<Vec<SpaceInOrganization>, CapiError> {
         let query = Query::default()
             .with("include", "organization")
@@ -52,10 +52,10 @@ impl CfRequestClient {
         Ok(joined.collect())
     }
 
-    /// Reads one space with its organization; `None` when it is not visible. Known for 10 minutes.
+    /// Reads one space with its organization; `None` when it is not visible. Cached for 10 minutes.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the calls but `NotFound`.
+    /// Any [`CapiError`] of the calls except `NotFound`.
     pub async fn space(&self, wanted: &SpaceRef) -> Result<Option<SpaceInOrganization>, CapiError> {
         let key = (self.destination.clone(), wanted.clone());
         self.cache().spaces.find(key, self.read_space(wanted)).await
@@ -66,16 +66,16 @@ impl CfRequestClient {
         self.cache().spaces.last(&(self.destination.clone(), wanted.clone())).await
     }
 
-    /// Forgets what was read of a space before this moment; returns whether there was something.
+    /// Removes a space from the cache if it was read before this moment; returns whether it was.
     pub async fn forget_space_before(&self, wanted: &SpaceRef, moment: Instant) -> bool {
         let key = (self.destination.clone(), wanted.clone());
         self.cache().spaces.forget_before(&key, moment).await
     }
 
-    /// Reads the quota of an organization; `None` where it has none or the user may not see it.
+    /// Reads the quota of an organization; `None` if it has none or the user may not see it.
     ///
     /// # Errors
-    /// Any [`CapiError`] of the calls but `NotFound` and `LacksRole`.
+    /// Any [`CapiError`] of the calls except `NotFound` and `LacksRole`.
     pub async fn organization_quota(
         &self,
         organization: &Guid,
@@ -88,11 +88,11 @@ impl CfRequestClient {
         self.visible("read_quota", format!("/v3/organization_quotas/{quota}")).await
     }
 
-    /// Counts the routes of an organization, those in spaces that the user does not see too; `None` where it may not
-    /// know, or CF does not tell (source: before 2024 the summary has no routes).
+    /// Counts the routes of an organization, also in spaces that the user does not see. `None` if
+    /// the user may not know it, or CF does not tell (before 2024 the summary has no routes).
     ///
     /// # Errors
-    /// Any [`CapiError`] of the call but `NotFound` and `LacksRole`.
+    /// Any [`CapiError`] of the call except `NotFound` and `LacksRole`.
     pub async fn routes_of_organization(
         &self,
         organization: &Guid,
@@ -173,7 +173,7 @@ impl CfRequestClient {
     }
 }
 
-/// Reads "not found" as an absent resource.
+/// Turns "not found" into `None`.
 pub(super) fn absent_if_missing<T>(read: Result<T, CapiError>) -> Result<Option<T>, CapiError> {
     match read {
         Ok(found) => Ok(Some(found)),

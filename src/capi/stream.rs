@@ -1,7 +1,8 @@
-//! Answers whose body is handed on while it arrives: what the proxy passes through.
+//! Responses whose body is passed on while it arrives: for the proxy.
 //!
-//! Invariant: the place in the gate is held until the body has ended, and the breaker learns how. Errors of CF are
-//! always read whole, for the room must know what they mean. Callers: this room; `proxy` by way of
+//! Invariant: the permit of the gate is held until the body has ended, and the breaker learns how
+//! it ended. Error responses of CF are always read whole, because this module must know what they
+//! mean. Callers: this module; `proxy` through
 //! [`CfRequestClient::open`](super::CfRequestClient::open).
 
 use super::{error::CapiError, tokens::BorrowedToken};
@@ -20,41 +21,41 @@ use std::{
 };
 use url::Url;
 
-/// Most bytes of an answer that says no; CF's own errors have some hundred.
+/// Cap for error responses; CF's own have some hundred bytes.
 pub(super) const ERROR_CAP: usize = 1024 * 1024;
 
-/// How an answer's body is wanted.
+/// How to receive a response body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyMode {
     /// Read to the end first.
     Whole,
-    /// Handed on as it comes, unless CF refuses.
+    /// Passed on while it arrives, unless CF refuses.
     Streamed,
 }
 
-/// An answer in one mode or the other.
+/// A response, read whole or streamed.
 #[derive(Debug)]
 pub(super) enum CfResponse {
     Whole(HttpResponse),
-    /// With its place in the gate.
+    /// With its permit of the gate.
     Streamed(StreamedResponse, CallPermit),
 }
 
-/// An answer of CF that can be passed on.
+/// A response of CF that can be passed on.
 #[derive(Debug)]
 pub struct OpenedResponse {
     /// CF's status.
     pub status: StatusCode,
     /// CF's headers, all of them.
     pub headers: HeaderMap,
-    /// What follows them.
+    /// The body.
     pub body: CfBody,
-    /// Knows the API that answered.
+    /// Names the API that answered.
     token: BorrowedToken,
     external: Option<Arc<Url>>,
 }
 
-/// The body of an [`OpenedResponse`]; ends with an error where it was cut short.
+/// The body of an [`OpenedResponse`]. It ends with an error if it was cut short.
 pub struct CfBody(BodySource);
 
 enum BodySource {
@@ -77,7 +78,7 @@ impl CfResponse {
         }
     }
 
-    /// Returns the whole answer that was asked for.
+    /// Returns the response of a call that was read whole.
     pub(super) fn into_answer(self) -> Result<HttpResponse, CapiError> {
         match self {
             Self::Whole(answer) => Ok(answer),
@@ -101,20 +102,20 @@ impl OpenedResponse {
         }
     }
 
-    /// Returns the base of the API that answered, for links that name it.
+    /// Returns the base URL of the API that answered, for links that name it.
     pub fn api(&self) -> &Url {
         self.token.api()
     }
 
-    /// Returns the address by which the API named itself last: CC builds its links from its own external domain,
-    /// whatever name it is called by (`capi.md` 2).
+    /// Returns the address that the API last gave for itself. CC builds its links from its own
+    /// external domain, whatever name it is called by.
     pub fn external(&self) -> Option<&Url> {
         self.external.as_deref()
     }
 }
 
 impl CfBody {
-    /// Lets go of a body that is not passed on, where CF has done its work: there is none, or nobody wants it.
+    /// Drops a body that is not passed on, although CF has done its work: it counts as a success.
     pub fn discard(self) {
         if let BodySource::Streamed { permit: Some(permit), .. } = self.0 {
             permit.succeeded();
@@ -136,7 +137,7 @@ impl HttpBody for CfBody {
             }
             BodySource::Streamed { status, body, permit } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(context));
-                // Whoever knows the length does not ask again once it has come.
+                // A reader that knows the length does not poll again after the last byte.
                 let over = !matches!(frame, Some(Ok(_))) || body.is_end_stream();
                 if let Some(permit) = permit.take_if(|_| over) {
                     tell(permit, frame.as_ref());
@@ -167,7 +168,7 @@ fn length(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
-/// A body that ended well, or is larger than we take, is no fault of the upstream's health.
+/// A body that ended well, or is larger than our cap, is no fault of the upstream.
 fn tell(permit: CallPermit, last: Option<&Result<Frame<Bytes>, TransportError>>) {
     match last {
         Some(Err(TransportError::TooLarge | TransportError::Refused) | Ok(_)) | None => {

@@ -1,6 +1,7 @@
-//! For tests of this room and of `routes`: a scripted CF API on a real socket, and what it saw.
+//! For tests of this module and of `routes` and `proxy`: a scripted CF API on a real socket, and
+//! what it received.
 //!
-//! Invariant: answers have the mode that `capi.md` records. Callers: tests.
+//! Invariant: replies have the form that was recorded on real systems. Callers: tests.
 
 use super::{CapiClient, CfRequestClient, DestinationName, tokens::TokenLender};
 pub(crate) use crate::upstream::raw_server::Reply;
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-/// A scripted CF API and the client that speaks to it.
+/// A scripted CF API and a client for it.
 pub(crate) struct ScriptedCf {
     pub(crate) client: CapiClient,
     pub(crate) tasks: TaskTracker,
@@ -27,12 +28,12 @@ pub(crate) struct ScriptedCf {
 }
 
 impl ScriptedCf {
-    /// Answers one request after the other.
+    /// Replies to the requests in order.
     pub(crate) async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self::with_head_timeout(Purpose::CfApi.timeouts().head, replies).await
     }
 
-    /// The same for a client that does not wait longer than `head` for an answer to begin.
+    /// The same with a limit on the time until the response head.
     pub(crate) async fn with_head_timeout(
         head: Duration,
         replies: impl IntoIterator<Item = Reply>,
@@ -48,13 +49,13 @@ impl ScriptedCf {
         Self { client, tasks, metrics, server }
     }
 
-    /// The CF API for one request with the correlation id `c1`.
+    /// The CF API for one request.
     pub(crate) fn request_client(&self) -> CfRequestClient {
         let deadline = Instant::now() + Duration::from_secs(30);
         self.client.for_request(&destination(), &CorrelationId::random(), deadline)
     }
 
-    /// Method and target of each request, in their order.
+    /// Method and target of each request, in order.
     pub(crate) fn calls(&self) -> Vec<String> {
         let line = |request: &String| request.lines().next().unwrap_or_default().to_owned();
         self.server.seen().iter().map(line).map(|line| line.replace(" HTTP/1.1", "")).collect()
@@ -66,7 +67,7 @@ impl ScriptedCf {
     }
 }
 
-/// The one destination of these tests.
+/// The only destination of these tests.
 pub(crate) fn destination() -> DestinationName {
     DestinationName::parse("CFAPI").unwrap()
 }
@@ -84,7 +85,7 @@ pub(crate) fn list(resources: &[&str]) -> Reply {
     Reply::json("200 OK", &format!(r#"{{"pagination":{pagination},"resources":[{resources}]}}"#))
 }
 
-/// CF's answer to a delete.
+/// CF's response to a delete.
 pub(crate) fn accepted(job: &str) -> Reply {
     let headers = format!(
         "Location: http://api.cf.example.test/v3/jobs/{job}\r\nContent-Type: text/html\r\n"
@@ -118,14 +119,14 @@ impl ScriptedTokens {
         Self { api, authorization: HeaderValue::from_static("bearer t1"), state: Arc::default() }
     }
 
-    /// The token in service.
+    /// The current token.
     pub(crate) fn current(&self) -> Self {
         let number = self.state.lock().unwrap().renewals + 1;
         let authorization = HeaderValue::from_str(&format!("bearer t{number}")).unwrap();
         Self { authorization, ..self.clone() }
     }
 
-    /// One renewal in 30 s, as the vault does it.
+    /// One renewal in 30 s, as in the vault.
     pub(crate) fn renew(&self) -> Revoked {
         let mut state = self.state.lock().unwrap();
         if state.renewed.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) {

@@ -103,7 +103,7 @@ async fn a_second_401_is_an_error_and_no_third_call() {
 }
 
 #[tokio::test]
-async fn within_the_hold_off_a_401_costs_one_call() {
+async fn during_the_cooldown_a_401_costs_one_call() {
     let cf = ScriptedCf::answering([invalid_token(), invalid_token(), invalid_token()]).await;
     cf.request_client().route(&guid("r1")).await.unwrap_err();
     cf.request_client().route(&guid("r1")).await.unwrap_err();
@@ -230,7 +230,7 @@ async fn a_delete_names_its_job_by_the_path_of_location() {
 }
 
 #[tokio::test]
-async fn a_delete_of_what_is_gone_is_done() {
+async fn a_delete_of_a_missing_route_is_done() {
     let cf = ScriptedCf::answering([cf_error("404 Not Found", 10010, "Route not found")]).await;
     assert_eq!(cf.request_client().delete_route(&guid("r1")).await.unwrap(), Deletion::Gone);
 }
@@ -246,7 +246,7 @@ async fn a_job_is_polled_until_it_is_complete() {
 }
 
 #[tokio::test]
-async fn a_job_that_runs_on_is_told_at_the_end() {
+async fn a_job_that_still_runs_is_reported_at_the_end() {
     let cf = ScriptedCf::answering([job("PROCESSING")]).await;
     let now = Instant::now();
     let outcome =
@@ -255,7 +255,7 @@ async fn a_job_that_runs_on_is_told_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_failed_job_tells_why() {
+async fn a_failed_job_has_its_errors() {
     let body = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
     let cf = ScriptedCf::answering([Reply::json("200 OK", body)]).await;
     let outcome = cf.request_client().job(&guid("j1")).await.unwrap();
@@ -274,7 +274,7 @@ async fn polls_are_a_quarter_of_a_second_doubling_to_two_apart() {
 }
 
 #[tokio::test]
-async fn a_map_that_answers_500_is_looked_at_and_repeated() {
+async fn a_map_that_answers_500_is_checked_and_repeated() {
     let failed = cf_error("500 Internal Server Error", 10001, "An unknown error occurred.");
     let none = Reply::json("200 OK", r#"{"destinations":[]}"#);
     let mapped = Reply::json("200 OK", r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#);
@@ -293,7 +293,7 @@ async fn a_map_that_took_effect_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn unmapping_what_is_gone_is_a_success() {
+async fn unmapping_a_missing_target_is_a_success() {
     let refused = cf_error(
         "422 Unprocessable Entity",
         10008,
@@ -315,7 +315,7 @@ async fn names_are_resolved_once() {
 }
 
 #[tokio::test]
-async fn what_is_absent_is_asked_for_again() {
+async fn an_absent_app_is_not_cached() {
     let cf = ScriptedCf::answering([list(&[]), list(&[])]).await;
     let request_client = cf.request_client();
     request_client.app(&guid("s1"), "my-app").await.unwrap();
@@ -324,7 +324,7 @@ async fn what_is_absent_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_forgotten_name_is_asked_for_again() {
+async fn a_removed_name_is_read_again() {
     let app = r#"{"guid":"a1","name":"my-app"}"#;
     let cf = ScriptedCf::answering([list(&[app]), list(&[app])]).await;
     let request_client = cf.request_client();
@@ -335,7 +335,7 @@ async fn a_forgotten_name_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_200_that_is_no_json_is_unreadable() {
+async fn a_200_without_json_is_unreadable() {
     let page = Reply::with_headers("200 OK", "Content-Type: text/html\r\n", b"<html>login</html>");
     let cf = ScriptedCf::answering([page]).await;
     assert!(matches!(
@@ -345,12 +345,12 @@ async fn a_200_that_is_no_json_is_unreadable() {
 }
 
 #[tokio::test]
-async fn a_mutation_goes_on_when_nobody_waits() {
+async fn a_mutation_continues_when_its_caller_leaves() {
     let cf = ScriptedCf::answering([Reply::json("201 Created", ROUTE)]).await;
     let request_client = cf.request_client();
     let spec = spec();
     let mut sending = Box::pin(request_client.create_route(&spec));
-    // One poll starts the task; then the caller is gone.
+    // One poll starts the task; then the caller leaves.
     assert!(futures_pending(&mut sending).await);
     drop(sending);
     cf.tasks.close();
@@ -358,7 +358,7 @@ async fn a_mutation_goes_on_when_nobody_waits() {
     assert_eq!(cf.calls(), ["POST /v3/routes"]);
 }
 
-/// Polls a future once; says whether it still waits.
+/// Polls a future once; returns whether it is pending.
 async fn futures_pending<F: Future + Unpin>(future: &mut F) -> bool {
     std::future::poll_fn(|context| {
         let polled = std::pin::Pin::new(&mut *future).poll(context);
@@ -387,7 +387,7 @@ fn bytes(text: &str) -> Reply {
 #[case::large_head(Reply::with_headers("200 OK", &format!("X: {}\r\n", "x".repeat(70_000)), b"{}"))]
 #[case::error_cut_short(bytes("HTTP/1.1 503 No\r\nContent-Length: 9\r\n\r\nabc"))]
 #[tokio::test]
-async fn an_answer_that_is_none_is_not_asked_for_again(#[case] reply: Reply) {
+async fn an_invalid_response_is_not_asked_for_again(#[case] reply: Reply) {
     let cf = ScriptedCf::answering([reply, Reply::json("200 OK", ROUTE)]).await;
     let call = Call::new("test", Method::GET, "/v3/apps");
     let error = cf.request_client().open(&call).await.unwrap_err();
@@ -424,17 +424,17 @@ async fn a_call_that_is_never_repeated_goes_out_once() {
     assert_eq!(cf.calls().len(), 1);
 }
 
-/// A caller can bring the Cloud Controller to answer 500; a fault of its database nobody can.
+/// A caller can make CC answer 500, but cannot break CC's database.
 #[rstest]
-#[case::in_ccs_own_words(
+#[case::with_an_error_of_cc(
     cf_error("500 Internal Server Error", 10001, "An unknown error occurred."),
     true
 )]
-#[case::without_a_word(Reply::with_headers("500 Internal Server Error", "", b""), false)]
+#[case::without_a_body(Reply::with_headers("500 Internal Server Error", "", b""), false)]
 #[tokio::test]
-async fn only_a_500_without_ccs_own_words_opens_the_breaker(
+async fn only_a_500_without_an_error_of_cc_opens_the_breaker(
     #[case] reply: Reply,
-    #[case] open_to_others: bool,
+    #[case] stays_closed: bool,
 ) {
     let cf = ScriptedCf::answering(vec![reply; 13]).await;
     for _ in 0..12 {
@@ -442,11 +442,11 @@ async fn only_a_500_without_ccs_own_words_opens_the_breaker(
         drop(cf.request_client().send(&call).await);
     }
     let other = cf.request_client().send(&Call::new("test", Method::POST, "/v3/routes")).await;
-    assert_eq!(other.is_ok(), open_to_others, "{other:?}");
+    assert_eq!(other.is_ok(), stays_closed, "{other:?}");
 }
 
 #[tokio::test]
-async fn all_destinations_of_an_api_share_its_places_and_its_breaker() {
+async fn all_destinations_of_an_api_share_its_permits_and_its_breaker() {
     let cf = ScriptedCf::answering([]).await;
     let api_state = |name: &str| cf.client.api_state(&DestinationName::parse(name).unwrap());
     let api = |text: &str| Url::parse(text).unwrap();
@@ -465,7 +465,7 @@ async fn all_destinations_of_an_api_share_its_places_and_its_breaker() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_wants_counts_as_a_success() {
+async fn a_discarded_body_counts_as_a_success() {
     let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n";
     let cf = ScriptedCf::answering([bytes(head)]).await;
     let opened =
@@ -480,7 +480,7 @@ async fn a_body_that_nobody_wants_counts_as_a_success() {
 }
 
 #[tokio::test]
-async fn the_name_that_the_api_gives_itself_is_known_to_later_answers() {
+async fn the_external_name_of_the_api_is_known_to_later_responses() {
     let root = r#"{"links":{"self":{"href":"https://cf.alias.test"},"cloud_controller_v3":{"href":"x","meta":{"version":"3.200.0"}},"credhub":null}}"#;
     let page = || Reply::json("200 OK", "{}");
     let cf = ScriptedCf::answering([page(), Reply::json("200 OK", root), page()]).await;
@@ -502,7 +502,7 @@ async fn the_name_that_the_api_gives_itself_is_known_to_later_answers() {
 #[case::never(&["race", "route", "race"], "10016", 3)]
 #[case::gone_meanwhile(&["race", "missing"], "Ok(None)", 2)]
 #[tokio::test]
-async fn a_label_that_races_with_another_is_set_once_more_after_a_look(
+async fn a_label_that_races_with_another_is_set_again_after_a_read(
     #[case] words: &[&str],
     #[case] expected: &str,
     #[case] calls: usize,
@@ -517,13 +517,13 @@ async fn a_label_that_races_with_another_is_set_once_more_after_a_look(
         .request_client()
         .label_route(&Guid::parse("r1").unwrap(), &RouteMetadata::default())
         .await;
-    let told = match labelled {
+    let outcome = match labelled {
         Ok(route) => {
             format!("Ok({})", route.map_or("None".to_owned(), |r| format!("Some({})", r.guid)))
         }
         Err(error) => error.code().unwrap_or_default().to_string(),
     };
-    assert_eq!(told, expected);
+    assert_eq!(outcome, expected);
     let (patch, read) = ("PATCH /v3/routes/r1", "GET /v3/routes/r1");
     assert_eq!(cf.calls(), [patch, read, patch][..calls]);
 }

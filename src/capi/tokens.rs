@@ -1,7 +1,8 @@
-//! Where a call's token comes from: the vault, or a script in tests of this room and of `routes`.
+//! Where a call's token comes from: the token vault, or a script in tests of this module and of
+//! `routes`.
 //!
-//! Invariant: whatever was lent is what is revoked, so that only a token that is still in service is ended.
-//! Callers: [`super::CfRequestClient`].
+//! Invariant: a call revokes exactly the token that it borrowed, so only a token that is still in
+//! service is ended. Callers: [`super::CfRequestClient`].
 
 use super::DestinationName;
 #[cfg(test)]
@@ -14,14 +15,14 @@ use url::Url;
 /// Lends tokens; a clone is shallow.
 #[derive(Clone, Debug)]
 pub(super) enum TokenLender {
-    /// The technical users' own.
+    /// The tokens of the technical users.
     Vault(TokenVault),
-    /// Numbered ones: what happens on the wire is tested without a login server.
+    /// Numbered tokens: the calls are tested without a login server.
     #[cfg(test)]
     Script(ScriptedTokens),
 }
 
-/// A token on token.
+/// A token for one call.
 #[derive(Clone, Debug)]
 pub(super) enum BorrowedToken {
     /// From the vault.
@@ -32,7 +33,7 @@ pub(super) enum BorrowedToken {
 }
 
 impl TokenLender {
-    /// Lends the token that is in service.
+    /// Lends the current token.
     pub(super) async fn borrow(
         &self,
         destination: &DestinationName,
@@ -57,7 +58,7 @@ impl TokenLender {
 }
 
 impl BorrowedToken {
-    /// Returns the header's value, marked sensitive.
+    /// Returns the value of the `Authorization` header, marked sensitive.
     pub(super) fn authorization(&self) -> &HeaderValue {
         match self {
             Self::Lease(lease) => lease.authorization(),
@@ -66,7 +67,7 @@ impl BorrowedToken {
         }
     }
 
-    /// Returns the base of the API that the token is for.
+    /// Returns the base URL of the API that the token is for.
     pub(super) fn api(&self) -> &Url {
         match self {
             Self::Lease(lease) => lease.api(),

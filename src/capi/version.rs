@@ -1,7 +1,8 @@
-//! What the CF API says of itself in its root document: its version, and the address that its links begin with.
+//! What the CF API says about itself in its root document: its version, and the address that its
+//! links begin with.
 //!
-//! Invariant: asked in the background, at most once an hour and behind a token that is there anyway; nobody waits for it.
-//! Callers: `http`, after a call that CF has served.
+//! Invariant: asked in the background, at most once an hour, and only after a call that CF has
+//! served; no request waits for it. Callers: `http`.
 
 use super::{Call, CapiClient, CfRequestClient, answer, model};
 use crate::upstream::is_loopback;
@@ -15,10 +16,10 @@ use url::Url;
 
 /// Platforms are updated every few weeks.
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
-/// After a failed question.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// Time until the next attempt after a failure.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-/// What is known of the API behind one destination.
+/// What is known about the API of one destination.
 #[derive(Debug, Default)]
 pub(super) struct ApiInfo(Mutex<ApiInfoState>);
 
@@ -33,12 +34,12 @@ impl ApiInfo {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether it is time to ask; whoever is told so does.
+    /// Returns whether it is time to ask; a caller that gets `true` asks.
     fn is_due(&self) -> bool {
         let (now, mut state) = (Instant::now(), self.lock());
         let due = state.next.is_none_or(|next| next <= now);
         if due {
-            state.next = Some(now + ASK_AGAIN);
+            state.next = Some(now + RETRY_AFTER_FAILURE);
         }
         due
     }
@@ -49,45 +50,45 @@ impl ApiInfo {
         state.next = Some(Instant::now() + KNOWN_FOR);
     }
 
-    /// Returns the address by which the API named itself last.
+    /// Returns the address that the API last gave for itself.
     pub(super) fn external(&self) -> Option<Arc<Url>> {
         self.lock().external.clone()
     }
 }
 
 impl CapiClient {
-    fn version_seen(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+    fn last_version(&self) -> std::sync::MutexGuard<'_, Option<String>> {
         self.0.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the version that the CF API named last; `None` while it has not been state.
+    /// Returns the version that the CF API reported last; `None` before the first time.
     pub fn version(&self) -> Option<String> {
-        self.version_seen().clone()
+        self.last_version().clone()
     }
 }
 
 impl CfRequestClient {
-    /// Asks for the root document in the background, if that is due.
+    /// Reads the root document in the background, if that is due.
     pub fn learn_version(&self) {
         if !self.api_state.info.is_due() {
             return;
         }
         let this = self.clone();
         self.client.0.tasks.spawn(async move {
-            // A question that fails is asked again later; whatever is wrong shows in calls that matter.
+            // After a failure it is asked again later; real problems show in the calls that matter.
             let Ok(read) = this.send(&Call::new("read_root", Method::GET, "/")).await else {
                 return;
             };
             let root = answer::expect::<model::CfRoot>(&read).unwrap_or_default();
             if let Some(text) = root.version() {
-                *this.client.version_seen() = Some(text.to_owned());
+                *this.client.last_version() = Some(text.to_owned());
                 this.api_state.info.learn(root.address().and_then(origin));
             }
         });
     }
 }
 
-/// Takes an address that is an origin and nothing more, safe to be read as one.
+/// Parses an address that is only an origin, https or loopback.
 fn origin(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let safe = match url.scheme() {
@@ -115,7 +116,7 @@ mod tests {
     #[case("https://api.cf.test?x", false)]
     #[case("api.cf.test", false)]
     #[case("ftp://api.cf.test", false)]
-    fn an_address_is_an_origin_and_nothing_more(#[case] text: &str, #[case] expected: bool) {
+    fn an_address_is_only_an_origin(#[case] text: &str, #[case] expected: bool) {
         assert_eq!(origin(text).is_some(), expected);
     }
 }

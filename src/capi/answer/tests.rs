@@ -29,7 +29,7 @@ fn cf(code: u32, detail: &str) -> String {
     format!(r#"{{"errors":[{{"detail":"{detail}","title":"CF-X","code":{code}}}]}}"#)
 }
 
-/// The name of the variant, so that a table can tell them apart.
+/// The name of the variant, for the tables below.
 fn kind(status: u16, headers: &[(&str, &str)], body: &str) -> &'static str {
     match success(&answer(status, headers, body)) {
         Ok(_) => "success",
@@ -47,32 +47,32 @@ fn kind(status: u16, headers: &[(&str, &str)], body: &str) -> &'static str {
 }
 
 #[rstest]
-#[case::row4(403, JSON, &cf(10003, "x"), "lacks role")]
-#[case::row5_suspended(403, JSON, &cf(10017, "x"), "refused")]
-#[case::row5_feature(403, JSON, &cf(330_002, "x"), "refused")]
-#[case::row6(404, JSON, &cf(10010, "Route not found"), "not found")]
-#[case::row7(404, JSON, &cf(10000, "Unknown request"), "refused")]
-#[case::row8(422, JSON, &cf(10008, "x"), "refused")]
-#[case::row9_empty(400, "", "", "refused")]
-#[case::row10(429, TEXT, &cf(10013, "Rate Limit Exceeded"), "rate limited")]
-#[case::row12_null(429, TEXT, "null", "rate limited")]
-#[case::row13(429, HTML, "<html>", "rate limited")]
-#[case::row15(
+#[case::lacks_role(403, JSON, &cf(10003, "x"), "lacks role")]
+#[case::suspended(403, JSON, &cf(10017, "x"), "refused")]
+#[case::feature_disabled(403, JSON, &cf(330_002, "x"), "refused")]
+#[case::not_found(404, JSON, &cf(10010, "Route not found"), "not found")]
+#[case::unknown_endpoint(404, JSON, &cf(10000, "Unknown request"), "refused")]
+#[case::unprocessable(422, JSON, &cf(10008, "x"), "refused")]
+#[case::bad_request_without_body(400, "", "", "refused")]
+#[case::rate_limit(429, TEXT, &cf(10013, "Rate Limit Exceeded"), "rate limited")]
+#[case::rate_limit_null_body(429, TEXT, "null", "rate limited")]
+#[case::rate_limit_of_nginx(429, HTML, "<html>", "rate limited")]
+#[case::unknown_error(
     500,
     JSON,
     r#"{"errors":[{"title":"UnknownError","detail":"x","code":10001}]}"#,
     "failed"
 )]
-#[case::row16(500, "", "", "failed")]
-#[case::row17(500, TEXT, "500 Internal Server Error", "failed")]
-#[case::row18(502, "", &cf(20004, "x"), "unavailable")]
-#[case::row19(503, JSON, &cf(10015, "x"), "unavailable")]
-#[case::row21_gateway(504, HTML, "<html>", "router page")]
-#[case::row21_size(413, HTML, "<html>", "refused")]
+#[case::failed_without_body(500, "", "", "failed")]
+#[case::failed_as_text(500, TEXT, "500 Internal Server Error", "failed")]
+#[case::bad_gateway_of_cc(502, "", &cf(20004, "x"), "unavailable")]
+#[case::unavailable_of_cc(503, JSON, &cf(10015, "x"), "unavailable")]
+#[case::gateway_page(504, HTML, "<html>", "router page")]
+#[case::too_large_page(413, HTML, "<html>", "refused")]
 #[case::html_404_of_a_proxy(404, HTML, "<html>", "router page")]
 #[case::redirect(302, HTML, "", "unreadable")]
 #[case::accepted_delete(202, HTML, "", "success")]
-fn the_fault_table_is_read(
+fn each_response_has_its_error(
     #[case] status: u16,
     #[case] content_type: &str,
     #[case] body: &str,
@@ -89,7 +89,7 @@ fn the_fault_table_is_read(
 #[case::gateway(502, true)]
 #[case::unavailable(503, true)]
 #[case::gateway_time(504, true)]
-fn only_pages_that_speak_of_the_service_are_held_back(#[case] status: u16, #[case] held: bool) {
+fn only_error_pages_about_the_service_are_held_back(#[case] status: u16, #[case] held: bool) {
     let answer = answer(status, &[("content-type", HTML)], "<html>");
     assert_eq!(intercepted(answer.status, &answer.headers).is_some(), held);
 }
@@ -100,7 +100,7 @@ fn only_pages_that_speak_of_the_service_are_held_back(#[case] status: u16, #[cas
 #[case::text(500, &[], "500 Internal Server Error", false)]
 #[case::unavailable(503, &[], &cf(10015, "x"), false)]
 #[case::router(500, &[("x-cf-routererror", "x")], &cf(10001, "x"), false)]
-fn a_500_in_ccs_own_words_is_about_the_request(
+fn a_500_with_an_error_of_cc_is_about_the_request(
     #[case] status: u16,
     #[case] headers: &[(&str, &str)],
     #[case] body: &str,

@@ -1,6 +1,6 @@
 //! Routes as the CF API sends them, with their targets and labels.
 //!
-//! Invariant: that of the room's models: lenient in reading, exact in writing. Callers: by way of
+//! Invariant: as in the parent module: lenient in reading, exact in writing. Callers: through
 //! [`super`].
 
 use super::{super::error::CapiError, Guid, Relationships};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 pub struct Route {
     /// Its guid.
     pub guid: Guid,
-    /// Its host; empty on a private domain without one.
+    /// Its host; empty for a private domain's own route.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub host: String,
     /// Its path; empty, or beginning with `/`.
@@ -26,10 +26,10 @@ pub struct Route {
     /// Host, domain and path in one.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub url: String,
-    /// When it was made, as CF writes it: RFC 3339 in UTC, so that texts compare as times do.
+    /// When it was created, as CF writes it: RFC 3339 in UTC, so texts sort like times.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub created_at: String,
-    /// What CF calls the route's destinations.
+    /// Its targets; CF calls them destinations.
     #[serde(default, deserialize_with = "super::vec_or_null")]
     pub destinations: Vec<RouteTarget>,
     /// Labels and annotations.
@@ -41,7 +41,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// Reads the body of a route that was opened.
+    /// Decodes the body of an opened response.
     ///
     /// # Errors
     /// [`CapiError::Unreadable`].
@@ -63,32 +63,32 @@ impl Route {
         self.relationships.domain.guid()
     }
 
-    /// Returns the name of its domain, out of its URL without scheme: no call is needed.
+    /// Returns the name of its domain, taken from its URL; no call is needed.
     pub fn domain_name(&self) -> &str {
         let name = self.url.split('/').next().unwrap_or_default();
         let rest = name.strip_prefix(self.host.as_str()).unwrap_or(name);
         rest.strip_prefix('.').unwrap_or(rest)
     }
 
-    /// Returns the guids of the apps behind it, each as often as it is mapped.
+    /// Returns the guids of its apps, each as often as it is mapped.
     pub fn apps(&self) -> impl Iterator<Item = &Guid> {
         self.destinations.iter().filter_map(|target| target.app.guid.as_ref())
     }
 
-    /// Returns whether the app's web process is behind it. Which port is the app's own, CF knows alone: that of a
-    /// container image is not 8080.
+    /// Returns whether it is mapped to the app's web process. Only CF knows the app's port: that of
+    /// a container image is not 8080.
     pub fn serves(&self, app: &Guid) -> bool {
         self.destinations.iter().any(|target| target.is_web_of(app))
     }
 
-    /// Returns whether anything is behind it but one port of the app's web process.
+    /// Returns whether it is mapped to anything but one port of the app's web process.
     pub fn serves_more_than(&self, app: &Guid) -> bool {
         let web = self.destinations.iter().filter(|target| target.is_web_of(app)).count();
         self.destinations.len() > web.min(1)
     }
 }
 
-/// The answer of the destination calls of a route.
+/// The response of the destination calls of a route.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RouteTargets {
     /// All targets of the route.
@@ -96,7 +96,7 @@ pub struct RouteTargets {
     pub destinations: Vec<RouteTarget>,
 }
 
-/// An app behind a route; CF calls it a *destination*, a word that is SAP's here.
+/// An app that a route is mapped to. CF calls it a *destination*; here that word means SAP's.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RouteTarget {
     /// The guid of the mapping.
@@ -142,20 +142,20 @@ pub struct RouteTargetProcess {
     pub kind: Option<String>,
 }
 
-/// The answer of `GET /v3/domains/{guid}/route_reservations`.
+/// The response of `GET /v3/domains/{guid}/route_reservations`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Reservation {
     /// Whether a route with exactly this host and path exists in any organization.
     pub matching_route: bool,
 }
 
-/// Labels and annotations; `None` as a value removes the entry when it is sent.
+/// Labels and annotations. When sent, `None` as a value removes the entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RouteMetadata {
-    /// Selectable, at most 63 characters.
+    /// For selectors; at most 63 characters.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub labels: BTreeMap<String, Option<String>>,
-    /// Not selectable, at most 5000 characters.
+    /// Not for selectors; at most 5000 characters.
     #[serde(default, deserialize_with = "super::null_as_default")]
     pub annotations: BTreeMap<String, Option<String>>,
 }

@@ -12,8 +12,8 @@ use rstest::rstest;
 #[case::query("a?b", false)]
 #[case::comma("a,b", false)]
 #[case::umlaut("ä", false)]
-fn a_guid_is_safe_in_paths_and_filters(#[case] text: &str, #[case] lawful: bool) {
-    assert_eq!(Guid::parse(text).is_some(), lawful);
+fn a_guid_is_safe_in_paths_and_filters(#[case] text: &str, #[case] is_valid: bool) {
+    assert_eq!(Guid::parse(text).is_some(), is_valid);
 }
 
 proptest! {
