@@ -1,6 +1,8 @@
-//! Audit lines of writes through `/v3`: intent, then outcome; one alone for what is denied.
+//! Audit lines of writes through `/v3`: an intent and an outcome; a denied write has only an
+//! outcome.
 //!
-//! Invariant: every write that a verified caller asks for leaves exactly one outcome. Callers: this room; `http` for denials.
+//! Invariant: every write of a verified caller leaves exactly one outcome line. Callers: this
+//! module; `http` for denials.
 
 use super::ProxyError;
 use crate::{
@@ -14,10 +16,10 @@ use http::StatusCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
-/// Tells which status and code a caller is given for an error.
+/// Maps an error to the status and code that the caller gets.
 pub type ErrorToStatus = fn(&ProxyError) -> (StatusCode, &'static str);
 
-/// A write, as far as it is known.
+/// The audit record of one write.
 #[derive(Debug)]
 pub struct WriteAudit {
     caller: Caller,
@@ -25,9 +27,9 @@ pub struct WriteAudit {
     trail: AuditTrail,
     status_of: ErrorToStatus,
     begun: Instant,
-    /// An outcome is outcome_pending.
+    /// Whether an outcome line must still be written.
     outcome_pending: AtomicBool,
-    /// Row of the allow list, or method and path where no row fits.
+    /// Row of the allow list; method and path if no row fits.
     pub action: String,
     /// Guid of the space of a new route.
     pub space: Option<String>,
@@ -40,7 +42,7 @@ pub struct WriteAudit {
 }
 
 impl WriteAudit {
-    /// Makes the lines of a caller's write; `trail` notes that one was written.
+    /// Makes the record of a caller's write; `trail` notes that an audit line was written.
     pub fn new(
         caller: &Caller,
         correlation: &CorrelationId,
@@ -62,24 +64,24 @@ impl WriteAudit {
         }
     }
 
-    /// Names the row.
+    /// Sets the row.
     #[must_use]
     pub fn of(mut self, action: String) -> Self {
         self.action = action;
         self
     }
 
-    /// From now on an outcome is outcome_pending, whatever happens.
+    /// From now on an outcome line is written in any case.
     pub(super) fn begin(&self) {
         self.outcome_pending.store(true, Ordering::Release);
     }
 
-    /// Tells what is about to be sent.
+    /// Writes what is about to be sent.
     pub(super) fn intent(&self) {
         self.write(AuditPhase::Intent, &AuditEntry::default());
     }
 
-    /// Tells which answer of CF was passed on.
+    /// Writes which response of CF was passed on.
     pub(super) fn answered(&self, status: StatusCode, upstream: Option<&str>) {
         let outcome = if status.is_success() { "done" } else { "refused" };
         let status = Some(status.as_u16());
@@ -91,7 +93,7 @@ impl WriteAudit {
         });
     }
 
-    /// Tells why no answer of CF was passed on.
+    /// Writes why no response of CF was passed on.
     pub(super) fn failed(&self, error: &ProxyError, upstream: Option<&str>) {
         let (status, code) = (self.status_of)(error);
         let outcome = match error {
@@ -108,7 +110,7 @@ impl WriteAudit {
         });
     }
 
-    /// Tells that nothing was sent, and by which code it was refused.
+    /// Writes that nothing was sent, with the code of the refusal.
     pub fn refused(&self, outcome: &str, code: &str, status: StatusCode) {
         let status = Some(status.as_u16());
         self.end(&AuditEntry { outcome, code, status, ..AuditEntry::default() });
@@ -137,7 +139,7 @@ impl WriteAudit {
 }
 
 impl Drop for WriteAudit {
-    /// A panic, or the end of the process, came before the outcome.
+    /// There was a panic, or the process ended, before the outcome.
     fn drop(&mut self) {
         if self.outcome_pending.load(Ordering::Acquire) {
             self.refused("internal", "internal", StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,7 +1,7 @@
-//! The body that goes back: as it came, or with its links rewritten.
+//! The response body for the caller: as it came, or with its links rewritten.
 //!
-//! Invariant: an error of the source ends the body with an error, so that the caller never takes a part for the whole.
-//! Callers: this room; `http` hands it to the caller.
+//! Invariant: an error of the source ends the body with an error, so that the caller never takes a
+//! part for the whole. Callers: this module; `http` passes it to the caller.
 
 use super::links::Rewriter;
 use crate::capi::{CapiError, CfBody};
@@ -14,14 +14,15 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Up to this size a body is taken whole, so that its length can be told and a fault can still become a problem.
+/// Up to this size a body is read whole: then its length is known, and a failure can still become a
+/// problem response.
 const SMALL: usize = 64 * 1024;
 
-/// A body on its way to the caller.
+/// A response body for the caller.
 pub struct ProxyBody(BodyKind);
 
 enum BodyKind {
-    /// None, whatever length is told.
+    /// No body, whatever `Content-Length` says.
     Absent,
     Whole(Option<Bytes>),
     Plain(CfBody),
@@ -33,15 +34,15 @@ enum BodyKind {
 }
 
 impl ProxyBody {
-    /// No body, and no word on how long one would be.
+    /// No body and no length.
     pub(super) fn none() -> Self {
         Self(BodyKind::Absent)
     }
 
-    /// Passes a source on; with a rewriter, its links are changed.
+    /// Passes a source on; a rewriter changes its links.
     ///
     /// # Errors
-    /// That of the source, if it broke while a small body was read.
+    /// The source's error, if it broke while a small body was read.
     pub(super) async fn of(
         source: CfBody,
         rewriter: Option<Rewriter>,
@@ -62,7 +63,7 @@ impl ProxyBody {
     }
 }
 
-/// Reads a source to its end; what comes in one piece is not copied.
+/// Reads a source to its end. A body in one piece is not copied.
 async fn whole(mut source: CfBody) -> Result<Bytes, CapiError> {
     let (mut whole, mut more) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = source.frame().await.transpose()? {

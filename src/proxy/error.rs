@@ -1,21 +1,21 @@
-//! Why nothing of CF's answer could be passed on.
+//! Why no response of CF was passed on.
 
 use crate::{capi::CapiError, policy::Denial};
 
-/// Why a permit, or a question about one, did not lead to CF's own answer.
+/// Why a permit, or a question about one, did not lead to CF's own response.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The CF API gave no answer that can be passed on.
+    /// The CF API gave no response that can be passed on.
     #[error(transparent)]
     Capi(#[from] CapiError),
-    /// A write that is not idempotent was sent, and CF gave no answer to it.
-    #[error("no answer to a write")]
+    /// A write that is not idempotent was sent, and CF did not respond to it.
+    #[error("no response to a write")]
     Unclear(#[source] CapiError),
-    /// What the CF API showed of the route says no.
+    /// Denied because of the route's current state in CF.
     #[error(transparent)]
     Denied(#[from] Denial),
-    /// The answer is packed although it was asked for unpacked, or switches protocols.
-    #[error("an answer of a form that is not passed on")]
+    /// The response is compressed although that was not requested, or it switches protocols.
+    #[error("a response that cannot be passed on")]
     Unpassable,
 }
 

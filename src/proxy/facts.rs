@@ -1,7 +1,7 @@
-//! What a question wants to know, read from the CF API right before the verdict.
+//! The facts that a policy question needs, read from the CF API right before the decision.
 //!
-//! Invariant: nothing is kept, and the route is read last: between it and the write that follows there is no other
-//! call. Where CF knows no such route, CF's own answer goes back. Callers: this room.
+//! Invariant: nothing is cached, and the route is read last: no other call comes between it and the
+//! write. If CF knows no such route, CF's own response is returned. Callers: this module.
 
 use super::error::ProxyError;
 use crate::{
@@ -12,19 +12,19 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use std::collections::BTreeMap;
 
-/// A route is some kB, with many targets some hundred.
+/// A route has some kB, with many targets some hundred.
 const ROUTE_CAP: usize = 2 * 1024 * 1024;
 
-/// What came of a question.
+/// The outcome of a question.
 #[derive(Debug)]
 pub(super) enum QuestionOutcome {
-    /// It may pass.
+    /// The write is permitted.
     Permit(Permit),
-    /// CF does not show the route: its own words.
+    /// CF does not show the route: its own response.
     Answer(Box<OpenedResponse>),
 }
 
-/// Reads what the question asks for and lets it decide.
+/// Reads the facts and lets the question decide.
 pub(super) async fn decide(
     question: Question,
     cf: &CfRequestClient,
@@ -37,7 +37,8 @@ pub(super) async fn decide(
     let more = question.needs_apps_of(&route);
     if !more.is_empty() {
         apps.extend(self::apps(more, cf).await?);
-        // An app that has come since is unknown, and what is unknown is not the caller's.
+        // An app that was mapped meanwhile is unknown, and an unknown app does not belong to the
+        // caller.
         route = match read(&question, cf).await? {
             RouteRead::Route(route) => route,
             RouteRead::Answer(answer) => return Ok(QuestionOutcome::Answer(answer)),
@@ -46,10 +47,10 @@ pub(super) async fn decide(
     Ok(QuestionOutcome::Permit(question.settle(&route, &apps)?))
 }
 
-/// What CF shows of a route.
+/// CF's response to a read of a route.
 enum RouteRead {
     Route(RouteFacts),
-    /// Not the route.
+    /// Any other response.
     Answer(Box<OpenedResponse>),
 }
 

@@ -1,7 +1,8 @@
-//! Which headers of CF's answer go back to the caller.
+//! Which headers of CF's response are passed on to the caller.
 //!
-//! Invariant: an allow list; what it does not name is not passed on, nor what `Connection` nominates. What goes to CF
-//! is built in `capi` and never comes from a request. Callers: this room.
+//! Invariant: an allow list (`docs/reference/proxy-rules.md`). Headers that it does not name, or
+//! that `Connection` nominates, are not passed on. Headers to CF are built in `capi` and never come
+//! from a request. Callers: this module.
 
 use super::links::LinkBases;
 use crate::policy::path::{UpstreamQuery, judge_path};
@@ -10,39 +11,42 @@ use http::{
     header::{CONTENT_TYPE, LOCATION},
 };
 
-/// What CC says about its rate limits, by whatever name: each of them has three headers, those of v2 end otherwise.
+/// Prefix of CC's rate limit headers: three for each limit, with another suffix for v2.
 const RATE_LIMIT: &[u8; 12] = b"x-ratelimit-";
 
-/// What became of `Location`.
+/// What was done with `Location`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LocationOutcome {
-    /// There was none, or it leads to the broker now.
+    /// There was none, or it leads to the broker.
     Kept,
     /// It led elsewhere.
     Dropped,
 }
 
-/// How many headers an answer has, those that the broker adds included, so that their map does not grow on the way.
+/// Usual number of headers of a response, with those that the broker adds, so that the map does not
+/// grow.
 const USUAL: usize = 16;
 
-/// How many of CF's are listed, mostly: three about the rate limit, type, request id and a warning or two.
+/// Usual number of CF's listed headers: three about the rate limit, type, request id, one or two
+/// warnings.
 const USUALLY_LISTED: usize = 8;
 
-/// What CF's headers say, as far as it matters here.
+/// The relevant content of CF's headers.
 #[derive(Debug)]
 pub(super) struct ResponseHeaders {
-    /// Those that go back.
+    /// The headers to pass on.
     pub(super) listed: HeaderMap,
     pub(super) location: LocationOutcome,
-    /// Whether the body is JSON of CF's own, the only kind that links are looked for in.
+    /// Whether the body is JSON: links are rewritten only there.
     pub(super) is_json: bool,
-    /// Whether the body is packed although it was asked for unpacked, as content or on its way.
+    /// Whether the body is compressed although that was not requested, by content or transfer
+    /// encoding.
     pub(super) is_encoded: bool,
     /// The length that CF announces.
     pub(super) length: Option<usize>,
 }
 
-/// Goes through CF's headers once and picks what may pass; it goes back in their own map, emptied.
+/// Reads CF's headers once and selects those to pass on. It reuses CF's map for them.
 pub(super) fn select(mut headers: HeaderMap, bases: &LinkBases) -> ResponseHeaders {
     let mut scan = HeaderScan::default();
     scan.listed.reserve_exact(USUALLY_LISTED);
@@ -73,11 +77,11 @@ pub(super) fn select(mut headers: HeaderMap, bases: &LinkBases) -> ResponseHeade
     ResponseHeaders { listed: headers, location, is_json, is_encoded, length }
 }
 
-/// What was seen on the way through the headers.
+/// State of one pass over the headers.
 #[derive(Debug, Default)]
 struct HeaderScan {
     rule: HeaderRule,
-    /// Lines of headers that are listed, each with the header's rank.
+    /// Lines of listed headers, each with its header's rank.
     listed: Vec<(u8, HeaderName, HeaderValue)>,
     connection: Vec<HeaderValue>,
     locations: Vec<HeaderValue>,
@@ -85,10 +89,10 @@ struct HeaderScan {
     is_encoded: bool,
 }
 
-/// What a header is to this room.
+/// What is done with a header.
 #[derive(Clone, Copy, Debug, Default)]
 enum HeaderRule {
-    /// It passes as it is (`proxy.md` 5), in the order of these numbers.
+    /// Passed on as it is, in the order of these numbers.
     Listed(u8),
     Location,
     Connection,
@@ -120,7 +124,7 @@ impl HeaderRule {
 }
 
 impl HeaderScan {
-    /// Takes one line; further lines of the same header come without its name.
+    /// Takes one line. Further lines of the same header come without its name.
     fn note(&mut self, name: Option<HeaderName>, value: HeaderValue) {
         if let Some(name) = &name {
             self.rule = HeaderRule::of(name);
@@ -156,13 +160,14 @@ fn length(value: &HeaderValue) -> Option<usize> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// All lines count: a name in the second one is nominated as well (RFC 9110, 7.6.1).
+/// All lines count: also a name in the second one is nominated (RFC 9110, 7.6.1).
 fn is_nominated(connection: &[HeaderValue], name: &HeaderName) -> bool {
     let mut tokens = connection.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
-/// Turns a `Location` of the API into one of the broker; a relative one stays, if it could be asked for here.
+/// Turns a `Location` of the API into one of the broker. A relative one stays, if the broker
+/// accepts such a path.
 fn rewrite_location(location: &HeaderValue, bases: &LinkBases) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;
     if let Some(rest) = bases.below(text) {

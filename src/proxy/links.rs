@@ -1,8 +1,9 @@
-//! Links of the CF API turned into links of the broker, while the bytes pass by (`proxy.md` 6).
+//! Rewrites links of the CF API into links of the broker, while the bytes pass
+//! (`docs/reference/proxy-rules.md`).
 //!
-//! Invariant: only the value of a member named `href` that begins with an origin of the API is changed, and only that
-//! beginning; every other byte stays as and where it is. What is held back between two pieces is bounded by six times
-//! the origin. Callers: this room.
+//! Invariant: only the value of a member named `href` that begins with an origin of the API is
+//! changed, and only that beginning. Every other byte stays as it is. Bytes held back between two
+//! chunks are limited to about six times the origin. Callers: this module.
 
 mod name;
 mod origin;
@@ -13,13 +14,14 @@ use origin::{OriginMatch, OriginMatcher};
 use std::sync::Arc;
 use url::Url;
 
-/// What is turned into what: origins of the API, and the broker's base without a slash at the end.
+/// What is replaced by what: origins of the API by the broker's base, which has no slash at the
+/// end.
 #[derive(Clone, Debug)]
 pub(super) struct LinkBases {
     api: Url,
     external: Option<Url>,
     upstream: OriginMatcher,
-    /// How CC names itself in its links, where that is another name than the one that it is called by.
+    /// The API's external name in CC's links, if it differs from the name that is called.
     alias: Option<OriginMatcher>,
     own: Arc<str>,
 }
@@ -36,12 +38,12 @@ impl LinkBases {
         }
     }
 
-    /// Returns whether they were made of these.
+    /// Returns whether they were made from these URLs.
     pub(super) fn are_of(&self, api: &Url, external: Option<&Url>) -> bool {
         self.api == *api && self.external.as_ref() == external
     }
 
-    /// Returns what follows the API's base in a whole URL, if it is one of the API's.
+    /// Returns the rest of a URL behind the API's origin, if it is one of the API's.
     pub(super) fn below<'a>(&self, url: &'a str) -> Option<&'a str> {
         let mut origins = std::iter::once(&self.upstream).chain(&self.alias);
         origins.find_map(|origin| origin.below(url))
@@ -52,7 +54,7 @@ impl LinkBases {
         &self.own
     }
 
-    /// Compares the begin of a JSON text.
+    /// Compares the beginning of a JSON text with both origins.
     fn match_origin(&self, text: &[u8]) -> OriginMatch {
         match (self.upstream.match_prefix(text), &self.alias) {
             (OriginMatch::Mismatch, Some(alias)) => alias.match_prefix(text),
@@ -65,32 +67,32 @@ impl LinkBases {
     }
 }
 
-/// Rewrites a JSON text that arrives in pieces, or whole.
+/// Rewrites a JSON text that arrives in chunks, or whole.
 #[derive(Debug)]
 pub(super) struct Rewriter {
     bases: Arc<LinkBases>,
     state: ScanState,
-    /// Bytes that cannot be judged yet.
+    /// Bytes that need the next chunk.
     held: BytesMut,
-    /// Whether an odd number of backslashes stands right before `held`.
+    /// Whether an odd number of backslashes is right before `held`.
     escaped: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ScanState {
-    /// Looking for the name.
+    /// Searching for the name.
     Outside,
-    /// The name was seen; blanks, a colon and a text may follow.
+    /// The name was found; blanks, a colon and a text may follow.
     Named { colon: bool },
-    /// Inside the text, at its begin.
+    /// At the beginning of the value.
     Value,
 }
 
-/// How far a text was worked through.
+/// Result of scanning a text.
 struct ScanResult {
-    /// What it became up to `copied`.
+    /// The rewritten text up to `copied`.
     out: Vec<u8>,
-    /// Behind the last origin that was replaced; 0: there was none.
+    /// Position behind the last replaced origin; 0: none was replaced.
     copied: usize,
     /// Where the search ended.
     at: usize,
@@ -101,7 +103,7 @@ impl Rewriter {
         Self { bases, state: ScanState::Outside, held: BytesMut::new(), escaped: false }
     }
 
-    /// Takes a chunk and returns what may go out.
+    /// Takes a chunk and returns the bytes that are finished.
     pub(super) fn push(&mut self, chunk: &Bytes) -> Bytes {
         if self.held.is_empty() {
             return self.scan(chunk);
@@ -112,18 +114,18 @@ impl Rewriter {
         self.scan(&joined)
     }
 
-    /// Returns what was held back when the last chunk had come.
+    /// Returns the held bytes after the last chunk.
     pub(super) fn finish(&mut self) -> Bytes {
         std::mem::take(&mut self.held).freeze()
     }
 
-    /// Rewrites a text that is there whole, so that nothing has to wait.
+    /// Rewrites a complete text; nothing is held back.
     pub(super) fn whole(mut self, text: &Bytes) -> Bytes {
         let result = self.scan_text(text);
         result.up_to(text, text.len())
     }
 
-    /// Rewrites one chunk and holds back what the next one decides.
+    /// Rewrites one chunk and holds back the bytes that need the next one.
     fn scan(&mut self, text: &Bytes) -> Bytes {
         let result = self.scan_text(text);
         let keep = self.keep_from(text, result.at);
@@ -132,7 +134,7 @@ impl Rewriter {
         result.up_to(text, keep)
     }
 
-    /// Works through one text.
+    /// Scans one text.
     fn scan_text(&mut self, text: &[u8]) -> ScanResult {
         let mut result = ScanResult { out: Vec::new(), copied: 0, at: 0 };
         let chunk = self.chunk(text);
@@ -148,7 +150,7 @@ impl Rewriter {
                     result.at = end;
                     ScanState::Named { colon: false }
                 }
-                // CC writes nothing between name and text.
+                // CC writes no blanks between name and value.
                 ScanState::Named { colon: false } if rest.first_chunk() == Some(b":\"") => {
                     result.at += 2;
                     ScanState::Value
@@ -183,7 +185,8 @@ impl Rewriter {
         result
     }
 
-    /// Returns from where the text must wait for the next chunk: a name or a value that is cut in two.
+    /// Returns from where the text must wait for the next chunk: a name or a value that is cut in
+    /// two.
     fn keep_from(&self, text: &[u8], at: usize) -> usize {
         match self.state {
             ScanState::Value | ScanState::Named { .. } => at,
@@ -203,7 +206,7 @@ impl Rewriter {
 }
 
 impl ScanResult {
-    /// Puts the broker's base in the place of the origin that begins where the search is.
+    /// Replaces the origin at the current position by the broker's base.
     fn replace(&mut self, text: &[u8], length: usize, own: &str) {
         if self.copied == 0 {
             self.out.reserve_exact(capacity_for(text));
@@ -214,7 +217,8 @@ impl ScanResult {
         self.copied = self.at;
     }
 
-    /// Returns what a text became up to a place. Nothing replaced: the text itself, uncopied.
+    /// Returns the rewritten text up to a position. If nothing was replaced, the text itself
+    /// without a copy.
     fn up_to(mut self, text: &Bytes, end: usize) -> Bytes {
         if self.copied == 0 {
             return text.slice(..end);
@@ -224,8 +228,9 @@ impl ScanResult {
     }
 }
 
-/// Returns how much to set aside for what a text becomes: a link is some 150 bytes of JSON, and the broker's name some
-/// 20 longer than the API's. With less the text is copied once more on the way.
+/// Returns the capacity for a rewritten text. A link is about 150 bytes of JSON, and the broker's
+/// name about 20 bytes longer than the API's. With less capacity the text would be copied once
+/// more.
 fn capacity_for(text: &[u8]) -> usize {
     text.len() + text.len() / 8 + 64
 }

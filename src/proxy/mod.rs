@@ -1,7 +1,9 @@
-//! The transparent CF API: a [`Permit`] in, CF's own answer out.
+//! The transparent CF API: forwards a [`Permit`] and returns CF's own response.
 //!
-//! Invariant: method, path, query and body come out of the permit, headers are built, and what goes back is chosen by
-//! allow list and leads to the broker only. A write runs to its end on the tracker and is audited. Callers: `http`.
+//! Invariant: method, path, query and body come from the permit, and headers are built. The
+//! response's headers pass an allow list, and its links lead to the broker only. A write runs to
+//! its end on the task tracker and is audited. Rules: `docs/reference/proxy-rules.md`. Callers:
+//! `http`.
 
 mod audit;
 mod body;
@@ -32,34 +34,35 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use url::Url;
 
-/// Largest answer that is passed on (`proxy.md` P8).
+/// Largest response that is passed on.
 const ANSWER_CAP: usize = 10 * 1024 * 1024;
 /// Response header of RFC 9209.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// Forwards permits; a clone is shallow.
+/// Forwards permits. A clone is shallow.
 #[derive(Clone)]
 pub struct Proxy(Arc<ProxyInner>);
 
 struct ProxyInner {
-    /// The broker's own base, without a slash at the end.
+    /// The broker's own base URL, without a slash at the end.
     own: Arc<str>,
-    /// Those of the last answer: nearly always all answers are of one API, so that they are made once.
+    /// Those of the last response: nearly all responses are of one API.
     bases: ArcSwapOption<LinkBases>,
     tasks: TaskTracker,
     metrics: Metrics,
 }
 
 impl Proxy {
-    /// Makes the proxy. `own` is the broker's public base, to which links lead; writes run on `tasks`.
+    /// Makes the proxy. `own` is the broker's public base URL, to which links lead; writes run on
+    /// `tasks`.
     pub fn new(own: Arc<str>, tasks: TaskTracker, metrics: Metrics) -> Self {
         Self(Arc::new(ProxyInner { own, bases: ArcSwapOption::empty(), tasks, metrics }))
     }
 
-    /// Forwards a read and returns CF's answer, its body still on the wire.
+    /// Forwards a read and returns CF's response while its body arrives.
     ///
     /// # Errors
-    /// [`ProxyError::Capi`] where CF gave no answer of its own, [`ProxyError::Unpassable`].
+    /// [`ProxyError::Capi`] if CF gave no response of its own, [`ProxyError::Unpassable`].
     pub async fn forward(
         &self,
         permit: &Permit,
@@ -69,14 +72,15 @@ impl Proxy {
         self.build_response(opened, permit.method()).await
     }
 
-    /// Forwards a write; reads the route first where the verdict depends on it. It is waited for until the request's end.
+    /// Forwards a write. If the verdict depends on the route, the route is read first. Waits until
+    /// the request's deadline.
     ///
     /// # Errors
-    /// As [`Proxy::forward`]; [`ProxyError::Denied`] by what CF showed, [`ProxyError::Unclear`] for a POST of which nobody
-    /// knows what became.
+    /// As [`Proxy::forward`]. [`ProxyError::Denied`] because of the route's state,
+    /// [`ProxyError::Unclear`] for a POST with an unknown outcome.
     ///
     /// # Cancel safety
-    /// It goes on when the future is dropped.
+    /// The write continues when the future is dropped.
     pub async fn write(
         &self,
         verdict: Verdict,
@@ -137,7 +141,7 @@ impl Proxy {
         settled
     }
 
-    /// Returns what is turned into what in an answer of this API.
+    /// Returns the link bases of this API.
     fn link_bases(&self, api: &Url, external: Option<&Url>) -> Arc<LinkBases> {
         let last = self.0.bases.load_full().filter(|bases| bases.are_of(api, external));
         last.unwrap_or_else(|| {
@@ -147,7 +151,7 @@ impl Proxy {
         })
     }
 
-    /// Builds the caller's answer from CF's.
+    /// Builds the caller's response from CF's.
     async fn build_response(
         &self,
         opened: OpenedResponse,
@@ -164,7 +168,7 @@ impl Proxy {
             self.0.metrics.policy_denied("foreign_location");
         }
         add_proxy_status(&mut headers, status);
-        // Errors of CF pass byte for byte: they are texts, not documents with links.
+        // CF's error bodies pass byte for byte: they are texts, not documents with links.
         let linked = status.as_u16() < 400 && is_json;
         let is_head = *method == Method::HEAD;
         let bodiless =
@@ -186,7 +190,7 @@ impl Proxy {
     }
 }
 
-/// Says that the answer is CF's, and which status CF gave (RFC 9209).
+/// Adds `Proxy-Status`: the response is CF's, with this status (RFC 9209).
 fn add_proxy_status(headers: &mut HeaderMap, status: StatusCode) {
     let value = match status {
         StatusCode::OK => Ok(HeaderValue::from_static("cfapi-broker; received-status=200")),
@@ -197,7 +201,7 @@ fn add_proxy_status(headers: &mut HeaderMap, status: StatusCode) {
     }
 }
 
-/// Sorts out the writes of which nobody knows what became: a POST that was sent and not answered.
+/// Marks writes with an unknown outcome: a POST that was sent and got no response.
 fn unclear_write(error: CapiError, method: &Method) -> ProxyError {
     let silent = match &error {
         CapiError::Unavailable { cause, .. } => *cause == Unavailability::ConnectionTerminated,
@@ -214,8 +218,8 @@ fn unclear_write(error: CapiError, method: &Method) -> ProxyError {
     if silent && *method == Method::POST { ProxyError::Unclear(error) } else { error.into() }
 }
 
-/// What is sent is what the permit holds. A delete was judged by the route as it was read right before, so it does not
-/// go out again by itself.
+/// Makes the call from the permit alone. A delete was checked against the route right before, so it
+/// is not repeated automatically.
 pub(crate) fn call_of(permit: &Permit) -> Call {
     let operation = if permit.is_read() { "proxy_read" } else { "proxy_write" };
     let mut call = Call::new(operation, permit.method().clone(), permit.path().as_str())

@@ -1,4 +1,4 @@
-//! The proxy against a scripted CF API: what is asked in which order, and what comes of answers that are none.
+//! The proxy against a scripted CF API: the order of its calls, and invalid responses.
 
 use super::{Proxy, ProxyError, WriteAudit};
 use crate::{
@@ -28,7 +28,7 @@ fn pair(key: &str, value: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-/// Any app of the space, unmarked routes too.
+/// Any app of the space, also unmarked routes.
 fn bounds() -> Bounds {
     Bounds {
         space: "s1".to_owned(),
@@ -50,11 +50,11 @@ fn bounds() -> Bounds {
 }
 
 fn route(metadata: &str) -> Reply {
-    let places =
+    let relationships =
         r#""relationships":{"space":{"data":{"guid":"s1"}},"domain":{"data":{"guid":"d1"}}}"#;
     let targets = r#""destinations":[{"guid":"t1","app":{"guid":"a1"}}]"#;
     let body = format!(
-        r#"{{"guid":"r1","host":"acme","path":"","url":"acme.x",{targets},{places},"metadata":{metadata}}}"#
+        r#"{{"guid":"r1","host":"acme","path":"","url":"acme.x",{targets},{relationships},"metadata":{metadata}}}"#
     );
     Reply::json("200 OK", &body)
 }
@@ -74,7 +74,7 @@ fn admitted(method: Method, path: &str) -> RuleOutcome {
     Policy::shipped().unwrap().admit(&caller, line).unwrap()
 }
 
-fn judged(method: Method, path: &str, body: &str) -> Verdict {
+fn verdict(method: Method, path: &str, body: &str) -> Verdict {
     let RuleOutcome::Write(draft) = admitted(method, path) else { panic!("no write") };
     draft.read(body.as_bytes()).unwrap().judge(&bounds()).unwrap()
 }
@@ -83,14 +83,14 @@ fn proxy(cf: &ScriptedCf) -> Proxy {
     Proxy::new("https://broker.test".into(), cf.tasks.clone(), Metrics::default())
 }
 
-async fn written(
+async fn write(
     cf: &ScriptedCf,
     verdict: Verdict,
 ) -> Result<Response<super::ProxyBody>, ProxyError> {
-    written_within(cf, verdict, Duration::from_secs(30)).await
+    write_within(cf, verdict, Duration::from_secs(30)).await
 }
 
-async fn written_within(
+async fn write_within(
     cf: &ScriptedCf,
     verdict: Verdict,
     within: Duration,
@@ -114,7 +114,7 @@ async fn read(
 #[tokio::test]
 async fn a_marked_route_is_read_and_deleted_right_after() {
     let cf = ScriptedCf::answering([marked(), accepted("j1")]).await;
-    let answer = written(&cf, judged(Method::DELETE, ROUTE, "")).await.unwrap();
+    let answer = write(&cf, verdict(Method::DELETE, ROUTE, "")).await.unwrap();
     assert_eq!(answer.status(), 202);
     assert_eq!(cf.calls(), ["GET /v3/routes/r1", "DELETE /v3/routes/r1"]);
 }
@@ -122,7 +122,7 @@ async fn a_marked_route_is_read_and_deleted_right_after() {
 #[tokio::test]
 async fn an_unmarked_route_is_read_again_after_its_apps() {
     let cf = ScriptedCf::answering([unmarked(), list(&[APP]), unmarked(), accepted("j1")]).await;
-    written(&cf, judged(Method::DELETE, ROUTE, "")).await.unwrap();
+    write(&cf, verdict(Method::DELETE, ROUTE, "")).await.unwrap();
     let apps = "GET /v3/apps?guids=a1&per_page=1000";
     assert_eq!(
         cf.calls(),
@@ -131,10 +131,10 @@ async fn an_unmarked_route_is_read_again_after_its_apps() {
 }
 
 #[tokio::test]
-async fn a_route_that_changed_hands_meanwhile_stays() {
+async fn a_route_that_changed_its_owner_meanwhile_stays() {
     let taken = route(r#"{"labels":{"b.c/owner":"other"},"annotations":{}}"#);
     let cf = ScriptedCf::answering([unmarked(), list(&[APP]), taken]).await;
-    let error = written(&cf, judged(Method::DELETE, ROUTE, "")).await.unwrap_err();
+    let error = write(&cf, verdict(Method::DELETE, ROUTE, "")).await.unwrap_err();
     assert!(matches!(error, ProxyError::Denied(_)), "{error:?}");
     assert_eq!(cf.calls().len(), 3);
 }
@@ -144,16 +144,16 @@ async fn apps_that_the_caller_names_are_read_before_the_route() {
     let cf = ScriptedCf::answering([list(&[APP]), marked(), Reply::json("200 OK", "{}")]).await;
     let (path, body) =
         ("/v3/routes/r1/destinations", r#"{"destinations":[{"app":{"guid":"a1"}}]}"#);
-    written(&cf, judged(Method::POST, path, body)).await.unwrap();
+    write(&cf, verdict(Method::POST, path, body)).await.unwrap();
     let apps = "GET /v3/apps?guids=a1&per_page=1000";
     assert_eq!(cf.calls(), [apps, "GET /v3/routes/r1", "POST /v3/routes/r1/destinations"]);
 }
 
 #[tokio::test]
-async fn a_delete_is_not_repeated_by_itself() {
+async fn a_delete_is_not_repeated_automatically() {
     let unavailable = cf_error("503 Service Unavailable", 10015, "x");
     let cf = ScriptedCf::answering([marked(), unavailable, accepted("j1")]).await;
-    let answer = written(&cf, judged(Method::DELETE, ROUTE, "")).await.unwrap();
+    let answer = write(&cf, verdict(Method::DELETE, ROUTE, "")).await.unwrap();
     assert_eq!(answer.status(), 503);
     assert_eq!(cf.calls().len(), 2);
 }
@@ -165,18 +165,18 @@ const CREATE: &str = r#"{"host":"acme","relationships":{"space":{"data":{"guid":
 #[case::no_answer(Reply::Bytes(b"HTTP/1.1 201 Created\r\nContent-Length: 9\r\n\r\n{".to_vec()))]
 #[case::no_http(Reply::Bytes(b"HTTP/1.1 201 Created\r\nContent-Length: x\r\n\r\n".to_vec()))]
 #[tokio::test]
-async fn a_create_that_was_sent_and_not_answered_has_no_known_outcome(#[case] reply: Reply) {
+async fn a_create_without_a_response_has_no_known_outcome(#[case] reply: Reply) {
     let cf = ScriptedCf::answering([reply, Reply::json("201 Created", "{}")]).await;
-    let error = written(&cf, judged(Method::POST, "/v3/routes", CREATE)).await.unwrap_err();
+    let error = write(&cf, verdict(Method::POST, "/v3/routes", CREATE)).await.unwrap_err();
     assert!(matches!(error, ProxyError::Unclear(_)), "{error:?}");
     assert_eq!(cf.calls().len(), 1);
 }
 
 #[tokio::test]
-async fn a_create_that_outlasts_its_request_goes_on_and_has_no_known_outcome() {
+async fn a_create_that_outlasts_its_request_continues_and_has_no_known_outcome() {
     let cf = ScriptedCf::answering([Reply::Silence]).await;
-    let verdict = judged(Method::POST, "/v3/routes", CREATE);
-    let error = written_within(&cf, verdict, Duration::from_millis(300)).await.unwrap_err();
+    let verdict = verdict(Method::POST, "/v3/routes", CREATE);
+    let error = write_within(&cf, verdict, Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, ProxyError::Unclear(CapiError::Timeout { .. })), "{error:?}");
     assert_eq!(cf.calls(), ["POST /v3/routes"]);
     assert!(!cf.tasks.is_empty(), "it was given up");
@@ -196,7 +196,7 @@ async fn a_small_page_that_breaks_off_is_an_unreadable_answer() {
 #[case::not_found("404 Not Found")]
 #[case::failed("500 Internal Server Error")]
 #[tokio::test]
-async fn a_page_that_is_cfs_answer_passes_as_it_is(#[case] status: &str) {
+async fn an_error_page_that_is_cfs_response_passes_unchanged(#[case] status: &str) {
     let page = Reply::with_headers(status, "Content-Type: text/html\r\n", b"<html>");
     let cf = ScriptedCf::answering([page]).await;
     let answer = read(&cf, Method::GET, "/v3/apps").await.unwrap();
@@ -209,14 +209,14 @@ async fn a_page_that_is_cfs_answer_passes_as_it_is(#[case] status: &str) {
 #[case::text("text/plain", Some("9"))]
 #[case::links_whose_length_changes("application/json", None)]
 #[tokio::test]
-async fn the_length_of_what_a_head_leaves_out_is_told_where_it_is_known(
+async fn the_response_to_head_has_the_length_if_it_is_known(
     #[case] kind: &str,
     #[case] expected: Option<&str>,
 ) {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: 9\r\n\r\n");
     let cf = ScriptedCf::answering([Reply::Bytes(head.into())]).await;
     let answer = read(&cf, Method::HEAD, "/v3/apps").await.unwrap();
-    let told = answer.headers().get("content-length").map(|value| value.to_str().unwrap());
-    assert_eq!(told, expected);
+    let length = answer.headers().get("content-length").map(|value| value.to_str().unwrap());
+    assert_eq!(length, expected);
     assert_eq!(answer.body().size_hint().exact(), None);
 }

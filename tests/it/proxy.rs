@@ -1,4 +1,4 @@
-//! `/v3`: what a client of the CF API sees when it talks to the broker instead.
+//! `/v3`: what a client of the CF API sees when it calls the broker instead.
 
 use std::{collections::BTreeSet, ops::Deref, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{
     wire::Wire,
 };
 
-/// All scopes that the proxy's rows ask for.
+/// All scopes that the allow list's rows ask for.
 pub(crate) const SCOPES: &[&str] = &["Api.Proxy", "Routes.Write"];
 
-/// Who calls.
+/// The client id of the caller.
 pub(crate) const CLIENT: &str = "sb-bookshop!t4711";
 
 /// A landscape, a broker in it, and a caller with both scopes.
@@ -34,17 +34,17 @@ impl Landscape {
         Self::with(&[]).await
     }
 
-    /// The same with a broker of these settings.
+    /// The same with these settings of the broker.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         Self::within(sandbox().await, settings).await
     }
 
-    /// The same in a landscape that is there already.
+    /// The same in an existing landscape.
     pub(crate) async fn within(sandbox: Sandbox, settings: &[(&str, &str)]) -> Self {
         Self(Wire::within(sandbox, CLIENT, SCOPES, settings).await)
     }
 
-    /// Waits until the broker knows CF's version, so that it asks nothing of its own from now on.
+    /// Waits until the broker knows CF's version. From then on it makes no call of its own.
     pub(crate) async fn warmed(self) -> Self {
         for _ in 0..200 {
             self.get("/v3").await;
@@ -55,7 +55,7 @@ impl Landscape {
             }
             sleep(Duration::from_millis(10)).await;
         }
-        panic!("the version is never learnt");
+        panic!("the version never becomes known");
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -72,14 +72,14 @@ impl Landscape {
         listed.json()["resources"][0]["guid"].as_str().unwrap().to_owned()
     }
 
-    /// Body of a new route in the broker's own space on the shared domain.
+    /// The body of a new route in the broker's own space on the shared domain.
     pub(crate) async fn route_body(&self, host: &str) -> Value {
         let space = self.first("/v3/spaces?names=dev").await;
         let domain = self.first("/v3/domains?names=cfapps.example.test").await;
         json!({"host": host, "relationships": {"space": {"data": {"guid": space}}, "domain": {"data": {"guid": domain}}}})
     }
 
-    /// Calls that the CF API saw since the journal was emptied.
+    /// Calls to the CF API since the journal was cleared.
     pub(crate) fn calls(&self) -> Vec<String> {
         let journal = self.sandbox.journal();
         let cf = journal.iter().filter(|entry| entry.part == Part::Cf);
@@ -92,7 +92,8 @@ async fn the_six_calls_of_provider_apps_work_with_another_url_and_token() {
     six_calls(&Landscape::start().await).await;
 }
 
-/// What provider apps do today: look up space, domain and app, create, map, find, delete, watch the job.
+/// What provider apps do today: look up space, domain and app, create, map, find, delete, poll the
+/// job.
 pub(crate) async fn six_calls(cf: &Landscape) {
     let body = cf.route_body("acme-saas-approuter").await;
     let app = cf.first(&format!("/v3/apps?names={APP}")).await;
@@ -190,7 +191,7 @@ async fn answers_carry_only_listed_headers() {
 }
 
 #[tokio::test]
-async fn what_is_outside_the_bounds_is_denied_and_cf_sees_nothing() {
+async fn a_write_outside_the_bounds_is_denied_and_not_sent() {
     let cf = Landscape::start().await;
     let good = cf.route_body("acme-saas-approuter").await;
     assert_eq!(cf.post("/v3/routes", &good).await.status, 201);
@@ -270,7 +271,7 @@ async fn a_route_that_cf_does_not_know_is_cfs_own_404() {
 }
 
 #[tokio::test]
-async fn scopes_open_rows_and_nothing_else_does() {
+async fn only_scopes_open_rows() {
     let cf = Landscape::start().await;
     let body = cf.route_body("acme-saas-approuter").await;
     let reader = cf.sandbox.caller_token(CLIENT, &["Api.Proxy"]);
@@ -282,12 +283,12 @@ async fn scopes_open_rows_and_nothing_else_does() {
         .caller_token(CLIENT, &["Routes.Write", "Routes.Read", "Spaces.Read", "Routes.Admin"]);
     let denied = cf.broker.get("/v3/apps", &writer).await;
     assert_eq!((denied.status, denied.code().as_str()), (403, "forbidden_scope"));
-    let nobody = cf.broker.send(Method::GET, "/v3/apps", None, None).await;
-    assert_eq!((nobody.status, nobody.code().as_str()), (401, "unauthenticated"));
+    let anonymous = cf.broker.send(Method::GET, "/v3/apps", None, None).await;
+    assert_eq!((anonymous.status, anonymous.code().as_str()), (401, "unauthenticated"));
 }
 
 #[tokio::test]
-async fn a_credential_in_the_query_is_no_way_in() {
+async fn a_credential_in_the_query_is_refused() {
     let cf = Landscape::start().await;
     let path = format!("/v3/apps?access_token={}", cf.token);
     assert_eq!(cf.broker.send(Method::GET, &path, None, None).await.status, 401);
@@ -296,7 +297,7 @@ async fn a_credential_in_the_query_is_no_way_in() {
 }
 
 #[tokio::test]
-async fn the_public_root_names_the_broker_and_the_version_that_cf_told() {
+async fn the_public_root_names_the_broker_and_the_version_of_cf() {
     let cf = Landscape::start().await.warmed().await;
     let root = cf.broker.send(Method::GET, "/", None, None).await.json();
     assert_eq!(root["links"]["cloud_controller_v3"]["href"], format!("{}/v3", cf.broker.base));
@@ -306,7 +307,7 @@ async fn the_public_root_names_the_broker_and_the_version_that_cf_told() {
 }
 
 #[tokio::test]
-async fn cfs_own_refusals_pass_and_what_stands_in_front_of_it_does_not() {
+async fn cfs_own_refusals_pass_and_pages_of_a_router_do_not() {
     let cf = Landscape::start().await;
     cf.get("/v3").await;
     let fail = |fault: Value| {

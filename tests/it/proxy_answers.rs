@@ -1,4 +1,5 @@
-//! CF's special answers on `/v3` (`proxy.md` 5): what passes, what becomes a problem, what is asked again.
+//! CF's special responses on `/v3`: what passes, what becomes a problem, what is repeated
+//! (`docs/reference/proxy-rules.md`).
 
 use cfapi_sandbox::{JournalEntry, Part};
 use http::Method;
@@ -19,7 +20,7 @@ const NO_HEADER: &str =
 const LIMIT: &str =
     r#"{"errors":[{"code":10013,"title":"CF-RateLimitExceeded","detail":"Rate Limit Exceeded"}]}"#;
 
-/// One call to `/v3`, ready to be made again and again.
+/// One call to `/v3` that can be repeated.
 struct Ask {
     method: Method,
     path: String,
@@ -45,7 +46,7 @@ impl Ask {
         cf.broker.send(method, &self.path, Some(&cf.token), self.body.as_ref()).await
     }
 
-    /// The next answers of CF to this very call.
+    /// Sets CF's next responses to exactly this call.
     fn fail(&self, cf: &Landscape, n: usize, fault: &Value) {
         let mut fault = fault.clone();
         fault["part"] = json!("cf");
@@ -54,7 +55,7 @@ impl Ask {
         pull(&cf.sandbox, "fail_next", &fault);
     }
 
-    /// How CF has seen it.
+    /// The journal entries of this call.
     fn seen(&self, cf: &Landscape) -> Vec<JournalEntry> {
         let journal = cf.sandbox.journal().into_iter();
         let own = |entry: &JournalEntry| {
@@ -160,7 +161,7 @@ async fn a_429_of_cf_passes_as_it_is_and_the_next_call_is_not_sent(
 #[case::bad_gateway(502, "cf_unavailable", 3)]
 #[case::gateway_timeout(504, "cf_unavailable", 3)]
 #[tokio::test]
-async fn a_page_of_html_is_no_answer_of_cf(
+async fn a_page_of_html_is_not_passed_on(
     #[case] status: u16,
     #[case] code: &str,
     #[case] reads: usize,
@@ -209,14 +210,14 @@ async fn a_write_that_is_not_answered_is_504_and_sent_once(#[case] lever: &str) 
 
 #[rstest]
 #[case::answered_by_cf(None)]
-#[case::with_a_body_all_the_same(Some(
+#[case::with_a_body(Some(
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 ))]
 #[case::chunks(Some(
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
 ))]
 #[tokio::test]
-async fn the_answer_to_head_has_no_body_whatever_came(#[case] raw: Option<&str>) {
+async fn the_response_to_head_never_has_a_body(#[case] raw: Option<&str>) {
     let cf = Landscape::start().await;
     if let Some(raw) = raw {
         pull(&cf.sandbox, "fail_next", &json!({"part": "cf", "only": "HEAD /v3/apps", "raw": raw}));
@@ -229,7 +230,7 @@ async fn the_answer_to_head_has_no_body_whatever_came(#[case] raw: Option<&str>)
     let text = String::from_utf8(got).unwrap().to_lowercase();
     assert!(text.starts_with("http/1.1 200 ") && text.ends_with("\r\n\r\n"), "{text}");
     assert_eq!(text.matches("\r\n\r\n").count(), 1, "{text}");
-    // Its length would be that of the answer to GET (RFC 9110, 8.6), which nobody knows.
+    // Its length would be that of the response to GET (RFC 9110, 8.6), which is not known.
     assert!(!text.contains("content-length: 0"), "{text}");
     assert_eq!(cf.calls().iter().filter(|call| *call == "HEAD /v3/apps").count(), 1);
 }

@@ -1,4 +1,4 @@
-//! What the CF API sees of a request: headers that the broker built, whatever the caller sent.
+//! What the CF API gets of a request: headers that the broker built, whatever the caller sent.
 
 use base64::Engine;
 use cfapi_sandbox::{Part, Sandbox, TECHNICAL_USER};
@@ -12,11 +12,11 @@ use crate::{
     wire::Add,
 };
 
-/// One request as it came over the wire to the CF API.
+/// One request as the CF API received it.
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) first: String,
-    /// In lower case, sorted, repeated ones too.
+    /// In lower case, sorted, with repetitions.
     pub(crate) names: Vec<String>,
     pub(crate) head: String,
     pub(crate) body: String,
@@ -39,7 +39,8 @@ impl Seen {
     }
 }
 
-/// What CF has seen since the journal was emptied, but for the question for its version, which comes when it will.
+/// Requests to CF since the journal was cleared, without the read of its version, which can come at
+/// any time.
 pub(crate) fn seen(sandbox: &Sandbox) -> Vec<Seen> {
     let all = sandbox.requests(Part::Cf).into_iter().map(Seen::of);
     all.filter(|seen| seen.first != "GET / HTTP/1.1").collect()
@@ -47,7 +48,7 @@ pub(crate) fn seen(sandbox: &Sandbox) -> Vec<Seen> {
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-/// Headers of which none may reach the CF API, in whatever way they are asked to.
+/// Headers that must never reach the CF API.
 const HOSTILE: &[(&str, &str)] = &[
     ("connection", "authorization, x-vcap-request-id, x-correlationid, x-anything"),
     ("cookie", "canary"),
@@ -87,7 +88,7 @@ const READ: [&str; 7] = [
     "x-vcap-request-id",
 ];
 
-/// Every header by name, and each value that is known beforehand.
+/// Checks every header name, and each value that is known beforehand.
 fn assert_built(seen: &Seen, cf: &Landscape) {
     let mut names = READ.map(str::to_owned).to_vec();
     if seen.first.starts_with("POST ") {
@@ -106,7 +107,7 @@ fn assert_built(seen: &Seen, cf: &Landscape) {
     assert_eq!(user_of(seen.value("authorization")), TECHNICAL_USER);
 }
 
-/// Whose token it is.
+/// The user of the token.
 pub(crate) fn user_of(authorization: &str) -> String {
     let token = authorization.strip_prefix("bearer ").unwrap();
     let claims = token.split('.').nth(1).unwrap();
@@ -114,7 +115,7 @@ pub(crate) fn user_of(authorization: &str) -> String {
     parse(&String::from_utf8(claims).unwrap())["user_name"].as_str().unwrap().to_owned()
 }
 
-/// Sends with everything that must not go on.
+/// Sends a request with all headers that must not be passed on.
 async fn hostile(cf: &Landscape, method: Method, path: &str, body: Option<&Value>) -> u16 {
     let request = client().request(method, format!("{}{path}", cf.broker.base));
     let request =
@@ -163,7 +164,7 @@ async fn the_cf_api_sees_exactly_the_built_headers() {
     assert_eq!(canaries.count(), 0);
 }
 
-/// A body in chunks with a trailer; `TE` and `Trailer` announce it.
+/// A chunked body with a trailer, announced by `TE` and `Trailer`.
 fn chunked(body: &str, trailers: &str) -> String {
     let head =
         "Content-Type: application/json\nTransfer-Encoding: chunked\nTE: trailers\nTrailer: X-Evil";

@@ -1,4 +1,4 @@
-//! Where the links of CF's answers lead: every `href` and `Location` to the broker, or nowhere.
+//! Links in CF's responses: every `href` and `Location` leads to the broker or is dropped.
 
 use cfapi_broker::policy::Policy;
 use http::Method;
@@ -13,7 +13,7 @@ use crate::{
 const HOST: &str = "acme-saas-approuter";
 
 impl Landscape {
-    /// Nothing of CF's own address is left, and there are links at all.
+    /// Checks that CF's own address does not appear, and that there are links.
     fn assert_leads_here(&self, what: &str, got: &Answer) {
         let api = self.sandbox.cf_url();
         assert!(!got.text.contains(&api), "{what}: {}", got.text);
@@ -24,7 +24,7 @@ impl Landscape {
         assert_eq!(got.headers["content-length"], got.text.len().to_string(), "{what}");
     }
 
-    /// A route with an app behind it; its guid and that of the app.
+    /// Makes a mapped route; returns its guid and the app's.
     async fn mapped_route(&self) -> (String, String) {
         let app = self.first(&format!("/v3/apps?names={APP}")).await;
         let created = self.post("/v3/routes", &self.route_body(HOST).await).await;
@@ -38,7 +38,7 @@ impl Landscape {
         (route, app)
     }
 
-    /// What comes of a call that CF answers with this status and these headers.
+    /// The broker's response to a call that CF answers with this status and these headers.
     async fn answered(&self, method: &Method, status: u16, headers: &Value) -> Answer {
         let (only, path, body) = match *method {
             Method::POST => ("POST /v3/routes", "/v3/routes", Some(self.route_body(HOST).await)),

@@ -1,4 +1,5 @@
-//! What a broken or hostile CF API may answer: a problem or a cleaned answer, and the next request is served.
+//! Responses of a broken or hostile CF API: the caller gets a problem or a cleaned response, and
+//! the next request is served.
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -12,7 +13,8 @@ const APPS: &str = "/v3/apps";
 const JSON: &str = "Content-Type: application/json\r\nContent-Length: 2\r\n";
 
 impl Landscape {
-    /// What comes of a request for [`APPS`] that CF answers with these bytes, and how often it was asked.
+    /// The broker's response to a request for [`APPS`] that CF answers with these bytes, and how
+    /// often CF was asked.
     async fn answered_by(&self, raw: &str) -> (Answer, usize) {
         self.get("/v3").await;
         pull(&self.sandbox, "fail_next", &json!({"part": "cf", "n": 3, "only": APPS, "raw": raw}));
@@ -96,7 +98,7 @@ async fn an_odd_answer_is_cleaned(#[case] raw: &str, #[case] status: u16, #[case
 #[case::no_status("HTTP/1.1 0 OK\r\n\r\n")]
 #[case::not_http("SSH-2.0-OpenSSH_9.6\r\n")]
 #[tokio::test]
-async fn an_answer_that_cannot_be_cleaned_is_502_and_not_asked_for_again(#[case] raw: &str) {
+async fn a_response_that_cannot_be_cleaned_is_502_and_not_repeated(#[case] raw: &str) {
     let cf = Landscape::start().await;
     let raw = raw.replace("JSON", JSON).replace("MANY", &"X-A: 1\r\n".repeat(120));
     let raw = raw.replace("LONG", &"x".repeat(70 * 1024));
@@ -107,7 +109,7 @@ async fn an_answer_that_cannot_be_cleaned_is_502_and_not_asked_for_again(#[case]
 }
 
 #[tokio::test]
-async fn no_answer_at_all_is_503_after_two_more_tries() {
+async fn no_response_is_503_after_two_retries() {
     let cf = Landscape::start().await;
     let (got, asked) = cf.answered_by("").await;
     assert_eq!((got.status, got.code().as_str(), asked), (503, "cf_unavailable", 3));
@@ -119,7 +121,8 @@ async fn no_answer_at_all_is_503_after_two_more_tries() {
     assert_eq!(cf.get(APPS).await.status, 200);
 }
 
-/// What a write brought is not known when its answer makes no sense: it is told so, once.
+/// If the response to a write makes no sense, its outcome is not known: the caller learns that, and
+/// the write is sent once.
 #[rstest]
 #[case::garbled("SSH-2.0-OpenSSH_9.6\r\n", 502, "cf_error")]
 #[case::nothing("", 502, "cf_error")]

@@ -1,4 +1,5 @@
-//! Who may do what over `/v3`: the whole matrix of rows, methods and scopes, and the bounds of a provider's entry.
+//! Who may do what over `/v3`: the whole matrix of rows, methods and scopes, and the bounds of a
+//! provider's entry.
 
 use std::time::Duration;
 
@@ -24,21 +25,22 @@ const OTHERS: [&str; 4] = ["Routes.Read", "Routes.Admin", "Spaces.Read", "Metric
 const GENEROUS: [(&str, &str); 2] =
     [("CFAPI_AUTH__REQUESTS_PER_SECOND", "10000"), ("CFAPI_AUTH__BURST", "100000")];
 
-/// Who asks, by what is lacking.
+/// Callers, by what they lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    Nobody,
+    Anonymous,
     WithoutProxy,
     WithoutWrite,
     Complete,
 }
 
 impl Who {
-    const ALL: [Self; 4] = [Self::Nobody, Self::WithoutProxy, Self::WithoutWrite, Self::Complete];
+    const ALL: [Self; 4] =
+        [Self::Anonymous, Self::WithoutProxy, Self::WithoutWrite, Self::Complete];
 
     fn token(self, cf: &Landscape) -> Option<String> {
         let own: &[&str] = match self {
-            Self::Nobody => return None,
+            Self::Anonymous => return None,
             Self::WithoutProxy => &["Routes.Write"],
             Self::WithoutWrite => &["Api.Proxy"],
             Self::Complete => &["Api.Proxy", "Routes.Write"],
@@ -49,7 +51,7 @@ impl Who {
     /// Status and code; no code where CF answers.
     fn expects(self, method: &str, is_listed: bool) -> (u16, &'static str) {
         match (self, is_listed) {
-            (Self::Nobody, _) => (401, "unauthenticated"),
+            (Self::Anonymous, _) => (401, "unauthenticated"),
             (Self::WithoutProxy, _) => (403, "forbidden_scope"),
             (_, false) => (403, "denied_by_policy"),
             (_, true) if matches!(method, "GET" | "HEAD") => (200, ""),
@@ -59,7 +61,7 @@ impl Who {
     }
 }
 
-/// Things of CF that the matrix needs, and a new host each time.
+/// Resources of CF for the matrix, and a new host each time.
 struct Things {
     app: String,
     space: String,
@@ -153,7 +155,7 @@ async fn every_row_with_every_method_and_every_lack_of_scope() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Compares one answer, and what CF saw, with what must be.
+/// Compares one response, and the calls to CF, with the expectation.
 fn what_is_wrong(
     cf: &Landscape,
     got: &Answer,
@@ -174,12 +176,13 @@ fn what_is_wrong(
         "forbidden_scope" => Some(r#"Bearer realm="cfapi-broker", error="insufficient_scope""#),
         _ => None,
     };
-    let told = method == "HEAD" && got.text.is_empty() || method != "HEAD" && got.code() == code;
-    let right = told && challenge == wanted && calls.is_empty();
+    let has_code =
+        method == "HEAD" && got.text.is_empty() || method != "HEAD" && got.code() == code;
+    let right = has_code && challenge == wanted && calls.is_empty();
     (!right).then(|| format!("{challenge:?}, CF saw {calls:?}: {}", got.text))
 }
 
-/// Settings of a broker with an entry for [`CLIENT`] that has these members besides the usual ones.
+/// Provider settings: an entry for [`CLIENT`] with these members and the usual ones.
 fn entry(more: &Value) -> String {
     let mut entry =
         json!({"client_ids": [CLIENT], "space": DEV, "apps": [APP], "domains": [DOMAIN]});
@@ -190,11 +193,11 @@ fn entry(more: &Value) -> String {
 impl Landscape {
     async fn with_entry(more: &Value) -> Self {
         let cf = Self::with(&[("CFAPI_PROVIDERS", &entry(more))]).await;
-        cf.surveyed().await
+        cf.resolved().await
     }
 
-    /// Waits until what the entry names is looked up.
-    async fn surveyed(self) -> Self {
+    /// Waits until the names in the entry are resolved.
+    async fn resolved(self) -> Self {
         for _ in 0..400 {
             let ready = self.broker.send(Method::GET, "/health/ready", None, None).await;
             if ready.json()["parts"]["providers"] == "ok" {
@@ -202,10 +205,10 @@ impl Landscape {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        panic!("never looked up");
+        panic!("the entry is never resolved");
     }
 
-    /// A route that nobody marked; its path.
+    /// Makes a route without marks; returns its path.
     fn unmarked(&self, host: &str) -> String {
         format!("/v3/routes/{}", self.sandbox.world().take_host(host, DOMAIN, "dev").unwrap())
     }
@@ -220,7 +223,7 @@ impl Landscape {
         apps.into_iter().find(|app| app.name == name).unwrap().guid
     }
 
-    /// Nothing but reads.
+    /// Checks that CF got only reads.
     fn assert_only_read(&self) {
         let calls = self.calls();
         assert!(calls.iter().all(|call| call.starts_with("GET ")), "{calls:?}");
@@ -282,7 +285,7 @@ async fn what_is_outside_of_a_providers_entry_is_denied(#[case] more: Value) {
 #[case::deleted(json!({"adopt": false, "allow_legacy_delete": true}), (403, 202))]
 #[case::both(json!({"allow_legacy_delete": true}), (200, 202))]
 #[tokio::test]
-async fn a_route_that_nobody_marked_is_touched_as_far_as_the_entry_allows(
+async fn an_unmarked_route_is_changed_as_far_as_the_entry_allows(
     #[case] more: Value,
     #[case] (mapped, deleted): (u16, u16),
 ) {
@@ -290,7 +293,7 @@ async fn a_route_that_nobody_marked_is_touched_as_far_as_the_entry_allows(
     let route = cf.unmarked("old-saas-approuter");
     let unmapped = cf.broker.delete(&route, &cf.token).await;
     assert_denied(&unmapped);
-    // As a provider's former code left it: behind its app. The built-in terms let that be done.
+    // Maps the route as a provider's former code did. A broker with the built-in rules allows that.
     let former = TestBroker::start(&cf.sandbox).await;
     let targets = json!({"destinations": [{"app": {"guid": cf.app(APP)}}]});
     let path = format!("{route}/destinations");
@@ -333,7 +336,7 @@ async fn a_caller_reads_and_writes_as_the_technical_user_of_its_entry() {
     let providers = entry(&json!({"destination": "SECOND"}));
     let settings =
         [("CFAPI_PROVIDERS", providers.as_str()), ("CFAPI_DESTINATION__NAMES", "SECOND")];
-    let cf = Landscape::within(sandbox, &settings).await.surveyed().await;
+    let cf = Landscape::within(sandbox, &settings).await.resolved().await;
     six_calls(&cf).await;
     let users = |cf: &Landscape| {
         let mut users: Vec<_> =
@@ -350,11 +353,11 @@ async fn a_caller_reads_and_writes_as_the_technical_user_of_its_entry() {
 }
 
 #[tokio::test]
-async fn the_brokers_own_hosts_can_neither_be_mapped_nor_deleted() {
+async fn the_brokers_own_hosts_cannot_be_mapped_or_deleted() {
     let cf = Landscape::start().await;
     let route = cf.post("/v3/routes", &cf.route_body(HOST).await).await.json();
     let route = format!("/v3/routes/{}", route["guid"].as_str().unwrap());
-    // The same route of the same caller, but for a broker that is reached by this host.
+    // The same route of the same caller, but for a broker with this host name.
     let own = cf.sandbox.vcap_application(&format!("{HOST}.{DOMAIN}"));
     let there = TestBroker::with(variables_of(&cf.sandbox.vcap_services(), &own)).await;
     let targets = json!({"destinations": [{"app": {"guid": cf.app(APP)}}]});

@@ -1,4 +1,5 @@
-//! Answers of the CF API that are too large, or come in a form, to be taken whole: links, limits, broken ends.
+//! Responses of the CF API that are too large, or in a form, to be read whole: links, limits,
+//! incomplete bodies.
 
 use base64::Engine;
 use cfapi_sandbox::Part;
@@ -10,7 +11,7 @@ use crate::{
     support::{answer, client, process::Program, pull, sandbox, variables},
 };
 
-/// Largest answer that is passed on (`proxy.md` P8).
+/// Largest response that is passed on.
 const CAP: usize = 10 * 1024 * 1024;
 const PATH: &str = "/v3/apps";
 const CHUNKED: &str =
@@ -18,7 +19,7 @@ const CHUNKED: &str =
 const UNTIL_CLOSE: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n";
 
 impl Landscape {
-    /// The next answer of CF to a request for [`PATH`].
+    /// Sets CF's next response to a request for [`PATH`].
     fn answers(&self, fault: &Value) {
         let mut fault = fault.clone();
         fault["part"] = json!("cf");
@@ -31,7 +32,7 @@ impl Landscape {
         self.answers(&json!({"raw": format!("{head}{body}")}));
     }
 
-    /// Status, headers, and the body: what came of it, and whether it came to its end.
+    /// Status, headers, body, and whether the body was complete.
     async fn read(&self) -> (u16, http::HeaderMap, Vec<u8>, bool) {
         let request = client().get(format!("{}{PATH}", self.broker.base)).bearer_auth(&self.token);
         let mut response = request.send().await.unwrap();
@@ -47,7 +48,7 @@ impl Landscape {
     }
 }
 
-/// A page whose every resource has two links; `note` names the API without being a link.
+/// A page with two links in every resource; `note` names the API without being a link.
 fn page(api: &str, resources: usize) -> Value {
     let one = |number: usize| {
         json!({
@@ -65,7 +66,7 @@ fn page(api: &str, resources: usize) -> Value {
     json!({"pagination": {"next": {"href": next}, "previous": null}, "resources": resources})
 }
 
-/// Chunks of one byte to 31, in turn, so that a link is cut at each of its places somewhere.
+/// Chunks of 1 to 31 bytes in turn, so that links are cut at every position.
 fn in_chunks(text: &str) -> String {
     let bytes: Vec<char> = text.chars().collect();
     let (mut out, mut rest, mut size) = (Vec::new(), bytes.as_slice(), 0);
@@ -116,7 +117,7 @@ async fn every_link_of_a_streamed_page_leads_to_the_broker(
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_streamed_byte_for_byte() {
+async fn a_body_that_is_not_json_is_streamed_byte_for_byte() {
     let cf = Landscape::start().await;
     let text = format!("{{\"href\":\"{}/v3\"}}\n", cf.sandbox.cf_url()).repeat(4000);
     cf.answers(&json!({"body": text, "headers": {"Content-Type": "text/plain"}}));
@@ -149,7 +150,7 @@ async fn a_body_that_breaks_off_ends_in_an_error_for_the_caller_too(
     let body = if head == CHUNKED { in_chunks(&text) } else { text };
     cf.answers(&json!({"raw": format!("{head}{body}{end}"), "reset": reset}));
     let (status, _, body, whole) = cf.read().await;
-    // The reset may overtake the head: then there is no answer to pass on at all.
+    // The reset may overtake the head: then there is no response to pass on.
     assert!(status == 200 && !whole || reset && status == 503, "{status} {whole}");
     assert!(!String::from_utf8_lossy(&body).contains(&cf.sandbox.cf_url()));
     assert_eq!(cf.get(PATH).await.status, 200, "the next one is served");
@@ -194,7 +195,7 @@ async fn an_answer_that_grows_beyond_ten_mebibytes_is_aborted_there(#[case] kind
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_ends_the_call_and_gives_its_places_back() {
+async fn a_caller_that_leaves_ends_the_call_and_releases_its_permits() {
     let cf = Landscape::start().await;
     // So slow that it would run far longer than the test.
     pull(
@@ -207,11 +208,12 @@ async fn a_caller_that_leaves_ends_the_call_and_gives_its_places_back() {
         let hasty = request.timeout(std::time::Duration::from_millis(100));
         assert!(hasty.send().await.is_err());
     }
-    assert_eq!(cf.get(PATH).await.status, 200, "sixteen places are enough for one");
+    assert_eq!(cf.get(PATH).await.status, 200, "sixteen permits are enough for one call");
     assert!(cf.sandbox.journal().iter().filter(|entry| entry.part == Part::Cf).count() > 16);
 }
 
-/// A gzip member of zeros: matches of 258 bytes in 13 bits each, with fixed codes (RFC 1951, 3.2.6).
+/// A gzip member of zeros: matches of 258 bytes in 13 bits each, with fixed codes (RFC 1951,
+/// 3.2.6).
 fn member(bytes: usize) -> Vec<u8> {
     let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     // One last block with fixed codes; the byte 0; then length 258 at distance 1, again and again.
@@ -226,7 +228,7 @@ fn member(bytes: usize) -> Vec<u8> {
     out
 }
 
-/// Most memory that a process has held, in KiB.
+/// Peak memory of a process, in KiB.
 fn peak(program: &Program) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -241,7 +243,7 @@ async fn a_gzip_bomb_is_502_and_takes_no_memory() {
     let token = sandbox.caller_token("sb-bookshop!t4711", &["Api.Proxy"]);
     let get = || answer(client().get(format!("{base}{PATH}")).bearer_auth(&token));
     assert_eq!(get().await.status, 200);
-    // Just below the cap, so that it is not refused for its size; unpacked it would be 1.6 GB.
+    // Just below the cap, so it is not refused for its size. Unpacked it would be 1.6 GB.
     let bomb = member(64 * 1024).repeat(CAP / (64 * 1024) - 1);
     let bomb = base64::engine::general_purpose::STANDARD.encode(&bomb);
     let before = peak(&program);

@@ -1,4 +1,4 @@
-//! Headers of CF's answers, and what goes back of them.
+//! Headers of CF's responses, and which are passed on.
 
 use super::{LinkBases, LocationOutcome, select};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,7 +23,7 @@ fn bases() -> LinkBases {
 }
 
 #[test]
-fn only_what_is_listed_passes() {
+fn only_listed_headers_pass() {
     let from = headers(&[
         ("content-type", "application/json"),
         ("x-cf-warnings", "one"),
@@ -82,7 +82,7 @@ fn the_first_length_counts(#[case] lines: &[&str], #[case] expected: Option<usiz
 }
 
 #[test]
-fn a_nominated_header_does_not_pass_whichever_line_names_it() {
+fn a_nominated_header_does_not_pass_in_any_line() {
     let from = headers(&[
         ("connection", "keep-alive"),
         ("connection", "close, ETag, location"),
@@ -106,14 +106,17 @@ fn a_nominated_header_does_not_pass_whichever_line_names_it() {
 #[case("/v3/../x", None)]
 #[case("jobs/j-1", None)]
 #[case("/\\evil.example", None)]
-fn a_location_leads_here_or_nowhere(#[case] from: &str, #[case] expected: Option<&str>) {
+fn a_location_leads_to_the_broker_or_is_dropped(
+    #[case] from: &str,
+    #[case] expected: Option<&str>,
+) {
     let selected = select(headers(&[("location", from)]), &bases());
     assert_eq!(selected.listed.get("location").map(|value| value.to_str().unwrap()), expected);
     assert_eq!(selected.location == LocationOutcome::Dropped, expected.is_none());
 }
 
 #[test]
-fn two_locations_are_none() {
+fn two_locations_are_dropped() {
     let from = headers(&[("location", "/v3/a"), ("location", "/v3/b")]);
     let selected = select(from, &bases());
     assert_eq!((selected.listed, selected.location), (HeaderMap::new(), LocationOutcome::Dropped));
@@ -124,7 +127,7 @@ fn two_locations_are_none() {
 #[case("Application/JSON; charset=utf-8", true)]
 #[case("application/json-patch", false)]
 #[case("text/plain", false)]
-fn json_is_known_by_its_type(#[case] kind: &str, #[case] expected: bool) {
+fn json_is_recognized_by_its_type(#[case] kind: &str, #[case] expected: bool) {
     let from = headers(&[("connection", "content-type"), ("content-type", kind)]);
     assert_eq!(select(from, &bases()).is_json, expected);
 }

@@ -1,41 +1,43 @@
-//! The name of the members that hold links, found in a text without parsing it.
+//! Finds the name of members that hold links in a JSON text, without parsing it.
 //!
-//! Invariant: what is found is a whole text of JSON that reads `href`, never a part of another text. Callers: `links`.
+//! Invariant: a match is a complete JSON string that reads `href`, never a part of another string.
+//! Callers: `links`.
 
 use super::origin::{JsonChar, json_char};
 use memchr::{memchr, memchr_iter, memmem::Finder};
 use std::sync::LazyLock;
 
-/// The member's name as CC writes it, quotes included. Inside a text its quotes would be escaped, so an unescaped
-/// match is a member's name.
+/// The member's name as CC writes it, with quotes. Inside a string its quotes would be escaped, so
+/// an unescaped match is a member's name.
 const NAME: &[u8] = b"\"href\"";
 
-/// The longest form of it: all four letters escaped.
+/// Its longest spelling: all four letters escaped.
 pub(super) const LONGEST_NAME: usize = 2 + 4 * 6;
 
 static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(NAME));
 
-/// What was found of the name.
+/// Result of a search for the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameMatch {
-    /// The name, up to behind its closing quote.
+    /// The name; the position behind its closing quote.
     Name(usize),
-    /// A text that is cut off may become the name; it begins here.
+    /// A string that is cut off may become the name; the position where it begins.
     Incomplete(usize),
-    /// Neither.
+    /// No match.
     None,
 }
 
-/// A chunk of JSON, and how the one before it ended.
+/// A chunk of JSON, and how the chunk before it ended.
 #[derive(Clone, Copy)]
 pub(super) struct JsonChunk<'a> {
     pub(super) text: &'a [u8],
-    /// Whether an odd number of backslashes stands right before it.
+    /// Whether an odd number of backslashes is right before it.
     pub(super) escaped: bool,
 }
 
 impl JsonChunk<'_> {
-    /// Returns whether letters of the name may be escaped: CC escapes none of them, so this costs one look at the text.
+    /// Returns whether letters of the name may be escaped. CC escapes none of them, so one look at
+    /// the text suffices.
     pub(super) fn may_hide_a_name(self) -> bool {
         let is_letter = |at: usize| {
             matches!(self.text.get(at + 1..), Some([b'u', b'0', b'0', b'6' | b'7', ..]))
@@ -55,7 +57,7 @@ impl JsonChunk<'_> {
         NameMatch::None
     }
 
-    /// Finds the name however its letters are written, quote by quote.
+    /// Finds the name in any spelling, quote by quote.
     pub(super) fn find_escaped(self, mut from: usize) -> NameMatch {
         while let Some(found) = memchr(b'"', self.text.get(from..).unwrap_or_default()) {
             let quote = from + found;
@@ -72,7 +74,8 @@ impl JsonChunk<'_> {
         NameMatch::None
     }
 
-    /// Returns whether the byte at a place is escaped: an odd number of backslashes stands before it.
+    /// Returns whether the byte at a position is escaped: an odd number of backslashes is before
+    /// it.
     pub(super) fn is_escaped(self, at: usize) -> bool {
         let before = self.text.get(..at).unwrap_or_default();
         match before.last() {
@@ -81,15 +84,15 @@ impl JsonChunk<'_> {
             None => return self.escaped,
         }
         let run = before.iter().rev().take_while(|byte| **byte == b'\\').count();
-        // A run that reaches the begin goes on in the chunk before.
+        // A run that begins with the chunk continues the run of the chunk before.
         let earlier = run == before.len() && self.escaped;
         (run % 2 == 1) != earlier
     }
 }
 
-/// Whether a text behind its opening quote is the name.
+/// Whether a string, behind its opening quote, is the name.
 enum NameSpelling {
-    /// In so many bytes, the closing quote included.
+    /// Yes; its length with the closing quote.
     Name(usize),
     Other,
     Incomplete,

@@ -1,50 +1,50 @@
-//! An origin in all its spellings: at the begin of a JSON text that passes by, or of a whole URL.
+//! Matches an origin in all its spellings, at the beginning of a JSON string or of a whole URL.
 //!
-//! Invariant: what matches is exactly this origin to every reader of URLs: scheme, host and port, and behind them the
-//! path, the query or the end. Callers: this room.
+//! Invariant: a match is exactly this origin for every URL parser: scheme, host and port, followed
+//! by the path, the query or the end. Callers: this module.
 
 use url::{Position, Url};
 
-/// Digits of a port.
+/// Most digits of a port.
 const PORT_DIGITS: usize = 5;
 
 /// Scheme, host and port of an API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OriginMatcher {
-    /// Scheme and host as they are mostly written, in lower case: `https://api.cf.test`.
+    /// Scheme and host in the usual spelling, in lower case: `https://api.cf.test`.
     prefix: Box<str>,
-    /// The same with its port, if that is not the scheme's own, and with the slash of a path.
+    /// The same with the slash of a path, and with the port if it is not the scheme's default.
     usual: Box<str>,
     port: u32,
     default_port: u32,
 }
 
-/// What a text's begin is.
+/// Result of comparing the beginning of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OriginMatch {
-    /// The origin, in so many bytes.
+    /// The origin; its length in bytes.
     Matched(usize),
     /// Something else.
     Mismatch,
-    /// Not yet to be said.
+    /// More bytes are needed.
     Incomplete,
 }
 
-/// One character of a text, as far as an origin or a member's name can hold it.
+/// One character of a JSON string, as far as an origin or a member's name can contain it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum JsonChar {
-    /// An ASCII character in so many bytes.
+    /// An ASCII character and the length of its spelling in bytes.
     Byte(u8, usize),
-    /// The end of the text.
+    /// The end of the string.
     End,
-    /// None that an origin holds.
+    /// A character that no origin contains.
     Other,
     /// More bytes are needed.
     Incomplete,
 }
 
 impl OriginMatcher {
-    /// Takes the origin of a URL that has a host and no user.
+    /// Makes the matcher of a URL that has a host and no user.
     pub(super) fn of(url: &Url) -> Self {
         let default_port = if url.scheme() == "http" { 80 } else { 443 };
         let prefix = url[..Position::AfterHost].into();
@@ -53,10 +53,10 @@ impl OriginMatcher {
         Self { prefix, usual, port, default_port }
     }
 
-    /// Compares the begin of a JSON text, behind its opening quote.
+    /// Compares the beginning of a JSON string, behind its opening quote.
     #[inline]
     pub(super) fn match_prefix(&self, text: &[u8]) -> OriginMatch {
-        // Nearly all of them begin like this.
+        // Nearly all links begin like this.
         if text.starts_with(self.usual.as_bytes()) {
             return OriginMatch::Matched(self.usual.len() - 1);
         }
@@ -64,7 +64,7 @@ impl OriginMatcher {
         self.compare(from, |at| json_char(text.get(at..).unwrap_or_default()))
     }
 
-    /// Returns what follows the origin in a whole URL.
+    /// Returns the rest of a whole URL behind the origin.
     pub(super) fn below<'a>(&self, url: &'a str) -> Option<&'a str> {
         let plain = |at: usize| match url.as_bytes().get(at) {
             Some(byte) if byte.is_ascii() => JsonChar::Byte(*byte, 1),
@@ -77,7 +77,8 @@ impl OriginMatcher {
         }
     }
 
-    /// Compares unit by unit; the first `from` bytes are known to be the prefix, or none are.
+    /// Compares character by character. `from` is the length of the prefix if that matched already,
+    /// else 0.
     fn compare(&self, from: usize, char_at: impl Fn(usize) -> JsonChar) -> OriginMatch {
         let mut at = from;
         let prefix = if from == 0 { self.prefix.as_bytes() } else { &[] };
@@ -115,7 +116,7 @@ impl OriginMatcher {
     }
 }
 
-/// Reads one character of a JSON text, through the escapes that JSON allows.
+/// Reads one character of a JSON string, with the escapes that JSON allows.
 pub(super) fn json_char(text: &[u8]) -> JsonChar {
     match text {
         [] | [b'\\'] => JsonChar::Incomplete,

@@ -1,4 +1,4 @@
-//! The rewriter against whole texts, every cut of them, and a JSON parser.
+//! The rewriter against whole texts, every split of them, and a JSON parser.
 
 use super::{LinkBases, Rewriter};
 use bytes::Bytes;
@@ -152,7 +152,7 @@ fn a_text_without_links_is_not_copied() {
 }
 
 #[test]
-fn bases_are_known_by_what_they_were_made_of() {
+fn bases_know_the_urls_that_they_were_made_from() {
     let (api, alias) = (Url::parse(API).unwrap(), Url::parse(ALIAS).unwrap());
     assert!(bases().are_of(&api, Some(&alias)));
     assert!(!bases().are_of(&api, None));
@@ -172,7 +172,7 @@ fn a_far_longer_name_of_the_broker_makes_the_text_longer() {
 #[rstest]
 #[case(br#"{"a":"\u0061","\u0068r\u0065f":"https:\/\/API.cf.test:443/v3","n":{"hre\u0066":"https://cf.alias.test:8443/v3"},"href":"https://api.cf.test:44"}"#)]
 #[case(br#"{"a":"\\\"href","links":{"self":{"href" : "https:\/\/api.cf.test/v3?x=\u0026"},"n":{"href":null},"o":{"href":"https://api.cf.tesT/"}}}"#)]
-fn every_cut_in_two_and_every_byte_alone_gives_the_same(#[case] text: &[u8]) {
+fn every_split_in_two_and_into_single_bytes_gives_the_same(#[case] text: &[u8]) {
     let expected = rewrite(&[text]);
     assert!(expected.contains("https://broker.test/v3"));
     for at in 0..=text.len() {
@@ -195,7 +195,7 @@ fn a_whole_url_is_below_the_base_or_not() {
     assert_eq!(bases().below("https://api.cf.test\u{e9}/v3"), None);
 }
 
-/// A JSON value with links, texts that look like them, and everything around.
+/// A JSON value with links, texts that look like links, and other content.
 fn value() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         Just(format!("{API}/v3/x")),
