@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the binary for Cloud Foundry into target/cf: glibc 2.28 or newer, no sandbox, nothing else in the folder.
+# Builds the binary for Cloud Foundry into target/cf: for glibc 2.28 or newer, without sandbox. The folder holds nothing else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -x .zig/bin/cargo-zigbuild ] || { python3 -m venv .zig && .zig/bin/pip install -q ziglang==0.17.1 cargo-zigbuild==0.24.0; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# glibc.sh BINARY MAX: fails if BINARY needs a glibc newer than MAX or a library that a container does not have.
+# glibc.sh BINARY MAX: fails if BINARY needs a newer glibc than MAX, or a library that is missing in the container.
 set -euo pipefail
 binary=$1 max=$2
 command -v objdump >/dev/null || { apt-get update -qq && apt-get install -y -qq binutils >/dev/null; }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Does what a newcomer does: the README's first command, then the calls that it prints, exactly as printed.
+# Runs what a newcomer runs: the first command of the README, then exactly the calls that it prints.
 set -euo pipefail
 command -v curl >/dev/null || { apt-get update -qq && apt-get install -y -qq curl >/dev/null; }
 grep -qx 'cargo run -- sandbox' README.md
@@ -19,7 +19,7 @@ check '^204$'
 check '"grant_type":"password"'
 check 'Basic Y2Y6'
 [ "$(grep -o '"grant_type":"password"' "$answers" | wc -l)" = 1 ] || { echo "smoke: not one password grant"; exit 1; }
-# The real process may sit below cargo's; a terminal's Ctrl-C reaches both.
+# The broker may be a child of cargo's process. Ctrl-C in a terminal reaches both.
 broker=$(pgrep -P "$pid" -x cfapi-broker || echo "$pid")
 kill -INT "$broker"
 code=0; wait "$pid" || code=$?

@@ -1,8 +1,10 @@
-//! Admits a caller whose token was judged before a given number of times, for callgrind to count.
+//! Admits a caller with an already verified token a given number of times, so that callgrind can
+//! count.
 //!
-//! `caller_instructions <way> <times>`; ways: `admit` (the decision, then the caller's limits), `verify` (the decision
-//! alone). `benches/instructions.sh` runs this with two numbers of times, so that what is paid once falls out. Nine
-//! tenths are the SHA-256 of the token, which callgrind counts without the processor's own instructions for it.
+//! `caller_instructions <way> <times>`; ways: `admit` (the decision and then the caller's limits),
+//! `verify` (only the decision). `benches/instructions.sh` runs a program like this with two
+//! numbers of times, so that one-time costs cancel out. Nine tenths are the SHA-256 of the token;
+//! callgrind counts it without the processor's own instructions for it.
 
 use std::{
     env, fmt,
@@ -27,7 +29,7 @@ use tokio_util::task::TaskTracker;
 const TIMES: u64 = 10;
 
 fn main() {
-    // Cargo adds flags of its own.
+    // Cargo adds its own flags.
     let mut arguments = env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let way = arguments.next().unwrap_or_else(|| "admit".to_owned());
     let times = arguments.next().map_or(TIMES, |times| must(times.parse()));
@@ -36,7 +38,7 @@ fn main() {
     let verifier = verifier(&sandbox);
     let value = format!("Bearer {}", sandbox.provider_token());
     let headers = HeaderMap::from_iter([(AUTHORIZATION, must(HeaderValue::try_from(value)))]);
-    #[expect(clippy::disallowed_methods, reason = "one moment for all judgements")]
+    #[expect(clippy::disallowed_methods, reason = "one time for all decisions")]
     let now = SystemTime::now();
     must(runtime.block_on(verifier.verify(&headers, now)));
     let _entered = runtime.enter();
@@ -48,7 +50,8 @@ fn main() {
     runtime.block_on(sandbox.stop());
 }
 
-/// A verifier for this landscape whose callers may ask as often as they like: every request of the measurement is one.
+/// A verifier for this landscape that does not limit its callers: the measurement is one caller
+/// with many requests.
 fn verifier(sandbox: &Sandbox) -> Verifier {
     let vcap_services = Some(sandbox.vcap_services().into());
     let sources = BindingSources { vcap_services, ..BindingSources::default() };
@@ -62,19 +65,19 @@ fn verifier(sandbox: &Sandbox) -> Verifier {
     Verifier::new(&settings, &bound, &keys, &TaskTracker::new(), Metrics::default())
 }
 
-/// Its name is what callgrind looks for.
+/// Callgrind looks for this name.
 #[inline(never)]
-fn measured<T>(times: u64, judge: impl Fn() -> T) {
+fn measured<T>(times: u64, decide: impl Fn() -> T) {
     for _ in 0..times {
-        black_box(judge());
+        black_box(decide());
     }
 }
 
-/// A known token is judged at the first poll: no runtime is counted with it.
-fn at_once<T>(judgement: impl Future<Output = Result<T, AuthError>>) -> Result<T, AuthError> {
-    match pin!(judgement).poll(&mut Context::from_waker(Waker::noop())) {
+/// A known token is decided at the first poll, so no runtime is counted.
+fn at_once<T>(decision: impl Future<Output = Result<T, AuthError>>) -> Result<T, AuthError> {
+    match pin!(decision).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
-        Poll::Pending => must(Err("a known token was waited for")),
+        Poll::Pending => must(Err("a known token was not decided at once")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! A CF API that costs almost nothing: every GET is a page of about 3 KB with links to itself.
+//! A CF API that costs almost nothing: every GET returns a page of about 3 KB with links to itself.
 //!
-//! `cf_fake <port>` (0: a free one) prints its base URL and answers until it is killed. One thread. Run by
-//! `benches/client.sh` and `benches/proxy.sh`; cargo's own run only shows that it works.
+//! `cf_fake <port>` (0: a free one) prints its base URL and answers until it is killed. One thread.
+//! Run by `benches/client.sh` and `benches/proxy.sh`. Without a port it only shows that it works.
 
 use std::{convert::Infallible, env, io::Write, net::Ipv4Addr};
 
@@ -12,14 +12,15 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, task::LocalSet};
 
-/// Two spaces with their links are about 3 KB, as the page was that the published figures were taken with.
+/// Two spaces with their links are about 3 KB. The published figures were measured with such a
+/// page.
 const SPACES: usize = 2;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Cargo adds flags of its own; with them and nothing else it is not meant to stay.
+    // Cargo adds its own flags. With flags only, the program ends at once.
     let port = env::args().skip(1).find(|argument| !argument.starts_with('-'));
     runtime.block_on(LocalSet::new().run_until(async move {
         let port_or_any = port.as_deref().map_or(Ok(0), str::parse)?;
@@ -56,7 +57,7 @@ fn answer(page: Bytes) -> Response<Full<Bytes>> {
     let headers = answer.headers_mut();
     let json = http::HeaderValue::from_static("application/json; charset=utf-8");
     headers.insert(CONTENT_TYPE, json);
-    // What CF sends besides (recorded names).
+    // What CF sends in addition (recorded names).
     for (name, value) in [
         ("referrer-policy", "strict-origin-when-cross-origin"),
         ("x-content-type-options", "nosniff"),

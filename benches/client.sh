@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The two HTTP clients of `upstream`: instructions per GET (callgrind) and time per GET against a fake on loopback, the
-# clients in turn, best and median of several rounds. Only ratios within one run are worth comparing.
+# The two HTTP clients of `upstream`: instructions per GET (callgrind) and time per GET against a fake on loopback. The
+# clients take turns; best and median of several rounds. Compare only ratios within one run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 few=200 many=2200 timed=20000 rounds=${ROUNDS:-5}

@@ -1,7 +1,8 @@
-//! Sends a number of GETs, one after the other, through one of the two clients, and hears their bodies out.
+//! Sends a number of GETs, one after the other, through one of the two clients, and reads the whole
+//! bodies.
 //!
-//! `client_instructions <reqwest|pooled> <times> <url>`. `benches/client.sh` runs it with two numbers of times under
-//! callgrind, so that what is paid once falls out, and against the clock.
+//! `client_instructions <reqwest|pooled> <times> <url>`. `benches/client.sh` runs it under
+//! callgrind with two numbers of times, so that one-time costs cancel out, and measures its time.
 
 use std::env;
 
@@ -13,7 +14,7 @@ use http_body_util::BodyExt;
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
-    // Cargo adds flags of its own; without arguments there is nothing to ask.
+    // Cargo adds its own flags. Without arguments there is nothing to do.
     let mut arguments = env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let (Some(library), Some(times), Some(url)) =
         (arguments.next(), arguments.next(), arguments.next())

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Instructions and allocations per fresh lease, counted by callgrind: repeatable, whatever else the machine does.
+# Instructions and allocations per fresh lease, counted by callgrind. Other load on the machine does not change them.
 #   benches/instructions.sh             prints a table
 #   benches/instructions.sh annotate    shows where the instructions of `lease` go
 set -euo pipefail
@@ -12,13 +12,13 @@ program=$(cargo bench --locked --no-run --bench lease_instructions --message-for
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# count WAY TIMES FILE: what happens within `measured`.
+# count WAY TIMES FILE: counts only `measured`.
 count() {
   valgrind --quiet --tool=callgrind --collect-atstart=no --toggle-collect='lease_instructions::measured*' \
     --callgrind-out-file="$3" "$program" "$1" "$2" 2>"$3.log" || { cat "$3.log" >&2; exit 1; }
 }
 
-# Names are written once and then only by number: `fn=(12) name`, later `fn=(12)`.
+# The file writes a name once, then only its number: `fn=(12) name`, later `fn=(12)`.
 total() { awk '/^(summary|totals):/ { n = $2 } END { print n }' "$1"; }
 allocations() {
   awk '/^c?fn=/ {
@@ -32,7 +32,7 @@ allocations() {
 
 if [ "${1:-}" = annotate ]; then
   count lease "$many" "$out/many"
-  echo "instructions of $many leases, by function; lines that were inlined count for where they stand"
+  echo "instructions of $many leases, by function; inlined lines count for the function that holds them"
   callgrind_annotate --auto=no --threshold=100 "$out/many" |
     awk '/^ *[0-9,]+ \(/ && /:/ {
            n = $1; gsub(/,/, "", n); sub(/ \[[^\]]*\]$/, ""); sub(/^[^)]*\) */, ""); sub(/^[^ ]*\.[a-z]+:/, "")

@@ -1,7 +1,8 @@
-//! Lends a fresh lease a given number of times, for callgrind to count.
+//! Gets a fresh lease a given number of times, so that callgrind can count.
 //!
-//! `lease_instructions <way> <times>`; ways: `lease`, `lease_by_equal_name`, `load_full`. All that counts happens within
-//! `measured`. `benches/instructions.sh` runs this with two numbers of times, so that what is paid once falls out.
+//! `lease_instructions <way> <times>`; ways: `lease`, `lease_by_equal_name`, `load_full`. Only
+//! `measured` is counted. `benches/instructions.sh` runs this with two numbers of times, so that
+//! one-time costs cancel out.
 
 mod support;
 
@@ -24,7 +25,7 @@ use support::{Lender, must};
 const TIMES: u64 = 10;
 
 fn main() {
-    // Cargo adds flags of its own.
+    // Cargo adds its own flags.
     let mut arguments = env::args().skip(1).filter(|argument| !argument.starts_with('-'));
     let way = arguments.next().unwrap_or_else(|| "lease".to_owned());
     let times = arguments.next().map_or(TIMES, |times| must(times.parse()));
@@ -36,9 +37,10 @@ fn main() {
     }
     let lend = || runtime.block_on(lender.vault.lease(&lender.name));
     let pointer = ArcSwap::new(must(lend()));
-    // The first one was waited for, the second goes on show; from the third on it is the usual way.
+    // The first call waits for the token, the second publishes the snapshot. All later calls take
+    // the usual way.
     must(lend());
-    // For the look at the destination that is due once a second.
+    // Once a second a lease starts a check of the destination, which needs a runtime.
     let _entered = runtime.enter();
     match way.as_str() {
         "lease" | "lease_by_equal_name" => measured(times, || must(lend_at_once(&lender))),
@@ -48,7 +50,7 @@ fn main() {
     runtime.block_on(sandbox.stop());
 }
 
-/// Its name is what callgrind looks for.
+/// Callgrind looks for this name.
 #[inline(never)]
 fn measured(times: u64, lend: impl Fn() -> Arc<Lease>) {
     for _ in 0..times {
@@ -56,11 +58,11 @@ fn measured(times: u64, lend: impl Fn() -> Arc<Lease>) {
     }
 }
 
-/// A fresh lease is there at the first poll: no runtime is counted with it.
+/// A fresh lease is there at the first poll, so no runtime is counted.
 fn lend_at_once(lender: &Lender) -> Result<Arc<Lease>, LeaseRefusal> {
     let future = pin!(lender.vault.lease(&lender.name));
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
-        Poll::Pending => must(Err("a fresh lease was waited for")),
+        Poll::Pending => must(Err("a fresh lease was not there at once")),
     }
 }

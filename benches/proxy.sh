@@ -2,13 +2,13 @@
 # GET /v3/spaces (about 3 KB) through the broker and through nginx, to the same fake CF API.
 #   benches/proxy.sh                 CPU per request with ratios, memory, instructions per request
 #   benches/proxy.sh time            CPU only; needs a quiet machine
-#   benches/proxy.sh instructions    callgrind only; repeatable whatever else runs
+#   benches/proxy.sh instructions    callgrind only; other load does not change the result
 #   benches/proxy.sh annotate        where the broker's instructions go
-# The broker verifies the caller, judges, rewrites links, logs a line and counts; nginx adds a fixed `Authorization`.
-# The proxy under test has core 0 to itself, load and fake share core 1. Only ratios within one run are worth comparing.
-# Variables: ROUNDS (5), SECONDS_EACH (4), CONNECTIONS (16), FEW (2000) and MANY (12000) requests under callgrind, of
-# which the start takes a share that varies; REST=2: each connection rests so many milliseconds after each answer, so that
-# both proxies are asked about as often. With REST=5 each request's log line is written: beyond 4000 a second lines are lost.
+# The broker verifies the caller, checks the policy, rewrites links, logs a line and counts; nginx adds a fixed
+# `Authorization`. The proxy under test has core 0 alone; load and fake share core 1. Compare only ratios within one run.
+# Variables: ROUNDS (5), SECONDS_EACH (4), CONNECTIONS (16), FEW (2000) and MANY (12000) requests under callgrind (the
+# costs of the start vary); REST=2: each connection waits this many milliseconds after each answer, so that both proxies
+# get about the same number of requests. With REST=5 every log line is written: above 4000 a second lines are dropped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mode=${1:-all} rounds=${ROUNDS:-5} span=${SECONDS_EACH:-4} connections=${CONNECTIONS:-16}
@@ -23,7 +23,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   exit 1
 fi
 
-# The profile `bench` is a release with symbols. The landscape needs the feature `sandbox`: any build will do.
+# The profile `bench` is a release with symbols. Only the landscape needs the feature `sandbox`; its profile does not matter.
 cargo build --locked --quiet --profile bench --no-default-features --bin cfapi-broker
 cargo build --locked --quiet --bin cfapi-broker
 fake=$(cargo bench --locked --no-run --bench cf_fake --message-format=json |
@@ -40,7 +40,7 @@ clean() {
 }
 trap clean EXIT
 fail() { echo "$*" >&2; exit 1; }
-# until_there WHAT COMMAND…: asks every 0.1 s, for a minute.
+# until_there WHAT COMMAND…: tries every 0.1 s, for a minute.
 until_there() {
   local what=$1; shift
   for _ in $(seq 600); do "$@" && return; sleep 0.1; done
@@ -54,14 +54,14 @@ cf=$(cat "$work/fake")
 taskset -c 1 "$landscape" sandbox --landscape-only --json --port-base 0 >"$work/landscape" 2>"$work/landscape.err" &
 started+=($!)
 until_there "the landscape" test -s "$work/landscape"
-told() { head -n 1 "$work/landscape" | jq -r ".$1"; }
-token=$(told provider_token)
-# The destination, and what pins it, name the fake in the place of the sandbox's CF API.
-curl -sf -o "$work/lever" -d "{\"name\":\"CFAPI\",\"set\":{\"URL\":\"$cf\"}}" "$(told levers)/edit_destination"
-VCAP_SERVICES=$(told vcap_services)
-VCAP_APPLICATION=$(told vcap_application | jq -c --arg cf "$cf" '.cf_api = $cf')
+landscape_value() { head -n 1 "$work/landscape" | jq -r ".$1"; }
+token=$(landscape_value provider_token)
+# The destination and the host pin name the fake instead of the sandbox's CF API.
+curl -sf -o "$work/lever" -d "{\"name\":\"CFAPI\",\"set\":{\"URL\":\"$cf\"}}" "$(landscape_value levers)/edit_destination"
+VCAP_SERVICES=$(landscape_value vcap_services)
+VCAP_APPLICATION=$(landscape_value vcap_application | jq -c --arg cf "$cf" '.cf_api = $cf')
 export VCAP_SERVICES VCAP_APPLICATION
-# One caller is the whole load here.
+# The whole load is one caller.
 export CFAPI_AUTH__REQUESTS_PER_SECOND=100000 CFAPI_AUTH__BURST=1000000 CFAPI_AUTH__MAX_IN_FLIGHT=4096
 export CFAPI_SERVER__ADDRESS=127.0.0.1
 
@@ -113,7 +113,7 @@ if [ -n "${REST:-}" ]; then
   pace=(-s "$work/pace.lua")
 fi
 
-load() { # BASE → number of answered requests, p99; anything but 200 ends the bench
+load() { # BASE → number of answered requests, p99; a status other than 200 ends the bench
   taskset -c 1 wrk "${pace[@]}" -t1 -c"$connections" -d"${span}s" --latency -H "Authorization: Bearer $token" "$1/v3/spaces" >"$work/wrk"
   if grep -qE 'Non-2xx|Socket errors' "$work/wrk"; then cat "$work/wrk" >&2; fail "not every answer was a 200"; fi
   awk '$2 == "requests" { n = $1 } $1 == "99%" { p = $2 } END { print n, p }' "$work/wrk"
@@ -132,7 +132,7 @@ measure_time() {
     for name in nginx broker; do
       before=$(spent "${id[$name]}")
       read -r requests late < <(load "${base[$name]}")
-      # The first round warms up.
+      # The first round is the warm-up.
       [ "$round" = 0 ] || echo "$name $(spent "${id[$name]}") $before $requests $late $span"
     done
   done | awk '{ printf "%s %.2f %.0f %s\n", $1, ($2 - $3) / $4, $4 / $6, $5 }' >"$work/rounds"
@@ -163,7 +163,7 @@ count() { # NAME TIMES → instructions of the whole run
 
 measure_instructions() {
   for name in nginx broker; do
-    # In this shell, so that what was started is known at the end.
+    # In this shell, so that `clean` knows the started processes.
     count "$name" "$few" >"$work/few"
     count "$name" "$many" >"$work/many"
     awk -v name="$name" -v few="$(cat "$work/few")" -v many="$(cat "$work/many")" -v n=$((many - few)) \

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs the bench `token` and puts a ratio beside each time: to a bare pointer load with as many threads, or to a renewal
-# that one task waits for. Only ratios within one run are worth comparing. Arguments go to criterion.
+# Runs the bench `token` and adds a ratio to each time: to a bare pointer load with the same number of threads, or to a
+# renewal with one waiting task. Compare only ratios within one run. Arguments go to criterion.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 results=${CARGO_TARGET_DIR:-target}/criterion
 
-# Criterion prints whole nanoseconds; its files hold the rest.
+# Criterion prints whole nanoseconds; its files hold the fractions.
 median() { sed -n 's/.*"median":{[^}]*},"point_estimate":\([0-9.e+-]*\).*/\1/p' "$results/$1/new/estimates.json"; }
 
 cargo bench --locked --bench token -- --output-format bencher "$@" |

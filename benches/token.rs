@@ -1,6 +1,8 @@
-//! What a token costs: a fresh lease beside a bare pointer load, and a renewal that many wait for.
+//! What a token costs: a fresh lease compared with a bare pointer load, and a renewal that many
+//! callers wait for.
 //!
-//! `benches/ratios.sh` runs this and puts ratios beside the times; `docs/reference/performance.md` keeps the figures.
+//! `benches/ratios.sh` runs this and adds ratios to the times. `docs/reference/performance.md`
+//! keeps the figures.
 
 mod support;
 
@@ -23,13 +25,16 @@ use tokio::{
     time::Instant,
 };
 
-/// Threads that lend at once: one alone, more than a small instance has cores, far more.
+/// Threads that get a lease at the same time: one, more than a small instance has cores, and many
+/// more.
 const THREADS: [usize; 3] = [1, 4, 16];
 
-/// Tasks that ask while there is no usable token: one alone shows what the renewal itself takes.
+/// Tasks that ask while there is no usable token. One task alone shows what the renewal itself
+/// costs.
 const CROWDS: [usize; 3] = [1, 64, 1000];
 
-/// Each iteration of a renewal builds a broker, for a credential may be renewed by force once in 30 s.
+/// Each iteration of a renewal builds a broker, because a credential can be renewed by force only
+/// once in 30 s.
 const RENEWALS: usize = 20;
 
 fn main() {
@@ -42,7 +47,7 @@ fn main() {
     runtime.block_on(sandbox.stop());
 }
 
-/// The read path of every request, between what it cannot be cheaper than and what it must not be as dear as.
+/// The read path of every request, compared with a lower and an upper bound.
 fn fresh_lease(criterion: &mut Criterion, runtime: &Runtime, sandbox: &Sandbox) {
     let lender = runtime.block_on(Lender::of(sandbox));
     let lease = must(runtime.block_on(lender.vault.lease(&lender.name)));
@@ -62,7 +67,7 @@ fn fresh_lease(criterion: &mut Criterion, runtime: &Runtime, sandbox: &Sandbox) 
                 })
             });
         });
-        // A lease has an end, so that whoever lends it must look at the clock.
+        // A lease has an end, so its user must read the clock.
         group.bench_function(BenchmarkId::new("load_full_and_clock", threads), |bencher| {
             bencher.iter_custom(|times| {
                 crowd(handle, threads, || async {
@@ -94,14 +99,15 @@ fn fresh_lease(criterion: &mut Criterion, runtime: &Runtime, sandbox: &Sandbox) 
     group.finish();
 }
 
-/// The naive way: everybody through one mutex.
+/// The naive way: one mutex for all.
 async fn lend_guarded(guarded: &Mutex<Arc<Lease>>) -> Arc<Lease> {
     let lease = guarded.lock().await;
     assert_eq!(lease.freshness(Instant::now()), Freshness::Fresh);
     Arc::clone(&lease)
 }
 
-/// Lets each thread do the work once; returns the time from the first one's start to the last one's end.
+/// Runs the work once in each thread. Returns the time from the start of the first to the end of
+/// the last.
 fn crowd<W, F>(handle: &Handle, threads: usize, work: W) -> Duration
 where
     W: Fn() -> F + Sync,
@@ -126,7 +132,7 @@ where
     begin.zip(end).map(|(begin, end)| end - begin).unwrap_or_default()
 }
 
-/// Many ask while CF has refused the token: one refresh grant serves them all.
+/// Many tasks ask after CF has refused the token. One refresh grant serves all.
 fn renewal(criterion: &mut Criterion, runtime: &Runtime, sandbox: &Sandbox) {
     let mut group = criterion.benchmark_group("renewal");
     group.sampling_mode(SamplingMode::Flat).sample_size(RENEWALS);
@@ -142,7 +148,7 @@ fn renewal(criterion: &mut Criterion, runtime: &Runtime, sandbox: &Sandbox) {
     group.finish();
 }
 
-/// Returns the time from the first one's question to the last one's answer.
+/// Returns the time from the first question to the last answer.
 async fn renew_for(sandbox: &Sandbox, tasks: usize) -> Duration {
     let lender = Lender::of(sandbox).await;
     let used = must(lender.vault.lease(&lender.name).await);

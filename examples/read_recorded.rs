@@ -1,12 +1,14 @@
-//! Reads answers recorded from real systems with the broker's own typed models: `read_recorded FILE.jsonl`.
+//! Reads answers that were recorded from real systems, with the broker's own models: `read_recorded
+//! FILE.jsonl`.
 //!
-//! Each line holds `method`, `url`, `status` and `body`. Every answer of a kind that the models claim must be readable
-//! and hold what the broker relies on; kinds that no model claims are counted. Exit code 1 on the first kind that fails.
+//! Each line holds `method`, `url`, `status` and `body`. Every answer that has a model must be
+//! readable and hold what the broker needs. Answers without a model are counted. Exit code 1 if an
+//! answer fails, or if no answer has a model.
 
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a program of a few lines that reports"
+    reason = "a small program that prints a report"
 )]
 
 use std::{collections::BTreeMap, env, fs, process::ExitCode};
@@ -33,7 +35,7 @@ struct Exchange {
     body: Option<String>,
 }
 
-/// What reading one answer came to; `None` if no model claims its kind.
+/// The name of the model and the result of reading; `None` if the answer has no model.
 type Reading = Option<(&'static str, Result<(), String>)>;
 
 fn main() -> ExitCode {
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     let mut unclaimed = 0;
     for line in text.lines() {
         let Ok(exchange) = decode::<Exchange>(line.as_bytes()) else {
-            eprintln!("a line is no exchange");
+            eprintln!("a line is not an exchange");
             return ExitCode::FAILURE;
         };
         let Some((kind, outcome)) = read(&exchange) else {
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
     for (kind, (read, failed)) in &kinds {
         println!("{kind}: {read} read, {failed} failed");
     }
-    println!("recorded answers: {unclaimed} of kinds that no model claims");
+    println!("recorded answers: {unclaimed} without a model");
     let failed = kinds.is_empty() || kinds.values().any(|(_, failed)| *failed > 0);
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -108,7 +110,7 @@ fn read(exchange: &Exchange) -> Reading {
     }
 }
 
-/// The path of a URL without its query.
+/// Returns the path of a URL without its query.
 fn path_of(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("");
@@ -119,7 +121,8 @@ fn try_read<T: DeserializeOwned>(body: &[u8]) -> Result<(), String> {
     decode::<T>(body).map(drop).map_err(|error: DecodeError| error.to_string())
 }
 
-/// A token answer must give a token, its lifetime and a refresh token; their texts were redacted in the recording.
+/// Checks that a token answer has a lifetime and a refresh token. Their texts were redacted in the
+/// recording.
 fn token(body: &[u8]) -> Result<(), String> {
     let answer = HttpResponse {
         status: StatusCode::OK,

@@ -1,4 +1,4 @@
-//! No JOSE header and no claims make their readers panic (S11).
+//! No JOSE header and no claims make their readers panic.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! No key set makes its reader panic, and what it keeps is within A5 (S11).
+//! No key set makes its reader panic. It keeps at most 64 keys of 2048 to 8192 bit.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! No value of `Authorization` makes the reader of tokens panic, and an accepted token is written in one way only (S11).
+//! No value of `Authorization` makes the reader of tokens panic. An accepted token has only one
+//! spelling.
 
 #![no_main]
 

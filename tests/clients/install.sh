@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the locks in these folders name into target/clients, where it is missing or out of date. The packages are for
-# these tests only; several are under the SAP Developer License: they are neither committed nor shipped.
+# Installs the packages of the lock files in these folders into target/clients, if they are missing or outdated. They are only
+# for these tests. Several are under the SAP Developer License, so they are neither committed nor shipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 for folder in node22 cap/cds9 cap/cds10 approuter capi oracles; do
@@ -9,7 +9,7 @@ for folder in node22 cap/cds9 cap/cds10 approuter capi oracles; do
   mkdir -p "$to"
   rm -f "$to/installed.json"
   cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$to/"
-  # No install scripts: nothing is compiled, and nothing comes from elsewhere than the registry.
+  # No install scripts: nothing is compiled, and everything comes from the registry.
   ( cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error )
   cp "$from/package-lock.json" "$to/installed.json"
 done

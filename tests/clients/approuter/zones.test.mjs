@@ -1,4 +1,4 @@
-// Does the real approuter find the tenant in the hosts that the broker makes, and does the broker take the JWT that it forwards?
+// The real approuter finds the tenant in the hosts that the broker creates, and the broker accepts the JWT that it forwards.
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import http from 'node:http'
@@ -9,7 +9,7 @@ import { app, ask, authority, end, freePort, installed, landscape, secure, start
 const node22 = path.join(installed, `node22/node_modules/node-linux-${process.arch}/bin/node`)
 const UAA_DOMAIN = 'authentication.example.test'
 
-/** One provider app each: host template, domain, and the pattern that its approuter would have. */
+/** One provider app each: host template, domain, and the pattern of its approuter. */
 const setups = [
   { client: 'sb-default!t1', template: '{subdomain}-{app}', domain: 'cfapps.example.test', pattern: '^(.*)-bookshop-approuter.cfapps.example.test' },
   { client: 'sb-space!t1', template: '{subdomain}-{space}-{app}', domain: 'cfapps.example.test', pattern: '^(.*)-dev-bookshop-approuter\\.cfapps\\.example\\.test$' },
@@ -29,8 +29,8 @@ tenant_host_pattern = '${pattern}'
 `
 
 /**
- * Starts an approuter with this pattern; `logon(host)` tells where it sends a browser to log on, `get` is any call.
- * `uaaDomain` is where its XSUAA is, `broker` where its one destination leads.
+ * Starts an approuter with this pattern. `logon(host)` returns the address where a browser must log on; `get` is any call.
+ * `uaaDomain` is the domain of its XSUAA, `broker` the address of its only destination.
  */
 async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, broker } = {}) {
   const port = await freePort()
@@ -50,7 +50,7 @@ async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, broker } = {
       answer.on('end', () => resolve({ status: answer.statusCode, headers: answer.headers, text }))
     }).on('error', reject)
   })
-  // The approuter sends a browser on by a page whose script sets `location`.
+  // The approuter redirects a browser with a page whose script sets `location`.
   const logon = async host => {
     const { status, text } = await get('/', { host, accept: 'text/html' })
     return /;location="([^"]+)"/.exec(text)?.[1] ?? `status ${status}: ${text}`
@@ -68,7 +68,7 @@ async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, broker } = {
 }
 
 describe('approuter 21.2.0', () => {
-  let land, folder, router
+  let system, folder, router
   before(async () => {
     folder = mkdtempSync(path.join(installed, 'run-approuter-'))
     mkdirSync(path.join(folder, 'web'))
@@ -79,19 +79,19 @@ describe('approuter 21.2.0', () => {
     ] }))
     const file = path.join(folder, 'broker.toml')
     writeFileSync(file, [...setups, capital].map(entry).join('\n'))
-    land = await landscape(1, { CFAPI_CONFIG: file })
+    system = await landscape(1, { CFAPI_CONFIG: file })
   })
   after(async () => {
-    await land?.stop()
+    await system?.stop()
     rmSync(folder, { recursive: true, force: true })
   })
 
   afterEach(() => router?.stop())
 
   const put = async ({ client }, subdomain) => {
-    const { access_token } = await land.lever('caller_token', { client, scopes: ['Routes.Read', 'Routes.Write'] })
+    const { access_token } = await system.lever('caller_token', { client, scopes: ['Routes.Read', 'Routes.Write'] })
     const headers = { authorization: `Bearer ${access_token}` }
-    return ask('PUT', `${land.url}/routes/${subdomain}-id`, { headers, body: { subdomain } })
+    return ask('PUT', `${system.url}/routes/${subdomain}-id`, { headers, body: { subdomain } })
   }
 
   for (const setup of setups) {
@@ -106,68 +106,68 @@ describe('approuter 21.2.0', () => {
     })
   }
 
-  it('a pattern with a capital letter finds no tenant, and the broker makes no such host', async () => {
+  it('a pattern with a capital letter finds no tenant, and the broker creates no such host', async () => {
     router = await approuter(folder, capital.pattern)
     const location = await router.logon(`acme-${app}.${capital.domain}`)
     assert.ok(location.startsWith(`https://${UAA_DOMAIN}/oauth/authorize?`), location)
-    await land.forget()
+    await system.forget()
     const refused = await put(capital, 'acme')
     assert.equal(refused.status, 422, refused.text)
     assert.equal(refused.json.code, 'host_pattern_mismatch')
-    assert.deepEqual((await land.journal('cf')).filter(call => call.method !== 'GET'), [])
+    assert.deepEqual((await system.journal('cf')).filter(call => call.method !== 'GET'), [])
   })
 
-  describe('a JWT that it forwards', () => {
+  describe('a forwarded JWT', () => {
     const host = `acme-${app}.cfapps.example.test`
     let uaa
     before(async () => {
-      // The approuter's library asks for keys by https only; the same for all zones, as XSUAA has them.
+      // The approuter's library fetches keys only with https. XSUAA has the same keys for all zones.
       uaa = await secure(async (request, response) => {
-        const { text } = await ask('GET', `${land.xsuaa}/token_keys`)
+        const { text } = await ask('GET', `${system.xsuaa}/token_keys`)
         response.writeHead(200, { 'content-type': 'application/json' }).end(text)
       })
     })
     after(() => uaa?.close())
     beforeEach(async () => {
-      router = await approuter(folder, setups[0].pattern, { uaaDomain: uaa.domain, broker: land.url })
+      router = await approuter(folder, setups[0].pattern, { uaaDomain: uaa.domain, broker: system.url })
     })
 
     /** Calls the broker through the approuter with a token of a user who logged on at the approuter's own client. */
     const through = async (path, { scope = 'Spaces.Read', ...others } = {}) => {
-      const [{ credentials: { xsappname } }] = JSON.parse(land.vcap_services).xsuaa
+      const [{ credentials: { xsappname } }] = JSON.parse(system.vcap_services).xsuaa
       const claims = {
         grant_type: 'authorization_code', cid: 'sb-bookshop!t4711', client_id: 'sb-bookshop!t4711', azp: 'sb-bookshop!t4711',
         user_name: 'ada@example.test', email: 'ada@example.test', origin: 'sap.default', user_id: 'ada', sub: 'ada',
         aud: [xsappname, 'bookshop!t4711', 'openid'], scope: ['openid', `${xsappname}.${scope}`],
         ext_attr: { enhancer: 'XSUAA', zdn: 'acme' }, ...others,
       }
-      const { access_token } = await land.lever('caller_token', { claims })
+      const { access_token } = await system.lever('caller_token', { claims })
       return router.get(path, { host, accept: 'application/json', 'x-approuter-authorization': `Bearer ${access_token}` })
     }
 
-    it('is the user\'s, and shows the user the spaces', async () => {
+    it('belongs to the user and shows the user\'s spaces', async () => {
       const answer = await through('/broker/spaces')
       assert.equal(answer.status, 200, answer.text)
       assert.ok(answer.text.includes('"dev"'), answer.text)
     })
 
-    it('counts for its own scopes only', async () => {
+    it('counts only with its own scopes', async () => {
       const answer = await through('/broker/spaces', { scope: 'Routes.Read' })
       assert.equal(answer.status, 403, answer.text)
       assert.equal(JSON.parse(answer.text).code, 'forbidden_scope')
     })
 
-    it('of a subscriber\'s zone passes the approuter and not the broker', async () => {
+    it('of a subscriber\'s zone passes the approuter but not the broker', async () => {
       const answer = await through('/broker/spaces', { zid: '11111111-0815-4711-8899-aabbccddeeff' })
       assert.equal(answer.status, 401, answer.text)
       assert.equal(JSON.parse(answer.text).code, 'unauthenticated')
     })
 
-    it('is none where nobody has logged on', async () => {
-      await land.forget()
+    it('does not exist before a logon', async () => {
+      await system.forget()
       const answer = await router.get('/broker/spaces', { host, accept: 'application/json' })
       assert.ok([302, 401].includes(answer.status) || /location=/.test(answer.text), answer.text)
-      assert.deepEqual(await land.journal('cf'), [])
+      assert.deepEqual(await system.journal('cf'), [])
     })
   })
 })

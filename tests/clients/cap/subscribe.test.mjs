@@ -1,10 +1,10 @@
-// A real CAP provider app against real brokers: what happens when tenants subscribe and leave.
-// Both supported pairs of CAP and cds-mtxs, one and two broker instances behind one address, both ways of SAP BTP to tell.
+// A real CAP provider app with real brokers: what happens when tenants subscribe and unsubscribe.
+// Both supported pairs of CAP and cds-mtxs, one and two broker instances behind one address, both subscription services of SAP BTP.
 import assert from 'node:assert/strict'
 import path from 'node:path'
 import { describe, it, before, after } from 'node:test'
 import { app, ask, cloudFoundry, domain, installed, landscape, until } from '../lib/landscape.mjs'
-import { doors, providerApp } from '../lib/provider.mjs'
+import { channels, providerApp } from '../lib/provider.mjs'
 
 const node22 = path.join(installed, `node22/node_modules/node-linux-${process.arch}/bin/node`)
 const versions = {
@@ -12,10 +12,10 @@ const versions = {
   cds10: { node: node22, name: '@sap/cds 10.1.1, cds-mtxs 4.1.0' },
 }
 const url = subdomain => `https://${subdomain}-${app}.${domain}`
-const prefixOf = door => door.service.slice(0, 3)
+const prefixOf = channel => channel.service.slice(0, 3)
 const id = name => `${name}-${'0'.repeat(8)}-7f1c-4d11-8a4c`
 
-// Each has a landscape of its own, and most of the time is waiting: all at once.
+// Each suite has its own landscape and mostly waits, so all run at the same time.
 describe('CAP provider app', { concurrency: true }, () => {
   for (const [version, { node, name }] of Object.entries(versions)) {
     for (const instances of [1, 2]) {
@@ -26,36 +26,36 @@ describe('CAP provider app', { concurrency: true }, () => {
 })
 
 function suite({ version, node, instances }) {
-  let land, shop, cf
+  let system, shop, cf
   before(async () => {
-    land = await landscape(instances)
-    const looked = Object.values(doors).flatMap(door => ['acme', 'beta', 'polled'].map(name => id(`${prefixOf(door)}-${name}`)))
-    shop = await providerApp(version, node, land, looked)
-    cf = await cloudFoundry(land)
+    system = await landscape(instances)
+    const tenants = Object.values(channels).flatMap(channel => ['acme', 'beta', 'polled'].map(name => id(`${prefixOf(channel)}-${name}`)))
+    shop = await providerApp(version, node, system, tenants)
+    cf = await cloudFoundry(system)
   })
   after(async () => {
     await shop?.stop()
-    await land?.stop()
+    await system?.stop()
   })
 
   it('t0 has a database and no route', async () => {
     assert.match(shop.child.text, /tenant: t0/)
-    assert.deepEqual((await land.journal('cf')).filter(entry => entry.method !== 'GET'), [])
-    assert.equal((await land.journal('xsuaa')).filter(entry => entry.grant_type === 'client_credentials').length, instances)
+    assert.deepEqual((await system.journal('cf')).filter(entry => entry.method !== 'GET'), [])
+    assert.equal((await system.journal('xsuaa')).filter(entry => entry.grant_type === 'client_credentials').length, instances)
   })
 
-  for (const [name, door] of Object.entries(doors)) describe(name, () => cases(door))
+  for (const [name, channel] of Object.entries(channels)) describe(name, () => cases(channel))
 
   if (instances > 1) {
-    it('both brokers had work', () => assert.ok(land.counts.every(count => count > 10), String(land.counts)))
+    it('both brokers got requests', () => assert.ok(system.counts.every(count => count > 10), String(system.counts)))
   }
   it('the technical user logged on once for each broker', async () => {
-    const grants = (await land.journal('uaa')).filter(entry => entry.grant_type === 'password')
+    const grants = (await system.journal('uaa')).filter(entry => entry.grant_type === 'password')
     assert.equal(grants.length, instances + 1) // and once for the test itself
   })
 
-  function cases(door) {
-    const prefix = prefixOf(door)
+  function cases(channel) {
+    const prefix = prefixOf(channel)
     const host = subdomain => `${prefix}-${subdomain}`
     const one = async subdomain => {
       const routes = await cf.routes(host(subdomain))
@@ -64,23 +64,23 @@ function suite({ version, node, instances }) {
       return routes[0]
     }
     const none = async subdomain => assert.deepEqual(await cf.routes(host(subdomain)), [])
-    const subscribe = (tenant, options) => shop.subscribe(door, id(host(tenant)), host(tenant), options)
-    const unsubscribe = (tenant, options) => shop.unsubscribe(door, id(host(tenant)), options)
-    const subscribed = async tenant => (await shop.tenant(door, id(host(tenant)))).status
+    const subscribe = (tenant, options) => shop.subscribe(channel, id(host(tenant)), host(tenant), options)
+    const unsubscribe = (tenant, options) => shop.unsubscribe(channel, id(host(tenant)), options)
+    const subscribed = async tenant => (await shop.tenant(channel, id(host(tenant)))).status
     const hasDatabase = async tenant => (await shop.read(id(host(tenant)))).status === 200
-    const gone = async tenant => {
+    const leaves = async tenant => {
       assert.equal((await unsubscribe(tenant)).status, 204)
       await none(tenant)
     }
     const callback = name => ({ status_callback: `/callback/${prefix}/${name}` })
-    const told = async name => (await shop.registry.told(`/callback/${prefix}/${name}`))
+    const callbackOf = async name => (await shop.registry.callback(`/callback/${prefix}/${name}`))
     const isUrl = (answer, tenant) => {
       assert.equal(answer.status, 200, answer.text)
-      assert.ok(answer.headers.get('content-type').startsWith(door.contentType))
-      assert.equal(door.url(answer), url(host(tenant)))
+      assert.ok(answer.headers.get('content-type').startsWith(channel.contentType))
+      assert.equal(channel.url(answer), url(host(tenant)))
     }
 
-    it('a subscription makes the route and answers its URL', async () => {
+    it('a subscription creates the route and returns its URL', async () => {
       assert.ok(!await hasDatabase('acme'))
       isUrl(await subscribe('acme'), 'acme')
       const route = await one('acme')
@@ -96,7 +96,7 @@ function suite({ version, node, instances }) {
       assert.equal((await one('acme')).guid, guid)
     })
 
-    it('a second tenant has a route of its own', async () => {
+    it('a second tenant has its own route', async () => {
       isUrl(await subscribe('beta'), 'beta')
       assert.notEqual((await one('beta')).guid, (await one('acme')).guid)
     })
@@ -104,11 +104,11 @@ function suite({ version, node, instances }) {
     it('an asynchronous subscription reports SUCCEEDED with the URL', async () => {
       const answer = await subscribe('later', { headers: callback('later') })
       assert.equal(answer.status, 202, answer.text)
-      const { method, authorization, body } = await told('later')
+      const { method, authorization, body } = await callbackOf('later')
       assert.equal(method, 'PUT')
       assert.match(authorization, /^Bearer /)
       assert.equal(body.status, 'SUCCEEDED')
-      assert.equal(door.urlInCallback(body), url(host('later')))
+      assert.equal(channel.urlInCallback(body), url(host('later')))
       await one('later')
     })
 
@@ -120,21 +120,21 @@ function suite({ version, node, instances }) {
       await one('polled')
     })
 
-    it('what the broker calls repeatable is repeated after the pause that it asks for', async () => {
-      await land.lever('fail_next', { part: 'cf', status: 429, headers: { 'Retry-After': '1' }, only: 'POST /v3/routes' })
+    it('a retryable error is repeated after the pause that the broker requests', async () => {
+      await system.lever('fail_next', { part: 'cf', status: 429, headers: { 'Retry-After': '1' }, only: 'POST /v3/routes' })
       isUrl(await subscribe('patient'), 'patient')
-      const creates = (await land.journal('cf')).filter(call => call.path === '/v3/routes' && call.body.includes(host('patient')))
+      const creates = (await system.journal('cf')).filter(call => call.path === '/v3/routes' && call.body.includes(host('patient')))
       assert.deepEqual(creates.map(call => call.status), [429, 201])
     })
 
-    describe('the CF API is away', () => {
-      before(() => land.lever('stop', { part: 'cf' }))
-      after(() => land.lever('start', { part: 'cf' }))
-      // All at once: each waits as long as the broker asks for.
-      it('synchronous: 502 with our detail; asynchronous: FAILED with it; the leaving tenant stays', async () => {
+    describe('the CF API is not reachable', () => {
+      before(() => system.lever('stop', { part: 'cf' }))
+      after(() => system.lever('start', { part: 'cf' }))
+      // All at the same time, because each waits as long as the broker requests.
+      it('synchronous: 502 with the detail of the broker; asynchronous: FAILED with it; a tenant that unsubscribes stays', async () => {
         const [broker, sync, accepted, leaving, leavingLater] = await Promise.all([
-          ask('PUT', `${land.url}/routes/${prefix}-direct`, {
-            headers: { authorization: `Bearer ${await land.token()}` }, body: { subdomain: host('direct'), app },
+          ask('PUT', `${system.url}/routes/${prefix}-direct`, {
+            headers: { authorization: `Bearer ${await system.token()}` }, body: { subdomain: host('direct'), app },
           }),
           subscribe('sync'),
           subscribe('async', { headers: callback('async') }),
@@ -150,7 +150,7 @@ function suite({ version, node, instances }) {
         assert.equal(accepted.status, 202, accepted.text)
         assert.equal(leavingLater.status, 202, leavingLater.text)
         for (const name of ['async', 'polled']) {
-          const { body } = await told(name)
+          const { body } = await callbackOf(name)
           assert.equal(body.status, 'FAILED')
           assert.match(body.message, DETAIL)
         }
@@ -161,36 +161,36 @@ function suite({ version, node, instances }) {
       })
     })
 
-    it('the repeat succeeds once the brokers know that the CF API is back', async () => {
-      await land.healed()
+    it('the repeat succeeds as soon as the brokers reach the CF API again', async () => {
+      await system.healed()
       await one('beta')
       await none('sync')
       isUrl(await subscribe('sync'), 'sync')
       await one('sync')
       assert.equal((await subscribe('async', { headers: callback('again') })).status, 202)
-      assert.equal((await told('again')).body.status, 'SUCCEEDED')
+      assert.equal((await callbackOf('again')).body.status, 'SUCCEEDED')
       await one('async')
     })
 
-    it('an unsubscription takes the route away, and so do its repeats without subdomain', async () => {
-      await gone('beta')
+    it('an unsubscription removes the route, and its repeats without subdomain succeed', async () => {
+      await leaves('beta')
       assert.equal(await subscribed('beta'), 404)
       assert.ok(!await hasDatabase('beta'))
-      await gone('beta')
+      await leaves('beta')
       await one('acme')
     })
 
-    it('a tenant that never was can leave', () => gone('never'))
+    it('a tenant that never subscribed can unsubscribe', () => leaves('never'))
 
-    it('an asynchronous unsubscription reports SUCCEEDED and has taken the route away', async () => {
+    it('an asynchronous unsubscription reports SUCCEEDED and has removed the route', async () => {
       assert.equal((await unsubscribe('polled', { headers: callback('left') })).status, 202)
-      assert.equal((await told('left')).body.status, 'SUCCEEDED')
+      assert.equal((await callbackOf('left')).body.status, 'SUCCEEDED')
       await none('polled')
       assert.equal(await subscribed('polled'), 404)
       assert.ok(!await hasDatabase('polled'))
     })
 
-    it('ten tenants come and go at once', async () => {
+    it('ten tenants subscribe and unsubscribe at the same time', async () => {
       const names = Array.from({ length: 10 }, (_, n) => `many${n}`)
       const answers = await Promise.all(names.map(name => subscribe(name)))
       names.forEach((name, n) => isUrl(answers[n], name))
@@ -200,13 +200,13 @@ function suite({ version, node, instances }) {
       for (const name of names) await none(name)
     })
 
-    it('nothing but the remaining tenants is left', async () => {
-      for (const name of ['acme', 'later', 'patient', 'sync', 'async']) await gone(name)
+    it('no route is left when the last tenants have unsubscribed', async () => {
+      for (const name of ['acme', 'later', 'patient', 'sync', 'async']) await leaves(name)
       const { resources } = await cf.get('/v3/routes?per_page=1000&label_selector=cfapi-broker.internal/managed-by')
       assert.deepEqual(resources.map(route => route.host), [])
     })
   }
 }
 
-/** How the broker words it when the CF API does not answer. */
+/** The broker's text when the CF API does not answer. */
 const DETAIL = /The CF API/

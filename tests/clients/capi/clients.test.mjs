@@ -1,5 +1,5 @@
-// Clients that know nothing of the broker, pointed at it instead of the CF API: only URL and token are changed.
-// The sandbox's journal is the witness that nobody but the broker, as the technical user, spoke to the CF API.
+// Unchanged clients of the CF API, used with the broker: only URL and token change.
+// The sandbox's journal proves that only the broker, as the technical user, called the CF API.
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import path from 'node:path'
@@ -13,23 +13,23 @@ const clients = {
   '@cloudfoundry/api 0.1.7': [node22, script('cloudfoundry-api.cjs')],
   '@sap-cloud-sdk/http-client 4.9.1': [node22, script('cloud-sdk.cjs')],
 }
-/** As the journal shows a token. */
+/** A token as the journal shows it. */
 const mark = token => `sha256:${createHash('sha256').update(token).digest('hex').slice(0, 12)}`
 
 describe('clients of the CF API', () => {
-  let land
+  let system
   before(async () => {
-    land = await landscape(1)
+    system = await landscape(1)
     // Four spaces on four pages.
     const user = 'technical.user@example.test'
-    for (const space of ['tspace', 'fspace']) await land.lever('set_role', { user, space, role: 'supporter' })
+    for (const space of ['tspace', 'fspace']) await system.lever('set_role', { user, space, role: 'supporter' })
   })
-  after(() => land?.stop())
+  after(() => system?.stop())
 
   for (const [name, [command, ...args]] of Object.entries(clients)) {
-    /** Runs the client with this URL and token and nothing else; returns what it saw. */
+    /** Runs the client with this URL and token; returns its results. */
     const run = async (url, token) => {
-      const vcap = JSON.parse(land.vcap_application)
+      const vcap = JSON.parse(system.vcap_application)
       const authTokens = [{ type: 'bearer', value: token, expiresIn: '1199', error: null, http_header: { key: 'Authorization', value: `Bearer ${token}` } }]
       const child = start(command, args, {
         URL: url, TOKEN: token, APP: app, DOMAIN: domain, PACKAGES: path.join(installed, 'capi'),
@@ -42,38 +42,38 @@ describe('clients of the CF API', () => {
 
     describe(name, () => {
       let direct
-      it('straight to the CF API does its work, and the witness notices', async () => {
-        const { token } = await cloudFoundry(land)
-        await land.forget()
-        direct = await run(land.cf_api, token)
-        isDone(direct, land.cf_api)
+      it('does its work directly with the CF API, and the journal shows it', async () => {
+        const { token } = await cloudFoundry(system)
+        await system.forget()
+        direct = await run(system.cf_api, token)
+        isDone(direct, system.cf_api)
         await assert.rejects(onlyTheBroker(token), assert.AssertionError)
       })
 
-      it('does and sees the same through the broker, and nothing passes by', async () => {
-        const token = await land.token()
-        await land.forget()
-        const seen = await run(land.url, token)
-        isDone(seen, land.url)
+      it('gets the same results through the broker, and only the broker calls the CF API', async () => {
+        const token = await system.token()
+        await system.forget()
+        const seen = await run(system.url, token)
+        isDone(seen, system.url)
         assert.deepEqual(comparable(seen), comparable(direct))
         await onlyTheBroker(token)
       })
     })
   }
 
-  it('a route that such code left behind is adopted by the first PUT, and leaves with the tenant', async () => {
-    const headers = { authorization: `Bearer ${await land.token()}` }
-    const { space_id } = JSON.parse(land.vcap_application)
-    const [{ guid }] = (await ask('GET', `${land.url}/v3/domains?names=${domain}`, { headers })).json.resources
+  it('the first PUT adopts a route that such code left behind, and the DELETE of the tenant removes it', async () => {
+    const headers = { authorization: `Bearer ${await system.token()}` }
+    const { space_id } = JSON.parse(system.vcap_application)
+    const [{ guid }] = (await ask('GET', `${system.url}/v3/domains?names=${domain}`, { headers })).json.resources
     const relationships = { space: { data: { guid: space_id } }, domain: { data: { guid } } }
-    const left = await ask('POST', `${land.url}/v3/routes`, { headers, body: { host: `legacy-${app}`, relationships } })
+    const left = await ask('POST', `${system.url}/v3/routes`, { headers, body: { host: `legacy-${app}`, relationships } })
     assert.equal(left.status, 201, left.text)
-    const put = await ask('PUT', `${land.url}/routes/t-legacy`, { headers, body: { subdomain: 'legacy', app } })
+    const put = await ask('PUT', `${system.url}/routes/t-legacy`, { headers, body: { subdomain: 'legacy', app } })
     assert.equal(put.status, 200, put.text)
     assert.equal(put.json.outcome, 'adopted')
     assert.equal(put.json.route.guid, left.json.guid)
-    assert.equal((await ask('DELETE', `${land.url}/routes/t-legacy`, { headers })).status, 204)
-    assert.equal((await ask('GET', `${land.url}/v3/routes/${left.json.guid}`, { headers })).status, 404)
+    assert.equal((await ask('DELETE', `${system.url}/routes/t-legacy`, { headers })).status, 204)
+    assert.equal((await ask('GET', `${system.url}/v3/routes/${left.json.guid}`, { headers })).status, 404)
   })
 
   function isDone(saw, base) {
@@ -92,19 +92,19 @@ describe('clients of the CF API', () => {
     for (const url of saw.followed) assert.ok(url.startsWith(`${base}/v3/`), url)
   }
 
-  /** What one run saw, without what differs from run to run: guids, addresses, the request's own id. */
+  /** The results of one run without what differs between runs: guids, addresses, request ids. */
   function comparable({ route, found, followed, ...rest }) {
     return { ...rest, found: found.length, followed: new Set(followed.map(url => new URL(url).pathname.split('/')[2])) }
   }
 
-  /** Every call of the CF API was the broker's, with the one token of the technical user; the caller's went nowhere. */
+  /** The broker made every call of the CF API, with the token of the technical user. The caller's token was never forwarded. */
   async function onlyTheBroker(token) {
-    const all = await land.journal()
+    const all = await system.journal()
     const cf = all.filter(call => call.part === 'cf')
     assert.ok(cf.length > 10, String(cf.length))
     assert.deepEqual([...new Set(cf.map(call => call.user_agent))].map(agent => agent?.replace(/\/\d.*/, '')), ['cfapi-broker'])
-    // The last request whole: whose token it was, and that all others had the same.
-    const wire = Buffer.from(await land.wire('cf')).toString()
+    // The last request in full: it has the token of the technical user, and all other requests have the same token.
+    const wire = Buffer.from(await system.wire('cf')).toString()
     const [, bearer] = /^authorization: *bearer (\S+)/im.exec(wire)
     const claims = JSON.parse(Buffer.from(bearer.split('.')[1], 'base64url'))
     assert.equal(claims.user_name, 'technical.user@example.test')

@@ -1,5 +1,5 @@
-// npm @sap-cloud-sdk/http-client: the six calls of the multitenancy samples, with nothing but another destination.
-// The destination comes from the environment, as in local development; in production it names the same URL and client.
+// npm @sap-cloud-sdk/http-client: the six calls of the multitenancy samples. Only the destination is different.
+// It comes from the environment, as in local development. In production a destination has the same URL and client.
 const { createRequire } = require('node:module')
 const { executeHttpRequest } = createRequire(`${process.env.PACKAGES}/`)('@sap-cloud-sdk/http-client')
 

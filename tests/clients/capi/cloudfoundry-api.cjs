@@ -1,5 +1,5 @@
-// npm @cloudfoundry/api 0.1.7: a tenant's route from creation to deletion, with nothing but URL and token of its own.
-// The package has calls for spaces and organizations only; the others go through the same client of its.
+// npm @cloudfoundry/api 0.1.7: a tenant's route from creation to deletion. Only URL and token are given.
+// The package has calls only for spaces and organizations. All others use its HTTP client.
 const { createRequire } = require('node:module')
 const { CloudFoundryClient } = createRequire(`${process.env.PACKAGES}/`)('@cloudfoundry/api')
 

@@ -1,4 +1,4 @@
-"""PyPI cloudfoundry-client: a tenant's route from creation to deletion, with nothing but URL and token of its own."""
+"""PyPI cloudfoundry-client: a tenant's route from creation to deletion. Only URL and token are given."""
 
 import json
 import os
@@ -13,12 +13,12 @@ followed = []
 get = client.get
 
 
-def noting(url, *args, **kwargs):
+def record(url, *args, **kwargs):
     followed.append(url)
     return get(url, *args, **kwargs)
 
 
-client.get = noting
+client.get = record
 
 spaces = [space["name"] for space in client.v3.spaces.list(per_page=1)]
 app = client.v3.apps.get_first(names=os.environ["APP"])
@@ -33,7 +33,7 @@ try:
 except InvalidStatusCode as refusal:
     again = [refusal.status_code, refusal.body]
 
-# The package knows no call for this; its client, and the link in the route, do.
+# The package has no call for this, so its HTTP client follows the link of the route.
 mapped = client.post(route["links"]["destinations"]["href"], json={"destinations": [{"app": {"guid": app["guid"]}}]})
 found = [one["guid"] for one in client.v3.routes.list(hosts=host, per_page=1)]
 destinations = route.destinations()["destinations"]

@@ -1,4 +1,4 @@
-// A landscape, brokers in processes of their own, and one address in front of them. Everything ends with `stop()`.
+// A landscape, brokers in their own processes, and one address for them. Everything ends with `stop()`.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -17,7 +17,7 @@ const program = path.join(root, 'target/debug/cfapi-broker')
 export const installed = path.join(root, 'target/clients')
 export const sources = path.join(root, 'tests/clients')
 
-/** The sandbox's first provider app: what its XSUAA binding would say. */
+/** The sandbox's first provider app, as in its XSUAA binding. */
 export const provider = { clientid: 'sb-bookshop!t4711', clientsecret: 'sandbox-only-bookshop-secret' }
 export const app = 'bookshop-approuter'
 export const domain = 'cfapps.example.test'
@@ -25,7 +25,7 @@ export const domain = 'cfapps.example.test'
 const running = new Set()
 process.on('exit', () => running.forEach(child => child.kill('SIGKILL')))
 
-/** Starts a program with this environment only; its output is kept and shown by `failed`. */
+/** Starts a program with only this environment. Its output is in `text`. */
 export function start(command, args, env, options = {}) {
   const child = spawn(command, args, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', 'pipe', 'pipe'], ...options })
   running.add(child)
@@ -35,7 +35,7 @@ export function start(command, args, env, options = {}) {
   return child
 }
 
-/** Asks a child to end, and kills it if it does not. */
+/** Ends a child; kills it if it does not end. */
 export async function end(child) {
   child.kill('SIGTERM')
   const killer = setTimeout(() => child.kill('SIGKILL'), 15_000)
@@ -43,7 +43,7 @@ export async function end(child) {
   clearTimeout(killer)
 }
 
-/** Asks again until it is so; a generous bound against hanging only. */
+/** Repeats the question until the answer is true. The long limit is only against hanging. */
 export async function until(what, question, seconds = 60, pause = 50) {
   const deadline = Date.now() + seconds * 1000
   for (;;) {
@@ -57,8 +57,8 @@ export async function until(what, question, seconds = 60, pause = 50) {
 let next = process.pid * 97
 
 /**
- * A port that was free a moment ago, another one each time. It is below those that the system gives to connections and
- * to port 0, so that nobody takes it by accident meanwhile.
+ * Returns a port that was free a moment ago, a different one each time. It is below the ports that the system gives to
+ * connections and to port 0, so that no other program gets it meanwhile.
  */
 export async function freePort() {
   for (;;) {
@@ -72,7 +72,7 @@ export async function freePort() {
   }
 }
 
-/** One call with JSON in and out; no redirect is followed. */
+/** One call with JSON. Redirects are not followed. */
 export async function ask(method, url, { body, headers = {} } = {}) {
   const answer = await fetch(url, {
     method,
@@ -89,10 +89,10 @@ export async function ask(method, url, { body, headers = {} } = {}) {
 
 const certificates = path.join(root, 'src/upstream/certificates')
 
-/** Who vouches for `secure`. */
+/** The certificate authority of `secure`. */
 export const authority = path.join(certificates, 'authority.pem')
 
-/** A server with TLS, for those who call nothing else. */
+/** A server with TLS, for clients that need https. */
 export async function secure(handler) {
   const [key, cert] = ['localhost.key', 'localhost.pem'].map(file => readFileSync(path.join(certificates, file)))
   const server = https.createServer({ key, cert }, handler).listen(0, '127.0.0.1')
@@ -101,7 +101,7 @@ export async function secure(handler) {
   return { domain, url: `https://${domain}`, close: () => { server.closeAllConnections(); server.close() } }
 }
 
-/** A balancer that gives each request to the next broker in turn, as the platform's router does. */
+/** A load balancer that gives each request to the next broker, as the platform's router does. */
 async function balancer(targets) {
   let turn = 0
   const counts = targets.map(() => 0)
@@ -120,7 +120,7 @@ async function balancer(targets) {
   return { url: `http://127.0.0.1:${server.address().port}`, counts, close: () => { server.closeAllConnections(); server.close() } }
 }
 
-/** Starts the landscape and so many brokers; `url` is the address in front of them. */
+/** Starts the landscape and this many brokers. `url` is the common address. */
 export async function landscape(instances = 1, settings = {}) {
   const sandbox = start(program, ['sandbox', '--landscape-only', '--port-base', '0', '--json'], {}, { cwd: installed })
   const line = await Promise.race([once(createInterface({ input: sandbox.stdout }), 'line'), sandbox.ended])
@@ -144,7 +144,7 @@ export async function landscape(instances = 1, settings = {}) {
     return child
   }
   for (let n = 0; n < instances; n++) brokers.push(await broker(await freePort()))
-  const front = instances > 1 ? await balancer(brokers.map(child => child.url)) : { url: brokers[0]?.url, counts: [], close() {} }
+  const balanced = instances > 1 ? await balancer(brokers.map(child => child.url)) : { url: brokers[0]?.url, counts: [], close() {} }
 
   const lever = async (name, args = {}) => {
     const answer = await ask('POST', `${addresses.levers}/${name}`, { body: args })
@@ -155,29 +155,29 @@ export async function landscape(instances = 1, settings = {}) {
     ...addresses,
     sandbox,
     brokers,
-    url: front.url,
-    counts: front.counts,
+    url: balanced.url,
+    counts: balanced.counts,
     lever,
     journal: async part => (await ask('GET', `${addresses.levers}/journal`)).json.requests.filter(entry => !part || entry.part === part),
     /** The last request of a part, byte for byte. */
     wire: async part => (await ask('GET', `${addresses.levers}/wire/${part}`)).text,
     forget: () => ask('DELETE', `${addresses.levers}/journal`),
-    /** Waits until every broker dares to ask the CF API again. */
+    /** Waits until every broker calls the CF API again. */
     healed: async () => {
       const headers = { authorization: `Bearer ${await clientToken(addresses.xsuaa, provider)}` }
       for (const child of brokers) {
-        await until('the CF API is asked again', async () => (await ask('GET', `${child.url}/routes`, { headers })).status === 200, 90, 500)
+        await until('the CF API is called again', async () => (await ask('GET', `${child.url}/routes`, { headers })).status === 200, 90, 500)
       }
     },
     token: () => clientToken(addresses.xsuaa, provider),
     stop: async () => {
-      front.close()
+      balanced.close()
       await Promise.all([...brokers, sandbox].map(end))
     },
   }
 }
 
-/** A client-credentials token of an XSUAA client. */
+/** Returns a client-credentials token of an XSUAA client. */
 export async function clientToken(xsuaa, { clientid, clientsecret }) {
   const body = new URLSearchParams({ grant_type: 'client_credentials', client_id: clientid, client_secret: clientsecret })
   const answer = await fetch(`${xsuaa}/oauth/token`, { method: 'POST', body })
@@ -185,7 +185,7 @@ export async function clientToken(xsuaa, { clientid, clientsecret }) {
   return (await answer.json()).access_token
 }
 
-/** What the CF API itself says, asked with a token of the technical user that the broker never sees. */
+/** Calls the CF API directly, with its own token of the technical user. */
 export async function cloudFoundry({ uaa, cf_api }) {
   const body = new URLSearchParams({
     grant_type: 'password', username: 'technical.user@example.test', password: 'sandbox-only-p&ss w=rd%ü',
@@ -203,7 +203,7 @@ export async function cloudFoundry({ uaa, cf_api }) {
   return {
     token,
     get,
-    /** The routes with such hosts, each with the names of the apps that it leads to. */
+    /** The routes with these hosts, each with the names of its apps. */
     routes: async (...hosts) => {
       const { resources } = await get(`/v3/routes?per_page=1000&hosts=${hosts.map(host => `${host}-${app}`).join(',')}`)
       return resources.map(route => ({

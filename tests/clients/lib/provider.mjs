@@ -1,11 +1,11 @@
-// A CAP provider app in a process of its own, and what SAP BTP plays for it: the SaaS registry and the Subscription Manager.
+// A CAP provider app in its own process, and the parts of SAP BTP that call it: SaaS registry and Subscription Manager.
 import { once } from 'node:events'
 import { cpSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
 import http from 'node:http'
 import path from 'node:path'
 import { app, ask, end, freePort, installed, provider, sources, start, until } from './landscape.mjs'
 
-/** A certificate as the Subscription Manager shows one; base64 of DER. Made for these tests, nobody has its key. */
+/** A certificate as the Subscription Manager sends one; base64 of DER. Made for these tests; its key was not kept. */
 const CERTIFICATE =
   'MIICCzCCAbGgAwIBAgIUdq7i5XNqsyZxg0SbKTyHXfitUsIwCgYIKoZIzj0EAwIwWjELMAkGA1UEBhMCREUxDTALBgNVBAoMBFRlc3QxHTAbBgNVBAsMFFN1Yn' +
   'NjcmlwdGlvbiBNYW5hZ2VyMR0wGwYDVQQDDBRtYW5hZ2VyLmV4YW1wbGUudGVzdDAgFw0yNjExMjUwNDMwNTdaGA8yMTI2MTEwMTA0MzA1N1owWjELMAkGA1UE' +
@@ -17,8 +17,8 @@ const SUBJECT = JSON.stringify({ C: 'DE', O: 'Test', OU: ['Subscription Manager'
 
 const BASIC = `Basic ${Buffer.from('registry:test-only').toString('base64')}`
 
-/** The two ways in which SAP BTP tells a provider app that a tenant comes or goes. */
-export const doors = {
+/** The two services of SAP BTP that tell a provider app about subscriptions. */
+export const channels = {
   'SaaS registry': {
     service: 'saas-provisioning',
     headers: { authorization: BASIC },
@@ -48,7 +48,7 @@ export const doors = {
   },
 }
 
-/** Takes the callbacks of asynchronous subscriptions; `told(id)` waits for one. */
+/** Receives the callbacks of asynchronous subscriptions; `callback(id)` waits for one. */
 async function callbacks() {
   const got = new Map()
   const server = http.createServer(async (request, response) => {
@@ -60,19 +60,19 @@ async function callbacks() {
   await once(server, 'listening')
   return {
     url: `http://127.0.0.1:${server.address().port}`,
-    told: id => until(`callback ${id}`, async () => got.get(id), 90),
+    callback: id => until(`callback ${id}`, async () => got.get(id), 90),
     close: () => { server.closeAllConnections(); server.close() },
   }
 }
 
-/** Starts the app in a copy of its folder, with the bindings that it would have; of these tenants there is a user each. */
-export async function providerApp(version, node, land, tenants = []) {
+/** Starts the app in a copy of its folder, with its bindings and one user for each of these tenants. */
+export async function providerApp(version, node, system, tenants = []) {
   const folder = mkdtempSync(path.join(installed, `run-${version}-`))
   cpSync(path.join(sources, 'cap/app'), folder, { recursive: true })
   cpSync(path.join(sources, 'cap', version, 'package.json'), path.join(folder, 'package.json'))
   symlinkSync(path.join(installed, 'cap', version, 'node_modules'), path.join(folder, 'node_modules'))
   const registry = await callbacks()
-  const client = { ...provider, url: land.xsuaa }
+  const client = { ...provider, url: system.xsuaa }
   const certificate = { callback_certificate_issuer: SUBJECT, callback_certificate_subject: SUBJECT }
   const bindings = {
     xsuaa: { ...client, xsappname: 'bookshop!t4711' },
@@ -84,7 +84,7 @@ export async function providerApp(version, node, land, tenants = []) {
   const child = start(node, ['node_modules/@sap/cds/bin/serve.js'], {
     NODE_ENV: 'production', PORT: String(port), HOST: '127.0.0.1', HOME: folder,
     VCAP_SERVICES: JSON.stringify(Object.fromEntries(services)),
-    CFAPI_BROKER_URL: land.url, CFAPI_BROKER_APP: app,
+    CFAPI_BROKER_URL: system.url, CFAPI_BROKER_APP: app,
     CDS_CONFIG: JSON.stringify({ requires: { auth: { users: Object.fromEntries(tenants.map(tenant => [tenant, { password: 'test-only', tenant }])) } } }),
   }, { cwd: folder })
   const url = `http://127.0.0.1:${port}`
@@ -103,22 +103,22 @@ export async function providerApp(version, node, land, tenants = []) {
     throw error
   }
 
-  const call = (door, method, tenant, body, headers) =>
-    ask(method, `${url}/-/cds/${door.service}/tenant/${tenant}`, { body, headers: { ...door.headers, ...headers } })
+  const call = (channel, method, tenant, body, headers) =>
+    ask(method, `${url}/-/cds/${channel.service}/tenant/${tenant}`, { body, headers: { ...channel.headers, ...headers } })
   return {
     url,
     registry,
     child,
-    subscribe: (door, tenant, subdomain, { eventType = 'CREATE', headers } = {}) =>
-      call(door, 'PUT', tenant, door.payload(tenant, subdomain, eventType), headers),
-    unsubscribe: (door, tenant, { headers } = {}) => call(door, 'DELETE', tenant, undefined, headers),
-    tenant: (door, tenant) => call(door, 'GET', tenant),
+    subscribe: (channel, tenant, subdomain, { eventType = 'CREATE', headers } = {}) =>
+      call(channel, 'PUT', tenant, channel.payload(tenant, subdomain, eventType), headers),
+    unsubscribe: (channel, tenant, { headers } = {}) => call(channel, 'DELETE', tenant, undefined, headers),
+    tenant: (channel, tenant) => call(channel, 'GET', tenant),
     job: job => until(`job ${job}`, async () => {
       const answer = await ask('GET', `${url}/-/cds/jobs/pollJob(ID='${job}')`, { headers: { authorization: BASIC } })
       if (answer.status !== 200) throw new Error(`job ${job}: ${answer.status} ${answer.text}`)
       return ['QUEUED', 'RUNNING'].includes(answer.json.status) ? null : answer.json.status
     }),
-    /** Reads from the tenant's own database, as a user of the tenant. */
+    /** Reads from the tenant's database, as a user of the tenant. */
     read: tenant => ask('GET', `${url}/odata/v4/catalog/Books`, {
       headers: { authorization: `Basic ${Buffer.from(`${tenant}:test-only`).toString('base64')}` },
     }),

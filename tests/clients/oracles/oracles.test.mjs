@@ -1,5 +1,5 @@
-// The broker's verdict on each token of the corpus beside those of SAP's own verifiers, which fetch the same keys.
-// What the broker accepts, both accept, or a reason is listed; what both refuse, it refuses.
+// Compares the broker's decision on each token of the corpus with those of SAP's own verifiers, which fetch the same keys.
+// Both accept what the broker accepts, or a reason is listed. The broker refuses what both refuse.
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -13,64 +13,64 @@ const oracles = {
   'sap-xssec': { command: [path.join(packages, 'venv/bin/python'), '-I', path.join(sources, 'oracles/pysec.py')], env: { SSL_CERT_FILE: authority } },
 }
 
-/** Why an oracle refuses what the broker accepts (`callers.md` 10): a name, whose it is, and which tokens it is about. */
+/** Why an oracle refuses what the broker accepts: the reason, the oracle, and the tokens. */
 const reasons = [
   ['iterates a text `aud` by characters', 'sap-xssec', ({ claims }) => typeof claims.aud === 'string'],
   ['has no leeway', 'sap-xssec', ({ claims: { exp, nbf, iat } }, now) => [now - exp, nbf - now - 1, iat - now - 1].some(over => over >= 0 && over < 60)],
   ['hits its recursion limit', 'sap-xssec', ({ text }) => text.includes('['.repeat(1000))],
 ]
 
-describe('callers\' tokens, judged by SAP\'s own verifiers', () => {
+describe('callers\' tokens, verified by SAP\'s own verifiers', () => {
   const record = JSON.parse(readFileSync(path.join(root, 'target/tmp/callers.json')))
-  const verdicts = {}
+  const decisions = {}
   let server
   before(async () => {
     server = await keyServer()
-    for (const name of Object.keys(oracles)) verdicts[name] = await judged(name, record.cases.map(one => one.token), readable(record.keys))
+    for (const name of Object.keys(oracles)) decisions[name] = await runOracle(name, record.cases.map(one => one.token), readable(record.keys))
   })
   after(() => server?.close())
 
-  it('the corpus is whole, and each oracle accepts some tokens and refuses others', () => {
+  it('the corpus is complete, and each oracle accepts some tokens and refuses others', () => {
     assert.ok(record.cases.length >= 200, String(record.cases.length))
-    for (const [name, given] of Object.entries(verdicts)) {
-      const accepted = given.filter(verdict => verdict.accepted).length
-      assert.ok(accepted >= 30 && given.length - accepted >= 80, `${name} accepts ${accepted} of ${given.length}`)
+    for (const [name, results] of Object.entries(decisions)) {
+      const accepted = results.filter(decision => decision.accepted).length
+      assert.ok(accepted >= 30 && results.length - accepted >= 80, `${name} accepts ${accepted} of ${results.length}`)
     }
   })
 
-  it('what the broker accepts, both accept, or a reason is listed; what both refuse, it refuses', () => {
+  it('both accept what the broker accepts, or a reason is listed; the broker refuses what both refuse', () => {
     const { findings, used } = compare(one => one.status)
     assert.deepEqual(findings, [])
-    assert.deepEqual(reasons.filter(reason => !used.has(reason)).map(([name]) => name), [], 'reasons that nothing needs')
+    assert.deepEqual(reasons.filter(reason => !used.has(reason)).map(([name]) => name), [], 'reasons that are not needed')
   })
 
-  it('a naive verifier in the broker\'s place is found out', () => {
+  it('the comparison finds the mistakes of a naive verifier', () => {
     const { findings } = compare(one => (one.naive ? 200 : 401))
     for (const name of ['HS256 with a key of the set', 'nbf in ten minutes', 'aud other', 'no zone']) {
       assert.ok(findings.some(finding => finding.startsWith(`${name}: `)), `${name} is not among\n${findings.join('\n')}`)
     }
   })
 
-  it('a broker that grants a scope too many is found out', () => {
+  it('the comparison finds a broker that grants a scope too many', () => {
     const { findings } = compare(one => (one.status === 403 ? 200 : one.status))
     assert.ok(findings.some(finding => finding.startsWith('scope in lower case: ')), findings.join('\n'))
   })
 
-  it('@sap/xssec takes no token at all while the set holds a key of unknown type, as is known', async () => {
+  it('@sap/xssec refuses every token while the key set holds a key of unknown type (a known limit)', async () => {
     const valid = record.cases.find(one => one.name === 'valid')
     assert.equal(valid.status, 200)
-    const [verdict] = await judged('@sap/xssec', [valid.token], record.keys)
-    assert.equal(verdict.accepted, false)
+    const [decision] = await runOracle('@sap/xssec', [valid.token], record.keys)
+    assert.equal(decision.accepted, false)
   })
 
-  /** Compares the oracles with somebody who answers 200, 401, or 403 to a good token without the scope. */
+  /** Compares the oracles with a verifier that answers 200, 401, or, for a good token without the scope, 403. */
   function compare(status) {
     const findings = []
     const used = new Set()
     record.cases.forEach((one, index) => {
       const said = status(one)
       if (said === 401) return
-      const all = Object.entries(verdicts).map(([name, given]) => ({ name, ...given[index] }))
+      const all = Object.entries(decisions).map(([name, results]) => ({ name, ...results[index] }))
       for (const { name, accepted, scope, why } of all) {
         if (accepted && (said === 403 || scope)) continue
         const known = reasons.find(([, whose, is]) => whose === name && is(parts(one.token), record.now))
@@ -81,8 +81,8 @@ describe('callers\' tokens, judged by SAP\'s own verifiers', () => {
     return { findings, used }
   }
 
-  /** Asks one oracle; it finds these keys at the address of its binding. */
-  async function judged(name, tokens, keys) {
+  /** Runs one oracle. It finds these keys at the address of its binding. */
+  async function runOracle(name, tokens, keys) {
     server.keys = keys
     const { clientid, xsappname, now, scope } = record
     const binding = { clientid, xsappname, clientsecret: 'unused', url: server.url, uaadomain: server.domain }
@@ -101,7 +101,7 @@ function parts(token) {
   return { header: JSON.parse(header), claims: JSON.parse(claims), text: claims }
 }
 
-/** The key set without the entries that make @sap/xssec throw, and with them refuse every token. */
+/** The key set without the entries that @sap/xssec cannot read: with them it refuses every token. */
 function readable({ keys }) {
   const isReadable = key => {
     try { return Boolean(createPublicKey({ key, format: 'jwk' })) } catch { return false }
@@ -109,7 +109,7 @@ function readable({ keys }) {
   return { keys: keys.filter(isReadable) }
 }
 
-/** `/token_keys`, for both oracles. */
+/** Serves `/token_keys` for both oracles. */
 async function keyServer() {
   const state = { asked: 0, keys: { keys: [] } }
   const server = await secure((request, response) => {

@@ -1,4 +1,4 @@
-"""PyPI sap-xssec: judges each token of the corpus that comes on standard input, at the corpus's own time."""
+"""PyPI sap-xssec: verifies each token of the corpus on standard input, at the time of the corpus."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ class Clock(datetime):
 jwt.api_jwt.datetime = Clock
 
 
-def judge(token):
+def verify(token):
     try:
         context = xssec.create_security_context_xsuaa(token, corpus["binding"])
         return {"accepted": True, "scope": context.check_scope("$XSAPPNAME." + corpus["scope"])}
@@ -29,4 +29,4 @@ def judge(token):
         return {"accepted": False, "why": f"{type(error).__name__}: {error}"[:200]}
 
 
-print(json.dumps([judge(token) for token in corpus["tokens"]]))
+print(json.dumps([verify(token) for token in corpus["tokens"]]))

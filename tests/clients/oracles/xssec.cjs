@@ -1,4 +1,4 @@
-// npm @sap/xssec: judges each token of the corpus that comes on standard input, at the corpus's own time.
+// npm @sap/xssec: verifies each token of the corpus on standard input, at the time of the corpus.
 const { createRequire } = require('node:module')
 const { readFileSync } = require('node:fs')
 const { XsuaaService } = createRequire(`${process.env.PACKAGES}/`)('@sap/xssec')
@@ -6,7 +6,7 @@ const { XsuaaService } = createRequire(`${process.env.PACKAGES}/`)('@sap/xssec')
 const { now, binding, scope, tokens } = JSON.parse(readFileSync(0))
 Date.now = () => now * 1000
 
-async function judge(token) {
+async function verify(token) {
   try {
     const context = await new XsuaaService({ ...binding }).createSecurityContext(token)
     return { accepted: true, scope: context.checkLocalScope(scope) }
@@ -16,9 +16,9 @@ async function judge(token) {
 }
 
 async function main() {
-  const verdicts = []
-  for (const token of tokens) verdicts.push(await judge(token))
-  console.log(JSON.stringify(verdicts))
+  const decisions = []
+  for (const token of tokens) decisions.push(await verify(token))
+  console.log(JSON.stringify(decisions))
 }
 
 main()

@@ -1,4 +1,4 @@
-// Tenant routes on subscribe and unsubscribe: the hooks. The calls are in broker.js.
+// The hooks that create and remove tenant routes on subscribe and unsubscribe. The calls are in broker.js.
 const cds = require('@sap/cds')
 const broker = require('./broker')
 
@@ -10,7 +10,8 @@ cds.on('served', () => {
   } = cds.services
   const t0 = cds.env.requires.multitenancy?.t0 ?? 't0'
 
-  // On DeploymentService, so that it is part of the asynchronous job too. Before the data goes: a failure keeps the tenant.
+  // On DeploymentService, so that it is also part of the asynchronous job. The route is removed before the data, so that a
+  // failure keeps the tenant.
   deployment.prepend(() => {
     deployment.after('subscribe', async (_, req) => {
       if (req.data.tenant !== t0) await broker.ensure(req.data.tenant, req.data.metadata)
@@ -20,7 +21,7 @@ cds.on('served', () => {
     })
   })
 
-  // Asked for before the job runs, so the route need not be there yet.
+  // CAP asks for the URL before the job runs, so the route may not exist yet.
   for (const service of [registry, manager].filter(Boolean)) {
     service.prepend(() => service.on('getAppUrl', async req => (await broker.preview(req.data.subscriptionPayload)).url))
   }
