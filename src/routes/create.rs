@@ -7,7 +7,7 @@
 use super::{
     OperationContext, RouteError, RouteRequest,
     audit::{Audit, SharedLocation},
-    label::{Claim, Life, Provenance},
+    label::{Claim, DeletionState, Provenance},
     locks::KeyGuard,
     request::Adoption,
     resolve::ResolvedRoute,
@@ -30,7 +30,7 @@ const SLOW_JOB: Duration = Duration::from_secs(2);
 /// Time that is kept for the answer, before the deadline.
 const RESERVE: Duration = Duration::from_millis(500);
 /// `Retry-After` when the host was taken, then free, then taken again.
-const FLICKER_PAUSE: Duration = Duration::from_secs(5);
+const HOST_RACE_PAUSE: Duration = Duration::from_secs(5);
 
 /// A route that is now the tenant's.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub(super) enum Acquisition {
     /// This request created it.
     Created,
     /// It already was the tenant's.
-    CheckState,
+    Found,
     /// It was the tenant's, but still had the mark of a delete that failed.
     Relabelled,
     /// It had no labels, and this request set them.
@@ -194,18 +194,18 @@ impl Creator<'_> {
         let space = &self.target.space.guid;
         self.op.location.update(|location| location.route = Some(route.guid.to_string()));
         match self.op.ownership.claim(&route, space, self.op.request_context.now) {
-            Claim::Ours(Life::Survived) => self.clear_mark(&route.guid).await,
-            Claim::Ours(Life::Deleting) => {
+            Claim::Ours(DeletionState::DeleteFailed) => self.clear_mark(&route.guid).await,
+            Claim::Ours(DeletionState::Deleting) => {
                 // From now on the label says so.
                 self.op.locks().forget_deleting(&route.guid).await;
                 self.await_deletion(&route.guid).await
             }
             // It is being deleted but has no label, because the label could not be set.
-            Claim::Ours(Life::Live) if self.op.locks().is_deleting(&route.guid) => {
+            Claim::Ours(DeletionState::Live) if self.op.locks().is_deleting(&route.guid) => {
                 self.await_deletion(&route.guid).await
             }
-            Claim::Ours(Life::Live) => {
-                Ok(Some(AcquiredRoute { route, acquisition: Acquisition::CheckState }))
+            Claim::Ours(DeletionState::Live) => {
+                Ok(Some(AcquiredRoute { route, acquisition: Acquisition::Found }))
             }
             Claim::OtherTenant => Err(RouteError::HostOfOtherTenant(self.target.fqdn())),
             Claim::Unclaimed if self.is_adoptable(&route).await? => self.adopt(&route.guid).await,
@@ -216,9 +216,9 @@ impl Creator<'_> {
     /// Counts a route as created if this request created it but did not get CF's answer.
     fn credit_create(&self, acquired: AcquiredRoute, conflict: &Conflict) -> AcquiredRoute {
         let correlation = self.op.request_context.correlation.as_str();
-        let unheard = matches!(conflict, Conflict::Ambiguous(_))
-            && acquired.acquisition == Acquisition::CheckState;
-        if unheard && self.op.ownership.was_made_by(&acquired.route, correlation) {
+        let unanswered = matches!(conflict, Conflict::Ambiguous(_))
+            && acquired.acquisition == Acquisition::Found;
+        if unanswered && self.op.ownership.was_created_by(&acquired.route, correlation) {
             return AcquiredRoute { acquisition: Acquisition::Created, ..acquired };
         }
         acquired
@@ -237,19 +237,19 @@ impl Creator<'_> {
         route: &Guid,
         mapped: Mapped,
     ) -> Result<(), RouteError> {
-        let Some(seen) = self.op.cf().route(route).await? else {
+        let Some(current) = self.op.cf().route(route).await? else {
             return Err(RouteError::BeingDeleted);
         };
         let space = &self.target.space.guid;
-        let claim = self.op.ownership.claim(&seen, space, self.op.request_context.now);
+        let claim = self.op.ownership.claim(&current, space, self.op.request_context.now);
         if matches!(claim, Claim::Ours(_)) {
             return Ok(());
         }
         // Our app must not answer for another owner's tenant. If it is the only app, it is the
         // other owner's app too.
         let app = &self.target.app.guid;
-        if mapped == Mapped::ByUs && seen.apps().any(|other| other != app) {
-            let ours = seen.destinations.iter().filter(|one| one.app.guid.as_ref() == Some(app));
+        if mapped == Mapped::ByUs && current.apps().any(|other| other != app) {
+            let ours = current.destinations.iter().filter(|one| one.app.guid.as_ref() == Some(app));
             for target in ours.filter_map(|one| one.guid.as_ref()) {
                 self.op.cf().unmap_route(route, target).await?;
             }
@@ -274,28 +274,28 @@ impl Creator<'_> {
         let mut overdue = Some(now + SLOW_JOB);
         let mut pace = Pace::default();
         while pace.pause(end).await == Turn::Next {
-            let Some(seen) = self.op.cf().route(route).await? else {
+            let Some(current) = self.op.cf().route(route).await? else {
                 self.op.locks().forget_deleting(route).await;
                 return Ok(None);
             };
             let claim = self.op.ownership.claim(
-                &seen,
+                &current,
                 &self.target.space.guid,
                 self.op.request_context.now,
             );
             let remembered = self.op.locks().is_deleting(route);
             let late = overdue.is_some_and(|since| since <= Instant::now());
             match claim {
-                Claim::Ours(Life::Live) if !remembered => {
+                Claim::Ours(DeletionState::Live) if !remembered => {
                     return Ok(Some(AcquiredRoute {
-                        route: seen,
-                        acquisition: Acquisition::CheckState,
+                        route: current,
+                        acquisition: Acquisition::Found,
                     }));
                 }
-                Claim::Ours(Life::Live) if late && !self.try_mark(route).await => {}
+                Claim::Ours(DeletionState::Live) if late && !self.try_mark(route).await => {}
                 Claim::Ours(_) if late => {
                     overdue = None;
-                    self.delete_again(&seen).await?;
+                    self.delete_again(&current).await?;
                 }
                 Claim::Ours(_) => {}
                 // Its labels were removed. The next attempt finds out whose it is.
@@ -362,7 +362,7 @@ impl Conflict {
         match self {
             Self::Exists | Self::OtherSpace | Self::Quota => {
                 let (cause, source) = (Unavailability::Answered, None);
-                CapiError::Unavailable { cause, retry_after: FLICKER_PAUSE, source }.into()
+                CapiError::Unavailable { cause, retry_after: HOST_RACE_PAUSE, source }.into()
             }
             Self::Ambiguous(
                 CapiError::Timeout { .. }

@@ -7,7 +7,7 @@
 use super::{
     OperationContext, RouteError, RouteRequest,
     create::{AcquiredRoute, Acquisition, Creator, Mapped},
-    label::{Claim, Life},
+    label::{Claim, DeletionState},
     offline_preview::offline_preview,
     resolve::{Choice, ResolvedRoute},
     rollback::roll_back,
@@ -162,7 +162,7 @@ impl Creator<'_> {
 fn outcome(acquisition: Acquisition) -> EnsureOutcome {
     match acquisition {
         Acquisition::Created => EnsureOutcome::Created,
-        Acquisition::CheckState => EnsureOutcome::Unchanged,
+        Acquisition::Found => EnsureOutcome::Unchanged,
         Acquisition::Relabelled => EnsureOutcome::Repaired,
         Acquisition::Adopted => EnsureOutcome::Adopted,
     }
@@ -245,16 +245,16 @@ impl Creator<'_> {
             Claim::OtherTenant | Claim::Foreign => None,
         };
         Ok(match claim {
-            Claim::Ours(Life::Live) if !deleting => {
+            Claim::Ours(DeletionState::Live) if !deleting => {
                 let outcome =
                     if map.is_some() { EnsureOutcome::Repaired } else { EnsureOutcome::Unchanged };
                 (outcome, map.into_iter().collect())
             }
-            Claim::Ours(Life::Live | Life::Deleting) => (
+            Claim::Ours(DeletionState::Live | DeletionState::Deleting) => (
                 EnsureOutcome::Created,
                 vec![PlanStep::AwaitDelete, PlanStep::Create, PlanStep::Map],
             ),
-            Claim::Ours(Life::Survived) => {
+            Claim::Ours(DeletionState::DeleteFailed) => {
                 (EnsureOutcome::Repaired, [PlanStep::Label].into_iter().chain(map).collect())
             }
             Claim::Unclaimed if self.is_adoptable(route).await? => {

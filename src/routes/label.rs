@@ -71,7 +71,7 @@ pub struct Ownership {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// This owner's, for this tenant, in the policy's space.
-    Ours(Life),
+    Ours(DeletionState),
     /// This owner's, for another tenant.
     OtherTenant,
     /// Without labels, or this owner's without a tenant, in the policy's space.
@@ -82,13 +82,13 @@ pub enum Claim {
 
 /// Whether a route is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum DeletionState {
     /// It is not being deleted.
     Live,
     /// A delete runs.
     Deleting,
     /// A delete was started so long ago that it must have failed.
-    Survived,
+    DeleteFailed,
 }
 
 /// Who created a route, for its annotations.
@@ -180,14 +180,14 @@ impl Ownership {
             None if here => Claim::Unclaimed,
             Some(_) if !self.is_tenant(route) => Claim::OtherTenant,
             Some(_) if here && label("managed-by") == Some(MANAGED_BY) => {
-                Claim::Ours(self.life(route, now))
+                Claim::Ours(self.deletion_state(route, now))
             }
             Some(_) | None => Claim::Foreign,
         }
     }
 
     /// Returns whether the request with this correlation id created a route.
-    pub(super) fn was_made_by(&self, route: &Route, correlation: &str) -> bool {
+    pub(super) fn was_created_by(&self, route: &Route, correlation: &str) -> bool {
         self.prefix.annotation(route, "correlation-id") == Some(correlation)
     }
 
@@ -196,16 +196,16 @@ impl Ownership {
         &self.prefix
     }
 
-    fn life(&self, route: &Route, now: SystemTime) -> Life {
+    fn deletion_state(&self, route: &Route, now: SystemTime) -> DeletionState {
         if route.metadata.label(&self.key("state")) != Some("deleting") {
-            return Life::Live;
+            return DeletionState::Live;
         }
         let since = self.prefix.annotation(route, "deleting-since");
         let since = since.and_then(|text| humantime::parse_rfc3339(text).ok());
         let age = since.and_then(|since| now.duration_since(since).ok());
         match age {
-            Some(age) if age > DELETING_FOR => Life::Survived,
-            Some(_) | None => Life::Deleting,
+            Some(age) if age > DELETING_FOR => DeletionState::DeleteFailed,
+            Some(_) | None => DeletionState::Deleting,
         }
     }
 

@@ -6,7 +6,7 @@ use super::{
     OwnerContext, RouteError,
     error::RequestField,
     host::HostNames,
-    label::{Claim, Life, Ownership, owner_selector},
+    label::{Claim, DeletionState, Ownership, owner_selector},
     provider::Apps,
     resolve::{ResolvedSpace, resolve_space},
     view::{AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, Usage, Warning},
@@ -74,7 +74,7 @@ async fn views(
         let tenant = prefix.annotation(&route, "tenant-id")?.to_owned();
         let ownership = Ownership::new(prefix.clone(), &owner.policy.owner, &tenant);
         match ownership.claim(&route, &space.guid, owner.now) {
-            Claim::Ours(life) => Some((route, tenant, life)),
+            Claim::Ours(deletion_state) => Some((route, tenant, deletion_state)),
             Claim::OtherTenant | Claim::Unclaimed | Claim::Foreign => None,
         }
     });
@@ -86,7 +86,10 @@ async fn views(
     let domains = domains(owner, space).await?;
     let replaced = replaced(&owned);
     let viewer = ViewContext { owner, space, apps, domains, replaced };
-    Ok(owned.into_iter().map(|(route, tenant, life)| viewer.view(&route, tenant, life)).collect())
+    Ok(owned
+        .into_iter()
+        .map(|(route, tenant, deletion_state)| viewer.view(&route, tenant, deletion_state))
+        .collect())
 }
 
 /// Returns the names of the domains of the current policy.
@@ -102,10 +105,11 @@ async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<Stri
 /// Finds the routes that a newer route of the same tenant, app and domain replaced: the tenant
 /// still has a route under an older host name. CF lists the older of two routes of the same second
 /// first.
-fn replaced(owned: &[(Route, String, Life)]) -> BTreeSet<Guid> {
+fn replaced(owned: &[(Route, String, DeletionState)]) -> BTreeSet<Guid> {
     let mut newest = HashMap::<_, &Route>::new();
     let mut replaced = BTreeSet::new();
-    let living = owned.iter().filter(|(.., life)| *life != Life::Deleting);
+    let living =
+        owned.iter().filter(|(.., deletion_state)| *deletion_state != DeletionState::Deleting);
     for (route, tenant, _) in living {
         let Some(app) = route.apps().next() else { continue };
         let former = newest.entry((tenant, route.domain(), app)).or_insert(route);
@@ -132,7 +136,7 @@ struct ViewContext<'a> {
 }
 
 impl ViewContext<'_> {
-    fn view(&self, route: &Route, tenant: String, life: Life) -> RouteView {
+    fn view(&self, route: &Route, tenant: String, deletion_state: DeletionState) -> RouteView {
         let prefix = self.owner.routes.policies().prefix();
         let subdomain = prefix.annotation(route, "subdomain").unwrap_or_default().to_owned();
         let domain = route.domain_name().to_owned();
@@ -149,7 +153,7 @@ impl ViewContext<'_> {
             domain,
         };
         let own = self.own_app(&view);
-        let state = self.state(route, &view, (life, own));
+        let state = self.state(route, &view, (deletion_state, own));
         let warnings = own.map(|app| warnings(route, app)).unwrap_or_default();
         RouteView { state, warnings, ..view }
     }
@@ -174,10 +178,10 @@ impl ViewContext<'_> {
         &self,
         route: &Route,
         view: &RouteView,
-        (life, own): (Life, Option<&CfApp>),
+        (deletion_state, own): (DeletionState, Option<&CfApp>),
     ) -> RouteState {
         let deleting = self.owner.routes.0.locks.is_deleting(&route.guid);
-        if life == Life::Deleting || deleting {
+        if deletion_state == DeletionState::Deleting || deleting {
             return RouteState::Deleting;
         }
         let Some(app) = own else {

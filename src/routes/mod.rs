@@ -340,9 +340,9 @@ impl TenantRoutes {
     /// Runs the task to its end, even if the caller stops waiting.
     async fn on_tracker<T: Send + 'static>(
         &self,
-        op: impl Future<Output = Result<T, RouteError>> + Send + 'static,
+        task: impl Future<Output = Result<T, RouteError>> + Send + 'static,
     ) -> Result<T, RouteError> {
-        let running = self.0.tasks.spawn(op.in_current_span());
+        let running = self.0.tasks.spawn(task.in_current_span());
         running.await.unwrap_or(Err(RouteError::Internal("operation_panicked")))
     }
 

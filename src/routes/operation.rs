@@ -9,7 +9,7 @@ mod encoding;
 
 use super::{
     OwnerContext, RouteError,
-    label::{Claim, Life, Ownership},
+    label::{Claim, DeletionState, Ownership},
     resolve::resolve_space,
 };
 use crate::capi::{CfError, Guid, jobs::JobOutcome};
@@ -135,9 +135,9 @@ async fn by_labels(
     let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
     let claims = routes.iter().map(|route| ownership.claim(route, &space.guid, owner.now));
     let claims = claims.collect::<Vec<_>>();
-    Ok(if claims.contains(&Claim::Ours(Life::Deleting)) {
+    Ok(if claims.contains(&Claim::Ours(DeletionState::Deleting)) {
         OperationState::Running
-    } else if claims.contains(&Claim::Ours(Life::Survived)) {
+    } else if claims.contains(&Claim::Ours(DeletionState::DeleteFailed)) {
         OperationState::Failed(Vec::new())
     } else {
         OperationState::Succeeded

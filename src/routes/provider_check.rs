@@ -69,12 +69,12 @@ struct CheckState {
 impl ProviderCheck {
     /// Returns the result so far.
     pub(super) fn status(&self, policies: &Policies) -> ProviderStatus {
-        let found = self.state();
+        let state = self.state();
         if policies.entries().is_empty() {
             ProviderStatus::Resolved
-        } else if !found.missing.is_empty() {
+        } else if !state.missing.is_empty() {
             ProviderStatus::Unresolved
-        } else if found.done {
+        } else if state.done {
             ProviderStatus::Resolved
         } else {
             ProviderStatus::Unknown
@@ -142,11 +142,11 @@ impl ProviderCheck {
             sleep(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
-        let mut found = self.state();
-        found.done = true;
+        let mut state = self.state();
+        state.done = true;
         tracing::info!(
             entries = policies.entries().len(),
-            gaps = found.missing.len(),
+            gaps = state.missing.len(),
             "provider entries checked"
         );
     }

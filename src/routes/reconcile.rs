@@ -115,12 +115,12 @@ fn check(tenants: &[(TenantId, RouteRequest)]) -> Result<(), RouteError> {
 
 /// Returns routes of listed tenants that differ from the request: under another host name for the
 /// same app and domain, or in a state other than `ok` on a host that is not requested.
-fn older(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
+fn outdated(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
     let mut wanted = HashMap::<_, Vec<_>>::new();
     for one in desired {
         wanted.entry(one.op.tenant.as_str()).or_default().push(&one.target);
     }
-    let is_older = |view: &&RouteView| {
+    let is_outdated = |view: &&RouteView| {
         let Some(targets) = wanted.get(view.tenant.as_str()) else {
             return false;
         };
@@ -131,7 +131,7 @@ fn older(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
         };
         !targets.iter().any(named) && (view.state != RouteState::Ok || targets.iter().any(replaced))
     };
-    owned.iter().filter(is_older).cloned().collect()
+    owned.iter().filter(is_outdated).cloned().collect()
 }
 
 /// Makes one delete for each tenant, only of the routes that were found.
@@ -176,7 +176,7 @@ impl ReconcileReport {
         owned: &[RouteView],
     ) -> Result<Vec<Item>, RouteError> {
         let existing = existing_routes(&desired).await?;
-        self.repair = older(&desired, owned);
+        self.repair = outdated(&desired, owned);
         let mut changes = Vec::new();
         let mut given = HashSet::new();
         for one in desired {

@@ -33,7 +33,7 @@ use tracing::Instrument as _;
 /// A job usually takes CF 0 to 2 s. After this time other instances must know of the delete.
 const SLOW_JOB: Duration = Duration::from_secs(2);
 /// A route from an older list is read again before its delete.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_LIST_AGE: Duration = Duration::from_secs(1);
 /// Most deletes of one tenant that are sent to CF at the same time.
 pub(super) const MAX_DELETES: usize = 4;
 
@@ -121,7 +121,7 @@ impl RouteDeletion {
         // The semaphore is never closed.
         let _send = self.send_permits.acquire().await;
         let read = match self.listed.elapsed() {
-            age if age > FRESH => self.op.cf().route(&listed_route.guid).await?,
+            age if age > MAX_LIST_AGE => self.op.cf().route(&listed_route.guid).await?,
             _ => Some(listed_route),
         };
         let Some(route) = read.filter(|route| self.is_ours(route)) else {

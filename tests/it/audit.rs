@@ -1,4 +1,5 @@
-//! Each mutation leaves an intent before it and exactly one outcome after it, whatever becomes of it.
+//! Each mutation writes an intent line before it and exactly one outcome line after it, in all
+//! cases.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -15,7 +16,7 @@ use crate::support::{
 };
 
 const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
-const NOBODY: &str = "1b2f0a3c-0000-4000-8000-000000000001";
+const UNKNOWN_GUID: &str = "1b2f0a3c-0000-4000-8000-000000000001";
 const CLIENT: &str = "sb-bookshop!t4711";
 
 fn entry(sandbox: &Sandbox) -> BTreeMap<String, String> {
@@ -25,7 +26,7 @@ fn entry(sandbox: &Sandbox) -> BTreeMap<String, String> {
     variables
 }
 
-fn wish() -> String {
+fn route_request() -> String {
     json!({"subdomain": "acme", "app": APP}).to_string()
 }
 
@@ -37,7 +38,7 @@ fn fail(sandbox: &Sandbox, call: &str, lever: &str, status: u16) {
     pull(sandbox, lever, &args);
 }
 
-/// What the world is like before the request; `mapped`, a route of the tenant is there.
+/// Prepares the sandbox before the request. `mapped`: the tenant has a route.
 fn prepare(sandbox: &Sandbox, what: &str) {
     match what {
         "adopted" => drop(sandbox.world().take_host(HOST, DOMAIN, "dev").unwrap()),
@@ -50,8 +51,8 @@ fn prepare(sandbox: &Sandbox, what: &str) {
     }
 }
 
-/// The phases, and the line of the outcome, which must be one.
-fn told(lines: &[Value]) -> (Vec<&str>, &Value) {
+/// The phases, and the one outcome line.
+fn phases_and_outcome(lines: &[Value]) -> (Vec<&str>, &Value) {
     let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
     let outcomes: Vec<_> = lines.iter().filter(|line| line["phase"] == "outcome").collect();
     assert_eq!(outcomes.len(), 1, "{lines:#?}");
@@ -65,7 +66,7 @@ fn assert_complete(line: &Value) {
     }
 }
 
-/// What was there before, the request, its status, the outcome and the code.
+/// State before, request, status, outcome and code.
 #[rstest]
 #[case::created("nothing", "PUT", 201, "created", "")]
 #[case::unchanged("there", "PUT", 200, "unchanged", "")]
@@ -78,7 +79,7 @@ fn assert_complete(line: &Value) {
 #[case::running("running", "DELETE", 202, "running", "")]
 #[case::job_failed("cf_job_failed", "DELETE", 502, "cf_job_failed", "cf_job_failed")]
 #[tokio::test]
-async fn a_mutation_of_a_tenant_route_is_told_twice(
+async fn a_mutation_of_a_tenant_route_writes_two_lines(
     #[case] before: &str,
     #[case] method: &str,
     #[case] status: u16,
@@ -89,23 +90,23 @@ async fn a_mutation_of_a_tenant_route_is_told_twice(
     let mut scene = Scene::start(&entry(&sandbox)).await;
     let token = sandbox.provider_token();
     if before == "unmapped" {
-        // The map fails and so does taking the route back.
+        // The map fails and so does the rollback.
         fail(&sandbox, MAP, "fail_next", 403);
         fail(&sandbox, "GET /v3/routes/", "fail_next", 403);
-        assert_eq!(scene.ask(Method::PUT, "/routes/t1", &token, &wish()).await.0, 502);
+        assert_eq!(scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await.0, 502);
         let is_end = |line: &Value| line["outcome"] == "not_taken_back";
         scene.program.wait_for(|line| Some(parse(line)).filter(is_end)).await;
         pull(&sandbox, "clear", &json!({"part": "cf"}));
     } else if before == "there" || method == "DELETE" {
-        assert_eq!(scene.ask(Method::PUT, "/routes/t1", &token, &wish()).await.0, 201);
+        assert_eq!(scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await.0, 201);
     }
     prepare(&sandbox, before);
     let (got, lines) = match (before, method) {
         ("running", _) => scene.ask_async("/routes/t1", &token).await,
-        (_, "PUT") => scene.ask(Method::PUT, "/routes/t1", &token, &wish()).await,
+        (_, "PUT") => scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await,
         _ => scene.ask(Method::DELETE, "/routes/t1", &token, "").await,
     };
-    let (phases, end) = told(&lines);
+    let (phases, end) = phases_and_outcome(&lines);
     assert_eq!((got, phases.first(), phases.last()), (status, Some(&"intent"), Some(&"outcome")));
     assert_eq!((&end["outcome"], &end["status"]), (&json!(outcome), &json!(status)), "{end}");
     assert_eq!(end["code"].as_str().unwrap_or_default(), code, "{end}");
@@ -118,11 +119,11 @@ async fn a_mutation_of_a_tenant_route_is_told_twice(
 }
 
 #[tokio::test]
-async fn a_mutation_whose_caller_hung_up_is_told_to_its_end() {
+async fn a_mutation_of_a_disconnected_caller_has_its_outcome() {
     let sandbox = sandbox().await;
     let mut scene = Scene::start(&entry(&sandbox)).await;
     let (base, token) = (scene.base.clone(), sandbox.provider_token());
-    assert_eq!(scene.ask(Method::PUT, "/routes/t0", &token, &wish()).await.0, 201);
+    assert_eq!(scene.ask(Method::PUT, "/routes/t0", &token, &route_request()).await.0, 201);
     pull(&sandbox, "latency", &json!({"part": "cf", "ms": 700}));
     let body = json!({"subdomain": "beta", "app": APP}).to_string();
     let request = client().put(format!("{base}/routes/t1")).bearer_auth(&token).body(body);
@@ -132,20 +133,20 @@ async fn a_mutation_whose_caller_hung_up_is_told_to_its_end() {
     let is_end = |line: &Value| line["correlation_id"] == "left-1" && line["outcome"].is_string();
     scene.program.wait_for(|line| Some(parse(line)).filter(is_end)).await;
     let lines = scene.audited("left-1");
-    let (phases, end) = told(&lines);
+    let (phases, end) = phases_and_outcome(&lines);
     assert_eq!((phases, &end["outcome"]), (vec!["intent", "outcome"], &json!("created")));
     assert!(end["upstream_request_id"].is_string(), "{end}");
 }
 
 #[tokio::test]
-async fn what_is_deleted_for_a_put_is_told_before_it_is_sent() {
+async fn a_delete_for_a_put_has_an_intent_before_it_is_sent() {
     let sandbox = sandbox().await;
     let mut scene = Scene::start(&entry(&sandbox)).await;
     let token = sandbox.provider_token();
-    // The map is refused: the route is taken back, and CF never answers the delete.
+    // The map is refused, the route is rolled back, and CF never answers the delete.
     fail(&sandbox, MAP, "fail_next", 403);
     pull(&sandbox, "hang", &json!({"part": "cf", "n": 1, "only": "DELETE /v3/routes/"}));
-    let (_, lines) = scene.ask(Method::PUT, "/routes/t1", &token, &wish()).await;
+    let (_, lines) = scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await;
     let id = lines[0]["correlation_id"].as_str().unwrap().to_owned();
     let sent = || {
         let journal = sandbox.journal();
@@ -174,18 +175,18 @@ async fn every_item_of_a_batch_has_its_outcome() {
         scene.ask(Method::POST, "/routes/batch", &token, &items.to_string()).await;
     assert_eq!(status, 200, "{lines:#?}");
     let outcomes = lines.iter().filter(|line| line["phase"] == "outcome");
-    let mut told: Vec<_> = outcomes
+    let mut sorted: Vec<_> = outcomes
         .map(|line| {
             let [action, outcome] = ["action", "outcome"].map(|name| line[name].as_str().unwrap());
             (action, outcome, line["status"].as_u64())
         })
         .collect();
-    told.sort_unstable();
+    sorted.sort_unstable();
     let refused = ("batch", "bad_request", Some(400));
-    assert_eq!(told, [refused, refused, ("ensure", "created", Some(201))]);
+    assert_eq!(sorted, [refused, refused, ("ensure", "created", Some(201))]);
 }
 
-/// Request, body, who asks, status, outcome, code, phases. `ROUTE` is a route of the caller's.
+/// Request, body, client, status, outcome, code, phases. `ROUTE` is a route of the caller.
 type Row = (
     &'static str,
     &'static str,
@@ -207,7 +208,7 @@ const ROWS: &[Row] = &[
     ("POST /v3/routes", "{}", ALL, 400, "denied", "bad_request", ONE),
     ("POST /v3/routes", "ELSEWHERE", ALL, 403, "denied", DENIED, ONE),
     ("DELETE /v3/routes/FOREIGN", "", ALL, 403, "denied", DENIED, ONE),
-    ("DELETE /v3/routes/NOBODY", "", ALL, 404, "refused", "", ONE),
+    ("DELETE /v3/routes/UNKNOWN_GUID", "", ALL, 404, "refused", "", ONE),
     ("POST /v3/routes", "NEW", ALL, 201, "done", "", BOTH),
     ("POST /v3/routes", "NEW", ALL, 422, "refused", "", BOTH),
     ("POST /v3/routes/ROUTE/destinations", "APP", ALL, 200, "done", "", BOTH),
@@ -230,17 +231,17 @@ async fn a_write_through_v3_has_exactly_one_outcome() {
         let routes = sandbox.world().routes();
         let route = routes.iter().find(|route| route.host == HOST).map(|route| route.guid.clone());
         let request = request.replace("ROUTE", &route.unwrap_or_default());
-        let request = request.replace("FOREIGN", &foreign).replace("NOBODY", NOBODY);
+        let request = request.replace("FOREIGN", &foreign).replace("UNKNOWN_GUID", UNKNOWN_GUID);
         let (method, path) = request.split_once(' ').unwrap();
         let body = match *body {
             "NEW" => create(SPACE),
-            "ELSEWHERE" => create(NOBODY),
+            "ELSEWHERE" => create(UNKNOWN_GUID),
             "APP" => json!({"destinations": [{"app": {"guid": app}}]}).to_string(),
             other => other.to_owned(),
         };
         let token = sandbox.caller_token(CLIENT, scopes);
         let (got, lines) = scene.ask(method.parse().unwrap(), path, &token, &body).await;
-        let (seen, end) = told(&lines);
+        let (seen, end) = phases_and_outcome(&lines);
         assert_eq!((got, seen.as_slice()), (*status, *phases), "{request}: {lines:#?}");
         let facts = (&end["outcome"], end["code"].as_str().unwrap_or_default(), &end["status"]);
         assert_eq!(facts, (&json!(outcome), *code, &json!(status)), "{request}: {end}");
@@ -260,7 +261,7 @@ async fn a_write_through_v3_that_cf_does_not_answer_has_its_outcome() {
     let body = json!({"host": HOST, "relationships": {"space": to(SPACE), "domain": to(&domain)}});
     let token = sandbox.caller_token(CLIENT, ALL);
     let (status, lines) = scene.ask(Method::POST, "/v3/routes", &token, &body.to_string()).await;
-    let (phases, end) = told(&lines);
+    let (phases, end) = phases_and_outcome(&lines);
     assert_eq!((status, phases), (502, vec!["intent", "outcome"]), "{lines:#?}");
     assert_eq!((&end["outcome"], &end["host"]), (&json!("cf_unavailable"), &json!(HOST)));
     assert_eq!((&end["space"], &end["domain"]), (&json!(SPACE), &json!(domain)), "{end}");

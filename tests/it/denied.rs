@@ -1,4 +1,4 @@
-//! Refused mutations leave an audit line; what changes nothing, and callers that nobody knows, leave none.
+//! Refused mutations write an audit line. Reads and unknown callers write none.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn one(lines: &[Value]) -> &Value {
     &lines[0]
 }
 
-/// Request, who sends it, body, status, template of the path, code. `WISH` stands for a good body.
+/// Request, client, body, status, path template, code. `BODY` stands for a valid body.
 type Row = (&'static str, &'static str, &'static str, u16, &'static str, &'static str);
 
 const READER: &str = "sb-reader!t1";
@@ -32,7 +32,7 @@ const TENANT: &str = "/routes/{tenant}";
 const RETRY: &str = "/destinations/{name}/retry";
 
 const REFUSED: &[Row] = &[
-    ("PUT /routes/t1", READER, "WISH", 403, TENANT, "forbidden_scope"),
+    ("PUT /routes/t1", READER, "BODY", 403, TENANT, "forbidden_scope"),
     ("DELETE /routes/t1", READER, "", 403, TENANT, "forbidden_scope"),
     ("POST /routes", READER, "{}", 403, "/routes", "forbidden_scope"),
     ("POST /routes/batch", READER, "{}", 403, "/routes/batch", "forbidden_scope"),
@@ -40,12 +40,12 @@ const REFUSED: &[Row] = &[
     ("POST /destinations/CFAPI/retry", WRITER, "", 403, RETRY, "forbidden_scope"),
     ("PUT /routes/t1", WRITER, "{", 400, TENANT, "bad_request"),
     ("PUT /routes/t1", WRITER, "{}", 400, TENANT, "bad_request"),
-    ("PUT /routes/t1?x=1", WRITER, "WISH", 400, TENANT, "bad_request"),
+    ("PUT /routes/t1?x=1", WRITER, "BODY", 400, TENANT, "bad_request"),
     ("DELETE /routes/operations", WRITER, "", 400, TENANT, "bad_request"),
 ];
 
 #[tokio::test]
-async fn a_mutation_that_is_refused_before_it_begins_leaves_one_line_that_says_who_and_why() {
+async fn a_mutation_that_is_refused_before_it_starts_writes_one_line_with_caller_and_reason() {
     let sandbox = sandbox().await;
     let mut scene = Scene::start(&entry(&sandbox)).await;
     for (request, client, body, status, template, code) in REFUSED {
@@ -53,19 +53,19 @@ async fn a_mutation_that_is_refused_before_it_begins_leaves_one_line_that_says_w
         let scope = if *client == READER { "Routes.Read" } else { "Routes.Write" };
         let token = sandbox.caller_token(client, &[scope]);
         let body = match *body {
-            "WISH" => json!({"subdomain": "acme", "app": APP}).to_string(),
+            "BODY" => json!({"subdomain": "acme", "app": APP}).to_string(),
             other => other.to_owned(),
         };
         let (got, lines) = scene.ask(method.parse().unwrap(), path, &token, &body).await;
         let line = one(&lines);
         assert_eq!(got, *status, "{request}: {line}");
-        let told = ["phase", "outcome", "action", "code", "caller", "subject", "zone", "path"];
-        let told = told.map(|field| line[field].as_str().unwrap_or_default().to_owned());
+        let fields = ["phase", "outcome", "action", "code", "caller", "subject", "zone", "path"];
+        let fields = fields.map(|field| line[field].as_str().unwrap_or_default().to_owned());
         let action = format!("{method} {template}");
         let path = path.split('?').next().unwrap();
         let zone = sandbox.zone_id();
         assert_eq!(
-            told,
+            fields,
             ["outcome", "denied", &action, code, client, client, zone, path],
             "{line}"
         );
@@ -75,20 +75,32 @@ async fn a_mutation_that_is_refused_before_it_begins_leaves_one_line_that_says_w
 }
 
 #[tokio::test]
-async fn a_mutation_that_the_policy_refuses_ends_as_denied_and_names_the_rule() {
+async fn a_mutation_that_the_policy_refuses_has_the_outcome_denied_and_a_code() {
     let sandbox = sandbox().await;
     let mut scene = Scene::start(&entry(&sandbox)).await;
     let stranger = sandbox.caller_token("sb-stranger!t1", &["Routes.Write"]);
     let provider = sandbox.provider_token();
-    let wish = |app: &str, domain: Option<&str>| {
+    let body_of = |app: &str, domain: Option<&str>| {
         json!({"subdomain": "a", "app": app, "domain": domain}).to_string()
     };
     let cases = [
-        (Method::PUT, "/routes/t1", &stranger, wish(APP, None), "forbidden_provider"),
+        (Method::PUT, "/routes/t1", &stranger, body_of(APP, None), "forbidden_provider"),
         (Method::DELETE, "/routes/t1", &stranger, String::new(), "forbidden_provider"),
-        (Method::PUT, "/routes/t1", &provider, wish("another-app", None), "forbidden_app"),
-        (Method::PUT, "/routes/t1", &provider, wish(APP, Some("far.example")), "forbidden_domain"),
-        (Method::PUT, "/routes/t1?on_behalf_of=x", &provider, wish(APP, None), "forbidden_scope"),
+        (Method::PUT, "/routes/t1", &provider, body_of("another-app", None), "forbidden_app"),
+        (
+            Method::PUT,
+            "/routes/t1",
+            &provider,
+            body_of(APP, Some("far.example")),
+            "forbidden_domain",
+        ),
+        (
+            Method::PUT,
+            "/routes/t1?on_behalf_of=x",
+            &provider,
+            body_of(APP, None),
+            "forbidden_scope",
+        ),
     ];
     for (method, path, token, body, code) in cases {
         let (status, lines) = scene.ask(method, path, token, &body).await;
@@ -100,22 +112,22 @@ async fn a_mutation_that_the_policy_refuses_ends_as_denied_and_names_the_rule() 
 }
 
 #[tokio::test]
-async fn reads_strangers_and_what_was_begun_leave_no_line_of_this_kind() {
+async fn reads_unknown_callers_and_started_mutations_write_no_denied_line() {
     let sandbox = sandbox().await;
     let mut scene = Scene::start(&entry(&sandbox)).await;
     let reader = sandbox.caller_token("sb-reader!t1", &["Spaces.Read"]);
-    let wish = json!({"subdomain": "acme", "app": APP}).to_string();
+    let put_body = json!({"subdomain": "acme", "app": APP}).to_string();
     for (method, path, token, status) in [
         (Method::GET, "/routes", reader.as_str(), 403),
         (Method::GET, "/routes/t1", reader.as_str(), 403),
         (Method::PUT, "/routes/t1", "a.b.c", 401),
         (Method::PATCH, "/routes/t1", reader.as_str(), 405),
     ] {
-        let body = if method == Method::GET { "" } else { wish.as_str() };
+        let body = if method == Method::GET { "" } else { put_body.as_str() };
         assert_eq!(scene.ask(method, path, token, body).await, (status, Vec::new()), "{path}");
     }
     let (status, lines) =
-        scene.ask(Method::PUT, "/routes/t1", &sandbox.provider_token(), &wish).await;
+        scene.ask(Method::PUT, "/routes/t1", &sandbox.provider_token(), &put_body).await;
     assert_eq!(status, 201);
     let outcomes: Vec<_> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["created"]);
@@ -130,7 +142,7 @@ async fn reads_strangers_and_what_was_begun_leave_no_line_of_this_kind() {
 #[case::remove("DELETE", "/routes/t1", json!(null))]
 #[case::reconcile("POST", "/routes/reconcile", json!({"tenants": [{"tenantId": "t1", "subdomain": "acme", "app": APP}]}))]
 #[tokio::test]
-async fn who_acts_for_another_owner_needs_the_scope_of_administrators(
+async fn acting_for_another_owner_needs_the_admin_scope(
     #[case] method: &str,
     #[case] path: &str,
     #[case] body: Value,
@@ -157,7 +169,7 @@ async fn who_acts_for_another_owner_needs_the_scope_of_administrators(
 }
 
 #[tokio::test]
-async fn in_a_batch_each_item_is_refused_to_who_acts_for_another_owner() {
+async fn in_a_batch_for_another_owner_each_item_is_refused_without_the_admin_scope() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(entry(&sandbox)).await;
     let token = sandbox.caller_token("sb-other!t1", &["Routes.Write"]);

@@ -1,4 +1,4 @@
-//! Tenant routes through the broker: what contracts with provider apps promise.
+//! Tenant routes through the broker: what provider apps rely on.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use serde_json::json;
 
 use crate::support::{
     APP, TestBroker, sandbox,
-    tenant::{DOMAIN, the_route, wish},
+    tenant::{DOMAIN, route_request, the_route},
     variables,
 };
 
 #[tokio::test]
-async fn post_takes_the_tenant_from_the_body_and_the_registrys_own_payload() {
+async fn post_reads_the_tenant_from_the_body_and_accepts_the_payload_of_the_registry() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -43,7 +43,7 @@ fn two_owners(sandbox: &Sandbox) -> BTreeMap<String, String> {
 #[case::zero_configuration(false)]
 #[case::entries(true)]
 #[tokio::test]
-async fn another_owners_route_is_neither_seen_nor_taken_nor_deleted(#[case] entries: bool) {
+async fn another_owners_route_is_not_shown_adopted_or_deleted(#[case] entries: bool) {
     let sandbox = sandbox().await;
     let of = if entries { two_owners(&sandbox) } else { variables(&sandbox) };
     let broker = TestBroker::with(of).await;
@@ -51,7 +51,7 @@ async fn another_owners_route_is_neither_seen_nor_taken_nor_deleted(#[case] entr
         sandbox.provider_token(),
         sandbox.caller_token("sb-orders!t4712", &["Routes.Read", "Routes.Write"]),
     );
-    let body = wish();
+    let body = route_request();
     assert_eq!(broker.put("/routes/t1", &one, &body).await.status, 201);
     let theirs = the_route(&sandbox);
 
@@ -94,7 +94,7 @@ async fn a_host_of_another_organisation_is_a_conflict() {
 }
 
 #[tokio::test]
-async fn one_tenant_asked_for_several_times_at_once_has_one_route() {
+async fn parallel_requests_for_one_tenant_make_one_route() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -130,7 +130,7 @@ async fn delete_waits_for_the_job() {
 }
 
 #[tokio::test]
-async fn cfs_refusals_arrive_as_problems_with_its_own_errors() {
+async fn refusals_of_cf_become_problems_with_its_errors() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -141,7 +141,7 @@ async fn cfs_refusals_arrive_as_problems_with_its_own_errors() {
 }
 
 #[tokio::test]
-async fn no_tenant_gets_a_route_to_the_broker_whatever_it_is_called() {
+async fn no_tenant_gets_a_route_to_the_broker_under_any_name() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();

@@ -25,7 +25,7 @@ async fn post(broker: &TestBroker, path: &str, token: &str, body: &Value) -> Ans
     broker.send(Method::POST, path, Some(token), Some(body)).await
 }
 
-/// Variables of a broker that lets so many percent of the routes go.
+/// Variables of a broker that allows one reconcile to delete this share of the routes.
 fn with_share(sandbox: &Sandbox, percent: &str) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
     variables.insert("CFAPI_ROUTES__MAX_ORPHAN_PERCENT".to_owned(), percent.to_owned());
@@ -63,7 +63,7 @@ fn writes(sandbox: &Sandbox) -> usize {
 }
 
 #[tokio::test]
-async fn each_item_of_a_batch_has_the_answer_of_its_own_call() {
+async fn each_item_of_a_batch_has_the_answer_of_a_single_call() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -97,7 +97,7 @@ async fn each_item_of_a_batch_has_the_answer_of_its_own_call() {
 }
 
 #[tokio::test]
-async fn a_dry_batch_writes_nothing() {
+async fn a_dry_run_of_a_batch_writes_nothing() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     subscribe(&broker, &sandbox, 1).await;
@@ -120,7 +120,7 @@ async fn a_dry_batch_writes_nothing() {
 #[case::none(json!([]))]
 #[case::too_many((0..101).map(|n| json!({"op": "remove", "tenantId": format!("t{n}")})).collect())]
 #[tokio::test]
-async fn a_batch_that_is_empty_or_too_long_is_refused_whole(#[case] items: Value) {
+async fn a_batch_that_is_empty_or_too_long_is_refused(#[case] items: Value) {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let body = json!({"items": items});
@@ -130,7 +130,7 @@ async fn a_batch_that_is_empty_or_too_long_is_refused_whole(#[case] items: Value
 }
 
 #[tokio::test]
-async fn items_of_one_tenant_are_done_in_their_order() {
+async fn items_of_one_tenant_keep_their_order() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     subscribe(&broker, &sandbox, 1).await;
@@ -147,7 +147,7 @@ async fn items_of_one_tenant_are_done_in_their_order() {
 }
 
 #[tokio::test]
-async fn a_batch_may_hold_a_hundred_payloads_of_the_registry() {
+async fn a_batch_may_have_100_payloads_of_the_registry() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let item = |n| {
@@ -164,7 +164,7 @@ async fn a_batch_may_hold_a_hundred_payloads_of_the_registry() {
 }
 
 /// Variables of a broker whose requests take at most 10 s; its calls to CF, at most 8 s.
-fn hasty(sandbox: &Sandbox) -> BTreeMap<String, String> {
+fn with_short_deadline(sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
     variables.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "10s".to_owned());
     variables
@@ -176,9 +176,9 @@ fn ensures(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn an_item_that_does_not_end_takes_no_result_from_the_others() {
+async fn an_item_that_does_not_end_does_not_affect_the_others() {
     let sandbox = sandbox().await;
-    let broker = TestBroker::with(hasty(&sandbox)).await;
+    let broker = TestBroker::with(with_short_deadline(&sandbox)).await;
     subscribe(&broker, &sandbox, 1).await;
     pull(&sandbox, "hang", &json!({"part": "cf", "only": CREATE}));
     let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &ensures(8)).await;
@@ -193,9 +193,9 @@ async fn an_item_that_does_not_end_takes_no_result_from_the_others() {
 }
 
 #[tokio::test]
-async fn what_a_slow_cf_leaves_no_time_for_is_not_begun() {
+async fn an_item_without_enough_time_is_not_started() {
     let sandbox = sandbox().await;
-    let broker = TestBroker::with(hasty(&sandbox)).await;
+    let broker = TestBroker::with(with_short_deadline(&sandbox)).await;
     subscribe(&broker, &sandbox, 1).await;
     pull(&sandbox, "latency", &json!({"part": "cf", "ms": 500}));
     let got = post(&broker, "/routes/batch", &sandbox.provider_token(), &ensures(80)).await;
@@ -205,7 +205,7 @@ async fn what_a_slow_cf_leaves_no_time_for_is_not_begun() {
     let statuses: Vec<_> = results.as_array().unwrap().iter().map(status).collect();
     assert_eq!((statuses.len(), statuses[0], statuses[1], statuses[79]), (80, 200, 201, 503));
     assert_eq!(results[79]["problem"]["code"], "overloaded");
-    // What was begun is told to be done, or to go on; all behind it was not begun.
+    // A started item is done or still runs. The items after it were not started.
     let begun = statuses.iter().take_while(|status| **status != 503).count();
     assert!(statuses[begun..].iter().all(|status| *status == 503), "{statuses:?}");
     let creates = asked(&sandbox).into_iter().filter(|call| call == CREATE).count();
@@ -213,7 +213,7 @@ async fn what_a_slow_cf_leaves_no_time_for_is_not_begun() {
 }
 
 #[tokio::test]
-async fn a_hundred_items_are_four_at_a_time_and_all_done() {
+async fn a_hundred_items_run_four_at_a_time() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     subscribe(&broker, &sandbox, 1).await;
@@ -244,14 +244,14 @@ async fn a_hundred_items_are_four_at_a_time_and_all_done() {
 }
 
 #[tokio::test]
-async fn a_plan_names_every_difference_and_changes_nothing() {
+async fn a_plan_has_every_difference_and_changes_nothing() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
     subscribe(&broker, &sandbox, 3).await;
     sandbox.world().take_host("sub8-saas-approuter", DOMAIN, "other").unwrap();
     let mut wanted = tenants([0, 7, 8]);
-    // t1 has a new subdomain; t2 is gone.
+    // t1 has a new subdomain; t2 is missing in the list.
     wanted.as_array_mut().unwrap().push(json!({"tenantId": "t1", "subdomain": "sub-new"}));
     wanted.as_array_mut().unwrap().push(json!({"tenantId": "t6", "subdomain": "not_lawful"}));
     sandbox.clear_journal();
@@ -278,7 +278,7 @@ async fn a_tenant_may_be_listed_once_for_each_app() {
     assert_eq!(broker.put("/routes/t0", &token, &other).await.status, 201);
     let one = |app| json!({"tenantId": "t0", "subdomain": "sub0", "app": app});
     let both = json!({"tenants": [one(APP), one(OTHER_APP)]});
-    // The other app's route is as it should be, listed or not.
+    // The other app's route needs no change, listed or not.
     for (body, unchanged) in [(both, 2), (json!({"tenants": [one(APP)]}), 1)] {
         let plan = post(&broker, "/routes/reconcile", &token, &body).await.json();
         assert_eq!(
@@ -295,7 +295,7 @@ async fn a_tenant_may_be_listed_once_for_each_app() {
 #[case::app(json!({"app": "no-such-app"}), "app_not_found", "/v3/apps")]
 #[case::wildcard(json!({"app": APP}), "wildcard_not_mapped", "/v3/routes")]
 #[tokio::test]
-async fn what_is_not_there_is_asked_for_once_however_long_the_list(
+async fn a_missing_name_is_looked_up_once_for_the_whole_list(
     #[case] more: Value,
     #[case] code: &str,
     #[case] path: &str,
@@ -309,7 +309,7 @@ async fn what_is_not_there_is_asked_for_once_however_long_the_list(
     }]);
     variables.insert("CFAPI_PROVIDERS".to_owned(), entry.to_string());
     let broker = TestBroker::with(variables).await;
-    until("the entries were looked up", || {
+    until("the entries were checked", || {
         sandbox.journal().iter().any(|entry| entry.path.ends_with("/domains"))
     })
     .await;
@@ -324,13 +324,13 @@ async fn what_is_not_there_is_asked_for_once_however_long_the_list(
     let named = |entry: &cfapi_sandbox::JournalEntry| {
         entry.path == path && !entry.query.contains("label_selector")
     };
-    // Once more where the space's name may have come to mean another one.
+    // One more call if the space's name may now mean another space.
     let count = calls.filter(named).count();
     assert!((1..=2).contains(&count), "{count}");
 }
 
 #[tokio::test]
-async fn applied_the_plan_comes_true_and_orphans_go_only_with_consent() {
+async fn apply_executes_the_plan_and_deletes_orphans_only_on_request() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -361,7 +361,7 @@ async fn applied_the_plan_comes_true_and_orphans_go_only_with_consent() {
 #[case::more_than_the_setting(4, 1, "74")]
 #[case::none_may_go(4, 3, "0")]
 #[tokio::test]
-async fn the_guard_refuses_to_delete_on_a_doubtful_list(
+async fn the_guard_refuses_deletes_for_a_doubtful_list(
     #[case] count: usize,
     #[case] listed: usize,
     #[case] percent: &str,
@@ -381,7 +381,7 @@ async fn the_guard_refuses_to_delete_on_a_doubtful_list(
 #[case::a_fifth(5, 4, "20")]
 #[case::as_the_setting_says(4, 1, "75")]
 #[tokio::test]
-async fn what_the_guard_allows_goes(
+async fn deletes_within_the_limit_pass_the_guard(
     #[case] count: usize,
     #[case] listed: usize,
     #[case] percent: &str,
@@ -411,46 +411,52 @@ async fn force_is_for_administrators_only(#[case] apply: bool) {
     assert!(sandbox.journal().iter().all(|entry| entry.part != Part::Cf));
 }
 
-/// What happens to an orphan between the look of a reconcile and its removal.
+/// What happens to an orphan between the read of a reconcile and its delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meanwhile {
+enum BeforeDelete {
     FoundHere,
-    MadeAnewHere,
-    MadeAnewElsewhere,
+    RecreatedHere,
+    RecreatedElsewhere,
 }
 
 #[rstest]
-#[case::found(Meanwhile::FoundHere, 409)]
-#[case::made_anew(Meanwhile::MadeAnewHere, 409)]
-#[case::made_anew_elsewhere(Meanwhile::MadeAnewElsewhere, 204)]
+#[case::found(BeforeDelete::FoundHere, 409)]
+#[case::recreated(BeforeDelete::RecreatedHere, 409)]
+#[case::recreated_elsewhere(BeforeDelete::RecreatedElsewhere, 204)]
 #[tokio::test]
-async fn a_tenant_that_is_wanted_after_the_look_keeps_its_route(
-    #[case] meanwhile: Meanwhile,
-    #[case] told: u16,
+async fn a_tenant_that_is_requested_after_the_read_keeps_its_route(
+    #[case] before_delete: BeforeDelete,
+    #[case] expected: u16,
 ) {
     let sandbox = sandbox().await;
     let (broker, other) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
     let token = sandbox.provider_token();
     subscribe(&broker, &sandbox, 5).await;
     sandbox.clear_journal();
-    // The look is over, the names of the apps are not known yet.
+    // The reconcile has read the routes but not the apps.
     pull(&sandbox, "hang", &json!({"part": "cf", "ms": 6000, "only": "GET /v3/apps"}));
     let body = json!({"tenants": tenants(0..4), "app": APP, "apply": true, "delete_orphans": true});
     let reconciling = post(&broker, "/routes/reconcile", &token, &body);
     let wanting = async {
-        until("the look is over", || sandbox.journal().iter().any(|one| one.path == "/v3/apps"))
-            .await;
-        let by = if meanwhile == Meanwhile::MadeAnewElsewhere { &other } else { &broker };
-        if meanwhile != Meanwhile::FoundHere {
+        until("the routes were read", || {
+            sandbox.journal().iter().any(|one| one.path == "/v3/apps")
+        })
+        .await;
+        let by = if before_delete == BeforeDelete::RecreatedElsewhere { &other } else { &broker };
+        if before_delete != BeforeDelete::FoundHere {
             assert_eq!(by.delete("/routes/t4", &token).await.status, 204);
         }
-        let wish = json!({"subdomain": "sub4", "app": APP});
-        by.put("/routes/t4", &token, &wish).await.json()["route"]["guid"].clone()
+        let body = json!({"subdomain": "sub4", "app": APP});
+        by.put("/routes/t4", &token, &body).await.json()["route"]["guid"].clone()
     };
     let (reconciled, guid) = tokio::join!(reconciling, wanting);
     let result = reconciled.json()["results"][0].clone();
-    assert_eq!((&result["tenant"], &result["status"]), (&json!("t4"), &json!(told)), "{result}");
-    if told == 409 {
+    assert_eq!(
+        (&result["tenant"], &result["status"]),
+        (&json!("t4"), &json!(expected)),
+        "{result}"
+    );
+    if expected == 409 {
         assert_eq!(result["problem"]["code"], "reconcile_guard");
     }
     let routes = sandbox.world().routes();
@@ -473,7 +479,7 @@ async fn an_administrator_may_force_it() {
 }
 
 #[tokio::test]
-async fn unlabelled_routes_and_those_of_others_are_no_orphans() {
+async fn unlabelled_and_foreign_routes_are_not_orphans() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     subscribe(&broker, &sandbox, 2).await;
@@ -486,7 +492,7 @@ async fn unlabelled_routes_and_those_of_others_are_no_orphans() {
 }
 
 #[tokio::test]
-async fn a_list_of_five_thousand_is_read_and_a_hundred_changes_made_at_a_time() {
+async fn a_list_of_5000_is_read_and_100_changes_are_made_at_a_time() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();

@@ -1,4 +1,5 @@
-//! What provider entries name is looked up after the start: told precisely, and waited for by nobody.
+//! What provider entries name is checked after the start. The log has the details, and no request
+//! waits for it.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +48,7 @@ async fn until_state(broker: &TestBroker, wanted: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn an_entry_costs_one_call_for_each_name_and_the_first_put_asks_none_of_it_again() {
+async fn an_entry_costs_one_call_for_each_name_and_the_first_put_repeats_none() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(with_entry(&sandbox, &json!({}))).await;
     let got = until_state(&broker, "ok").await;
@@ -67,7 +68,7 @@ async fn an_entry_costs_one_call_for_each_name_and_the_first_put_asks_none_of_it
 }
 
 #[tokio::test]
-async fn without_entries_nothing_is_asked() {
+async fn without_entries_there_is_no_call() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     until_state(&broker, "ok").await;
@@ -83,7 +84,7 @@ async fn without_entries_nothing_is_asked() {
 #[case::domain(json!({"domains": [DOMAIN, "shop.example.org"]}), "domains", "shop.example.org", "warn")]
 #[case::internal(json!({"domains": ["apps.internal"]}), "domains", "apps.internal", "warn")]
 #[tokio::test]
-async fn what_is_not_there_is_named_in_the_log_and_counted_in_readiness(
+async fn a_missing_name_is_in_the_log_and_in_readiness(
     #[case] more: Value,
     #[case] key: &str,
     #[case] name: &str,
@@ -110,7 +111,7 @@ async fn what_is_not_there_is_named_in_the_log_and_counted_in_readiness(
 }
 
 #[tokio::test]
-async fn a_gap_is_closed_by_the_first_route_that_proves_it() {
+async fn a_missing_name_is_cleared_by_the_first_route_that_proves_it() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(with_entry(&sandbox, &json!({"apps": [APP, "late"]}))).await;
     until_state(&broker, "missing").await;
@@ -125,7 +126,7 @@ async fn a_gap_is_closed_by_the_first_route_that_proves_it() {
 }
 
 #[tokio::test]
-async fn a_cf_that_does_not_serve_at_start_is_asked_again() {
+async fn a_cf_that_is_down_at_start_is_asked_again() {
     let sandbox = sandbox().await;
     // The call and its two retries.
     let args = json!({"part": "cf", "n": 3, "status": 503, "only": "GET /v3/spaces/"});
@@ -147,7 +148,7 @@ async fn a_wrong_password_is_tried_once_and_leaves_the_entries_unknown() {
 }
 
 #[tokio::test]
-async fn an_entry_without_a_token_keeps_nobody_from_learning_of_the_others() {
+async fn an_entry_without_a_token_does_not_block_the_other_entries() {
     let sandbox = sandbox().await;
     pull(&sandbox, "add_destination", &json!({"name": "OTHER", "set": {"Password": "wrong"}}));
     let mut variables = with_entry(&sandbox, &json!({}));
@@ -167,7 +168,7 @@ async fn an_entry_without_a_token_keeps_nobody_from_learning_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_look_that_hangs_does_not_keep_the_broker_from_stopping() {
+async fn a_check_without_an_answer_does_not_keep_the_broker_from_stopping() {
     let sandbox = sandbox().await;
     pull(&sandbox, "hang", &json!({"part": "cf", "only": "GET /v3/spaces/"}));
     let mut program = Program::start(&[], &with_entry(&sandbox, &json!({})));

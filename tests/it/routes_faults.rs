@@ -1,4 +1,4 @@
-//! Tenant routes when things go wrong or happen at once: crashes, races, refusals and silence of CF.
+//! Tenant routes with crashes, races, refusals and missing answers of CF.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,19 +13,20 @@ use crate::support::{
     process::Program,
     pull, sandbox,
     tenant::{
-        CREATE, DOMAIN, HOST, MAP, asked, delete, delete_async, put, routes_of, the_route, until,
-        wish,
+        CREATE, DOMAIN, HOST, MAP, asked, delete, delete_async, put, route_request, routes_of,
+        the_route, until,
     },
     variables,
 };
 
 /// Sends to a program that will be killed before it answers.
-fn send_to_doomed(set: &mut JoinSet<()>, method: Method, base: &str, sandbox: &Sandbox) {
+fn send_to_killed(set: &mut JoinSet<()>, method: Method, base: &str, sandbox: &Sandbox) {
     let has_body = method != Method::DELETE;
     let mut request = client().request(method, format!("{base}/routes/t1"));
     request = request.bearer_auth(sandbox.provider_token());
     if has_body {
-        request = request.header("content-type", "application/json").body(wish().to_string());
+        request =
+            request.header("content-type", "application/json").body(route_request().to_string());
     }
     set.spawn(async move { drop(request.send().await) });
 }
@@ -37,7 +38,7 @@ async fn a_broker_killed_between_create_and_map_is_repaired_by_the_next_put() {
     let base = doomed.base().await;
     pull(&sandbox, "hang", &json!({"part": "cf", "only": MAP}));
     let mut set = JoinSet::new();
-    send_to_doomed(&mut set, Method::PUT, &base, &sandbox);
+    send_to_killed(&mut set, Method::PUT, &base, &sandbox);
     until("the map is asked for", || {
         asked(&sandbox).iter().any(|call| call.ends_with("/destinations"))
     })
@@ -58,10 +59,10 @@ async fn a_broker_killed_during_delete_is_finished_by_the_next_delete() {
     let base = doomed.base().await;
     let broker = TestBroker::start(&sandbox).await;
     assert_eq!(put(&broker, &sandbox).await.status, 201);
-    // The request to delete itself is lost with the broker.
+    // The delete itself is lost with the broker.
     pull(&sandbox, "hang", &json!({"part": "cf", "only": "DELETE /v3/routes/"}));
     let mut set = JoinSet::new();
-    send_to_doomed(&mut set, Method::DELETE, &base, &sandbox);
+    send_to_killed(&mut set, Method::DELETE, &base, &sandbox);
     until("the delete is asked for", || {
         asked(&sandbox).iter().any(|call| call.starts_with("DELETE /v3/routes/"))
     })
@@ -77,9 +78,7 @@ async fn a_broker_killed_during_delete_is_finished_by_the_next_delete() {
 #[case::delete(Method::DELETE)]
 #[case::put(Method::PUT)]
 #[tokio::test]
-async fn a_broker_killed_while_cf_deletes_leaves_nothing_that_the_next_call_cannot_finish(
-    #[case] next: Method,
-) {
+async fn a_broker_killed_while_cf_deletes_is_finished_by_the_next_call(#[case] next: Method) {
     let sandbox = sandbox().await;
     let mut doomed = Program::start(&[], &variables(&sandbox));
     let base = doomed.base().await;
@@ -87,8 +86,8 @@ async fn a_broker_killed_while_cf_deletes_leaves_nothing_that_the_next_call_cann
     let first = put(&broker, &sandbox).await.json()["route"]["guid"].clone();
     sandbox.world().pause_jobs();
     let mut set = JoinSet::new();
-    send_to_doomed(&mut set, Method::DELETE, &base, &sandbox);
-    // The mark stands before the broker dies.
+    send_to_killed(&mut set, Method::DELETE, &base, &sandbox);
+    // The mark is set before the broker stops.
     until("the route is marked", || {
         the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state")
     })
@@ -115,7 +114,9 @@ async fn a_broker_killed_while_cf_deletes_leaves_nothing_that_the_next_call_cann
 #[case::the_same(false)]
 #[case::another(true)]
 #[tokio::test]
-async fn a_delete_whose_job_failed_unheard_is_finished_by_the_next_put(#[case] elsewhere: bool) {
+async fn a_delete_whose_job_failed_after_the_request_is_finished_by_the_next_put(
+    #[case] elsewhere: bool,
+) {
     let sandbox = sandbox().await;
     let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
     let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
@@ -132,7 +133,7 @@ async fn a_delete_whose_job_failed_unheard_is_finished_by_the_next_put(#[case] e
 }
 
 #[tokio::test]
-async fn a_route_that_cannot_be_mapped_is_taken_back() {
+async fn a_route_that_cannot_be_mapped_is_rolled_back() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     pull(&sandbox, "fail_next", &json!({"part": "cf", "n": 2, "status": 500, "only": MAP}));
@@ -146,7 +147,7 @@ async fn a_route_that_cannot_be_mapped_is_taken_back() {
 }
 
 #[tokio::test]
-async fn one_500_of_a_map_is_looked_through() {
+async fn one_500_of_a_map_is_retried() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     pull(&sandbox, "fail_next", &json!({"part": "cf", "status": 500, "only": MAP}));
@@ -162,9 +163,7 @@ const SLOW: Duration = Duration::from_millis(1500);
 #[case::the_same(false)]
 #[case::another(true)]
 #[tokio::test]
-async fn a_tenant_that_comes_back_at_once_gets_a_new_route_from_any_instance(
-    #[case] elsewhere: bool,
-) {
+async fn a_tenant_that_returns_at_once_gets_a_new_route_from_any_instance(#[case] elsewhere: bool) {
     let sandbox = sandbox().await;
     let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
     let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
@@ -180,11 +179,11 @@ async fn a_tenant_that_comes_back_at_once_gets_a_new_route_from_any_instance(
 }
 
 #[tokio::test]
-async fn a_tenant_that_comes_back_while_its_removal_is_waited_for_gets_a_new_route() {
+async fn a_tenant_that_returns_during_its_delete_gets_a_new_route() {
     let sandbox = sandbox().await;
     let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
     let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
-    // Longer than the usual job: the other instance must learn of it.
+    // Longer than the usual job: the other instance must know of the delete.
     sandbox.world().job_delay(Duration::from_secs(4));
     let back = async {
         until("the route is marked", || {
@@ -213,7 +212,7 @@ enum Through {
 
 #[rstest]
 #[tokio::test]
-async fn a_put_and_a_delete_that_meet_end_as_one_of_the_two_orders(
+async fn a_parallel_put_and_delete_end_like_one_of_the_two_orders(
     #[values(Through::One, Through::Two)] through: Through,
     #[values(CREATE, MAP, DELETE)] held: &str,
 ) {
@@ -244,21 +243,21 @@ async fn a_put_and_a_delete_that_meet_end_as_one_of_the_two_orders(
     assert_eq!(gone.status, 204, "{}", gone.text);
     let left = routes_of(&sandbox, HOST);
     match (through, held, left.as_slice()) {
-        // Whoever came second has its way.
+        // The second request determines the result.
         (Through::One, DELETE, [route]) => {
             assert_eq!((made.status, &*route.apps), (201, &[APP.to_owned()][..]));
         }
         (Through::One, _, []) => assert_eq!(made.status, 201, "{}", made.text),
-        // The route that was made is there, and whole.
+        // The created route exists and is complete.
         (Through::Two, _, [route]) => {
             assert!(made.status < 300, "{}", made.text);
             assert_eq!(made.json()["route"]["guid"], route.guid.as_str());
             assert_eq!(route.apps, [APP]);
         }
-        // It came first, or was deleted under the hands of who made it, who is told so.
+        // It came first, or its route was deleted before its end; then it gets an error.
         (Through::Two, _, []) => {
-            let told = made.status < 300 || made.json()["retryable"] == json!(true);
-            assert!(told, "{}", made.text);
+            let valid = made.status < 300 || made.json()["retryable"] == json!(true);
+            assert!(valid, "{}", made.text);
         }
         other => panic!("{other:?} {}", made.text),
     }
@@ -266,7 +265,7 @@ async fn a_put_and_a_delete_that_meet_end_as_one_of_the_two_orders(
 }
 
 #[tokio::test]
-async fn a_removal_that_is_not_waited_for_can_be_followed() {
+async fn an_asynchronous_delete_has_an_operation() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -288,7 +287,7 @@ async fn a_removal_that_is_not_waited_for_can_be_followed() {
 }
 
 #[tokio::test]
-async fn a_failed_job_is_told_and_the_route_lives() {
+async fn a_failed_job_is_reported_and_the_route_stays() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     put(&broker, &sandbox).await;
@@ -300,8 +299,8 @@ async fn a_failed_job_is_told_and_the_route_lives() {
     assert_eq!(delete(&broker, &sandbox).await.status, 204);
 }
 
-/// Puts of so many tenants at once, dealt to the brokers in turn; returns their statuses.
-async fn crowd(brokers: &[Arc<TestBroker>], sandbox: &Sandbox, tenants: usize) -> Vec<u16> {
+/// Parallel PUTs of this many tenants, distributed to the brokers in turn. Returns their statuses.
+async fn put_tenants(brokers: &[Arc<TestBroker>], sandbox: &Sandbox, tenants: usize) -> Vec<u16> {
     let mut set = JoinSet::new();
     for index in 0..tenants {
         let (broker, token) =
@@ -337,7 +336,9 @@ fn writes(sandbox: &Sandbox) -> (usize, usize) {
 #[case::one_instance(1)]
 #[case::two_instances(2)]
 #[tokio::test]
-async fn fifty_tenants_at_once_have_one_mapped_route_each_for_two_calls_each(#[case] count: usize) {
+async fn fifty_parallel_tenants_get_one_mapped_route_each_with_two_calls_each(
+    #[case] count: usize,
+) {
     let sandbox = sandbox().await;
     let brokers = some_brokers(&sandbox, count).await;
     for (index, broker) in brokers.iter().enumerate() {
@@ -346,12 +347,12 @@ async fn fifty_tenants_at_once_have_one_mapped_route_each_for_two_calls_each(#[c
         assert_eq!(broker.put(&path, &sandbox.provider_token(), &body).await.status, 201);
     }
     sandbox.clear_journal();
-    assert_eq!(crowd(&brokers, &sandbox, 50).await, [201; 50]);
+    assert_eq!(put_tenants(&brokers, &sandbox, 50).await, [201; 50]);
     assert_eq!(writes(&sandbox), (50, 50));
     let calls = asked(&sandbox);
     assert_eq!(calls.len(), 100, "{calls:?}");
     sandbox.clear_journal();
-    assert_eq!(crowd(&brokers, &sandbox, 50).await, [200; 50]);
+    assert_eq!(put_tenants(&brokers, &sandbox, 50).await, [200; 50]);
     assert_eq!(writes(&sandbox), (0, 0));
     let calls = asked(&sandbox);
     assert_eq!(calls.len(), 100, "{calls:?}");
@@ -363,10 +364,10 @@ async fn fifty_tenants_at_once_have_one_mapped_route_each_for_two_calls_each(#[c
 }
 
 #[tokio::test]
-async fn fifty_tenants_at_once_cost_a_cold_broker_one_logon() {
+async fn fifty_parallel_tenants_cost_a_new_broker_one_logon() {
     let sandbox = sandbox().await;
     let brokers = some_brokers(&sandbox, 1).await;
-    assert_eq!(crowd(&brokers, &sandbox, 50).await, [201; 50]);
+    assert_eq!(put_tenants(&brokers, &sandbox, 50).await, [201; 50]);
     assert_eq!(sandbox.password_grants(), 1);
 }
 
@@ -374,13 +375,13 @@ async fn fifty_tenants_at_once_cost_a_cold_broker_one_logon() {
 #[case::one_instance(1)]
 #[case::two_instances(2)]
 #[tokio::test]
-async fn twenty_puts_of_one_tenant_at_once_make_one_route_and_map_it_once(#[case] count: usize) {
+async fn twenty_parallel_puts_of_one_tenant_make_one_route_and_map_it_once(#[case] count: usize) {
     let sandbox = sandbox().await;
     let brokers = some_brokers(&sandbox, count).await;
     let mut set = JoinSet::new();
     for index in 0..20 {
         let (broker, token) = (Arc::clone(&brokers[index % count]), sandbox.provider_token());
-        set.spawn(async move { broker.put("/routes/t1", &token, &wish()).await.status });
+        set.spawn(async move { broker.put("/routes/t1", &token, &route_request()).await.status });
     }
     let mut statuses = set.join_all().await;
     statuses.sort_unstable();
@@ -388,20 +389,20 @@ async fn twenty_puts_of_one_tenant_at_once_make_one_route_and_map_it_once(#[case
     assert_eq!(statuses, [200; 19]);
     let (created, mapped) = writes(&sandbox);
     assert_eq!(created, 1);
-    // Another instance may find the route before it is mapped, and asks for the same mapping.
+    // Another instance may find the route before it is mapped, and send the same mapping.
     assert!((1..=count).contains(&mapped), "{mapped}");
     assert_eq!(the_route(&sandbox).apps, [APP]);
 }
 
 #[tokio::test]
-async fn a_warm_broker_asks_cf_twice_for_a_create_twice_for_a_repeat_and_once_for_a_dry_run() {
+async fn with_warm_caches_a_create_costs_two_calls_a_repeat_two_and_a_dry_run_one() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
     broker.put("/routes/t0", &token, &json!({"subdomain": "warm", "app": APP})).await;
 
     sandbox.clear_journal();
-    let foretold = broker.put("/routes/t1?dry_run=true", &token, &wish()).await;
+    let foretold = broker.put("/routes/t1?dry_run=true", &token, &route_request()).await;
     assert_eq!((foretold.status, &foretold.json()["outcome"]), (200, &json!("created")));
     assert_eq!(foretold.json()["plan"], json!(["create", "map"]));
     assert_eq!(foretold.json()["route"], Value::Null);
@@ -427,13 +428,13 @@ async fn a_warm_broker_asks_cf_twice_for_a_create_twice_for_a_repeat_and_once_fo
 }
 
 #[tokio::test]
-async fn a_dry_run_answers_the_url_while_cf_is_away() {
+async fn a_dry_run_answers_the_url_while_cf_is_down() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
     broker.put("/routes/t0", &token, &json!({"subdomain": "warm", "app": APP})).await;
     sandbox.stop_part(Part::Cf).await;
-    let got = broker.put("/routes/t1?dry_run=true", &token, &wish()).await;
+    let got = broker.put("/routes/t1?dry_run=true", &token, &route_request()).await;
     assert_eq!((got.status, &got.json()["outcome"]), (200, &json!("unknown")), "{}", got.text);
     assert_eq!(got.json()["url"], format!("https://{HOST}.{DOMAIN}"));
     assert_eq!(got.json()["warnings"][0]["code"], "cf_unchecked");
@@ -444,7 +445,7 @@ async fn a_dry_run_answers_the_url_while_cf_is_away() {
 #[case::other_space("other", 409, "host_taken")]
 #[case::foreign_organisation("fspace", 409, "host_taken_elsewhere")]
 #[tokio::test]
-async fn a_host_that_exists_is_judged_by_whose_it_is(
+async fn the_answer_for_an_existing_host_depends_on_its_owner(
     #[case] space: &str,
     #[case] status: u16,
     #[case] word: &str,
@@ -464,7 +465,7 @@ async fn a_host_that_exists_is_judged_by_whose_it_is(
 }
 
 #[tokio::test]
-async fn an_unlabelled_route_is_a_conflict_for_who_does_not_adopt() {
+async fn an_unlabelled_route_is_a_conflict_without_adoption() {
     let sandbox = sandbox().await;
     sandbox.world().take_host(HOST, DOMAIN, "dev").unwrap();
     let broker = TestBroker::start(&sandbox).await;
@@ -479,7 +480,7 @@ async fn a_second_tenant_with_the_same_subdomain_is_a_conflict() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     put(&broker, &sandbox).await;
-    let got = broker.put("/routes/t2", &sandbox.provider_token(), &wish()).await;
+    let got = broker.put("/routes/t2", &sandbox.provider_token(), &route_request()).await;
     assert_eq!((got.status, got.code().as_str()), (409, "host_of_other_tenant"), "{}", got.text);
     assert_eq!(the_route(&sandbox).labels["cfapi-broker.internal/tenant"], "t1");
 }
@@ -506,7 +507,7 @@ const ROUTER: &str = r#"{"x-cf-routererror":"unknown_route"}"#;
 #[case::html(502, HTML, "<html>bad gateway</html>")]
 #[case::router(404, ROUTER, "404 Not Found: Requested route does not exist.")]
 #[tokio::test]
-async fn one_bad_answer_to_a_create_is_looked_through(
+async fn one_bad_answer_to_a_create_is_handled(
     #[case] status: u16,
     #[case] headers: &str,
     #[case] body: &str,
@@ -517,7 +518,7 @@ async fn one_bad_answer_to_a_create_is_looked_through(
     let got = put(&broker, &sandbox).await;
     assert_eq!(got.status, 201, "{}", got.text);
     assert_eq!(the_route(&sandbox).apps, [APP]);
-    // It was looked up before it was sent again.
+    // The host was looked up before the create was sent again.
     let calls: Vec<_> =
         asked(&sandbox).into_iter().filter(|call| call.ends_with("/v3/routes")).collect();
     assert_eq!(calls[calls.len() - 3..], [CREATE, "GET /v3/routes", CREATE]);
@@ -536,7 +537,7 @@ async fn one_bad_answer_to_a_create_is_looked_through(
 #[case::html(502, HTML, "<html>bad gateway</html>", 503, "cf_unavailable")]
 #[case::router(404, ROUTER, "404 Not Found", 503, "cf_unavailable")]
 #[tokio::test]
-async fn bad_answers_that_last_have_their_codes_and_leave_nothing(
+async fn repeated_bad_answers_have_their_codes_and_leave_no_route(
     #[case] status: u16,
     #[case] headers: &str,
     #[case] body: &str,
@@ -568,13 +569,13 @@ fn fail_create(sandbox: &Sandbox, times: u64, how: &Value) {
 #[case::cut_short("truncate")]
 #[case::never_answered("commit_then_hang")]
 #[tokio::test]
-async fn a_create_that_cf_executed_without_saying_so_is_found_and_not_repeated(
+async fn a_create_that_cf_executed_without_an_answer_is_found_and_not_repeated(
     #[case] trick: &str,
 ) {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     pull(&sandbox, trick, &json!({"part": "cf", "only": CREATE}));
-    // The silence ends when the API goes away: waiting for the time-out would take half a minute.
+    // The connection ends when the API stops: waiting for the time-out would take half a minute.
     let outage = async {
         until("the create was executed", || !routes_of(&sandbox, HOST).is_empty()).await;
         if trick == "commit_then_hang" {
@@ -589,7 +590,7 @@ async fn a_create_that_cf_executed_without_saying_so_is_found_and_not_repeated(
 }
 
 #[tokio::test]
-async fn a_route_that_another_instance_found_alive_is_not_deleted_by_the_one_that_had_marked_it() {
+async fn a_route_that_another_instance_unmarked_is_not_deleted_by_the_instance_that_marked_it() {
     let sandbox = sandbox().await;
     let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
     let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
@@ -609,7 +610,7 @@ async fn a_route_that_another_instance_found_alive_is_not_deleted_by_the_one_tha
 }
 
 #[tokio::test]
-async fn one_delete_that_cf_does_not_answer_does_not_keep_the_others_from_being_marked() {
+async fn one_delete_without_an_answer_does_not_prevent_the_marks_of_the_others() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();

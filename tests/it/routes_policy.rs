@@ -1,4 +1,4 @@
-//! What a provider's entry changes: legacy routes, the approuter's pattern.
+//! What a provider entry changes: legacy routes, the approuter's pattern.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn exists(sandbox: &Sandbox) -> bool {
     sandbox.world().routes().iter().any(|route| route.host == HOST)
 }
 
-/// A route as a provider's former code made it: mapped, without labels.
+/// A route as a provider's own code created it: mapped, without labels.
 async fn legacy_route(sandbox: &Sandbox, app: &str) {
     let guid = sandbox.world().take_host(HOST, DOMAIN, "dev").unwrap();
     let apps = sandbox.world().apps();
@@ -66,7 +66,7 @@ fn url_form(pairs: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn a_legacy_route_goes_by_its_host_where_the_policy_allows_it() {
+async fn a_legacy_route_is_deleted_by_its_host_if_the_policy_allows_it() {
     let sandbox = sandbox().await;
     legacy_route(&sandbox, APP).await;
     let broker = TestBroker::with(with_entry(&sandbox, &legacy_allowed())).await;
@@ -84,7 +84,7 @@ async fn a_legacy_route_goes_by_its_host_where_the_policy_allows_it() {
 #[case::forbidden_by_policy(json!({}), APP)]
 #[case::foreign_app(legacy_allowed(), "bookshop-approuter")]
 #[tokio::test]
-async fn a_legacy_route_stays_where_it_is_not_plainly_the_providers(
+async fn a_legacy_route_that_may_belong_to_someone_else_stays(
     #[case] more: Value,
     #[case] app: &str,
 ) {
@@ -100,7 +100,7 @@ async fn a_legacy_route_stays_where_it_is_not_plainly_the_providers(
 }
 
 #[tokio::test]
-async fn a_route_in_another_space_and_one_of_another_tenant_are_no_legacy() {
+async fn a_route_of_another_space_or_tenant_is_not_a_legacy_route() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(with_entry(&sandbox, &legacy_allowed())).await;
     let token = sandbox.provider_token();
@@ -136,7 +136,7 @@ async fn a_slow_legacy_delete_is_waited_for_by_the_next_put() {
 #[case::capital_letter("^(.*)-saas-Approuter.cfapps.example.test", 422, "host_pattern_mismatch")]
 #[case::other_domain("^(.*)-saas-approuter.example.org", 422, "host_pattern_mismatch")]
 #[tokio::test]
-async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_before_cf_is_asked(
+async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_without_a_call(
     #[case] pattern: &str,
     #[case] status: u16,
     #[case] code: &str,
@@ -145,8 +145,8 @@ async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_before_cf_is_a
     let entry = with_entry(&sandbox, &json!({"tenant_host_pattern": pattern}));
     let broker = TestBroker::with(entry).await;
     sandbox.clear_journal();
-    let wish = json!({"subdomain": "acme"});
-    let got = broker.put("/routes/t1", &sandbox.provider_token(), &wish).await;
+    let body = json!({"subdomain": "acme"});
+    let got = broker.put("/routes/t1", &sandbox.provider_token(), &body).await;
     assert_eq!(got.status, status, "{}", got.text);
     if status == 422 {
         assert_eq!(got.code(), code);
@@ -157,14 +157,14 @@ async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_before_cf_is_a
 }
 
 #[tokio::test]
-async fn a_provider_that_was_deployed_anew_loses_no_route_and_leaves_none_behind() {
+async fn a_recreated_provider_app_keeps_its_routes_and_deletes_them_all() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(with_entry(&sandbox, &json!({}))).await;
     let token = sandbox.provider_token();
-    let wish = json!({"subdomain": "acme", "app": APP});
-    assert_eq!(broker.put("/routes/t1", &token, &wish).await.status, 201);
+    let body = json!({"subdomain": "acme", "app": APP});
+    assert_eq!(broker.put("/routes/t1", &token, &body).await.status, 201);
     sandbox.world().remake_app(APP).unwrap();
-    let again = broker.put("/routes/t1", &token, &wish).await;
+    let again = broker.put("/routes/t1", &token, &body).await;
     assert_eq!((again.status, &again.json()["outcome"]), (200, &json!("unchanged")));
     sandbox.world().remake_app(APP).unwrap();
     assert_eq!(broker.delete("/routes/t1", &token).await.status, 204);
@@ -172,11 +172,11 @@ async fn a_provider_that_was_deployed_anew_loses_no_route_and_leaves_none_behind
 }
 
 #[tokio::test]
-async fn former_code_may_map_the_app_that_was_deployed_anew() {
+async fn legacy_code_may_map_the_recreated_app() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(with_entry(&sandbox, &json!({}))).await;
-    let wish = json!({"subdomain": "acme", "app": APP});
-    let made = broker.put("/routes/t1", &sandbox.provider_token(), &wish).await;
+    let body = json!({"subdomain": "acme", "app": APP});
+    let made = broker.put("/routes/t1", &sandbox.provider_token(), &body).await;
     let route = made.json()["route"]["guid"].as_str().unwrap().to_owned();
     let guid = sandbox.world().remake_app(APP).unwrap();
     let token = sandbox.caller_token("sb-bookshop!t4711", &["Api.Proxy", "Routes.Write"]);

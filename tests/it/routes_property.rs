@@ -1,8 +1,9 @@
-//! Random histories: subscriptions, unsubscriptions, crashes and faults, and what must be left at their end.
+//! Random histories: subscriptions, unsubscriptions, crashes and faults, and the expected routes at
+//! their end.
 //!
-//! On the way the ledger keeps what each tenant was told and compares it with the world. Of a tenant that nothing
-//! definite is known of, the model takes the route as it lies when the faults end, and says what one last wish of
-//! each tenant makes of it.
+//! During a history the ledger records what each tenant was answered, and compares it with the
+//! sandbox. For a tenant without a definite answer, the model starts from the route that exists
+//! when the faults end. It predicts the result of one last request of each tenant.
 
 mod ledger;
 
@@ -29,24 +30,24 @@ use tokio::{
 };
 
 use crate::support::{APP, Answer, answer, client, pull, sandbox, variables};
-use ledger::{Ledger, is_whole};
+use ledger::{Ledger, is_complete};
 
-/// Each is one history; a new one is worth adding whenever it finds something.
+/// Each seed is one history. Add a seed that found a bug.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=24;
-/// Names other seeds for a longer hunt: `1000-1999`, or the one that failed, `1234-1234`.
+/// Environment variable for other seeds: `1000-1999`, or `1234-1234` for one that failed.
 const MORE_SEEDS: &str = "PROPERTY_SEEDS";
-/// Histories at once: they mostly wait.
+/// Histories that run together: they mostly wait.
 const AT_ONCE: usize = 24;
 /// Steps of a history.
 const STEPS: usize = 12;
 /// No answer may take longer: the broker's own deadline is 5 s.
 const LONGEST_ANSWER: Duration = Duration::from_secs(12);
-/// An answer of CF that is out for so long never comes.
+/// A call to CF without an answer for so long never gets one.
 const SILENCE: Duration = Duration::from_millis(400);
-/// Without a new call to CF for so long nothing goes on behind the answers; longer than a silence.
-const QUIET: Duration = Duration::from_millis(700);
-/// How long a last wish may need while the broker says that a repeat helps.
-const LAST_WISH: Duration = Duration::from_secs(60);
+/// Without a new call to CF for so long, nothing runs in the background. Longer than [`SILENCE`].
+const IDLE: Duration = Duration::from_millis(700);
+/// How long a last request may take while the broker says that a repeat helps.
+const LAST_REQUEST: Duration = Duration::from_secs(60);
 
 const DOMAIN: &str = "cfapps.example.test";
 const BOOKSHOP: &str = "sb-bookshop!t4711";
@@ -61,7 +62,7 @@ const TENANTS: [(&str, &str, &str); 5] = [
     (ORDERS, "t2", "beta"),
 ];
 
-/// Calls that a fault is for.
+/// Calls that a fault can hit.
 const CALLS: [&str; 9] = [
     "POST /v3/routes",
     "POST /v3/routes",
@@ -74,8 +75,8 @@ const CALLS: [&str; 9] = [
     "GET /v3/jobs/",
 ];
 
-/// What a caller may be told while faults are about.
-const LAWFUL: [(u16, &str); 15] = [
+/// Valid error answers while there are faults.
+const VALID: [(u16, &str); 15] = [
     (409, "host_taken"),
     (409, "host_taken_elsewhere"),
     (409, "host_of_other_tenant"),
@@ -87,7 +88,7 @@ const LAWFUL: [(u16, &str); 15] = [
     (503, "route_being_deleted"),
     (503, "overloaded"),
     (504, "cf_timeout"),
-    // The login server is not troubled here, but the road to it may be.
+    // The login server has no faults here, but the way to it may fail.
     (503, "uaa_unavailable"),
     (503, "destination_unavailable"),
     (503, "draining"),
@@ -113,29 +114,29 @@ enum Step {
     Act(Act),
     /// Both at once.
     Pair(Act, Act),
-    /// One after the other, with jobs that take so many milliseconds.
+    /// One after the other, with jobs that take this many milliseconds.
     Return {
         acts: [Act; 3],
         delay: u16,
     },
-    /// The broker dies while CF works on this call, or before it does.
+    /// The broker stops while CF processes this call, or before.
     Crash {
         act: Act,
         lever: &'static str,
         call: &'static str,
     },
-    Trick {
+    Fault {
         lever: &'static str,
         args: Value,
     },
-    World {
+    Lever {
         lever: &'static str,
         args: Value,
     },
     Settle,
 }
 
-/// A broker with a runtime of its own: it can die like a process.
+/// A broker with its own runtime: it can stop like a process.
 struct Broker {
     base: String,
     runtime: Option<Runtime>,
@@ -144,19 +145,19 @@ struct Broker {
 impl Broker {
     async fn start(sandbox: &Sandbox) -> Self {
         let mut variables = variables(sandbox);
-        // The shortest lawful one: nothing here is worth more patience.
+        // The shortest valid time-out keeps the test short.
         variables.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "5s".to_owned());
         let mut builder = Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        let (tell, told) = oneshot::channel();
+        let (send_base, base) = oneshot::channel();
         runtime.spawn(async move {
             let snapshot = EnvSnapshot::from_vars(variables);
             let loaded = config::load(&snapshot, &Flags::default()).unwrap();
             let app = app::Broker::build(loaded.settings, &snapshot).await.unwrap();
-            tell.send(format!("http://{}", app.address())).unwrap();
+            send_base.send(format!("http://{}", app.address())).unwrap();
             app.run().await;
         });
-        Self { base: told.await.unwrap(), runtime: Some(runtime) }
+        Self { base: base.await.unwrap(), runtime: Some(runtime) }
     }
 
     async fn ask(&self, sandbox: &Sandbox, act: Act) -> Result<Answer, String> {
@@ -179,7 +180,7 @@ impl Broker {
 }
 
 impl Drop for Broker {
-    /// Everything is dropped where it stands.
+    /// Everything is dropped at once.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -187,28 +188,29 @@ impl Drop for Broker {
     }
 }
 
-/// A landscape, two brokers, and what happened so far.
+/// A sandbox, two brokers, and what happened so far.
 struct History {
     rng: Rng,
     sandbox: Arc<Sandbox>,
     brokers: [Broker; 2],
-    /// Ends silences; never cut off between closing CF's port and opening it.
+    /// Ends the connections without an answer. It must not stop between closing CF's port and
+    /// opening it.
     _guard: JoinSet<()>,
     revoked: bool,
-    /// The tenant that was drawn last.
+    /// The tenant that was chosen last.
     last: usize,
     /// The step in which jobs were paused last.
     paused: usize,
-    /// Nothing went wrong since all that CF was asked for was last seen to an end.
+    /// No fault since all calls to CF had ended.
     calm: bool,
     /// A job may have failed since then.
     jobs_fail: bool,
     ledger: Ledger,
     begun: Instant,
-    told: String,
+    log: String,
 }
 
-/// `last`: a tenant that was asked for just now is asked for again half of the time.
+/// Half of the time the last tenant is chosen again.
 fn draw_act(rng: &mut Rng, last: &mut usize) -> Act {
     let what = match rng.u8(0..8) {
         0..5 => What::Put,
@@ -221,7 +223,7 @@ fn draw_act(rng: &mut Rng, last: &mut usize) -> Act {
     Act { tenant: *last, broker: rng.usize(..2), what }
 }
 
-/// A tenant that comes, goes, and comes back while CF still deletes.
+/// A tenant that subscribes, unsubscribes, and subscribes again while CF still deletes.
 fn draw_return(rng: &mut Rng, last: &mut usize) -> Step {
     let come = Act { what: What::Put, ..draw_act(rng, last) };
     let go = Act { what: What::DeleteAsync, broker: rng.usize(..2), ..come };
@@ -229,12 +231,12 @@ fn draw_return(rng: &mut Rng, last: &mut usize) -> Step {
     Step::Return { acts: [come, go, back], delay: rng.u16(100..1500) }
 }
 
-fn draw_trick(rng: &mut Rng) -> Step {
+fn draw_fault(rng: &mut Rng) -> Step {
     let call = CALLS[rng.usize(..CALLS.len())];
     let n = rng.u8(1..=3);
     let fail = |status: u16, headers: Value, body: &str| {
         let args = json!({"part": "cf", "n": n, "status": status, "headers": headers, "body": body, "only": call});
-        Step::Trick { lever: "fail_next", args }
+        Step::Fault { lever: "fail_next", args }
     };
     let json = json!({"content-type": "application/json"});
     let error = r#"{"errors":[{"code":10001,"title":"UnknownError","detail":"x"}]}"#;
@@ -244,14 +246,14 @@ fn draw_trick(rng: &mut Rng) -> Step {
         2 => fail(502, json!({"content-type": "text/html"}), "<html></html>"),
         3 => fail(404, json!({"x-cf-routererror": "unknown_route"}), "404 Not Found"),
         4 => fail(429, json!({"retry-after": "1"}), "{}"),
-        5 | 6 => Step::Trick { lever: "cut", args: json!({"part": "cf", "n": n, "only": call}) },
-        7 => Step::Trick { lever: "truncate", args: json!({"part": "cf", "n": n, "only": call}) },
-        8 => Step::Trick { lever: "hang", args: json!({"part": "cf", "only": call}) },
-        _ => Step::Trick { lever: "commit_then_hang", args: json!({"part": "cf", "only": call}) },
+        5 | 6 => Step::Fault { lever: "cut", args: json!({"part": "cf", "n": n, "only": call}) },
+        7 => Step::Fault { lever: "truncate", args: json!({"part": "cf", "n": n, "only": call}) },
+        8 => Step::Fault { lever: "hang", args: json!({"part": "cf", "only": call}) },
+        _ => Step::Fault { lever: "commit_then_hang", args: json!({"part": "cf", "only": call}) },
     }
 }
 
-fn draw_world(rng: &mut Rng) -> Step {
+fn draw_lever(rng: &mut Rng) -> Step {
     let (lever, args) = match rng.u8(0..7) {
         0 => ("pause_jobs", json!({})),
         1 => ("resume_jobs", json!({})),
@@ -265,7 +267,7 @@ fn draw_world(rng: &mut Rng) -> Step {
             ("take_host", json!({"host": host, "domain": DOMAIN, "space": space}))
         }
     };
-    Step::World { lever, args }
+    Step::Lever { lever, args }
 }
 
 fn draw_step(rng: &mut Rng, last: &mut usize) -> Step {
@@ -277,8 +279,8 @@ fn draw_step(rng: &mut Rng, last: &mut usize) -> Step {
             let lever = if rng.bool() { "hang" } else { "commit_then_hang" };
             Step::Crash { act: draw_act(rng, last), lever, call: CALLS[rng.usize(..CALLS.len())] }
         }
-        13..15 => draw_trick(rng),
-        15 | 16 => draw_world(rng),
+        13..15 => draw_fault(rng),
+        15 | 16 => draw_lever(rng),
         _ => Step::Settle,
     }
 }
@@ -303,19 +305,19 @@ impl History {
             jobs_fail: false,
             ledger,
             begun: Instant::now(),
-            told: String::new(),
+            log: String::new(),
         }
     }
 
     async fn run(&mut self) -> Result<(), String> {
         for number in 0..STEPS {
             let step = draw_step(&mut self.rng, &mut self.last);
-            // Each answer under paused jobs takes as long as the broker is patient.
+            // While jobs are paused, each answer takes the complete request time.
             if number > self.paused + 2 {
                 self.sandbox.world().resume_jobs();
             }
-            _ = writeln!(self.told, "{number:>3} {:?} {step:?}", self.begun.elapsed());
-            if matches!(step, Step::World { lever: "pause_jobs", .. }) {
+            _ = writeln!(self.log, "{number:>3} {:?} {step:?}", self.begun.elapsed());
+            if matches!(step, Step::Lever { lever: "pause_jobs", .. }) {
                 self.paused = number;
             }
             self.step(step).await?;
@@ -325,39 +327,39 @@ impl History {
 
     async fn step(&mut self, step: Step) -> Result<(), String> {
         match step {
-            Step::Act(act) => self.asked(act).await.map(drop),
-            Step::Pair(one, two) => self.asked_both(one, two).await,
+            Step::Act(act) => self.run_act(act).await.map(drop),
+            Step::Pair(one, two) => self.run_both(one, two).await,
             Step::Return { acts, delay } => {
                 self.sandbox.world().job_delay(Duration::from_millis(delay.into()));
                 for act in acts {
-                    self.asked(act).await?;
+                    self.run_act(act).await?;
                 }
                 Ok(())
             }
             Step::Crash { act, lever, call } => self.crash(act, lever, call).await,
-            Step::Trick { lever, args } => {
+            Step::Fault { lever, args } => {
                 self.calm = false;
                 pull(&self.sandbox, lever, &args);
                 Ok(())
             }
-            Step::World { lever, args } => {
-                // One forced renewal in 30 s: a second one would be refused rightly.
+            Step::Lever { lever, args } => {
+                // One forced renewal in 30 s: the broker correctly refuses a second one.
                 if lever == "revoke_all" && std::mem::replace(&mut self.revoked, true) {
                     return Ok(());
                 }
                 if lever == "fail_jobs" {
                     (self.calm, self.jobs_fail) = (false, true);
                 }
-                // A host that is taken stays so.
+                // A host that is already taken is not taken again.
                 let done = self.sandbox.pull(lever, &args);
                 if lever == "take_host" && done.is_ok() {
-                    // The newest one stands last.
+                    // The newest route is the last one.
                     self.sandbox
                         .world()
                         .routes()
                         .pop()
                         .into_iter()
-                        .for_each(|route| self.ledger.bystander(route));
+                        .for_each(|route| self.ledger.add_foreign(route));
                 }
                 Ok(())
             }
@@ -365,17 +367,17 @@ impl History {
         }
     }
 
-    async fn asked(&mut self, act: Act) -> Result<Answer, String> {
+    async fn run_act(&mut self, act: Act) -> Result<Answer, String> {
         self.ledger.begin(act);
         let before = self.sandbox.world().routes();
         let answer = self.brokers[act.broker].ask(&self.sandbox, act).await?;
         self.note(act, &answer)?;
         let after = self.sandbox.world().routes();
-        self.ledger.told(act, &answer, self.calm, [&before, &after])?;
+        self.ledger.record(act, &answer, self.calm, [&before, &after])?;
         Ok(answer)
     }
 
-    async fn asked_both(&mut self, one: Act, two: Act) -> Result<(), String> {
+    async fn run_both(&mut self, one: Act, two: Act) -> Result<(), String> {
         self.ledger.begin(one);
         self.ledger.begin(two);
         let (first, second) = tokio::join!(
@@ -386,26 +388,26 @@ impl History {
         self.note(one, &first)?;
         self.note(two, &second)?;
         let after = self.sandbox.world().routes();
-        self.ledger.told_both([(one, &first), (two, &second)], self.calm, &after)
+        self.ledger.record_both([(one, &first), (two, &second)], self.calm, &after)
     }
 
-    /// Writes the answer down and refuses one that no contract knows.
+    /// Records the answer. Fails if it is not a valid one.
     fn note(&mut self, act: Act, answer: &Answer) -> Result<(), String> {
         let code = if answer.status < 400 { String::new() } else { answer.code() };
-        _ = writeln!(self.told, "    {act:?}: {} {code}", answer.status);
-        let lawful = match (answer.status, act.what) {
+        _ = writeln!(self.log, "    {act:?}: {} {code}", answer.status);
+        let valid = match (answer.status, act.what) {
             (200 | 201, What::Put) | (202 | 204, What::Delete | What::DeleteAsync) => true,
             (status, What::Put | What::Delete | What::DeleteAsync) => {
-                LAWFUL.contains(&(status, code.as_str()))
+                VALID.contains(&(status, code.as_str()))
             }
         };
         let retryable = answer.json()["retryable"] == json!(true);
-        let truthful = answer.status < 400
+        let consistent = answer.status < 400
             || retryable == (answer.status > 500 && code != "upstream_auth_failed");
-        if lawful && truthful {
+        if valid && consistent {
             return Ok(());
         }
-        Err(format!("unlawful answer to {act:?}: {} {}", answer.status, answer.text))
+        Err(format!("invalid answer to {act:?}: {} {}", answer.status, answer.text))
     }
 
     async fn crash(&mut self, act: Act, lever: &str, call: &str) -> Result<(), String> {
@@ -421,7 +423,7 @@ impl History {
                 while silent(&self.sandbox).len() == before {
                     sleep(Duration::from_millis(5)).await;
                 }
-                // CF does its work, if it does it at all.
+                // Time for CF to process the call, if it does.
                 sleep(Duration::from_millis(20)).await;
             } => {}
         }
@@ -430,20 +432,20 @@ impl History {
         Ok(())
     }
 
-    /// Lets everything end that CF was asked for; then what is known must be so.
+    /// Waits until all work of CF has ended, then compares what is known.
     async fn settle(&mut self) -> Result<(), String> {
         pull(&self.sandbox, "clear", &json!({"part": "cf"}));
         self.sandbox.world().fail_jobs(0, "");
         self.sandbox.world().resume_jobs();
         self.sandbox.world().job_delay(Duration::from_millis(50));
-        let settled = timeout(Duration::from_secs(10), quiet(&self.sandbox)).await;
-        settled.map_err(|_| "it does not come to rest".to_owned())?;
+        let settled = timeout(Duration::from_secs(10), wait_until_idle(&self.sandbox)).await;
+        settled.map_err(|_| "the calls to CF do not end".to_owned())?;
         self.ledger.settled(!self.jobs_fail);
         (self.calm, self.jobs_fail) = (true, false);
         self.ledger.compare(&self.sandbox.world().routes())
     }
 
-    /// One last wish of each tenant without any fault, compared with the model.
+    /// One last request of each tenant without faults, compared with the model.
     async fn end(&mut self) -> Result<(), String> {
         self.settle().await?;
         let mut model = Model::of(&self.sandbox.world().routes());
@@ -452,11 +454,11 @@ impl History {
         for tenant in order {
             let what = if self.rng.u8(0..3) == 0 { What::Delete } else { What::Put };
             let act = Act { tenant, broker: self.rng.usize(..2), what };
-            _ = writeln!(self.told, "end {act:?}");
+            _ = writeln!(self.log, "end {act:?}");
             let expected = model.take(act);
-            let answer = self.last_wish(act).await?;
+            let answer = self.last_request(act).await?;
             if answer.status / 100 * 100 != expected {
-                let text = format!("{act:?} wants {expected}: {} {}", answer.status, answer.text);
+                let text = format!("{act:?} expects {expected}: {} {}", answer.status, answer.text);
                 return Err(text);
             }
         }
@@ -465,24 +467,24 @@ impl History {
         self.ledger.compare(&routes)
     }
 
-    /// Repeats while the broker says that it helps.
-    async fn last_wish(&mut self, act: Act) -> Result<Answer, String> {
-        let end = Instant::now() + LAST_WISH;
+    /// Repeats while the broker says that a repeat helps.
+    async fn last_request(&mut self, act: Act) -> Result<Answer, String> {
+        let end = Instant::now() + LAST_REQUEST;
         loop {
-            let answer = self.asked(act).await?;
+            let answer = self.run_act(act).await?;
             let again = answer.status == 202 || answer.json()["retryable"] == json!(true);
             if !again {
                 return Ok(answer);
             }
             if Instant::now() > end {
-                return Err(format!("{act:?} is put off for ever: {}", answer.text));
+                return Err(format!("{act:?} never ends: {}", answer.text));
             }
             sleep(Duration::from_millis(250)).await;
         }
     }
 }
 
-/// Which tenant's labels and annotations a route carries, all of them.
+/// The tenant whose labels and annotations a route has, all of them.
 fn owner_of(route: &RouteView) -> Option<usize> {
     let annotation = |name: &str| route.annotations.get(&format!("cfapi-broker.internal/{name}"));
     let owner = annotation("owner-id")?;
@@ -502,9 +504,9 @@ fn host_of(tenant: usize) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Holder {
     Tenant(usize),
-    /// Nobody's: it may be adopted.
+    /// Without labels: it may be adopted.
     Unclaimed,
-    /// Somebody else's, who must find it unchanged.
+    /// Someone else's: it must stay unchanged.
     Foreign(Box<RouteView>),
 }
 
@@ -526,7 +528,7 @@ impl Model {
         Self(held.collect())
     }
 
-    /// Does what the wish means and returns the class of its answer.
+    /// Applies the request and returns the class of its answer.
     fn take(&mut self, act: Act) -> u16 {
         let host = host_of(act.tenant);
         let mine = Holder::Tenant(act.tenant);
@@ -546,13 +548,13 @@ impl Model {
         }
     }
 
-    /// Each route is there once, and whole; there is no other.
+    /// Each expected route exists once and is complete. There is no other route.
     fn compare(&self, routes: &[RouteView]) -> Result<(), String> {
         let found = Self::of(routes);
         let mut seen = BTreeSet::new();
-        let whole = |route: &RouteView| owner_of(route).is_none() || is_whole(route);
-        // A tenant without a last PUT that went through keeps what it had: whole or not.
-        let broken = routes.iter().find(|route| !whole(route));
+        let complete = |route: &RouteView| owner_of(route).is_none() || is_complete(route);
+        // A tenant without a successful last PUT keeps its route, complete or not.
+        let broken = routes.iter().find(|route| !complete(route));
         let twice = routes.iter().find(|route| !seen.insert((&route.host, &route.domain)));
         if found.0 == self.0 && broken.is_none() && twice.is_none() {
             return Ok(());
@@ -561,20 +563,20 @@ impl Model {
     }
 }
 
-/// Calls to CF that have no answer, by their place in the journal.
+/// Calls to CF that have no answer, by their index in the journal.
 fn silent(sandbox: &Sandbox) -> Vec<usize> {
     let journal = sandbox.journal().into_iter().enumerate();
     let silent = journal.filter(|(_, entry)| entry.part == Part::Cf && entry.status.is_none());
-    silent.map(|(place, _)| place).collect()
+    silent.map(|(index, _)| index).collect()
 }
 
-/// Ends the connections behind which CF is silent, again and again.
+/// Repeatedly ends the connections on which CF does not answer.
 async fn end_silences(sandbox: Arc<Sandbox>) {
     let mut known = BTreeMap::new();
     loop {
         sleep(Duration::from_millis(50)).await;
-        for place in silent(&sandbox) {
-            known.entry(place).or_insert_with(|| Some(Instant::now()));
+        for index in silent(&sandbox) {
+            known.entry(index).or_insert_with(|| Some(Instant::now()));
         }
         let over = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > SILENCE);
         if known.values().any(over) {
@@ -587,10 +589,10 @@ async fn end_silences(sandbox: Arc<Sandbox>) {
     }
 }
 
-/// Waits until no route is being deleted and CF hears nothing new.
-async fn quiet(sandbox: &Sandbox) {
+/// Waits until no route is being deleted and CF gets no new call.
+async fn wait_until_idle(sandbox: &Sandbox) {
     let (mut heard, mut since) = (0, Instant::now());
-    while since.elapsed() < QUIET {
+    while since.elapsed() < IDLE {
         sleep(Duration::from_millis(20)).await;
         let now = sandbox.journal().len();
         let busy = sandbox.world().routes().iter().any(|route| route.deleting);
@@ -600,14 +602,14 @@ async fn quiet(sandbox: &Sandbox) {
     }
 }
 
-/// Returns how many promises were compared with the world.
-async fn history(seed: u64, places: Arc<Semaphore>) -> Result<usize, String> {
-    let _place = places.acquire_owned().await.unwrap();
+/// Returns how many answers were compared with the routes.
+async fn history(seed: u64, permits: Arc<Semaphore>) -> Result<usize, String> {
+    let _permit = permits.acquire_owned().await.unwrap();
     let mut history = History::new(seed).await;
     let done = history.run().await;
-    done.map_err(|error| format!("seed {seed}\n{}{error}", history.told))?;
-    // Shown by `--nocapture`.
-    println!("seed {seed}: {} promises\n{}", history.ledger.kept, history.told);
+    done.map_err(|error| format!("seed {seed}\n{}{error}", history.log))?;
+    // Shown with `--nocapture`.
+    println!("seed {seed}: {} comparisons\n{}", history.ledger.kept, history.log);
     Ok(history.ledger.kept)
 }
 
@@ -620,17 +622,17 @@ fn seeds() -> std::ops::RangeInclusive<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happened_promises_are_kept_and_the_last_wish_of_each_tenant_comes_true() {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+async fn answers_hold_after_any_faults_and_the_last_request_of_each_tenant_succeeds() {
+    let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut set = JoinSet::new();
     let seeds = seeds();
     for seed in seeds.clone() {
-        set.spawn(history(seed, Arc::clone(&places)));
+        set.spawn(history(seed, Arc::clone(&permits)));
     }
     let done = set.join_all().await;
     let failed = done.iter().filter_map(|done| done.as_ref().err()).cloned().collect::<Vec<_>>();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
-    // Each history ends with a promise to each tenant, and more are to be kept on the way.
+    // Each history ends with one comparison for each tenant, and there are more before.
     let kept = done.iter().flatten().sum::<usize>();
-    assert!(kept > seeds.count() * 2 * TENANTS.len(), "{kept} promises");
+    assert!(kept > seeds.count() * 2 * TENANTS.len(), "{kept} comparisons");
 }

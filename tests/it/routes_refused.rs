@@ -1,4 +1,5 @@
-//! Tenant routes when CF or the login server refuses, stays silent, or the technical user may not.
+//! Tenant routes when CF or the login server refuses or does not answer, or the technical user has
+//! no role.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -10,7 +11,9 @@ use tokio::task::JoinSet;
 
 use crate::support::{
     APP, Answer, TestBroker, answer, client, parse, pull, sandbox,
-    tenant::{CREATE, DOMAIN, HOST, MAP, asked, delete, put, routes_of, the_route, until, wish},
+    tenant::{
+        CREATE, DOMAIN, HOST, MAP, asked, delete, put, route_request, routes_of, the_route, until,
+    },
     variables,
 };
 
@@ -23,14 +26,14 @@ const INVALID_TOKEN: &str =
     r#"{"errors":[{"code":1000,"title":"CF-InvalidAuthToken","detail":"Invalid Auth Token"}]}"#;
 
 /// Variables of a broker whose requests end early.
-fn hurried(sandbox: &Sandbox) -> BTreeMap<String, String> {
+fn with_short_deadline(sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
     // A call to CF has two seconds less: long enough on a busy machine.
     variables.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "8s".to_owned());
     variables
 }
 
-/// Answers a call in CF's stead: status, headers, body.
+/// Answers a call in place of CF: status, headers, body.
 fn fail(sandbox: &Sandbox, only: &str, n: u64, (status, headers, body): (u16, &str, &str)) {
     let headers = parse(headers);
     let args = json!({"part": "cf", "n": n, "only": only, "status": status, "headers": headers, "body": body});
@@ -55,7 +58,7 @@ async fn act(broker: &TestBroker, sandbox: &Sandbox, method: &Method) -> Answer 
 #[case::delete(Method::DELETE, DELETE, 204)]
 #[case::job(Method::DELETE, "GET /v3/jobs/", 204)]
 #[tokio::test]
-async fn one_401_is_answered_with_a_new_token_and_nobody_hears_of_it(
+async fn one_401_is_retried_with_a_new_token(
     #[case] method: Method,
     #[case] call: &str,
     #[case] status: u16,
@@ -78,7 +81,7 @@ async fn one_401_is_answered_with_a_new_token_and_nobody_hears_of_it(
 #[case::list(Method::DELETE, LIST)]
 #[case::delete(Method::DELETE, DELETE)]
 #[tokio::test]
-async fn a_second_401_is_no_401_of_ours_and_no_reason_to_come_again(
+async fn a_second_401_is_not_passed_on_and_not_retryable(
     #[case] method: Method,
     #[case] call: &str,
 ) {
@@ -90,7 +93,7 @@ async fn a_second_401_is_no_401_of_ours_and_no_reason_to_come_again(
     fail(&sandbox, call, 2, (401, JSON, INVALID_TOKEN));
     let got = act(&broker, &sandbox, &method).await;
     assert_problem(&got, 502, "upstream_auth_failed", false);
-    // Nothing was done, or it is taken back, and nothing is in the way of the next one.
+    // Nothing was done, or it was rolled back, and the next request works.
     let left = usize::from(method == Method::DELETE);
     until("nothing is left of it", || routes_of(&sandbox, HOST).len() == left).await;
     let again = act(&broker, &sandbox, &method).await;
@@ -121,7 +124,7 @@ async fn fifty_puts_with_a_wrong_password_cost_one_logon() {
 }
 
 #[tokio::test]
-async fn a_locked_technical_user_is_worth_waiting_for() {
+async fn a_locked_technical_user_is_retryable() {
     let sandbox = sandbox().await;
     pull(&sandbox, "lock_user", &json!({}));
     let broker = TestBroker::start(&sandbox).await;
@@ -133,7 +136,7 @@ async fn a_locked_technical_user_is_worth_waiting_for() {
 #[tokio::test]
 async fn a_job_that_never_ends_becomes_an_operation() {
     let sandbox = sandbox().await;
-    let broker = TestBroker::with(hurried(&sandbox)).await;
+    let broker = TestBroker::with(with_short_deadline(&sandbox)).await;
     assert_eq!(put(&broker, &sandbox).await.status, 201);
     sandbox.world().pause_jobs();
     let accepted = delete(&broker, &sandbox).await;
@@ -164,7 +167,7 @@ async fn a_job_that_never_ends_becomes_an_operation() {
 #[case::html(502, HTML, "<html>bad gateway</html>", 503, "cf_unavailable")]
 #[case::router(404, ROUTER, "404 Not Found", 503, "cf_unavailable")]
 #[tokio::test]
-async fn bad_answers_to_a_delete_have_their_codes_and_the_next_one_finishes(
+async fn bad_answers_to_a_delete_have_their_codes_and_the_next_delete_succeeds(
     #[case] status: u16,
     #[case] headers: &str,
     #[case] body: &str,
@@ -179,7 +182,8 @@ async fn bad_answers_to_a_delete_have_their_codes_and_the_next_one_finishes(
     assert_problem(&got, answered, code, true);
     assert_eq!(got.json()["errors"].as_array().map(Vec::len), Some(1), "{}", got.text);
     assert!(!got.text.contains("bad gateway"), "{}", got.text);
-    // What may be dying is handed out by nobody; what was plainly refused lives.
+    // A route that CF may be deleting is not used. A delete that was plainly refused left it
+    // unchanged.
     let marked = the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state");
     assert_eq!(marked, status != 429);
     pull(&sandbox, "clear", &json!({"part": "cf"}));
@@ -192,7 +196,7 @@ async fn bad_answers_to_a_delete_have_their_codes_and_the_next_one_finishes(
 #[case::html(502, HTML, "<html>bad gateway</html>", 503, "cf_unavailable")]
 #[case::router(404, ROUTER, "404 Not Found", 503, "cf_unavailable")]
 #[tokio::test]
-async fn bad_answers_to_a_map_have_their_codes_and_the_next_put_mends(
+async fn bad_answers_to_a_map_have_their_codes_and_the_next_put_repairs(
     #[case] status: u16,
     #[case] headers: &str,
     #[case] body: &str,
@@ -210,15 +214,15 @@ async fn bad_answers_to_a_map_have_their_codes_and_the_next_put_mends(
 }
 
 #[tokio::test]
-async fn a_silent_cf_is_a_timeout_and_the_next_put_finds_what_it_did() {
+async fn a_missing_answer_is_a_timeout_and_the_next_put_finds_the_route() {
     let sandbox = sandbox().await;
-    let broker = TestBroker::with(hurried(&sandbox)).await;
+    let broker = TestBroker::with(with_short_deadline(&sandbox)).await;
     pull(&sandbox, "commit_then_hang", &json!({"part": "cf", "only": CREATE}));
     assert_problem(&put(&broker, &sandbox).await, 504, "cf_timeout", true);
-    // The create goes on and holds the tenant: nobody overtakes it.
+    // The create continues and holds the tenant's lock: no other request overtakes it.
     assert_problem(&put(&broker, &sandbox).await, 503, "overloaded", true);
     assert_eq!(routes_of(&sandbox, HOST).len(), 1);
-    // The silence ends.
+    // The connection ends.
     sandbox.stop_part(Part::Cf).await;
     sandbox.start_part(Part::Cf).await.unwrap();
     let mut got = put(&broker, &sandbox).await;
@@ -236,7 +240,7 @@ async fn a_silent_cf_is_a_timeout_and_the_next_put_finds_what_it_did() {
 }
 
 #[tokio::test]
-async fn a_create_that_breaks_off_twice_is_told_as_unclear_and_made_by_the_next_put() {
+async fn a_create_that_breaks_off_twice_is_unclear_and_repeated_by_the_next_put() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     pull(&sandbox, "cut", &json!({"part": "cf", "n": 2, "only": CREATE}));
@@ -252,7 +256,7 @@ async fn a_create_that_breaks_off_twice_is_told_as_unclear_and_made_by_the_next_
 #[case::own_space("dev", 201, "")]
 #[case::other_space("other", 409, "host_taken_elsewhere")]
 #[tokio::test]
-async fn a_route_with_a_path_under_the_same_host_is_judged_by_its_space(
+async fn a_route_with_a_path_under_the_same_host_conflicts_by_its_space(
     #[case] space: &str,
     #[case] status: u16,
     #[case] code: &str,
@@ -272,7 +276,7 @@ async fn a_route_with_a_path_under_the_same_host_is_judged_by_its_space(
     assert_eq!(routes_of(&sandbox, HOST), std::slice::from_ref(theirs));
 }
 
-/// Somebody's route with a path.
+/// A route with a path.
 async fn path_route(sandbox: &Sandbox, space: &str) {
     let spaces = sandbox.world().spaces();
     let space = &spaces.iter().find(|one| one.name == space).unwrap().guid;
@@ -307,14 +311,14 @@ async fn a_caller_without_the_scope_changes_nothing() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let reader = sandbox.caller_token("sb-bookshop!t4711", &["Routes.Read"]);
-    let got = broker.put("/routes/t1", &reader, &wish()).await;
+    let got = broker.put("/routes/t1", &reader, &route_request()).await;
     assert_problem(&got, 403, "forbidden_scope", false);
     assert_problem(&broker.delete("/routes/t1", &reader).await, 403, "forbidden_scope", false);
     assert!(routes_of(&sandbox, HOST).is_empty());
 }
 
 #[tokio::test]
-async fn when_the_rate_limit_runs_out_reads_give_way_to_writes() {
+async fn at_a_low_rate_limit_writes_go_before_reads() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();
@@ -331,13 +335,13 @@ async fn when_the_rate_limit_runs_out_reads_give_way_to_writes() {
     let after: u64 = read.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=600).contains(&after), "{after}");
     assert!(asked(&sandbox).len() < 200, "the limit itself was not met");
-    // A change of its own, a repair that must look first, and a removal: each with its reads.
+    // A change, a repair that must read first, and a delete: each with its reads.
     let body = json!({"subdomain": "beta", "app": APP});
     let made = broker.put("/routes/t2", &token, &body).await;
     assert_eq!(made.status, 201, "{}", made.text);
     assert_eq!(put(&broker, &sandbox).await.json()["outcome"], "unchanged");
     assert_eq!(delete(&broker, &sandbox).await.status, 204);
-    // Nothing but an answer can tell that it is over; a write brings one.
+    // Only an answer shows that the limit is over, and a write brings one.
     assert_eq!(broker.get("/routes/t2", &token).await.status, 503);
     sandbox.world().rate_limit(Some(1000), 600);
     assert_eq!(put(&broker, &sandbox).await.status, 201);

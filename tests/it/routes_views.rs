@@ -1,4 +1,5 @@
-//! What `GET /routes` and its kin show: pages, states, warnings, head-room, and what a dry run knows without CF.
+//! What `GET /routes` and `GET /routes/{tenant}` return: pages, states, warnings, quota usage. And
+//! what a dry run knows without CF.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::support::{
     APP, Answer, TestBroker, pull, sandbox,
-    tenant::{DOMAIN, HOST, delete_async, until, wish},
+    tenant::{DOMAIN, HOST, delete_async, route_request, until},
     variables,
 };
 
 const OTHER_APP: &str = "bookshop-approuter";
 
-/// Variables of a broker with one entry, which has these members beside the usual ones.
+/// Variables of a broker with one entry, which has these additional members.
 fn with_entry(sandbox: &Sandbox, more: &Value) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
     let mut entry = json!({
@@ -90,7 +91,7 @@ async fn the_list_is_filtered_by_tenant_and_state() {
 async fn a_route_under_an_older_host_name_is_drifted_and_stays() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    subscribe(&broker, &sandbox, "/routes/t1", &wish()).await;
+    subscribe(&broker, &sandbox, "/routes/t1", &route_request()).await;
     let body = json!({"subdomain": "acme2", "app": APP});
     subscribe(&broker, &sandbox, "/routes/t1", &body).await;
     let body = json!({"subdomain": "acme", "app": OTHER_APP});
@@ -105,11 +106,11 @@ async fn a_route_under_an_older_host_name_is_drifted_and_stays() {
 }
 
 #[tokio::test]
-async fn another_app_behind_a_route_is_told_by_put_and_get_alike() {
+async fn put_and_get_report_another_mapped_app() {
     let sandbox = sandbox().await;
     let entry = json!({"apps": [APP, OTHER_APP], "host_template": "{subdomain}"});
     let broker = TestBroker::with(with_entry(&sandbox, &entry)).await;
-    let first = subscribe(&broker, &sandbox, "/routes/t1", &wish()).await;
+    let first = subscribe(&broker, &sandbox, "/routes/t1", &route_request()).await;
     assert_eq!(first.json()["warnings"], json!([]));
     let shown = broker.get("/routes/t1", &sandbox.provider_token()).await.json();
     assert_eq!(
@@ -133,7 +134,7 @@ async fn another_app_behind_a_route_is_told_by_put_and_get_alike() {
 #[case::several_apps(Some(json!({"apps": [APP, OTHER_APP], "domains": [DOMAIN]})), 2)]
 #[case::one_app(Some(json!({"apps": [OTHER_APP], "domains": [DOMAIN], "max_routes_per_app": 7})), 1)]
 #[tokio::test]
-async fn head_room_is_that_of_the_whole_organization_and_of_the_fullest_app(
+async fn quota_usage_is_of_the_whole_organization_and_of_the_app_with_most_routes(
     #[case] entry: Option<Value>,
     #[case] used: u64,
 ) {
@@ -157,13 +158,13 @@ async fn head_room_is_that_of_the_whole_organization_and_of_the_fullest_app(
     assert_eq!(quota["organization"], json!({"limit": 100, "used": all}), "{quota}");
     assert_eq!(quota["space"], Value::Null);
     let limit = if used == 1 { 7 } else { 900 };
-    // What an app had when it was first counted is known for five minutes.
+    // The count of an app is cached for five minutes.
     assert_eq!(quota["app"]["limit"], limit, "{quota}");
     assert!(quota["app"]["used"].as_u64().unwrap() <= used, "{quota}");
 }
 
 #[tokio::test]
-async fn what_an_organization_uses_is_null_where_cf_does_not_tell() {
+async fn the_usage_of_an_organization_is_null_if_cf_does_not_report_it() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     sandbox.world().quota("provider-org", Some(100)).unwrap();
@@ -194,7 +195,7 @@ async fn what_an_organization_uses_is_null_where_cf_does_not_tell() {
     "acme-dev-saas-approuter"
 )]
 #[tokio::test]
-async fn a_dry_run_needs_no_space_to_name_the_url_while_cf_is_away(
+async fn a_dry_run_answers_the_url_without_the_space_while_cf_is_down(
     #[case] entry: Value,
     #[case] host: &str,
     #[values(Part::Cf, Part::Uaa, Part::Destination)] away: Part,
@@ -211,7 +212,7 @@ async fn a_dry_run_needs_no_space_to_name_the_url_while_cf_is_away(
 }
 
 #[tokio::test]
-async fn a_dry_run_refuses_a_host_and_tells_an_unknown_domain_while_cf_is_away() {
+async fn a_dry_run_refuses_a_host_and_reports_an_unknown_domain_while_cf_is_down() {
     let sandbox = sandbox().await;
     sandbox.stop_part(Part::Cf).await;
     let broker = TestBroker::with(with_entry(&sandbox, &json!({}))).await;
@@ -220,15 +221,15 @@ async fn a_dry_run_refuses_a_host_and_tells_an_unknown_domain_while_cf_is_away()
         broker.put("/routes/t1?dry_run=true", &sandbox.provider_token(), &body).await
     };
     assert_eq!(ask("not_lawful").await.code(), "host_invalid");
-    // Which domain is the organization's default one, nobody has ever heard.
+    // The organization's default domain was never read.
     assert_eq!(ask("acme").await.code(), "cf_unavailable");
 }
 
 #[tokio::test]
-async fn a_removal_that_failed_is_told_as_a_whole_problem() {
+async fn a_failed_delete_is_a_complete_problem() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    subscribe(&broker, &sandbox, "/routes/t1", &wish()).await;
+    subscribe(&broker, &sandbox, "/routes/t1", &route_request()).await;
     sandbox.world().fail_jobs(1, "disk full");
     let accepted = delete_async(&broker, &sandbox).await;
     let place = accepted.headers["location"].to_str().unwrap().to_owned();
@@ -262,7 +263,7 @@ async fn a_missing_admin_scope_is_a_challenge() {
 #[case::wildcard_without("wildcard", false, 409, "wildcard_not_mapped")]
 #[case::auto_without("auto", false, 201, "created")]
 #[tokio::test]
-async fn a_wildcard_route_serves_where_the_mode_says_so(
+async fn a_wildcard_route_serves_if_the_mode_allows_it(
     #[case] mode: &str,
     #[case] mapped: bool,
     #[case] status: u16,

@@ -1,4 +1,4 @@
-use super::{Claim, LabelPrefix, Life, Ownership, Provenance};
+use super::{Claim, DeletionState, LabelPrefix, Ownership, Provenance};
 use crate::capi::{
     Guid,
     model::{Route, RouteMetadata},
@@ -41,7 +41,7 @@ fn claim(route: &Route) -> Claim {
 
 #[test]
 fn a_route_that_we_created_is_ours() {
-    assert_eq!(claim(&made_by("sb-bookshop!t4711", "t1")), Claim::Ours(Life::Live));
+    assert_eq!(claim(&made_by("sb-bookshop!t4711", "t1")), Claim::Ours(DeletionState::Live));
 }
 
 #[rstest]
@@ -96,10 +96,10 @@ fn a_tenant_id_that_looks_like_a_hash_gets_another_label() {
 }
 
 #[rstest]
-#[case::just_now(Duration::ZERO, Life::Deleting)]
-#[case::within_five_minutes(Duration::from_secs(300), Life::Deleting)]
-#[case::later(Duration::from_secs(301), Life::Survived)]
-fn a_mark_ends_after_five_minutes(#[case] age: Duration, #[case] expected: Life) {
+#[case::just_now(Duration::ZERO, DeletionState::Deleting)]
+#[case::within_five_minutes(Duration::from_secs(300), DeletionState::Deleting)]
+#[case::later(Duration::from_secs(301), DeletionState::DeleteFailed)]
+fn a_mark_ends_after_five_minutes(#[case] age: Duration, #[case] expected: DeletionState) {
     let owner = ownership("sb-bookshop!t4711", "t1");
     let mut made = made_by("sb-bookshop!t4711", "t1");
     let mark = owner.deleting(now() - age);
@@ -113,7 +113,7 @@ fn a_mark_without_a_readable_time_counts() {
     let mut made = made_by("sb-bookshop!t4711", "t1");
     let key = format!("{PREFIX}/state");
     made.metadata.labels.insert(key, Some("deleting".to_owned()));
-    assert_eq!(claim(&made), Claim::Ours(Life::Deleting));
+    assert_eq!(claim(&made), Claim::Ours(DeletionState::Deleting));
 }
 
 #[test]
@@ -163,6 +163,6 @@ proptest! {
     #[test]
     fn a_route_belongs_to_one_tenant_only(one in "[A-Za-z0-9._-]{1,128}", other in "[A-Za-z0-9._-]{1,128}") {
         let seen = ownership("o", &other).claim(&made_by("o", &one), &space(), now());
-        prop_assert_eq!(seen == Claim::Ours(Life::Live), one == other);
+        prop_assert_eq!(seen == Claim::Ours(DeletionState::Live), one == other);
     }
 }

@@ -14,12 +14,12 @@ pub(crate) const CREATE: &str = "POST /v3/routes";
 /// The slash keeps the create itself out of it.
 pub(crate) const MAP: &str = "POST /v3/routes/";
 
-pub(crate) fn wish() -> Value {
+pub(crate) fn route_request() -> Value {
     json!({"subdomain": "acme", "app": APP})
 }
 
 pub(crate) async fn put(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
-    broker.put("/routes/t1", &sandbox.provider_token(), &wish()).await
+    broker.put("/routes/t1", &sandbox.provider_token(), &route_request()).await
 }
 
 pub(crate) async fn delete(broker: &TestBroker, sandbox: &Sandbox) -> Answer {
