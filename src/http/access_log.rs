@@ -1,6 +1,7 @@
-//! What is logged of a request: correlation id, span, metrics, the one log line, and the body of a problem.
+//! The outermost layer: correlation id, span, metrics, the one log line, and the body of a problem.
 //!
-//! Invariant: each answer passes here exactly once, problems and panics too. Only `layers` puts it in its place.
+//! Invariant: each response passes here exactly once, also problems and panics. Only `middleware`
+//! uses it.
 
 use std::{
     convert::Infallible,
@@ -37,10 +38,11 @@ use crate::{
 
 /// Header of the correlation id in answers.
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlationid");
-/// Matched path of requests that no route takes.
+/// Logged route of requests that match none.
 const UNMATCHED: &str = "unmatched";
 
-/// Gives a request its correlation id, span and metrics, and its answer a body if it is a problem, and one log line.
+/// Adds correlation id, span and metrics to a request; writes the body of a problem and one log
+/// line.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessLog<S> {
     pub(super) inner: S,
@@ -62,19 +64,19 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let watch = AccessEntry::begin(&mut request, &self.metrics);
-        let work = watch.span.in_scope(|| self.inner.call(request)).instrument(watch.span.clone());
-        AccessLogFuture { work, watch: Some(watch) }
+        let entry = AccessEntry::begin(&mut request, &self.metrics);
+        let work = entry.span.in_scope(|| self.inner.call(request)).instrument(entry.span.clone());
+        AccessLogFuture { work, entry: Some(entry) }
     }
 }
 
 pin_project! {
-    /// An answer on its way, watched.
+    /// The response future inside the span of the request.
     pub(crate) struct AccessLogFuture<F> {
         #[pin]
         work: Instrumented<F>,
-        // None once the answer is there.
-        watch: Option<AccessEntry>,
+        // `None` once the response is ready.
+        entry: Option<AccessEntry>,
     }
 }
 
@@ -89,15 +91,15 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.work.poll(context))?;
-        Poll::Ready(Ok(match this.watch.take() {
-            Some(watch) => watch.end(answer),
-            // Nobody asks again for an answer that was given.
+        Poll::Ready(Ok(match this.entry.take() {
+            Some(entry) => entry.end(answer),
+            // The future is not polled again after it is ready.
             None => answer.map(Body::new),
         }))
     }
 }
 
-/// What is known of a request from outside, from its head to the head of its answer.
+/// What the access log keeps from the request head to the response head.
 struct AccessEntry {
     started: Instant,
     span: Span,
@@ -151,7 +153,7 @@ impl AccessEntry {
     }
 }
 
-/// Takes the problem that an answer stands for: a handler's, a layer's, or that of the router's own 405.
+/// Takes the problem out of a response: a handler's, a layer's, or one for the router's own 405.
 fn problem_of(parts: &mut Parts) -> Option<Problem> {
     let problem = parts.extensions.remove::<Problem>();
     problem.or_else(|| {
@@ -160,7 +162,7 @@ fn problem_of(parts: &mut Parts) -> Option<Problem> {
     })
 }
 
-/// Makes the head that of a problem, keeping what a layer has said of the connection, and returns its body.
+/// Replaces the head by that of the problem, keeps the `Connection` header, and returns the body.
 fn render_problem(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> Body {
     let connection = parts.headers.remove(http::header::CONNECTION);
     let (rendered, body) = problem.render(correlation).into_parts();
@@ -171,14 +173,14 @@ fn render_problem(parts: &mut Parts, problem: &Problem, correlation: &Correlatio
     body
 }
 
-/// Adds the headers that every answer of ours carries.
+/// Adds the headers that every response has.
 fn add_common_headers(headers: &mut HeaderMap, correlation: &CorrelationId) {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CORRELATION, correlation.header());
 }
 
-/// What the log line says of the request; taken before the request is consumed.
+/// What the log line says about the request; read before the request is consumed.
 struct LoggedRequest {
     route: Option<MatchedPath>,
     method: Method,
@@ -194,7 +196,7 @@ impl LoggedRequest {
         }
     }
 
-    /// Returns the template; paths of the CF API pass by the route table.
+    /// Returns the route template; paths of the CF API are not in the route table.
     fn route(&self) -> &str {
         match &self.route {
             Some(matched) => matched.as_str(),
@@ -207,7 +209,8 @@ impl LoggedRequest {
         }
     }
 
-    /// The audit line of a mutation that was refused before any room began it (K9): scope, body, query, path.
+    /// Writes the audit line of a mutation that was refused before a module began it (scope, body,
+    /// query, path).
     fn audit(&self, status: StatusCode, problem: Option<&Problem>, record: &RequestRecord) {
         let refused = status.is_client_error() && !SAFE_METHODS.contains(&self.method.as_str());
         if let Some((problem, caller)) = problem.zip(record.caller()).filter(|_| refused) {
@@ -231,7 +234,7 @@ impl LoggedRequest {
         }
     }
 
-    /// One line per request; its level is that of the problem, probes are only told at DEBUG.
+    /// Writes one line per request, with the level of the problem; successful probes only at DEBUG.
     fn write(
         &self,
         status: StatusCode,

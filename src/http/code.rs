@@ -1,7 +1,7 @@
-//! The closed list of problem codes: status, title, whether repeating helps, who is to blame.
+//! The closed list of problem codes: status, title, whether a retry can help, log level.
 //!
-//! Invariant: a code is contract. A status or title never changes under a code; the order of the rows is that of
-//! `docs/reference/problems.md`. Only this room reads it.
+//! Invariant: codes are a public interface. The status or title of a code never changes. The order
+//! of the rows is that of `docs/reference/problems.md`.
 
 use http::StatusCode;
 use tracing::Level;
@@ -15,11 +15,12 @@ pub struct Spec {
     pub status: StatusCode,
     /// RFC 9457 `title`.
     pub title: &'static str,
-    /// Whether the same request may succeed later though nobody changes anything.
+    /// Whether the same request may succeed later without any change.
     pub retryable: bool,
     /// RFC 9209 error type for `Proxy-Status`, where an upstream is involved.
     pub proxy: Option<&'static str>,
-    /// ERROR: we or the operator must act. WARN: recovered, or refused by policy. INFO: the caller's mistake.
+    /// ERROR: we or the operator must act. WARN: recovered, or refused by policy. INFO: the
+    /// caller's mistake.
     pub level: Level,
 }
 
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_fault_that_waiting_cannot_mend_is_502_and_one_that_it_can_is_503() {
+    fn every_503_is_retryable() {
         for code in Code::ALL {
             let spec = code.spec();
             if spec.status == 503 {

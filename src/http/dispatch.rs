@@ -1,6 +1,8 @@
-//! The fork behind the listener: what is for the CF API goes straight to its handler, all else through axum's route table.
+//! Dispatch behind the listener: requests for the CF API go straight to their handler, all others
+//! through axum's route table.
 //!
-//! Invariant: both ways lead through the whole stack of `layers`, and no path has both. Made by `mod`, asked by `server`.
+//! Invariant: both branches have the whole middleware stack, and each path has exactly one branch.
+//! Created by `mod`, called by `server`.
 
 use std::{
     convert::Infallible,
@@ -23,7 +25,7 @@ use crate::{
 pub struct Dispatch {
     /// `/v3` and everything below it.
     pub(super) cf: WithMiddleware<ProxyHandler>,
-    /// Our own.
+    /// The broker's own paths.
     pub(super) own: Router,
 }
 
@@ -33,7 +35,7 @@ impl Service<Request> for Dispatch {
     type Future = DispatchFuture;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Both always are.
+        // Both are always ready.
         Poll::Ready(Ok(()))
     }
 
@@ -48,7 +50,7 @@ impl Service<Request> for Dispatch {
 }
 
 pin_project! {
-    /// An answer on its way.
+    /// The response future of either branch.
     pub struct DispatchFuture {
         #[pin]
         branch: DispatchBranch,

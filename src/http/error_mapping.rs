@@ -1,7 +1,8 @@
-//! Why a request failed: every room's error becomes a [`Problem`] here, by exhaustive `match`.
+//! Error mapping: every module's error becomes a [`Problem`] here, by exhaustive `match`.
 //!
-//! Invariant: `detail` is what an administrator reads in a failed subscription: what happened, where, what to do, in our
-//! own words; no upstream text, no secret, no owner's name. CF's own errors go into `cf_errors`, nowhere else.
+//! Invariant: `detail` is what an administrator reads in a failed subscription: what happened,
+//! where, what to do, in our own words; no upstream text, no secret, no owner's name. CF's own
+//! errors go into `cf_errors`, nowhere else.
 
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ use crate::{
     token::{LeaseRefusal, Reason},
 };
 
-/// `Retry-After` of a 503 whose end nobody knows.
+/// `Retry-After` of a 503 whose end is not known.
 const SOON: Duration = Duration::from_secs(5);
-/// What a caller reads of a mistake of ours.
+/// Detail of an internal error.
 const OUR_MISTAKE: &str = "The broker made a mistake; its log has the correlation id.";
 
 impl From<LeaseRefusal> for Problem {
@@ -116,7 +117,7 @@ impl From<CapiError> for Problem {
 
 fn code_of_call(error: &CapiError) -> (Code, &'static str) {
     match error {
-        // Taken out by the caller; the refusal has its own texts.
+        // Handled by the calling function; the refusal has its own texts.
         CapiError::Token(_) => (Code::UaaUnavailable, "There is no token for the technical user."),
         CapiError::Unauthorized { .. } => (
             Code::UpstreamAuthFailed,
@@ -192,8 +193,8 @@ impl From<ProxyError> for Problem {
     }
 }
 
-/// CF may have executed it: on `/v3` nothing looks, so a repetition may meet what the first one did (`reliability.md`
-/// R14).
+/// CF may have executed it. On `/v3` the broker does not look it up, so the caller must check
+/// before a retry.
 fn unclear(error: CapiError) -> Problem {
     let code = match &error {
         CapiError::Timeout { .. } => Code::CfTimeout,
@@ -235,15 +236,15 @@ impl From<Denial> for Problem {
 fn what_was_breached(breach: Breach) -> &'static str {
     match breach {
         Breach::Space => "Only routes of the provider's own space may be written.",
-        Breach::Domain => "The domain is none of the provider's.",
+        Breach::Domain => "The domain does not belong to the provider.",
         Breach::Host => {
-            "The host is no lawful host name (a-z, 0-9 and -), or not of the form of the provider's host template."
+            "The host is not a valid host name (a-z, 0-9 and -), or does not match the provider's host template."
         }
         Breach::RefusedHost => "The host belongs to the broker or to the platform.",
         Breach::PathOrPort => "Routes with a path or a port are not written through the broker.",
         Breach::Label => "Labels and annotations under the broker's prefix are the broker's own.",
-        Breach::App => "An app is none of the provider's.",
-        Breach::Owner => "The route was not made by this caller.",
+        Breach::App => "An app does not belong to the provider.",
+        Breach::Owner => "The route was not created by this caller.",
     }
 }
 
@@ -267,7 +268,7 @@ impl From<RouteError> for Problem {
     }
 }
 
-/// One failure speaks, and each route that is left is named with its code.
+/// One failure gives the problem; each remaining route is listed with its code.
 fn not_deleted(all: &[NotDeleted]) -> Problem {
     let problem = |one: &NotDeleted| Problem::from(RouteError::clone(&one.error));
     let first = NotDeleted::representative(all).map(problem);
@@ -306,7 +307,7 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::Unclear | RouteError::Unfinished => Code::CfTimeout,
         RouteError::JobFailed { .. } => Code::CfJobFailed,
         RouteError::SpaceInvisible => Code::TechnicalUserLacksRole,
-        // Both have been taken out by the caller.
+        // Handled by the calling function.
         RouteError::Capi(_) | RouteError::NotDeleted(_) | RouteError::Internal(_) => Code::Internal,
     }
 }
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_gate_is_an_overload_of_a_second() {
+    fn a_full_concurrency_limit_is_overloaded_for_one_second() {
         let problem = Problem::from(unavailable(Unavailability::Busy));
         assert_eq!(problem.code(), Code::Overloaded);
         let answer = problem.render(&CorrelationId::random());
@@ -337,15 +338,15 @@ mod tests {
             (answer.status().as_u16(), &answer.headers()["retry-after"]),
             (503, &"1".parse().unwrap())
         );
-        let told = answer.headers()["proxy-status"].to_str().unwrap();
-        assert!(!told.contains("connection_terminated"), "{told}");
+        let proxy_status = answer.headers()["proxy-status"].to_str().unwrap();
+        assert!(!proxy_status.contains("connection_terminated"), "{proxy_status}");
     }
 
     #[rstest]
     #[case::broken_off(unavailable(Unavailability::ConnectionTerminated), 502)]
     #[case::too_slow(CapiError::Timeout { sent: RequestSent::Maybe }, 504)]
     #[tokio::test]
-    async fn a_write_of_unknown_outcome_is_not_to_be_repeated_blindly(
+    async fn a_write_of_unknown_outcome_is_not_retryable(
         #[case] error: CapiError,
         #[case] status: u16,
     ) {

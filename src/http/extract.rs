@@ -1,7 +1,7 @@
-//! What handlers ask of a request; every refusal is a problem.
+//! Extractors of the handlers; every rejection is a problem.
 //!
-//! Invariant: a handler that names [`Allowed`] runs only for a verified caller with that scope, and a body or query
-//! reaches it only in the form that its type describes.
+//! Invariant: a handler that names [`Allowed`] runs only for a verified caller with that scope, and
+//! a body or query reaches it only in the form that its type describes.
 
 use std::{
     marker::PhantomData,
@@ -30,10 +30,10 @@ use crate::{
     upstream::body,
 };
 
-/// A verified caller, within what one caller may ask, whatever its scopes.
+/// A verified caller within its rate limits, with any scopes.
 ///
-/// Its place among the caller's requests in flight is kept by [`RequestRecord`] until the answer is complete; a second question
-/// within one request costs nothing.
+/// [`RequestRecord`] holds the caller's in-flight permit until the response is complete. A second
+/// extraction within one request costs nothing.
 #[derive(Debug)]
 pub(crate) struct VerifiedCaller(pub(crate) Caller);
 
@@ -46,12 +46,14 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let verifier = Verifier::from_ref(state);
-        known(&verifier, &parts.headers, parts.extensions.get::<RequestRecord>()).await.map(Self)
+        verify_caller(&verifier, &parts.headers, parts.extensions.get::<RequestRecord>())
+            .await
+            .map(Self)
     }
 }
 
-/// Returns the verified caller of a request, within what one caller may ask; a second question costs nothing.
-pub(crate) async fn known(
+/// Returns the verified caller of a request, within its rate limits; a second call costs nothing.
+pub(crate) async fn verify_caller(
     verifier: &Verifier,
     headers: &HeaderMap,
     record: Option<&RequestRecord>,
@@ -108,7 +110,7 @@ pub(crate) fn require_scope(caller: Caller, scope: Scope) -> Result<Caller, Prob
     if caller.has(scope) { Ok(caller) } else { Err(Problem::scope_missing(scope.name())) }
 }
 
-/// Returns the wall time at which a request is judged.
+/// Returns the wall time at which a request is checked.
 #[expect(
     clippy::disallowed_methods,
     reason = "where a request enters is where wall time becomes an argument"
@@ -126,13 +128,13 @@ impl From<AuthError> for Problem {
             }
             AuthError::KeysUnavailable { retry_after } => {
                 let wait = Some(*retry_after);
-                let detail = "The keys of the XSUAA service cannot be had, so no caller can be verified now.";
+                let detail = "The keys of the XSUAA service are not available, so no caller can be verified now.";
                 Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
             }
             AuthError::TooMany { retry_after, .. } => {
                 let wait = Some(*retry_after);
                 let detail =
-                    "This client sends more requests than the broker takes from one client.";
+                    "This client sends more requests than the broker accepts from one client.";
                 Self::new(Code::TooManyRequests, detail).retry_after(wait).source(error)
             }
         }
@@ -151,7 +153,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Correlation {
     }
 }
 
-/// What notes whether this request has left an audit line.
+/// The trail that notes whether this request has written an audit line.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestAuditTrail(pub(crate) AuditTrail);
 
@@ -174,11 +176,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
         let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
             return Err(Problem::new(
                 Code::BadRequest,
-                "The tenant id in the path is not readable.",
+                "The tenant id in the path cannot be read.",
             ));
         };
         TenantId::parse(&text).map(Self).ok_or_else(|| {
-            Problem::new(Code::BadRequest, "The tenant id in the path is not lawful.").field(
+            Problem::new(Code::BadRequest, "The tenant id in the path is not valid.").field(
                 "tenant",
                 "1 to 128 characters of A-Z a-z 0-9 . _ - and none of the reserved words",
             )
@@ -186,7 +188,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
     }
 }
 
-/// The query as a typed struct; unknown parameters are refused by the struct itself (`deny_unknown_fields`).
+/// The query as a typed struct. The struct itself refuses unknown parameters
+/// (`deny_unknown_fields`).
 #[derive(Debug)]
 pub(crate) struct AppQuery<T>(pub(crate) T);
 
@@ -200,7 +203,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AppQuery<T> {
                 let detail = detail.rsplit(": ").next().unwrap_or("unreadable").to_owned();
                 Problem::new(
                     Code::BadRequest,
-                    "A query parameter is not known or has the wrong form.",
+                    "A query parameter is unknown or has the wrong form.",
                 )
                 .field("query", detail)
             },
@@ -208,12 +211,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AppQuery<T> {
     }
 }
 
-/// What reading a body may cost.
+/// Limits of reading a body.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLimits {
-    /// Most bytes.
+    /// Size in bytes.
     pub bytes: usize,
-    /// Longest time, whole.
+    /// Time for the whole body.
     pub time: Duration,
 }
 
@@ -254,7 +257,7 @@ fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem
     Ok(())
 }
 
-/// Reads a body whole.
+/// Reads the whole body.
 ///
 /// # Errors
 /// Larger or slower than the limits, or not framed correctly.
@@ -266,7 +269,7 @@ pub(crate) async fn read_body(request: Request, limits: BodyLimits) -> Result<By
             Err(Problem::too_large(limits.bytes))
         }
         Ok(Err(_)) => {
-            let detail = "The body broke off or is not framed correctly.";
+            let detail = "The body ended early or is not framed correctly.";
             Err(Problem::new(Code::BadRequest, detail).closing())
         }
         Err(_) => {

@@ -1,13 +1,14 @@
-//! The names under which the broker is reached: what a request's `Host` is judged by.
+//! The host names of the broker; a request's `Host` is checked against them.
 //!
-//! Invariant: the names come from configuration, never from a request. Made by `app`, asked by `gate`.
+//! Invariant: the names come from configuration, never from a request. Created by `app`, used by
+//! `request_validation`.
 
 use std::{net::Ipv4Addr, str::FromStr, sync::Arc};
 
-/// Which hosts besides the named ones are ours.
+/// Whether loopback hosts are served besides the configured names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopbackHosts {
-    /// Any loopback host and port: this process does not serve a foundation.
+    /// Any loopback host and port: this process does not serve a CF foundation.
     Served,
     /// None.
     Refused,
@@ -20,8 +21,8 @@ pub struct ServedHosts {
     loopback: LoopbackHosts,
 }
 
-/// Returns the base of links for a name of the broker: `host`, `host:port` or either with a path behind. NoParameters HTTP where
-/// that is this machine, over the own port unless the name has one.
+/// Returns the base of links for a name of the broker: `host`, `host:port` or either with a path.
+/// Loopback names get plain HTTP and the listening port, unless the name has a port.
 pub fn public_base(name: &str, own_port: u16) -> String {
     let (authority, path) = name.split_at(name.find('/').unwrap_or(name.len()));
     let path = path.trim_end_matches('/');
@@ -33,14 +34,15 @@ pub fn public_base(name: &str, own_port: u16) -> String {
     }
 }
 
-/// A configured host; without a port it is reached on any, for the platform's router goes by the name alone.
+/// A configured host. Without a port it matches any port, because the platform's router looks at
+/// the name only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ServedHost {
     host: String,
     port: Option<u16>,
 }
 
-/// A lawful host and port as a request names it.
+/// A valid host with an optional port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort<'a> {
     host: &'a str,
@@ -48,8 +50,8 @@ pub(crate) struct HostPort<'a> {
 }
 
 impl ServedHosts {
-    /// Takes `application_uris` (a path behind the host is left out) and further names; what is no host is left out,
-    /// for no request could name it.
+    /// Takes `application_uris` (without their paths) and further names. Invalid hosts are left
+    /// out, because no request could name them.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, loopback: LoopbackHosts) -> Self {
         let host_of = |text: &str| {
             let authority = text.split('/').next().unwrap_or_default();
@@ -59,7 +61,7 @@ impl ServedHosts {
         Self { names: names.into_iter().filter_map(host_of).collect(), loopback }
     }
 
-    /// Returns whether a host is one of ours.
+    /// Returns whether a host is served.
     pub(crate) fn serve(&self, named: HostPort<'_>) -> bool {
         let is_named = self.names.iter().any(|name| {
             name.host.eq_ignore_ascii_case(named.host)
@@ -70,14 +72,15 @@ impl ServedHosts {
 }
 
 impl<'a> HostPort<'a> {
-    /// Reads `host` or `host:port`: a name of letters, digits, `.` and `-`, a port of digits, at most 65535.
+    /// Reads `host` or `host:port`: a name of letters, digits, `.` and `-`, a port of digits, at
+    /// most 65535.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
         };
-        let lawful = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
-        if host.is_empty() || !host.bytes().all(lawful) {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        if host.is_empty() || !host.bytes().all(valid) {
             return None;
         }
         let number = |port: &str| {
@@ -113,7 +116,7 @@ mod tests {
     #[case("BROKER.cfapps.example.TEST:443")]
     #[case("broker.cfapps.example.test:1")]
     #[case("second.example.test:8443")]
-    fn a_configured_name_is_ours_in_any_case(#[case] host: &str) {
+    fn a_configured_name_is_served_in_any_case(#[case] host: &str) {
         assert!(serves(LoopbackHosts::Refused, host));
     }
 
@@ -133,7 +136,7 @@ mod tests {
     #[case("LOCALHOST:8080")]
     #[case("127.0.0.1:5000")]
     #[case("127.8.9.10")]
-    fn loopback_is_ours_only_away_from_a_foundation(#[case] host: &str) {
+    fn loopback_is_served_only_outside_a_foundation(#[case] host: &str) {
         assert!(serves(LoopbackHosts::Served, host));
         assert!(!serves(LoopbackHosts::Refused, host));
     }
@@ -145,7 +148,7 @@ mod tests {
     #[case("broker.example.test", "https://broker.example.test")]
     #[case("broker.example.test:8443", "https://broker.example.test:8443")]
     #[case("broker.example.test/cf/", "https://broker.example.test/cf")]
-    fn the_base_of_links_is_made_of_a_name(#[case] name: &str, #[case] expected: &str) {
+    fn the_base_of_links_comes_from_a_name(#[case] name: &str, #[case] expected: &str) {
         assert_eq!(public_base(name, 8080), expected);
     }
 

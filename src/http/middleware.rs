@@ -1,17 +1,19 @@
-//! The stack around every handler, on one screen, with the reason for its order.
+//! The middleware stack around every handler, and the reason for its order.
 //!
-//! Invariant: each request gets exactly one answer, one log line and one correlation id, whatever happens inside.
+//! Invariant: each request gets exactly one response, one log line and one correlation id, whatever
+//! happens inside.
 //!
 //! Outermost first:
-//! 1. [`AccessLog`]: correlation id, span, metrics, the one line; writes problems (the router's bare 405 too), so it must
-//!    see every answer.
-//! 2. panic guard: inside it, so that a panic too gets its line and its problem.
-//! 3. [`AdmissionControl`]: what is refused before any work is done for a request. First `gate`: method, host, target and the
-//!    headers that speak of the body, so that what is malformed gets the same answer whatever the load; then stop and
-//!    load limits; last the deadline of the whole request, nearest to the work it bounds.
+//! 1. [`AccessLog`]: correlation id, span, metrics, the log line. It also writes problem bodies
+//!    (also for the router's plain 405), so it must see every response.
+//! 2. Panic guard: inside the access log, so that a panic also gets a log line and a problem.
+//! 3. [`AdmissionControl`]: what is refused before any work. First `request_validation`, so that a
+//!    malformed request gets the same answer under any load; then stop and load limits; last the
+//!    deadline of the whole request.
 //!
-//! Two services of our own and no `from_fn`: each of those makes two boxes for every request and copies all that lies
-//! inside it. The stack stands around axum's routes and around the one handler of the CF API alike ([`super::paths`]).
+//! 1 and 3 are services of our own: axum's `from_fn` would allocate two boxes for every request and
+//! clone the inner service. The same stack wraps axum's routes and the handler of the CF API
+//! ([`super::dispatch`]).
 
 use std::{
     any::Any,
@@ -44,23 +46,23 @@ use crate::{
     telemetry::{metrics::Metrics, writer::LogWriter},
 };
 
-/// Methods that change nothing (RFC 9110 §9.2.1): to be refused one leaves no audit line.
+/// Methods that change nothing (RFC 9110, 9.2.1): their refusal writes no audit line.
 pub(super) const SAFE_METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "TRACE"];
 /// Paths below this are probes of the platform.
 const PROBES: &str = "/health";
 
-/// Limits on what is taken in at all.
+/// Limits of admission.
 #[derive(Clone, Debug)]
 pub struct AdmissionLimits {
-    /// Places for requests in flight.
+    /// Permits for requests in flight.
     pub permits: Arc<Semaphore>,
     /// Cancelled when the broker stops.
     pub draining: CancellationToken,
-    /// Where audit lines must find room.
+    /// The log writer, which must have room for audit lines.
     pub log: LogWriter,
 }
 
-/// The whole stack as one layer; a clone is shallow.
+/// The whole stack as one tower layer; a clone is shallow.
 #[derive(Clone, Debug)]
 pub(crate) struct MiddlewareStack {
     metrics: Metrics,
@@ -68,7 +70,8 @@ pub(crate) struct MiddlewareStack {
 }
 
 impl MiddlewareStack {
-    /// Puts the stack together; the bodies of some paths may be larger than those of all others.
+    /// Builds the stack. `large_bodies`: the paths with a larger body limit, and the limit in
+    /// bytes.
     pub(crate) fn new(state: &AppState, large_bodies: (&'static [&'static str], usize)) -> Self {
         let rules = AdmissionRules {
             validator: state.validator.clone(),
@@ -92,30 +95,33 @@ impl<S> Layer<S> for MiddlewareStack {
 
 type OnPanic = fn(Box<dyn Any + Send + 'static>) -> Response;
 type PanicGuard = CatchPanicLayer<OnPanic>;
-/// A service with the whole stack around it.
+/// A service inside the whole stack.
 pub(super) type WithMiddleware<S> = AccessLog<CatchPanic<AdmissionControl<S>, OnPanic>>;
 
-/// Turns a panic into a problem; its text stays out of the answer and of the log (it may quote data).
+/// Turns a panic into a problem. The panic's text is not shown or logged, because it may quote
+/// data.
 pub(crate) fn on_panic(_panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Code::Internal, "The broker made a mistake; its log has the correlation id.")
         .into_response()
 }
 
-/// What the admission goes by.
+/// The rules of admission.
 #[derive(Debug)]
 struct AdmissionRules {
     validator: RequestValidator,
-    /// The paths with a larger body, and how large.
+    /// The paths with a larger body limit, and that limit in bytes.
     large_bodies: (&'static [&'static str], usize),
     admission: AdmissionLimits,
     deadline: Deadline,
 }
 
 impl AdmissionRules {
-    /// Lets a request in, or says why not. Probes need no permit: they must be answered whatever the load.
+    /// Admits a request, or returns the problem. Probes need no permit: they must be answered under
+    /// any load.
     ///
     /// # Errors
-    /// What the gate refuses; new work while stopping, and beyond the number that memory is planned for.
+    /// Invalid head; broker is stopping; too many requests in flight; a mutation without room for
+    /// its audit lines.
     fn admit(&self, request: &Request) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         let (paths, bytes) = self.large_bodies;
         let limit = if paths.contains(&request.uri().path()) { bytes } else { self.validator.body };
@@ -129,7 +135,7 @@ impl AdmissionRules {
             return Err(Problem::new(Code::Draining, detail).retry_after(second).closing());
         }
         if !self.admission.log.has_room() && !SAFE_METHODS.contains(&request.method().as_str()) {
-            let detail = "Nobody takes the broker's log, so no change could be audited.";
+            let detail = "The broker's log is not read, so no change can be audited.";
             return Err(Problem::new(Code::Overloaded, detail).retry_after(second));
         }
         Arc::clone(&self.admission.permits).try_acquire_owned().map(Some).map_err(|_| {
@@ -170,11 +176,11 @@ where
 }
 
 pin_project! {
-    /// What becomes of a request at the admission.
+    /// The response future of an admitted or refused request.
     #[project = AdmissionFutureProjection]
     pub(crate) enum AdmissionFuture<F> {
         Refused { problem: Option<Problem> },
-        // The permit is kept until the head of the answer is there.
+        // The permit is held until the response head is ready.
         Working { #[pin] work: Timeout<F>, _permit: Option<OwnedSemaphorePermit> },
     }
 }
@@ -187,19 +193,19 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for AdmissionFutur
             AdmissionFutureProjection::Working { work, .. } => work.poll(context).map(|answer| {
                 answer.unwrap_or_else(|_elapsed| {
                     let detail =
-                        "The request took too long; what was begun is completed and audited.";
+                        "The request took too long. A change that has begun is completed and audited.";
                     Ok(Problem::new(Code::CfTimeout, detail).into_response())
                 })
             }),
             AdmissionFutureProjection::Refused { problem } => match problem.take() {
                 Some(problem) => Poll::Ready(Ok(problem.into_response())),
-                // The refusal was given.
+                // The problem was already returned.
                 None => Poll::Pending,
             },
         }
     }
 }
 
-/// Longest time for a whole request.
+/// Deadline of a whole request.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Duration);

@@ -1,6 +1,8 @@
-//! The face: every path on one screen, and what turns a request into a call of a room.
+//! The HTTP interface: all paths in one place, and everything between a request and a call of a
+//! module.
 //!
-//! Invariant: handlers decide nothing; they extract, call one room, and shape the answer. Only `app` calls this room.
+//! Invariant: handlers decide nothing; they extract, call one module, and build the response. Only
+//! `app` calls this module.
 
 mod access_log;
 pub mod code;
@@ -40,14 +42,14 @@ use crate::http::{
 };
 use tower::Layer as _;
 
-/// Largest body of a list: 5000 tenants at some 200 bytes each, or 100 payloads of the registry (`routes.md` 9).
+/// Largest body of a list: 5000 tenants of about 200 bytes, or 100 subscription payloads.
 const LIST_BYTES: usize = 1024 * 1024;
 const RECONCILE: &str = "/routes/reconcile";
 const BATCH: &str = "/routes/batch";
 /// The paths with such a body.
 const LISTS: &[&str] = &[RECONCILE, BATCH];
 
-/// All paths, inside the stack of `layers`.
+/// All paths, inside the middleware stack.
 pub fn router(state: &AppState) -> Dispatch {
     let own = Router::new()
         .route("/", get(root::document))

@@ -1,7 +1,7 @@
 //! Problem: the one place where an error becomes a status (RFC 9457, RFC 9209).
 //!
-//! Invariant: nothing here holds a secret, an upstream's text or an owner's name; the source of an error rides along
-//! for the log only. Conversions from other rooms' errors are in `cause`.
+//! Invariant: nothing here holds a secret, an upstream's text or an owner's name; the source of an
+//! error is kept for the log only. Conversions from other modules' errors are in `error_mapping`.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -17,14 +17,14 @@ use crate::{capi::CfError, http::code::Code, telemetry::trace::CorrelationId};
 /// RFC 9209 response header.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// An error document of the broker, before it knows the request it answers.
+/// An error document of the broker, not yet bound to a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     code: Code,
     parts: Box<ProblemFields>,
 }
 
-/// What goes with a code; boxed, for a problem travels in many results.
+/// The fields besides the code; boxed, because many results hold a problem.
 #[derive(Clone, Debug, Default)]
 struct ProblemFields {
     detail: String,
@@ -36,12 +36,12 @@ struct ProblemFields {
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// Overrides what a code says about repeating.
+/// Overrides the `retryable` of a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retryable {
     /// The same request may succeed later.
     Yes,
-    /// It cannot, unless somebody changes something.
+    /// It cannot succeed without a change.
     No,
 }
 
@@ -102,14 +102,14 @@ impl Problem {
         self
     }
 
-    /// Says how long to wait before repeating (`Retry-After`, whole seconds, at least 1).
+    /// Sets `Retry-After` (whole seconds, at least 1).
     #[must_use]
     pub(crate) fn retry_after(mut self, wait: Option<Duration>) -> Self {
         self.parts.retry_after = wait.or(self.parts.retry_after);
         self
     }
 
-    /// Says otherwise than the code whether repeating helps.
+    /// Overrides the `retryable` of the code.
     #[must_use]
     pub(crate) fn retryable(mut self, retryable: Retryable) -> Self {
         self.parts.retryable = Some(retryable);
@@ -123,20 +123,21 @@ impl Problem {
         self
     }
 
-    /// Keeps the cause for the log line.
+    /// Keeps the source for the log line.
     #[must_use]
     pub(crate) fn source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.parts.source = Some(Arc::new(source));
         self
     }
 
-    /// Closes the connection behind the answer: what follows on it cannot be told from the rest of this request.
+    /// Closes the connection after the response: what follows on it could be the rest of this
+    /// request.
     #[must_use]
     pub(crate) fn closing(self) -> Self {
         self.header(CONNECTION, HeaderValue::from_static("close"))
     }
 
-    /// 404 for every path that is none of ours.
+    /// 404 for every unknown path.
     pub(crate) fn not_found() -> Self {
         Self::new(Code::NotFound, "There is nothing under this path.")
     }
@@ -150,7 +151,7 @@ impl Problem {
     pub(crate) fn method_not_allowed(allow: &HeaderMap) -> Self {
         let problem = Self::new(
             Code::MethodNotAllowed,
-            "This path does not take this method; see the Allow header.",
+            "This path does not support this method; see the Allow header.",
         );
         match allow.get(ALLOW) {
             Some(value) => problem.header(ALLOW, value.clone()),
@@ -158,7 +159,7 @@ impl Problem {
         }
     }
 
-    /// 401 (RFC 6750): one body for all causes; `error` only if a token was there.
+    /// 401 (RFC 6750): one body for all causes; the challenge has `error` only if a token was sent.
     pub(crate) fn unauthenticated(token: TokenPresence) -> Self {
         let challenge = match token {
             TokenPresence::Absent => "Bearer realm=\"cfapi-broker\"",
@@ -177,7 +178,7 @@ impl Problem {
             .challenging()
     }
 
-    /// Says in a header that a scope is lacking (RFC 6750, 3.1).
+    /// Adds the challenge for a missing scope (RFC 6750, 3.1).
     #[must_use]
     pub(crate) fn challenging(self) -> Self {
         let challenge = "Bearer realm=\"cfapi-broker\", error=\"insufficient_scope\"";
@@ -205,7 +206,7 @@ impl Problem {
         response
     }
 
-    /// Returns the document as a value, for answers that hold several.
+    /// Returns the document as a value, for responses that hold several.
     pub(crate) fn to_value(&self, correlation: &CorrelationId) -> serde_json::Value {
         serde_json::to_value(self.document(correlation)).unwrap_or_default()
     }
@@ -245,16 +246,16 @@ impl Problem {
     }
 }
 
-/// Whether a refused caller had shown a token.
+/// Whether a refused caller has sent a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenPresence {
-    /// No `Authorization` at all.
+    /// No `Authorization` header.
     Absent,
-    /// One that is not valid.
+    /// An invalid token.
     Invalid,
 }
 
-/// Hands the problem to the outermost layer, which alone knows the correlation id and writes the body.
+/// Passes the problem to the outermost layer, which knows the correlation id and writes the body.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = self.code.spec().status.into_response();

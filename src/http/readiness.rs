@@ -1,4 +1,5 @@
-//! Readiness: the phase of the process and how its parts are, in words that tell a stranger nothing.
+//! Readiness: the phase of the process and the state of its parts, without details that help an
+//! attacker.
 
 use std::sync::{
     Arc,
@@ -13,45 +14,45 @@ use crate::{
     token::{DestinationStatus, Freshness, GuardState, Reason, TokenVault},
 };
 
-/// Where the process is in its life.
+/// Phase of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecyclePhase {
     /// Not listening yet.
     Starting,
     /// Serving.
     Up,
-    /// Told to stop.
+    /// Stopping.
     Draining,
 }
 
-/// How a part is, from the least to the most worrying.
+/// State of a part, in ascending order of severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ComponentHealth {
-    /// Not asked yet.
+    /// Not known yet.
     #[default]
     Unknown,
     /// Works.
     Ok,
-    /// Works from memory; the source does not answer.
+    /// Works with cached data; the source does not answer.
     Stale,
     /// Does not answer.
     Down,
     /// Locked for a time.
     Locked,
-    /// Not there.
+    /// Missing.
     Missing,
-    /// Refused for good, until somebody repairs it.
+    /// Refused until an operator repairs it.
     Refused,
 }
 
 impl ComponentHealth {
-    /// Whether an operator should look.
+    /// Whether an operator should check it.
     pub fn is_degraded(self) -> bool {
         !matches!(self, Self::Ok | Self::Unknown)
     }
 }
 
-/// All parts; of several destinations the worst one counts.
+/// State of all parts; with several destinations the worst one counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HealthReport {
     /// Destination service and content.
@@ -79,7 +80,7 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Makes it in the phase `Starting`.
+    /// Creates it in the phase `Starting`.
     pub fn new(
         vault: TokenVault,
         verifier: Verifier,
@@ -89,12 +90,12 @@ impl Readiness {
         Self { listening: Arc::default(), draining, vault, verifier, routes }
     }
 
-    /// The listener takes connections.
+    /// Notes that the listener accepts connections.
     pub fn is_listening(&self) {
         self.listening.store(true, Ordering::Release);
     }
 
-    /// Returns how the parts are, without asking anyone.
+    /// Returns the state of the parts without a call.
     pub fn parts(&self) -> HealthReport {
         let all = self.vault.statuses();
         HealthReport {
@@ -115,7 +116,7 @@ impl Readiness {
         }
     }
 
-    /// Returns where the process is.
+    /// Returns the phase of the process.
     pub fn phase(&self) -> LifecyclePhase {
         if self.draining.is_cancelled() {
             LifecyclePhase::Draining

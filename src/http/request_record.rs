@@ -1,7 +1,8 @@
-//! What one request leaves behind on its way through the stack, for whoever comes later: its id, its target, its caller.
+//! The record of one request: correlation id, target, caller, rule. Layers and handlers share it.
 //!
-//! Invariant: a place among the caller's requests in flight is given back when the whole body is sent or given up, not
-//! before. `observe` makes it, `gate`, `extract` and the handlers add to it, `observe` looks.
+//! Invariant: the caller's in-flight permit is released when the whole body is sent or dropped, not
+//! before. `access_log` creates the record and reads it at the end; `request_validation`, `extract`
+//! and the handlers add to it.
 
 use std::{
     pin::Pin,
@@ -23,7 +24,8 @@ use crate::{
     telemetry::{audit::AuditTrail, trace::CorrelationId},
 };
 
-/// What is known of one request; one extension of it, for each costs an allocation or two. A clone is shallow.
+/// What is known of one request. It is a single request extension, because each extension costs one
+/// or two allocations. A clone is shallow.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestRecord(Arc<RequestRecordInner>);
 
@@ -37,7 +39,7 @@ struct RequestRecordInner {
 }
 
 impl RequestRecord {
-    /// Begins with the id of a request.
+    /// Starts a record with the correlation id of the request headers.
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         Self::new(CorrelationId::of(headers))
     }
@@ -52,7 +54,7 @@ impl RequestRecord {
         }))
     }
 
-    /// Returns what the stack knows of a request, or a new one where there was no stack.
+    /// Returns the record of a request, or a new one if the request did not pass the middleware.
     pub(crate) fn from_extensions(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_else(|| Self::new(CorrelationId::random()))
     }
@@ -62,29 +64,29 @@ impl RequestRecord {
         &self.0.correlation
     }
 
-    /// Returns what notes whether the request has left an audit line.
+    /// Returns the trail that notes whether the request has written an audit line.
     pub(crate) fn trail(&self) -> &AuditTrail {
         self.0.trail.get_or_init(AuditTrail::default)
     }
 
-    /// Returns whether the request has left an audit line.
+    /// Returns whether the request has written an audit line.
     pub(super) fn is_audited(&self) -> bool {
         self.0.trail.get().is_some_and(AuditTrail::is_marked)
     }
 
-    /// Notes the target of a request for the CF API; the first one counts.
+    /// Sets the target of a request for the CF API; only the first call counts.
     pub(super) fn set_target(&self, path: UpstreamPath, query: UpstreamQuery) {
         drop(self.0.target.set((path, query)));
     }
 
-    /// Returns the target, if it is one for the CF API and lawful.
+    /// Returns the target, if it is a valid one for the CF API.
     pub(super) fn target(&self) -> Option<&(UpstreamPath, UpstreamQuery)> {
         self.0.target.get()
     }
 
-    /// Remembers the verified caller, and keeps its place until the last clone is gone.
+    /// Sets the verified caller and holds its permit until the last clone is dropped.
     pub(crate) fn set_caller(&self, admitted: Admitted) {
-        // The first one counts; a request has one caller.
+        // A request has one caller, so only the first call counts.
         drop(self.0.admitted.set(admitted));
     }
 
@@ -103,7 +105,8 @@ impl RequestRecord {
         self.0.rule.get().map(RuleId::as_str)
     }
 
-    /// Makes the answer one of the router's, which keeps the caller's place until its whole body is sent or given up.
+    /// Boxes the response body. The caller's permit is held until the whole body is sent or
+    /// dropped.
     pub(super) fn hold_permit_during<B>(self, answer: Response<B>) -> Response
     where
         B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -116,7 +119,7 @@ impl RequestRecord {
     }
 }
 
-/// A body that keeps a caller's place.
+/// A body that holds the caller's permit.
 struct PermitBody<B> {
     body: B,
     _seen: RequestRecord,
@@ -157,30 +160,30 @@ mod tests {
         telemetry::trace::CorrelationId,
     };
 
-    fn seen(places: &Arc<Semaphore>) -> RequestRecord {
-        let permit = Arc::clone(places).try_acquire_owned().unwrap();
-        let seen = RequestRecord::new(CorrelationId::random());
+    fn record(permits: &Arc<Semaphore>) -> RequestRecord {
+        let permit = Arc::clone(permits).try_acquire_owned().unwrap();
+        let record = RequestRecord::new(CorrelationId::random());
         let caller = Caller::for_tests("caller", &[]);
-        seen.set_caller(Admitted { caller, permit: InFlightPermit::for_tests(permit) });
-        seen
+        record.set_caller(Admitted { caller, permit: InFlightPermit::for_tests(permit) });
+        record
     }
 
     #[tokio::test]
-    async fn the_place_is_kept_until_the_whole_body_is_sent() {
-        let places = Arc::new(Semaphore::new(1));
-        let answer = seen(&places).hold_permit_during(Response::new(Body::from("two parts")));
-        assert_eq!(places.available_permits(), 0);
+    async fn the_permit_is_held_until_the_whole_body_is_sent() {
+        let permits = Arc::new(Semaphore::new(1));
+        let answer = record(&permits).hold_permit_during(Response::new(Body::from("two parts")));
+        assert_eq!(permits.available_permits(), 0);
         let mut body = answer.into_body();
         assert!(body.frame().await.is_some());
-        assert_eq!(places.available_permits(), 0, "the end was not read yet");
+        assert_eq!(permits.available_permits(), 0, "the end was not read yet");
         drop(body);
-        assert_eq!(places.available_permits(), 1);
+        assert_eq!(permits.available_permits(), 1);
     }
 
     #[tokio::test]
-    async fn a_body_that_keeps_a_place_is_as_long_as_before() {
-        let places = Arc::new(Semaphore::new(1));
-        let answer = seen(&places).hold_permit_during(Response::new(Body::from("nine long")));
+    async fn a_body_that_holds_a_permit_keeps_its_size_hint() {
+        let permits = Arc::new(Semaphore::new(1));
+        let answer = record(&permits).hold_permit_during(Response::new(Body::from("nine long")));
         assert_eq!(answer.body().size_hint().exact(), Some(9));
         assert!(!answer.body().is_end_stream());
         let empty = RequestRecord::new(CorrelationId::random())

@@ -1,10 +1,12 @@
-//! The gate in front of every request: what can be refused by the head alone, before anyone asks who is calling.
+//! Validation of every request by its head alone, before the caller is authenticated.
 //!
-//! In the order of `proxy.md` section 2: method, form of the target and `Host`, path and query byte by byte, a path that
-//! is neither ours nor the CF API's, then what other headers say of the body. Nothing is mended, decoded or normalised.
+//! Order (see `docs/reference/proxy-rules.md`): method, form of the target, `Host`, path and query
+//! byte by byte, unknown path, then the headers about the body. Nothing is repaired, decoded or
+//! normalised.
 //!
-//! Invariant: what passes has a lawful target for this host; that of the CF API's paths is noted in [`RequestRecord`], byte for
-//! byte as it came. Only `mod` and `server` name this.
+//! Invariant: a request that passes has a valid target for a host of ours. A target for the CF API
+//! is kept in [`RequestRecord`], byte for byte as it was received. Only `mod` and `server` use
+//! this.
 
 use axum::extract::{MatchedPath, Request};
 use http::{
@@ -23,31 +25,31 @@ use crate::{
     policy::path::{TargetFault, UpstreamPath, UpstreamQuery, is_upstream, judge_path},
 };
 
-/// Methods that any path of ours or of the CF API may have.
+/// Methods that are accepted on any path.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
-/// Paths below this take any host: the platform probes by address.
+/// Paths below this accept any host, because the platform probes by IP address.
 const PROBES: &str = "/health";
 
-/// Set by the listener where the parser did not keep the target as it was sent: it cuts `#` and all behind it.
+/// Set by the listener if the parser did not keep the target as sent: it cuts `#` and the rest.
 #[derive(Clone, Copy, Debug)]
 pub struct CutTarget;
 
-/// What the gate goes by; a clone is shallow.
+/// Validates request heads; a clone is shallow.
 #[derive(Clone, Debug)]
 pub struct RequestValidator {
     /// Hosts that are ours.
     pub hosts: ServedHosts,
-    /// Most bytes of a body.
+    /// Largest body in bytes.
     pub body: usize,
 }
 
 impl RequestValidator {
-    /// Judges a request by its head and notes the target of one for the CF API.
+    /// Validates the head of a request and records the target if it is one for the CF API.
     ///
-    /// `limit`: most bytes of its body.
+    /// `limit`: largest body in bytes.
     ///
     /// # Errors
-    /// The problem of the first rule that is broken.
+    /// The problem of the first broken rule.
     pub(super) fn validate(&self, request: &Request, limit: usize) -> Result<(), Problem> {
         check_method(request.method())?;
         check_form(request.uri(), request.version(), &self.hosts)?;
@@ -68,7 +70,7 @@ impl RequestValidator {
             return Ok(());
         }
         match host.to_str().ok().and_then(HostPort::parse) {
-            None => Err(bad("The Host header is no name with an optional port.")),
+            None => Err(bad("The Host header is not a name with an optional port.")),
             Some(host) if self.hosts.serve(host) => Ok(()),
             Some(_) => Err(misdirected()),
         }
@@ -83,9 +85,9 @@ fn check_method(method: &Method) -> Result<(), Problem> {
         | Method::PUT
         | Method::PATCH
         | Method::DELETE => Ok(()),
-        _ if method.as_str() == "PRI" => Err(bad("HTTP/2 is not spoken here.").closing()),
+        _ if method.as_str() == "PRI" => Err(bad("HTTP/2 is not supported.").closing()),
         _ => {
-            let detail = "This method is not taken; see the Allow header.";
+            let detail = "This method is not supported; see the Allow header.";
             Err(Problem::new(Code::MethodNotAllowed, detail).header(ALLOW, METHODS))
         }
     }
@@ -94,7 +96,7 @@ fn check_method(method: &Method) -> Result<(), Problem> {
 /// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1.
 fn check_form(uri: &Uri, version: Version, hosts: &ServedHosts) -> Result<(), Problem> {
     if version != Version::HTTP_11 {
-        return Err(bad("Only HTTP/1.1 is spoken here."));
+        return Err(bad("Only HTTP/1.1 is supported."));
     }
     if let (Some(_), Some(authority)) = (uri.scheme(), uri.authority())
         && is_foreign(authority, hosts)
@@ -107,7 +109,7 @@ fn check_form(uri: &Uri, version: Version, hosts: &ServedHosts) -> Result<(), Pr
     if is_origin { Ok(()) } else { Err(bad("The request target must be a path with its query.")) }
 }
 
-/// Whether an absolute target is plainly another's; one with user information is not plain.
+/// Whether an absolute target clearly names another host; one with user information is not clear.
 fn is_foreign(authority: &Authority, hosts: &ServedHosts) -> bool {
     let text = authority.as_str();
     !text.contains('@') && !HostPort::parse(text).is_some_and(|named| hosts.serve(named))
@@ -117,18 +119,18 @@ fn check_target(request: &Request) -> Result<(), Problem> {
     let uri = request.uri();
     let upstream = is_upstream(uri.path());
     if upstream {
-        let path = UpstreamPath::parse(uri.path()).map_err(odd_path)?;
-        let query = UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
+        let path = UpstreamPath::parse(uri.path()).map_err(path_problem)?;
+        let query = UpstreamQuery::parse(uri.query()).map_err(query_problem)?;
         if let Some(record) = request.extensions().get::<RequestRecord>() {
             record.set_target(path, query);
         }
     } else {
-        judge_path(uri.path()).map_err(odd_path)?;
-        UpstreamQuery::parse(uri.query()).map_err(odd_query)?;
+        judge_path(uri.path()).map_err(path_problem)?;
+        UpstreamQuery::parse(uri.query()).map_err(query_problem)?;
     }
     let extensions = request.extensions();
     if extensions.get::<CutTarget>().is_some() {
-        return Err(odd_path(TargetFault::Malformed));
+        return Err(path_problem(TargetFault::Malformed));
     }
     if !upstream && extensions.get::<MatchedPath>().is_none() {
         return Err(Problem::not_found());
@@ -151,16 +153,16 @@ impl<'h> HeaderLines<'h> {
     }
 }
 
-/// What the headers say of the host and of a body that nobody has read yet; one walk over them is cheaper than five
-/// questions.
+/// What the headers say about the host and the unread body. One pass over the headers is cheaper
+/// than five look-ups.
 #[derive(Default)]
 struct InspectedHeaders<'h> {
     host: HeaderLines<'h>,
     transfer_coding: HeaderLines<'h>,
     length: Option<&'h HeaderValue>,
-    /// Another expectation than `100-continue`.
+    /// `Expect` has another value than `100-continue`.
     expects_more: bool,
-    /// Another coding than `identity`.
+    /// `Content-Encoding` has another value than `identity`.
     is_encoded: bool,
 }
 
@@ -191,21 +193,21 @@ fn check_body(
     limit: usize,
 ) -> Result<(), Problem> {
     if headers.expects_more {
-        let detail = "The only expectation that is met is 100-continue.";
+        let detail = "The only supported expectation is 100-continue.";
         return Err(Problem::new(Code::ExpectationFailed, detail));
     }
     let is_chunked = match headers.transfer_coding {
         HeaderLines::None => false,
         HeaderLines::One(coding) if coding == "chunked" => true,
         HeaderLines::One(_) | HeaderLines::Several => {
-            return Err(bad("The only transfer coding that is read is chunked.").closing());
+            return Err(bad("The only supported transfer coding is chunked.").closing());
         }
     };
     if headers.is_encoded {
         let detail = "The body must be sent without a content coding.";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
-    // The parser has made sure that it is a number.
+    // The parser has checked that it is a number.
     let length = headers.length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let length = length.unwrap_or(0);
     if length > limit {
@@ -228,12 +230,12 @@ fn misdirected() -> Problem {
     Problem::new(Code::Misdirected, detail)
 }
 
-fn odd_path(fault: TargetFault) -> Problem {
-    refused(fault, "The path holds a byte, an escape or a segment that is not taken.")
+fn path_problem(fault: TargetFault) -> Problem {
+    refused(fault, "The path has a byte, an escape or a segment that is not allowed.")
 }
 
-fn odd_query(fault: TargetFault) -> Problem {
-    refused(fault, "The query holds a byte or an escape that is not taken.")
+fn query_problem(fault: TargetFault) -> Problem {
+    refused(fault, "The query has a byte or an escape that is not allowed.")
 }
 
 fn refused(fault: TargetFault, detail: &'static str) -> Problem {
@@ -241,7 +243,7 @@ fn refused(fault: TargetFault, detail: &'static str) -> Problem {
         TargetFault::Malformed => Problem::new(Code::MalformedPath, detail),
         TargetFault::TooLong => Problem::new(
             Code::UriTooLong,
-            "A path may have 2048 bytes and a query 4096; this one has more.",
+            "A path may have 2048 bytes and a query 4096 bytes; this one has more.",
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! What handlers may borrow. Each field is a handle; a clone is shallow.
+//! The state of the handlers. Each field is a handle; a clone is shallow.
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
@@ -21,8 +21,8 @@ use crate::{
     token::TokenVault,
 };
 
-/// Everything a handler may borrow, behind one handle: the router copies it for each request. Handlers take the part
-/// that they use, never the whole.
+/// All state behind one handle, because the router clones it for each request. A handler extracts
+/// the parts that it uses, never the whole.
 #[derive(Clone, Debug)]
 pub struct AppState(Arc<AppStateInner>);
 
@@ -37,27 +37,27 @@ struct AppStateInner {
 pub struct AppStateParts {
     /// Tenant routes.
     pub routes: TenantRoutes,
-    /// What may pass to the CF API.
+    /// The allow list of the CF API.
     pub policy: Policy,
-    /// Forwards it.
+    /// Forwards requests to the CF API.
     pub proxy: Proxy,
     /// The CF API.
     pub capi: CapiClient,
     /// Tokens of the technical users.
     pub vault: TokenVault,
-    /// Judges callers.
+    /// Authenticates callers.
     pub verifier: Verifier,
     /// Answers probes.
     pub readiness: Readiness,
     /// All metrics.
     pub metrics: Metrics,
-    /// Which destination, how long.
+    /// Default destination and call timeout.
     pub defaults: Defaults,
-    /// What a body may cost.
+    /// Size and time limits of a body.
     pub body: BodyLimits,
-    /// What is refused by the head alone.
+    /// Validates request heads.
     pub validator: RequestValidator,
-    /// What is taken in.
+    /// Limits of admission.
     pub admission: AdmissionLimits,
     /// How long a request may take.
     pub deadline: Deadline,
@@ -72,12 +72,12 @@ impl AppState {
         Self(Arc::new(AppStateInner { parts, proxy_state }))
     }
 
-    /// Returns what the handler of `/v3` works with.
+    /// Returns the state of the `/v3` handler.
     pub(super) fn proxy_state(&self) -> Arc<ProxyState> {
         Arc::clone(&self.0.proxy_state)
     }
 
-    /// Returns the same state with another place for log lines.
+    /// Returns the same state with another log writer.
     #[must_use]
     pub fn with_log(&self, log: LogWriter) -> Self {
         self.metrics.log_loses(log.lost());
@@ -95,8 +95,8 @@ impl Deref for AppState {
     }
 }
 
-/// Lends each part to the handlers that name its type.
-macro_rules! lend_parts {
+/// Implements `FromRef` for each part, so that a handler can extract it.
+macro_rules! impl_from_ref {
     ($($kind:ty: $part:ident),+) => { $(
         impl FromRef<AppState> for $kind {
             fn from_ref(state: &AppState) -> Self {
@@ -105,7 +105,7 @@ macro_rules! lend_parts {
         }
     )+ };
 }
-lend_parts!(
+impl_from_ref!(
     TenantRoutes: routes, CapiClient: capi, TokenVault: vault, Verifier: verifier, Readiness: readiness,
     Metrics: metrics, Defaults: defaults, BodyLimits: body, PublicBase: base
 );
@@ -116,7 +116,7 @@ impl FromRef<AppState> for (TenantRoutes, Defaults) {
     }
 }
 
-/// What the handler of `/v3` works with.
+/// The state of the `/v3` handler.
 #[derive(Debug)]
 pub(crate) struct ProxyState {
     pub(crate) verifier: Verifier,
@@ -144,17 +144,18 @@ impl ProxyState {
     }
 }
 
-/// What a call uses that names nothing else.
+/// Defaults of a call.
 #[derive(Clone, Debug)]
 pub struct Defaults {
     /// The destination of callers without a provider entry.
     pub destination: DestinationName,
-    /// Longest time for the calls behind one request; below the deadline of the request, so that the problem names the
-    /// true cause.
+    /// Longest time for the upstream calls of one request. It is below the deadline of the request,
+    /// so that the problem names the true cause.
     pub call_timeout: Duration,
 }
 
-/// The broker's own address as callers see it, without a slash at the end; from configuration, never from a request.
+/// The broker's own address as callers see it, without a slash at the end; from configuration,
+/// never from a request.
 #[derive(Clone, Debug)]
 pub struct PublicBase(pub Arc<str>);
 

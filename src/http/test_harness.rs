@@ -1,7 +1,7 @@
-//! The way of a request target through the harness without the wires: gate, policy, permit, call.
+//! Sends a request target through validation, policy, permit and call, without sockets.
 //!
-//! For the property that what passes is what is sent (`proxy.md` P2, P3, S26). Built for tests and for the fuzz targets
-//! only; a release holds nothing of it.
+//! It checks the property that what passes is what is sent, byte for byte. Built only for tests and
+//! fuzz targets; a release does not contain it.
 
 use axum::{body::Body, extract::Request};
 use http::{HeaderValue, Method, Uri, header::HOST, uri::Authority};
@@ -21,21 +21,21 @@ use crate::{
 };
 
 const OWN: &str = "broker.example.test";
-/// Another port than the scheme's, for a target that could name one.
+/// Not the default port, so that a target that changes the port is noticed.
 const API: &str = "https://api.cf.example.test:8443";
 
-/// How far a target came.
+/// How far a target got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetOutcome {
-    /// The parser or the gate refused it, or it is none of the CF API's.
+    /// The parser or the validation refused it, or it is not for the CF API.
     Refused,
-    /// The gate let it pass, the policy did not.
+    /// The validation accepted it, the policy denied it.
     Denied,
     /// It was sent.
     Sent,
 }
 
-/// A harness that sends nothing.
+/// The production steps up to the call, which is not sent.
 #[derive(Debug)]
 pub struct TestHarness {
     validator: RequestValidator,
@@ -45,7 +45,8 @@ pub struct TestHarness {
 }
 
 impl TestHarness {
-    /// Makes one with the shipped policy and a caller who has every scope; none if a constant of ours is wrong.
+    /// Creates a harness with the shipped policy and a caller with every scope. `None` if a
+    /// constant here is invalid.
     pub fn new() -> Option<Self> {
         Some(Self {
             validator: RequestValidator {
@@ -58,11 +59,12 @@ impl TestHarness {
         })
     }
 
-    /// Sends a target on its way and holds what leaves against what came: the same host and port, and byte for byte the
-    /// same path and query; for what the policy grants, and as well for all that the gate lets pass.
+    /// Runs a target and compares the outgoing call with it: same host and port, and byte for byte
+    /// the same path and query. Checked for every target that the validation accepts, not only for
+    /// those that the policy grants.
     ///
     /// # Panics
-    /// Where that is not so.
+    /// If they differ.
     pub fn check(&self, target: &[u8]) -> TargetOutcome {
         let Some(request) = arriving(target) else { return TargetOutcome::Refused };
         if self.validator.validate(&request, 0).is_err() {
@@ -88,7 +90,7 @@ impl TestHarness {
         });
         let expected = (Some("https"), Some("api.cf.example.test:8443"), Some(target));
         assert_eq!(parts, Some(expected), "{sent:?}");
-        // A reader that follows the WHATWG's rules sees no other host and no other path in it.
+        // A parser that follows the WHATWG URL rules sees the same host and path.
         let record = sent.and_then(|uri| Url::parse(&uri.to_string()).ok());
         let record = record.as_ref().map(|url| (url.host(), url.port(), url.path().as_bytes()));
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
@@ -96,7 +98,7 @@ impl TestHarness {
     }
 }
 
-/// The request as the parser hands it over; none where it takes no such target.
+/// The request as the parser returns it; `None` if the parser refuses the target.
 fn arriving(target: &[u8]) -> Option<Request> {
     let uri = Uri::try_from(target).ok()?;
     let mut request = Request::new(Body::empty());
@@ -104,7 +106,7 @@ fn arriving(target: &[u8]) -> Option<Request> {
     request.headers_mut().insert(HOST, HeaderValue::from_static(OWN));
     let record = RequestRecord::from_headers(request.headers());
     request.extensions_mut().insert(record);
-    // The parser cuts it off with all behind it, and the listener sees that.
+    // The parser cuts the fragment off, and the listener notices.
     if target.contains(&b'#') {
         request.extensions_mut().insert(CutTarget);
     }
@@ -119,7 +121,7 @@ mod tests {
 
     thread_local! { static HARNESS: TestHarness = TestHarness::new().unwrap(); }
 
-    /// Paths that the policy grants, with queries of many bytes; these reach the end most often.
+    /// Paths that the policy grants, with queries of many bytes; most of these are sent.
     fn granted() -> impl Strategy<Value = String> {
         let path = prop_oneof![
             Just("/v3".to_owned()),
@@ -137,11 +139,11 @@ mod tests {
         (path, query).prop_map(|(path, query)| path + &query)
     }
 
-    /// A granted target with up to two bytes more, less or another.
+    /// A granted target with up to two bytes added, removed or changed.
     fn bent() -> impl Strategy<Value = String> {
         let odd = "[-/@:.%?#\\\\;~,!*+=&'\"<>|^`{} a-z\u{0}-\u{1f}\u{7f}]{0,2}";
-        let place = (any::<prop::sample::Index>(), 0..3_usize);
-        (granted(), place, odd).prop_map(|(target, (at, cut), odd)| {
+        let splice = (any::<prop::sample::Index>(), 0..3_usize);
+        (granted(), splice, odd).prop_map(|(target, (at, cut), odd)| {
             let mut bytes = target.into_bytes();
             let at = at.index(bytes.len() + 1);
             let end = (at + cut).min(bytes.len());
@@ -160,7 +162,7 @@ mod tests {
             cases: ProptestConfig::default().cases.max(2000),
             ..ProptestConfig::default()
         })]
-        /// S26.
+        /// The outgoing target is the incoming one, byte for byte.
         #[test]
         fn what_passes_is_what_is_sent(target in any_target()) {
             HARNESS.with(|harness| harness.check(target.as_bytes()));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_comes_as_far_as_it_may() {
+    fn targets_are_sent_denied_or_refused() {
         let outcomes = [
             ("/v3/spaces?page=2&names=a%252Cb", TargetOutcome::Sent),
             ("/v3/apps?q='b'/../", TargetOutcome::Sent),

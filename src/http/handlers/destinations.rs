@@ -1,6 +1,7 @@
-//! `/destinations`: how each configured destination stands, and an operator's release after a repair.
+//! `/destinations`: the state of each configured destination, and the release of one logon by an
+//! operator.
 //!
-//! Invariant: nothing here is a secret, and nothing comes from an upstream's text. Every release leaves two audit lines.
+//! Invariant: no secret and no upstream text is shown. Every release writes two audit lines.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ struct DestinationList {
     resources: Vec<DestinationBody>,
 }
 
-/// One destination; members are null where nothing is known.
+/// One destination; a member is null if its value is not known.
 #[derive(Debug, Serialize)]
 struct DestinationBody {
     name: String,
@@ -118,7 +119,7 @@ fn freshness_word(freshness: Freshness) -> &'static str {
     }
 }
 
-/// The wall time so long ago, as RFC 3339.
+/// The wall time `ago` before now, as RFC 3339.
 fn moment(ago: Duration) -> String {
     let at = wall_time().checked_sub(ago).unwrap_or(std::time::UNIX_EPOCH);
     humantime::format_rfc3339_seconds(at).to_string()
@@ -139,10 +140,12 @@ struct RetryBody {
     detail: Option<String>,
 }
 
-/// `POST /destinations/{name}/retry`: lets exactly one more attempt through the gate and tells its outcome.
+/// `POST /destinations/{name}/retry`: allows exactly one more logon attempt and returns its
+/// outcome.
 ///
 /// # Errors
-/// `not_found` for a name that is not configured; `technical_user_locked` while a lock runs, without `force`.
+/// `not_found` for a name that is not configured; `technical_user_locked` while the user is locked
+/// and `force` is not set.
 pub(crate) async fn retry(
     Allowed(caller, _): Allowed<RoutesAdmin>,
     Path(name): Path<String>,

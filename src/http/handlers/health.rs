@@ -1,7 +1,7 @@
-//! `GET /health` and `GET /health/ready`: for the platform's probes, open to anyone.
+//! `GET /health` and `GET /health/ready`: for the platform's probes, without authentication.
 //!
-//! Invariant: liveness depends on nothing (a bad password must not become a restart loop), readiness only on starting
-//! and stopping; neither names a host, a user or a cause.
+//! Invariant: liveness depends on nothing (a bad password must not become a restart loop);
+//! readiness depends only on start and stop. Neither shows a host, a user or a cause.
 
 use axum::{
     Json,
@@ -40,7 +40,7 @@ struct PartsBody {
     providers: &'static str,
 }
 
-/// 200, or 503 while starting or draining; the body tells degraded parts.
+/// 200, or 503 while starting or draining. The body lists the degraded parts.
 pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
     let phase = readiness.phase();
     let report = readiness.parts();

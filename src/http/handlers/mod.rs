@@ -1,4 +1,5 @@
-//! One file per subject: a handler takes what it needs from the request, calls one room, and shapes the answer.
+//! One file per subject: a handler extracts what it needs from the request, calls one module, and
+//! builds the response.
 
 pub(crate) mod destinations;
 pub(crate) mod health;
@@ -10,7 +11,7 @@ pub(crate) mod route_bulk;
 pub(crate) mod routes;
 pub(crate) mod spaces;
 
-/// Breaks; only the tests of the router have a path to it.
+/// Panics; only the router's tests have a path to it.
 #[cfg(test)]
 pub(crate) async fn panic() -> http::StatusCode {
     panic!("canary")

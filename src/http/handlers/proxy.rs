@@ -1,6 +1,8 @@
-//! `/v3` and everything below it: the CF API, as far as the allow list and the caller's terms let a request pass.
+//! `/v3` and everything below it: the CF API, as far as the allow list and the caller's provider
+//! entry allow.
 //!
-//! Nothing is sent before all checks have passed, in the order of `proxy.md` 2; this file only walks the steps.
+//! Nothing is sent before all checks have passed (`docs/reference/proxy-rules.md`). This file only
+//! calls the steps in order.
 
 use std::{
     convert::Infallible,
@@ -24,7 +26,7 @@ use crate::{
     capi::CfRequestClient,
     http::{
         code::Code,
-        extract::{known, read_body, require_scope, wall_time},
+        extract::{read_body, require_scope, verify_caller, wall_time},
         problem::Problem,
         request_record::RequestRecord,
         state::ProxyState,
@@ -38,7 +40,8 @@ use crate::{
     telemetry::audit,
 };
 
-/// The handler as a service: axum's route table would make some twenty allocations around it ([`crate::http::paths`]).
+/// The handler as a tower service: axum's route table would add about twenty allocations
+/// ([`crate::http::dispatch`]).
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyHandler(pub(crate) Arc<ProxyState>);
 
@@ -63,14 +66,14 @@ impl Service<Request> for ProxyHandler {
     }
 }
 
-/// Judges and forwards one request.
+/// Checks and forwards one request.
 ///
 /// # Errors
-/// No caller with the scope, a malformed target, a denial, what the token engine and the CF API give in place of an
-/// answer. CF's own refusals are answers, not errors.
+/// No caller with the scope, a malformed target, a denial, errors of the token module and of the CF
+/// client. CF's own error responses are answers, not errors.
 async fn pass(state: &ProxyState, request: Request) -> Result<Response, Problem> {
     let record = RequestRecord::from_extensions(request.extensions());
-    let caller = known(&state.verifier, request.headers(), Some(&record)).await?;
+    let caller = verify_caller(&state.verifier, request.headers(), Some(&record)).await?;
     let caller = require_scope(caller, Scope::ApiProxy)?;
     let line = request_line(&request)?;
     let deadline = Instant::now() + state.defaults.call_timeout;
@@ -91,7 +94,7 @@ async fn pass(state: &ProxyState, request: Request) -> Result<Response, Problem>
     }
 }
 
-/// Who asks for what, until when.
+/// One proxied request: its caller, its record and its deadline.
 struct ProxyCall {
     caller: Caller,
     record: RequestRecord,
@@ -99,7 +102,7 @@ struct ProxyCall {
 }
 
 impl ProxyCall {
-    /// Returns the CF API of the caller's entry, or the default one.
+    /// Returns a client for the destination of the caller's provider entry, or the default one.
     fn request_client(&self, state: &ProxyState) -> CfRequestClient {
         let own = state.routes.policies().destination_of(&self.caller);
         let destination = own.unwrap_or(&state.defaults.destination);
@@ -119,14 +122,14 @@ impl ProxyCall {
         (!matches!(*method, Method::GET | Method::HEAD)).then(|| self.audited(action))
     }
 
-    /// Notes the row of the allow list for the log line.
+    /// Records the rule of the allow list for the log line.
     fn passed_on(&self, answer: Response<crate::proxy::ProxyBody>, row: RuleId) -> Response {
         self.record.set_rule(row);
         answer.map(Body::new)
     }
 }
 
-/// A write: body, bounds, verdict; then it is out of the caller's hands.
+/// A write: body, bounds, verdict. Once sent, it runs to its end even if the caller goes away.
 async fn write(
     draft: Draft,
     call: ProxyCall,
@@ -135,12 +138,12 @@ async fn write(
 ) -> Result<Response, Problem> {
     let rule = draft.rule().clone();
     let mut audited = call.audited(rule.as_str().to_owned());
-    let (verdict, cf) = judged(draft, &call, state, request, &mut audited).await?;
+    let (verdict, cf) = checked_write(draft, &call, state, request, &mut audited).await?;
     let answer = state.proxy.write(verdict, cf, audited).await?;
     Ok(call.passed_on(answer, rule))
 }
 
-async fn judged(
+async fn checked_write(
     draft: Draft,
     call: &ProxyCall,
     state: &ProxyState,
@@ -170,7 +173,7 @@ async fn judged(
     wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
     let (bounds, cf) = state.routes.bounds(&request_context).await.map_err(failed)?;
     let mut verdict = wish.clone().judge(&bounds);
-    // A deployment may have made the app anew since its guid was learned.
+    // A deployment may have recreated the app since its guid was read.
     if matches!(verdict, Err(Denial::Breach(Breach::App)))
         && state.routes.forget_apps(&request_context).await.map_err(failed)?
     {
@@ -180,13 +183,13 @@ async fn judged(
     Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))
 }
 
-/// Takes the target that the gate has judged.
+/// Returns the target that `request_validation` has checked.
 pub(in crate::http) fn request_line(request: &Request) -> Result<RequestLine, Problem> {
     let odd = |_| Problem::new(Code::MalformedPath, "The path or the query is malformed.");
-    let judged =
+    let checked =
         request.extensions().get::<RequestRecord>().and_then(RequestRecord::target).cloned();
-    let (path, query) = match judged {
-        Some(judged) => judged,
+    let (path, query) = match checked {
+        Some(checked) => checked,
         None => (
             UpstreamPath::parse(request.uri().path()).map_err(odd)?,
             UpstreamQuery::parse(request.uri().query()).map_err(odd)?,
@@ -200,7 +203,7 @@ pub(in crate::http) fn request_line(request: &Request) -> Result<RequestLine, Pr
     Ok(RequestLine { method: request.method().clone(), path, query })
 }
 
-/// JSON, in UTF-8 where a character set is named.
+/// Whether the type is JSON, and UTF-8 if a character set is named.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CONTENT_TYPE).iter();
     let only = lines.next().filter(|_| lines.next().is_none());
@@ -212,7 +215,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence && parts.all(|part| matches!(part.as_str(), "charset=utf-8" | "charset=\"utf-8\""))
 }
 
-/// Tells a denial where it is to be told: counted, and audited if it is about a mutation.
+/// Counts a denial, and audits it if the request is a mutation.
 fn audited_denial(denial: Denial, state: &ProxyState, audited: Option<&WriteAudit>) -> Problem {
     let word = match &denial {
         Denial::NoRule => "no_rule",
@@ -229,7 +232,7 @@ fn audited_denial(denial: Denial, state: &ProxyState, audited: Option<&WriteAudi
     problem
 }
 
-/// Tells why the caller's limits could not be had.
+/// Audits that the caller's bounds could not be determined.
 fn bounds_failed(error: RouteError, audited: &WriteAudit) -> Problem {
     let (word, denied) = (error.word(), error.is_denial());
     let problem = Problem::from(error);
@@ -238,7 +241,7 @@ fn bounds_failed(error: RouteError, audited: &WriteAudit) -> Problem {
     problem
 }
 
-/// What a caller is told of an error, for the audit line.
+/// Status and code that the caller gets for an error, for the audit line.
 fn status_and_code(error: &ProxyError) -> (StatusCode, &'static str) {
     let problem = Problem::from(error.clone());
     let spec = problem.code().spec();

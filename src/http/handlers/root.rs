@@ -1,4 +1,5 @@
-//! `GET /`: the root document that CF clients read before they have a token, and what no route takes.
+//! `GET /`: the root document that CF clients read before they have a token, and the fallback
+//! handler.
 
 use axum::{
     Json,
@@ -18,7 +19,8 @@ struct RootDocument {
     links: RootDocumentLinks,
 }
 
-/// RootDocumentLinks of the CF API's root document; what the broker does not offer is null, so that no client goes elsewhere.
+/// Links of the CF API's root document. A link that the broker does not offer is null, so that no
+/// client goes to another server.
 #[derive(Debug, Serialize)]
 struct RootDocumentLinks {
     #[serde(rename = "self")]
@@ -42,7 +44,7 @@ struct LinkBody {
     href: String,
 }
 
-/// A link with the version of the API behind it, as CF last named it.
+/// A link with the API version that CF last reported.
 #[derive(Debug, Serialize)]
 struct VersionedLinkBody {
     href: String,
@@ -54,7 +56,7 @@ struct LinkMetaBody {
     version: Option<String>,
 }
 
-/// Answers from memory; names the broker only. Who asks for a page is sent to the first one.
+/// Answers from memory and names the broker only. A browser is redirected to `/spaces`.
 pub(crate) async fn document(
     State(base): State<PublicBase>,
     State(capi): State<CapiClient>,
@@ -84,8 +86,8 @@ pub(crate) async fn document(
     Json(RootDocument { links }).into_response()
 }
 
-/// Returns whether a browser asks: HTML is named, and not refused by `q=0` (RFC 9110, 12.5.1). Clients of the CF API
-/// name JSON or anything.
+/// Returns whether the client is a browser: `Accept` names HTML without `q=0` (RFC 9110, 12.5.1).
+/// Clients of the CF API accept JSON or `*/*`.
 fn wants_html(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let mut ranges = lines.flat_map(|line| line.split(','));
@@ -100,7 +102,7 @@ fn wants_html(headers: &HeaderMap) -> bool {
     })
 }
 
-/// 404 for every path that is none of ours.
+/// 404 for every unknown path.
 pub(crate) async fn nothing() -> Problem {
     Problem::not_found()
 }
@@ -119,7 +121,7 @@ mod tests {
     #[case("*/*", false)]
     #[case("text/html;q=0, application/json", false)]
     #[case("text/htmlx", false)]
-    fn a_browser_is_known_by_what_it_accepts(#[case] accept: &str, #[case] expected: bool) {
+    fn a_browser_is_recognized_by_its_accept_header(#[case] accept: &str, #[case] expected: bool) {
         let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
         assert_eq!(wants_html(&headers), expected);
     }

@@ -1,4 +1,4 @@
-//! What `/routes` answers, as JSON; the shapes are contract.
+//! JSON bodies of `/routes`. The shapes are a public interface.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -187,14 +187,14 @@ struct UsageBody {
 
 impl ListBody {
     pub(super) fn of(page: &RoutePage, query: &ListQuery) -> Self {
-        let seen = query.page.saturating_mul(query.per_page);
+        let listed = query.page.saturating_mul(query.per_page);
         Self {
             resources: page.resources.iter().map(RouteBody::of).collect(),
             pagination: PaginationBody {
                 total: page.total,
                 page: query.page,
                 per_page: query.per_page,
-                next: (seen < page.total).then_some(query.page.saturating_add(1)),
+                next: (listed < page.total).then_some(query.page.saturating_add(1)),
             },
             quota: QuotaBody::of(&page.quota),
         }
@@ -212,7 +212,7 @@ impl QuotaBody {
     }
 }
 
-/// Answer of `GET /routes/operations/{id}`, and of a `DELETE` that goes on.
+/// Answer of `GET /routes/operations/{id}`, and of a `DELETE` that is still running.
 #[derive(Debug, Serialize)]
 pub(super) struct OperationBody {
     status: &'static str,
@@ -233,7 +233,7 @@ impl OperationBody {
         Self::with(operation, "running", None)
     }
 
-    /// `correlation`: of the request that asks.
+    /// `correlation`: id of the current request.
     pub(super) fn of(
         operation: &Operation,
         state: OperationState,

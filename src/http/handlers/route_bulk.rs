@@ -63,7 +63,7 @@ struct IndexedResult {
     result: ResultBody,
 }
 
-/// What a single call would have answered.
+/// The response that a single call would have.
 #[derive(Debug, Serialize)]
 struct ResultBody {
     status: u16,
@@ -83,7 +83,7 @@ enum DoneBody {
     WouldDelete { dry_run: bool, plan: Vec<&'static str>, routes: Vec<RouteBody> },
 }
 
-/// Turns results into bodies.
+/// Turns results into response bodies.
 struct ResultRenderer<'a> {
     routes: &'a TenantRoutes,
     correlation: &'a CorrelationId,
@@ -112,9 +112,9 @@ impl ResultRenderer<'_> {
             }
             ItemOutcome::Deleted(Deleted::Done) => (StatusCode::NO_CONTENT, None, None),
             ItemOutcome::Deleted(Deleted::Running { operation }) => {
-                let place = operation_path(self.routes, &operation)?;
+                let location = operation_path(self.routes, &operation)?;
                 let body = DoneBody::Running(OperationBody::running(&operation));
-                (StatusCode::ACCEPTED, Some(place), Some(body))
+                (StatusCode::ACCEPTED, Some(location), Some(body))
             }
             ItemOutcome::WouldDelete(views) => {
                 let plan = if views.is_empty() { Vec::new() } else { vec!["delete"] };
@@ -133,16 +133,16 @@ fn bodies(views: &[RouteView]) -> Vec<RouteBody> {
 /// `POST /routes/batch`: up to 100 items, four at a time; 200 even if all fail.
 ///
 /// # Errors
-/// `bad_request` for no items, or too many.
+/// `bad_request` for no items or too many.
 pub(crate) async fn batch(
-    asked: RoutesRequest<RoutesWrite, NoParameters>,
+    request: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<BatchBody>,
 ) -> Result<Json<BatchResults>, Problem> {
     let run = if body.dry_run { Run::Dry } else { Run::Real };
     let items = body.items.into_iter().map(ItemBody::into_item).collect();
-    let results = routes.batch(&asked.request_context, items, run).await?;
+    let results = routes.batch(&request.request_context, items, run).await?;
     let renderer = ResultRenderer { routes: &routes, correlation: &correlation };
     let results = results.into_iter().enumerate();
     let results =
@@ -150,7 +150,7 @@ pub(crate) async fn batch(
     Ok(Json(BatchResults { results: results.collect() }))
 }
 
-/// Body of `POST /routes/reconcile`; `app` and `domain` are for tenants that name none.
+/// Body of `POST /routes/reconcile`; `app` and `domain` are the defaults of the tenants.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReconcileBody {
@@ -221,18 +221,18 @@ impl ReconciledBody {
     }
 }
 
-/// `POST /routes/reconcile`: the difference between the tenants listed and the routes that are, and its
-/// repair.
+/// `POST /routes/reconcile`: compares the listed tenants with the existing routes and repairs the
+/// difference.
 ///
 /// # Errors
 /// `reconcile_guard`, `bad_request`, those of the CF API.
 pub(crate) async fn reconcile(
-    asked: RoutesRequest<RoutesWrite, NoParameters>,
+    request: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<ReconcileBody>,
 ) -> Result<Json<ReconciledBody>, Problem> {
-    let done = routes.reconcile(&asked.request_context, body.into_request()?).await?;
+    let done = routes.reconcile(&request.request_context, body.into_request()?).await?;
     let renderer = ResultRenderer { routes: &routes, correlation: &correlation };
     Ok(Json(ReconciledBody::of(done, &renderer)))
 }

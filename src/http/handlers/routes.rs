@@ -32,14 +32,14 @@ use crate::{
     },
 };
 
-/// Routes per page if the caller does not say.
+/// Default number of routes per page.
 const PER_PAGE: usize = 50;
-/// Most routes per page; the answer stays below a megabyte.
+/// Largest number of routes per page; the answer stays below 1 MB.
 const MOST_PER_PAGE: usize = 500;
-/// When to look at an operation again.
+/// `Retry-After` of an operation, in seconds.
 const POLL_AGAIN: u64 = 2;
 
-/// What every call on routes says besides its own parameters.
+/// The query parameter that all calls on routes share.
 pub(crate) trait OnBehalf {
     /// The owner that an administrator acts for.
     fn owner(&mut self) -> Option<String>;
@@ -62,7 +62,7 @@ macro_rules! query {
 }
 
 query! {
-    /// Query of calls without parameters of their own.
+    /// Query without parameters of its own.
     NoParameters {}
 }
 query! {
@@ -70,7 +70,7 @@ query! {
     EnsureQuery { dry_run: bool }
 }
 query! {
-    /// Query of `DELETE`; all but `legacy` count only with it.
+    /// Query of `DELETE`; the other parameters count only with `legacy`.
     RemoveQuery { legacy: bool, subdomain: Option<String>, app: Option<String>, domain: Option<String> }
 }
 query! {
@@ -106,7 +106,7 @@ impl<N: RequiredScope, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState
     }
 }
 
-/// What a caller is told of an error.
+/// Status and code that the caller gets for an error.
 fn status_and_code(error: &RouteError) -> (u16, &'static str) {
     let problem = Problem::from(error.clone());
     let spec = problem.code().spec();
@@ -116,14 +116,14 @@ fn status_and_code(error: &RouteError) -> (u16, &'static str) {
 /// `PUT /routes/{tenant}`: creates or repairs.
 ///
 /// # Errors
-/// The codes of tenant routes, of the token engine and of the CF API.
+/// The codes of tenant routes, of the token module and of the CF API.
 pub(crate) async fn ensure(
-    asked: RoutesRequest<RoutesWrite, EnsureQuery>,
+    request: RoutesRequest<RoutesWrite, EnsureQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
     AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    ensure_route(&routes, &asked, Some(&tenant), body).await
+    ensure_route(&routes, &request, Some(&tenant), body).await
 }
 
 /// `POST /routes`: the same with the tenant in the body.
@@ -131,28 +131,28 @@ pub(crate) async fn ensure(
 /// # Errors
 /// As [`ensure`].
 pub(crate) async fn create(
-    asked: RoutesRequest<RoutesWrite, EnsureQuery>,
+    request: RoutesRequest<RoutesWrite, EnsureQuery>,
     State(routes): State<TenantRoutes>,
     AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    ensure_route(&routes, &asked, None, body).await
+    ensure_route(&routes, &request, None, body).await
 }
 
 async fn ensure_route(
     routes: &TenantRoutes,
-    asked: &RoutesRequest<RoutesWrite, EnsureQuery>,
+    request: &RoutesRequest<RoutesWrite, EnsureQuery>,
     path: Option<&TenantId>,
     body: RouteRequestBody,
 ) -> Result<Response, Problem> {
     let (tenant, route_request) = body.into_request(path)?;
-    let run = if asked.query.dry_run { Run::Dry } else { Run::Real };
-    let done = routes.ensure(&asked.request_context, &tenant, route_request, run).await?;
+    let run = if request.query.dry_run { Run::Dry } else { Run::Real };
+    let done = routes.ensure(&request.request_context, &tenant, route_request, run).await?;
     let body = EnsuredBody::of(&done);
     let created = body.is_created() && run == Run::Real;
     let mut answer =
         (if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)).into_response();
-    if created && let Ok(place) = HeaderValue::try_from(format!("/routes/{tenant}")) {
-        answer.headers_mut().insert(LOCATION, place);
+    if created && let Ok(location) = HeaderValue::try_from(format!("/routes/{tenant}")) {
+        answer.headers_mut().insert(LOCATION, location);
     }
     Ok(answer)
 }
@@ -162,30 +162,30 @@ async fn ensure_route(
 /// # Errors
 /// `not_found` without a route of this owner; those of the CF API.
 pub(crate) async fn read(
-    asked: RoutesRequest<RoutesRead, NoParameters>,
+    request: RoutesRequest<RoutesRead, NoParameters>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
 ) -> Result<impl IntoResponse, Problem> {
-    let views = routes.get(&asked.request_context, &tenant).await?;
+    let views = routes.get(&request.request_context, &tenant).await?;
     Ok(Json(TenantBody::of(tenant.as_str(), &views)))
 }
 
-/// `GET /routes`: the owner's routes and what is left of the quotas.
+/// `GET /routes`: the owner's routes and the usage of the quotas.
 ///
 /// # Errors
-/// `bad_request` for a page or state that is none; those of the CF API.
+/// `bad_request` for an invalid page or state; those of the CF API.
 pub(crate) async fn list(
-    asked: RoutesRequest<RoutesRead, ListParameters>,
+    request: RoutesRequest<RoutesRead, ListParameters>,
     State(routes): State<TenantRoutes>,
 ) -> Result<impl IntoResponse, Problem> {
-    let query = asked.query;
+    let query = request.query;
     let wanted = ListQuery {
         tenant: query.tenant,
         state: query.state.as_deref().map(state_of).transpose()?,
         page: query.page.unwrap_or(1),
         per_page: query.per_page.unwrap_or(PER_PAGE).min(MOST_PER_PAGE),
     };
-    let listing = routes.list(&asked.request_context, &wanted).await?;
+    let listing = routes.list(&request.request_context, &wanted).await?;
     Ok(Json(ListBody::of(&listing, &wanted)))
 }
 
@@ -199,29 +199,31 @@ fn state_of(word: &str) -> Result<view::RouteState, Problem> {
 /// `DELETE /routes/{tenant}`: 204 when nothing is left, 202 with an operation when CF takes longer.
 ///
 /// # Errors
-/// Those of the CF API; a route that stayed is named.
+/// Those of the CF API; each route that was not deleted is listed.
 pub(crate) async fn remove(
-    mut asked: RoutesRequest<RoutesWrite, RemoveQuery>,
+    mut request: RoutesRequest<RoutesWrite, RemoveQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wait_mode = if prefers_async(&headers) { WaitMode::DontWait } else { WaitMode::Wait };
-    let removed = match asked.query.legacy_route()? {
+    let removed = match request.query.legacy_route()? {
         Some(route_request) => {
-            routes.delete_legacy(&asked.request_context, &tenant, route_request, wait_mode).await?
+            routes
+                .delete_legacy(&request.request_context, &tenant, route_request, wait_mode)
+                .await?
         }
-        None => routes.delete(&asked.request_context, &tenant, wait_mode).await?,
+        None => routes.delete(&request.request_context, &tenant, wait_mode).await?,
     };
     let operation = match removed {
         Deleted::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
         Deleted::Running { operation } => operation,
     };
-    let place = operation_path(&routes, &operation)?;
+    let location = operation_path(&routes, &operation)?;
     let mut answer =
         (StatusCode::ACCEPTED, Json(OperationBody::running(&operation))).into_response();
-    if let Ok(place) = HeaderValue::try_from(place) {
-        answer.headers_mut().insert(LOCATION, place);
+    if let Ok(location) = HeaderValue::try_from(location) {
+        answer.headers_mut().insert(LOCATION, location);
     }
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AGAIN));
     if wait_mode == WaitMode::DontWait {
@@ -233,7 +235,7 @@ pub(crate) async fn remove(
 }
 
 impl RemoveQuery {
-    /// The place of the route without labels that is to go, too.
+    /// The unlabelled route that is deleted too, if `legacy` is set.
     fn legacy_route(&mut self) -> Result<Option<RouteRequest>, RouteError> {
         if !self.legacy {
             return Ok(None);
@@ -245,7 +247,7 @@ impl RemoveQuery {
     }
 }
 
-/// Returns where an operation can be followed.
+/// Returns the path of an operation's status.
 pub(super) fn operation_path(
     routes: &TenantRoutes,
     operation: &Operation,
@@ -261,16 +263,16 @@ fn prefers_async(headers: &HeaderMap) -> bool {
         .any(|one| one.trim().eq_ignore_ascii_case("respond-async"))
 }
 
-/// `GET /routes/operations/{id}`: how a removal stands that outlived its request.
+/// `GET /routes/operations/{id}`: the status of a delete that runs longer than its request.
 ///
 /// # Errors
-/// `not_found` for an id that is not one of this owner's.
+/// `not_found` for an id that does not belong to this owner.
 pub(crate) async fn operation(
-    asked: RoutesRequest<RoutesRead, NoParameters>,
+    request: RoutesRequest<RoutesRead, NoParameters>,
     Path(id): Path<String>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
 ) -> Result<impl IntoResponse, Problem> {
-    let (operation, state) = routes.operation(&asked.request_context, &id).await?;
+    let (operation, state) = routes.operation(&request.request_context, &id).await?;
     Ok(Json(OperationBody::of(&operation, state, &correlation)))
 }

@@ -37,7 +37,7 @@ struct OrganizationView {
 /// Lists them all, sorted by name.
 ///
 /// # Errors
-/// The problems of the token engine and of the CF API.
+/// The problems of the token module and of the CF API.
 pub(crate) async fn list(
     Allowed(caller, _): Allowed<SpacesRead>,
     Correlation(correlation): Correlation,
@@ -54,12 +54,12 @@ pub(crate) async fn list(
 }
 
 impl From<SpaceInOrganization> for SpaceView {
-    fn from(seen: SpaceInOrganization) -> Self {
+    fn from(found: SpaceInOrganization) -> Self {
         Self {
-            guid: seen.space.guid.to_string(),
-            name: seen.space.name,
-            created_at: seen.space.created_at,
-            organization: seen.organization.map(|organization| OrganizationView {
+            guid: found.space.guid.to_string(),
+            name: found.space.name,
+            created_at: found.space.created_at,
+            organization: found.organization.map(|organization| OrganizationView {
                 guid: organization.guid.to_string(),
                 name: organization.name,
             }),

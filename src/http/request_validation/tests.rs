@@ -23,7 +23,7 @@ fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Request {
     request
 }
 
-/// Status and code of the refusal, or 0 and nothing.
+/// Status and code of the problem, or 0 and an empty string.
 fn validate(request: &Request) -> (u16, &'static str) {
     let validator =
         RequestValidator { hosts: ServedHosts::new([OWN], LoopbackHosts::Refused), body: LIMIT };
@@ -65,7 +65,7 @@ fn forms_of_the_target(#[case] target: &str, #[case] status: u16) {
 }
 
 #[test]
-fn only_http_1_1_is_spoken() {
+fn only_http_1_1_is_supported() {
     let mut old = request("GET", "/v3/apps", &[]);
     *old.version_mut() = Version::HTTP_10;
     assert_eq!(validate(&old), (400, "bad_request"));
@@ -81,13 +81,13 @@ fn only_http_1_1_is_spoken() {
 #[case(&["evil.example"], 421)]
 #[case(&["127.0.0.1:8080"], 421)]
 #[case(&["Broker.Example.test:443"], 0)]
-fn hosts_are_judged(#[case] lines: &[&'static str], #[case] status: u16) {
-    let mut asked = request("GET", "/v3/apps", &[]);
-    asked.headers_mut().remove(HOST);
+fn hosts_are_checked(#[case] lines: &[&'static str], #[case] status: u16) {
+    let mut request = request("GET", "/v3/apps", &[]);
+    request.headers_mut().remove(HOST);
     for host in lines {
-        asked.headers_mut().append(HOST, HeaderValue::from_static(host));
+        request.headers_mut().append(HOST, HeaderValue::from_static(host));
     }
-    assert_eq!(validate(&asked).0, status);
+    assert_eq!(validate(&request).0, status);
 }
 
 #[rstest]
@@ -95,10 +95,10 @@ fn hosts_are_judged(#[case] lines: &[&'static str], #[case] status: u16) {
 #[case("[fd00::1]:8080", 404)]
 #[case("", 400)]
 fn probes_may_name_any_host_but_must_name_one(#[case] host: &'static str, #[case] status: u16) {
-    // Without a router no path of ours is matched: 404 is what lies behind the host.
-    let mut asked = request("GET", "/health/ready", &[]);
-    asked.headers_mut().insert(HOST, HeaderValue::from_static(host));
-    assert_eq!(validate(&asked).0, status);
+    // There is no router here, so no path of ours matches: 404 means that the host was accepted.
+    let mut request = request("GET", "/health/ready", &[]);
+    request.headers_mut().insert(HOST, HeaderValue::from_static(host));
+    assert_eq!(validate(&request).0, status);
 }
 
 #[rstest]
@@ -118,7 +118,7 @@ fn targets(#[case] target: &str, #[case] status: u16, #[case] code: &str) {
 }
 
 #[test]
-fn what_is_too_long_says_so() {
+fn a_target_that_is_too_long_is_414() {
     let long = "a".repeat(8200);
     for target in [format!("/v3/{long}"), format!("/{long}"), format!("/v3?{long}")] {
         assert_eq!(validate(&request("GET", &target, &[])), (414, "uri_too_long"));
@@ -133,13 +133,13 @@ fn a_target_that_was_cut_is_refused() {
 }
 
 #[test]
-fn the_target_goes_on_as_it_came() {
+fn the_target_is_recorded_as_received() {
     let validator =
         RequestValidator { hosts: ServedHosts::new([OWN], LoopbackHosts::Refused), body: LIMIT };
-    let mut asked = request("GET", "/v3/apps/?x=%0d%0aSet-Cookie:a", &[]);
-    let record = RequestRecord::from_headers(asked.headers());
-    asked.extensions_mut().insert(record.clone());
-    validator.validate(&asked, LIMIT).unwrap();
+    let mut request = request("GET", "/v3/apps/?x=%0d%0aSet-Cookie:a", &[]);
+    let record = RequestRecord::from_headers(request.headers());
+    request.extensions_mut().insert(record.clone());
+    validator.validate(&request, LIMIT).unwrap();
     let (path, query) = record.target().unwrap();
     assert_eq!(path.as_str(), "/v3/apps/");
     assert_eq!(query.as_str(), Some("x=%0d%0aSet-Cookie:a"));
@@ -164,7 +164,7 @@ fn the_target_goes_on_as_it_came() {
 #[case("HEAD", &[("content-length", "1")], 400)]
 #[case("DELETE", &[("content-length", "1")], 400)]
 #[case("DELETE", &[("transfer-encoding", "chunked")], 400)]
-fn headers_that_speak_of_a_body(
+fn headers_about_a_body(
     #[case] method: &str,
     #[case] headers: &[(&str, &str)],
     #[case] status: u16,
@@ -178,14 +178,14 @@ fn headers_that_speak_of_a_body(
 #[case::path_before_expectation("GET", "/v3/../x", OWN, 400)]
 #[case::unknown_path_before_expectation("GET", "/nowhere", OWN, 404)]
 #[case::expectation_before_coding("GET", "/v3/apps", OWN, 417)]
-fn the_first_fault_in_the_order_counts(
+fn the_first_broken_rule_in_the_order_counts(
     #[case] method: &str,
     #[case] target: &str,
     #[case] host: &str,
     #[case] status: u16,
 ) {
     let odd = [("expect", "x"), ("content-encoding", "gzip"), ("content-length", "5")];
-    let mut asked = request(method, target, &odd);
-    asked.headers_mut().insert(HOST, HeaderValue::from_str(host).unwrap());
-    assert_eq!(validate(&asked).0, status);
+    let mut request = request(method, target, &odd);
+    request.headers_mut().insert(HOST, HeaderValue::from_str(host).unwrap());
+    assert_eq!(validate(&request).0, status);
 }
