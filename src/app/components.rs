@@ -116,7 +116,7 @@ fn policies(
         return Err(ConfigProblem::from_source(
             "destination.name",
             "settings",
-            "is no name of a destination",
+            "is not a destination name",
             "use CFAPI",
         )
         .into());

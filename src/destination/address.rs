@@ -1,8 +1,7 @@
 //! The two addresses of a destination: `URL` and `tokenServiceURL`.
 //!
-//! Invariant: what parses here is https (http for this very machine), without userinfo and
-//! fragment, and is what its text looked like: nothing that the URL parser would silently drop or
-//! turn round. Used by `validate`.
+//! Invariant: what parses here is https (or http to this machine), without userinfo and fragment,
+//! and the URL parser has not changed it silently. Used by `validate`.
 
 use crate::upstream::is_loopback;
 use url::Url;
@@ -10,29 +9,29 @@ use url::Url;
 /// Path of a token URL that has none (SAP's Java SDK does the same for bindings).
 const TOKEN_PATH: &str = "/oauth/token";
 
-/// `tokenServiceURL`: where the password goes, and what stood in its query.
+/// `tokenServiceURL`: where the password is sent, and the query that stood in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenServiceUrl {
     /// Without query.
     pub(super) url: Url,
-    /// Pairs of the query as they stand, still encoded.
+    /// Pairs of the query as they are written, still encoded.
     pub(super) query: Vec<(String, String)>,
 }
 
-/// What makes an address unusable; the texts follow the property's name.
+/// Why an address cannot be used; each text follows the property's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddressError {
-    #[error("is no address")]
+    #[error("is not a URL")]
     SecretForm,
-    #[error("holds a blank, control character or backslash")]
+    #[error("contains a blank, control character or backslash")]
     Character,
-    #[error("holds a placeholder for the tenant, which only a tokenServiceURLType of Common fills")]
+    #[error("contains a placeholder for the tenant, which only tokenServiceURLType Common fills")]
     Tenant,
     #[error("is not https")]
     Scheme,
-    #[error("holds a user name or password")]
+    #[error("contains a user name or password")]
     Userinfo,
-    #[error("holds a fragment")]
+    #[error("contains a fragment")]
     Fragment,
     #[error("has a path or query; only scheme, host and port belong there")]
     NotBare,
@@ -61,8 +60,8 @@ pub(super) fn api(text: &str) -> Result<Url, AddressError> {
 }
 
 fn parse(text: &str) -> Result<Url, AddressError> {
-    // The parser drops tabs and line breaks and turns a backslash round: the result would not be
-    // what was read.
+    // The URL parser drops tabs and line breaks and turns a backslash into a slash: the result
+    // would differ from the text.
     if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ' || byte == b'\\') {
         return Err(AddressError::Character);
     }
@@ -101,12 +100,12 @@ mod tests {
     #[case("https://login.cf.example.com/", "https://login.cf.example.com/oauth/token")]
     #[case("https://login.cf.example.com/?a=b", "https://login.cf.example.com/oauth/token")]
     #[case("https://login.cf.example.com/uaa/token", "https://login.cf.example.com/uaa/token")]
-    fn a_token_url_without_path_gets_the_usual_one(#[case] text: &str, #[case] expected: &str) {
+    fn a_token_url_without_path_gets_the_default_path(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(TokenServiceUrl::parse(text).unwrap().url.as_str(), expected);
     }
 
     #[test]
-    fn the_query_leaves_the_url_and_stays_as_it_stood() {
+    fn the_query_is_removed_from_the_url_and_kept_encoded() {
         let text = "https://h.example/t?login_hint=%7B%22origin%22:%22k%22%7D&&flag&a=b=c";
         let token = TokenServiceUrl::parse(text).unwrap();
         assert_eq!(token.url.as_str(), "https://h.example/t");
@@ -125,7 +124,7 @@ mod tests {
     #[case("http://127.0.0.1.evil.example", AddressError::Scheme)]
     #[case("https://u:p@login.cf.example.com", AddressError::Userinfo)]
     #[case("https://login.cf.example.com/#x", AddressError::Fragment)]
-    fn what_cannot_be_meant_is_refused(#[case] text: &str, #[case] expected: AddressError) {
+    fn an_unusable_address_is_refused(#[case] text: &str, #[case] expected: AddressError) {
         assert_eq!(TokenServiceUrl::parse(text), Err(expected));
         assert_eq!(api(text), Err(expected));
     }
@@ -133,7 +132,7 @@ mod tests {
     #[rstest]
     #[case("https://api.cf.example.com/v3")]
     #[case("https://api.cf.example.com/?a")]
-    fn the_api_s_address_is_bare(#[case] text: &str) {
+    fn the_api_address_has_no_path_and_no_query(#[case] text: &str) {
         assert_eq!(api(text), Err(AddressError::NotBare));
     }
 }

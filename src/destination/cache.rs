@@ -1,9 +1,9 @@
-//! What the Destination service said, kept: soft TTL, one flight per destination, stale on error
-//! (destination.md 9).
+//! Cache of one destination of the Destination service: soft TTL, one fetch at a time, stale
+//! content while the service fails.
 //!
-//! Invariant: nobody waits for a revalidation who can be served; a failure is never kept as
-//! content; and content that has once been in service gives way only to validated content or to two
-//! 404s. Used by `Destinations`.
+//! Invariant: a caller that can be served never waits for a revalidation. A failure is never stored
+//! as content. Content in service is replaced only by validated content; only a second 404 after a
+//! pause removes it. Used by `Destinations`.
 
 mod apply;
 mod state;
@@ -24,15 +24,15 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// Age from which content is asked for again (SAP: 3–5 min, on demand).
+/// Age from which content is revalidated (SAP recommends 3–5 min, on demand).
 const SOFT_TTL: Duration = Duration::from_secs(5 * 60);
 
-/// Age up to which content is served although the service fails.
+/// Age up to which content is served while the service fails.
 const STALE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The Destination service as the cache sees it; a port, so that time is tested without sockets.
+/// The Destination service as the cache sees it; a trait, so that tests need no sockets.
 pub(super) trait DestinationSource: Send + Sync + 'static {
-    /// Asks once, its own repeats included. `tag` makes the call conditional.
+    /// Reads the destination once, retries included. `tag` makes the call conditional.
     fn find(
         &self,
         name: &DestinationName,
@@ -40,32 +40,32 @@ pub(super) trait DestinationSource: Send + Sync + 'static {
     ) -> impl Future<Output = Result<FindResponse, FindFault>> + Send;
 }
 
-/// What the service said.
+/// The answer of the service.
 #[derive(Debug)]
 pub(super) enum FindResponse {
     /// 200.
     Content(Content),
     /// 304.
     Unchanged,
-    /// 404 of the service itself.
+    /// 404 from the service itself.
     Absent,
 }
 
-/// Properties, still to be validated.
+/// Properties that are not validated yet.
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) fields: Fields,
     pub(super) source: SourceKind,
-    /// As received.
+    /// Entity tag as received.
     pub(super) tag: Option<HeaderValue>,
-    /// Tells contents apart.
+    /// Differs between different contents.
     pub(super) digest: u64,
 }
 
 /// One destination of the service; a clone is shallow.
 pub(super) struct CachedDestination<S>(Arc<CacheInner<S>>);
 
-/// What the flight works with.
+/// What a fetch needs.
 pub(super) struct CacheDependencies<S> {
     pub(super) source: S,
     pub(super) validator: Validator,
@@ -85,37 +85,37 @@ struct CacheInner<S> {
 enum CacheDecision {
     Serve(FindResult),
     Wait(watch::Receiver<Option<FindResult>>),
-    /// The running flight is not the one that is wanted: look again when it has landed.
+    /// The running fetch is conditional, an unconditional one is wanted: wait, then decide again.
     WaitThenAsk(watch::Receiver<Option<FindResult>>),
 }
 
 impl<S: DestinationSource> CachedDestination<S> {
-    /// Starts with nothing; makes no call.
+    /// Starts empty; makes no call.
     pub(super) fn new(name: DestinationName, deps: CacheDependencies<S>) -> Self {
         Self(Arc::new(CacheInner { name, deps, state: Mutex::default() }))
     }
 
-    /// Finds the destination, as sure as wanted.
+    /// Finds the destination, as fresh as `cache_policy` asks.
     ///
     /// # Errors
-    /// Not there, invalid, or the service cannot say and nothing usable is cached.
+    /// Missing, invalid, or the service is unavailable and nothing usable is cached.
     ///
     /// # Cancel safety
-    /// The flight is a task of its own: a caller who goes away neither stops nor repeats it.
+    /// The fetch runs in its own task: a caller that goes away neither stops nor repeats it.
     pub(super) async fn find(&self, cache_policy: CachePolicy) -> FindResult {
         loop {
             match self.decide(cache_policy) {
                 CacheDecision::Serve(outcome) => return outcome,
-                CacheDecision::Wait(flight) => return self.wait_for(flight).await,
-                CacheDecision::WaitThenAsk(flight) => {
-                    // Its outcome does not matter here: it may have been told "unchanged".
-                    let _ = self.wait_for(flight).await;
+                CacheDecision::Wait(fetch) => return self.wait_for(fetch).await,
+                CacheDecision::WaitThenAsk(fetch) => {
+                    // Its outcome is not used: the answer may have been "unchanged".
+                    let _ = self.wait_for(fetch).await;
                 }
             }
         }
     }
 
-    /// Returns the last content without any call.
+    /// Returns the cached content without any call.
     pub(super) fn known(&self) -> Option<Arc<Destination>> {
         let state = self.state();
         let held = state.held.as_ref()?;
@@ -124,9 +124,9 @@ impl<S: DestinationSource> CachedDestination<S> {
 
     fn decide(&self, cache_policy: CachePolicy) -> CacheDecision {
         let mut state = self.state();
-        let running = state.flight.as_ref().filter(|flight| flight.is_running());
-        let running = running.map(|flight| (flight.condition, flight.outcome.clone()));
-        let longest = match cache_policy {
+        let running = state.flight.as_ref().filter(|fetch| fetch.is_running());
+        let running = running.map(|fetch| (fetch.condition, fetch.outcome.clone()));
+        let max_age = match cache_policy {
             CachePolicy::Cached => STALE_LIMIT,
             CachePolicy::Confirmed => SOFT_TTL,
             CachePolicy::PastCache => {
@@ -138,7 +138,7 @@ impl<S: DestinationSource> CachedDestination<S> {
             }
         };
         let pause = state.pause();
-        let held = state.held.as_ref().filter(|held| held.age() <= longest);
+        let held = state.held.as_ref().filter(|held| held.age() <= max_age);
         if let Some((destination, age)) = held.map(|held| (held.destination.clone(), held.age())) {
             if age > SOFT_TTL && running.is_none() && pause.is_none() {
                 self.start_fetch(&mut state, Condition::IfChanged);
@@ -157,19 +157,19 @@ impl<S: DestinationSource> CachedDestination<S> {
         state: &mut CacheState,
         condition: Condition,
     ) -> watch::Receiver<Option<FindResult>> {
-        let (landing, outcome) = watch::channel(None);
+        let (sender, outcome) = watch::channel(None);
         state.flight = Some(InFlightFetch { condition, outcome: outcome.clone() });
         let cached = self.clone();
         self.0.deps.tasks.spawn(async move {
-            landing.send_replace(Some(cached.fetch(condition).await));
+            sender.send_replace(Some(cached.fetch(condition).await));
         });
         outcome
     }
 
-    async fn wait_for(&self, mut flight: watch::Receiver<Option<FindResult>>) -> FindResult {
-        match flight.wait_for(Option::is_some).await.as_deref() {
+    async fn wait_for(&self, mut fetch: watch::Receiver<Option<FindResult>>) -> FindResult {
+        match fetch.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            // The task was lost (a panic, the runtime's end); the next caller starts another one.
+            // The task is gone (a panic, the runtime's end); the next caller starts a new fetch.
             Ok(None) | Err(_) => Err(self.unavailable(FIRST_PAUSE)),
         }
     }

@@ -1,8 +1,7 @@
-//! Find on the Destination service (destination.md 4).
+//! Reads one destination of the Destination service ("find").
 //!
-//! Invariant: every call carries a literal `$skipTokenRetrieval=true`, the name is one path
-//! segment, and the entity tag goes back byte for byte as it came. Used by `cache` through
-//! `DestinationSource`.
+//! Invariant: every call has a literal `$skipTokenRetrieval=true`, the name is one path segment,
+//! and the entity tag is sent back byte for byte. Used by `cache` through `DestinationSource`.
 
 mod answer;
 
@@ -28,11 +27,10 @@ use std::{hash::RandomState, time::Duration};
 use tokio::time::Instant;
 use url::Url;
 
-/// Largest answer that is read (destination.md 4).
+/// Largest answer that is read; see `docs/reference/destination.md`.
 const CAP: usize = 256 * 1024;
 
-/// Time for all attempts of one find together, the token included: within the 55 s of an inbound
-/// request.
+/// Time for all attempts of one find, the token included. An inbound request has 55 s.
 const TOTAL_TIME: Duration = Duration::from_secs(40);
 
 /// A correlation id that the service writes into its own log.
@@ -47,7 +45,7 @@ pub(super) struct DestinationClient {
     pub(super) token: ServiceToken,
     pub(super) gate: Gate,
     pub(super) metrics: Metrics,
-    /// Random per process: tells contents apart without holding them.
+    /// Keyed at random per process: recognises equal contents without storing them.
     pub(super) digest: RandomState,
 }
 
@@ -79,7 +77,7 @@ enum AttemptError {
 impl AttemptError {
     fn again(&self) -> RetryDecision {
         match self {
-            // The token has had its own repeats.
+            // The token call has already been retried.
             Self::Token(_) => RetryDecision::No,
             Self::Find(fault) => fault.again(),
         }
@@ -93,7 +91,7 @@ impl AttemptError {
 }
 
 impl DestinationClient {
-    /// One find; a 401 evicts the token and is repeated once with a new one.
+    /// One find. A 401 evicts the token and the call is repeated once with a new one.
     async fn attempt(
         &self,
         name: &DestinationName,

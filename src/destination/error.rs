@@ -1,5 +1,4 @@
-//! Why there is no destination. What callers may be told stands in the variants; nothing quotes a
-//! value.
+//! Errors of destinations. Callers may see what the variants hold; no variant quotes a value.
 
 use crate::{
     binding::BindingError, oauth::IdentityError, upstream::UpstreamError,
@@ -7,37 +6,37 @@ use crate::{
 };
 use std::{io::ErrorKind, path::PathBuf, time::Duration};
 
-/// Why a destination cannot be had now.
+/// Why no destination can be returned now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
-    /// Not there (404), or no source at all.
+    /// The service answered 404, or no source has it.
     #[error("destination {name} does not exist")]
     Missing {
         /// The name that was looked for.
         name: String,
-        /// Where it was looked for.
+        /// The sources that were searched.
         tried: String,
     },
-    /// Every finding at once; no request to UAA is made.
+    /// The properties break rules; all findings are listed. No request to UAA is made.
     #[error("destination {name} is invalid: {}", findings.join("; "))]
     Invalid {
         /// Name of the destination.
         name: String,
-        /// What is wrong, each with what to do where that is not plain.
+        /// What is wrong, with what to do where that is not obvious.
         findings: Vec<String>,
     },
-    /// The service is down and nothing (fresh enough) is cached.
+    /// The service is down and no cached content is fresh enough.
     #[error("destination service unavailable")]
     Unavailable {
         /// Name of the destination.
         name: String,
-        /// When asking again makes sense.
+        /// How long to wait before the next attempt.
         retry_after: Duration,
     },
 }
 
 impl DestinationError {
-    /// Tells whether waiting may help.
+    /// Returns whether waiting may help.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
@@ -45,7 +44,7 @@ impl DestinationError {
         }
     }
 
-    /// Returns how long to wait before asking again, where waiting may help.
+    /// Returns how long to wait before the next attempt, where waiting may help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => Some(*retry_after),
@@ -54,7 +53,7 @@ impl DestinationError {
     }
 }
 
-/// Why the room cannot start; each of them is bad configuration (exit code 78).
+/// Why the destinations cannot be set up; each is a configuration error (exit code 78).
 #[derive(Debug, thiserror::Error)]
 pub enum DestinationSetupError {
     /// The file that the settings name cannot be read.
@@ -62,7 +61,7 @@ pub enum DestinationSetupError {
     FileUnreadable {
         /// The path as it was given.
         path: PathBuf,
-        /// What the file system said.
+        /// Error kind of the file system.
         kind: ErrorKind,
     },
     /// The file is neither JSON nor Java properties.
@@ -70,13 +69,13 @@ pub enum DestinationSetupError {
     FileMalformed {
         /// The path as it was given.
         path: PathBuf,
-        /// Place and kind.
+        /// Position and kind of the syntax error.
         error: DestinationFileError,
     },
-    /// The variable `destinations` is no JSON array of objects.
+    /// The variable `destinations` is not a JSON array of objects.
     #[error("variable destinations is not readable: {0}")]
     VariableMalformed(DecodeError),
-    /// Several user-provided services could be meant, and the like.
+    /// The bindings cannot be used, for example several user-provided services match.
     #[error(transparent)]
     Binding(#[from] BindingError),
     /// The binding's certificate or key cannot be used.
@@ -84,26 +83,26 @@ pub enum DestinationSetupError {
     Identity {
         /// Name of the binding.
         binding: String,
-        /// What the TLS layer said.
+        /// Error of the TLS layer.
         #[source]
         source: IdentityError,
     },
-    /// The binding's certificate and key do not fit each other.
-    #[error("certificate and key of binding {binding} do not fit each other")]
+    /// The binding's certificate and key do not match.
+    #[error("certificate and key of binding {binding} do not match")]
     Mismatch {
         /// Name of the binding.
         binding: String,
-        /// What the TLS layer said.
+        /// Error of the TLS layer.
         #[source]
         source: UpstreamError,
     },
-    /// No HTTP client could be made.
+    /// No HTTP client could be built.
     #[error("no client for the Destination service")]
     Client(#[from] UpstreamError),
 }
 
 impl DestinationSetupError {
-    /// Tells what an operator does about it.
+    /// Returns what an operator can do about it.
     pub fn hint(&self) -> String {
         match self {
             Self::FileUnreadable { .. } => "correct destination.file, or leave it out".to_owned(),
@@ -115,14 +114,14 @@ impl DestinationSetupError {
             }
             Self::Binding(error) => error.hint(),
             Self::Identity { .. } | Self::Mismatch { .. } => {
-                "unbind the service, bind it anew and restart".to_owned()
+                "unbind the service, bind it again and restart".to_owned()
             }
             Self::Client(_) => "check the setting for the extra CA file".to_owned(),
         }
     }
 }
 
-/// Where a destination file stops making sense.
+/// Where and why a destination file cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationFileError {
     /// As JSON.
@@ -133,7 +132,7 @@ pub enum DestinationFileError {
     Properties {
         /// Counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// Kind of the syntax error.
         kind: &'static str,
     },
 }

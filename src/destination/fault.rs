@@ -1,8 +1,7 @@
-//! What can go wrong between the broker and the Destination service or its XSUAA, and whether to
-//! ask again.
+//! Faults of calls to the Destination service and its XSUAA, and whether a call is retried.
 //!
-//! Invariant: 401, 403 and other 4xx are never repeated, and none of them counts against the
-//! upstream (destination.md 3, 4). Used by `client`, `service_token` and `cache`.
+//! Invariant: 401, 403 and other 4xx except 408 and 429 are never retried, and no 4xx counts
+//! against the upstream. Used by `client`, `service_token` and `cache`.
 
 use crate::upstream::{
     ConnectFault, TransportError,
@@ -12,36 +11,36 @@ use crate::upstream::{
 use http::{HeaderMap, StatusCode, header};
 use std::time::{Duration, SystemTime};
 
-/// A call that brought neither a token nor a destination.
+/// A call that returned neither a token nor a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FindFault {
     /// Waiting may help.
     Transient {
         /// What happened.
         kind: Transient,
-        /// What the other side asked for.
+        /// The pause that the other side asked for.
         retry_after: Option<Duration>,
     },
-    /// Waiting does not help: what an administrator must know.
+    /// Waiting does not help; the text is for an administrator.
     Refused(&'static str),
 }
 
-/// Kinds of failures that may pass.
+/// Kinds of transient failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transient {
     /// The connection was never made.
     Connect,
-    /// The certificate of the other side is not trusted; asking again at once is in vain.
+    /// The certificate of the other side is not trusted; an immediate retry is useless.
     Certificate,
-    /// Sent, but no whole answer; or a gateway's answer in its place (408, 502, 504).
+    /// Sent, but no complete answer; or a gateway's answer instead (408, 502, 504).
     NoAnswer,
     /// 500, 503.
     Server,
     /// 429.
     RateLimited,
-    /// Something answered that is not the service, or not readable, or too large.
+    /// The answer is not from the service, not readable, or too large.
     Unreadable,
-    /// Our own breaker or limit: nothing was sent.
+    /// The broker's own breaker or concurrency limit: nothing was sent.
     Closed,
 }
 
@@ -50,7 +49,7 @@ impl FindFault {
         Self::Transient { kind, retry_after: None }
     }
 
-    /// Classifies a call without answer.
+    /// Classifies a call without an answer.
     pub(super) fn transport(error: &TransportError) -> Self {
         Self::transient(match error {
             TransportError::Connect { kind: ConnectFault::TlsCertificate, .. } => {
@@ -65,7 +64,7 @@ impl FindFault {
         })
     }
 
-    /// Classifies a status that may pass; `None` for every other one.
+    /// Classifies a transient status; `None` for all others.
     pub(super) fn passing(status: StatusCode, retry_after: Option<Duration>) -> Option<Self> {
         let kind = match status.as_u16() {
             429 => Transient::RateLimited,
@@ -76,7 +75,7 @@ impl FindFault {
         Some(Self::Transient { kind, retry_after })
     }
 
-    /// Says what happened, for the log.
+    /// Returns what happened, for the log.
     pub(super) fn cause(&self) -> &'static str {
         match self {
             Self::Refused(finding) => finding,
@@ -92,7 +91,7 @@ impl FindFault {
         }
     }
 
-    /// Says whether and when the call is repeated (SAP's table, destination.md 3).
+    /// Returns whether and when the call is retried; see `docs/reference/limits.md`.
     pub(super) fn again(&self) -> RetryDecision {
         match self {
             Self::Refused(_) => RetryDecision::No,
@@ -119,18 +118,18 @@ impl From<GateError> for FindFault {
     }
 }
 
-/// Whether an answer with that status speaks against the upstream: 4xx and 429 never do.
+/// Returns whether this status counts against the upstream: 4xx never does.
 pub(super) fn is_failure(status: StatusCode) -> bool {
     status.is_server_error()
 }
 
-/// How a call without answer counts.
+/// Returns how a call without an answer counts.
 pub(super) fn failure(error: &TransportError) -> FailureKind {
     if error.may_have_been_sent() { FailureKind::Response } else { FailureKind::Connect }
 }
 
-/// Reads `Retry-After`. A date counts from the `Date` of the same answer, so that no clock but the
-/// sender's matters.
+/// Reads `Retry-After`. A date counts from the `Date` of the same answer, so that only the sender's
+/// clock matters.
 pub(super) fn pause(headers: &HeaderMap) -> Option<Duration> {
     let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
     let sent = date.and_then(|text| httpdate::parse_http_date(text).ok());

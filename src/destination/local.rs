@@ -1,8 +1,8 @@
-//! Local sources: a destination file and the variable `destinations` (destination.md 8). Read once,
-//! at start, and only where the platform's `VCAP_APPLICATION` is absent; the caller sees to that.
+//! Local sources: a destination file and the variable `destinations`. Read once, at start, and only
+//! without `VCAP_APPLICATION`; `setup` checks that.
 //!
-//! Invariant: yields properties under their cockpit names, whatever spelling they came in. Used by
-//! `setup`.
+//! Invariant: returns properties under their cockpit names, whatever spelling the input had. Used
+//! by `setup`.
 
 use super::{DestinationName, DestinationSetupError, error::DestinationFileError, properties};
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
 use std::{fs, path::Path};
 use zeroize::Zeroizing;
 
-/// Stands for a secret that the cockpit removed on export; never used as one.
+/// Placeholder for a secret that the cockpit removed on export; never used as a secret.
 const REMOVED: &str = "<<removed>>";
 
-/// Reads the destination called `name` from a file, or `None` if the file holds others only.
+/// Reads the destination called `name` from a file; `None` if the file has only others.
 pub(super) fn from_file(
     path: &Path,
     name: &DestinationName,
@@ -53,8 +53,8 @@ fn parse_file(
         }
         Some(_) | None => exported(properties::parse(bytes)?),
     };
-    // A file of one destination that forgot its name is meant all the same: the rules will say what
-    // is missing.
+    // A file with one destination without a name counts as a match: validation reports the missing
+    // name.
     let is_meant = fields.text("Name").is_none_or(|own| own == name.as_str());
     Ok(is_meant.then_some(fields))
 }
@@ -65,7 +65,7 @@ struct Wrapped {
     configuration: Option<Fields>,
 }
 
-/// A `.properties` export; what it removed counts as removed, unless it was added again by hand.
+/// A `.properties` export. A removed secret counts as removed unless it was added again by hand.
 fn exported(file: properties::Properties) -> Fields {
     let mut fields = Fields::default();
     for (key, value) in file.pairs {
@@ -79,19 +79,19 @@ fn exported(file: properties::Properties) -> Fields {
     fields
 }
 
-/// The first item of that name; more than one is a warning.
+/// Returns the first item of that name; more than one is a warning.
 fn pick(items: Vec<Fields>, name: &DestinationName) -> Option<Fields> {
     let called = |fields: &Fields| fields.text("Name") == Some(name.as_str());
     let mut found = items.into_iter().map(cockpit_spelling).filter(called);
     let first = found.next();
     if found.next().is_some() {
-        tracing::warn!(destination = %name, "destination stands there twice, the first counts");
+        tracing::warn!(destination = %name, "destination is defined twice, the first one is used");
     }
     first
 }
 
-/// An item without `URL` is written as the SAP Cloud SDK writes it. `name` is accepted in both
-/// spellings, for SAP's Java SDK reads by it.
+/// Renames the properties of an item without `URL`, which has the spelling of the SAP Cloud SDK.
+/// `name` is accepted in both spellings because SAP's Java SDK reads it.
 fn cockpit_spelling(fields: Fields) -> Fields {
     let is_cockpit = fields.has("URL");
     let has_name = fields.has("Name");

@@ -1,8 +1,8 @@
-//! Where the technical user comes from: a destination file, the variable `destinations`, a
-//! user-provided service, or the bound Destination service.
+//! Source of the technical user: a destination file, the variable `destinations`, a user-provided
+//! service, or the bound Destination service.
 //!
-//! Invariant: what `find` returns has passed every rule, the pin included, so that its password may
-//! be sent where it points. Doors: `token`, `http` (readiness), `cli` (doctor), `app`.
+//! Invariant: what `find` returns has passed every rule, the host pin included, so its password may
+//! be sent to its token URL. Called by `token`, `http` and `app`.
 
 mod address;
 mod cache;
@@ -30,46 +30,46 @@ use cache::CachedDestination;
 use client::DestinationClient;
 use std::sync::Arc;
 
-/// All configured destinations behind one door; a clone is shallow.
+/// All configured destinations; a clone is shallow.
 #[derive(Clone, Debug)]
 pub struct Destinations(Arc<DestinationsInner>);
 
 #[derive(Debug)]
 struct DestinationsInner {
-    /// The default first.
+    /// The default name is first.
     names: Vec<DestinationName>,
     /// One per name, in the same order.
     entries: Vec<ConfiguredDestination>,
 }
 
-/// Where one destination comes from; settled at start.
+/// Where one destination comes from; decided at start.
 #[derive(Debug)]
 enum ConfiguredDestination {
     /// Read once from a local source or a user-provided service.
     Fixed(Result<Arc<Destination>, DestinationError>),
-    /// Asked for at the Destination service.
+    /// Read from the Destination service.
     Service(CachedDestination<DestinationClient>),
 }
 
-/// How sure the content must be.
+/// How fresh the content must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CachePolicy {
-    /// From the cache if there is one; older than the TTL: served, one revalidation in the
-    /// background.
+    /// From the cache if there is content. Content older than the TTL is served while one
+    /// revalidation runs in the background.
     Cached,
-    /// Confirmed within the TTL (revalidated first if older): before a password is sent.
+    /// Confirmed within the TTL, else revalidated first: needed before a password is sent.
     Confirmed,
-    /// Past the cache, unconditional GET: after a refusal, on polls, on SIGHUP.
+    /// Past the cache, with an unconditional GET: after a refusal, on polls, on SIGHUP.
     PastCache,
 }
 
 impl Destinations {
-    /// Settles where each configured destination comes from. Makes no call.
+    /// Decides where each configured destination comes from. Makes no call.
     ///
     /// # Errors
     /// A local source that cannot be read, several user-provided services of one name, an X.509
-    /// credential that cannot be used. A destination that is missing or invalid is no error here:
-    /// `find` tells.
+    /// credential that cannot be used. A missing or invalid destination is not an error here:
+    /// `find` returns it.
     pub fn new(
         config: &DestinationsConfig<'_>,
         deps: &DestinationDependencies,
@@ -84,11 +84,11 @@ impl Destinations {
     /// # Errors
     /// [`DestinationError::Missing`], also for a name that is not configured;
     /// [`DestinationError::Invalid`] with every finding; [`DestinationError::Unavailable`] if the
-    /// service cannot say and nothing usable is cached. With `Confirmed` and `PastCache` also while
-    /// older content is in service: [`Self::known`] has it.
+    /// service does not answer and nothing usable is cached. With `Confirmed` and `PastCache` an
+    /// error may come although older content is in service; [`Self::known`] returns that content.
     ///
     /// # Cancel safety
-    /// Safe: the call to the service is a task of its own.
+    /// Safe: the call to the service runs in its own task.
     pub async fn find(
         &self,
         name: &DestinationName,

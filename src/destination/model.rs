@@ -1,15 +1,14 @@
-//! Destination and its parts.
+//! A destination and its parts.
 //!
-//! Invariant: a `Destination` that exists has passed every rule of destination.md 5 to 7; there is
-//! no other way to make one in the running broker. Used by `token`, `http`, `cli`, and inside this
-//! room.
+//! Invariant: a `Destination` has passed every rule of `docs/reference/destination.md`; the running
+//! broker has no other way to make one. Used by `token`, `http` and this module.
 
 use crate::oauth::{Fingerprint, LoginHint};
 use secrecy::SecretString;
 use std::{fmt, sync::Arc};
 use url::Url;
 
-/// Longest name that the Destination service takes (destination.md 4).
+/// Longest name that the Destination service accepts.
 const MAX_NAME: usize = 200;
 
 /// A destination's name: 1–200 characters; percent-encoded as one segment on the wire.
@@ -19,17 +18,17 @@ pub struct DestinationName(Arc<str>);
 /// A validated `OAuth2Password` destination. `Debug` shows no secret.
 #[derive(Clone, Debug)]
 pub struct Destination {
-    /// The name under which it was found.
+    /// Its configured name.
     pub name: DestinationName,
-    /// Where it was found.
+    /// The source that it was read from.
     pub source: SourceKind,
     /// CF API base: scheme, host and port only.
     pub api: Url,
     /// Token URL without query.
     pub token_url: Url,
-    /// Who logs on.
+    /// Credentials of the logon.
     pub credentials: PasswordCredentials,
-    /// Which identity provider is asked; `None`: UAA's default.
+    /// Which identity provider checks the user; `None`: UAA's default.
     pub login_hint: Option<LoginHint>,
     /// `scope` of the token call.
     pub scope: Option<String>,
@@ -37,24 +36,24 @@ pub struct Destination {
     pub extra: Vec<(String, SecretString)>,
     /// Further headers of the token call.
     pub headers: http::HeaderMap,
-    /// Tells whether a logon would be the same logon.
+    /// Equal fingerprints mean the same logon.
     pub fingerprint: Fingerprint,
 }
 
 /// Client and user of the password grant.
 #[derive(Clone, Debug)]
 pub struct PasswordCredentials {
-    /// `clientId`, as a rule `cf`.
+    /// `clientId`, usually `cf`.
     pub client_id: String,
-    /// `clientSecret`; empty for `cf`, which is not the same as none.
+    /// `clientSecret`; empty for `cf`, which is different from no secret.
     pub client_secret: SecretString,
-    /// `User`, taken literally.
+    /// `User`, used literally.
     pub user: String,
     /// `Password`.
     pub password: SecretString,
 }
 
-/// Where a destination was found.
+/// The kind of source that a destination was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
     /// The file that the settings name.
@@ -65,14 +64,15 @@ pub enum SourceKind {
     UserProvided,
     /// The Destination service, defined in the subaccount.
     SubaccountLevel,
-    /// The Destination service, defined in the bound instance; it shadows the subaccount's.
+    /// The Destination service, defined in the bound instance; it shadows the subaccount's
+    /// destination of the same name.
     InstanceLevel,
 }
 
-/// Values of `Authentication`, so far as a message can name them.
+/// Values of `Authentication` that a message can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationType {
-    /// The one that this broker reads.
+    /// The type that this broker supports.
     OAuth2Password,
     /// Another type that the Destination service knows.
     Other(&'static str),
@@ -80,7 +80,7 @@ pub enum AuthenticationType {
     Unknown,
 }
 
-/// Types of HTTP destinations that an administrator may have chosen instead.
+/// Other types of HTTP destinations that an administrator may have chosen.
 const OTHER_TYPES: &[&str] = &[
     "NoAuthentication",
     "BasicAuthentication",
@@ -98,14 +98,15 @@ const OTHER_TYPES: &[&str] = &[
 ];
 
 impl DestinationName {
-    /// Takes a lawful name. `.` and `..` are none: as a path segment they would change the path.
+    /// Accepts a valid name. `.` and `..` are invalid: as a path segment they would change the
+    /// path.
     pub fn parse(text: &str) -> Option<Self> {
-        let lawful = !text.is_empty()
+        let is_valid = !text.is_empty()
             && text.chars().count() <= MAX_NAME
             && !text.chars().any(char::is_control)
             && text != "."
             && text != "..";
-        lawful.then(|| Self(text.into()))
+        is_valid.then(|| Self(text.into()))
     }
 
     /// Returns the name as it was configured.
@@ -121,7 +122,7 @@ impl fmt::Display for DestinationName {
 }
 
 impl SourceKind {
-    /// Names the source for log lines, `doctor` and the page.
+    /// Returns the name of the source, for log lines and answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::File => "destination file",
@@ -159,8 +160,8 @@ mod tests {
     #[case(".", false)]
     #[case("..", false)]
     #[case("a\nb", false)]
-    fn names_that_could_change_the_path_are_refused(#[case] text: &str, #[case] lawful: bool) {
-        assert_eq!(DestinationName::parse(text).is_some(), lawful);
+    fn names_that_could_change_the_path_are_refused(#[case] text: &str, #[case] is_valid: bool) {
+        assert_eq!(DestinationName::parse(text).is_some(), is_valid);
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! The origin of the technical user: four spellings, one login hint, or a conflict (destination.md
-//! 6).
+//! The origin of the technical user: four spellings, one login hint or a conflict. The spellings
+//! are in `docs/reference/destination.md`.
 //!
-//! Invariant: a hint that is there and cannot be read is a finding, never "as if none": UAA would
-//! ask its default identity provider and burn logon attempts there (uaa.md 1, fact 3). Used by
-//! `validate`.
+//! Invariant: a hint that cannot be read is a finding and never treated as absent: UAA would ask
+//! its default identity provider and use up logon attempts there. Used by `validate`.
 
 use super::validate::ValidationReport;
 use crate::{
@@ -11,18 +10,17 @@ use crate::{
     oauth::{LoginHint, OriginKey},
 };
 
-/// Name of the parameter, in the query as in the body.
+/// Name of the parameter, in the query and in the body.
 pub(super) const LOGIN_HINT: &str = "login_hint";
 
-/// Keys of application trust: the platform's users are not there.
+/// Origin keys of application trust: platform users do not exist there.
 const APPLICATION_TRUST: [&str; 2] = ["sap.default", "sap.custom"];
 
 const QUERY_PROPERTY: &str = "tokenServiceURL.queries.login_hint";
 const BODY_PROPERTY: &str = "tokenService.body.login_hint";
 const ORIGIN_PROPERTY: &str = "origin";
 
-/// Finds the one hint that all spellings agree on. `query` holds the values that stood in the token
-/// URL.
+/// Returns the hint that all spellings agree on. `query` has the values from the token URL.
 pub(super) fn resolve<'a>(
     query: impl Iterator<Item = &'a str>,
     fields: &Fields,
@@ -33,10 +31,12 @@ pub(super) fn resolve<'a>(
         .into_iter()
         .filter_map(|property| Some((property, fields.text(property)?)));
     let mut hints = Vec::new();
-    for (place, text) in in_url.chain(in_properties) {
+    for (location, text) in in_url.chain(in_properties) {
         match LoginHint::parse(text) {
             Ok(hint) => hints.push(hint),
-            Err(error) => report.finding(format!("login_hint in {place} cannot be used: {error}")),
+            Err(error) => {
+                report.finding(format!("login_hint in {location} cannot be used: {error}"))
+            }
         }
     }
     if let Some(text) = fields.text(ORIGIN_PROPERTY) {
@@ -88,24 +88,24 @@ mod tests {
     const DOUBLE: &str = "%257B%2522origin%2522%253A%2522acme-platform%2522%257D";
     const FOREIGN: &str = r#"{"origin":"other-platform"}"#;
 
-    /// One spelling: the place, and how it writes a key.
+    /// One spelling: where the origin is written.
     #[derive(Clone, Copy, Debug)]
-    enum Place {
+    enum Location {
         Query,
         QueryProperty,
         BodyProperty,
         Origin,
     }
 
-    fn look(spellings: &[(Place, &str)]) -> (Option<String>, ValidationReport) {
+    fn resolve_spellings(spellings: &[(Location, &str)]) -> (Option<String>, ValidationReport) {
         let mut fields = Fields::default();
         let mut query = Vec::new();
-        for (place, text) in spellings {
-            match place {
-                Place::Query => query.push(*text),
-                Place::QueryProperty => fields.push(QUERY_PROPERTY.to_owned(), text),
-                Place::BodyProperty => fields.push(BODY_PROPERTY.to_owned(), text),
-                Place::Origin => fields.push(ORIGIN_PROPERTY.to_owned(), text),
+        for (location, text) in spellings {
+            match location {
+                Location::Query => query.push(*text),
+                Location::QueryProperty => fields.push(QUERY_PROPERTY.to_owned(), text),
+                Location::BodyProperty => fields.push(BODY_PROPERTY.to_owned(), text),
+                Location::Origin => fields.push(ORIGIN_PROPERTY.to_owned(), text),
             }
         }
         let mut report = ValidationReport::default();
@@ -114,17 +114,17 @@ mod tests {
     }
 
     #[rstest]
-    #[case(Place::Query, BLOG)]
-    #[case(Place::Query, FULL)]
-    #[case(Place::Query, DOUBLE)]
-    #[case(Place::Query, RAW)]
-    #[case(Place::QueryProperty, RAW)]
-    #[case(Place::QueryProperty, FULL)]
-    #[case(Place::BodyProperty, RAW)]
-    #[case(Place::BodyProperty, BLOG)]
-    #[case(Place::Origin, "acme-platform")]
-    fn each_spelling_alone_gives_the_key(#[case] place: Place, #[case] text: &str) {
-        let (key, report) = look(&[(place, text)]);
+    #[case(Location::Query, BLOG)]
+    #[case(Location::Query, FULL)]
+    #[case(Location::Query, DOUBLE)]
+    #[case(Location::Query, RAW)]
+    #[case(Location::QueryProperty, RAW)]
+    #[case(Location::QueryProperty, FULL)]
+    #[case(Location::BodyProperty, RAW)]
+    #[case(Location::BodyProperty, BLOG)]
+    #[case(Location::Origin, "acme-platform")]
+    fn each_spelling_alone_gives_the_key(#[case] location: Location, #[case] text: &str) {
+        let (key, report) = resolve_spellings(&[(location, text)]);
         assert_eq!(key.as_deref(), Some("acme-platform"));
         assert!(report.findings().is_empty() && report.warnings().is_empty());
     }
@@ -132,51 +132,54 @@ mod tests {
     #[rstest]
     fn each_pair_agrees_or_conflicts(
         #[values(
-            (Place::Query, BLOG, FOREIGN),
-            (Place::QueryProperty, RAW, FOREIGN),
-            (Place::BodyProperty, FULL, FOREIGN),
-            (Place::Origin, "acme-platform", "other-platform")
+            (Location::Query, BLOG, FOREIGN),
+            (Location::QueryProperty, RAW, FOREIGN),
+            (Location::BodyProperty, FULL, FOREIGN),
+            (Location::Origin, "acme-platform", "other-platform")
         )]
-        one: (Place, &str, &str),
+        one: (Location, &str, &str),
         #[values(
-            (Place::Query, BLOG, FOREIGN),
-            (Place::QueryProperty, RAW, FOREIGN),
-            (Place::BodyProperty, FULL, FOREIGN),
-            (Place::Origin, "acme-platform", "other-platform")
+            (Location::Query, BLOG, FOREIGN),
+            (Location::QueryProperty, RAW, FOREIGN),
+            (Location::BodyProperty, FULL, FOREIGN),
+            (Location::Origin, "acme-platform", "other-platform")
         )]
-        other: (Place, &str, &str),
+        other: (Location, &str, &str),
     ) {
         let same = std::mem::discriminant(&one.0) == std::mem::discriminant(&other.0);
-        // A property cannot stand twice; a query pair can.
-        if same && !matches!(one.0, Place::Query) {
+        // A property cannot be given twice; a query pair can.
+        if same && !matches!(one.0, Location::Query) {
             return;
         }
-        let (key, report) = look(&[(one.0, one.1), (other.0, other.1)]);
+        let (key, report) = resolve_spellings(&[(one.0, one.1), (other.0, other.1)]);
         assert_eq!(key.as_deref(), Some("acme-platform"));
         assert!(report.findings().is_empty());
-        let (key, report) = look(&[(one.0, one.1), (other.0, other.2)]);
+        let (key, report) = resolve_spellings(&[(one.0, one.1), (other.0, other.2)]);
         assert_eq!(key, None);
         assert_eq!(report.findings(), ["origin conflict: acme-platform / other-platform"]);
     }
 
     #[rstest]
-    #[case(Place::Query, "acme-platform")]
-    #[case(Place::Query, "")]
-    #[case(Place::Query, "%7B%7D")]
-    #[case(Place::BodyProperty, r#"{"origin":null}"#)]
-    #[case(Place::BodyProperty, r#"{"origin":"a","user":"b"}"#)]
-    #[case(Place::QueryProperty, "%zz")]
-    #[case(Place::Origin, "")]
-    #[case(Place::Origin, "a b")]
-    #[case(Place::Origin, "0123456789012345678901234567890123456")]
-    fn what_cannot_be_read_is_a_finding_and_never_none(#[case] place: Place, #[case] text: &str) {
-        let (key, report) = look(&[(place, text)]);
+    #[case(Location::Query, "acme-platform")]
+    #[case(Location::Query, "")]
+    #[case(Location::Query, "%7B%7D")]
+    #[case(Location::BodyProperty, r#"{"origin":null}"#)]
+    #[case(Location::BodyProperty, r#"{"origin":"a","user":"b"}"#)]
+    #[case(Location::QueryProperty, "%zz")]
+    #[case(Location::Origin, "")]
+    #[case(Location::Origin, "a b")]
+    #[case(Location::Origin, "0123456789012345678901234567890123456")]
+    fn an_unreadable_hint_is_a_finding_and_never_absent(
+        #[case] location: Location,
+        #[case] text: &str,
+    ) {
+        let (key, report) = resolve_spellings(&[(location, text)]);
         assert_eq!((key, report.findings().len()), (None, 1));
     }
 
     #[test]
     fn no_origin_is_a_warning() {
-        let (key, report) = look(&[]);
+        let (key, report) = resolve_spellings(&[]);
         assert_eq!((key, report.warnings().len(), report.findings().len()), (None, 1, 0));
     }
 
@@ -187,7 +190,7 @@ mod tests {
     #[case("uaa", 0)]
     #[case("acme", 1)]
     fn keys_of_application_trust_are_noticed(#[case] key: &str, #[case] warnings: usize) {
-        let (found, report) = look(&[(Place::Origin, key)]);
+        let (found, report) = resolve_spellings(&[(Location::Origin, key)]);
         assert_eq!((found.as_deref(), report.warnings().len()), (Some(key), warnings));
     }
 }

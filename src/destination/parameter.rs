@@ -1,9 +1,9 @@
 //! Further body fields and headers of the token call: queries of the token URL,
-//! `tokenServiceURL.queries.*`, `tokenService.body.*`, `tokenServiceURL.headers.*` (destination.md
-//! 5, uaa.md 3 rule 6).
+//! `tokenServiceURL.queries.*`, `tokenService.body.*`, `tokenServiceURL.headers.*`. The rules are
+//! in `docs/reference/destination.md`.
 //!
-//! Invariant: no administrator of a destination can replace a field or header that the grant itself
-//! sets. Used by `validate`.
+//! Invariant: a destination cannot replace a field or header that the grant itself sets. Used by
+//! `validate`.
 
 use super::validate::{ValidationReport, shown};
 use crate::{
@@ -17,11 +17,11 @@ const QUERIES: &str = "tokenServiceURL.queries.";
 const BODY: &str = "tokenService.body.";
 const HEADERS: &str = "tokenServiceURL.headers.";
 
-/// Headers that the grant, the connection or the body's form decide.
+/// Headers that the grant, the connection or the body's encoding set.
 const FIXED_HEADERS: &[&str] =
     &["authorization", "host", "cookie", "accept", "transfer-encoding", "connection"];
 
-/// Collects the further body fields: those of the URL's query first, then the properties in their
+/// Collects the further body fields: first those of the URL's query, then the properties in their
 /// order.
 pub(super) fn body(
     query: &[(String, String)],
@@ -33,7 +33,7 @@ pub(super) fn body(
         let parameter = name.strip_prefix(QUERIES).or_else(|| name.strip_prefix(BODY))?;
         match field {
             FieldValue::Sealed(sealed) => Some((parameter.to_owned(), sealed.clone())),
-            // The login hint, which `origin` has read.
+            // The login hint, which `origin` reads.
             FieldValue::Open(_) => None,
         }
     });
@@ -53,7 +53,7 @@ pub(super) fn body(
         let finding = if is_set || (has_scope && name == "scope") {
             Some(format!("{} is set twice for the token call", shown(&name)))
         } else {
-            trouble(&name, &sealed)
+            check_value(&name, &sealed)
         };
         match finding {
             None => extra.push((name, sealed.text)),
@@ -63,7 +63,7 @@ pub(super) fn body(
     extra
 }
 
-/// Collects the further headers, marked sensitive.
+/// Collects the further headers and marks them sensitive.
 pub(super) fn headers(fields: &Fields, report: &mut ValidationReport) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (property, field) in fields.iter() {
@@ -73,7 +73,7 @@ pub(super) fn headers(fields: &Fields, report: &mut ValidationReport) -> HeaderM
         let parsed =
             HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.as_str()).ok());
         let Some((name, mut value)) = parsed else {
-            report.finding(format!("{} is no lawful header", shown(property)));
+            report.finding(format!("{} is not a valid header", shown(property)));
             continue;
         };
         if FIXED_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("content-") {
@@ -86,7 +86,7 @@ pub(super) fn headers(fields: &Fields, report: &mut ValidationReport) -> HeaderM
     headers
 }
 
-fn trouble(name: &str, sealed: &Sealed) -> Option<String> {
+fn check_value(name: &str, sealed: &Sealed) -> Option<String> {
     if name.is_empty() {
         return Some("a further field of the token call has no name".to_owned());
     }
@@ -151,7 +151,7 @@ mod tests {
     #[case("client_assertion_type")]
     #[case("assertion")]
     #[case("refresh_token")]
-    fn reserved_names_are_findings_wherever_they_stand(#[case] name: &str) {
+    fn reserved_names_are_findings_in_every_spelling(#[case] name: &str) {
         let (_, in_url) = names(&[(name, "x")], &[]);
         let (_, in_query) = names(&[], &[(&format!("tokenServiceURL.queries.{name}"), "x")]);
         let (_, in_body) = names(&[], &[(&format!("tokenService.body.{name}"), "x")]);
@@ -184,7 +184,7 @@ mod tests {
     #[case("Connection", "v", 1)]
     #[case("a b", "v", 1)]
     #[case("X-Thing", "a\r\nb", 1)]
-    fn only_headers_of_nobody_else_may_be_set(
+    fn only_headers_that_the_broker_does_not_set_may_be_set(
         #[case] name: &str,
         #[case] value: &str,
         #[case] findings: usize,

@@ -1,13 +1,13 @@
-//! The pin: URL and token URL against this foundation's CF API and the allow list, before any
-//! password leaves (destination.md 7).
+//! The host pin: checks URL and token URL against this foundation's CF API and the allow list,
+//! before a password is sent. The rules are in `docs/reference/destination.md`.
 //!
-//! Invariant: subaccount administrators can edit a destination, and no edit may send the password
-//! elsewhere. Used by `validate` and `cache`.
+//! Invariant: subaccount administrators can edit a destination, but no edit can send the password
+//! to another host. Used by `validate` and `cache`.
 
 use crate::upstream::is_loopback;
 use url::{Host, Url};
 
-/// The hosts that credentials and tokens may go to.
+/// The hosts to which credentials and tokens may be sent.
 #[derive(Clone, Debug)]
 pub(super) struct HostPin {
     cf_api: Option<Url>,
@@ -22,27 +22,27 @@ pub(super) struct DestinationHosts {
 }
 
 impl DestinationHosts {
-    /// Takes the hosts of both addresses.
+    /// Returns the hosts of both addresses.
     pub(super) fn of(api: &Url, token: &Url) -> Self {
         Self { api: host(api).to_owned(), token: host(token).to_owned() }
     }
 }
 
 impl HostPin {
-    /// `cf_api` is that of `VCAP_APPLICATION`; `allowed` the list of the settings.
+    /// `cf_api` comes from `VCAP_APPLICATION`; `allowed` is the list of the settings.
     pub(super) fn new(cf_api: Option<Url>, allowed: &[String]) -> Self {
         let allowed = allowed.iter().map(|host| host.to_ascii_lowercase()).collect();
         Self { cf_api, allowed }
     }
 
-    /// Judges both addresses; an empty list means that they may be used.
+    /// Checks both addresses; an empty list means that they may be used.
     pub(super) fn check(&self, api: &Url, token: &Url) -> Vec<String> {
         let anchor = self.cf_api.as_ref().unwrap_or(api);
         if is_loopback(anchor) && is_loopback(api) && is_loopback(token) {
             return Vec::new();
         }
         let mut findings = Vec::new();
-        if !self.is_allowed(api, anchor) && !is_same_place(api, anchor) {
+        if !self.is_allowed(api, anchor) && !is_same_host(api, anchor) {
             findings.push(format!(
                 "host or port of URL is not that of this foundation's CF API ({}): correct the \
                  region, or name the host in destination.allow_token_hosts",
@@ -55,7 +55,7 @@ impl HostPin {
         findings
     }
 
-    /// Judges a change of hosts at run time: whoever edits the destination must not redirect the
+    /// Checks a change of hosts at run time: an edit of the destination must not redirect the
     /// password; only the settings may.
     pub(super) fn check_change(
         &self,
@@ -80,7 +80,7 @@ impl HostPin {
         findings
     }
 
-    /// An entry is a host (port as the scheme's or the CF API's), or host and port.
+    /// An entry is a host (with the default port or the CF API's port), or host and port.
     fn is_allowed(&self, url: &Url, anchor: &Url) -> bool {
         let name = host(url);
         let with_port = url.port_or_known_default().map(|port| format!("{name}:{port}"));
@@ -111,7 +111,7 @@ fn is_login_host(token: &Url, anchor: &Url) -> bool {
     matches!(label, "login" | "uaa") && rest == domain && port_fits(token, anchor)
 }
 
-fn is_same_place(api: &Url, anchor: &Url) -> bool {
+fn is_same_host(api: &Url, anchor: &Url) -> bool {
     host(api) == host(anchor) && port_fits(api, anchor)
 }
 

@@ -1,13 +1,13 @@
-//! Java's `.properties` format, as the cockpit exports destinations (destination.md 8).
+//! Java's `.properties` format, in which the cockpit exports destinations.
 //!
-//! Invariant: a text yields exactly the pairs that Java would read, or an error with line and kind;
-//! it never panics and never quotes. Used by `local`.
+//! Invariant: a text yields exactly the pairs that Java would read, or an error with line and kind.
+//! It never panics and never quotes the text. Used by `local`.
 
 use super::error::DestinationFileError;
 use std::str::Chars;
 use zeroize::Zeroizing;
 
-/// What a cockpit export writes where a secret was, as a comment.
+/// Begin of the comment that a cockpit export writes in place of a secret.
 const EXPORT_MARK: &str = "<<";
 
 /// A parsed file.
@@ -19,7 +19,7 @@ pub(super) struct Properties {
     pub(super) removed: Vec<String>,
 }
 
-/// Reads bytes: UTF-8, else ISO-8859-1, which is the format's older rule.
+/// Parses bytes as UTF-8, else as ISO-8859-1, the format's older encoding.
 pub(super) fn parse(bytes: &[u8]) -> Result<Properties, DestinationFileError> {
     let text = Zeroizing::new(match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -34,14 +34,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Properties, DestinationFileError> {
         }
         let (key, value) = split(&line)?;
         if properties.pairs.iter().any(|(earlier, _)| *earlier == key) {
-            return Err(line.error_at("a key that stands there twice"));
+            return Err(line.error_at("a key that is given twice"));
         }
         properties.pairs.push((key, value));
     }
     Ok(properties)
 }
 
-/// A line as it counts: continuations joined, leading blanks gone.
+/// A logical line in Java's sense: continuation lines joined, leading blanks removed.
 struct LogicalLine {
     /// Number of its first natural line, from 1.
     number: usize,
@@ -51,7 +51,7 @@ struct LogicalLine {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum LineKind {
-    /// Its text stands without the mark.
+    /// The text is stored without the comment character.
     Comment,
     Pair,
 }
@@ -75,7 +75,7 @@ fn logical_lines(text: &str) -> Vec<LogicalLine> {
         let mut line = match (open.take(), comment) {
             (Some(line), _) => line,
             (None, Some(comment)) => {
-                // A backslash at its end continues no comment.
+                // A backslash at the end of a comment does not continue it.
                 lines.push(LogicalLine::new(index, LineKind::Comment, comment));
                 continue;
             }
@@ -89,7 +89,7 @@ fn logical_lines(text: &str) -> Vec<LogicalLine> {
             lines.push(line);
         }
     }
-    // A backslash at the very end continues into nothing.
+    // A backslash at the end of the file continues nothing.
     lines.extend(open);
     lines.retain(|line| !line.text.is_empty());
     lines
@@ -103,7 +103,8 @@ fn natural_lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The line without its last backslash, if that continues it: if it is not itself escaped.
+/// Returns the line without its last backslash, if that backslash continues the line and is not
+/// itself escaped.
 fn continued(line: &str) -> Option<&str> {
     let backslashes = line.len() - line.trim_end_matches('\\').len();
     if backslashes % 2 == 1 { line.strip_suffix('\\') } else { None }
@@ -125,9 +126,9 @@ fn split(line: &LogicalLine) -> Result<(String, Zeroizing<String>), DestinationF
     }
     let mut rest = chars.as_str().trim_start_matches(is_blank);
     if end.is_some_and(is_blank) {
-        // Blanks may stand before the one separator.
-        let behind = rest.strip_prefix(['=', ':']).unwrap_or(rest);
-        rest = behind.trim_start_matches(is_blank);
+        // Blanks may precede the separator.
+        let after = rest.strip_prefix(['=', ':']).unwrap_or(rest);
+        rest = after.trim_start_matches(is_blank);
     }
     let mut value = Zeroizing::new(String::with_capacity(rest.len()));
     let mut chars = rest.chars();
@@ -141,7 +142,7 @@ fn split(line: &LogicalLine) -> Result<(String, Zeroizing<String>), DestinationF
     Ok((key, value))
 }
 
-/// Reads what follows a backslash. Java drops the backslash before any character that has no
+/// Reads what follows a backslash. Java drops a backslash before a character without special
 /// meaning.
 fn unescape(chars: &mut Chars<'_>, out: &mut String) -> Result<(), &'static str> {
     match chars.next() {
@@ -156,7 +157,7 @@ fn unescape(chars: &mut Chars<'_>, out: &mut String) -> Result<(), &'static str>
     Ok(())
 }
 
-/// Reads `XXXX` behind `\u`, and the second half of a surrogate pair.
+/// Reads `XXXX` after `\u`, and the second half of a surrogate pair.
 fn unicode(chars: &mut Chars<'_>) -> Result<char, &'static str> {
     const BROKEN: &str = "a broken \\u escape";
     let first = code_unit(chars).ok_or(BROKEN)?;
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_blank_lines_are_no_pairs_and_comments_do_not_continue() {
+    fn comments_and_blank_lines_are_not_pairs_and_comments_do_not_continue() {
         let text = b"# a=b\\\n! c=d\r\n\r\n   # e=f\n\t\ng=h\ri=j";
         let expected = [("g", "h"), ("i", "j")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(pairs(text), expected);
@@ -241,7 +242,7 @@ mod tests {
     #[case("a=1\nb=\\u12", 2)]
     #[case("a=\\uD800x", 1)]
     #[case("a=\\uDC00", 1)]
-    fn mistakes_have_a_line(#[case] text: &str, #[case] expected: usize) {
+    fn errors_have_a_line(#[case] text: &str, #[case] expected: usize) {
         let Err(DestinationFileError::Properties { line, .. }) = parse(text.as_bytes()) else {
             panic!("read without error");
         };
@@ -254,7 +255,7 @@ mod tests {
         assert_eq!(parse(text).unwrap().removed, ["Password"]);
     }
 
-    /// Writes pairs as Java does, but with the fewest escapes that are needed.
+    /// Writes pairs like Java, but with the fewest escapes possible.
     fn print(pairs: &BTreeMap<String, String>) -> String {
         let escaped = |text: &str, is_key: bool| {
             let mut out = String::new();

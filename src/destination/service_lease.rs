@@ -1,23 +1,24 @@
-//! The token for the Destination service on loan, and its moments (reliability.md T2).
+//! A token for the Destination service and its renewal window. The numbers are explained in
+//! `docs/explanation/token-renewal.md`.
 //!
-//! Invariant: moments count from when the token was asked for; makes no call. Used by
-//! `service_token` and `client`.
+//! Invariant: times count from the moment of the request; makes no call. Used by `service_token`
+//! and `client`.
 
 use crate::oauth::TokenResponse;
 use http::HeaderValue;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lifetime of a token that does not say how long it lives (reliability.md T2).
+/// Assumed lifetime of a token without a stated lifetime.
 const UNKNOWN_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Longest lifetime that is believed (reliability.md T2).
+/// Longest lifetime that is accepted.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
 
-/// Bounds of the margin before the end in which a token is no longer served (reliability.md T2).
+/// Bounds of the margin before the end in which a token is no longer used.
 const MARGIN: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 
-/// A token on loan with its two moments.
+/// A token with its renewal time and the end of its use.
 #[derive(Debug)]
 pub(super) struct ServiceLease {
     authorization: HeaderValue,
@@ -31,7 +32,7 @@ impl ServiceLease {
         &self.authorization
     }
 
-    /// Takes a fresh answer.
+    /// Makes a lease from a fresh answer.
     pub(super) fn of(answer: &TokenResponse) -> Self {
         let windows = LeaseWindows::of(answer.expires_in);
         let early = windows.renew_earliest.as_secs_f64();
@@ -45,15 +46,15 @@ impl ServiceLease {
     }
 }
 
-/// Moments of a token's life, counted from when it was asked for (reliability.md T2).
+/// Times of a token's life, counted from when it was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LeaseWindows {
-    /// Earliest moment of a renewal in the background.
+    /// Earliest time of a background renewal.
     renew_earliest: Duration,
-    /// Latest moment; the real one is drawn between the two, so that instances do not renew
-    /// together.
+    /// Latest time. The real one is drawn at random between the two, so that instances do not renew
+    /// at the same time.
     renew_latest: Duration,
-    /// From here on a new token is needed.
+    /// From here on a new token is required.
     serve: Duration,
 }
 
@@ -88,7 +89,7 @@ mod tests {
     #[case(None, 24, 24, 30)]
     #[case(Some(0), 24, 24, 30)]
     #[case(Some(1_000_000_000), 51_840, 60_480, 86_340)]
-    fn the_windows_are_those_of_the_contract(
+    fn the_windows_follow_the_lifetime(
         #[case] lifetime: Option<u64>,
         #[case] earliest: u64,
         #[case] latest: u64,

@@ -1,7 +1,7 @@
 //! The broker's own token for the Destination service: client credentials at the binding's XSUAA.
 //!
-//! Invariant: one grant in flight; a token that is still good is served while its successor is
-//! fetched; only the provider's own credentials are ever used (destination.md 3). Used by `client`.
+//! Invariant: one grant in flight; a token that is still valid is used while its successor is
+//! fetched; only the provider's own credentials are used. Used by `client`.
 
 use super::{
     fault::{FindFault, Transient, failure, is_failure},
@@ -27,11 +27,11 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Time for all attempts of one grant together: the find behind it must have its turn within the 55
-/// s of an inbound request.
+/// Time for all attempts of one grant. The find after it must still fit into the 55 s of an inbound
+/// request.
 const TOTAL_TIME: Duration = Duration::from_secs(20);
 
-/// After a renewal in the background has failed, the next one waits as long.
+/// Pause after a failed background renewal.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Hands out the token; a clone is shallow.
@@ -44,20 +44,20 @@ struct ServiceTokenInner {
     tasks: TaskTracker,
     metrics: Metrics,
     held: Mutex<Option<Arc<ServiceLease>>>,
-    /// Held by the caller that asks XSUAA; guards the memory of the last failure.
+    /// Locked by the caller that asks XSUAA; holds the last failure.
     flight: Arc<tokio::sync::Mutex<Option<FailedGrant>>>,
-    /// How many flights have landed.
-    landed: AtomicU64,
+    /// Number of finished grants.
+    finished: AtomicU64,
 }
 
-/// A failed grant: remembered for those who waited for it.
+/// A failed grant, shared with the callers that waited for it.
 struct FailedGrant {
     at: Instant,
     fault: FindFault,
 }
 
 impl ServiceToken {
-    /// `gate` is that of the XSUAA's host.
+    /// `gate` is the gate of XSUAA's host.
     pub(super) fn new(
         endpoint: TokenEndpoint,
         gate: Gate,
@@ -73,30 +73,30 @@ impl ServiceToken {
             metrics,
             held,
             flight,
-            landed: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
         }))
     }
 
-    /// Returns a token that the service will accept for a while.
+    /// Returns a token that the service will accept for some time.
     ///
     /// # Errors
-    /// XSUAA refused the binding, or could not be asked.
+    /// XSUAA refused the binding, or is not available.
     pub(super) async fn lease(&self) -> Result<Arc<ServiceLease>, FindFault> {
         let asked_at = Instant::now();
-        if let Some(lease) = self.serviceable(asked_at) {
+        if let Some(lease) = self.usable(asked_at) {
             if lease.renew_at <= asked_at {
                 self.renew_in_background(asked_at);
             }
             return Ok(lease);
         }
-        let landed = self.0.landed.load(Ordering::Acquire);
+        let finished = self.0.finished.load(Ordering::Acquire);
         let mut last_failure = self.0.flight.lock().await;
-        if let Some(lease) = self.serviceable(Instant::now()) {
+        if let Some(lease) = self.usable(Instant::now()) {
             return Ok(lease);
         }
-        // Whoever waited for a flight shares its outcome.
+        // A caller that waited for a grant shares its failure.
         match last_failure.as_ref() {
-            Some(failed) if landed != self.0.landed.load(Ordering::Acquire) => {
+            Some(failed) if finished != self.0.finished.load(Ordering::Acquire) => {
                 return Err(failed.fault.clone());
             }
             Some(_) | None => {}
@@ -106,7 +106,7 @@ impl ServiceToken {
         outcome
     }
 
-    /// Takes a token that was refused out of service, if it is still the one in service.
+    /// Removes a refused token, if it is still the current one.
     pub(super) fn evict(&self, used: &Arc<ServiceLease>) {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
@@ -114,7 +114,7 @@ impl ServiceToken {
         }
     }
 
-    fn serviceable(&self, now: Instant) -> Option<Arc<ServiceLease>> {
+    fn usable(&self, now: Instant) -> Option<Arc<ServiceLease>> {
         let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_ref().filter(|lease| now < lease.serve_until).cloned()
     }
@@ -138,7 +138,7 @@ impl ServiceToken {
     }
 
     fn remember(&self, outcome: &Result<Arc<ServiceLease>, FindFault>) -> Option<FailedGrant> {
-        self.0.landed.fetch_add(1, Ordering::Release);
+        self.0.finished.fetch_add(1, Ordering::Release);
         match outcome {
             Ok(lease) => {
                 let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +207,7 @@ fn refused(status: StatusCode, retry_after: Option<Duration>) -> FindFault {
         return FindFault::transient(Transient::Unreadable);
     }
     FindFault::Refused(
-        "XSUAA refused the credentials of the Destination service's binding: bind it anew and \
-         restart",
+        "XSUAA refused the credentials of the Destination service's binding: create a new \
+         binding and restart",
     )
 }

@@ -1,11 +1,10 @@
-//! Settings of the section `[destination]`. Gathered by `config`; used by this room only.
+//! Settings of the section `[destination]`. Read by `config`; used by this module only.
 
 use super::DestinationName;
 use crate::binding::SettingFinding;
 use std::path::PathBuf;
 
-/// How many names may be configured: each has its own slot, gate and cache entry (destination.md
-/// 1).
+/// Most names that may be configured: each has its own entry, gate and cache.
 const MAX_NAMES: usize = 8;
 
 /// Which destinations may be used and where they are looked for.
@@ -14,19 +13,19 @@ const MAX_NAMES: usize = 8;
 pub struct Settings {
     /// The default destination.
     pub name: String,
-    /// Others that may be used besides the default.
+    /// Further destinations that may be used.
     pub names: Vec<String>,
-    /// `subaccount`: an instance-level destination cannot shadow the subaccount's. Left out: both,
-    /// instance first.
+    /// `subaccount`: an instance-level destination cannot shadow the subaccount's. Not set: both
+    /// levels, the instance first.
     pub level: Option<DestinationLevel>,
-    /// Hosts outside the pin of destination.md 7 to which credentials may go: `host`, or
+    /// Hosts besides those of the host pin to which credentials may be sent: `host`, or
     /// `host:port`.
     pub allow_token_hosts: Vec<String>,
-    /// A cockpit export or JSON file; read only where there is no `VCAP_APPLICATION`.
+    /// A cockpit export or JSON file; read only without `VCAP_APPLICATION`.
     pub file: Option<PathBuf>,
 }
 
-/// The level that alone is searched.
+/// The only level that is searched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DestinationLevel {
@@ -47,7 +46,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Judges the settings by themselves; an empty list means that all is well.
+    /// Checks the settings by themselves; an empty list means that all is well.
     pub fn validate(&self) -> Vec<SettingFinding> {
         let mut findings = Vec::new();
         if DestinationName::parse(&self.name).is_none() {
@@ -60,13 +59,13 @@ impl Settings {
             findings.push(SettingFinding {
                 field: "names",
                 message: format!("more than {MAX_NAMES} destinations, the default included"),
-                hint: "leave out those that no provider uses".to_owned(),
+                hint: "remove those that no provider uses".to_owned(),
             });
         }
         if self.allow_token_hosts.iter().any(|host| !is_host(host)) {
             findings.push(SettingFinding {
                 field: "allow_token_hosts",
-                message: "holds an entry that is no host name".to_owned(),
+                message: "has an entry that is not a host name".to_owned(),
                 hint: "write exact host names without scheme and path, such as uaa.cf.example.com"
                     .to_owned(),
             });
@@ -74,7 +73,7 @@ impl Settings {
         findings
     }
 
-    /// Returns the lawful names without repetition, the default first.
+    /// Returns the valid names without repetition, the default first.
     pub(super) fn all_names(&self) -> Vec<DestinationName> {
         let mut names = Vec::new();
         for text in std::iter::once(&self.name).chain(&self.names) {
@@ -90,14 +89,14 @@ impl Settings {
 fn name_finding(field: &'static str) -> SettingFinding {
     SettingFinding {
         field,
-        message: "is no name of a destination".to_owned(),
+        message: "is not a destination name".to_owned(),
         hint: "1 to 200 characters, no control characters".to_owned(),
     }
 }
 
 fn is_host(text: &str) -> bool {
-    let lawful = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    !text.is_empty() && text.bytes().all(lawful)
+    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_valid)
 }
 
 #[cfg(test)]
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_lawful_and_name_the_blog_s_destination() {
+    fn the_defaults_are_valid_and_name_cfapi() {
         let settings = settings("");
         assert_eq!(settings.all_names()[0].as_str(), "CFAPI");
         assert_eq!(settings.validate(), []);

@@ -1,7 +1,7 @@
-//! Which source holds which destination: settled once, at start (destination.md 1).
+//! Decides which source each destination comes from, once, at start.
 //!
-//! Invariant: the first source that holds the name wins; local files and variables count only off
-//! the platform. Used by `Destinations::new` only.
+//! Invariant: the first source that has the name wins; local files and variables count only outside
+//! Cloud Foundry. Used by `Destinations::new` only.
 
 use super::{
     ConfiguredDestination, Destination, DestinationError, DestinationName, DestinationSetupError,
@@ -24,13 +24,13 @@ use std::{hash::RandomState, sync::Arc};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-/// Calls at once to the Destination service, and to its XSUAA: one for each of the 8 names.
+/// Concurrent calls to the Destination service, and to its XSUAA: one for each of the 8 names.
 const CALLS: usize = 8;
 
 /// Path of XSUAA's token endpoint below the binding's `url` or `certurl`.
 const TOKEN_PATH: &str = "/oauth/token";
 
-/// What the destinations are made from.
+/// Where the destinations come from.
 #[derive(Debug)]
 pub struct DestinationsConfig<'a> {
     /// Section `[destination]`.
@@ -39,16 +39,16 @@ pub struct DestinationsConfig<'a> {
     pub bindings: &'a Bindings,
     /// The bound Destination service, if there is one.
     pub service: Option<DestinationBinding>,
-    /// The variable `destinations`; counts only without `VCAP_APPLICATION`.
+    /// The variable `destinations`; used only without `VCAP_APPLICATION`.
     pub variable: Option<SourceText>,
 }
 
-/// What the destinations work with.
+/// What the destinations need to work.
 #[derive(Clone, Debug)]
 pub struct DestinationDependencies {
     /// Makes the HTTP clients.
     pub clients: ClientFactory,
-    /// The process's key, shared with the token room.
+    /// The process's key, shared with `token`.
     pub key: FingerprintKey,
     /// Runs the calls to the service.
     pub tasks: TaskTracker,
@@ -56,7 +56,7 @@ pub struct DestinationDependencies {
     pub metrics: Metrics,
 }
 
-/// Settles each name.
+/// Decides the source of each name.
 pub(super) fn resolve_all(
     names: &[DestinationName],
     config: &DestinationsConfig<'_>,
@@ -70,11 +70,13 @@ pub(super) fn resolve_all(
     names
         .iter()
         .map(|name| {
-            if let Some((source, fields)) = fixed(name, config)? {
-                return Ok(ConfiguredDestination::Fixed(settle(name, source, &fields, &validator)));
+            if let Some((source, fields)) = read_fixed(name, config)? {
+                return Ok(ConfiguredDestination::Fixed(validate_fixed(
+                    name, source, &fields, &validator,
+                )));
             }
             let Some(client) = &service else {
-                return Ok(ConfiguredDestination::Fixed(nowhere(name, config)));
+                return Ok(ConfiguredDestination::Fixed(missing(name, config)));
             };
             let cache_deps = CacheDependencies {
                 source: client.clone(),
@@ -87,8 +89,8 @@ pub(super) fn resolve_all(
         .collect()
 }
 
-/// Looks into the sources that are read once, in their order.
-fn fixed(
+/// Looks into the sources that are read once, in order.
+fn read_fixed(
     name: &DestinationName,
     config: &DestinationsConfig<'_>,
 ) -> Result<Option<(SourceKind, Fields)>, DestinationSetupError> {
@@ -108,12 +110,12 @@ fn fixed(
     Ok(provided.map(|fields| (SourceKind::UserProvided, fields)))
 }
 
-/// Off the platform: nobody there has set `VCAP_APPLICATION`.
+/// Outside Cloud Foundry `VCAP_APPLICATION` is not set.
 fn is_local(config: &DestinationsConfig<'_>) -> bool {
     config.bindings.application().is_none()
 }
 
-fn settle(
+fn validate_fixed(
     name: &DestinationName,
     source: SourceKind,
     fields: &Fields,
@@ -126,7 +128,7 @@ fn settle(
     );
     let (destination, report) = validator.validate(name, source, fields);
     for warning in report.warnings() {
-        tracing::warn!(destination = %name, warning, "destination is odd");
+        tracing::warn!(destination = %name, warning, "destination has a questionable setting");
     }
     destination.ok_or_else(|| {
         let findings = report.findings().to_vec();
@@ -136,8 +138,8 @@ fn settle(
     })
 }
 
-/// Nothing is bound and nothing local holds the name: the broker starts all the same.
-fn nowhere(
+/// No source has the name: the broker starts nevertheless.
+fn missing(
     name: &DestinationName,
     config: &DestinationsConfig<'_>,
 ) -> Result<Arc<Destination>, DestinationError> {
@@ -155,7 +157,7 @@ fn nowhere(
     let tried = format!(
         "{local}user-provided service (none of that name), Destination service (not bound)"
     );
-    tracing::warn!(destination = %name, tried, "destination is nowhere to be found");
+    tracing::warn!(destination = %name, tried, "destination not found in any source");
     Err(DestinationError::Missing { name: name.to_string(), tried })
 }
 
@@ -184,8 +186,8 @@ fn client(
     })
 }
 
-/// Credentials go in the body: a secret with `+` in Basic would need a header of its own
-/// (destination.md 3).
+/// Credentials are sent in the body: a secret with `+` in Basic authentication would need a special
+/// header.
 fn endpoint(
     binding: &DestinationBinding,
     http: &HttpClient,

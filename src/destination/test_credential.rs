@@ -1,5 +1,5 @@
-//! A client certificate with its key in both encodings, made anew for each test: no key lies in the
-//! tree.
+//! A client certificate with its key in both encodings, generated for each test: no key is stored
+//! in the repository.
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
@@ -19,7 +19,7 @@ const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x
 const SHA256_WITH_RSA: &[u8] =
     &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b, 0x05, 0x00];
 
-/// PEM texts as they stand in a binding.
+/// PEM texts as in a binding.
 pub(crate) struct TestCredential {
     pub(crate) chain: String,
     pub(crate) pkcs1: String,
@@ -27,7 +27,7 @@ pub(crate) struct TestCredential {
 }
 
 impl TestCredential {
-    /// Makes a key and a certificate for it; nobody has signed it, and no client looks at that.
+    /// Generates a key and a certificate for it. The signature is invalid; no client checks it.
     pub(crate) fn generate() -> Self {
         let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
         let pkcs8 = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
@@ -61,7 +61,7 @@ fn certificate(public_key: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[&to_be_signed, &algorithm, &signature])
 }
 
-/// The PKCS#1 key, which PKCS#8 holds in its last octet string.
+/// Returns the PKCS#1 key, which PKCS#8 holds in its last octet string.
 fn inner_key(pkcs8: &[u8]) -> &[u8] {
     let mark = [OCTET_STRING, 0x82];
     let start = pkcs8.windows(2).position(|window| window == mark).unwrap();
@@ -71,7 +71,7 @@ fn inner_key(pkcs8: &[u8]) -> &[u8] {
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-    // DER takes the shortest form of the length only.
+    // DER allows only the shortest form of the length.
     let length: &[u8] = match length {
         [0, short] if short < 0x80 => &[short],
         [0, long] => &[0x81, long],

@@ -14,12 +14,12 @@ use crate::{
 use std::{fs, path::PathBuf};
 use tokio_util::task::TaskTracker;
 
-/// Everything a destination needs but its name and the user, which tells the sources apart.
+/// Everything a destination needs but its name and the user, which identifies the source.
 const COMMON: &str = r#""Type":"HTTP","URL":"https://api.cf.example.com","Authentication":"OAuth2Password","clientId":"cf","Password":"p","tokenServiceURL":"https://login.cf.example.com/oauth/token?login_hint=%7B%22origin%22:%22acme-platform%22%7D""#;
 
-/// What may be set; all of it together holds the destination four times.
+/// The environment of a test; with everything set it has the destination four times.
 #[derive(Default)]
-struct Ground {
+struct Environment {
     file: Option<PathBuf>,
     variable: Option<String>,
     vcap: String,
@@ -27,7 +27,7 @@ struct Ground {
     settings: Settings,
 }
 
-impl Ground {
+impl Environment {
     fn open(&self) -> Result<Destinations, DestinationSetupError> {
         let sources = BindingSources {
             vcap_services: Some(SourceText::from(format!("{{{}}}", self.vcap))),
@@ -88,43 +88,46 @@ async fn the_first_source_that_holds_the_name_wins() {
     let xsuaa = RawServer::answering([Reply::json("200 OK", token)]).await;
     let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
     let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
-    let mut ground = Ground {
+    let mut environment = Environment {
         file: Some(file.clone()),
         variable: Some(format!("[{}]", item("variable"))),
         vcap: format!("{},{}", user_provided(), service(&xsuaa, &wire)),
-        ..Ground::default()
+        ..Environment::default()
     };
-    assert_eq!(found(&ground.open().unwrap()).await, (SourceKind::File, "file".to_owned()));
+    assert_eq!(found(&environment.open().unwrap()).await, (SourceKind::File, "file".to_owned()));
     fs::write(&file, r#"{"Name":"other"}"#).unwrap();
-    assert_eq!(found(&ground.open().unwrap()).await, (SourceKind::Variable, "variable".to_owned()));
-    ground.variable = Some("[]".to_owned());
     assert_eq!(
-        found(&ground.open().unwrap()).await,
+        found(&environment.open().unwrap()).await,
+        (SourceKind::Variable, "variable".to_owned())
+    );
+    environment.variable = Some("[]".to_owned());
+    assert_eq!(
+        found(&environment.open().unwrap()).await,
         (SourceKind::UserProvided, "provided".to_owned())
     );
     assert!(wire.seen().is_empty() && xsuaa.seen().is_empty());
-    ground.vcap = service(&xsuaa, &wire);
+    environment.vcap = service(&xsuaa, &wire);
     let expected = (SourceKind::SubaccountLevel, "service".to_owned());
-    assert_eq!(found(&ground.open().unwrap()).await, expected);
+    assert_eq!(found(&environment.open().unwrap()).await, expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn on_the_platform_files_and_variables_do_not_count() {
+async fn on_cloud_foundry_files_and_variables_do_not_count() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), item("file")).unwrap();
-    let ground = Ground {
+    let environment = Environment {
         file: Some(file.path().to_owned()),
         variable: Some(format!("[{}]", item("variable"))),
         vcap: user_provided(),
         application: Some(r#"{"cf_api":"https://api.cf.example.com"}"#.to_owned()),
-        ..Ground::default()
+        ..Environment::default()
     };
-    assert_eq!(found(&ground.open().unwrap()).await.0, SourceKind::UserProvided);
+    assert_eq!(found(&environment.open().unwrap()).await.0, SourceKind::UserProvided);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_at_all_starts_and_tells_what_was_tried() {
-    let destinations = Ground::default().open().unwrap();
+async fn without_any_source_it_starts_and_lists_what_was_tried() {
+    let destinations = Environment::default().open().unwrap();
     let error = destinations.find(&cfapi(), CachePolicy::Cached).await.unwrap_err();
     let DestinationError::Missing { name, tried } = error else { panic!("{error:?}") };
     assert_eq!(name, "CFAPI");
@@ -134,12 +137,12 @@ async fn nothing_at_all_starts_and_tells_what_was_tried() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalid_local_destination_starts_and_tells_why() {
-    let ground = Ground {
+async fn with_an_invalid_local_destination_it_starts_and_says_why() {
+    let environment = Environment {
         variable: Some(format!("[{}]", item("u").replace(r#""Password":"p","#, ""))),
-        ..Ground::default()
+        ..Environment::default()
     };
-    let destinations = ground.open().unwrap();
+    let destinations = environment.open().unwrap();
     let error = destinations.find(&cfapi(), CachePolicy::PastCache).await.unwrap_err();
     assert_eq!(error.to_string(), "destination CFAPI is invalid: Password is missing");
     assert!(!error.is_transient() && destinations.known(&cfapi()).is_none());
@@ -147,25 +150,25 @@ async fn an_invalid_local_destination_starts_and_tells_why() {
 
 #[tokio::test(start_paused = true)]
 async fn the_foundation_pins_a_user_provided_destination_too() {
-    let ground = Ground {
+    let environment = Environment {
         vcap: user_provided(),
         application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
-        ..Ground::default()
+        ..Environment::default()
     };
-    let error = ground.open().unwrap().find(&cfapi(), CachePolicy::Cached).await.unwrap_err();
+    let error = environment.open().unwrap().find(&cfapi(), CachePolicy::Cached).await.unwrap_err();
     let DestinationError::Invalid { findings, .. } = error else { panic!("{error:?}") };
     assert_eq!(findings.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_name_has_its_own_source_and_no_other_name_exists() {
-    let ground = Ground {
+    let environment = Environment {
         variable: Some(format!("[{}]", item("first").replace("CFAPI", "second"))),
         vcap: user_provided(),
         settings: Settings { names: vec!["second".to_owned()], ..Settings::default() },
-        ..Ground::default()
+        ..Environment::default()
     };
-    let destinations = ground.open().unwrap();
+    let destinations = environment.open().unwrap();
     let sources = destinations.names().iter().map(|name| destinations.known(name).unwrap().source);
     assert_eq!(sources.collect::<Vec<_>>(), [SourceKind::UserProvided, SourceKind::Variable]);
     let third = DestinationName::parse("third").unwrap();
@@ -174,9 +177,10 @@ async fn each_name_has_its_own_source_and_no_other_name_exists() {
 }
 
 #[test]
-fn a_file_that_is_not_there_ends_the_start() {
-    let ground = Ground { file: Some(PathBuf::from("no/such.properties")), ..Ground::default() };
-    let error = ground.open().unwrap_err();
+fn a_missing_file_ends_the_start() {
+    let environment =
+        Environment { file: Some(PathBuf::from("no/such.properties")), ..Environment::default() };
+    let error = environment.open().unwrap_err();
     assert!(matches!(error, DestinationSetupError::FileUnreadable { .. }));
     assert!(error.hint().contains("destination.file"));
 }
@@ -184,11 +188,11 @@ fn a_file_that_is_not_there_ends_the_start() {
 #[test]
 fn a_certificate_that_cannot_be_used_ends_the_start() {
     let credentials = r#""clientid":"c","credential-type":"x509","certificate":"no PEM","key":"no PEM","url":"https://x.example","uri":"https://d.example","certurl":"https://x.cert.example""#;
-    let ground = Ground {
+    let environment = Environment {
         vcap: format!(r#""destination":[{{"name":"dest","credentials":{{{credentials}}}}}]"#),
-        ..Ground::default()
+        ..Environment::default()
     };
-    let error = ground.open().unwrap_err();
+    let error = environment.open().unwrap_err();
     assert!(matches!(&error, DestinationSetupError::Identity { binding, .. } if binding == "dest"));
 }
 
@@ -199,19 +203,19 @@ async fn a_foreign_host_in_the_service_s_answer_is_refused_and_no_debug_shows_it
     let configuration = item("u").replace(r#""p""#, r#""canary""#);
     let answer = format!(r#"{{"destinationConfiguration":{configuration}}}"#);
     let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
-    let ground = Ground {
+    let environment = Environment {
         vcap: service(&xsuaa, &wire),
         application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
-        ..Ground::default()
+        ..Environment::default()
     };
-    let destinations = ground.open().unwrap();
+    let destinations = environment.open().unwrap();
     let error = destinations.find(&cfapi(), CachePolicy::Confirmed).await.unwrap_err();
     assert!(matches!(error, DestinationError::Invalid { .. }));
     assert!(!format!("{destinations:?} {error:?} {error}").contains("canary"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_certificate_goes_to_its_own_address_without_a_secret_whatever_form_its_key_has() {
+async fn a_certificate_is_sent_to_its_own_address_without_a_secret_for_each_key_encoding() {
     let credential = TestCredential::generate();
     for key in [&credential.pkcs1, &credential.pkcs8] {
         let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
@@ -226,11 +230,11 @@ async fn a_certificate_goes_to_its_own_address_without_a_secret_whatever_form_it
             wire.url(""),
             certificate_host.url("")
         );
-        let ground = Ground {
+        let environment = Environment {
             vcap: format!(r#""destination":[{{"name":"dest","credentials":{{{credentials}}}}}]"#),
-            ..Ground::default()
+            ..Environment::default()
         };
-        found(&ground.open().unwrap()).await;
+        found(&environment.open().unwrap()).await;
         let call = certificate_host.seen().remove(0);
         assert!(call.starts_with("POST /oauth/token HTTP/1.1\r\n"), "{call}");
         assert!(call.ends_with("\r\n\r\ngrant_type=client_credentials&client_id=sb-1"), "{call}");

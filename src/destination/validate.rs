@@ -1,7 +1,8 @@
-//! From properties to a `Destination`: the rules of destination.md 5, every finding at once.
+//! Validates properties and makes a `Destination`; all findings are returned at once. The rules are
+//! in `docs/reference/destination.md`.
 //!
 //! Invariant: no finding and no warning quotes a value, except origin keys and host names that have
-//! passed their own rules. Used by `local` sources and by `cache`.
+//! passed their own checks. Used by `setup` and `cache`.
 
 mod credentials;
 
@@ -20,14 +21,14 @@ use crate::{
 use std::sync::Arc;
 use url::Url;
 
-/// Judges properties; one for all destinations.
+/// Validates properties; one for all destinations.
 #[derive(Clone, Debug)]
 pub(super) struct Validator {
     pub(super) pin: HostPin,
     pub(super) key: FingerprintKey,
 }
 
-/// What was found wrong, and what is merely odd.
+/// Findings make the destination invalid; warnings do not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ValidationReport {
     findings: Vec<String>,
@@ -53,7 +54,7 @@ impl ValidationReport {
 }
 
 impl Validator {
-    /// Judges the properties of `name`. The report holds the warnings, and the findings where there
+    /// Validates the properties of `name`. The report has the warnings, and the findings if there
     /// is no destination.
     pub(super) fn validate(
         &self,
@@ -131,10 +132,10 @@ fn check_kind(fields: &Fields, report: &mut ValidationReport) {
     }
 }
 
-/// Properties that would weaken TLS or that this broker cannot honour.
+/// Properties that would weaken TLS or that this broker does not support.
 fn check_unsupported(fields: &Fields, report: &mut ValidationReport) {
     if fields.text("TrustAll").is_some_and(|value| !value.eq_ignore_ascii_case("false")) {
-        report.finding("TrustAll would switch the check of certificates off: remove it");
+        report.finding("TrustAll would switch off the check of certificates: remove it");
     }
     if fields.text("HostnameVerifier").is_some_and(|value| !value.eq_ignore_ascii_case("strict")) {
         report.finding("HostnameVerifier is not Strict: remove it");
@@ -188,10 +189,10 @@ fn required<'a>(
     None
 }
 
-/// A property's name, where it is one that we know to be harmless in a message.
+/// Returns a property's name if it is safe in a message.
 pub(super) fn shown(name: &str) -> &str {
-    let lawful = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.len() <= 80 && name.bytes().all(lawful) { name } else { "a property" }
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.len() <= 80 && name.bytes().all(is_safe) { name } else { "a property" }
 }
 
 #[cfg(test)]

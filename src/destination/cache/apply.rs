@@ -1,8 +1,7 @@
-//! What a flight brought: validated content, a confirmation, an absence or a fault, and what becomes
-//! of what is held.
+//! Applies the result of a fetch to the cache: content, "unchanged", an absence or a fault.
 //!
-//! Invariant: content that is in service gives way only to validated content or to two 404s
-//! (destination.md 9). Used by `cache` only.
+//! Invariant: content in service is replaced only by validated content; only a second 404 after a
+//! pause removes it. Used by `cache` only.
 
 use super::{
     CachedDestination, Content, DestinationSource, FindResult,
@@ -16,11 +15,12 @@ use crate::destination::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// How long "not there" and "invalid" are remembered: short, for someone is probably mending it.
+/// How long "missing" and "invalid" are remembered: short, because somebody may be correcting the
+/// destination.
 const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
 
 impl<S: DestinationSource> CachedDestination<S> {
-    /// Judges content; what does not pass leaves the older one in service.
+    /// Validates content; invalid content leaves the older content in service.
     pub(super) fn apply_content(&self, state: &mut CacheState, content: &Content) -> FindResult {
         if state.held.as_ref().is_some_and(|held| held.digest == content.digest) {
             self.count("unchanged");
@@ -60,11 +60,11 @@ impl<S: DestinationSource> CachedDestination<S> {
         if destination.source == SourceKind::InstanceLevel {
             tracing::warn!(
                 destination = %self.0.name,
-                "destination is the bound instance's own; it shadows the subaccount's of that name"
+                "destination is defined in the bound instance and shadows the one of the subaccount"
             );
         }
         for warning in warnings {
-            tracing::warn!(destination = %self.0.name, warning, "destination is odd");
+            tracing::warn!(destination = %self.0.name, warning, "destination has a questionable setting");
         }
     }
 
@@ -78,7 +78,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         state.record_failure(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE)
     }
 
-    /// The first 404 may be a glitch; the second one, after the pause, ends what is in service.
+    /// The first 404 may be a glitch; a second one after the pause ends the service of the content.
     pub(super) fn apply_absence(&self, state: &mut CacheState) -> FindResult {
         self.count("missing");
         let since = *state.absent_since.get_or_insert_with(Instant::now);
@@ -95,7 +95,7 @@ impl<S: DestinationSource> CachedDestination<S> {
     pub(super) fn apply_fault(&self, state: &mut CacheState, fault: &FindFault) -> FindResult {
         self.count(if state.held.is_some() { "stale" } else { "error" });
         let cause = fault.cause();
-        let (kind, asked) = match fault {
+        let (kind, asked_pause) = match fault {
             FindFault::Refused(finding) => {
                 tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
                 let findings = vec![(*finding).to_owned()];
@@ -110,7 +110,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         } else {
             tracing::warn!(destination = %self.0.name, cause, "destination cannot be read now");
         }
-        let pause = pause(kind, state.rounds()).max(asked.unwrap_or_default());
+        let pause = pause(kind, state.rounds()).max(asked_pause.unwrap_or_default());
         state.record_failure(self.unavailable(pause), pause)
     }
 

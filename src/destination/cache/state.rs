@@ -1,6 +1,6 @@
-//! What the cache holds for one destination, and the moments that follow from it.
+//! State of the cache for one destination, and the times that follow from it.
 //!
-//! Invariant: makes no call and takes no lock; `cache` does. Used by `cache` and `cache::landing`.
+//! Invariant: makes no call and takes no lock; `cache` does. Used by `cache` and `cache::apply`.
 
 use super::FindResult;
 use crate::destination::{Destination, DestinationError, fault::Transient, pin::DestinationHosts};
@@ -8,17 +8,17 @@ use http::HeaderValue;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
-/// Pauses between failed rounds: they start here and double …
+/// First pause after a failed fetch; it doubles with each further failure …
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// … up to this where no connection was made …
 const CONNECT_PAUSE: Duration = Duration::from_secs(5);
 
-/// … and up to this where something answered (reliability.md T5).
+/// … and up to this where something answered.
 const ANSWER_PAUSE: Duration = Duration::from_secs(60);
 
-/// Each time so many revalidations have been made, one goes without entity tag: whether the tag
-/// changes when only the password does is not known.
+/// After this many revalidations one is sent without entity tag: it is not known whether the tag
+/// changes when only the password changes.
 const UNCONDITIONAL_EVERY: u32 = 12;
 
 #[derive(Default)]
@@ -28,8 +28,8 @@ pub(super) struct CacheState {
     /// When the first of two 404s came.
     pub(super) absent_since: Option<Instant>,
     pub(super) revalidations: u32,
-    /// Hosts of the first content in service: they outlive it, so that deleting and re-creating a
-    /// destination is no way round the rule about changed hosts.
+    /// Hosts of the first content in service. They outlive it: deleting and re-creating a
+    /// destination must not get round the rule about changed hosts.
     pub(super) hosts: Option<DestinationHosts>,
     /// Digest of the content whose findings and warnings have been logged.
     pub(super) logged: Option<u64>,
@@ -43,7 +43,7 @@ pub(super) struct CachedContent {
     pub(super) confirmed_at: Instant,
 }
 
-/// Why the last round brought nothing, and until when no other is started on demand.
+/// Why the last fetch failed, and until when no other one is started on demand.
 pub(super) struct LastFailure {
     pub(super) error: DestinationError,
     pub(super) until: Instant,
@@ -59,12 +59,12 @@ pub(super) struct InFlightFetch {
 pub(super) enum Condition {
     /// With the entity tag, where there is one.
     IfChanged,
-    /// Without.
+    /// Without the entity tag.
     Always,
 }
 
 impl CacheState {
-    /// Counts a revalidation and says with which tag it goes.
+    /// Counts a revalidation and returns the entity tag to send.
     pub(super) fn tag(&mut self, condition: Condition) -> Option<HeaderValue> {
         let held = self.held.as_ref()?;
         self.revalidations = self.revalidations.wrapping_add(1);
@@ -75,7 +75,7 @@ impl CacheState {
         }
     }
 
-    /// What is held holds from now on; the last failure is over.
+    /// The held content counts as confirmed now; the last failure is over.
     pub(super) fn confirm(&mut self) -> Option<Arc<Destination>> {
         let held = self.held.as_mut()?;
         held.confirmed_at = Instant::now();
@@ -102,7 +102,7 @@ impl CacheState {
         self.last_failure.as_ref().map_or(0, |last_failure| last_failure.rounds)
     }
 
-    /// The error to give while no new round may start.
+    /// Returns the error for callers while no new fetch may start.
     pub(super) fn pause(&self) -> Option<DestinationError> {
         let last_failure = self.last_failure.as_ref()?;
         let left = last_failure.until.checked_duration_since(Instant::now())?;
@@ -125,13 +125,13 @@ impl CachedContent {
 }
 
 impl InFlightFetch {
-    /// False too when its task was lost.
+    /// Also false when its task is gone.
     pub(super) fn is_running(&self) -> bool {
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
     }
 }
 
-/// The pause after a failed round, when `rounds` have failed before it.
+/// Returns the pause after a failed fetch; `rounds` have failed before it.
 pub(super) fn pause(kind: Transient, rounds: u32) -> Duration {
     let longest = match kind {
         Transient::Connect | Transient::Closed => CONNECT_PAUSE,

@@ -28,7 +28,7 @@ const A_BIT: Duration = Duration::from_millis(1);
 const TOOK: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What the service does next.
+/// The next answer of the service.
 #[derive(Clone, Copy, Debug)]
 enum Next {
     /// 200 with that password.
@@ -46,13 +46,13 @@ enum Next {
     Panic,
 }
 
-/// A Destination service made of a list; the last item stays.
+/// A Destination service that answers from a list; the last item repeats.
 #[derive(Clone)]
-struct Service(Arc<Mutex<Board>>);
+struct Service(Arc<Mutex<Script>>);
 
-struct Board {
+struct Script {
     next: VecDeque<Next>,
-    /// The tags of the calls so far.
+    /// Entity tags of the calls so far.
     calls: Vec<Option<HeaderValue>>,
 }
 
@@ -71,9 +71,9 @@ impl Service {
     }
 
     fn take(&self, tag: Option<&HeaderValue>) -> Next {
-        let mut board = self.0.lock().unwrap();
-        board.calls.push(tag.cloned());
-        if board.next.len() > 1 { board.next.pop_front().unwrap() } else { board.next[0] }
+        let mut script = self.0.lock().unwrap();
+        script.calls.push(tag.cloned());
+        if script.next.len() > 1 { script.next.pop_front().unwrap() } else { script.next[0] }
     }
 }
 
@@ -129,7 +129,7 @@ fn content(own: &[(&str, &str)], token_host: &str) -> FindResponse {
 }
 
 fn cached(next: &[Next]) -> (CachedDestination<Service>, Service) {
-    let service = Service(Arc::new(Mutex::new(Board {
+    let service = Service(Arc::new(Mutex::new(Script {
         next: next.iter().copied().collect(),
         calls: Vec::new(),
     })));
@@ -146,7 +146,7 @@ async fn found(cached: &CachedDestination<Service>, cache_policy: CachePolicy) -
     cached.find(cache_policy).await.unwrap()
 }
 
-/// Lets background flights land.
+/// Lets background fetches finish.
 async fn settle() {
     sleep(TOOK * 2).await;
 }
@@ -164,7 +164,7 @@ fn is_invalid(outcome: &FindResult) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fifty_cold_callers_share_one_find_and_the_first_may_hang_up() {
+async fn fifty_callers_share_one_fetch_and_the_first_may_hang_up() {
     let (cached, service) = cached(&[Next::Password("p")]);
     let tasks = TaskTracker::new();
     let first = tasks.spawn({
@@ -186,7 +186,7 @@ async fn fifty_cold_callers_share_one_find_and_the_first_may_hang_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn within_the_ttl_nobody_asks() {
+async fn within_the_ttl_no_call_is_made() {
     let (cached, service) = cached(&[Next::Password("p")]);
     let first = found(&cached, CachePolicy::Cached).await;
     advance(ALMOST_TTL).await;
@@ -220,7 +220,7 @@ async fn confirmed_waits_for_a_revalidation_of_older_content() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unchanged_starts_the_ttl_anew() {
+async fn unchanged_restarts_the_ttl() {
     let (cached, service) = cached(&[Next::Password("p"), Next::Unchanged]);
     let first = found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
@@ -239,7 +239,7 @@ async fn the_same_content_again_is_the_same_destination() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_cache_goes_without_tag_and_is_shared() {
+async fn past_the_cache_sends_no_tag_and_is_shared() {
     let (cached, service) = cached(&[Next::Password("p")]);
     found(&cached, CachePolicy::Cached).await;
     let (one, other) =
@@ -249,7 +249,7 @@ async fn past_the_cache_goes_without_tag_and_is_shared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_cache_does_not_settle_for_a_conditional_flight() {
+async fn past_the_cache_does_not_accept_a_conditional_fetch() {
     let (cached, service) =
         cached(&[Next::Password("old"), Next::Unchanged, Next::Password("new")]);
     let old = found(&cached, CachePolicy::Cached).await;
@@ -261,7 +261,7 @@ async fn past_the_cache_does_not_settle_for_a_conditional_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_twelfth_revalidation_goes_without_tag() {
+async fn every_twelfth_revalidation_sends_no_tag() {
     let (cached, service) = cached(&[Next::Password("p"), Next::Unchanged]);
     found(&cached, CachePolicy::Cached).await;
     for round in 1..=12 {
@@ -277,7 +277,7 @@ async fn every_twelfth_revalidation_goes_without_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_the_service_down_the_old_is_served_for_a_day_but_not_confirmed() {
+async fn while_the_service_is_down_old_content_is_served_for_a_day_but_not_confirmed() {
     let (cached, service) = cached(&[Next::Password("p"), Next::NoConnection]);
     let first = found(&cached, CachePolicy::Cached).await;
     advance(HOUR * 23).await;
@@ -294,7 +294,7 @@ async fn with_the_service_down_the_old_is_served_for_a_day_but_not_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_round_is_remembered_for_a_pause_that_grows() {
+async fn after_each_failed_fetch_the_pause_grows() {
     for (next, expected) in [
         (Next::NoConnection, [1, 2, 4, 5, 5]),
         (Next::NoAnswer, [1, 2, 4, 8, 16]),
@@ -328,14 +328,14 @@ async fn a_missing_destination_is_remembered_for_half_a_minute_and_then_found() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_404_leaves_the_content_in_service_and_a_second_look_ends_it() {
+async fn one_404_leaves_the_content_in_service_and_a_later_second_one_removes_it() {
     let (cached, service) = cached(&[Next::Password("p"), Next::Absent]);
     found(&cached, CachePolicy::Cached).await;
     advance(TTL + A_BIT).await;
     assert!(is_missing(&cached.find(CachePolicy::Confirmed).await));
     found(&cached, CachePolicy::Cached).await;
     assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
-    assert!(cached.known().is_some(), "the second look came too early");
+    assert!(cached.known().is_some(), "the second 404 came too early");
     advance(Duration::from_secs(30)).await;
     assert!(is_missing(&cached.find(CachePolicy::PastCache).await));
     assert!(cached.known().is_none());
@@ -356,7 +356,7 @@ async fn a_404_that_was_a_glitch_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn invalid_content_leaves_the_older_in_service_until_it_is_mended() {
+async fn invalid_content_leaves_the_older_in_service_until_it_is_corrected() {
     let (cached, _) = cached(&[Next::Password("old"), Next::NoUser, Next::Password("new")]);
     let old = found(&cached, CachePolicy::Cached).await;
     let refused = cached.find(CachePolicy::PastCache).await;
@@ -393,14 +393,14 @@ async fn a_refused_binding_is_invalid_and_asked_again_after_half_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flight_that_panics_does_not_hold_the_next_one_up() {
+async fn a_fetch_that_panics_does_not_block_the_next_one() {
     let (cached, _) = cached(&[Next::Panic, Next::Password("p")]);
     assert!(is_unavailable(&cached.find(CachePolicy::Cached).await));
     found(&cached, CachePolicy::Cached).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn unchanged_without_content_is_a_fault_and_no_destination() {
+async fn unchanged_without_content_is_a_fault() {
     let (cached, _) = cached(&[Next::Unchanged]);
     assert!(is_unavailable(&cached.find(CachePolicy::Cached).await));
 }

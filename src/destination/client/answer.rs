@@ -1,7 +1,8 @@
-//! The Destination service's answer to a find, read by the status table of destination.md 4.
+//! Interprets the Destination service's answer to a find; the table of statuses is in
+//! `docs/reference/destination.md`.
 //!
-//! Invariant: nothing of a body leaves but properties and their digest; texts of errors are
-//! dropped. Used by `client`.
+//! Invariant: only properties and their digest are taken from a body; error texts are dropped. Used
+//! by `client`.
 
 use super::DestinationClient;
 use crate::{
@@ -21,7 +22,7 @@ const KEY_STORE: &str = "tokenService.KeyStoreLocation";
 const TRUST_STORE: &str = "TrustStoreLocation";
 
 impl DestinationClient {
-    /// The status table of destination.md 4.
+    /// Maps status and body to a result.
     pub(super) fn interpret(
         &self,
         answer: &HttpResponse,
@@ -35,13 +36,13 @@ impl DestinationClient {
             200 => self.read(answer).ok_or_else(unreadable),
             304 if tag.is_some() => Ok(FindResponse::Unchanged),
             404 if decode::<ErrorBody>(&answer.body).is_ok() => Ok(FindResponse::Absent),
-            // Not the service: misrouted, or down behind its router.
+            // Not from the service: misrouted, or the service is down behind its router.
             404 => Err(unreadable()),
             401 => Err(FindFault::Refused(
-                "the Destination service refused the binding (401): bind it anew and restart",
+                "the Destination service refused the binding (401): create a new binding and restart",
             )),
             403 => Err(FindFault::Refused(
-                "the binding lacks permission to read destinations (403): bind it anew and restart",
+                "the binding lacks permission to read destinations (403): create a new binding and restart",
             )),
             _ => Err(FindFault::passing(answer.status, pause(&answer.headers))
                 .unwrap_or(FindFault::Refused("the Destination service refused the call"))),
@@ -51,8 +52,8 @@ impl DestinationClient {
     fn read(&self, answer: &HttpResponse) -> Option<FindResponse> {
         let body: FindBody = decode(&answer.body).ok()?;
         let mut fields = body.configuration;
-        // A key store for the token call comes along even where its property was cut: the rules
-        // must refuse it.
+        // The answer can contain a key store for the token call although its property is missing:
+        // validation must refuse it.
         let has_key_store = body.certificates.is_some_and(|certificates| !certificates.is_empty());
         if has_key_store && !fields.has(TRUST_STORE) && !fields.has(KEY_STORE) {
             fields.push(KEY_STORE.to_owned(), "");

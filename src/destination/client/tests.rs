@@ -26,7 +26,7 @@ use url::Url;
 const TAG: &str = "f4a9916c00000000000000000000000000000000000000000000000000017beb";
 const ABSENT: &str = r#"{"ErrorMessage":"Configuration with the specified name was not found"}"#;
 
-/// A Destination service and its XSUAA, each with its answers.
+/// A Destination service and its XSUAA, each with its list of answers.
 struct Landscape {
     xsuaa: RawServer,
     service: RawServer,
@@ -117,7 +117,7 @@ fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_token_call_has_its_credentials_in_the_body_and_the_find_skips_the_service_s_logon() {
+async fn credentials_are_sent_in_the_body_and_the_find_skips_token_retrieval() {
     let landscape = Landscape::start(vec![token("t1")], vec![destination()]).await;
     let content = content(landscape.find().await);
     assert_eq!(content.fields.text("User"), Some("u"));
@@ -161,7 +161,7 @@ async fn the_name_is_one_segment(#[case] name: &str, #[case] segment: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_subaccount_level_alone_is_asked_by_v2() {
+async fn the_subaccount_level_uses_v2() {
     let level = Some(DestinationLevel::Subaccount);
     let landscape = Landscape::at_level(level, vec![token("t")], vec![destination()]).await;
     landscape.find_named("a/b", None).await.unwrap();
@@ -174,7 +174,7 @@ async fn the_subaccount_level_alone_is_asked_by_v2() {
 #[case("\"quoted\"")]
 #[case("W/\"weak\"")]
 #[tokio::test(start_paused = true)]
-async fn the_tag_goes_back_byte_for_byte_and_304_is_unchanged(#[case] tag: &str) {
+async fn the_tag_is_sent_back_byte_for_byte_and_304_is_unchanged(#[case] tag: &str) {
     let unchanged = Reply::with_headers("304 Not Modified", &format!("ETag: {tag}\r\n"), b"");
     let landscape = Landscape::start(vec![token("t")], vec![unchanged]).await;
     let outcome = landscape.find_named("CFAPI", Some(tag)).await;
@@ -183,7 +183,7 @@ async fn the_tag_goes_back_byte_for_byte_and_304_is_unchanged(#[case] tag: &str)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_that_nobody_asked_for_is_a_fault() {
+async fn a_304_without_a_tag_sent_is_a_fault() {
     let landscape =
         Landscape::start(vec![token("t")], vec![Reply::with_headers("304 Not Modified", "", b"")])
             .await;
@@ -191,7 +191,7 @@ async fn a_304_that_nobody_asked_for_is_a_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_serves_many_finds() {
+async fn one_token_serves_many_finds() {
     let landscape = Landscape::start(vec![token("t")], vec![destination(), destination()]).await;
     landscape.find().await.unwrap();
     landscape.find().await.unwrap();
@@ -221,7 +221,7 @@ async fn an_ageing_token_is_used_while_its_successor_is_fetched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn destinations_that_are_asked_for_together_share_one_token() {
+async fn concurrent_finds_share_one_token() {
     let landscape =
         Landscape::start(vec![token("t"), token("other")], vec![destination(), destination()])
             .await;
@@ -232,7 +232,7 @@ async fn destinations_that_are_asked_for_together_share_one_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_waited_for_a_refused_token_share_the_refusal() {
+async fn callers_that_waited_for_a_refused_token_share_the_refusal() {
     let refused = || Reply::json("401 Unauthorized", r#"{"error":"invalid_client"}"#);
     let landscape = Landscape::start(vec![refused(), refused()], vec![]).await;
     let (one, other) =
@@ -242,7 +242,7 @@ async fn those_who_waited_for_a_refused_token_share_the_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_says_nothing_is_given_up() {
+async fn a_silent_service_is_given_up() {
     let landscape = Landscape::start(vec![token("t")], vec![Reply::Silence; 4]).await;
     let Err(FindFault::Transient { kind, .. }) = landscape.find().await else { panic!("found") };
     assert_eq!(kind, Transient::NoAnswer);
@@ -265,7 +265,7 @@ async fn a_second_401_is_final() {
     let landscape =
         Landscape::start(vec![token("t1"), token("t2")], vec![refused(), refused()]).await;
     let outcome = landscape.find().await;
-    assert!(matches!(outcome, Err(FindFault::Refused(text)) if text.contains("bind it anew")));
+    assert!(matches!(outcome, Err(FindFault::Refused(text)) if text.contains("new binding")));
     assert_eq!((landscape.xsuaa.seen().len(), landscape.service.seen().len()), (2, 2));
 }
 
@@ -302,7 +302,7 @@ async fn a_404_of_the_service_means_absent() {
 #[case::internal("500 Internal Server Error", "x", Transient::Server)]
 #[case::overloaded("503 Service Unavailable", "x", Transient::Server)]
 #[tokio::test(start_paused = true)]
-async fn what_may_pass_is_repeated_three_times(
+async fn a_transient_fault_is_retried_three_times(
     #[case] status: &str,
     #[case] body: &str,
     #[case] expected: Transient,
@@ -316,7 +316,7 @@ async fn what_may_pass_is_repeated_three_times(
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_bad_answer_is_got_over() {
+async fn one_bad_answer_is_retried() {
     let overloaded = Reply::with_headers("503 Service Unavailable", "", b"");
     let landscape = Landscape::start(
         vec![Reply::with_headers("500 Internal Server Error", "", b"<html>"), token("t")],
@@ -328,7 +328,7 @@ async fn one_bad_answer_is_got_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_429_of_xsuaa_is_html_and_its_pause_is_kept() {
+async fn a_429_of_xsuaa_in_html_is_retried_after_its_pause() {
     let limited = Reply::with_headers(
         "429 Too Many Requests",
         "Content-Type: text/html\r\nRetry-After: 7\r\n",
@@ -344,7 +344,7 @@ async fn a_429_of_xsuaa_is_html_and_its_pause_is_kept() {
 #[case("401 Unauthorized", r#"{"error":"invalid_client","error_description":"Bad credentials"}"#)]
 #[case("403 Forbidden", "<html>")]
 #[tokio::test(start_paused = true)]
-async fn a_refused_binding_is_asked_once_and_nothing_is_searched(
+async fn a_refused_binding_is_tried_once_and_no_find_is_sent(
     #[case] status: &str,
     #[case] body: &str,
 ) {
@@ -355,7 +355,7 @@ async fn a_refused_binding_is_asked_once_and_nothing_is_searched(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_beyond_the_cap_is_a_fault() {
+async fn an_answer_over_the_size_limit_is_a_fault() {
     let huge = vec![b' '; super::CAP + 1];
     let answers = vec![Reply::with_headers("200 OK", "", &huge); 4];
     let landscape = Landscape::start(vec![token("t")], answers).await;
@@ -366,7 +366,7 @@ async fn an_answer_beyond_the_cap_is_a_fault() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_level_hit_is_told() {
+async fn an_instance_level_destination_is_recognised() {
     let body = r#"{"owner":{"SubaccountId":null,"InstanceId":"i"},"destinationConfiguration":{"Name":"CFAPI"}}"#;
     let landscape = Landscape::start(vec![token("t")], vec![Reply::json("200 OK", body)]).await;
     assert_eq!(content(landscape.find().await).source, SourceKind::InstanceLevel);
@@ -378,7 +378,7 @@ async fn an_instance_level_hit_is_told() {
 #[case(r#"{"Name":"CFAPI","TrustStoreLocation":"t.jks"}"#, r#"[{"Name":"t.jks"}]"#, false)]
 #[case(r#"{"Name":"CFAPI"}"#, "[]", false)]
 #[tokio::test(start_paused = true)]
-async fn a_key_store_that_comes_along_is_noticed(
+async fn a_key_store_in_the_answer_is_noticed(
     #[case] configuration: &str,
     #[case] certificates: &str,
     #[case] expected: bool,
@@ -391,7 +391,7 @@ async fn a_key_store_that_comes_along_is_noticed(
 }
 
 #[tokio::test(start_paused = true)]
-async fn odd_values_and_unknown_members_are_left_out() {
+async fn values_of_other_types_are_left_out() {
     let configuration =
         r#"{"Name":"CFAPI","Password":12345,"clientSecret":"","x":{"y":[]},"HTML5.a":"b"}"#;
     let landscape = Landscape::start(vec![token("t")], vec![found(configuration)]).await;
@@ -401,7 +401,7 @@ async fn odd_values_and_unknown_members_are_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn contents_are_told_apart_by_their_digest() {
+async fn different_contents_have_different_digests() {
     let other = found(r#"{"Name":"CFAPI","User":"u","Password":"q"}"#);
     let landscape =
         Landscape::start(vec![token("t")], vec![destination(), destination(), other]).await;

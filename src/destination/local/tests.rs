@@ -24,7 +24,7 @@ fn name(text: &str) -> DestinationName {
 }
 
 #[test]
-fn a_cockpit_export_is_read_and_knows_that_its_password_was_removed() {
+fn a_cockpit_export_is_read_and_its_password_is_known_to_be_removed() {
     let fields = parse_file(EXPORT.as_bytes(), &name("CFAPI")).unwrap().unwrap();
     assert_eq!(
         fields.text("tokenServiceURL"),
@@ -36,7 +36,7 @@ fn a_cockpit_export_is_read_and_knows_that_its_password_was_removed() {
 }
 
 #[test]
-fn a_password_added_by_hand_counts() {
+fn a_password_added_by_hand_is_used() {
     let text = format!("{EXPORT}Password=s3cret\n");
     let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
     assert_eq!(fields.sealed("Password").unwrap().form, SecretForm::Usable);
@@ -50,7 +50,7 @@ fn a_password_added_by_hand_counts() {
 #[case::array(r#"[{"Name":"other","URL":"x"},{"Name":"CFAPI","URL":"u"}]"#)]
 #[case::with_mark_and_blanks("\u{feff} \n{\"Name\":\"CFAPI\",\"URL\":\"u\"}")]
 #[case::properties("Name=CFAPI\nURL=u\n")]
-fn each_form_of_file_is_read(#[case] text: &str) {
+fn each_file_format_is_read(#[case] text: &str) {
     let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
     assert_eq!(fields.text("URL"), Some("u"));
 }
@@ -60,7 +60,7 @@ fn each_form_of_file_is_read(#[case] text: &str) {
 #[case(r#"[{"Name":"other"}]"#)]
 #[case("[]")]
 #[case("Name=other\n")]
-fn a_file_of_others_does_not_hold_the_destination(#[case] text: &str) {
+fn a_file_with_other_destinations_has_no_match(#[case] text: &str) {
     assert!(parse_file(text.as_bytes(), &name("CFAPI")).unwrap().is_none());
 }
 
@@ -119,14 +119,14 @@ fn the_variable_is_read_in_both_spellings(#[case] text: &str) {
 }
 
 #[test]
-fn the_first_of_two_of_one_name_wins() {
+fn the_first_of_two_with_one_name_wins() {
     let text = r#"[{"name":"CFAPI","url":"first"},{"name":"CFAPI","url":"second"}]"#;
     let fields = from_variable(&SourceText::from(text.to_owned()), &name("CFAPI")).unwrap();
     assert_eq!(fields.unwrap().text("URL"), Some("first"));
 }
 
 #[test]
-fn a_variable_that_is_no_array_is_an_error() {
+fn a_variable_that_is_not_an_array_is_an_error() {
     let text = SourceText::from(r#"{"name":"CFAPI"}"#.to_owned());
     let error = from_variable(&text, &name("CFAPI")).unwrap_err();
     assert!(matches!(error, DestinationSetupError::VariableMalformed(_)));

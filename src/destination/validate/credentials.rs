@@ -1,6 +1,6 @@
-//! Client and user of the password grant, as the properties give them (destination.md 5).
+//! Client and user of the password grant, as the properties give them.
 //!
-//! Invariant: no empty password, no left-over client secret and no NUL character reaches a grant.
+//! Invariant: no empty password, no leftover client secret and no NUL character reaches a grant.
 //! Used by `validate`.
 
 use super::{ValidationReport, required};
@@ -10,10 +10,10 @@ use crate::{
 };
 use secrecy::SecretString;
 
-/// Client whose secret is empty on every Cloud Foundry (uaa.md 1, fact 9).
+/// Client whose secret is empty on every Cloud Foundry.
 const CF_CLIENT: &str = "cf";
 
-/// Reads both; what is wrong is reported.
+/// Reads both; errors are reported.
 pub(super) fn read(fields: &Fields, report: &mut ValidationReport) -> Option<PasswordCredentials> {
     let client_id = required(fields, "clientId", report);
     let user = required(fields, "User", report);
@@ -48,8 +48,8 @@ fn password(fields: &Fields, report: &mut ValidationReport) -> Option<SecretStri
     None
 }
 
-/// Absent and empty mean the same. A left-over dummy is found here, for UAA's answer to it looks
-/// like a wrong password (F15).
+/// Absent and empty mean the same. A leftover dummy secret is found here, because UAA's answer to
+/// it looks like a wrong password (fault F15 in `docs/reference/uaa-faults.md`).
 fn client_secret(
     fields: &Fields,
     client_id: Option<&str>,
@@ -59,8 +59,7 @@ fn client_secret(
         return Some(SecretString::default());
     };
     match secret.form {
-        // The cockpit's remark stands for a secret that the file no longer holds; for `cf` there
-        // never was one.
+        // The cockpit's remark replaces a secret that the file no longer has; `cf` never had one.
         SecretForm::Empty => Some(SecretString::default()),
         SecretForm::ExportMark if client_id == Some(CF_CLIENT) => Some(SecretString::default()),
         SecretForm::ExportMark => {

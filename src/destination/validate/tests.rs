@@ -26,7 +26,7 @@ const GOOD: &[(&str, &str)] = &[
     ("Description", "as in the blog"),
 ];
 
-/// One property that differs from the good ones; `None` takes it away.
+/// One property that differs from the good ones; `None` removes it.
 type Change<'a> = (&'a str, Option<&'a str>);
 
 fn properties(changes: &[Change<'_>]) -> Fields {
@@ -55,7 +55,7 @@ fn validate(changes: &[Change<'_>]) -> (Option<Arc<Destination>>, ValidationRepo
 }
 
 #[test]
-fn the_blog_s_destination_passes_without_a_word() {
+fn the_standard_destination_passes_without_warnings() {
     let (destination, report) = validate(&[]);
     let destination = destination.unwrap();
     assert!(report.warnings().is_empty());
@@ -89,12 +89,12 @@ fn the_blog_s_destination_passes_without_a_word() {
 #[case::dummy_secret(&[("clientSecret", Some("dummy"))], "clientSecret is not empty, but client cf has an empty secret: probably a dummy is left over; edit the destination, clear the field, save")]
 #[case::no_token_url(&[("tokenServiceURL", None)], "tokenServiceURL is missing")]
 #[case::plain_token_url(&[("tokenServiceURL", Some("http://login.cf.eu10.hana.ondemand.com?login_hint=%7B%22origin%22:%22a%22%7D"))], "tokenServiceURL is not https")]
-#[case::tenant(&[("tokenServiceURL", Some("https://{tenant}.cf.eu10.hana.ondemand.com"))], "tokenServiceURL holds a placeholder for the tenant, which only a tokenServiceURLType of Common fills")]
+#[case::tenant(&[("tokenServiceURL", Some("https://{tenant}.cf.eu10.hana.ondemand.com"))], "tokenServiceURL contains a placeholder for the tenant, which only tokenServiceURLType Common fills")]
 #[case::common(&[("tokenServiceURLType", Some("Common"))], "tokenServiceURLType is not Dedicated")]
 #[case::on_premise(&[("ProxyType", Some("OnPremise"))], "ProxyType is not Internet")]
 #[case::private_link(&[("ProxyType", Some("PrivateLink"))], "ProxyType is not Internet")]
 #[case::token_proxy(&[("tokenServiceURL.ProxyType", Some("OnPremise"))], "tokenServiceURL.ProxyType is not Internet")]
-#[case::trust_all(&[("TrustAll", Some("TRUE"))], "TrustAll would switch the check of certificates off: remove it")]
+#[case::trust_all(&[("TrustAll", Some("TRUE"))], "TrustAll would switch off the check of certificates: remove it")]
 #[case::host_names(&[("HostnameVerifier", Some("BrowserCompatible"))], "HostnameVerifier is not Strict: remove it")]
 #[case::key_store(&[("tokenService.KeyStoreLocation", Some("k.p12"))], "tokenService.KeyStoreLocation is not supported: the client logs on with its id and secret")]
 #[case::key_store_password(&[("tokenService.KeyStorePassword", Some("x"))], "tokenService.KeyStorePassword is not supported: the client logs on with its id and secret")]
@@ -113,7 +113,7 @@ fn each_rule_has_its_finding(#[case] changes: &[Change<'_>], #[case] expected: &
 #[case::other_region(&[("URL", Some("https://api.cf.eu20.hana.ondemand.com"))], 1)]
 #[case::token_elsewhere(&[("tokenServiceURL", Some("https://login.cf.eu10.hana.ondemand.com.evil.example"))], 1)]
 #[case::both(&[("URL", Some("https://api.evil.example")), ("tokenServiceURL", Some("https://login.evil.example"))], 2)]
-fn a_foreign_host_is_no_destination(#[case] changes: &[Change<'_>], #[case] findings: usize) {
+fn a_foreign_host_is_refused(#[case] changes: &[Change<'_>], #[case] findings: usize) {
     let (destination, report) = validate(changes);
     assert!(destination.is_none());
     assert_eq!(report.findings().len(), findings);
@@ -134,7 +134,7 @@ fn a_foreign_host_is_no_destination(#[case] changes: &[Change<'_>], #[case] find
 #[case::no_origin(&[("tokenServiceURL", Some("https://uaa.cf.eu10.hana.ondemand.com"))], 1)]
 #[case::exported_secret_of_cf(&[("clientSecret", Some("<< removed >>"))], 0)]
 #[case::other_client(&[("clientId", Some("mine")), ("clientSecret", Some("s"))], 0)]
-fn what_is_tolerated_passes_with_a_warning_at_most(
+fn what_is_tolerated_passes_with_at_most_one_warning(
     #[case] changes: &[Change<'_>],
     #[case] warnings: usize,
 ) {
@@ -166,7 +166,7 @@ fn a_property_given_twice_is_a_finding() {
 }
 
 #[test]
-fn scope_body_fields_and_headers_arrive() {
+fn scope_body_fields_and_headers_are_kept() {
     let (destination, _) = validate(&[
         ("scope", Some("cloud_controller.read")),
         ("tokenServiceURL.queries.a", Some("1")),
