@@ -1,10 +1,10 @@
-//! Base addresses in bindings: secrets are sent there, so only https counts, or http to this very
-//! machine (callers.md 4). Used inside this room only.
+//! Base addresses in bindings. Secrets are sent there, so only https is accepted, or http to this
+//! machine. Used inside this module only.
 
 use url::{Host, Url};
 
-/// Reads the address of a service: https (http for a loopback host), a host, nothing behind the
-/// path. A trailing slash is taken off the path.
+/// Reads the address of a service: https (http for a loopback host), no userinfo, no query, no
+/// fragment. A trailing slash is removed from the path.
 pub(super) fn base_url(text: &str) -> Option<Url> {
     if text.bytes().any(|byte| byte.is_ascii_control() || byte == b' ' || byte == b'\\') {
         return None;
@@ -23,7 +23,7 @@ pub(super) fn base_url(text: &str) -> Option<Url> {
     Some(url)
 }
 
-/// Tells whether the address is this very machine (callers.md 4).
+/// Returns whether the address is this machine.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

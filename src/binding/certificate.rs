@@ -1,7 +1,7 @@
-//! When a bound certificate ends: XSUAA makes them for 7 days by default, and its end must be
-//! visible before it comes (destination.md 2.3, D5).
+//! Expiry of a bound certificate. XSUAA issues them for 7 days by default; the expiry must be
+//! visible in advance.
 //!
-//! Invariant: reads one field of a certificate and trusts nothing in it; the TLS layer judges the
+//! Invariant: reads one field of a certificate and trusts nothing in it; the TLS layer checks the
 //! rest. Used by `ServiceBinding::summary`.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime};
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// DER tags (ITU-T X.690) of what stands before and in a certificate's validity (RFC 5280, 4.1).
+/// DER tags (ITU-T X.690) of the fields up to a certificate's validity (RFC 5280, 4.1).
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// Reads the end of the first certificate of a PEM chain: the client's own.
+/// Reads the expiry of the first certificate of a PEM chain: the client's own.
 pub(super) fn not_after(chain: &str) -> Option<SystemTime> {
     let (_, rest) = chain.split_once(BEGIN)?;
     let (body, _) = rest.split_once(END)?;
@@ -38,18 +38,18 @@ pub(super) fn not_after(chain: &str) -> Option<SystemTime> {
         .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// What is left of a DER encoding.
+/// The rest of a DER encoding.
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
-    /// Takes the next element: its tag and its content.
+    /// Returns the next element: its tag and its content.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (tag, rest) = self.0.split_first()?;
         let (first, rest) = rest.split_first()?;
         let (length, rest) = if *first < 0x80 {
             (usize::from(*first), rest)
         } else {
-            // Two bytes of length reach further than any certificate that a binding can hold.
+            // Two length bytes are enough for any certificate that a binding can hold.
             let (bytes, rest) = rest.split_at_checked(usize::from(*first & 0x7f))?;
             if bytes.len() > 2 {
                 return None;
@@ -92,7 +92,7 @@ fn seconds(tag: u8, text: &str) -> Option<u64> {
 }
 
 /// Days since 1970-01-01 in the Gregorian calendar; years begin in March here, so that the leap day
-/// is the last.
+/// is the last day.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -141,7 +141,7 @@ DM+0qvHKAiB1VzEylX/uuFO3dMQymF3dCtiWtyoYIeklyEbUwTTqeQ==
     #[case(WEEK.to_owned(), 1_796_178_991)]
     #[case(LONG.to_owned(), 2_832_287_791)]
     #[case(format!("{WEEK}{LONG}"), 1_796_178_991)]
-    fn the_end_of_the_first_certificate_is_read(#[case] chain: String, #[case] expected: u64) {
+    fn the_expiry_of_the_first_certificate_is_read(#[case] chain: String, #[case] expected: u64) {
         let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(expected);
         assert_eq!(not_after(&chain), Some(expected));
     }
@@ -161,7 +161,7 @@ DM+0qvHKAiB1VzEylX/uuFO3dMQymF3dCtiWtyoYIeklyEbUwTTqeQ==
     }
 
     #[test]
-    fn no_cut_makes_it_panic() {
+    fn a_truncated_certificate_does_not_panic() {
         for length in 0..WEEK.len() {
             let cut = WEEK.get(..length).unwrap();
             let end = not_after(&format!("{cut}\n-----END CERTIFICATE-----"));

@@ -1,8 +1,8 @@
-//! From a service's credential fields to what the broker can use: secret or X.509, addresses,
+//! Turns a service's credential fields into what the broker uses: secret or X.509, addresses,
 //! names.
 //!
-//! Invariant: what comes out is complete and its addresses are secure; what is lacking is an error
-//! that says so. Used by `Bindings` only.
+//! Invariant: a returned binding is complete and its addresses are secure; a missing field is an
+//! error that names it. Used by `Bindings` only.
 
 use super::{
     BindingError, DestinationBinding, IdentityBinding, SecretForm, ServiceBinding,
@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use std::{fs, path::Path};
 use url::Url;
 
-/// Reads a binding of the Destination service (destination.md 2.3).
+/// Reads a binding of the Destination service.
 pub(super) fn destination(
     binding: &ServiceBinding,
     settings: &Settings,
@@ -52,8 +52,9 @@ pub(super) fn xsuaa(
     })
 }
 
-/// Reads a binding of Identity Authentication. Tokens are verified without its credential, so any
-/// kind of it is fine; a `domains` that is no list lacks, an empty one is a list.
+/// Reads a binding of Identity Authentication. Tokens are verified without its credential, so every
+/// credential type is accepted. A `domains` that is not a list counts as missing; an empty list is
+/// accepted.
 pub(super) fn identity(binding: &ServiceBinding) -> Result<IdentityBinding, BindingError> {
     let [client_id, domains] = required(binding, ["clientid", "domains"])?;
     let domains = decode::<LenientList<LenientText>>(domains.as_bytes())
@@ -69,7 +70,7 @@ pub(super) fn identity(binding: &ServiceBinding) -> Result<IdentityBinding, Bind
     })
 }
 
-/// The values of those fields that are there, each once.
+/// Returns the values of the fields that are present, each once.
 fn present(binding: &ServiceBinding, fields: &[&str]) -> Vec<String> {
     let mut values: Vec<String> = fields
         .iter()
@@ -92,7 +93,7 @@ fn credential(
             return Err(BindingError::Attested { binding: binding.name.clone() });
         }
         Some("x509") => return certificate(binding, settings),
-        // `binding-secret`, `instance-secret`, none, and whatever comes: a secret if there is one.
+        // `binding-secret`, `instance-secret`, none and unknown types: a secret if there is one.
         Some(_) | None => {}
     }
     match fields.sealed("clientsecret") {

@@ -1,10 +1,10 @@
-//! Why bindings cannot be used. Each variant names what was found, where, and (by `hint`) what to
-//! do; none quotes a credential.
+//! Errors of bindings. Each variant says what was found and where, and `hint` says what to do. No
+//! variant quotes a credential.
 
 use crate::upstream::body::DecodeError;
 use std::{io::ErrorKind, path::PathBuf};
 
-/// What is wrong with the bindings; the start ends with it (exit code 78).
+/// Why the bindings cannot be used; the start fails with it (exit code 78).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindingError {
     /// A file or directory that a variable or setting names cannot be read.
@@ -14,23 +14,23 @@ pub enum BindingError {
         source_name: &'static str,
         /// The path as it was given.
         path: PathBuf,
-        /// What the file system said.
+        /// Error kind of the file system.
         kind: ErrorKind,
     },
-    /// A text is not what its variable or file should hold.
+    /// A text is not the JSON that its variable or file should contain.
     #[error("{source_name} is not readable JSON: {error}")]
     Malformed {
         /// The variable or file.
         source_name: &'static str,
-        /// Place and kind of the mistake.
+        /// Position and kind of the syntax error.
         error: DecodeError,
     },
-    /// Variable and file are both there and say different things.
+    /// Variable and file are both set and differ.
     #[error("VCAP_SERVICES and VCAP_SERVICES_FILE_PATH are both set and differ")]
     Conflict,
-    /// The settings name a binding that is not there.
+    /// The settings name a binding that does not exist.
     #[error(
-        "no binding or instance is called as setting binding.{kind} says; found: {}",
+        "no binding or instance has the name in setting binding.{kind}; found: {}",
         list(found)
     )]
     NotFound {
@@ -39,7 +39,7 @@ pub enum BindingError {
         /// Names of all bindings.
         found: Vec<String>,
     },
-    /// Several bindings could be meant.
+    /// Several bindings match.
     #[error("several bindings could be the {kind} binding: {}", list(found))]
     Ambiguous {
         /// What was looked for.
@@ -54,7 +54,7 @@ pub enum BindingError {
         binding: String,
         /// How it was delivered.
         delivery: &'static str,
-        /// The fields that are not there.
+        /// The missing fields.
         missing: Vec<&'static str>,
     },
     /// A URL of the credentials cannot be used: not https (nor loopback), or not a bare base URL.
@@ -65,21 +65,21 @@ pub enum BindingError {
         /// The credential field.
         field: &'static str,
     },
-    /// Credential type `x509_attested`: its key never leaves the platform.
-    #[error("binding {binding} is attested (x509_attested): it holds no usable key")]
+    /// Credential type `x509_attested`: its key never leaves Cloud Foundry.
+    #[error("binding {binding} is attested (x509_attested): it has no usable key")]
     Attested {
         /// Name of the binding.
         binding: String,
     },
-    /// Created with `hide-secret`: there is nothing to log on with.
-    #[error("binding {binding} was made with hide-secret: it holds no client secret")]
+    /// Created with `hide-secret`: there is no secret to log on with.
+    #[error("binding {binding} was created with hide-secret: it has no client secret")]
     SecretHidden {
         /// Name of the binding.
         binding: String,
     },
-    /// A self-managed X.509 binding: the key (or certificate) must come from a file of the
-    /// settings.
-    #[error("binding {binding} holds no {field}, and setting {setting} names no file")]
+    /// A self-managed X.509 binding: the key (or certificate) must come from a file that the
+    /// settings name.
+    #[error("binding {binding} has no {field}, and setting {setting} names no file")]
     PartMissing {
         /// Name of the binding.
         binding: String,
@@ -88,7 +88,7 @@ pub enum BindingError {
         /// The setting that would supply it.
         setting: &'static str,
     },
-    /// `VCAP_APPLICATION` holds a value that cannot be used.
+    /// `VCAP_APPLICATION` has a value that cannot be used.
     #[error("field {field} of VCAP_APPLICATION is not a usable https address")]
     Application {
         /// The field.
@@ -97,7 +97,7 @@ pub enum BindingError {
 }
 
 impl BindingError {
-    /// Tells what an operator does about it.
+    /// Returns what an operator can do about it.
     pub fn hint(&self) -> String {
         match self {
             Self::Unreadable { source_name, .. } => {
@@ -106,20 +106,20 @@ impl BindingError {
             Self::Malformed { source_name, .. } => format!("correct {source_name}"),
             Self::Conflict => "unset one of the two variables".to_owned(),
             Self::NotFound { kind, .. } => {
-                format!("correct binding.{kind}, or leave it out to choose by label")
+                format!("correct binding.{kind}, or remove it to choose by label")
             }
             Self::Ambiguous { kind, .. } => {
                 format!("unbind all but one, or name one in the setting binding.{kind}")
             }
             Self::Incomplete { .. } | Self::Address { .. } => {
-                "unbind the service, bind it anew and restart".to_owned()
+                "unbind the service, bind it again and restart".to_owned()
             }
             Self::Attested { .. } => {
                 "bind again with credential-type x509 or binding-secret and restart".to_owned()
             }
             Self::SecretHidden { .. } => "bind again without hide-secret and restart".to_owned(),
             Self::PartMissing { setting, .. } => {
-                format!("put the PEM file beside the broker and name it in {setting}")
+                format!("provide the PEM file and name it in {setting}")
             }
             Self::Application { .. } => {
                 "on Cloud Foundry the platform sets VCAP_APPLICATION; elsewhere correct or unset it"

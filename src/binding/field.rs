@@ -1,10 +1,8 @@
-//! Credential fields: readable ones and sealed ones, told apart by their names while they are
-//! parsed.
+//! Credential fields: readable ones and sealed ones, distinguished by name during parsing.
 //!
-//! Invariant: a value whose name is not on the list of open names is a `SecretString` from the
-//! moment it is parsed; what the rules must know of it (is it empty?) is noted before it is sealed.
-//! `Debug` shows names only. Used by this room and by `destination` (a destination's properties are
-//! fields too).
+//! Invariant: a value whose name is not on the list of readable names is a `SecretString` as soon
+//! as it is parsed; facts that validation needs (is it empty?) are noted before. `Debug` shows
+//! names only. Used by this module and by `destination`, whose properties are fields too.
 
 use super::{
     lenient::{LenientList, LenientReader, LenientSeed, LenientText},
@@ -15,8 +13,8 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// Credential fields and destination properties that may be read: addresses, names, switches, never
-/// a credential. A name that is missing here costs a feature, one too many could cost a secret.
+/// Credential fields and destination properties that may be readable: addresses, names, switches,
+/// never a credential. A missing name costs a feature; a wrong one could expose a secret.
 const OPEN: &[&str] = &[
     // Service credentials.
     "app_tid",
@@ -53,7 +51,7 @@ const OPEN: &[&str] = &[
     "tokenServiceURL.ProxyType",
     "tokenServiceURL.queries.login_hint",
     "tokenServiceURLType",
-    // The SAP Cloud SDK's spelling of them (destination.md 8).
+    // The SAP Cloud SDK's spelling of destination properties.
     "authentication",
     "isTrustingAllCertificates",
     "name",
@@ -63,35 +61,35 @@ const OPEN: &[&str] = &[
     "username",
 ];
 
-/// Open fields that may hold a list of texts; kept as the text of a JSON array, a form that some
-/// deliveries write themselves (callers.md 6).
+/// Readable fields that may contain a list of texts; stored as the text of a JSON array, a form
+/// that some deliveries use themselves.
 const LISTS: &[&str] = &["domains"];
 
-/// Header values must be readable to become headers, where they are marked sensitive.
+/// Header values must be readable to be sent as headers; there they are marked sensitive.
 const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
 
-/// Named values in the order in which they came. A name may come twice.
+/// Named values in their original order. A name may occur twice.
 #[derive(Clone, Default)]
 pub struct Fields(Vec<(String, FieldValue)>);
 
 /// One value.
 #[derive(Clone)]
 pub enum FieldValue {
-    /// May be read.
+    /// A readable value.
     Open(Zeroizing<String>),
-    /// May not.
+    /// A secret value.
     Sealed(Sealed),
 }
 
 impl Fields {
-    /// Takes one more field; its name decides whether it stays readable.
+    /// Adds a field; its name decides whether it stays readable.
     pub fn push(&mut self, name: String, text: &str) {
         let field = FieldValue::of(&name, text);
         self.0.push((name, field));
     }
 
-    /// Takes one more field whose value is written as JSON; `None` if it is no JSON. A value that no
-    /// field may have is skipped.
+    /// Adds a field whose value is JSON; `None` if it is not valid JSON. A value of an unsupported
+    /// type is skipped.
     pub(super) fn push_json(&mut self, name: String, json: &[u8]) -> Option<()> {
         match decode::<LenientText>(json).ok()?.0.map(Zeroizing::new) {
             Some(text) => self.push(name, &text),
@@ -104,7 +102,7 @@ impl Fields {
         Some(())
     }
 
-    /// Returns the readable value of that name; the last one, if it came twice.
+    /// Returns the readable value of that name; the last one, if it occurs twice.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.get(name)? {
             FieldValue::Open(text) => Some(text.as_str()),
@@ -112,7 +110,7 @@ impl Fields {
         }
     }
 
-    /// Returns the sealed value of that name; the last one, if it came twice.
+    /// Returns the sealed value of that name; the last one, if it occurs twice.
     pub fn sealed(&self, name: &str) -> Option<&Sealed> {
         match self.get(name)? {
             FieldValue::Open(_) => None,
@@ -120,7 +118,7 @@ impl Fields {
         }
     }
 
-    /// Tells whether the name occurs.
+    /// Returns whether the name occurs.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
@@ -135,7 +133,7 @@ impl Fields {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Returns names that came more than once.
+    /// Returns names that occur more than once.
     pub fn repeated(&self) -> Vec<&str> {
         let names: Vec<&str> = self.names().collect();
         let mut twice: Vec<&str> = names
@@ -148,7 +146,7 @@ impl Fields {
         twice
     }
 
-    /// Returns the same values under other names; a name that `rename` does not know stays.
+    /// Renames fields; a name for which `rename` returns `None` stays.
     #[must_use]
     pub fn renamed(self, rename: impl Fn(&str) -> Option<&'static str>) -> Self {
         let renamed = self.0.into_iter().map(|(name, field)| match rename(&name) {
@@ -191,8 +189,8 @@ impl fmt::Debug for FieldValue {
     }
 }
 
-/// Reads an object; values that are neither text nor true or false are skipped, but for lists where
-/// one is lawful, and so is anything that is no object.
+/// Reads an object. Values that are neither text nor boolean are skipped, except lists in the
+/// fields of `LISTS`. Anything but an object yields no fields.
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         LenientSeed(FieldsReader).deserialize(input)
@@ -219,7 +217,7 @@ impl<'de> LenientReader<'de> for FieldsReader {
     }
 }
 
-/// The value of a field of this name.
+/// Reads the value of the field with this name.
 struct FieldReader<'n>(&'n str);
 
 impl<'de> LenientReader<'de> for FieldReader<'_> {
@@ -243,7 +241,7 @@ impl<'de> LenientReader<'de> for FieldReader<'_> {
     }
 }
 
-/// A list as the text of a JSON array.
+/// Returns a list as the text of a JSON array.
 fn list_text(texts: &[String]) -> Option<String> {
     serde_json::to_string(texts).ok()
 }
@@ -273,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_other_types_are_skipped_and_spoil_nothing() {
+    fn values_of_other_types_are_skipped() {
         let fields: Fields = decode(
             br#"{"$metadata":{"a":[1,{"b":null}]},"n":1,"f":-1.5,"z":null,"TrustAll":true,"l":["x"],"User":"u"}"#,
         )
@@ -299,12 +297,12 @@ mod tests {
     #[case("a\0b", SecretForm::HasNul)]
     #[case(" ", SecretForm::Usable)]
     #[case("<<a", SecretForm::Usable)]
-    fn the_form_of_a_secret_is_known(#[case] text: &str, #[case] form: SecretForm) {
+    fn the_form_of_a_secret_is_recognised(#[case] text: &str, #[case] form: SecretForm) {
         assert_eq!(Sealed::new(text).form, form);
     }
 
     #[test]
-    fn the_last_of_two_wins_and_both_are_noticed() {
+    fn the_last_of_two_wins_and_the_repetition_is_known() {
         let fields: Fields = decode(br#"{"User":"a","x":"1","User":"b"}"#).unwrap();
         assert_eq!(fields.text("User"), Some("b"));
         assert_eq!(fields.repeated(), ["User"]);

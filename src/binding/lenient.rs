@@ -1,17 +1,19 @@
-//! Tolerant reading: a value of an unexpected type is absent and never an error, so that one odd
-//! entry of `VCAP_SERVICES` cannot make the others unreadable. Used inside this room only.
+//! Lenient reading: a value of an unexpected type counts as absent and is never an error, so that
+//! one malformed entry of `VCAP_SERVICES` does not make the others unreadable. Used inside this
+//! module only.
 
 use serde::de::{
     Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 use std::{fmt, marker::PhantomData};
 
-/// What to make of a value. Each kind that is not overridden is consumed and counts as nothing.
+/// Builds a result from a JSON value. Each kind that is not overridden is consumed and counts as
+/// absent.
 pub(super) trait LenientReader<'de>: Sized {
-    /// What comes of it.
+    /// The result.
     type Value;
 
-    /// The value is of a kind that is not wanted.
+    /// The value has an unexpected type.
     fn absent(self) -> Self::Value;
 
     /// The value is a text; `true` and `false` count as texts.
@@ -32,7 +34,7 @@ pub(super) trait LenientReader<'de>: Sized {
     }
 }
 
-/// Reads any value by its shape.
+/// Reads any JSON value with a reader.
 pub(super) struct LenientSeed<S>(pub(super) S);
 
 impl<'de, S: LenientReader<'de>> DeserializeSeed<'de> for LenientSeed<S> {
@@ -91,7 +93,7 @@ impl<'de, S: LenientReader<'de>> Visitor<'de> for LenientSeed<S> {
     }
 }
 
-/// Hands a text to a function.
+/// Passes a text to a function.
 pub(super) struct TextReader<F>(pub(super) F);
 
 impl<T, F: FnOnce(&str) -> T> LenientReader<'_> for TextReader<F> {
@@ -106,7 +108,7 @@ impl<T, F: FnOnce(&str) -> T> LenientReader<'_> for TextReader<F> {
     }
 }
 
-/// A text, where there is one.
+/// A text, if the value is one.
 #[derive(Debug, Default)]
 pub(super) struct LenientText(pub(super) Option<String>);
 
@@ -116,7 +118,7 @@ impl<'de> Deserialize<'de> for LenientText {
     }
 }
 
-/// The items of an array; of anything else, none.
+/// The items of an array; anything else has none.
 #[derive(Debug)]
 pub(super) struct LenientList<T>(pub(super) Vec<T>);
 

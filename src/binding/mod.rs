@@ -1,9 +1,8 @@
-//! Service bindings, whatever way they are delivered: read once at start, then chosen by setting,
-//! label or tag.
+//! Service bindings from every kind of delivery: read once at start, then chosen by setting, label
+//! or tag.
 //!
-//! Invariant: nothing here waits, nothing reads the process environment, and every secret is a
-//! `SecretString` from the moment it is parsed. Doors: `destination`, `auth`, `login`, `cli`,
-//! `app`.
+//! Invariant: nothing here waits or reads the process environment, and every secret is a
+//! `SecretString` as soon as it is parsed. Called by `destination`, `auth`, `config` and `app`.
 
 mod address;
 mod certificate;
@@ -32,12 +31,12 @@ use zeroize::Zeroizing;
 /// Label of entries that `cf create-user-provided-service` made.
 const USER_PROVIDED: &str = "user-provided";
 
-/// Where bindings may come from: a snapshot of the environment, made by the room that reads it.
+/// Where bindings may come from: a snapshot of the environment, made by the module that reads it.
 #[derive(Debug, Default)]
 pub struct BindingSources {
     /// `VCAP_SERVICES`, inline.
     pub vcap_services: Option<SourceText>,
-    /// `VCAP_SERVICES_FILE_PATH`: the path; read by this room.
+    /// `VCAP_SERVICES_FILE_PATH`: the path; this module reads the file.
     pub vcap_services_file: Option<PathBuf>,
     /// `SERVICE_BINDING_ROOT`.
     pub binding_root: Option<PathBuf>,
@@ -45,13 +44,13 @@ pub struct BindingSources {
     pub vcap_application: Option<String>,
 }
 
-/// A variable's text that holds secrets and is still to be parsed: zeroised on drop, unreadable
-/// outside the crate, never shown by `Debug`. The parsed secrets are `SecretString`s; the text
-/// itself must stay readable for parsers.
+/// The text of a variable with secrets before parsing: zeroised on drop, unreadable outside the
+/// crate, never shown by `Debug`. The parsed secrets are `SecretString`s; the text itself must stay
+/// readable for parsers.
 #[derive(Clone)]
 pub struct SourceText(Zeroizing<String>);
 
-/// All bindings that were found and how they were delivered.
+/// All bindings that were found, with their delivery.
 #[derive(Debug, Default)]
 pub struct Bindings {
     bindings: Vec<ServiceBinding>,
@@ -62,7 +61,7 @@ pub struct Bindings {
 #[derive(Debug)]
 pub(crate) struct ServiceBinding {
     name: String,
-    /// Further names it goes by: binding and instance name.
+    /// Further names: binding name and instance name.
     aliases: Vec<String>,
     label: String,
     plan: Option<String>,
@@ -75,8 +74,8 @@ impl Bindings {
     /// Reads all sources.
     ///
     /// # Errors
-    /// A path that cannot be read, a text that is no JSON object, variable and file that differ, an
-    /// unusable `cf_api`. No source at all is no error.
+    /// A path that cannot be read, a text that is not a JSON object, variable and file that differ,
+    /// an unusable `cf_api`. No source at all is not an error.
     pub fn read(sources: &BindingSources) -> Result<Self, BindingError> {
         let mut bindings = vcap::read(sources)?;
         if let Some(root) = &sources.binding_root {
@@ -90,8 +89,8 @@ impl Bindings {
     /// Returns the usable binding of the Destination service, or `None` without one.
     ///
     /// # Errors
-    /// The binding named by the settings is not there, several could be meant, or the one found
-    /// cannot be used.
+    /// The binding named by the settings does not exist, several match, or the one found cannot be
+    /// used.
     pub fn destination(
         &self,
         settings: &Settings,
@@ -119,11 +118,11 @@ impl Bindings {
     }
 
     /// Returns the credentials of the user-provided service that is itself the destination called
-    /// `name` (destination.md 2.5): `Authentication` is there, and `Name`, or without it the
-    /// instance's name, is equal.
+    /// `name`: `Authentication` is present, and `Name`, or without it the instance's name, is
+    /// equal.
     ///
     /// # Errors
-    /// Several could be meant.
+    /// Several match.
     pub fn destination_properties(&self, name: &str) -> Result<Option<Fields>, BindingError> {
         let is_meant = |binding: &&ServiceBinding| {
             binding.label == USER_PROVIDED
@@ -137,17 +136,17 @@ impl Bindings {
         Ok(only("user-provided destination", &found)?.map(|binding| binding.credentials.clone()))
     }
 
-    /// Returns `VCAP_APPLICATION`, which exists on the platform only.
+    /// Returns `VCAP_APPLICATION`, which exists only on Cloud Foundry.
     pub fn application(&self) -> Option<&Application> {
         self.application.as_ref()
     }
 
-    /// Returns what the start line and the command `config` may print.
+    /// Returns the summary for the start log line and the command `config`.
     pub fn inventory(&self) -> Vec<BindingSummary> {
         self.bindings.iter().map(ServiceBinding::summary).collect()
     }
 
-    /// Setting, else label or tag (destination.md 2.2). User-provided entries count only by name.
+    /// Chooses by setting, else by label or tag. User-provided entries are found by name only.
     fn choose(
         &self,
         kind: &'static str,

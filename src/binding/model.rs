@@ -1,14 +1,14 @@
-//! What bindings and `VCAP_APPLICATION` come down to: plain data with its secrets sealed.
+//! Bindings and `VCAP_APPLICATION` after validation: plain data with sealed secrets.
 //!
-//! Invariant: addresses in here are secure base addresses; nothing is optional that a user of it
-//! needs. Made by `credential` and `vcap`; used by `destination`, `auth`, `login`, `cli`, `app`.
+//! Invariant: addresses are secure base addresses; required values are not optional. Made by
+//! `credential` and `vcap`; used by `destination`, `auth`, `cli`, `app`.
 
 use super::{BindingError, vcap};
 use secrecy::SecretString;
 use std::time::SystemTime;
 use url::Url;
 
-/// The way a binding reached the process.
+/// How a binding was delivered to the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// `VCAP_SERVICES`.
@@ -21,7 +21,7 @@ pub enum Delivery {
     OperatorDirectory,
 }
 
-/// What may be told about a binding: names only.
+/// What may be shown of a binding: names only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindingSummary {
     /// Binding name, else instance name.
@@ -34,7 +34,7 @@ pub struct BindingSummary {
     pub delivery: Delivery,
     /// Names of the credential fields.
     pub fields: Vec<String>,
-    /// When the certificate of an X.509 credential ends.
+    /// Expiry of the certificate of an X.509 credential.
     pub certificate_not_after: Option<SystemTime>,
 }
 
@@ -49,7 +49,7 @@ pub enum ServiceCredential {
         chain: SecretString,
         /// Private key.
         key: SecretString,
-        /// `certurl`: where the token is asked for with the certificate.
+        /// `certurl`: base of the token endpoint that accepts the certificate.
         token_base: Url,
     },
 }
@@ -88,7 +88,7 @@ pub struct XsuaaBinding {
     pub zones: Vec<String>,
 }
 
-/// A usable binding of Identity Authentication (IAS): what telling its tokens apart takes.
+/// A usable binding of Identity Authentication (IAS): what is needed to recognise its tokens.
 #[derive(Clone, Debug)]
 pub struct IdentityBinding {
     /// Name of the binding.
@@ -99,13 +99,13 @@ pub struct IdentityBinding {
     pub secret: Option<SecretString>,
     /// `url`: base of the own IAS tenant.
     pub url: Option<Url>,
-    /// `domains`: what issuers stand below. May be empty: then no issuer is trusted.
+    /// `domains`: domains of the issuers. May be empty: then no issuer is trusted.
     pub domains: Vec<String>,
     /// `app_tid`, `zone_uuid`: those present.
     pub tenants: Vec<String>,
 }
 
-/// `VCAP_APPLICATION`, what the broker uses of it.
+/// The fields of `VCAP_APPLICATION` that the broker uses.
 #[derive(Clone, Debug, Default)]
 pub struct Application {
     /// `application_id`.
@@ -114,7 +114,7 @@ pub struct Application {
     pub name: Option<String>,
     /// `application_uris`, else `uris`: the hosts under which the broker is reached.
     pub uris: Vec<String>,
-    /// This foundation's CF API: what a destination is checked against.
+    /// This foundation's CF API; destinations are checked against it.
     pub cf_api: Option<Url>,
     /// `space_id`.
     pub space_id: Option<String>,
@@ -127,7 +127,7 @@ pub struct Application {
 }
 
 impl Delivery {
-    /// Returns the name of the variable behind it.
+    /// Returns the name of the variable that delivered it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Variable => "VCAP_SERVICES",
@@ -142,7 +142,7 @@ impl Application {
     /// Reads the variable's text; every field is optional.
     ///
     /// # Errors
-    /// The text is no JSON object, or `cf_api` is no usable address.
+    /// The text is not a JSON object, or `cf_api` is not a usable address.
     pub fn parse(text: &str) -> Result<Self, BindingError> {
         vcap::application(text)
     }

@@ -1,7 +1,7 @@
-//! `SERVICE_BINDING_ROOT`: one directory per binding, one file per field, in two layouts
-//! (destination.md 2.4).
+//! `SERVICE_BINDING_ROOT`: one directory per binding, one file per field, in two layouts: Cloud
+//! Foundry's and that of SAP's service operator.
 //!
-//! Invariant: a directory that cannot be read is skipped with a warning; it spoils no other. Used
+//! Invariant: a directory that cannot be read is skipped with a warning; the others are read. Used
 //! by `Bindings::read` only.
 
 use super::{
@@ -50,7 +50,7 @@ fn read_directory(directory: &Path) -> Option<ServiceBinding> {
     read_platform_layout(directory, name)
 }
 
-/// What tells a binding apart, besides its credentials.
+/// Describes a binding, besides its credentials.
 #[derive(Default)]
 struct Envelope {
     kind: Option<String>,
@@ -62,7 +62,7 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Takes a value if it belongs to the envelope; dashes and underscores are both seen in names.
+    /// Stores a value if it belongs to the envelope. Names occur with dashes and with underscores.
     fn take(&mut self, name: &str, text: &str) -> bool {
         match name.replace('-', "_").as_str() {
             "type" => self.kind = Some(text.to_owned()),
@@ -91,8 +91,8 @@ impl Envelope {
     }
 }
 
-/// Cloud Foundry's layout: every file is a text; envelope fields have overwritten credentials of
-/// the same name.
+/// Cloud Foundry's layout: every file is a text; an envelope field replaces a credential of the
+/// same name.
 fn read_platform_layout(directory: &Path, name: String) -> Option<ServiceBinding> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(directory).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -110,7 +110,8 @@ fn read_platform_layout(directory: &Path, name: String) -> Option<ServiceBinding
     Some(envelope.into_binding(name, Delivery::Directory, credentials))
 }
 
-/// The layout of SAP's service operator: `.metadata` says which file holds what, and in which format.
+/// The layout of SAP's service operator: `.metadata` says which file contains what, and in which
+/// format.
 fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding> {
     let metadata: OperatorMetadata = decode(&fs::read(directory.join(METADATA)).ok()?).ok()?;
     let mut envelope = Envelope::default();
@@ -158,16 +159,16 @@ enum MetadataFormat {
     Json,
 }
 
-/// How a credential file is to be read.
+/// How a credential file is read.
 enum FileContent {
     Text,
     Json,
-    /// A JSON object whose members belong to the parent.
+    /// A JSON object whose members are credential fields themselves.
     Container,
 }
 
 impl MetadataProperty {
-    /// Reads the property's file, which must stand in this very directory.
+    /// Reads the property's file, which must be in this directory.
     fn read(self, directory: &Path) -> Option<(String, FileContent, Zeroizing<Vec<u8>>)> {
         let file = self.source_name.as_deref().unwrap_or(&self.name);
         if file.is_empty() || file == ".." || file.contains(['/', '\\', '\0']) {
@@ -183,7 +184,7 @@ impl MetadataProperty {
     }
 }
 
-/// A file's text without the one line break that editors and tools leave at its end.
+/// Returns a file's text without the one line break that editors and tools leave at its end.
 fn trimmed(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let text = text.strip_suffix('\n').unwrap_or(text);

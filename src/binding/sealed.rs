@@ -1,10 +1,10 @@
-//! A sealed value, and what the rules must know of it: noted before it is sealed.
+//! A secret value, and what validation must know of it.
 //!
-//! Invariant: the text leaves as a `SecretString` only. Used by this room and by `destination`.
+//! Invariant: the text leaves as a `SecretString` only. Used by this module and by `destination`.
 
 use secrecy::SecretString;
 
-/// A cockpit export puts a remark of this form where a secret was.
+/// A cockpit export writes a remark of this form in place of a secret.
 const EXPORT_MARK: (&str, &str) = ("<<", ">>");
 
 /// A secret and what is known about its form.
@@ -12,18 +12,18 @@ const EXPORT_MARK: (&str, &str) = ("<<", ">>");
 pub struct Sealed {
     /// The secret.
     pub text: SecretString,
-    /// Seen before it was sealed.
+    /// Determined before the text was sealed.
     pub form: SecretForm,
 }
 
-/// What the rules must know about a sealed value.
+/// What validation must know about a sealed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecretForm {
-    /// No character at all.
+    /// An empty text.
     Empty,
     /// The cockpit's remark that the secret was removed.
     ExportMark,
-    /// Holds a NUL character, which UAA answers with an error page (uaa.md 4).
+    /// Contains a NUL character, which UAA answers with an error page.
     HasNul,
     /// Anything else.
     Usable,

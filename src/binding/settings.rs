@@ -1,4 +1,4 @@
-//! Settings of the section `[binding]`. Gathered by `config`; used by this room only.
+//! Settings of the section `[binding]`. Read by `config`; used by this module only.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ pub struct Settings {
 /// What is wrong with a setting, in the section of any module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingFinding {
-    /// The field within the room's section.
+    /// The field within the module's section.
     pub field: &'static str,
     /// What is wrong.
     pub message: String,
@@ -30,7 +30,7 @@ pub struct SettingFinding {
 }
 
 impl Settings {
-    /// Judges the settings by themselves; an empty list means that all is well.
+    /// Checks the settings by themselves; an empty list means that all is well.
     pub fn validate(&self) -> Vec<SettingFinding> {
         let names = [
             ("destination", self.destination.as_deref()),
@@ -42,7 +42,7 @@ impl Settings {
             .map(|(field, _)| SettingFinding {
                 field,
                 message: "is empty".to_owned(),
-                hint: "name a binding or an instance, or leave it out".to_owned(),
+                hint: "name a binding or an instance, or remove it".to_owned(),
             })
             .collect()
     }

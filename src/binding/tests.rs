@@ -13,15 +13,15 @@ const CHAIN: &str = "-----BEGIN CERTIFICATE-----\\nAA==\\n-----END CERTIFICATE--
 
 /// How a set of bindings reaches the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Layout {
     Variable,
     File,
     Platform,
     Operator,
 }
 
-/// A directory with whatever the way needs, and the sources that point there.
-struct Ground {
+/// A directory with the delivered bindings, and the sources that point there.
+struct Environment {
     sources: BindingSources,
     _directory: TempDir,
 }
@@ -47,44 +47,44 @@ fn bindings(text: &str) -> Bindings {
     Bindings::read(&inline(text)).unwrap()
 }
 
-/// The members of a flat JSON object of texts, as files are made of them.
+/// Returns the members of a flat JSON object of texts; each becomes a file.
 fn members(credentials: &str) -> Vec<(String, String)> {
     let object: std::collections::BTreeMap<String, String> =
         crate::upstream::body::decode(format!("{{{credentials}}}").as_bytes()).unwrap();
     object.into_iter().collect()
 }
 
-fn lay(way: Way, named: &[(&str, &str)]) -> Ground {
+fn deliver(layout: Layout, named: &[(&str, &str)]) -> Environment {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
     fs::create_dir(&root).unwrap();
     let entries: Vec<String> =
         named.iter().map(|(name, credentials)| entry(name, credentials)).collect();
-    let sources = match way {
-        Way::Variable => inline(&vcap(&entries)),
-        Way::File => {
+    let sources = match layout {
+        Layout::Variable => inline(&vcap(&entries)),
+        Layout::File => {
             let path = directory.path().join("vcap_services");
             fs::write(&path, vcap(&entries)).unwrap();
             BindingSources { vcap_services_file: Some(path), ..BindingSources::default() }
         }
-        Way::Platform | Way::Operator => {
+        Layout::Platform | Layout::Operator => {
             for (name, credentials) in named {
                 let directory = root.join(name);
                 fs::create_dir(&directory).unwrap();
-                write_directory(&directory, way, credentials);
+                write_directory(&directory, layout, credentials);
             }
             BindingSources { binding_root: Some(root), ..BindingSources::default() }
         }
     };
-    Ground { sources, _directory: directory }
+    Environment { sources, _directory: directory }
 }
 
-fn write_directory(directory: &Path, way: Way, credentials: &str) {
+fn write_directory(directory: &Path, layout: Layout, credentials: &str) {
     let members = members(credentials);
     for (name, text) in &members {
         fs::write(directory.join(name), format!("{text}\n")).unwrap();
     }
-    let envelope: &[(&str, &str)] = if way == Way::Platform {
+    let envelope: &[(&str, &str)] = if layout == Layout::Platform {
         &[("type", "destination"), ("label", "destination"), ("provider", "destination")]
     } else {
         &[("type", "destination")]
@@ -93,7 +93,7 @@ fn write_directory(directory: &Path, way: Way, credentials: &str) {
         fs::write(directory.join(name), text).unwrap();
     }
     fs::write(directory.join("tags"), r#"["destination","conn"]"#).unwrap();
-    if way == Way::Operator {
+    if layout == Layout::Operator {
         let properties: Vec<String> = members
             .iter()
             .map(|(name, _)| format!(r#"{{"name":"{name}","format":"text"}}"#))
@@ -118,12 +118,12 @@ fn only_destination(sources: &BindingSources) -> Result<Option<DestinationBindin
 
 #[rstest]
 fn every_delivery_yields_the_binding(
-    #[values(Way::Variable, Way::File, Way::Platform, Way::Operator)] way: Way,
+    #[values(Layout::Variable, Layout::File, Layout::Platform, Layout::Operator)] layout: Layout,
     #[values(None, Some(PKCS1), Some(PKCS8))] key: Option<&str>,
 ) {
     let credentials = key.map_or(SECRET.to_owned(), |key| x509(&format!(r#","key":"{key}""#)));
-    let ground = lay(way, &[("dest", &credentials)]);
-    let binding = only_destination(&ground.sources).unwrap().unwrap();
+    let environment = deliver(layout, &[("dest", &credentials)]);
+    let binding = only_destination(&environment.sources).unwrap().unwrap();
     assert_eq!(binding.name, "dest");
     assert_eq!(binding.service.as_str(), "https://destination.example/");
     match (key, binding.credential) {
@@ -137,11 +137,11 @@ fn every_delivery_yields_the_binding(
 
 #[rstest]
 fn no_binding_is_none_and_two_are_an_error_with_their_names(
-    #[values(Way::Variable, Way::File, Way::Platform, Way::Operator)] way: Way,
+    #[values(Layout::Variable, Layout::File, Layout::Platform, Layout::Operator)] layout: Layout,
 ) {
-    assert!(only_destination(&lay(way, &[]).sources).unwrap().is_none());
-    let ground = lay(way, &[("one", SECRET), ("two", SECRET)]);
-    let error = only_destination(&ground.sources).unwrap_err();
+    assert!(only_destination(&deliver(layout, &[]).sources).unwrap().is_none());
+    let environment = deliver(layout, &[("one", SECRET), ("two", SECRET)]);
+    let error = only_destination(&environment.sources).unwrap_err();
     let BindingError::Ambiguous { kind: "destination", found } = &error else {
         panic!("{error:?}");
     };
@@ -152,7 +152,7 @@ fn no_binding_is_none_and_two_are_an_error_with_their_names(
 
 #[rstest]
 fn an_unusable_credential_is_an_error_of_its_own(
-    #[values(Way::Variable, Way::File, Way::Platform, Way::Operator)] way: Way,
+    #[values(Layout::Variable, Layout::File, Layout::Platform, Layout::Operator)] layout: Layout,
 ) {
     let errors = [
         x509(""),
@@ -161,8 +161,8 @@ fn an_unusable_credential_is_an_error_of_its_own(
         SECRET.replace(r#""clientsecret":"a+b=$","#, ""),
     ]
     .map(|credentials| {
-        let ground = lay(way, &[("dest", &credentials)]);
-        only_destination(&ground.sources).unwrap_err()
+        let environment = deliver(layout, &[("dest", &credentials)]);
+        only_destination(&environment.sources).unwrap_err()
     });
     let [no_key, hidden, attested, no_secret] = errors;
     assert!(matches!(
@@ -211,7 +211,7 @@ fn a_self_managed_key_and_certificate_come_from_files() {
 )]
 #[case::members_twice(r#"{"odd":[{"name":"a","name":"b"}],"destination":[ENTRY]}"#)]
 #[case::no_credentials(r#"{"odd":[{"name":"a","tags":null}],"destination":[ENTRY]}"#)]
-fn one_odd_entry_does_not_spoil_the_others(#[case] text: &str) {
+fn one_malformed_entry_does_not_affect_the_others(#[case] text: &str) {
     let text = text.replace("ENTRY", &entry("dest", SECRET));
     assert!(bindings(&text).destination(&Settings::default()).unwrap().is_some());
 }
@@ -319,12 +319,12 @@ fn paths_that_cannot_be_read_are_errors_that_name_the_variable() {
 #[case("instance-name", "binding-guid")]
 #[case("instance_name", "binding_guid")]
 fn envelope_fields_have_dashes_or_underscores(#[case] instance: &str, #[case] guid: &str) {
-    let ground = lay(Way::Platform, &[("dest", SECRET)]);
-    let directory = ground.sources.binding_root.as_ref().unwrap().join("dest");
+    let environment = deliver(Layout::Platform, &[("dest", SECRET)]);
+    let directory = environment.sources.binding_root.as_ref().unwrap().join("dest");
     fs::write(directory.join(instance), "my-instance").unwrap();
     fs::write(directory.join(guid), "g").unwrap();
     fs::create_dir(directory.join("..data")).unwrap();
-    let found = Bindings::read(&ground.sources).unwrap();
+    let found = Bindings::read(&environment.sources).unwrap();
     let settings = Settings { destination: Some("my-instance".to_owned()), ..Settings::default() };
     assert!(found.destination(&settings).unwrap().is_some());
     let summary = found.inventory().remove(0);
@@ -333,30 +333,30 @@ fn envelope_fields_have_dashes_or_underscores(#[case] instance: &str, #[case] gu
 }
 
 #[test]
-fn hidden_directories_are_no_bindings() {
-    let ground = lay(Way::Platform, &[("dest", SECRET)]);
-    let root = ground.sources.binding_root.as_ref().unwrap();
+fn hidden_directories_are_not_bindings() {
+    let environment = deliver(Layout::Platform, &[("dest", SECRET)]);
+    let root = environment.sources.binding_root.as_ref().unwrap();
     fs::create_dir(root.join("..2026_11_24")).unwrap();
     fs::write(root.join("a-file"), "x").unwrap();
-    assert_eq!(Bindings::read(&ground.sources).unwrap().inventory().len(), 1);
+    assert_eq!(Bindings::read(&environment.sources).unwrap().inventory().len(), 1);
 }
 
 #[cfg(unix)]
 #[test]
 fn files_may_be_links() {
-    let ground = lay(Way::Platform, &[("dest", SECRET)]);
-    let directory = ground.sources.binding_root.as_ref().unwrap().join("dest");
+    let environment = deliver(Layout::Platform, &[("dest", SECRET)]);
+    let directory = environment.sources.binding_root.as_ref().unwrap().join("dest");
     let data = directory.join("..data");
     fs::create_dir(&data).unwrap();
     fs::rename(directory.join("clientsecret"), data.join("clientsecret")).unwrap();
     std::os::unix::fs::symlink("..data/clientsecret", directory.join("clientsecret")).unwrap();
-    assert!(only_destination(&ground.sources).unwrap().is_some());
+    assert!(only_destination(&environment.sources).unwrap().is_some());
 }
 
 #[test]
-fn metadata_tells_files_forms_and_containers() {
-    let ground = lay(Way::Operator, &[]);
-    let directory = ground.sources.binding_root.as_ref().unwrap().join("dest");
+fn metadata_names_files_formats_and_containers() {
+    let environment = deliver(Layout::Operator, &[]);
+    let directory = environment.sources.binding_root.as_ref().unwrap().join("dest");
     fs::create_dir(&directory).unwrap();
     let write = |name: &str, text: &str| fs::write(directory.join(name), text).unwrap();
     write("kind.txt", "destination");
@@ -370,7 +370,7 @@ fn metadata_tells_files_forms_and_containers() {
             "credentialProperties":[{"name":"all","sourceName":"all.json","format":"json","container":true},
               {"name":"uri","sourceName":"uri.json","format":"json"},{"name":"url","format":"text"}]}"#,
     );
-    let found = Bindings::read(&ground.sources).unwrap();
+    let found = Bindings::read(&environment.sources).unwrap();
     assert_eq!(found.inventory()[0].fields, ["clientid", "clientsecret", "uri", "url"]);
     let binding = found.destination(&Settings::default()).unwrap().unwrap();
     assert_eq!(binding.service.as_str(), "https://destination.example/");
@@ -380,13 +380,13 @@ fn metadata_tells_files_forms_and_containers() {
 #[case(r#"{"credentialProperties":[{"name":"a","sourceName":"../outside"}]}"#)]
 #[case(r#"{"credentialProperties":[{"name":"gone"}]}"#)]
 #[case("no JSON")]
-fn a_directory_with_odd_metadata_is_left_out_and_spoils_no_other(#[case] metadata: &str) {
-    let ground = lay(Way::Operator, &[("dest", SECRET)]);
-    let root = ground.sources.binding_root.as_ref().unwrap();
+fn a_directory_with_malformed_metadata_is_skipped(#[case] metadata: &str) {
+    let environment = deliver(Layout::Operator, &[("dest", SECRET)]);
+    let root = environment.sources.binding_root.as_ref().unwrap();
     fs::write(root.join("outside"), "x").unwrap();
     fs::create_dir(root.join("odd")).unwrap();
     fs::write(root.join("odd/.metadata"), metadata).unwrap();
-    let found = Bindings::read(&ground.sources).unwrap();
+    let found = Bindings::read(&environment.sources).unwrap();
     assert_eq!(found.inventory().len(), 1);
     assert!(found.destination(&Settings::default()).unwrap().is_some());
 }
@@ -402,7 +402,7 @@ fn a_secret_goes_to_secure_addresses_only(#[case] address: &str) {
 }
 
 #[test]
-fn everything_that_lacks_is_named_at_once() {
+fn all_missing_fields_are_named_at_once() {
     let error = only_destination(&inline(&vcap(&[entry("dest", r#""uri":"""#)]))).unwrap_err();
     assert_eq!(error.to_string(), "binding dest (VCAP_SERVICES) lacks clientid, uri, url");
 }
@@ -461,7 +461,7 @@ fn an_identity_binding_without_a_list_of_domains_is_incomplete(#[case] more: &st
 }
 
 #[test]
-fn an_identity_binding_needs_no_credential_and_knows_the_older_name_of_its_tenant() {
+fn an_identity_binding_needs_no_credential_and_accepts_the_older_tenant_field() {
     let text = r#"{"x":[{"name":"ias","tags":["identity"],"credentials":{
         "clientid":"c","credential-type":"NONE","zone_uuid":"tenant-2","app_tid":"","domains":["d.example"]}}]}"#;
     let binding = bindings(text).identity(&Settings::default()).unwrap().unwrap();
@@ -475,8 +475,8 @@ fn an_identity_binding_needs_no_credential_and_knows_the_older_name_of_its_tenan
 #[case::text_in_json("json", r#""[\"accounts.example\",\"b.example\"]""#)]
 fn a_list_comes_through_files_too(#[case] format: &str, #[case] domains: &str) {
     let root = tempfile::tempdir().unwrap();
-    let place = root.path().join("ias");
-    fs::create_dir(&place).unwrap();
+    let directory = root.path().join("ias");
+    fs::create_dir(&directory).unwrap();
     let metadata = format!(
         r#"{{"metaDataProperties":[{{"name":"type","format":"text"}}],
             "credentialProperties":[{{"name":"clientid","format":"text"}},{{"name":"domains","format":"{format}"}}]}}"#
@@ -487,7 +487,7 @@ fn a_list_comes_through_files_too(#[case] format: &str, #[case] domains: &str) {
         ("clientid", "c"),
         ("domains", domains),
     ] {
-        fs::write(place.join(name), text).unwrap();
+        fs::write(directory.join(name), text).unwrap();
     }
     let sources =
         BindingSources { binding_root: Some(root.path().to_owned()), ..BindingSources::default() };
@@ -507,7 +507,7 @@ fn no_debug_shows_a_secret() {
 }
 
 #[test]
-fn vcap_application_may_lack_everything() {
+fn every_field_of_vcap_application_is_optional() {
     let application = Application::parse("{}").unwrap();
     assert!(application.cf_api.is_none() && application.uris.is_empty());
     assert!(Bindings::read(&BindingSources::default()).unwrap().application().is_none());

@@ -1,7 +1,7 @@
 //! `VCAP_SERVICES` (inline or as a file) and `VCAP_APPLICATION`.
 //!
-//! Invariant: every field but `name` and `credentials` is optional, and an odd entry spoils no
-//! other (destination.md 2.2). Used by `Bindings::read` only.
+//! Invariant: every field but `name` and `credentials` is optional, and a malformed entry does not
+//! affect the others. Used by `Bindings::read` only.
 
 use super::{
     Application, BindingError, BindingSources, Delivery, Fields, ServiceBinding,
@@ -36,7 +36,7 @@ pub(super) fn application(text: &str) -> Result<Application, BindingError> {
         .map_err(|error| BindingError::Malformed { source_name: APPLICATION, error })?;
     let cf_api = match raw.cf_api.0 {
         None => None,
-        // A value that cannot be read must not silently switch the pin of destination.md 7 off.
+        // An unusable value must not silently switch off the host pin.
         Some(text) => Some(base_url(&text).ok_or(BindingError::Application { field: "cf_api" })?),
     };
     let uris = raw.application_uris.into_texts();
@@ -68,7 +68,7 @@ struct RawApplication {
     organization_name: LenientText,
 }
 
-/// One entry as it stands; `None` members were absent, null or of another type.
+/// One entry as received; `None` members were absent, null or of another type.
 #[derive(Debug, Default)]
 struct VcapEntry {
     name: Option<String>,
@@ -114,8 +114,7 @@ impl<'de> LenientReader<'de> for VcapEntryReader {
 }
 
 impl VcapEntry {
-    /// `label` is the key under which the entry stands; the entry's own member is only a copy of
-    /// it.
+    /// `label` is the key of the entry's list; the entry's own member is only a copy.
     fn into_binding(self, label: &str, delivery: Delivery) -> ServiceBinding {
         let named = self.name.or_else(|| self.binding_name.clone());
         let name = named.or_else(|| self.instance_name.clone());
