@@ -1,7 +1,8 @@
 //! Strict shapes of the bodies that may pass, and how they are written again.
 //!
-//! Invariant: CF sees what this file wrote, never the bytes received: it takes the last of two equal keys, while the
-//! shapes refuse unknown and repeated members, and an array where CF wants an object. Callers: `verdict`.
+//! Invariant: CF sees what this file wrote, never the bytes received: it takes the last of two
+//! equal keys, while the shapes refuse unknown and repeated members, and an array where CF wants an
+//! object. Callers: `verdict`.
 
 use super::{json_object::JsonObject, template::is_guid};
 use bytes::Bytes;
@@ -187,8 +188,8 @@ impl DestinationsAdd {
 }
 
 impl StrictTarget {
-    /// Returns whether CF might take both for one: it answers 500 to a target that comes twice. A port that is left out
-    /// is the app's default, which is known to CF alone, so it may be any.
+    /// Returns whether CF might take both for one: it answers 500 to a target that comes twice. A
+    /// port that is left out is the app's default, which is known to CF alone, so it may be any.
     fn may_be(&self, other: &Self) -> bool {
         let same_port = match (self.port, other.port) {
             (Some(one), Some(two)) => one == two,

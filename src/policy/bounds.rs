@@ -1,6 +1,7 @@
 //! What one caller may have: space, domains, apps, hosts, and the marks of its ownership.
 //!
-//! Invariant: made of the caller's provider entry alone; nothing that the caller sends widens it. Made in `routes`.
+//! Invariant: made of the caller's provider entry alone; nothing that the caller sends widens it.
+//! Made in `routes`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ pub struct Outline {
     pub hosts: Vec<HostShape>,
     /// Hosts that nobody may touch: the broker's own, and names that users take for the platform's.
     pub refused_hosts: Vec<String>,
-    /// The DNS name in front of the broker's labels and annotations, which callers may not write themselves.
+    /// The DNS name in front of the broker's labels and annotations, which callers may not write
+    /// themselves.
     pub reserved_prefix: String,
 }
 
@@ -97,7 +99,8 @@ impl HostShape {
     }
 }
 
-/// Tries every place for the text behind an open piece: hosts have 63 characters at most, templates few pieces.
+/// Tries every place for the text behind an open piece: hosts have 63 characters at most, templates
+/// few pieces.
 fn fits(pieces: &[HostPiece], host: &str) -> bool {
     match pieces.split_first() {
         None => host.is_empty(),

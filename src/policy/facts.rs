@@ -43,12 +43,12 @@ pub(super) enum RouteAction {
 }
 
 impl RouteFacts {
-    /// Returns whether the route is the caller's, by its marks; unmarked ones by their apps, where the caller's terms
-    /// say so.
+    /// Returns whether the route is the caller's, by its marks; unmarked ones by their apps, where
+    /// the caller's terms say so.
     ///
-    /// A route behind which there is no app is nobody's: it may be mapped, as the typed API adopts it ("no destination
-    /// but our apps", `routes.md` 7), but not deleted, for nothing says that it was made for this caller ("mapped only
-    /// to the caller's apps", `proxy.md` 4).
+    /// A route behind which there is no app is nobody's: it may be mapped, as the typed API adopts
+    /// it ("no destination but our apps", `routes.md` 7), but not deleted, for nothing says that it
+    /// was made for this caller ("mapped only to the caller's apps", `proxy.md` 4).
     pub(super) fn is_owned(&self, bounds: &Bounds, apps: &[AppFacts], action: RouteAction) -> bool {
         let marks = &bounds.marks;
         if self.has_label(marks) {

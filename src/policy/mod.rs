@@ -1,7 +1,8 @@
 //! What may pass to the CF API, and in which form: [`Policy`], [`Permit`]; pure, without I/O.
 //!
-//! Invariant: what is judged is what is sent. Only this room makes a [`Permit`], only a permit can be forwarded, and
-//! whatever no row of the allow list names is denied. Callers: `proxy`, `routes` for the [`Bounds`], `http`, `app`.
+//! Invariant: what is judged is what is sent. Only this room makes a [`Permit`], only a permit can
+//! be forwarded, and whatever no row of the allow list names is denied. Callers: `proxy`, `routes`
+//! for the [`Bounds`], `http`, `app`.
 
 mod body;
 mod bounds;

@@ -1,8 +1,8 @@
 //! The canonical form of a request target: what is odd cannot be expressed.
 //!
-//! Invariant: an [`UpstreamPath`] or [`UpstreamQuery`] is byte for byte what the caller sent, and URL parsing leaves it
-//! as it is; nothing is decoded, merged or normalised (`proxy.md` P1 to P3). Made by the gate in `http`, carried by a
-//! permit.
+//! Invariant: an [`UpstreamPath`] or [`UpstreamQuery`] is byte for byte what the caller sent, and
+//! URL parsing leaves it as it is; nothing is decoded, merged or normalised (`proxy.md` P1 to P3).
+//! Made by the gate in `http`, carried by a permit.
 
 use percent_encoding::percent_decode_str;
 use std::{fmt, sync::Arc};
@@ -15,7 +15,8 @@ pub const MAX_QUERY: usize = 4096;
 /// The path below which everything goes to the CF API.
 const ROOT: &str = "/v3";
 
-/// Parameters that carry credentials elsewhere; a query ends in logs, so none is taken or passed on.
+/// Parameters that carry credentials elsewhere; a query ends in logs, so none is taken or passed
+/// on.
 const CREDENTIALS: &[&str] = &[
     "access_token",
     "authorization",
@@ -40,8 +41,8 @@ pub enum TargetFault {
 /// Judges the path of any request, ours or the CF API's.
 ///
 /// # Errors
-/// `TooLong`; `Malformed` for a path that does not begin with `/`, for `%`, `;`, `\`, `#`, blanks, control and non-ASCII
-/// bytes, for empty segments and for the segments `.` and `..`.
+/// `TooLong`; `Malformed` for a path that does not begin with `/`, for `%`, `;`, `\`, `#`, blanks,
+/// control and non-ASCII bytes, for empty segments and for the segments `.` and `..`.
 pub fn judge_path(path: &str) -> Result<(), TargetFault> {
     if path.len() > MAX_PATH {
         return Err(TargetFault::TooLong);
@@ -78,8 +79,8 @@ impl UpstreamPath {
     /// Takes a path as it came.
     ///
     /// # Errors
-    /// As [`judge_path`]; also `Malformed` for a path that is none of the CF API's, or that holds a byte other than
-    /// letters, digits, `- _ . ~ , ! :` and `/`.
+    /// As [`judge_path`]; also `Malformed` for a path that is none of the CF API's, or that holds a
+    /// byte other than letters, digits, `- _ . ~ , ! :` and `/`.
     pub fn parse(path: &str) -> Result<Self, TargetFault> {
         if path.len() > MAX_PATH {
             return Err(TargetFault::TooLong);
@@ -98,7 +99,8 @@ impl UpstreamPath {
         &self.0
     }
 
-    /// Returns what stands below `/v3`: each segment behind its slash; a slash at the end is left off.
+    /// Returns what stands below `/v3`: each segment behind its slash; a slash at the end is left
+    /// off.
     pub(super) fn below(&self) -> &str {
         let below = self.0.get(ROOT.len()..).unwrap_or_default();
         below.strip_suffix('/').unwrap_or(below)
@@ -119,8 +121,9 @@ impl UpstreamQuery {
     /// Takes a query as it came, without the question mark.
     ///
     /// # Errors
-    /// `TooLong`; `Malformed` for anything but printable ASCII, for a blank, `#`, `<`, `>`, `"`, `\`, `^`, a backtick,
-    /// `{`, `}`, `|`, and for escapes that are broken, `%00`, or no UTF-8 (CC answers 500 to those).
+    /// `TooLong`; `Malformed` for anything but printable ASCII, for a blank, `#`, `<`, `>`, `"`,
+    /// `\`, `^`, a backtick, `{`, `}`, `|`, and for escapes that are broken, `%00`, or no UTF-8 (CC
+    /// answers 500 to those).
     pub fn parse(query: Option<&str>) -> Result<Self, TargetFault> {
         let Some(query) = query else {
             return Ok(Self(None));
@@ -146,8 +149,8 @@ impl UpstreamQuery {
         self.0.as_deref()
     }
 
-    /// Returns whether a parameter is named like a credential, in any case and however it is escaped; a semicolon
-    /// separates parameters too, as it does for some readers.
+    /// Returns whether a parameter is named like a credential, in any case and however it is
+    /// escaped; a semicolon separates parameters too, as it does for some readers.
     pub fn names_credential(&self) -> bool {
         let Some(query) = self.as_str() else {
             return false;

@@ -1,7 +1,7 @@
 //! The rows of the allow list: methods × path template × scope × body rule.
 //!
-//! Invariant: a row that could let a write pass unjudged cannot be expressed: each body rule belongs to one method and
-//! one template, and `none` goes with `GET` only. Callers: this room.
+//! Invariant: a row that could let a write pass unjudged cannot be expressed: each body rule
+//! belongs to one method and one template, and `none` goes with `GET` only. Callers: this room.
 
 use super::{path::UpstreamPath, template::Template};
 use crate::auth::{Caller, Scope};

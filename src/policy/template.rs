@@ -16,7 +16,8 @@ enum Segment {
 }
 
 impl Template {
-    /// Parses `/v3` or `/v3/…`; `None` for anything else than lower-case literal segments and `{guid}`.
+    /// Parses `/v3` or `/v3/…`; `None` for anything else than lower-case literal segments and
+    /// `{guid}`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let below = text.strip_prefix("/v3")?;
         if below.is_empty() {
@@ -64,7 +65,8 @@ impl Segment {
         literal.then(|| Self::Literal(text.to_owned()))
     }
 
-    /// Returns what follows this segment and its slash at the begin of a text: nothing, or further ones.
+    /// Returns what follows this segment and its slash at the begin of a text: nothing, or further
+    /// ones.
     fn behind<'a>(&self, text: &'a str) -> Option<&'a str> {
         let given = text.strip_prefix('/')?;
         let behind = match self {

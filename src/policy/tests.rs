@@ -105,7 +105,8 @@ fn a_read_on_the_list_needs_only_the_proxy_scope(#[case] path: &str) {
     }
 }
 
-/// Every row with every method: what the list does not say is denied, whatever scopes the caller holds.
+/// Every row with every method: what the list does not say is denied, whatever scopes the caller
+/// holds.
 #[test]
 fn the_matrix_of_methods_and_rows_is_complete() {
     let policy = Policy::shipped().unwrap();

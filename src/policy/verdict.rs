@@ -1,7 +1,7 @@
 //! From a request to a [`Permit`], by steps that cannot be left out.
 //!
-//! Invariant: fields of a permit are private and filled here only; the body in it was written by `body`. Callers:
-//! `http` walks the steps, `proxy` forwards the permit.
+//! Invariant: fields of a permit are private and filled here only; the body in it was written by
+//! `body`. Callers: `http` walks the steps, `proxy` forwards the permit.
 
 use super::{
     RequestLine,
@@ -224,7 +224,8 @@ impl WriteRequest {
     /// Checks what is known without asking CF, so that a hopeless request costs no call.
     ///
     /// # Errors
-    /// [`Denial::Breach`] for a path, a port, another space, labels of the broker's and a host that does not fit.
+    /// [`Denial::Breach`] for a path, a port, another space, labels of the broker's and a host that
+    /// does not fit.
     pub fn precheck(&self, outline: &Outline) -> Result<(), Denial> {
         let RouteChange::Create(create) = &self.change else {
             return Ok(());
@@ -288,13 +289,14 @@ impl Question {
         &self.route
     }
 
-    /// Returns the guids of the apps that must be read in any case; none where the bounds list them.
+    /// Returns the guids of the apps that must be read in any case; none where the bounds list
+    /// them.
     pub fn needs_apps(&self) -> &[String] {
         if self.bounds.asks_for_apps() { &self.apps } else { &[] }
     }
 
-    /// Returns the guids of the apps that must be read too, now that the route is known: those behind a route that
-    /// carries no mark of the caller.
+    /// Returns the guids of the apps that must be read too, now that the route is known: those
+    /// behind a route that carries no mark of the caller.
     pub fn needs_apps_of<'a>(&self, route: &'a RouteFacts) -> &'a [String] {
         let by_apps = self.bounds.asks_for_apps() && !route.is_marked(&self.bounds.marks);
         if by_apps { &route.apps } else { &[] }

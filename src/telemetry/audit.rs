@@ -1,8 +1,8 @@
 //! The audit target: one line of intent before a mutation leaves, one of outcome after it.
 //!
-//! Invariant: lines of this target are never filtered away (`logs` lets them pass at every `RUST_LOG`) and never
-//! sampled. A mutation leaves one line of intent and exactly one of outcome, with the field names of
-//! `docs/LOGGING.md`; rooms that mutate write them by [`AuditEntry`].
+//! Invariant: lines of this target are never filtered away (`logs` lets them pass at every
+//! `RUST_LOG`) and never sampled. A mutation leaves one line of intent and exactly one of outcome,
+//! with the field names of `docs/LOGGING.md`; rooms that mutate write them by [`AuditEntry`].
 
 use std::{
     sync::{
@@ -119,7 +119,8 @@ impl AuditPhase {
     }
 }
 
-/// Whether a request has left an audit line, so that who sees it out knows if one is owed; a clone is shallow.
+/// Whether a request has left an audit line, so that who sees it out knows if one is owed; a clone
+/// is shallow.
 #[derive(Clone, Debug, Default)]
 pub struct AuditTrail(Arc<AtomicBool>);
 

@@ -1,7 +1,9 @@
-//! Log lines: JSON with the field names of SAP's logging libraries on the platform, coloured text on a terminal.
+//! Log lines: JSON with the field names of SAP's logging libraries on the platform, coloured text
+//! on a terminal.
 //!
-//! Invariant: one event is one line and one write; values are escaped as JSON wants it, so that nobody can forge a
-//! line. Libraries below the broker never speak louder than INFO: their debug output may show what they carry.
+//! Invariant: one event is one line and one write; values are escaped as JSON wants it, so that
+//! nobody can forge a line. Libraries below the broker never speak louder than INFO: their debug
+//! output may show what they carry.
 
 mod json_fields;
 mod json_subscriber;
@@ -64,9 +66,11 @@ impl LogIdentity {
     }
 }
 
-/// Installs the process-wide subscriber and returns where its lines wait to be written; later calls change nothing.
+/// Installs the process-wide subscriber and returns where its lines wait to be written; later calls
+/// change nothing.
 ///
-/// `filter` is the text of `RUST_LOG`; an unreadable one counts as `info`. `identity` is empty away from the platform.
+/// `filter` is the text of `RUST_LOG`; an unreadable one counts as `info`. `identity` is empty away
+/// from the platform.
 ///
 /// # Errors
 /// If the operating system has no thread left for the lines.
@@ -98,7 +102,8 @@ pub fn init(
 /// Which lines are wanted: what `RUST_LOG` says, audit lines always, nothing loud of a library.
 struct LineFilter {
     env: EnvFilter,
-    /// Whether it depends on spans and their fields. Otherwise each place in the code is judged once.
+    /// Whether it depends on spans and their fields. Otherwise each place in the code is judged
+    /// once.
     by_span: bool,
 }
 

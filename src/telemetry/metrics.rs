@@ -1,7 +1,8 @@
 //! Every metric of the broker, declared in one struct.
 //!
-//! Invariant: no label holds a user, a token, a tenant or a raw path; each label has a closed set of values or a
-//! configured one (destination names). Everyone may count; only the `/metrics` handler reads.
+//! Invariant: no label holds a user, a token, a tenant or a raw path; each label has a closed set
+//! of values or a configured one (destination names). Everyone may count; only the `/metrics`
+//! handler reads.
 
 mod handles;
 
@@ -220,7 +221,8 @@ impl Metrics {
         self.served_counter(destination, result).inc();
     }
 
-    /// Returns the counter behind [`Metrics::token_served`], so that a hot path can hold it and count without looking it up.
+    /// Returns the counter behind [`Metrics::token_served`], so that a hot path can hold it and
+    /// count without looking it up.
     pub fn served_counter(&self, destination: &str, result: &'static str) -> Counter {
         let labels = DestinationResultLabels { destination: destination.to_owned(), result };
         self.0.families.token_served.get_or_create(&labels).clone()
@@ -232,7 +234,8 @@ impl Metrics {
         self.0.families.token_expiry.get_or_create(&labels).set(unix_seconds);
     }
 
-    /// States the credential gate's state: `unknown`, `good`, `rejected`, `blocked`, `locked` or `waiting`.
+    /// States the credential gate's state: `unknown`, `good`, `rejected`, `blocked`, `locked` or
+    /// `waiting`.
     pub fn gate_state(&self, destination: &str, state: &'static str) {
         for each in GATE_STATES {
             let labels =
@@ -241,7 +244,8 @@ impl Metrics {
         }
     }
 
-    /// Counts a read of the Destination service: `changed`, `unchanged`, `stale`, `missing` or `error`.
+    /// Counts a read of the Destination service: `changed`, `unchanged`, `stale`, `missing` or
+    /// `error`.
     pub fn destination_fetched(&self, destination: &str, result: &'static str) {
         let labels = DestinationResultLabels { destination: destination.to_owned(), result };
         self.0.families.destination_fetch.get_or_create(&labels).inc();
@@ -299,8 +303,8 @@ impl Metrics {
         self.0.families.policy_denials.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Counts a fault of our own: `target_mismatch` (a URL that parsing would have changed) or `unusable_header` (CF saw
-    /// no token).
+    /// Counts a fault of our own: `target_mismatch` (a URL that parsing would have changed) or
+    /// `unusable_header` (CF saw no token).
     pub fn alarm(&self, reason: &'static str) {
         self.0.families.alarms.get_or_create(&ReasonLabel { reason }).inc();
     }
@@ -315,7 +319,8 @@ impl Metrics {
     }
 }
 
-/// The methods that a caller can choose between; whatever else it sends is one label, not one for each word.
+/// The methods that a caller can choose between; whatever else it sends is one label, not one for
+/// each word.
 fn method_label(method: &str) -> &'static str {
     const KNOWN: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"];
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")

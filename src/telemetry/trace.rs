@@ -1,7 +1,8 @@
 //! Correlation: which lines, problems and upstream calls belong to one inbound request.
 //!
-//! Invariant: an id that leaves this file holds nothing but `[A-Za-z0-9_-]`, at most 255 characters, so that it is
-//! safe in a header, a log line and a route annotation alike; a trace context has the one form of its version 00.
+//! Invariant: an id that leaves this file holds nothing but `[A-Za-z0-9_-]`, at most 255
+//! characters, so that it is safe in a header, a log line and a route annotation alike; a trace
+//! context has the one form of its version 00.
 
 use std::fmt;
 
@@ -77,8 +78,8 @@ impl CorrelationId {
         Self { trace: only.and_then(|text| HeaderValue::from_str(text).ok()), ..own }
     }
 
-    /// Returns the W3C trace context for a call upstream: the caller's if it sent a lawful one, else a new one that is
-    /// not sampled.
+    /// Returns the W3C trace context for a call upstream: the caller's if it sent a lawful one,
+    /// else a new one that is not sampled.
     pub fn traceparent(&self) -> HeaderValue {
         self.trace.clone().unwrap_or_else(new_traceparent)
     }

@@ -1,9 +1,10 @@
-//! Where log lines go: a thread of their own writes them, so that whoever stops reading standard output stops nothing
-//! else (`reliability.md` R29).
+//! Where log lines go: a thread of their own writes them, so that whoever stops reading standard
+//! output stops nothing else (`reliability.md` R29).
 //!
-//! Invariant: nobody who logs waits. What waits to be written is bounded; beyond it ordinary lines are lost and counted,
-//! while audit lines have room of their own, and no mutation may begin once half of that is taken ([`LogWriter::has_room`]).
-//! `logs` writes here; `http` asks for room; `cli` waits for the last line.
+//! Invariant: nobody who logs waits. What waits to be written is bounded; beyond it ordinary lines
+//! are lost and counted, while audit lines have room of their own, and no mutation may begin once
+//! half of that is taken ([`LogWriter::has_room`]). `logs` writes here; `http` asks for room; `cli`
+//! waits for the last line.
 
 use std::{
     fmt,
@@ -21,17 +22,20 @@ use tokio::time::Instant;
 
 /// Bytes that may wait to be written: some 1500 lines, half a second at the rate below.
 const CAPACITY: usize = 1024 * 1024;
-/// Further bytes for audit lines: the mutations of all 256 requests in flight leave less than 1 MiB.
+/// Further bytes for audit lines: the mutations of all 256 requests in flight leave less than 1
+/// MiB.
 const AUDIT_CAPACITY: usize = 4 * 1024 * 1024;
-/// The platform drops lines beyond this rate (`proxy.md` 7), whichever they are; so we choose which.
+/// The platform drops lines beyond this rate (`proxy.md` 7), whichever they are; so we choose
+/// which.
 const PER_SECOND: u64 = 4000;
-/// Of these, what only warnings and errors may take: requests in masses, refused ones above all, must not drown them.
+/// Of these, what only warnings and errors may take: requests in masses, refused ones above all,
+/// must not drown them.
 const RESERVED_FOR_NOTABLE: u64 = 500;
-/// How far back a second may be and still be counted as the one before: a thread that looked at the clock and was put
-/// off. A clock that was set back further begins anew.
+/// How far back a second may be and still be counted as the one before: a thread that looked at the
+/// clock and was put off. A clock that was set back further begins anew.
 const LATE: u64 = 2;
-/// How long lines gather before they are written: 50 writes a second at most, each of which takes a core from those who
-/// answer, and nobody who reads a log notices. An audit line does not wait.
+/// How long lines gather before they are written: 50 writes a second at most, each of which takes a
+/// core from those who answer, and nobody who reads a log notices. An audit line does not wait.
 const GATHER: Duration = Duration::from_millis(20);
 /// The lower half of the second's state.
 const COUNT: u64 = 0xffff_ffff;
@@ -88,8 +92,8 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Returns whether a line is within the rate, before it has cost anything; one that is not counts as lost. To be
-    /// asked once for each line, with the time since the epoch.
+    /// Returns whether a line is within the rate, before it has cost anything; one that is not
+    /// counts as lost. To be asked once for each line, with the time since the epoch.
     pub(super) fn takes(&self, priority: LinePriority, now: Duration) -> bool {
         let limit = match priority {
             LinePriority::Ordinary => PER_SECOND - RESERVED_FOR_NOTABLE,

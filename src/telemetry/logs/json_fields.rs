@@ -1,7 +1,7 @@
 //! Members of a JSON object as they come from the fields of events and spans.
 //!
-//! Invariant: what is written is whole JSON, whatever a value holds; a name stands once. Only `telemetry::logs` uses
-//! it.
+//! Invariant: what is written is whole JSON, whatever a value holds; a name stands once. Only
+//! `telemetry::logs` uses it.
 
 use std::{
     fmt::{self, Write as _},
@@ -10,7 +10,8 @@ use std::{
 
 use tracing::field::{Field, Visit};
 
-/// What the memory of a line or span may have that is kept for the next one: most need a few hundred bytes.
+/// What the memory of a line or span may have that is kept for the next one: most need a few
+/// hundred bytes.
 const KEPT_CAPACITY: usize = 16 * 1024;
 
 /// Members of a JSON object, each with a comma behind it.
@@ -166,8 +167,9 @@ fn is_plain(bytes: &[u8]) -> bool {
     bytes.as_chunks().0.iter().fold(odd(0, last), odd) == 0
 }
 
-/// Is not zero if one of the eight bytes is below a space, a quote or a backslash: a byte borrows from its highest bit
-/// only if it is less than what is taken from it (and if one below it borrowed, which is a find as well).
+/// Is not zero if one of the eight bytes is below a space, a quote or a backslash: a byte borrows
+/// from its highest bit only if it is less than what is taken from it (and if one below it
+/// borrowed, which is a find as well).
 fn needs_escape(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
@@ -191,8 +193,8 @@ fn digits(text: &mut Vec<u8>, value: u64, least: usize) {
     text.extend_from_slice(written.get(written.len() - count..).unwrap_or_default());
 }
 
-/// Writes a number to six places behind the point, without zeros at its end: a time in milliseconds to the nanosecond.
-/// One that needs more is written in full; JSON knows no infinite ones.
+/// Writes a number to six places behind the point, without zeros at its end: a time in milliseconds
+/// to the nanosecond. One that needs more is written in full; JSON knows no infinite ones.
 fn fraction(text: &mut Vec<u8>, value: f64) {
     /// One in the sixth place.
     const PARTS: f64 = 1e6;

@@ -1,9 +1,11 @@
 //! The subscriber that writes JSON lines.
 //!
-//! `tracing_subscriber`'s registry serves any layers; here one reads a span, and what it says is text as soon as the
-//! span is opened. So a span is a piece of text, and entering it costs a place on a list.
+//! `tracing_subscriber`'s registry serves any layers; here one reads a span, and what it says is
+//! text as soon as the span is opened. So a span is a piece of text, and entering it costs a place
+//! on a list.
 //!
-//! Invariant: a line's memory belongs to its thread and serves the next line. Only `telemetry::logs` uses it.
+//! Invariant: a line's memory belongs to its thread and serves the next line. Only
+//! `telemetry::logs` uses it.
 
 use std::{
     cell::Cell,
@@ -172,7 +174,8 @@ impl SecondPrefix {
             let text = text.trim_end_matches('Z');
             self.number = Some(now.as_secs());
             self.before_millis = format!("{{\"written_at\":\"{text}.").into_bytes();
-            // A clock that was never set stands in the first second, and no JSON number begins with a zero.
+            // A clock that was never set stands in the first second, and no JSON number begins with
+            // a zero.
             let seconds = Some(now.as_secs()).filter(|seconds| *seconds > 0);
             let seconds = seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
             self.before_nanos = format!("Z\",\"written_ts\":{seconds}").into_bytes();

@@ -1,7 +1,8 @@
 //! The spans that are open, with what they add to the lines that are written within them.
 //!
-//! Invariant: a span lives while somebody holds it, be it one that was opened within it; its memory serves the next
-//! one. No lock is held while a value shows itself, for that may write a line. Only `telemetry::logs` uses it.
+//! Invariant: a span lives while somebody holds it, be it one that was opened within it; its memory
+//! serves the next one. No lock is held while a value shows itself, for that may write a line. Only
+//! `telemetry::logs` uses it.
 
 use std::{
     cell::RefCell,
@@ -16,7 +17,8 @@ use tracing::{Metadata, span::Id};
 
 use super::json_fields::JsonFields;
 
-/// Threads that open spans without waiting for each other; a broker has a thread per core, which are few.
+/// Threads that open spans without waiting for each other; a broker has a thread per core, which
+/// are few.
 const SHARDS: usize = 16;
 
 thread_local! {
@@ -66,8 +68,8 @@ struct SpanKey {
 }
 
 impl Spans {
-    /// Opens a span with what it adds to lines; leaves memory for the next one in place of it. The span holds its
-    /// parent, as who gives it has to.
+    /// Opens a span with what it adds to lines; leaves memory for the next one in place of it. The
+    /// span holds its parent, as who gives it has to.
     pub(super) fn open(
         &self,
         meta: &'static Metadata<'static>,

@@ -108,7 +108,8 @@ fn the_nearest_span_has_the_last_word_and_none_is_left_behind() {
     assert_eq!(next["d"], "next");
 }
 
-/// A filter hears of the end of a span after its place is free: the next one there must have another id.
+/// A filter hears of the end of a span after its place is free: the next one there must have
+/// another id.
 #[test]
 fn a_span_that_is_gone_leaves_nothing_to_the_next_one_in_its_place() {
     let found = messages("info,[loud]=debug", || {

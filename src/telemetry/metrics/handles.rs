@@ -1,7 +1,8 @@
-//! Counters and histograms of requests and calls, found without a lock, an allocation or a hash of all labels.
+//! Counters and histograms of requests and calls, found without a lock, an allocation or a hash of
+//! all labels.
 //!
-//! A family of `prometheus_client` hashes owned labels under a lock: 1,500 instructions a request. What is counted for
-//! each request is a few dozen combinations, which stay.
+//! A family of `prometheus_client` hashes owned labels under a lock: 1,500 instructions a request.
+//! What is counted for each request is a few dozen combinations, which stay.
 //!
 //! Invariant: a place holds one combination for good. Only `telemetry::metrics` uses it.
 
@@ -9,8 +10,8 @@ use std::{sync::OnceLock, time::Duration};
 
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
-/// Places to begin at. Some forty routes and operations with a few statuses each are in use; a combination that finds
-/// no place is looked up in the families each time.
+/// Places to begin at. Some forty routes and operations with a few statuses each are in use; a
+/// combination that finds no place is looked up in the families each time.
 const SLOTS: usize = 256;
 /// Places that a combination may have.
 const PROBES: usize = 8;
@@ -70,7 +71,8 @@ impl Handle {
 }
 
 impl HandleKey<'_> {
-    /// Returns where to begin looking: lengths, last letters and the status tell most of them apart.
+    /// Returns where to begin looking: lengths, last letters and the status tell most of them
+    /// apart.
     fn start(&self) -> usize {
         let last = |text: &str| usize::from(text.as_bytes().last().copied().unwrap_or_default());
         [last(self.name), self.of.len(), last(self.of), self.status.into()]
