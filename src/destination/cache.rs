@@ -124,7 +124,7 @@ impl<S: DestinationSource> CachedDestination<S> {
 
     fn decide(&self, cache_policy: CachePolicy) -> CacheDecision {
         let mut state = self.state();
-        let running = state.flight.as_ref().filter(|fetch| fetch.is_running());
+        let running = state.in_flight.as_ref().filter(|fetch| fetch.is_running());
         let running = running.map(|fetch| (fetch.condition, fetch.outcome.clone()));
         let max_age = match cache_policy {
             CachePolicy::Cached => STALE_LIMIT,
@@ -158,7 +158,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         condition: Condition,
     ) -> watch::Receiver<Option<FindResult>> {
         let (sender, outcome) = watch::channel(None);
-        state.flight = Some(InFlightFetch { condition, outcome: outcome.clone() });
+        state.in_flight = Some(InFlightFetch { condition, outcome: outcome.clone() });
         let cached = self.clone();
         self.0.deps.tasks.spawn(async move {
             sender.send_replace(Some(cached.fetch(condition).await));
@@ -178,7 +178,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         let tag = self.state().tag(condition);
         let found = self.0.deps.source.find(&self.0.name, tag.as_ref()).await;
         let mut state = self.state();
-        state.flight = None;
+        state.in_flight = None;
         match found {
             Ok(FindResponse::Content(content)) => self.apply_content(&mut state, &content),
             Ok(FindResponse::Unchanged) => match state.confirm() {

@@ -45,7 +45,7 @@ struct ServiceTokenInner {
     metrics: Metrics,
     held: Mutex<Option<Arc<ServiceLease>>>,
     /// Locked by the caller that asks XSUAA; holds the last failure.
-    flight: Arc<tokio::sync::Mutex<Option<FailedGrant>>>,
+    grant_lock: Arc<tokio::sync::Mutex<Option<FailedGrant>>>,
     /// Number of finished grants.
     finished: AtomicU64,
 }
@@ -65,14 +65,14 @@ impl ServiceToken {
         metrics: Metrics,
     ) -> Self {
         let held = Mutex::new(None);
-        let flight = Arc::new(tokio::sync::Mutex::new(None));
+        let grant_lock = Arc::new(tokio::sync::Mutex::new(None));
         Self(Arc::new(ServiceTokenInner {
             endpoint,
             gate,
             tasks,
             metrics,
             held,
-            flight,
+            grant_lock,
             finished: AtomicU64::new(0),
         }))
     }
@@ -90,7 +90,7 @@ impl ServiceToken {
             return Ok(lease);
         }
         let finished = self.0.finished.load(Ordering::Acquire);
-        let mut last_failure = self.0.flight.lock().await;
+        let mut last_failure = self.0.grant_lock.lock().await;
         if let Some(lease) = self.usable(Instant::now()) {
             return Ok(lease);
         }
@@ -120,7 +120,7 @@ impl ServiceToken {
     }
 
     fn renew_in_background(&self, now: Instant) {
-        let Ok(mut last_failure) = Arc::clone(&self.0.flight).try_lock_owned() else {
+        let Ok(mut last_failure) = Arc::clone(&self.0.grant_lock).try_lock_owned() else {
             return;
         };
         if last_failure.as_ref().is_some_and(|failed| now < failed.at + RENEWAL_PAUSE) {

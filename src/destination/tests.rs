@@ -87,11 +87,11 @@ async fn the_first_source_that_holds_the_name_wins() {
     let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
     let xsuaa = RawServer::answering([Reply::json("200 OK", token)]).await;
     let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
-    let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
+    let server = RawServer::answering([Reply::json("200 OK", &answer)]).await;
     let mut environment = Environment {
         file: Some(file.clone()),
         variable: Some(format!("[{}]", item("variable"))),
-        vcap: format!("{},{}", user_provided(), service(&xsuaa, &wire)),
+        vcap: format!("{},{}", user_provided(), service(&xsuaa, &server)),
         ..Environment::default()
     };
     assert_eq!(found(&environment.open().unwrap()).await, (SourceKind::File, "file".to_owned()));
@@ -105,8 +105,8 @@ async fn the_first_source_that_holds_the_name_wins() {
         found(&environment.open().unwrap()).await,
         (SourceKind::UserProvided, "provided".to_owned())
     );
-    assert!(wire.seen().is_empty() && xsuaa.seen().is_empty());
-    environment.vcap = service(&xsuaa, &wire);
+    assert!(server.seen().is_empty() && xsuaa.seen().is_empty());
+    environment.vcap = service(&xsuaa, &server);
     let expected = (SourceKind::SubaccountLevel, "service".to_owned());
     assert_eq!(found(&environment.open().unwrap()).await, expected);
 }
@@ -202,9 +202,9 @@ async fn a_foreign_host_in_the_service_s_answer_is_refused_and_no_debug_shows_it
     let xsuaa = RawServer::answering([Reply::json("200 OK", token)]).await;
     let configuration = item("u").replace(r#""p""#, r#""canary""#);
     let answer = format!(r#"{{"destinationConfiguration":{configuration}}}"#);
-    let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
+    let server = RawServer::answering([Reply::json("200 OK", &answer)]).await;
     let environment = Environment {
-        vcap: service(&xsuaa, &wire),
+        vcap: service(&xsuaa, &server),
         application: Some(r#"{"cf_api":"https://api.cf.other.example"}"#.to_owned()),
         ..Environment::default()
     };
@@ -221,13 +221,13 @@ async fn a_certificate_is_sent_to_its_own_address_without_a_secret_for_each_key_
         let token = r#"{"access_token":"t","token_type":"bearer","expires_in":43199}"#;
         let certificate_host = RawServer::answering([Reply::json("200 OK", token)]).await;
         let answer = format!(r#"{{"destinationConfiguration":{}}}"#, item("service"));
-        let wire = RawServer::answering([Reply::json("200 OK", &answer)]).await;
+        let server = RawServer::answering([Reply::json("200 OK", &answer)]).await;
         let text = |pem: &str| pem.replace('\n', "\\n");
         let credentials = format!(
             r#""clientid":"sb-1","credential-type":"x509","certificate":"{}","key":"{}","url":"https://x.example","uri":"{}","certurl":"{}""#,
             text(&credential.chain),
             text(key),
-            wire.url(""),
+            server.url(""),
             certificate_host.url("")
         );
         let environment = Environment {

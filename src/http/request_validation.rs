@@ -22,7 +22,7 @@ use crate::{
         problem::Problem,
         request_record::RequestRecord,
     },
-    policy::path::{TargetFault, UpstreamPath, UpstreamQuery, is_upstream, judge_path},
+    policy::path::{TargetFault, UpstreamPath, UpstreamQuery, check_path, is_upstream},
 };
 
 /// Methods that are accepted on any path.
@@ -125,7 +125,7 @@ fn check_target(request: &Request) -> Result<(), Problem> {
             record.set_target(path, query);
         }
     } else {
-        judge_path(uri.path()).map_err(path_problem)?;
+        check_path(uri.path()).map_err(path_problem)?;
         UpstreamQuery::parse(uri.query()).map_err(query_problem)?;
     }
     let extensions = request.extensions();

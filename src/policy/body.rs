@@ -1,8 +1,8 @@
-//! Strict shapes of the bodies that may pass, and how they are written again.
+//! Strict types of the bodies that may pass, and how they are serialised again.
 //!
-//! Invariant: CF sees what this file wrote, never the bytes received: it takes the last of two
-//! equal keys, while the shapes refuse unknown and repeated members, and an array where CF wants an
-//! object. Callers: `verdict`.
+//! Invariant: CF receives what this file wrote, never the received bytes. CF takes the last of two
+//! equal keys; these types refuse unknown and repeated members, and an array where CF wants an
+//! object. Used by `verdict`.
 
 use super::{json_object::JsonObject, template::is_guid};
 use bytes::Bytes;
@@ -12,15 +12,15 @@ use serde::{
 };
 use std::{collections::BTreeMap, fmt};
 
-/// Most targets of one call.
+/// Most destinations in one call.
 const MAX_TARGETS: usize = 100;
 /// Ports that CF lets an app listen on.
 const APP_PORTS: std::ops::RangeInclusive<u32> = 1024..=65_535;
 
-/// Why a body is no body of its kind; holds no part of it.
+/// Why a body does not have the expected form; contains no part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// No JSON, or a member is missing, unknown, repeated or of the wrong type.
+    /// Not JSON, or a member is missing, unknown, repeated or of the wrong type.
     #[error("not of the expected form at line {line}, column {column}")]
     Form {
         /// Counted from 1.
@@ -28,16 +28,16 @@ pub enum Malformed {
         /// Counted from 1.
         column: usize,
     },
-    /// A value that CF would refuse, or answer with a fault of its own.
+    /// A value that CF would refuse or answer with a server error.
     #[error("{0}")]
     Value(&'static str),
 }
 
-/// Reads a body in its strict shape.
+/// Parses a body into its strict type.
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malformed> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "its error is reduced to a place; this room has no door to upstream"
+        reason = "its error is reduced to a position; this module does not depend on upstream"
     )]
     let parsed = serde_json::from_slice::<JsonObject<T>>(bytes);
     parsed
@@ -45,7 +45,7 @@ pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Malform
         .map_err(|error| Malformed::Form { line: error.line(), column: error.column() })
 }
 
-/// Writes a shape.
+/// Serialises a strict type.
 pub(super) fn write(shape: &impl Serialize) -> Option<Bytes> {
     serde_json::to_vec(shape).ok().map(Bytes::from)
 }
@@ -55,7 +55,7 @@ pub(super) fn write(shape: &impl Serialize) -> Option<Bytes> {
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteCreate {
     pub(super) host: String,
-    /// Absent or empty; unlike a port it is never null (`proxy.md` 4).
+    /// Absent or empty; unlike a port it may not be null.
     #[serde(default, skip_serializing)]
     path: String,
     #[serde(default, skip_serializing)]
@@ -84,7 +84,7 @@ struct StrictReference {
     guid: String,
 }
 
-/// Labels and annotations; null is the same as absent.
+/// Labels and annotations; null means absent.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StrictMetadata {
@@ -95,7 +95,7 @@ pub(super) struct StrictMetadata {
 }
 
 impl StrictMetadata {
-    /// Returns whether a label or an annotation is under a prefix, in any case.
+    /// Returns whether a label or an annotation has this prefix, in any case.
     pub(super) fn has_prefix(&self, prefix: &str) -> bool {
         let mut keys = self.labels.keys().chain(self.annotations.keys());
         keys.any(|key| {
@@ -113,13 +113,13 @@ impl RouteCreate {
         &self.relationships.0.domain.0.data.0.guid
     }
 
-    /// Returns whether it asks for more than a host: a path or a port.
+    /// Returns whether the request has a path or a port besides the host.
     pub(super) fn is_more_than_a_host(&self) -> bool {
         self.port.is_some() || !self.path.is_empty()
     }
 }
 
-/// Apps behind a route, `POST /v3/routes/{guid}/destinations`.
+/// Apps to map to a route, `POST /v3/routes/{guid}/destinations`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestinationsAdd {
@@ -158,7 +158,7 @@ enum StrictProtocol {
 }
 
 impl DestinationsAdd {
-    /// Checks what the shape cannot say.
+    /// Checks what the type cannot express.
     pub(super) fn checked(self) -> Result<Self, Malformed> {
         if self.destinations.is_empty() || self.destinations.len() > MAX_TARGETS {
             return Err(Malformed::Value("destinations must hold 1 to 100 entries"));
@@ -166,14 +166,14 @@ impl DestinationsAdd {
         let mut seen = Vec::with_capacity(self.destinations.len());
         for JsonObject(target) in &self.destinations {
             if !is_guid(&target.app.0.guid) {
-                return Err(Malformed::Value("app.guid is no guid"));
+                return Err(Malformed::Value("app.guid is not a guid"));
             }
             if target.port.is_some_and(|port| !APP_PORTS.contains(&port)) {
                 return Err(Malformed::Value("port must be 1024 to 65535"));
             }
-            if seen.iter().any(|earlier: &&StrictTarget| earlier.may_be(target)) {
+            if seen.iter().any(|earlier: &&StrictTarget| earlier.may_equal(target)) {
                 return Err(Malformed::Value(
-                    "an entry is repeated, or may be by its default port",
+                    "an entry is repeated, or may be repeated by its default port",
                 ));
             }
             seen.push(target);
@@ -181,16 +181,16 @@ impl DestinationsAdd {
         Ok(self)
     }
 
-    /// Returns the guids of the apps, each as often as it is named.
+    /// Returns the guids of the apps, repetitions included.
     pub(super) fn apps(&self) -> impl Iterator<Item = &str> {
         self.destinations.iter().map(|JsonObject(target)| target.app.0.guid.as_str())
     }
 }
 
 impl StrictTarget {
-    /// Returns whether CF might take both for one: it answers 500 to a target that comes twice. A
-    /// port that is left out is the app's default, which is known to CF alone, so it may be any.
-    fn may_be(&self, other: &Self) -> bool {
+    /// Returns whether CF might treat both as the same: it answers 500 to a repeated destination. A
+    /// missing port means the app's default, which only CF knows, so it may equal any port.
+    fn may_equal(&self, other: &Self) -> bool {
         let same_port = match (self.port, other.port) {
             (Some(one), Some(two)) => one == two,
             (None, _) | (_, None) => true,
@@ -203,7 +203,7 @@ impl StrictTarget {
     }
 }
 
-/// Reads a map in which no key comes twice; null is an empty one.
+/// Reads a map without repeated keys; null is an empty map.
 fn entries<'de, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, Option<String>>, D::Error> {

@@ -1,21 +1,21 @@
-//! What one caller may have: space, domains, apps, hosts, and the marks of its ownership.
+//! What one caller may use: space, domains, apps, hosts, and the marks of its ownership.
 //!
-//! Invariant: made of the caller's provider entry alone; nothing that the caller sends widens it.
+//! Invariant: made from the caller's provider entry only; nothing that the caller sends widens it.
 //! Made in `routes`.
 
 use std::collections::BTreeMap;
 
-/// The limits of one caller's writes, as far as they are known without asking CF.
+/// The limits of one caller's writes that are known without asking CF.
 #[derive(Clone, Debug, Default)]
 pub struct Outline {
-    /// Guid of the only space; absent where the entry names it otherwise.
+    /// Guid of the only space; `None` where the entry does not name it by guid.
     pub space: Option<String>,
-    /// Forms that a host may have; one of them must fit.
+    /// Allowed forms of a host; one of them must match.
     pub hosts: Vec<HostShape>,
-    /// Hosts that nobody may touch: the broker's own, and names that users take for the platform's.
+    /// Hosts that no caller may use: the broker's own, and names that users take for the
+    /// platform's.
     pub refused_hosts: Vec<String>,
-    /// The DNS name in front of the broker's labels and annotations, which callers may not write
-    /// themselves.
+    /// Prefix of the broker's labels and annotations; callers may not write those.
     pub reserved_prefix: String,
 }
 
@@ -28,40 +28,40 @@ pub struct Bounds {
     pub domains: Vec<String>,
     /// The apps.
     pub apps: AppBounds,
-    /// Hosts: forms and exceptions, all names resolved.
+    /// Forms of hosts and exceptions; all names are resolved.
     pub outline: Outline,
-    /// Labels and annotations that say whose route it is.
+    /// Labels and annotations that name the owner of a route.
     pub marks: OwnerMarks,
-    /// What may be done with routes that nobody marked.
+    /// What is allowed for routes without ownership marks.
     pub legacy: Legacy,
 }
 
-/// Which apps.
+/// The apps that may be mapped.
 #[derive(Clone, Debug)]
 pub enum AppBounds {
     /// The apps with these guids.
     Listed(Vec<String>),
-    /// Every app of the space but the broker itself, by name (CF ignores case) and guid.
+    /// Every app of the space except the broker itself, by name (CF ignores case) and guid.
     AnyBut {
-        /// Its name, where it is known.
+        /// The broker's name, if known.
         name: Option<String>,
-        /// Its guid, where it is known.
+        /// The broker's guid, if known.
         guid: Option<String>,
     },
 }
 
-/// What marks a route as the caller's.
+/// The marks of the caller's routes.
 #[derive(Clone, Debug)]
 pub struct OwnerMarks {
-    /// The DNS name in front of all of them.
+    /// Prefix of all of them.
     pub prefix: String,
     /// Labels of a new route.
     pub labels: BTreeMap<String, String>,
     /// Annotations of a new route.
     pub annotations: BTreeMap<String, String>,
-    /// Labels that tell the owner; a route without any of them is nobody's.
+    /// The label that names the owner; a route without it has no owner.
     pub owner_label: (String, String),
-    /// The annotation that must agree, for a hash alone proves nothing.
+    /// The annotation that must match as well: the hash in the label alone proves nothing.
     pub owner_annotation: (String, String),
 }
 
@@ -74,21 +74,21 @@ pub struct Legacy {
     pub delete: bool,
 }
 
-/// The form of a host: fixed text, and between it what tells tenants apart.
+/// The form of a host: fixed texts, and between them the part that differs by tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostShape(Vec<HostPiece>);
 
 /// One part of a [`HostShape`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPiece {
-    /// Exactly this.
+    /// Exactly this text.
     Text(String),
     /// At least one character.
     Any,
 }
 
 impl HostShape {
-    /// Makes a shape of its pieces.
+    /// Makes a shape from its pieces.
     pub fn new(pieces: Vec<HostPiece>) -> Self {
         Self(pieces)
     }
@@ -99,8 +99,8 @@ impl HostShape {
     }
 }
 
-/// Tries every place for the text behind an open piece: hosts have 63 characters at most, templates
-/// few pieces.
+/// Tries every position for the text after an open piece: hosts have at most 63 characters,
+/// templates have few pieces.
 fn fits(pieces: &[HostPiece], host: &str) -> bool {
     match pieces.split_first() {
         None => host.is_empty(),

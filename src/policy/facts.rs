@@ -1,6 +1,6 @@
-//! What a question learns from the CF API: one route, and the apps that matter.
+//! What the CF API says about one route and the apps that matter.
 //!
-//! Invariant: read right before the verdict and kept nowhere. Filled by `proxy`.
+//! Invariant: read directly before the verdict and stored nowhere. Filled by `proxy`.
 
 use super::bounds::{AppBounds, Bounds, Legacy, OwnerMarks};
 use std::collections::BTreeMap;
@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 pub struct RouteFacts {
     /// Its host.
     pub host: String,
-    /// Its path; empty where it has none.
+    /// Its path; empty if it has none.
     pub path: String,
     /// Guid of its space.
     pub space: String,
     /// Guid of its domain.
     pub domain: String,
-    /// Guids of the apps behind it.
+    /// Guids of the apps mapped to it.
     pub apps: Vec<String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -35,7 +35,7 @@ pub struct AppFacts {
     pub space: String,
 }
 
-/// What is to be done with a route.
+/// The action on a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteAction {
     Map,
@@ -43,12 +43,11 @@ pub(super) enum RouteAction {
 }
 
 impl RouteFacts {
-    /// Returns whether the route is the caller's, by its marks; unmarked ones by their apps, where
-    /// the caller's terms say so.
+    /// Returns whether the route is the caller's, by its marks; an unmarked route by its apps, if
+    /// the caller's terms allow that.
     ///
-    /// A route behind which there is no app is nobody's: it may be mapped, as the typed API adopts
-    /// it ("no destination but our apps", `routes.md` 7), but not deleted, for nothing says that it
-    /// was made for this caller ("mapped only to the caller's apps", `proxy.md` 4).
+    /// An unmarked route without apps has no owner. It may be mapped, as `PUT /routes` adopts it
+    /// too, but not deleted, because nothing shows that it was made for this caller.
     pub(super) fn is_owned(&self, bounds: &Bounds, apps: &[AppFacts], action: RouteAction) -> bool {
         let marks = &bounds.marks;
         if self.has_label(marks) {
@@ -64,7 +63,7 @@ impl RouteFacts {
         allowed && unmarked && self.apps.iter().all(|app| bounds.has_app(app, apps))
     }
 
-    /// Returns whether the route carries the owner's label and the annotation behind it.
+    /// Returns whether the route has the owner's label and the matching annotation.
     pub(super) fn is_marked(&self, marks: &OwnerMarks) -> bool {
         let (key, value) = &marks.owner_annotation;
         self.has_label(marks) && self.annotations.get(key) == Some(value)
@@ -77,7 +76,7 @@ impl RouteFacts {
 }
 
 impl Bounds {
-    /// Returns whether an app is within the bounds, as far as `seen` tells.
+    /// Returns whether an app is within the bounds; `seen` holds the apps that were read from CF.
     pub(super) fn has_app(&self, guid: &str, seen: &[AppFacts]) -> bool {
         match &self.apps {
             AppBounds::Listed(guids) => guids.iter().any(|listed| listed == guid),
@@ -89,7 +88,7 @@ impl Bounds {
         }
     }
 
-    /// Returns whether apps must be looked up before [`Bounds::has_app`] can tell.
+    /// Returns whether apps must be read before [`Bounds::has_app`] can decide.
     pub(super) fn asks_for_apps(&self) -> bool {
         match self.apps {
             AppBounds::Listed(_) => false,

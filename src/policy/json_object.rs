@@ -1,6 +1,6 @@
-//! A JSON object and nothing else: derived structs also take an array of their members' values.
+//! A JSON object and nothing else: derived structs also accept an array of their members' values.
 //!
-//! Invariant: what is written is the shape alone. For the bodies of this room.
+//! Invariant: serialises as the inner type alone. Used by the bodies of this module.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -8,7 +8,7 @@ use serde::{
 };
 use std::{fmt, marker::PhantomData};
 
-/// A `T` that was written as an object.
+/// A `T` that was read from a JSON object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct JsonObject<T>(pub(super) T);
 

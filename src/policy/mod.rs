@@ -1,8 +1,9 @@
-//! What may pass to the CF API, and in which form: [`Policy`], [`Permit`]; pure, without I/O.
+//! Decides what may pass to the CF API, and in which form: [`Policy`], [`Permit`]; pure, without
+//! I/O.
 //!
-//! Invariant: what is judged is what is sent. Only this room makes a [`Permit`], only a permit can
-//! be forwarded, and whatever no row of the allow list names is denied. Callers: `proxy`, `routes`
-//! for the [`Bounds`], `http`, `app`.
+//! Invariant: what is checked is what is sent. Only this module makes a [`Permit`], only a permit
+//! can be forwarded, and a request that matches no row of the allow list is denied. Called by
+//! `proxy`, `routes` (for the [`Bounds`]), `http` and `app`.
 
 mod body;
 mod bounds;
@@ -27,14 +28,14 @@ use path::{UpstreamPath, UpstreamQuery};
 use rule::Rule;
 use std::{fmt, sync::Arc};
 
-/// The allow list as it is shipped.
+/// The allow list that is part of the broker.
 const SHIPPED: &str = include_str!("../../config/policy.toml");
 
-/// What an operator may say about the proxy.
+/// Settings of the section `[proxy]`.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// File with an allow list in place of the shipped one; empty: none.
+    /// File with an allow list that replaces the built-in one; empty: none.
     pub policy_file: String,
 }
 
@@ -42,22 +43,22 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Policy(Arc<[Vec<Rule>]>);
 
-/// What a request asks for, before its body is read.
+/// A request before its body is read.
 #[derive(Clone, Debug)]
 pub struct RequestLine {
-    /// The method; `HEAD` follows the rows of `GET`.
+    /// The method; `HEAD` uses the rows of `GET`.
     pub method: Method,
-    /// The path as it came.
+    /// The path as received.
     pub path: UpstreamPath,
-    /// The query as it came.
+    /// The query as received.
     pub query: UpstreamQuery,
 }
 
 impl Policy {
-    /// Compiles the shipped allow list.
+    /// Compiles the built-in allow list.
     ///
     /// # Errors
-    /// As [`Policy::parse`]; a mistake of ours, which a test would show first.
+    /// As [`Policy::parse`]; a test guarantees that there is none.
     pub fn shipped() -> Result<Self, Vec<PolicyFault>> {
         Self::parse(SHIPPED)
     }
@@ -65,7 +66,7 @@ impl Policy {
     /// Compiles an allow list.
     ///
     /// # Errors
-    /// Every fault of every row; a row that an earlier one hides is a fault too.
+    /// All faults of all rows; a row that an earlier one hides is a fault too.
     pub fn parse(text: &str) -> Result<Self, Vec<PolicyFault>> {
         let rules = rule::read(text)?;
         let longest = rules.iter().map(Rule::depth).max().unwrap_or_default();
@@ -101,7 +102,7 @@ impl Policy {
         let method = if line.method == Method::HEAD { &Method::GET } else { &line.method };
         let below = line.path.below();
         let depth = below.bytes().filter(|byte| *byte == b'/').count();
-        self.0.get(depth)?.iter().find(|rule| rule.covers(method, below))
+        self.0.get(depth)?.iter().find(|rule| rule.matches(method, below))
     }
 }
 

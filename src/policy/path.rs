@@ -1,22 +1,22 @@
-//! The canonical form of a request target: what is odd cannot be expressed.
+//! The canonical form of a request target; ambiguous targets cannot be expressed.
 //!
 //! Invariant: an [`UpstreamPath`] or [`UpstreamQuery`] is byte for byte what the caller sent, and
-//! URL parsing leaves it as it is; nothing is decoded, merged or normalised (`proxy.md` P1 to P3).
-//! Made by the gate in `http`, carried by a permit.
+//! URL parsing does not change it. Nothing is decoded, merged or normalised. Made by the gate in
+//! `http`, contained in a permit. The rules are in `docs/reference/proxy-rules.md`.
 
 use percent_encoding::percent_decode_str;
 use std::{fmt, sync::Arc};
 
-/// Longest path in bytes; longer than any that the CF API has.
+/// Longest path in bytes; longer than any path of the CF API.
 pub const MAX_PATH: usize = 2048;
-/// Longest query in bytes; CC itself answers an empty 400 from about 10 KiB on.
+/// Longest query in bytes; CC itself answers 400 without a body from about 10 KiB.
 pub const MAX_QUERY: usize = 4096;
 
-/// The path below which everything goes to the CF API.
+/// The root path of the CF API.
 const ROOT: &str = "/v3";
 
-/// Parameters that carry credentials elsewhere; a query ends in logs, so none is taken or passed
-/// on.
+/// Parameters that carry credentials elsewhere. A query ends in logs, so none of these is accepted
+/// or passed on.
 const CREDENTIALS: &[&str] = &[
     "access_token",
     "authorization",
@@ -30,7 +30,7 @@ const CREDENTIALS: &[&str] = &[
 /// Why a target is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetFault {
-    /// A byte, an escape or a segment that could be read in more than one way.
+    /// A byte, an escape or a segment with more than one interpretation.
     #[error("malformed target")]
     Malformed,
     /// More than [`MAX_PATH`] or [`MAX_QUERY`] bytes.
@@ -38,12 +38,12 @@ pub enum TargetFault {
     TooLong,
 }
 
-/// Judges the path of any request, ours or the CF API's.
+/// Checks the path of any request, the broker's or the CF API's.
 ///
 /// # Errors
 /// `TooLong`; `Malformed` for a path that does not begin with `/`, for `%`, `;`, `\`, `#`, blanks,
 /// control and non-ASCII bytes, for empty segments and for the segments `.` and `..`.
-pub fn judge_path(path: &str) -> Result<(), TargetFault> {
+pub fn check_path(path: &str) -> Result<(), TargetFault> {
     if path.len() > MAX_PATH {
         return Err(TargetFault::TooLong);
     }
@@ -59,7 +59,7 @@ pub fn judge_path(path: &str) -> Result<(), TargetFault> {
 fn has_plain_segments(path: &[u8]) -> bool {
     let inside = match path {
         [b'/'] => return true,
-        // One slash at the end is no empty segment.
+        // A single slash at the end is not an empty segment.
         [b'/', inside @ .., b'/'] | [b'/', inside @ ..] => inside,
         [..] => return false,
     };
@@ -76,31 +76,30 @@ pub fn is_upstream(path: &str) -> bool {
 pub struct UpstreamPath(Arc<str>);
 
 impl UpstreamPath {
-    /// Takes a path as it came.
+    /// Accepts a path as received.
     ///
     /// # Errors
-    /// As [`judge_path`]; also `Malformed` for a path that is none of the CF API's, or that holds a
-    /// byte other than letters, digits, `- _ . ~ , ! :` and `/`.
+    /// As [`check_path`]; also `Malformed` for a path outside `/v3`, or with a byte other than
+    /// letters, digits, `- _ . ~ , ! :` and `/`.
     pub fn parse(path: &str) -> Result<Self, TargetFault> {
         if path.len() > MAX_PATH {
             return Err(TargetFault::TooLong);
         }
-        // Fewer bytes than `judge_path` takes, so that these need not be looked at twice.
-        let lawful = |byte: u8| {
+        // Allows fewer bytes than `check_path`, so that one pass is enough.
+        let is_allowed = |byte: u8| {
             byte.is_ascii_alphanumeric()
                 || matches!(byte, b'-' | b'_' | b'.' | b'~' | b',' | b'!' | b':' | b'/')
         };
-        let plain = path.bytes().all(lawful) && has_plain_segments(path.as_bytes());
+        let plain = path.bytes().all(is_allowed) && has_plain_segments(path.as_bytes());
         if plain && is_upstream(path) { Ok(Self(path.into())) } else { Err(TargetFault::Malformed) }
     }
 
-    /// Returns the path as it is sent.
+    /// Returns the path to send.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns what stands below `/v3`: each segment behind its slash; a slash at the end is left
-    /// off.
+    /// Returns what follows `/v3`: each segment with its leading slash, without a slash at the end.
     pub(super) fn below(&self) -> &str {
         let below = self.0.get(ROOT.len()..).unwrap_or_default();
         below.strip_suffix('/').unwrap_or(below)
@@ -118,12 +117,12 @@ impl fmt::Debug for UpstreamPath {
 pub struct UpstreamQuery(Option<Arc<str>>);
 
 impl UpstreamQuery {
-    /// Takes a query as it came, without the question mark.
+    /// Accepts a query as received, without the question mark.
     ///
     /// # Errors
     /// `TooLong`; `Malformed` for anything but printable ASCII, for a blank, `#`, `<`, `>`, `"`,
-    /// `\`, `^`, a backtick, `{`, `}`, `|`, and for escapes that are broken, `%00`, or no UTF-8 (CC
-    /// answers 500 to those).
+    /// `\`, `^`, a backtick, `{`, `}`, `|`, and for escapes that are broken, `%00`, or not UTF-8
+    /// (CC answers 500 to those).
     pub fn parse(query: Option<&str>) -> Result<Self, TargetFault> {
         let Some(query) = query else {
             return Ok(Self(None));
@@ -131,26 +130,26 @@ impl UpstreamQuery {
         if query.len() > MAX_QUERY {
             return Err(TargetFault::TooLong);
         }
-        let odd = |byte: u8| {
+        let is_forbidden = |byte: u8| {
             !byte.is_ascii_graphic()
                 || matches!(
                     byte,
                     b'#' | b'<' | b'>' | b'"' | b'\\' | b'^' | b'`' | b'{' | b'}' | b'|'
                 )
         };
-        if query.bytes().any(odd) || !escapes_are_text(query) {
+        if query.bytes().any(is_forbidden) || !escapes_are_text(query) {
             return Err(TargetFault::Malformed);
         }
         Ok(Self(Some(query.into())))
     }
 
-    /// Returns the query as it is sent.
+    /// Returns the query to send.
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref()
     }
 
-    /// Returns whether a parameter is named like a credential, in any case and however it is
-    /// escaped; a semicolon separates parameters too, as it does for some readers.
+    /// Returns whether a parameter is named like a credential, in any case and with any escapes. A
+    /// semicolon separates parameters too, because some parsers do so.
     pub fn names_credential(&self) -> bool {
         let Some(query) = self.as_str() else {
             return false;
@@ -163,7 +162,7 @@ impl UpstreamQuery {
 }
 
 impl fmt::Debug for UpstreamQuery {
-    /// Queries are not for logs.
+    /// Queries must not appear in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "UpstreamQuery({} bytes)", self.as_str().map_or(0, str::len))
     }
@@ -184,7 +183,7 @@ fn escapes_are_text(query: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_PATH, MAX_QUERY, TargetFault, UpstreamPath, UpstreamQuery, judge_path};
+    use super::{MAX_PATH, MAX_QUERY, TargetFault, UpstreamPath, UpstreamQuery, check_path};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use rstest::rstest;
     use url::Url;
@@ -196,8 +195,8 @@ mod tests {
     #[case("/v3/apps/")]
     #[case("/v3@evil.example/")]
     #[case("/routes/a.b_c-d")]
-    fn a_plain_path_is_taken(#[case] path: &str) {
-        assert_eq!(judge_path(path), Ok(()));
+    fn a_plain_path_is_accepted(#[case] path: &str) {
+        assert_eq!(check_path(path), Ok(()));
     }
 
     #[rstest]
@@ -221,8 +220,8 @@ mod tests {
     #[case::blank("/v3/a b")]
     #[case::control("/v3/a\u{7f}")]
     #[case::umlaut("/v3/\u{e9}")]
-    fn an_odd_path_is_refused(#[case] path: &str) {
-        assert_eq!(judge_path(path), Err(TargetFault::Malformed));
+    fn a_malformed_path_is_refused(#[case] path: &str) {
+        assert_eq!(check_path(path), Err(TargetFault::Malformed));
         assert_eq!(UpstreamPath::parse(path), Err(TargetFault::Malformed));
     }
 
@@ -235,7 +234,7 @@ mod tests {
     #[case("/v3/a=b")]
     #[case("/v3/a+b")]
     #[case("/v3/a*")]
-    fn a_path_of_others_or_with_other_bytes_is_no_upstream_path(#[case] path: &str) {
+    fn a_path_outside_v3_or_with_other_bytes_is_refused(#[case] path: &str) {
         assert_eq!(UpstreamPath::parse(path), Err(TargetFault::Malformed));
     }
 
@@ -266,7 +265,7 @@ mod tests {
     #[case("label_selector=a%3Db,!c")]
     #[case("q=%C3%A9")]
     #[case("")]
-    fn a_lawful_query_stays_as_it_is(#[case] query: &str) {
+    fn a_valid_query_is_unchanged(#[case] query: &str) {
         assert_eq!(UpstreamQuery::parse(Some(query)).unwrap().as_str(), Some(query));
     }
 
@@ -285,7 +284,7 @@ mod tests {
     #[case::nul("a=%00")]
     #[case::no_text("a=%ff")]
     #[case::half_a_character("a=%C3x")]
-    fn an_odd_query_is_refused(#[case] query: &str) {
+    fn a_malformed_query_is_refused(#[case] query: &str) {
         assert_eq!(UpstreamQuery::parse(Some(query)), Err(TargetFault::Malformed));
     }
 
@@ -299,15 +298,18 @@ mod tests {
     #[case("names=access_token", false)]
     #[case("names=a;tokens=1", false)]
     #[case("tokens=1", false)]
-    fn a_parameter_named_like_a_credential_is_seen(#[case] query: &str, #[case] expected: bool) {
+    fn a_parameter_named_like_a_credential_is_recognised(
+        #[case] query: &str,
+        #[case] expected: bool,
+    ) {
         assert_eq!(UpstreamQuery::parse(Some(query)).unwrap().names_credential(), expected);
     }
 
     proptest! {
         #[test]
-        fn an_accepted_path_is_what_url_parsing_sees(path in "/v3[-/@:.%?#a-zA-Z0-9\\\\ ;~,!é]{0,24}") {
+        fn url_parsing_does_not_change_an_accepted_path(path in "/v3[-/@:.%?#a-zA-Z0-9\\\\ ;~,!é]{0,24}") {
             if let Ok(accepted) = UpstreamPath::parse(&path) {
-                prop_assert_eq!(judge_path(&path), Ok(()));
+                prop_assert_eq!(check_path(&path), Ok(()));
                 prop_assert_eq!(accepted.as_str(), path.as_str());
                 let url = Url::parse(&format!("https://api.cf.example.test{path}")).unwrap();
                 prop_assert_eq!(url.path(), path.as_str());
@@ -317,10 +319,10 @@ mod tests {
         }
 
         #[test]
-        fn an_accepted_query_is_what_url_parsing_sees(query in "[ -~é]{0,24}") {
+        fn url_parsing_does_not_change_an_accepted_query(query in "[ -~é]{0,24}") {
             if let Ok(accepted) = UpstreamQuery::parse(Some(&query)) {
                 let url = Url::parse(&format!("https://api.cf.example.test/v3?{query}")).unwrap();
-                // The crate alone escapes an apostrophe; what is sent is the text itself.
+                // Only the URL crate escapes an apostrophe; the broker sends the text itself.
                 let seen = url.query().map(|query| query.replace("%27", "'"));
                 prop_assert_eq!(seen, Some(query.replace("%27", "'")));
                 prop_assert_eq!(accepted.as_str(), Some(query.as_str()));

@@ -1,7 +1,7 @@
 //! The rows of the allow list: methods × path template × scope × body rule.
 //!
-//! Invariant: a row that could let a write pass unjudged cannot be expressed: each body rule
-//! belongs to one method and one template, and `none` goes with `GET` only. Callers: this room.
+//! Invariant: a row that lets a write pass unchecked cannot be expressed: each body rule belongs to
+//! one method and one template, and `none` is for `GET` only. Used inside this module.
 
 use super::{path::UpstreamPath, template::Template};
 use crate::auth::{Caller, Scope};
@@ -9,7 +9,7 @@ use http::Method;
 use serde::Deserialize;
 use std::{fmt, sync::Arc};
 
-/// Which row let a request through, for log lines: method and template.
+/// The row that matched a request, for log lines: method and template.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RuleId(Arc<str>);
 
@@ -36,7 +36,7 @@ pub struct PolicyFault {
     pub problem: String,
 }
 
-/// What a request's body must be, and what is asked of CF before it passes.
+/// What a request's body must be, and what is read from CF before it may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum BodyRule {
@@ -44,7 +44,7 @@ pub(super) enum BodyRule {
     None,
     /// A new route within the caller's bounds.
     RouteCreate,
-    /// Apps of the caller behind a route of the caller.
+    /// Apps of the caller, mapped to a route of the caller.
     DestinationsAdd,
     /// No body; the route in the path is the caller's.
     OwnRoute,
@@ -56,7 +56,7 @@ pub(super) struct Rule {
     id: RuleId,
     method: Method,
     template: Template,
-    /// Besides `Api.Proxy`, which the face asks for.
+    /// Required besides `Api.Proxy`, which every row requires.
     scope: Option<Scope>,
     body: BodyRule,
 }
@@ -74,12 +74,12 @@ impl Rule {
         self.template.depth()
     }
 
-    /// Returns whether it is about this method and what stands below `/v3`.
-    pub(super) fn covers(&self, method: &Method, below: &str) -> bool {
-        self.method == *method && self.template.covers(below)
+    /// Returns whether it matches this method and what follows `/v3`.
+    pub(super) fn matches(&self, method: &Method, below: &str) -> bool {
+        self.method == *method && self.template.matches(below)
     }
 
-    /// Returns the guid in a path that this row covers.
+    /// Returns the guid in a path that this row matches.
     pub(super) fn guid<'a>(&self, path: &'a UpstreamPath) -> Option<&'a str> {
         self.template.guid(path.below())
     }
@@ -94,7 +94,7 @@ impl Rule {
     }
 }
 
-/// The file as it is written.
+/// The file's format.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AllowListFile {
@@ -153,7 +153,7 @@ impl RuleRow {
             "GET" => Method::GET,
             "POST" => Method::POST,
             "DELETE" => Method::DELETE,
-            "HEAD" => return Err("HEAD follows the rows of GET; leave it out"),
+            "HEAD" => return Err("HEAD uses the rows of GET; remove it"),
             "PUT" | "PATCH" => return Err("there is no body rule for this method"),
             _ => return Err("the method is not GET, POST or DELETE"),
         };
@@ -168,7 +168,7 @@ impl RuleRow {
             BodyRule::OwnRoute => (method, path) == ("DELETE", "/v3/routes/{guid}"),
         };
         if !fits {
-            return Err("its body rule does not judge this method and path");
+            return Err("its body rule does not belong to this method and path");
         }
         let id = RuleId(format!("{method} {path}").into());
         Ok(Rule { id, method: known, template, scope: self.scope()?, body: self.body })
@@ -183,6 +183,6 @@ impl RuleRow {
             };
         };
         let found = Scope::ALL.into_iter().find(|scope| scope.name() == name);
-        found.map(Some).ok_or("its scope is none of the broker's")
+        found.map(Some).ok_or("its scope is not a scope of the broker")
     }
 }

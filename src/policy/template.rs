@@ -1,11 +1,11 @@
 //! Path templates of the allow list: literal segments and `{guid}`.
 //!
-//! Invariant: a template covers whole segments only; nothing spans several. Callers: `rule`.
+//! Invariant: a template matches whole segments only; no placeholder spans several. Used by `rule`.
 
-/// Longest guid of CF that is taken; theirs have 36 characters, some older resources other forms.
+/// Longest guid that is accepted; CF's have 36 characters, some older resources have other forms.
 const MAX_GUID: usize = 64;
 
-/// A template, `/v3` left off.
+/// A template without `/v3`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template(Vec<Segment>);
 
@@ -16,8 +16,7 @@ enum Segment {
 }
 
 impl Template {
-    /// Parses `/v3` or `/v3/…`; `None` for anything else than lower-case literal segments and
-    /// `{guid}`.
+    /// Parses `/v3` or `/v3/…`; `None` for anything but lower-case literal segments and `{guid}`.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let below = text.strip_prefix("/v3")?;
         if below.is_empty() {
@@ -30,14 +29,14 @@ impl Template {
         self.0.len()
     }
 
-    /// Returns whether what stands below `/v3` has this form.
-    pub(super) fn covers(&self, below: &str) -> bool {
+    /// Returns whether what follows `/v3` has this form.
+    pub(super) fn matches(&self, below: &str) -> bool {
         let mut rest = below;
         for own in &self.0 {
-            let Some(behind) = own.behind(rest) else {
+            let Some(after) = own.rest_after(rest) else {
                 return false;
             };
-            rest = behind;
+            rest = after;
         }
         rest.is_empty()
     }
@@ -48,7 +47,7 @@ impl Template {
         self.depth() == other.depth() && pairs().all(|(own, other)| own.hides(other))
     }
 
-    /// Returns the text that stands where the template says `{guid}` first.
+    /// Returns the text at the template's first `{guid}`.
     pub(super) fn guid<'a>(&self, below: &'a str) -> Option<&'a str> {
         let mut pairs = self.0.iter().zip(below.split('/').skip(1));
         pairs.find(|(own, _)| **own == Segment::Guid).map(|(_, given)| given)
@@ -60,24 +59,25 @@ impl Segment {
         if text == "{guid}" {
             return Some(Self::Guid);
         }
-        let lawful = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let literal = !text.is_empty() && text.bytes().all(lawful);
+        let is_allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let literal = !text.is_empty() && text.bytes().all(is_allowed);
         literal.then(|| Self::Literal(text.to_owned()))
     }
 
-    /// Returns what follows this segment and its slash at the begin of a text: nothing, or further
-    /// ones.
-    fn behind<'a>(&self, text: &'a str) -> Option<&'a str> {
+    /// Returns the rest of a text after this segment and its leading slash: nothing, or further
+    /// segments.
+    fn rest_after<'a>(&self, text: &'a str) -> Option<&'a str> {
         let given = text.strip_prefix('/')?;
-        let behind = match self {
+        let after = match self {
             Self::Literal(own) => given.strip_prefix(own.as_str())?,
             Self::Guid => {
                 let end = given.bytes().position(|byte| byte == b'/').unwrap_or(given.len());
-                let (guid, behind) = given.split_at_checked(end)?;
-                Some(behind).filter(|_| is_guid(guid))?
+                let (guid, after) = given.split_at_checked(end)?;
+                Some(after).filter(|_| is_guid(guid))?
             }
         };
-        Some(behind).filter(|behind| behind.is_empty() || behind.starts_with('/'))
+        Some(after).filter(|after| after.is_empty() || after.starts_with('/'))
     }
 
     fn hides(&self, other: &Self) -> bool {
@@ -92,6 +92,6 @@ impl Segment {
 
 /// Returns whether a text can be a guid: `[A-Za-z0-9-]{1,64}`.
 pub(super) fn is_guid(text: &str) -> bool {
-    let lawful = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (1..=MAX_GUID).contains(&text.len()) && text.bytes().all(lawful)
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=MAX_GUID).contains(&text.len()) && text.bytes().all(is_allowed)
 }

@@ -1,4 +1,4 @@
-//! The whole walk from a request line to a permit, with the shipped allow list.
+//! All steps from a request line to a permit, with the built-in allow list.
 
 use super::{
     AppBounds, AppFacts, Bounds, Breach, Denial, HostPiece, HostShape, Legacy, Malformed, Outline,
@@ -68,7 +68,7 @@ fn verdict_within(
     let RuleOutcome::Write(draft) = admit(method, path, ALL)? else {
         panic!("{method} {path} is no write");
     };
-    draft.read(body.as_bytes())?.judge(bounds)
+    draft.read(body.as_bytes())?.check_bounds(bounds)
 }
 
 fn create(body: &str) -> Result<Permit, Denial> {
@@ -82,10 +82,10 @@ fn body_of(permit: &Permit) -> &str {
     std::str::from_utf8(permit.body().unwrap()).unwrap()
 }
 
-const PLACES: &str = r#""relationships":{"space":{"data":{"guid":"space-1"}},"domain":{"data":{"guid":"domain-1"}}}"#;
+const RELATIONSHIPS: &str = r#""relationships":{"space":{"data":{"guid":"space-1"}},"domain":{"data":{"guid":"domain-1"}}}"#;
 
 fn create_body(host: &str, more: &str) -> String {
-    format!(r#"{{"host":"{host}",{PLACES}{more}}}"#)
+    format!(r#"{{"host":"{host}",{RELATIONSHIPS}{more}}}"#)
 }
 
 #[rstest]
@@ -105,8 +105,8 @@ fn a_read_on_the_list_needs_only_the_proxy_scope(#[case] path: &str) {
     }
 }
 
-/// Every row with every method: what the list does not say is denied, whatever scopes the caller
-/// holds.
+/// Every row with every method: what the list does not name is denied, whatever scopes the caller
+/// has.
 #[test]
 fn the_matrix_of_methods_and_rows_is_complete() {
     let policy = Policy::shipped().unwrap();
@@ -136,7 +136,7 @@ fn the_matrix_of_methods_and_rows_is_complete() {
     assert_eq!(granted, expected);
 }
 
-/// Segments of rows, of what CF has besides them, and of nobody.
+/// Segments of rows, other segments of CF, and unknown ones.
 fn segment() -> impl Strategy<Value = String> {
     let known = vec![
         "apps",
@@ -162,7 +162,7 @@ fn segment() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The same judgement by other means: text against text.
+/// The same decision with other means: text compared with text.
 fn is_of_form(template: &str, path: &str) -> bool {
     let (own, given): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
     let fits = |(own, given): (&&str, &&str)| {
@@ -191,16 +191,16 @@ proptest! {
             let (own, template) = id.as_str().split_once(' ').unwrap();
             own == row && is_of_form(template, &plain)
         });
-        let Ok(lawful) = UpstreamPath::parse(&path) else {
+        let Ok(parsed) = UpstreamPath::parse(&path) else {
             prop_assert!(!listed, "{path} has the form of a row");
             return Ok(());
         };
-        let asks = RequestLine {
+        let request_line = RequestLine {
             method: method.parse().unwrap(),
-            path: lawful,
+            path: parsed,
             query: UpstreamQuery::parse(None).unwrap(),
         };
-        match policy.admit(&Caller::for_tests("client", &Scope::ALL), asks) {
+        match policy.admit(&Caller::for_tests("client", &Scope::ALL), request_line) {
             Ok(_) => prop_assert!(listed, "{method} {path} passes"),
             Err(denial) => {
                 prop_assert_eq!(denial, Denial::NoRule);
@@ -211,7 +211,7 @@ proptest! {
 }
 
 #[test]
-fn each_row_asks_for_its_scopes_and_no_other_helps() {
+fn each_row_requires_its_scopes_and_no_others_help() {
     for row in Policy::shipped().unwrap().rows() {
         let (method, path) = row.as_str().split_once(' ').unwrap();
         let path = path.replace("{guid}", "g-1");
@@ -252,7 +252,7 @@ fn each_row_asks_for_its_scopes_and_no_other_helps() {
 #[case("GET", "/v3/apps/a.1/routes")]
 #[case("GET", "/v3/apps/a/b/routes")]
 #[case("GET", "/v3/Apps")]
-fn what_no_row_names_is_denied(#[case] method: &str, #[case] path: &str) {
+fn what_matches_no_row_is_denied(#[case] method: &str, #[case] path: &str) {
     let denial = admit(method, path, &Scope::ALL).unwrap_err();
     assert_eq!(denial, Denial::NoRule);
 }
@@ -265,10 +265,10 @@ fn a_guid_has_at_most_64_characters() {
 }
 
 #[test]
-fn a_new_route_is_written_again_with_the_owners_marks_and_without_a_tenant() {
+fn a_new_route_is_serialised_again_with_the_owners_marks_and_without_a_tenant() {
     let permit = create(&create_body("acme-app", r#","path":"","port":null"#)).unwrap();
     let expected = format!(
-        r#"{{"host":"acme-app",{PLACES},"metadata":{{"labels":{{"broker.internal/owner":"hash"}},"annotations":{{"broker.internal/owner-id":"client"}}}}}}"#
+        r#"{{"host":"acme-app",{RELATIONSHIPS},"metadata":{{"labels":{{"broker.internal/owner":"hash"}},"annotations":{{"broker.internal/owner-id":"client"}}}}}}"#
     );
     assert_eq!(body_of(&permit), expected);
     assert_eq!(permit.rule().as_str(), "POST /v3/routes");
@@ -301,7 +301,7 @@ fn a_new_route_outside_the_bounds_is_denied(#[case] body: &str, #[case] breach: 
     assert_eq!(create(body).unwrap_err(), Denial::Breach(breach));
 }
 
-/// What needs no guid is told before CF is asked for one.
+/// What needs no guid is refused before CF is asked for one.
 #[rstest]
 #[case::long(&create_body(&format!("{}-app", "a".repeat(60)), ""), Breach::Host)]
 #[case::form(&create_body("acme", ""), Breach::Host)]
@@ -309,7 +309,7 @@ fn a_new_route_outside_the_bounds_is_denied(#[case] body: &str, #[case] breach: 
 #[case::space(r#"{"host":"acme-app","relationships":{"space":{"data":{"guid":"other"}},"domain":{"data":{"guid":"domain-1"}}}}"#, Breach::Space)]
 #[case::label(&create_body("acme-app", r#","metadata":{"labels":{"Broker.Internal/owner":"x"}}"#), Breach::Label)]
 #[case::annotation(&create_body("acme-app", r#","metadata":{"annotations":{"broker.internal/x":"x"}}"#), Breach::Label)]
-fn a_hopeless_request_is_denied_before_anything_is_resolved(
+fn a_request_that_must_fail_is_denied_before_anything_is_resolved(
     #[case] body: &str,
     #[case] breach: Breach,
 ) {
@@ -331,8 +331,8 @@ fn a_hopeless_request_is_denied_before_anything_is_resolved(
 #[case::path_null(&create_body("acme-app", r#","path":null"#))]
 #[case::truncated(r#"{"host":"acme-app""#)]
 #[case::bom("\u{feff}{}")]
-#[case::no_host(&format!("{{{PLACES}}}"))]
-#[case::host_null(&format!(r#"{{"host":null,{PLACES}}}"#))]
+#[case::no_host(&format!("{{{RELATIONSHIPS}}}"))]
+#[case::host_null(&format!(r#"{{"host":null,{RELATIONSHIPS}}}"#))]
 #[case::unknown(&create_body("acme-app", r#","options":{}"#))]
 #[case::repeated(&create_body("acme-app", r#","host":"other-app""#))]
 #[case::repeated_inside(r#"{"host":"a-app","relationships":{"space":{"data":{"guid":"space-1","guid":"other"}},"domain":{"data":{"guid":"domain-1"}}}}"#)]
@@ -345,7 +345,7 @@ fn a_new_route_of_another_form_is_malformed(#[case] body: &str) {
 }
 
 #[test]
-fn text_that_is_no_utf8_is_malformed() {
+fn text_that_is_not_utf8_is_malformed() {
     let Ok(RuleOutcome::Write(draft)) = admit("POST", "/v3/routes", ALL) else {
         panic!("no write")
     };
@@ -358,7 +358,7 @@ fn text_that_is_no_utf8_is_malformed() {
 const TARGETS: &str = "/v3/routes/r-1/destinations";
 
 #[test]
-fn targets_are_written_again() {
+fn destinations_are_serialised_again() {
     let body = r#" {"destinations": [{"app": {"guid": "app-1", "process": {"type": "worker"}}, "port": 8080, "protocol": "http2"}, {"app": {"guid": "app-2"}}]}"#;
     let Ok(Verdict::Depends(question)) = verdict("POST", TARGETS, body) else {
         panic!("no question");
@@ -415,7 +415,7 @@ fn a_hundred_targets_pass_and_one_more_does_not() {
 }
 
 #[test]
-fn a_foreign_app_is_denied_without_a_question() {
+fn a_foreign_app_is_denied_without_a_call() {
     let body = r#"{"destinations":[{"app":{"guid":"app-1"}},{"app":{"guid":"app-9"}}]}"#;
     assert_eq!(verdict("POST", TARGETS, body).unwrap_err(), Denial::Breach(Breach::App));
 }
@@ -443,7 +443,7 @@ fn settle(bounds: &Bounds, route: &RouteFacts, apps: &[AppFacts]) -> Result<Perm
 }
 
 #[test]
-fn the_callers_own_route_may_go() {
+fn the_callers_own_route_may_be_deleted() {
     let permit = settle(&bounds(), &owned(), &[]).unwrap();
     assert_eq!((permit.method(), permit.path().as_str()), (&Method::DELETE, "/v3/routes/r-1"));
     assert!(permit.body().is_none());
@@ -473,7 +473,7 @@ fn a_route_that_is_not_the_callers_is_neither_deleted_nor_mapped(
 }
 
 #[test]
-fn an_unmarked_route_may_go_where_the_terms_allow_it_and_all_its_apps_are_the_callers() {
+fn an_unmarked_route_may_be_deleted_if_the_terms_allow_it_and_all_its_apps_are_the_callers() {
     let mut route = owned();
     route.labels.clear();
     let allowing = Bounds { legacy: Legacy { map: false, delete: true }, ..bounds() };
@@ -488,7 +488,7 @@ fn an_unmarked_route_may_go_where_the_terms_allow_it_and_all_its_apps_are_the_ca
 }
 
 #[test]
-fn an_unmarked_route_of_no_app_may_be_mapped_but_not_deleted() {
+fn an_unmarked_route_without_apps_may_be_mapped_but_not_deleted() {
     let mut route = owned();
     (route.labels, route.apps) = (BTreeMap::new(), Vec::new());
     let allowing = Bounds { legacy: Legacy { map: true, delete: true }, ..bounds() };
@@ -516,7 +516,7 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
             panic!("no question");
         };
         assert_eq!(question.needs_apps(), ["app-7"]);
-        assert!(question.needs_apps_of(&owned()).is_empty(), "its mark says enough");
+        assert!(question.needs_apps_of(&owned()).is_empty(), "its mark is enough");
         let unmarked = RouteFacts { labels: BTreeMap::new(), ..owned() };
         assert_eq!(question.needs_apps_of(&unmarked), ["app-1"]);
         question.settle(&owned(), apps).map(|_| ())
@@ -541,7 +541,7 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
 )]
 #[case::head(
     "[[rules]]\nmethods=['HEAD']\npaths=['/v3']\nbody='none'",
-    "HEAD follows the rows of GET; leave it out"
+    "HEAD uses the rows of GET; remove it"
 )]
 #[case::patch(
     "[[rules]]\nmethods=['PATCH']\npaths=['/v3/routes/{guid}']\nscope='Routes.Write'\nbody='own_route'",
@@ -565,11 +565,11 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
 )]
 #[case::unjudged_delete(
     "[[rules]]\nmethods=['DELETE']\npaths=['/v3/apps/{guid}']\nscope='Routes.Write'\nbody='none'",
-    "its body rule does not judge this method and path"
+    "its body rule does not belong to this method and path"
 )]
 #[case::borrowed_rule(
     "[[rules]]\nmethods=['DELETE']\npaths=['/v3/apps/{guid}']\nscope='Routes.Write'\nbody='own_route'",
-    "its body rule does not judge this method and path"
+    "its body rule does not belong to this method and path"
 )]
 #[case::no_scope(
     "[[rules]]\nmethods=['POST']\npaths=['/v3/routes']\nbody='route_create'",
@@ -577,7 +577,7 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
 )]
 #[case::odd_scope(
     "[[rules]]\nmethods=['GET']\npaths=['/v3']\nscope='Root'\nbody='none'",
-    "its scope is none of the broker's"
+    "its scope is not a scope of the broker"
 )]
 #[case::hidden(
     "[[rules]]\nmethods=['GET']\npaths=['/v3/{guid}','/v3/apps']\nbody='none'",
@@ -597,7 +597,7 @@ fn an_invalid_row_is_a_fault(#[case] text: &str, #[case] problem: &str) {
 }
 
 #[test]
-fn all_faults_are_told_at_once_with_their_place() {
+fn all_faults_are_reported_at_once_with_their_place() {
     let text = "[[rules]]\nmethods=['PUT','BREW']\npaths=['/v3/apps']\nbody='none'";
     let places: Vec<_> =
         Policy::parse(text).unwrap_err().into_iter().map(|fault| fault.place).collect();

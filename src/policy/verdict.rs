@@ -1,7 +1,7 @@
-//! From a request to a [`Permit`], by steps that cannot be left out.
+//! From a request to a [`Permit`], in steps that cannot be skipped.
 //!
-//! Invariant: fields of a permit are private and filled here only; the body in it was written by
-//! `body`. Callers: `http` walks the steps, `proxy` forwards the permit.
+//! Invariant: the fields of a permit are private and set only here; its body was serialised by
+//! `body`. `http` takes the steps, `proxy` forwards the permit.
 
 use super::{
     RequestLine,
@@ -15,7 +15,7 @@ use crate::auth::Scope;
 use bytes::Bytes;
 use http::Method;
 
-/// Proof that a row let this request through.
+/// Proof that the allow list permits this request.
 #[derive(Clone, Debug)]
 pub struct Permit {
     method: Method,
@@ -25,12 +25,12 @@ pub struct Permit {
     rule: RuleId,
 }
 
-/// What follows once the row and the scope are settled.
+/// What follows when a row matches and the scopes suffice.
 #[derive(Clone, Debug)]
 pub enum RuleOutcome {
-    /// A read: nothing more to judge.
+    /// A read: nothing more to check.
     Granted(Permit),
-    /// A write, to be judged with its body.
+    /// A write, to be checked with its body.
     Write(Draft),
 }
 
@@ -42,7 +42,7 @@ pub struct Draft {
     route: Option<String>,
 }
 
-/// A write in its strict shape, to be held against the caller's bounds.
+/// A write with its parsed body, to be checked against the caller's bounds.
 #[derive(Clone, Debug)]
 pub struct WriteRequest {
     permit: Permit,
@@ -56,16 +56,16 @@ enum RouteChange {
     Delete { route: String },
 }
 
-/// What the bounds say.
+/// The result of the check against the bounds.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// It may pass.
     Permit(Permit),
-    /// The route has to be read first.
+    /// The route must be read first.
     Depends(Box<Question>),
 }
 
-/// A write whose route must be looked at.
+/// A write whose route must be read from CF before the decision.
 #[derive(Clone, Debug)]
 pub struct Question {
     permit: Permit,
@@ -78,13 +78,13 @@ pub struct Question {
 /// Why a request may not pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// No row names this method and path.
+    /// No row matches this method and path.
     #[error("no rule")]
     NoRule,
     /// The token lacks a scope.
     #[error("scope missing")]
     Scope(Scope),
-    /// The body is not of the form that the row asks for.
+    /// The body does not have the form that the row requires.
     #[error("malformed body: {0}")]
     Malformed(#[from] Malformed),
     /// It is outside the caller's bounds.
@@ -101,7 +101,7 @@ pub enum Breach {
     /// None of the provider's domains.
     #[error("domain")]
     Domain,
-    /// No lawful host, or not of the provider's form.
+    /// Not a valid host, or not of the provider's form.
     #[error("host")]
     Host,
     /// A host of the broker itself, or one that users take for the platform's.
@@ -142,12 +142,12 @@ impl Permit {
         self.body.as_ref()
     }
 
-    /// Returns the row that let it through.
+    /// Returns the row that matched.
     pub fn rule(&self) -> &RuleId {
         &self.rule
     }
 
-    /// Returns whether it changes nothing in CF.
+    /// Returns whether it is a read.
     pub fn is_read(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD)
     }
@@ -168,17 +168,17 @@ impl RuleOutcome {
 }
 
 impl Draft {
-    /// Returns whether a body belongs to it.
+    /// Returns whether it has a body.
     pub fn takes_body(&self) -> bool {
         self.kind != BodyRule::OwnRoute
     }
 
-    /// Returns the row that let it so far.
+    /// Returns the row that matched.
     pub fn rule(&self) -> &RuleId {
         self.permit.rule()
     }
 
-    /// Reads the body in its strict shape; without one, give an empty slice.
+    /// Parses the body; without one, pass an empty slice.
     ///
     /// # Errors
     /// [`Denial::Malformed`].
@@ -213,7 +213,7 @@ impl WriteRequest {
         }
     }
 
-    /// Returns the guid of the route that is meant.
+    /// Returns the guid of the route in the path.
     pub fn route(&self) -> Option<&str> {
         match &self.change {
             RouteChange::Create(_) => None,
@@ -221,7 +221,7 @@ impl WriteRequest {
         }
     }
 
-    /// Checks what is known without asking CF, so that a hopeless request costs no call.
+    /// Checks what is known without asking CF, so that a request that must fail costs no call.
     ///
     /// # Errors
     /// [`Denial::Breach`] for a path, a port, another space, labels of the broker's and a host that
@@ -238,16 +238,16 @@ impl WriteRequest {
         } else if create.metadata.0.has_prefix(&outline.reserved_prefix) {
             Err(Breach::Label)
         } else {
-            lawful_host(&create.host, outline)
+            check_host(&create.host, outline)
         };
         breach.map_err(Denial::Breach)
     }
 
-    /// Holds it against the caller's bounds.
+    /// Checks it against the caller's bounds.
     ///
     /// # Errors
     /// [`Denial::Breach`].
-    pub fn judge(self, bounds: &Bounds) -> Result<Verdict, Denial> {
+    pub fn check_bounds(self, bounds: &Bounds) -> Result<Verdict, Denial> {
         self.precheck(&bounds.outline)?;
         match self.change {
             RouteChange::Create(create) => {
@@ -274,7 +274,7 @@ impl WriteRequest {
 }
 
 impl Verdict {
-    /// Returns the method that is sent if it passes.
+    /// Returns the method to send if it passes.
     pub fn method(&self) -> &Method {
         match self {
             Self::Permit(permit) => permit.method(),
@@ -289,20 +289,19 @@ impl Question {
         &self.route
     }
 
-    /// Returns the guids of the apps that must be read in any case; none where the bounds list
-    /// them.
+    /// Returns the guids of the apps that must always be read; none where the bounds list them.
     pub fn needs_apps(&self) -> &[String] {
         if self.bounds.asks_for_apps() { &self.apps } else { &[] }
     }
 
-    /// Returns the guids of the apps that must be read too, now that the route is known: those
-    /// behind a route that carries no mark of the caller.
+    /// Returns the guids of the apps that must also be read, now that the route is known: those
+    /// mapped to a route without the caller's mark.
     pub fn needs_apps_of<'a>(&self, route: &'a RouteFacts) -> &'a [String] {
         let by_apps = self.bounds.asks_for_apps() && !route.is_marked(&self.bounds.marks);
         if by_apps { &route.apps } else { &[] }
     }
 
-    /// Decides by what the CF API showed.
+    /// Decides with what the CF API returned.
     ///
     /// # Errors
     /// [`Denial::Breach`].
@@ -322,7 +321,7 @@ impl Question {
     }
 }
 
-/// Judges a new route and marks it as the caller's.
+/// Checks a new route and marks it as the caller's.
 fn created(mut create: RouteCreate, bounds: &Bounds) -> Result<RouteCreate, Breach> {
     in_bounds(create.space(), create.domain(), &create.host, bounds)?;
     let marks = &bounds.marks;
@@ -343,10 +342,10 @@ fn in_bounds(space: &str, domain: &str, host: &str, bounds: &Bounds) -> Result<(
     if !bounds.domains.iter().any(|own| own == domain) {
         return Err(Breach::Domain);
     }
-    lawful_host(host, &bounds.outline)
+    check_host(host, &bounds.outline)
 }
 
-fn lawful_host(host: &str, outline: &Outline) -> Result<(), Breach> {
+fn check_host(host: &str, outline: &Outline) -> Result<(), Breach> {
     if !is_host(host) || !outline.hosts.iter().any(|shape| shape.fits(host)) {
         return Err(Breach::Host);
     }
@@ -358,7 +357,7 @@ fn lawful_host(host: &str, outline: &Outline) -> Result<(), Breach> {
 
 /// Returns whether a text is one lower-case label of RFC 1123.
 fn is_host(text: &str) -> bool {
-    let lawful = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let dash_at_end = text.starts_with('-') || text.ends_with('-');
-    (1..=63).contains(&text.len()) && !dash_at_end && text.bytes().all(lawful)
+    (1..=63).contains(&text.len()) && !dash_at_end && text.bytes().all(is_allowed)
 }

@@ -5,7 +5,7 @@
 //! from a request. Callers: this module.
 
 use super::links::LinkBases;
-use crate::policy::path::{UpstreamQuery, judge_path};
+use crate::policy::path::{UpstreamQuery, check_path};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{CONTENT_TYPE, LOCATION},
@@ -177,7 +177,7 @@ fn rewrite_location(location: &HeaderValue, bases: &LinkBases) -> Option<HeaderV
         Some((path, query)) => (path, Some(query)),
         None => (text, None),
     };
-    let is_allowed = judge_path(path).is_ok() && UpstreamQuery::parse(query).is_ok();
+    let is_allowed = check_path(path).is_ok() && UpstreamQuery::parse(query).is_ok();
     is_allowed.then(|| location.clone())
 }
 

@@ -76,7 +76,7 @@ fn admitted(method: Method, path: &str) -> RuleOutcome {
 
 fn verdict(method: Method, path: &str, body: &str) -> Verdict {
     let RuleOutcome::Write(draft) = admitted(method, path) else { panic!("no write") };
-    draft.read(body.as_bytes()).unwrap().judge(&bounds()).unwrap()
+    draft.read(body.as_bytes()).unwrap().check_bounds(&bounds()).unwrap()
 }
 
 fn proxy(cf: &ScriptedCf) -> Proxy {

@@ -1,8 +1,8 @@
-//! The audit target: one line of intent before a mutation leaves, one of outcome after it.
+//! Audit lines: one line of intent before a mutation is sent, one line of outcome after it.
 //!
-//! Invariant: lines of this target are never filtered away (`logs` lets them pass at every
-//! `RUST_LOG`) and never sampled. A mutation leaves one line of intent and exactly one of outcome,
-//! with the field names of `docs/LOGGING.md`; rooms that mutate write them by [`AuditEntry`].
+//! Invariant: lines of this target are never filtered (`logs` passes them at every `RUST_LOG`) and
+//! never sampled. A mutation writes one intent line and exactly one outcome line, with the field
+//! names of `docs/LOGGING.md`. Modules that mutate write them with [`AuditEntry`].
 
 use std::{
     sync::{
@@ -15,21 +15,21 @@ use std::{
 /// Target of audit lines; the JSON line gets `"categories":["audit"]`.
 pub const TARGET: &str = "audit";
 
-/// The outcome of a mutation that was refused before anything was tried for it.
+/// The outcome of a mutation that was refused before any attempt.
 pub const DENIED: &str = "denied";
 
-/// Which line of a mutation it is.
+/// Which of a mutation's lines it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuditPhase {
-    /// Before the first call that changes something.
+    /// Before the first changing call.
     Intent,
-    /// One of several things that one mutation did.
+    /// One of several changes of one mutation.
     Step,
-    /// Its end.
+    /// The end of the mutation.
     Outcome,
 }
 
-/// Who asks.
+/// The caller of the request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AuditActor<'a> {
     /// The verified client id.
@@ -46,14 +46,14 @@ pub struct AuditActor<'a> {
     pub token_hash: Option<&'a str>,
 }
 
-/// One line; what is absent or empty is left out.
+/// One line; absent and empty fields are omitted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AuditEntry<'a> {
-    /// Who asks.
+    /// The caller of the request.
     pub actor: AuditActor<'a>,
-    /// The owner that an administrator acts for.
+    /// The owner for whom an administrator acts.
     pub on_behalf_of: Option<&'a str>,
-    /// What is asked for.
+    /// The requested action.
     pub action: &'a str,
     /// The tenant.
     pub tenant: &'a str,
@@ -65,17 +65,17 @@ pub struct AuditEntry<'a> {
     pub host: Option<&'a str>,
     /// Guid of the route.
     pub route: Option<&'a str>,
-    /// How it ended.
+    /// The result.
     pub outcome: &'a str,
     /// The public code of a failure.
     pub code: &'a str,
-    /// The status that the caller is told.
+    /// The status of the answer to the caller.
     pub status: Option<u16>,
-    /// CF's id of the answer that came last.
+    /// CF's request id of the last answer.
     pub upstream_request_id: Option<&'a str>,
-    /// How long it took.
+    /// The duration.
     pub took: Option<Duration>,
-    /// The request.
+    /// Correlation id of the request.
     pub correlation_id: &'a str,
 }
 
@@ -119,18 +119,18 @@ impl AuditPhase {
     }
 }
 
-/// Whether a request has left an audit line, so that who sees it out knows if one is owed; a clone
-/// is shallow.
+/// Whether a request has written an audit line, so that the access log knows if one is missing; a
+/// clone is shallow.
 #[derive(Clone, Debug, Default)]
 pub struct AuditTrail(Arc<AtomicBool>);
 
 impl AuditTrail {
-    /// Notes that a line was written.
+    /// Records that a line was written.
     pub fn mark(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Tells whether a line was written.
+    /// Returns whether a line was written.
     pub fn is_marked(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -174,7 +174,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Returns phase and outcome of each audit line that `work` leaves, panics or not.
+    /// Returns phase and outcome of each audit line that `work` writes, even if it panics.
     pub(crate) fn audit_lines_of(work: impl FnOnce()) -> Vec<(String, String)> {
         let lines = Lines::default();
         let subscriber = tracing_subscriber::registry().with(lines.clone());

@@ -1,9 +1,9 @@
-//! Log lines: JSON with the field names of SAP's logging libraries on the platform, coloured text
+//! Log lines: JSON with the field names of SAP's logging libraries on Cloud Foundry, coloured text
 //! on a terminal.
 //!
-//! Invariant: one event is one line and one write; values are escaped as JSON wants it, so that
-//! nobody can forge a line. Libraries below the broker never speak louder than INFO: their debug
-//! output may show what they carry.
+//! Invariant: one event is one line and one write; values are escaped as JSON, so that no value can
+//! forge a line. Libraries log at INFO and above only: their debug output may contain what they
+//! transport.
 
 mod json_fields;
 mod json_subscriber;
@@ -30,24 +30,24 @@ use crate::telemetry::{
 };
 use json_subscriber::JsonSubscriber;
 
-/// Target of the one line per inbound request.
+/// Target of the one log line per inbound request.
 pub const REQUEST_TARGET: &str = "request";
 
-/// How lines look.
+/// Format of the lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// JSON on the platform or when standard output is no terminal, text otherwise.
+    /// JSON on Cloud Foundry or if standard output is not a terminal, text otherwise.
     #[default]
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Text for people.
     Human,
 }
 
-/// Fields that every line carries: which component, instance, space and organisation speak.
+/// Fields of every line: component, instance, space and organisation.
 ///
-/// Names and values as SAP's dashboards expect them; absent ones are left out.
+/// Names and values are those of SAP's dashboards; absent ones are omitted.
 #[derive(Clone, Debug, Default)]
 pub struct LogIdentity(BTreeMap<&'static str, String>);
 
@@ -66,14 +66,13 @@ impl LogIdentity {
     }
 }
 
-/// Installs the process-wide subscriber and returns where its lines wait to be written; later calls
-/// change nothing.
+/// Installs the process-wide subscriber and returns its writer; later calls have no effect.
 ///
-/// `filter` is the text of `RUST_LOG`; an unreadable one counts as `info`. `identity` is empty away
-/// from the platform.
+/// `filter` is the text of `RUST_LOG`; an invalid one counts as `info`. `identity` is empty outside
+/// Cloud Foundry.
 ///
 /// # Errors
-/// If the operating system has no thread left for the lines.
+/// If the operating system cannot start the writer thread.
 pub fn init(
     format: LogFormat,
     filter: Option<&str>,
@@ -94,15 +93,15 @@ pub fn init(
             .with_writer(TextWriter(writer.clone()));
         tracing_subscriber::registry().with(text).with(filter_layer).try_init()
     };
-    // A second start in one process (tests) keeps the first subscriber.
+    // A second call in one process (tests) keeps the first subscriber.
     drop(done);
     Ok(writer)
 }
 
-/// Which lines are wanted: what `RUST_LOG` says, audit lines always, nothing loud of a library.
+/// Selects lines: what `RUST_LOG` says, audit lines always, libraries at INFO and above only.
 struct LineFilter {
     env: EnvFilter,
-    /// Whether it depends on spans and their fields. Otherwise each place in the code is judged
+    /// Whether the filter depends on spans and their fields. Otherwise each callsite is checked
     /// once.
     by_span: bool,
 }
@@ -136,7 +135,7 @@ impl<S: Subscriber> Layer<S> for LineFilter {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Audit lines are of level INFO.
+        // Audit lines have level INFO.
         let env = Layer::<S>::max_level_hint(&self.env);
         env.map(|level| level.max(LevelFilter::INFO))
     }
@@ -172,7 +171,7 @@ impl<S: Subscriber> Layer<S> for LineFilter {
     }
 }
 
-/// Which lines may be lost, and for which.
+/// Returns the priority of a line: which lines may be dropped first.
 fn priority_of(meta: &Metadata<'_>) -> LinePriority {
     if meta.target() == audit::TARGET {
         LinePriority::Audit
@@ -183,7 +182,7 @@ fn priority_of(meta: &Metadata<'_>) -> LinePriority {
     }
 }
 
-/// Lines for people; each write is a whole one.
+/// Text lines for people; each write is a whole line.
 struct TextWriter(LogWriter);
 
 impl MakeWriter<'_> for TextWriter {

@@ -1,7 +1,7 @@
 //! Every metric of the broker, declared in one struct.
 //!
-//! Invariant: no label holds a user, a token, a tenant or a raw path; each label has a closed set
-//! of values or a configured one (destination names). Everyone may count; only the `/metrics`
+//! Invariant: no label contains a user, a token, a tenant or a raw path; each label has a fixed set
+//! of values or configured ones (destination names). Every module may count; only the `/metrics`
 //! handler reads.
 
 mod handles;
@@ -23,7 +23,7 @@ use handles::{Handle, HandleKey, Handles};
 /// Bucket borders in seconds: from the broker's own work (1 ms) to the longest request (55 s).
 const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 
-/// States of the credential gate; exactly one of them is 1 per destination.
+/// States of the lockout guard (`credential_gate_state`); exactly one of them is 1 per destination.
 const GATE_STATES: [&str; 6] = ["unknown", "good", "rejected", "blocked", "locked", "waiting"];
 
 /// Handle to all metrics; a clone is shallow.
@@ -33,7 +33,7 @@ pub struct Metrics(Arc<MetricsInner>);
 struct MetricsInner {
     registry: Mutex<Registry>,
     families: Families,
-    /// What is counted for each request and call.
+    /// Cached handles of what is counted for each request and call.
     requests: Handles,
     calls: Handles,
 }
@@ -171,17 +171,17 @@ impl Metrics {
     /// Writes all metrics as `OpenMetrics` text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        // Writing to a string cannot fail; an empty answer would show in the scrape.
+        // Writing to a string cannot fail; an empty answer would be visible in the scrape.
         _ = encode(&mut text, &self.0.registry());
         text
     }
 
-    /// Shows a counter of log lines that were lost; there is one place for log lines in a process.
+    /// Registers the counter of lost log lines; a process has one log writer.
     pub fn log_loses(&self, lost: Counter) {
         self.0.registry().register("log_lines_lost", "Log lines that found no room", lost);
     }
 
-    /// Counts an inbound request from here until the returned guard is dropped.
+    /// Counts an inbound request as in flight until the returned guard is dropped.
     pub fn request_started(&self) -> InFlight {
         self.0.families.http_in_flight.inc();
         InFlight(self.clone())
@@ -221,20 +221,20 @@ impl Metrics {
         self.served_counter(destination, result).inc();
     }
 
-    /// Returns the counter behind [`Metrics::token_served`], so that a hot path can hold it and
-    /// count without looking it up.
+    /// Returns the counter behind [`Metrics::token_served`], so that a hot path can keep it and
+    /// count without a lookup.
     pub fn served_counter(&self, destination: &str, result: &'static str) -> Counter {
         let labels = DestinationResultLabels { destination: destination.to_owned(), result };
         self.0.families.token_served.get_or_create(&labels).clone()
     }
 
-    /// States when the live access token of a destination ends, in Unix seconds.
+    /// Sets the end of the current access token of a destination, in Unix seconds.
     pub fn token_expires(&self, destination: &str, unix_seconds: i64) {
         let labels = DestinationLabel { destination: destination.to_owned() };
         self.0.families.token_expiry.get_or_create(&labels).set(unix_seconds);
     }
 
-    /// States the credential gate's state: `unknown`, `good`, `rejected`, `blocked`, `locked` or
+    /// Sets the state of the lockout guard: `unknown`, `good`, `rejected`, `blocked`, `locked` or
     /// `waiting`.
     pub fn gate_state(&self, destination: &str, state: &'static str) {
         for each in GATE_STATES {
@@ -268,22 +268,22 @@ impl Metrics {
         });
     }
 
-    /// Counts a repeated call.
+    /// Counts a retried call.
     pub fn upstream_retried(&self, upstream: &'static str) {
         self.0.families.upstream_retries.get_or_create(&UpstreamLabel { upstream }).inc();
     }
 
-    /// States that the breaker of an upstream opened.
+    /// Records that the breaker of an upstream opened.
     pub fn breaker_opened(&self, upstream: &'static str) {
         self.0.families.breaker_open.get_or_create(&UpstreamLabel { upstream }).set(1);
     }
 
-    /// States that the breaker of an upstream closed.
+    /// Records that the breaker of an upstream closed.
     pub fn breaker_closed(&self, upstream: &'static str) {
         self.0.families.breaker_open.get_or_create(&UpstreamLabel { upstream }).set(0);
     }
 
-    /// States how many calls the CF API still allows the technical user.
+    /// Sets how many calls the CF API still allows the technical user.
     pub fn rate_limit_remaining(&self, remaining: u64) {
         self.0.families.rate_limit_remaining.set(remaining);
     }
@@ -303,8 +303,8 @@ impl Metrics {
         self.0.families.policy_denials.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Counts a fault of our own: `target_mismatch` (a URL that parsing would have changed) or
-    /// `unusable_header` (CF saw no token).
+    /// Counts an internal fault: `target_mismatch` (a URL that parsing would have changed) or
+    /// `unusable_header` (no token was sent to CF).
     pub fn alarm(&self, reason: &'static str) {
         self.0.families.alarms.get_or_create(&ReasonLabel { reason }).inc();
     }
@@ -319,14 +319,14 @@ impl Metrics {
     }
 }
 
-/// The methods that a caller can choose between; whatever else it sends is one label, not one for
-/// each word.
+/// Returns the label of a known method; all other methods share one label, so that callers cannot
+/// create labels.
 fn method_label(method: &str) -> &'static str {
     const KNOWN: [&str; 6] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH"];
     KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
-/// Counts a request as being in flight until dropped.
+/// Counts a request as in flight until dropped.
 #[derive(Debug)]
 pub struct InFlight(Metrics);
 
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_of_the_callers_own_is_no_label_of_its_own() {
+    fn unknown_methods_share_one_label() {
         let metrics = Metrics::default();
         for word in ["BREW", "WHEN"] {
             metrics.request_answered("unmatched", word, 405, Duration::ZERO);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_in_flight_go_down_again() {
+    fn requests_in_flight_are_counted_down() {
         let metrics = Metrics::default();
         let guard = metrics.request_started();
         assert!(metrics.encode().contains("http_requests_in_flight 1"));

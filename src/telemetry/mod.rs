@@ -1,7 +1,7 @@
-//! What the broker tells about itself: log lines, metrics, audit lines, correlation.
+//! What the broker reports about itself: log lines, metrics, audit lines, correlation ids.
 //!
-//! Invariant: this room names no other room, and nothing here ever holds a secret. Everyone may
-//! call it.
+//! Invariant: this module depends on no other module, and nothing here contains a secret. Every
+//! module may call it.
 
 pub mod audit;
 pub mod logs;

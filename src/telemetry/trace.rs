@@ -1,8 +1,7 @@
-//! Correlation: which lines, problems and upstream calls belong to one inbound request.
+//! Correlation ids: they connect lines, problems and upstream calls of one inbound request.
 //!
-//! Invariant: an id that leaves this file holds nothing but `[A-Za-z0-9_-]`, at most 255
-//! characters, so that it is safe in a header, a log line and a route annotation alike; a trace
-//! context has the one form of its version 00.
+//! Invariant: an id consists of at most 255 characters of `[A-Za-z0-9_-]`, so that it is safe in a
+//! header, a log line and a route annotation; a trace context has the form of version 00.
 
 use std::fmt;
 
@@ -16,10 +15,10 @@ const LONGEST: usize = 255;
 /// Length of a `traceparent` of version 00 (W3C Trace Context, 3.2.2).
 const TRACEPARENT: usize = 55;
 
-/// The two spellings of a caller's own id; names are parsed once, not for each request.
+/// The two headers for a caller's own id; names are parsed once, not for each request.
 static OWN: [HeaderName; 2] =
     [HeaderName::from_static("x-correlationid"), HeaderName::from_static("x-correlation-id")];
-/// Set by the platform's router.
+/// Set by Cloud Foundry's router.
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
 static TRACE: HeaderName = HeaderName::from_static("traceparent");
 
@@ -28,16 +27,16 @@ const UUID: usize = 36;
 
 /// Identifies one inbound request in logs, problems, annotations and upstream calls.
 ///
-/// It is kept as the header that it becomes several times; a clone is shallow.
+/// It is stored as the header value that it becomes several times; a clone is shallow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorrelationId {
     id: HeaderValue,
-    /// What the caller sent; made anew where it is asked for otherwise.
+    /// The caller's trace context; if absent, each call gets a new one.
     trace: Option<HeaderValue>,
 }
 
 impl CorrelationId {
-    /// Makes a new random one (UUID v4). It is a name, no secret: nobody is asked for entropy.
+    /// Makes a random id (UUID v4). It is not a secret, so no cryptographic randomness is needed.
     pub fn random() -> Self {
         Self::from_uuid(Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid())
     }
@@ -50,11 +49,11 @@ impl CorrelationId {
 
     fn from_text(id: &str) -> Self {
         let uuid = <[u8; UUID]>::try_from(id.as_bytes()).map(Bytes::from_owner);
-        // A copy: the header that it came in would keep the whole head.
+        // A copy: the received header would keep the whole request head in memory.
         Self::from_bytes(uuid.unwrap_or_else(|_| Bytes::copy_from_slice(id.as_bytes())))
     }
 
-    /// Takes the bytes of a lawful id.
+    /// Takes the bytes of a valid id.
     fn from_bytes(id: Bytes) -> Self {
         let id = HeaderValue::from_maybe_shared(id);
         Self { id: id.unwrap_or(HeaderValue::from_static("unknown")), trace: None }
@@ -63,12 +62,13 @@ impl CorrelationId {
     /// Reads the id that a caller sent, else the router's request id, else makes a new one.
     ///
     /// The order is that of SAP's logging libraries: `x-correlationid`, `x-correlation-id`, then
-    /// `x-vcap-request-id` if it is a UUID v4. A hostile or over-long id is replaced, not mended.
+    /// `x-vcap-request-id` if it is a UUID v4. An invalid or too long id is replaced, not
+    /// corrected.
     pub fn of(headers: &HeaderMap) -> Self {
         let own = OWN
             .iter()
             .filter_map(|name| headers.get(name)?.to_str().ok())
-            .find(|text| is_lawful(text))
+            .find(|text| is_valid_id(text))
             .map(Self::from_text)
             .or_else(|| request_id(headers).map(Self::from_uuid))
             .unwrap_or_else(Self::random);
@@ -78,8 +78,8 @@ impl CorrelationId {
         Self { trace: only.and_then(|text| HeaderValue::from_str(text).ok()), ..own }
     }
 
-    /// Returns the W3C trace context for a call upstream: the caller's if it sent a lawful one,
-    /// else a new one that is not sampled.
+    /// Returns the W3C trace context for an upstream call: the caller's if it is valid, else a new
+    /// one that is not sampled.
     pub fn traceparent(&self) -> HeaderValue {
         self.trace.clone().unwrap_or_else(new_traceparent)
     }
@@ -96,7 +96,7 @@ impl CorrelationId {
     }
 }
 
-/// Makes a trace context that is not sampled.
+/// Makes a new trace context that is not sampled.
 fn new_traceparent() -> HeaderValue {
     let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
     let mut text = *b"00-................................-................-00";
@@ -128,7 +128,7 @@ pub fn request_id(headers: &HeaderMap) -> Option<Uuid> {
     (id.get_version() == Some(Version::Random)).then_some(id)
 }
 
-/// Version 00 alone: two lower-case hex digits, then 32, 16 and 2, neither id all zero.
+/// Accepts version 00 only: two lower-case hex digits, then 32, 16 and 2, neither id all zero.
 fn is_traceparent(text: &str) -> bool {
     let hex = |text: &str, length: usize| {
         let lower = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -137,11 +137,11 @@ fn is_traceparent(text: &str) -> bool {
     let id = |text: &str, length| hex(text, length) && text.bytes().any(|byte| byte != b'0');
     let mut parts = text.split('-');
     let mut next = || parts.next().unwrap_or_default();
-    let lawful = next() == "00" && id(next(), 32) && id(next(), 16) && hex(next(), 2);
-    lawful && text.len() == TRACEPARENT
+    let is_valid = next() == "00" && id(next(), 32) && id(next(), 16) && hex(next(), 2);
+    is_valid && text.len() == TRACEPARENT
 }
 
-fn is_lawful(text: &str) -> bool {
+fn is_valid_id(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= LONGEST
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_id_is_replaced() {
+    fn an_invalid_id_is_replaced() {
         for hostile in ["a b", "a\"b", "", "x".repeat(256).as_str(), "ä"] {
             let map = HeaderValue::from_bytes(hostile.as_bytes()).unwrap();
             let mut headers = HeaderMap::new();
@@ -177,9 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lawful_trace_context_is_passed_on_and_any_other_is_made_anew() {
-        let lawful = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(CorrelationId::of(&headers(&[("traceparent", lawful)])).traceparent(), lawful);
+    fn a_valid_trace_context_is_passed_on_and_any_other_is_replaced() {
+        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(CorrelationId::of(&headers(&[("traceparent", valid)])).traceparent(), valid);
         for odd in [
             "",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
@@ -200,13 +200,13 @@ mod tests {
         let sent = |id| CorrelationId::of(&headers(&[("x-correlationid", id)]));
         for id in [CorrelationId::random(), sent("abc_DEF-1"), sent(&long)] {
             assert_eq!(id.header(), id.as_str());
-            assert!(super::is_lawful(id.as_str()));
+            assert!(super::is_valid_id(id.as_str()));
         }
         assert_eq!(sent(&long).as_str(), long);
     }
 
     #[test]
-    fn two_trace_contexts_are_none() {
+    fn two_trace_contexts_count_as_none() {
         let one = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let mut both = headers(&[("traceparent", one)]);
         both.append("traceparent", HeaderValue::from_static(one));

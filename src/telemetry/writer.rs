@@ -1,9 +1,9 @@
-//! Where log lines go: a thread of their own writes them, so that whoever stops reading standard
-//! output stops nothing else (`reliability.md` R29).
+//! The log writer: a separate thread writes the lines, so that a blocked standard output blocks
+//! nothing else.
 //!
-//! Invariant: nobody who logs waits. What waits to be written is bounded; beyond it ordinary lines
-//! are lost and counted, while audit lines have room of their own, and no mutation may begin once
-//! half of that is taken ([`LogWriter::has_room`]). `logs` writes here; `http` asks for room; `cli`
+//! Invariant: logging never waits. The queue is bounded: beyond the limit ordinary lines are
+//! dropped and counted. Audit lines have extra capacity, and no mutation may begin once half of
+//! that is used ([`LogWriter::has_room`]). `logs` writes here; `http` asks for capacity; `cli`
 //! waits for the last line.
 
 use std::{
@@ -20,40 +20,39 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
-/// Bytes that may wait to be written: some 1500 lines, half a second at the rate below.
+/// Bytes that may wait to be written: about 1500 lines, almost half a second at the rate below.
 const CAPACITY: usize = 1024 * 1024;
-/// Further bytes for audit lines: the mutations of all 256 requests in flight leave less than 1
-/// MiB.
+/// Further bytes for audit lines: the mutations of all 256 requests in flight need less than 1 MiB.
 const AUDIT_CAPACITY: usize = 4 * 1024 * 1024;
-/// The platform drops lines beyond this rate (`proxy.md` 7), whichever they are; so we choose
-/// which.
+/// Cloud Foundry drops lines beyond this rate, whichever they are; so the broker chooses which
+/// lines it drops.
 const PER_SECOND: u64 = 4000;
-/// Of these, what only warnings and errors may take: requests in masses, refused ones above all,
-/// must not drown them.
+/// Part of this rate that only warnings and errors may use: masses of requests, refused ones above
+/// all, must not displace them.
 const RESERVED_FOR_NOTABLE: u64 = 500;
-/// How far back a second may be and still be counted as the one before: a thread that looked at the
-/// clock and was put off. A clock that was set back further begins anew.
+/// How far back, in seconds, a timestamp may be and still count for the current second: its thread
+/// was suspended after it read the clock. A clock that was set back further starts a new second.
 const LATE: u64 = 2;
-/// How long lines gather before they are written: 50 writes a second at most, each of which takes a
-/// core from those who answer, and nobody who reads a log notices. An audit line does not wait.
+/// How long lines are collected before they are written: at most 50 writes per second, since each
+/// takes CPU from the requests. An audit line is written at once.
 const GATHER: Duration = Duration::from_millis(20);
-/// The lower half of the second's state.
+/// Mask of the lower half of the second's state.
 const COUNT: u64 = 0xffff_ffff;
-/// How often the loss of lines is told.
+/// How often the loss of lines is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Which lines may be lost.
+/// Which lines may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LinePriority {
-    /// Any but those below.
+    /// All other lines.
     Ordinary,
-    /// A warning or an error: not because of the ordinary ones.
+    /// A warning or an error: not dropped because of ordinary lines.
     Notable,
-    /// Intent or outcome of a mutation: never.
+    /// Intent or outcome of a mutation: never dropped by the rate.
     Audit,
 }
 
-/// Takes lines for the thread that writes them; a clone is shallow.
+/// Queues lines for the thread that writes them; a clone is shallow.
 #[derive(Clone, Default)]
 pub struct LogWriter(Arc<WriterInner>);
 
@@ -62,9 +61,9 @@ struct WriterInner {
     queue: Mutex<LineQueue>,
     filled: Condvar,
     written: Condvar,
-    /// Set while audit lines have less than half of their room left.
+    /// Set while audit lines have less than half of their capacity left.
     full: AtomicBool,
-    /// The second since the epoch, in the upper half, and the lines that were let through in it.
+    /// The second since the epoch in the upper half, and the number of accepted lines in it.
     in_second: AtomicU64,
     lost: Counter,
 }
@@ -72,11 +71,11 @@ struct WriterInner {
 #[derive(Default)]
 struct LineQueue {
     lines: Vec<u8>,
-    /// The thread sleeps until it is woken.
+    /// The writer thread sleeps until it is woken.
     asleep: bool,
-    /// Lines are on their way out of the process.
+    /// Lines are being written.
     writing: bool,
-    /// Lines wait that should not.
+    /// The queue has lines that should not wait.
     urgent: bool,
 }
 
@@ -84,7 +83,7 @@ impl LogWriter {
     /// Starts the thread that writes to `out`.
     ///
     /// # Errors
-    /// If the operating system has no thread left.
+    /// If the operating system cannot start a thread.
     pub(super) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let writer = Self::default();
         let inner = Arc::clone(&writer.0);
@@ -92,13 +91,13 @@ impl LogWriter {
         Ok(writer)
     }
 
-    /// Returns whether a line is within the rate, before it has cost anything; one that is not
-    /// counts as lost. To be asked once for each line, with the time since the epoch.
+    /// Returns whether a line is within the rate, before it is formatted; a refused line counts as
+    /// lost. Must be called once for each line, with the time since the epoch.
     pub(super) fn takes(&self, priority: LinePriority, now: Duration) -> bool {
         let limit = match priority {
             LinePriority::Ordinary => PER_SECOND - RESERVED_FOR_NOTABLE,
             LinePriority::Notable => PER_SECOND,
-            // Counted as well, so that others give way: the platform drops whichever it likes.
+            // Counted as well, so that other lines make room: Cloud Foundry drops any line.
             LinePriority::Audit => COUNT,
         };
         let taken = self.0.is_within_rate(now, limit);
@@ -108,7 +107,7 @@ impl LogWriter {
         taken
     }
 
-    /// Takes one or several whole lines.
+    /// Queues one or several whole lines.
     pub(super) fn push(&self, lines: &[u8], priority: LinePriority) {
         let inner = &self.0;
         let mut queue = inner.queue();
@@ -123,7 +122,7 @@ impl LogWriter {
         }
         queue.lines.extend_from_slice(lines);
         inner.full.store(queue.lines.len() > CAPACITY + AUDIT_CAPACITY / 2, Ordering::Relaxed);
-        // An audit line does not wait, nor do lines that would soon find no room.
+        // Audit lines do not wait, nor do lines that use half of the capacity.
         let urgent =
             (priority == LinePriority::Audit || queue.lines.len() > CAPACITY / 2) && !queue.urgent;
         let wake = queue.asleep || urgent;
@@ -135,17 +134,17 @@ impl LogWriter {
         }
     }
 
-    /// Returns whether a mutation may begin: its audit lines will find room.
+    /// Returns whether a mutation may begin: its audit lines will have capacity.
     pub fn has_room(&self) -> bool {
         !self.0.full.load(Ordering::Relaxed)
     }
 
-    /// Counts lines that were lost; to be registered.
+    /// Returns the counter of lost lines, for registration.
     pub fn lost(&self) -> Counter {
         self.0.lost.clone()
     }
 
-    /// Waits until all lines are out, at most `timeout`.
+    /// Waits until all lines are written, at most `timeout`.
     pub fn finish(&self, timeout: Duration) {
         let queue = self.0.queue();
         let busy = |queue: &mut LineQueue| queue.writing || !queue.lines.is_empty();
@@ -158,7 +157,7 @@ impl WriterInner {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a line; whether it is within the rate.
+    /// Counts a line; returns whether it is within the rate.
     fn is_within_rate(&self, now: Duration, limit: u64) -> bool {
         let counted = |state| counted(state, now, limit);
         self.in_second.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).is_ok()
@@ -169,7 +168,7 @@ impl WriterInner {
         let mut reported = (0, Instant::now());
         loop {
             self.take(&mut lines);
-            // A closed pipe must not take the service down.
+            // A closed pipe must not stop the service.
             drop(out.write_all(&lines).and_then(|()| out.flush()));
             lines.clear();
             reported = self.report_losses(reported);
@@ -196,13 +195,13 @@ impl WriterInner {
         self.full.store(false, Ordering::Relaxed);
     }
 
-    /// Says how many lines are missing, now and then; the line goes the way of all others.
+    /// Reports the number of lost lines from time to time, as a log line.
     fn report_losses(&self, (reported, at): (u64, Instant)) -> (u64, Instant) {
         let (lost, now) = (self.lost.get(), Instant::now());
         if lost == reported || now.saturating_duration_since(at) < REPORT_EVERY {
             return (reported, at);
         }
-        // Within a second that is full the line itself would be lost.
+        // In a second that is full this line itself would be lost.
         let state = self.in_second.load(Ordering::Relaxed);
         if counted(state, since_epoch(), PER_SECOND).is_none() {
             return (reported, at);
@@ -212,7 +211,7 @@ impl WriterInner {
     }
 }
 
-/// Returns the state of the second with one line more; none if that is beyond the limit.
+/// Returns the state of the second with one more line; `None` beyond the limit.
 fn counted(state: u64, now: Duration, limit: u64) -> Option<u64> {
     let (known, now) = (state >> 32, now.as_secs() & COUNT);
     let is_late = now < known && known - now <= LATE;
@@ -221,7 +220,7 @@ fn counted(state: u64, now: Duration, limit: u64) -> Option<u64> {
     (count < limit).then_some(second << 32 | (count + 1))
 }
 
-/// Returns the wall time, since the epoch.
+/// Returns the wall time since the epoch.
 #[expect(
     clippy::disallowed_methods,
     reason = "a log line states the wall time at which it was written"
@@ -248,7 +247,7 @@ mod tests {
         AUDIT_CAPACITY, CAPACITY, LinePriority, LogWriter, PER_SECOND, RESERVED_FOR_NOTABLE,
     };
 
-    /// Blocks in its first write until it is let go.
+    /// Blocks in its first write until it is released.
     struct Pipe {
         gate: Option<mpsc::Receiver<()>>,
         seen: Arc<Mutex<Vec<u8>>>,
@@ -274,7 +273,7 @@ mod tests {
         seen: Arc<Mutex<Vec<u8>>>,
     }
 
-    /// A writer whose reader does not read.
+    /// A writer whose output blocks.
     fn stuck() -> Stuck {
         let (free, gate) = mpsc::channel();
         let seen = Arc::default();
@@ -295,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_out_in_their_order() {
+    fn lines_are_written_in_order() {
         let stuck = stuck();
         stuck.writer.push(b"second\n", LinePriority::Audit);
         stuck.writer.push(b"third\n", LinePriority::Ordinary);
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_room_ordinary_lines_are_lost_and_counted_and_audit_lines_are_not() {
+    fn beyond_the_capacity_ordinary_lines_are_dropped_and_counted_and_audit_lines_are_not() {
         let stuck = stuck();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         for _ in 0..=CAPACITY / 1024 {
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn no_mutation_begins_while_audit_lines_have_less_than_half_of_their_room() {
+    fn no_mutation_begins_while_audit_lines_have_less_than_half_of_their_capacity() {
         let stuck = stuck();
         let line = vec![b'x'; 1024 * 1024];
         for _ in 0..=AUDIT_CAPACITY / 2 / line.len() {
@@ -334,7 +333,7 @@ mod tests {
 
     const NOW: Duration = Duration::from_millis(1_793_534_400_900);
 
-    /// How many of more lines than a second takes are taken.
+    /// Returns how many lines are accepted of more than a second allows.
     fn taken(writer: &LogWriter, priority: LinePriority, now: Duration) -> u64 {
         let taken = (0..PER_SECOND + 10).filter(|_| writer.takes(priority, now)).count();
         u64::try_from(taken).unwrap()
@@ -350,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_have_a_part_of_the_rate_that_requests_do_not_take_and_audit_lines_all_they_need() {
+    fn warnings_have_a_reserved_part_of_the_rate_and_audit_lines_are_unlimited() {
         let writer = stuck().writer;
         taken(&writer, LinePriority::Ordinary, NOW);
         assert_eq!(taken(&writer, LinePriority::Notable, NOW), RESERVED_FOR_NOTABLE);
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_late_does_not_begin_the_second_anew() {
+    fn a_late_thread_does_not_restart_the_second() {
         let (writer, minute) = (stuck().writer, Duration::from_secs(60));
         let (now, late) = (NOW + minute, NOW + Duration::from_secs(59));
         taken(&writer, LinePriority::Ordinary, now);
@@ -371,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_take_half_of_the_room_do_not_wait_for_more() {
+    fn lines_that_use_half_of_the_capacity_are_written_at_once() {
         let stuck = stuck();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         for _ in 0..CAPACITY / 2 / line.len() {

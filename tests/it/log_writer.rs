@@ -1,4 +1,4 @@
-//! Standard output that nobody reads (R29).
+//! Standard output that is not read must not block the broker.
 
 use std::{
     io::{BufRead, BufReader, PipeReader, pipe},
@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep};
 
 use crate::support::{APP, client, parse, sandbox, variables};
 
-/// A program whose output is read up to its first line, and then no more.
+/// A program whose output is read up to its first matching line and then no more.
 struct Unread {
     child: Child,
     base: String,
@@ -51,19 +51,19 @@ impl Drop for Unread {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
+async fn an_unread_log_blocks_neither_requests_nor_the_stop() {
     let sandbox = sandbox().await;
     let mut program = Unread::start(&variables(&sandbox));
     let client = client();
-    // A pipe takes 64 KiB, some 150 lines.
+    // A pipe buffers 64 KiB, about 150 lines.
     for _ in 0..600 {
         let got = client.get(format!("{}/routes", program.base)).send().await.unwrap();
         assert_eq!(got.status(), 401);
     }
-    let wish = json!({"subdomain": "acme", "app": APP}).to_string();
+    let body = json!({"subdomain": "acme", "app": APP}).to_string();
     let put = client.put(format!("{}/routes/t1", program.base));
     let put = put.bearer_auth(sandbox.provider_token()).header("content-type", "application/json");
-    assert_eq!(put.body(wish).send().await.unwrap().status(), 201);
+    assert_eq!(put.body(body).send().await.unwrap().status(), 201);
     let health = client.get(format!("{}/health", program.base)).send().await.unwrap();
     assert_eq!(health.status(), 200);
 

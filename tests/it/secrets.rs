@@ -1,4 +1,5 @@
-//! Canaries: nothing secret in any output or answer, at TRACE, through start, success, refusal and faults.
+//! Canaries: no secret appears in any output or answer, at TRACE, during start, success, refusal
+//! and faults.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use crate::support::{APP, answer, client, parse, process::Program, pull, sandbox
 
 const PASSWORD: &str = "Canary-Pass+w&rd%9Ä";
 
-/// A secret in every form in which it could slip out, and its beginning.
+/// Returns a secret in every form in which it could appear, and its beginning.
 fn forms(secret: &str) -> BTreeSet<String> {
     let encoded: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let json = Value::from(secret).to_string();
@@ -28,13 +29,13 @@ fn forms(secret: &str) -> BTreeSet<String> {
     forms
 }
 
-/// A caller that keeps every answer.
-struct Witness {
+/// A caller that stores every answer.
+struct Recorder {
     base: String,
     answers: String,
 }
 
-impl Witness {
+impl Recorder {
     async fn note(&mut self, request: reqwest::RequestBuilder) {
         let got = answer(request).await;
         self.answers.extend([format!("{:?}", got.headers), got.text].map(|text| text + "\n"));
@@ -63,8 +64,8 @@ impl Witness {
         self.note(request.bearer_auth(token).body(body.to_owned())).await;
     }
 
-    /// Reads and writes of the CF API: done, denied, malformed, failed.
-    async fn meet_the_proxy(&mut self, sandbox: &Sandbox, provider: &str) {
+    /// Calls `/v3`: successful, denied, malformed and failed.
+    async fn call_proxy(&mut self, sandbox: &Sandbox, provider: &str) {
         self.get("/v3/apps?names=none", provider).await;
         self.get("/v3/apps?access_token=Canary-Query-Token", provider).await;
         self.get("/v3/apps/Canary-Path/env", provider).await;
@@ -80,10 +81,11 @@ impl Witness {
         assert!(self.answers.contains("cf_unavailable"), "{}", self.answers);
     }
 
-    /// Success, a token in the wrong place, a body that does not parse, a refusal, garbage upstream.
-    async fn meet_everything(&mut self, sandbox: &Sandbox, provider: &str, developer: &str) {
-        let wish = json!({"subdomain": "acme", "app": APP}).to_string();
-        self.put(provider, &wish).await;
+    /// Calls everything: success, a token in the wrong place, a body that does not parse, a
+    /// refusal, garbage from upstream.
+    async fn call_everything(&mut self, sandbox: &Sandbox, provider: &str, developer: &str) {
+        let body = json!({"subdomain": "acme", "app": APP}).to_string();
+        self.put(provider, &body).await;
         self.get("/spaces", developer).await;
         self.get("/routes", provider).await;
         self.get("/metrics", &sandbox.admin_token()).await;
@@ -94,7 +96,7 @@ impl Witness {
         self.send("POST /routes/reconcile", provider, &wanted).await;
         self.send("DELETE /routes/t2", provider, "").await;
         self.send("POST /destinations/CFAPI/retry", &sandbox.admin_token(), "").await;
-        self.meet_the_proxy(sandbox, provider).await;
+        self.call_proxy(sandbox, provider).await;
         self.get("/health/ready", developer).await;
         assert!(self.answers.contains("created"), "{}", self.answers);
         self.get("/routes?access_token=Canary-Query-Token", provider).await;
@@ -103,7 +105,7 @@ impl Witness {
         pull(sandbox, "change_password", &change);
         pull(sandbox, "revoke_all", &json!({}));
         for _ in 0..3 {
-            self.put(provider, &wish).await;
+            self.put(provider, &body).await;
             self.get("/v3/apps", provider).await;
             self.send("DELETE /routes/t1", provider, "").await;
         }
@@ -133,33 +135,34 @@ async fn no_secret_leaves_the_program_at_trace(#[case] format: &str, #[case] deb
 
     let mut program = Program::start(&["--log", format], &variables);
     let base = program.wait_for(address_in).await;
-    let mut witness = Witness { base: format!("http://{base}"), answers: String::new() };
-    witness.meet_everything(&sandbox, &provider, &developer).await;
+    let mut recorder = Recorder { base: format!("http://{base}"), answers: String::new() };
+    recorder.call_everything(&sandbox, &provider, &developer).await;
     let ended = program.terminate().await;
     assert_eq!(ended.code, Some(0));
     assert!(ended.out.lines().count() > 10, "{}", ended.out);
-    assert!(ended.out.contains(debug), "RUST_LOG is not listened to: {}", ended.out);
+    assert!(ended.out.contains(debug), "RUST_LOG has no effect: {}", ended.out);
 
     let canaries = [PASSWORD, "Canary-Query-Token", "Canary-Body-Text"].map(str::to_owned);
     let bound = [secret_of("destination"), secret_of("xsuaa"), provider, developer];
-    for (place, text) in [("log", ended.out), ("answer", witness.answers)] {
+    for (output, text) in [("log", ended.out), ("answer", recorder.answers)] {
         for form in canaries.iter().chain(&bound).flat_map(|secret| forms(secret)) {
-            // All JWTs begin alike; the search below finds whole ones.
-            let begins_alike = form.starts_with("eyJ") && form.len() <= 12;
-            assert!(begins_alike || !text.contains(&form), "{place}: {form}");
+            // All JWTs have the same beginning; the search below finds whole ones.
+            let same_beginning = form.starts_with("eyJ") && form.len() <= 12;
+            assert!(same_beginning || !text.contains(&form), "{output}: {form}");
         }
-        assert_eq!(token_like(&text), None, "{place}");
+        assert_eq!(token_like(&text), None, "{output}");
     }
 }
 
-/// The address in the first line, in either format.
+/// Returns the address from the line in which the broker says that it listens, in either format.
 fn address_in(line: &str) -> Option<String> {
     let (_, port) = line.split_once("127.0.0.1:").filter(|_| line.contains("listens"))?;
     let port: String = port.chars().take_while(char::is_ascii_digit).collect();
     Some(format!("127.0.0.1:{port}"))
 }
 
-/// Finds anything that looks like a token of this landscape: a JWT, or an opaque refresh token (`…-r`).
+/// Returns anything that looks like a token of this landscape: a JWT, or an opaque refresh token
+/// (`…-r`).
 fn token_like(text: &str) -> Option<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')));
     words

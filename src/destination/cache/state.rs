@@ -33,7 +33,7 @@ pub(super) struct CacheState {
     pub(super) hosts: Option<DestinationHosts>,
     /// Digest of the content whose findings and warnings have been logged.
     pub(super) logged: Option<u64>,
-    pub(super) flight: Option<InFlightFetch>,
+    pub(super) in_flight: Option<InFlightFetch>,
 }
 
 pub(super) struct CachedContent {

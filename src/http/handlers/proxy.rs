@@ -172,13 +172,13 @@ async fn checked_write(
     let outline = state.routes.outline(&request_context).map_err(failed)?;
     wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
     let (bounds, cf) = state.routes.bounds(&request_context).await.map_err(failed)?;
-    let mut verdict = wish.clone().judge(&bounds);
+    let mut verdict = wish.clone().check_bounds(&bounds);
     // A deployment may have recreated the app since its guid was read.
     if matches!(verdict, Err(Denial::Breach(Breach::App)))
         && state.routes.forget_apps(&request_context).await.map_err(failed)?
     {
         let (bounds, _) = state.routes.bounds(&request_context).await.map_err(failed)?;
-        verdict = wish.judge(&bounds);
+        verdict = wish.check_bounds(&bounds);
     }
     Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))
 }

@@ -1,7 +1,7 @@
-//! Members of a JSON object as they come from the fields of events and spans.
+//! JSON fields, formatted from the fields of events and spans.
 //!
-//! Invariant: what is written is whole JSON, whatever a value holds; a name stands once. Only
-//! `telemetry::logs` uses it.
+//! Invariant: the output is valid JSON for every value; a name occurs once. Used by
+//! `telemetry::logs` only.
 
 use std::{
     fmt::{self, Write as _},
@@ -10,69 +10,68 @@ use std::{
 
 use tracing::field::{Field, Visit};
 
-/// What the memory of a line or span may have that is kept for the next one: most need a few
-/// hundred bytes.
+/// Largest buffer of a line or span that is kept for reuse: most need a few hundred bytes.
 const KEPT_CAPACITY: usize = 16 * 1024;
 
-/// Members of a JSON object, each with a comma behind it.
+/// Fields of a JSON object, each followed by a comma.
 #[derive(Debug, Default)]
 pub(super) struct JsonFields {
     text: Vec<u8>,
-    /// Names in the text, and where their member begins and ends.
-    marks: Vec<(&'static str, Range<usize>)>,
+    /// Names in the text, and the range of their field.
+    ranges: Vec<(&'static str, Range<usize>)>,
 }
 
 impl JsonFields {
-    /// Returns what is written.
+    /// Returns the text so far.
     pub(super) fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// Forgets everything but the memory.
+    /// Clears the content and keeps the buffer.
     pub(super) fn clear(&mut self) {
-        self.marks.clear();
+        self.ranges.clear();
         if self.text.capacity() > KEPT_CAPACITY {
             self.text = Vec::new();
         }
         self.text.clear();
     }
 
-    /// Writes what is JSON already.
+    /// Appends text that is JSON already.
     pub(super) fn put(&mut self, json: &[u8]) {
         self.text.extend_from_slice(json);
     }
 
-    /// Writes a text between its quotes.
+    /// Appends a quoted text.
     pub(super) fn put_text(&mut self, value: &str) {
         self.text.push(b'"');
         escape(&mut self.text, value);
         self.text.push(b'"');
     }
 
-    /// Writes a number with at least so many digits.
+    /// Appends a number with at least `least` digits.
     pub(super) fn put_digits(&mut self, value: u64, least: usize) {
         digits(&mut self.text, value, least);
     }
 
-    /// Puts an end in the place of the last comma.
+    /// Replaces the last comma with an end.
     pub(super) fn close(&mut self, end: &[u8]) {
         self.text.pop();
         self.text.extend_from_slice(end);
     }
 
-    /// Adds the members of a span, but those that stand here already.
+    /// Appends the fields of a span, except those that exist already.
     pub(super) fn append_missing(&mut self, span: &Self) {
-        for (name, range) in &span.marks {
-            let known = self.marks.iter().any(|(known, _)| known == name);
-            if let Some(member) = span.text.get(range.clone()).filter(|_| !known) {
+        for (name, range) in &span.ranges {
+            let known = self.ranges.iter().any(|(known, _)| known == name);
+            if let Some(field) = span.text.get(range.clone()).filter(|_| !known) {
                 let begin = self.text.len();
-                self.text.extend_from_slice(member);
-                self.marks.push((name, begin..self.text.len()));
+                self.text.extend_from_slice(field);
+                self.ranges.push((name, begin..self.text.len()));
             }
         }
     }
 
-    /// Writes the member of a field; `message` becomes SAP's `msg`.
+    /// Appends a field; `message` becomes SAP's `msg`.
     fn field(&mut self, field: &Field, value: impl FnOnce(&mut Vec<u8>)) {
         let name = if field.name() == "message" { "msg" } else { field.name() };
         let begin = self.text.len();
@@ -81,7 +80,7 @@ impl JsonFields {
         self.text.extend_from_slice(b"\":");
         value(&mut self.text);
         self.text.push(b',');
-        self.marks.push((name, begin..self.text.len()));
+        self.ranges.push((name, begin..self.text.len()));
     }
 }
 
@@ -107,7 +106,7 @@ impl Visit for JsonFields {
         self.field(field, |text| text.extend_from_slice(if value { b"true" } else { b"false" }));
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        // A field without a value is left out.
+        // An empty field is omitted.
         if !value.is_empty() {
             self.field(field, |text| {
                 text.push(b'"');
@@ -119,7 +118,7 @@ impl Visit for JsonFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.field(field, |text| {
             text.push(b'"');
-            // A value that fails to show itself is shown as far as it came.
+            // If formatting a value fails, the part so far is kept.
             _ = write!(Escaping(text), "{value:?}");
             text.push(b'"');
         });
@@ -136,7 +135,7 @@ impl fmt::Write for Escaping<'_> {
     }
 }
 
-/// Writes a text as the inside of a JSON string: nobody can forge a member or a line.
+/// Appends a text as the content of a JSON string, so that no value can forge a field or a line.
 fn escape(text: &mut Vec<u8>, value: &str) {
     if is_plain(value.as_bytes()) {
         text.extend_from_slice(value.as_bytes());
@@ -158,7 +157,8 @@ fn escape(text: &mut Vec<u8>, value: &str) {
     }
 }
 
-/// Whether nothing needs escaping. Eight bytes at a time: each line asks it of some three hundred.
+/// Returns whether nothing needs escaping. Compares eight bytes at a time: each line has about 300
+/// bytes to check.
 fn is_plain(bytes: &[u8]) -> bool {
     let odd = |odd: u64, word: &[u8; 8]| odd | needs_escape(u64::from_ne_bytes(*word));
     let Some(last) = bytes.last_chunk() else {
@@ -167,9 +167,9 @@ fn is_plain(bytes: &[u8]) -> bool {
     bytes.as_chunks().0.iter().fold(odd(0, last), odd) == 0
 }
 
-/// Is not zero if one of the eight bytes is below a space, a quote or a backslash: a byte borrows
-/// from its highest bit only if it is less than what is taken from it (and if one below it
-/// borrowed, which is a find as well).
+/// Is not zero if one of the eight bytes is below a space, a quote or a backslash. A byte borrows
+/// from its highest bit only if it is less than the subtrahend (or if a lower byte borrowed, which
+/// is a match as well).
 fn needs_escape(word: u64) -> u64 {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
@@ -178,7 +178,7 @@ fn needs_escape(word: u64) -> u64 {
     (below(word, b' ') | same(b'"') | same(b'\\')) & HIGHEST
 }
 
-/// Writes a number with at least so many digits.
+/// Appends a number with at least `least` digits.
 fn digits(text: &mut Vec<u8>, value: u64, least: usize) {
     let mut written = [b'0'; 20];
     let (mut rest, mut count) = (value, 0);
@@ -193,10 +193,11 @@ fn digits(text: &mut Vec<u8>, value: u64, least: usize) {
     text.extend_from_slice(written.get(written.len() - count..).unwrap_or_default());
 }
 
-/// Writes a number to six places behind the point, without zeros at its end: a time in milliseconds
-/// to the nanosecond. One that needs more is written in full; JSON knows no infinite ones.
+/// Appends a number with up to six decimal places, without trailing zeros: a time in milliseconds
+/// to the nanosecond. A number that needs more is written in full; infinite ones, unknown to JSON,
+/// become 0.
 fn fraction(text: &mut Vec<u8>, value: f64) {
-    /// One in the sixth place.
+    /// Units of the sixth decimal place.
     const PARTS: f64 = 1e6;
     const LEAST: f64 = 1e-3;
     const MOST: f64 = 1e9;
@@ -208,7 +209,7 @@ fn fraction(text: &mut Vec<u8>, value: f64) {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "below 1e15 and above zero, as was judged above"
+        reason = "below 1e15 and above zero, as checked above"
     )]
     let parts = (value * PARTS).round() as u64;
     digits(text, parts / 1_000_000, 1);
@@ -249,7 +250,7 @@ mod tests {
     #[case(f64::NAN, "0")]
     #[case(f64::INFINITY, "0")]
     #[case(1e12, "1000000000000")]
-    fn a_time_is_told_to_the_nanosecond(#[case] value: f64, #[case] expected: &str) {
+    fn a_time_is_written_to_the_nanosecond(#[case] value: f64, #[case] expected: &str) {
         assert_eq!(written(|text| fraction(text, value)), expected);
     }
 
@@ -264,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_text_comes_back_as_it_was(value in "(?s).{0,40}", odd in "[\"\\\\\u{0}-\u{1f}a\u{7f}]{0,20}") {
+        fn an_escaped_text_parses_to_the_original(value in "(?s).{0,40}", odd in "[\"\\\\\u{0}-\u{1f}a\u{7f}]{0,20}") {
             let value = value + &odd;
             let json = written(|text| escape(text, &value));
             prop_assert!(!json.bytes().any(|byte| byte < b' '));

@@ -1,11 +1,11 @@
 //! The subscriber that writes JSON lines.
 //!
-//! `tracing_subscriber`'s registry serves any layers; here one reads a span, and what it says is
-//! text as soon as the span is opened. So a span is a piece of text, and entering it costs a place
-//! on a list.
+//! The registry of `tracing_subscriber` serves any number of layers. Here one reader needs the
+//! spans, and their fields are formatted as JSON when a span is opened. So a span is a piece of
+//! text, and entering it costs one entry in a list.
 //!
-//! Invariant: a line's memory belongs to its thread and serves the next line. Only
-//! `telemetry::logs` uses it.
+//! Invariant: a line's buffer belongs to its thread and is reused for the next line. Used by
+//! `telemetry::logs` only.
 
 use std::{
     cell::Cell,
@@ -27,9 +27,9 @@ use super::{
 };
 use crate::telemetry::writer::{LinePriority, LogWriter, since_epoch};
 
-/// Writes each event as a line, with what the spans around it say.
+/// Writes each event as a line, with the fields of the spans around it.
 pub(super) struct JsonSubscriber {
-    /// The members of the identity as JSON; the same in every line.
+    /// The identity's fields as JSON; the same in every line.
     identity: Vec<u8>,
     spans: Spans,
     writer: LogWriter,
@@ -47,7 +47,7 @@ impl JsonSubscriber {
         Self { identity: fields.text().to_vec(), spans: Spans::default(), writer }
     }
 
-    /// Formats an event and hands it over.
+    /// Formats an event and passes it to the writer.
     fn write(
         &self,
         event: &Event<'_>,
@@ -72,7 +72,7 @@ impl JsonSubscriber {
         }
         line.put(&self.identity);
         event.record(line);
-        // Whoever is nearest has the last word: the event, then its span, then the spans around it.
+        // The nearest value wins: the event, then its span, then the outer spans.
         let span = if event.is_contextual() { spans::current() } else { event.parent().cloned() };
         if let Some(span) = span {
             self.spans.append_to(span, line);
@@ -135,7 +135,7 @@ impl Subscriber for JsonSubscriber {
     fn try_close(&self, id: Id) -> bool {
         let Released::Closed(parent) = self.spans.release(&id) else { return false };
         if let Some(parent) = parent {
-            // By way of whoever listens around this subscriber: a filter remembers spans as well.
+            // Through the current dispatcher: a filter around this subscriber tracks spans as well.
             dispatcher::get_default(Dispatch::clone).try_close(parent);
         }
         true
@@ -147,14 +147,14 @@ impl Subscriber for JsonSubscriber {
     }
 }
 
-/// What a thread keeps from line to line.
+/// Buffers that a thread keeps between lines.
 #[derive(Default)]
 struct LineBuffer {
     fields: JsonFields,
     prefix: SecondPrefix,
 }
 
-/// The beginning of all lines of one second.
+/// The common prefix of all lines of one second.
 #[derive(Default)]
 pub(super) struct SecondPrefix {
     /// Since the epoch.
@@ -166,7 +166,7 @@ pub(super) struct SecondPrefix {
 }
 
 impl SecondPrefix {
-    /// Writes the two times of a line, and what is before them.
+    /// Writes the two times of a line, and the text around them.
     pub(super) fn begin(&mut self, line: &mut JsonFields, now: Duration) {
         if self.number != Some(now.as_secs()) {
             let whole = Duration::from_secs(now.as_secs());
@@ -174,8 +174,7 @@ impl SecondPrefix {
             let text = text.trim_end_matches('Z');
             self.number = Some(now.as_secs());
             self.before_millis = format!("{{\"written_at\":\"{text}.").into_bytes();
-            // A clock that was never set stands in the first second, and no JSON number begins with
-            // a zero.
+            // An unset clock is in second 0, and a JSON number must not begin with a zero.
             let seconds = Some(now.as_secs()).filter(|seconds| *seconds > 0);
             let seconds = seconds.map(|seconds| seconds.to_string()).unwrap_or_default();
             self.before_nanos = format!("Z\",\"written_ts\":{seconds}").into_bytes();
@@ -188,7 +187,7 @@ impl SecondPrefix {
     }
 }
 
-/// Lends the thread's memory; a line that is written while another is being written has its own.
+/// Lends the thread's buffer; a line written while another one is being written gets a new buffer.
 fn with_buffer<T>(act: impl FnOnce(&mut LineBuffer) -> T) -> T {
     thread_local! {
         static BUFFER: Cell<Option<Box<LineBuffer>>> = const { Cell::new(None) };

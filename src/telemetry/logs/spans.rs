@@ -1,8 +1,8 @@
-//! The spans that are open, with what they add to the lines that are written within them.
+//! The open spans, with the fields that they add to lines.
 //!
-//! Invariant: a span lives while somebody holds it, be it one that was opened within it; its memory
-//! serves the next one. No lock is held while a value shows itself, for that may write a line. Only
-//! `telemetry::logs` uses it.
+//! Invariant: a span lives while it has a holder; its child spans are holders too. Its buffer is
+//! reused. No lock is held while a value is formatted, because that may write a line. Used by
+//! `telemetry::logs` only.
 
 use std::{
     cell::RefCell,
@@ -17,14 +17,14 @@ use tracing::{Metadata, span::Id};
 
 use super::json_fields::JsonFields;
 
-/// Threads that open spans without waiting for each other; a broker has a thread per core, which
-/// are few.
+/// Shards, so that threads open spans without waiting for each other; the broker has one thread per
+/// core.
 const SHARDS: usize = 16;
 
 thread_local! {
-    /// The spans that this thread is in, the innermost last.
+    /// The spans that this thread has entered, the innermost last.
     static ENTERED: RefCell<Vec<Id>> = const { RefCell::new(Vec::new()) };
-    /// Where this thread opens spans.
+    /// The shard of this thread.
     static SHARD: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
 }
 
@@ -37,13 +37,13 @@ pub(super) struct Spans([Mutex<Shard>; SHARDS]);
 #[derive(Default)]
 struct Shard {
     slots: Vec<SpanSlot>,
-    /// Slots without a span.
+    /// Indexes of free slots.
     free: Vec<usize>,
 }
 
 #[derive(Default)]
 struct SpanSlot {
-    /// Part of the id: that of a span that is gone names none of those that come after it.
+    /// Part of the id, so that the id of a closed span never names a later span in the same slot.
     generation: u32,
     holders: usize,
     parent: Option<Id>,
@@ -51,15 +51,15 @@ struct SpanSlot {
     fields: JsonFields,
 }
 
-/// What becomes of a span that one holder has left.
+/// The result of releasing one hold of a span.
 pub(super) enum Released {
-    /// Others hold it.
+    /// It has other holders.
     Held,
-    /// It is gone, and its hold on its parent has to go as well.
+    /// It is closed, and its hold on its parent must be released too.
     Closed(Option<Id>),
 }
 
-/// Where a span is, and which of those that were there.
+/// Identifies a span: its slot and the slot's generation.
 #[derive(Clone, Copy)]
 struct SpanKey {
     shard: usize,
@@ -68,8 +68,8 @@ struct SpanKey {
 }
 
 impl Spans {
-    /// Opens a span with what it adds to lines; leaves memory for the next one in place of it. The
-    /// span holds its parent, as who gives it has to.
+    /// Opens a span with its fields and leaves the slot's old buffer in `fields`. The caller must
+    /// hold the parent for the span.
     pub(super) fn open(
         &self,
         meta: &'static Metadata<'static>,
@@ -91,17 +91,17 @@ impl Spans {
         key.id()
     }
 
-    /// Adds to what a span adds to lines.
+    /// Adds fields to a span.
     pub(super) fn add(&self, id: &Id, fields: &JsonFields) {
         self.with(id, |slot| slot.fields.append_missing(fields));
     }
 
-    /// Holds a span once more.
+    /// Adds a holder to a span.
     pub(super) fn retain(&self, id: &Id) {
         self.with(id, |slot| slot.holders += 1);
     }
 
-    /// Lets go of a span.
+    /// Releases one hold of a span.
     pub(super) fn release(&self, id: &Id) -> Released {
         let key = SpanKey::of(id);
         let Some(mut shard) = self.0.get(key.shard).map(lock) else { return Released::Held };
@@ -117,7 +117,7 @@ impl Spans {
         Released::Closed(parent)
     }
 
-    /// Adds to a line what a span and those around it say, the nearest first.
+    /// Appends the fields of a span and of its parents to a line, the nearest first.
     pub(super) fn append_to(&self, id: Id, line: &mut JsonFields) {
         let mut next = Some(id);
         while let Some(id) = next {
@@ -128,7 +128,7 @@ impl Spans {
         }
     }
 
-    /// Returns what kind of span it is.
+    /// Returns the span's metadata.
     pub(super) fn meta(&self, id: &Id) -> Option<&'static Metadata<'static>> {
         self.with(id, |slot| slot.meta)
     }
@@ -149,24 +149,24 @@ impl SpanKey {
         Self { shard: key % SHARDS, index: key / SHARDS, generation }
     }
 
-    /// Ids begin with one.
+    /// Ids begin with 1.
     fn id(self) -> Id {
         let key = u64::try_from(self.index * SHARDS + self.shard).unwrap_or_default();
         Id::from_u64((u64::from(self.generation) << 32 | key) + 1)
     }
 
-    /// Returns the slot, if the span is still the one that is there.
+    /// Returns the slot if it still belongs to this span.
     fn slot(self, shard: &mut Shard) -> Option<&mut SpanSlot> {
         shard.slots.get_mut(self.index).filter(|slot| slot.generation == self.generation)
     }
 }
 
-/// Notes that this thread is in a span.
+/// Records that this thread has entered a span.
 pub(super) fn enter(id: &Id) {
     _ = ENTERED.try_with(|entered| entered.borrow_mut().push(id.clone()));
 }
 
-/// Notes that this thread has left a span; it need not be the innermost.
+/// Records that this thread has left a span; it need not be the innermost.
 pub(super) fn exit(id: &Id) {
     _ = ENTERED.try_with(|entered| {
         let mut entered = entered.borrow_mut();
@@ -176,7 +176,7 @@ pub(super) fn exit(id: &Id) {
     });
 }
 
-/// Returns the innermost span that this thread is in.
+/// Returns the innermost span of this thread.
 pub(super) fn current() -> Option<Id> {
     ENTERED.try_with(|entered| entered.borrow().last().cloned()).ok().flatten()
 }

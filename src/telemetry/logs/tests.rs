@@ -28,7 +28,7 @@ impl Write for Written {
     }
 }
 
-/// Returns the lines that are written meanwhile under a text of `RUST_LOG`.
+/// Returns the lines that `act` writes with this text of `RUST_LOG`.
 fn lines(filter: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value> {
     let written = Written::default();
     let writer = LogWriter::start(written.clone()).unwrap();
@@ -42,7 +42,7 @@ fn lines(filter: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value>
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Returns the messages alone.
+/// Returns only the messages.
 fn messages(filter: &str, act: impl FnOnce()) -> Vec<String> {
     let lines = lines(filter, &LogIdentity::default(), act);
     lines.iter().map(|line| line["msg"].as_str().unwrap().to_owned()).collect()
@@ -80,7 +80,7 @@ fn a_line_holds_message_span_fields_and_identity_and_cannot_be_forged() {
 }
 
 #[test]
-fn a_line_says_twice_when_it_was_written() {
+fn a_line_has_two_times_that_agree() {
     let lines = lines("info", &LogIdentity::default(), || tracing::info!("now"));
     let (at, nanos) = (lines[0]["written_at"].as_str().unwrap(), &lines[0]["written_ts"]);
     let at = humantime::parse_rfc3339(at).unwrap();
@@ -89,7 +89,7 @@ fn a_line_says_twice_when_it_was_written() {
 }
 
 #[test]
-fn the_nearest_span_has_the_last_word_and_none_is_left_behind() {
+fn the_nearest_span_wins_and_closed_spans_add_nothing() {
     let lines = lines("info", &LogIdentity::default(), || {
         let outer = tracing::info_span!("outer", a = "outer", b = "outer", c = "outer");
         let inner = outer.in_scope(|| tracing::info_span!("inner", b = "inner", c = "inner"));
@@ -108,10 +108,10 @@ fn the_nearest_span_has_the_last_word_and_none_is_left_behind() {
     assert_eq!(next["d"], "next");
 }
 
-/// A filter hears of the end of a span after its place is free: the next one there must have
+/// A filter learns of the end of a span after its slot is free: the next span there must have
 /// another id.
 #[test]
-fn a_span_that_is_gone_leaves_nothing_to_the_next_one_in_its_place() {
+fn a_closed_span_leaves_nothing_to_the_next_one_in_its_slot() {
     let found = messages("info,[loud]=debug", || {
         let loud = tracing::info_span!("loud");
         let entered = loud.clone().entered();
@@ -140,7 +140,7 @@ fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
         let closing = std::thread::spawn(move || take.into_iter().for_each(drop));
         for _ in 0..20_000 {
             let span = tracing::info_span!("loud");
-            // Long enough for the other thread to close the one before meanwhile.
+            // Long enough for the other thread to close the previous span.
             span.in_scope(|| (0..200).for_each(|_| std::hint::spin_loop()));
             give.send(span).unwrap();
             assert!(!tracing::enabled!(tracing::Level::DEBUG));
@@ -151,7 +151,7 @@ fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
 }
 
 #[test]
-fn a_clock_that_was_never_set_is_a_number_too() {
+fn an_unset_clock_is_a_valid_number() {
     let (mut prefix, mut line) = (
         super::json_subscriber::SecondPrefix::default(),
         super::json_fields::JsonFields::default(),
@@ -164,7 +164,7 @@ fn a_clock_that_was_never_set_is_a_number_too() {
 }
 
 #[test]
-fn lines_for_people_are_of_the_same_kinds() {
+fn text_lines_have_the_same_priorities() {
     let priorities = Priorities::default();
     let layer = tracing_subscriber::fmt::layer().with_writer(priorities.clone());
     let subscriber = tracing_subscriber::registry().with(layer);
@@ -186,7 +186,7 @@ fn lines_for_people_are_of_the_same_kinds() {
     );
 }
 
-/// Notes of which kind each line is.
+/// Records the priority of each line.
 #[derive(Clone, Default)]
 struct Priorities(Arc<Mutex<Vec<LinePriority>>>);
 
@@ -204,7 +204,7 @@ impl MakeWriter<'_> for Priorities {
 }
 
 #[test]
-fn work_that_is_spawned_in_a_span_speaks_in_it() {
+fn work_spawned_in_a_span_logs_in_it() {
     let lines = lines("info", &LogIdentity::default(), || {
         let work = async { tracing::info!("work") };
         let work = tracing::info_span!("request", id = "r").in_scope(|| work.in_current_span());
@@ -220,7 +220,7 @@ fn work_that_is_spawned_in_a_span_speaks_in_it() {
 #[case::capped("trace", &["audit", "own info", "own debug"])]
 #[case::library("other=trace", &["audit"])]
 #[case::a_span("[request]=debug", &["audit", "own debug"])]
-fn the_filter_is_listened_to_but_audit_lines_pass_and_libraries_do_not_shout(
+fn the_filter_applies_but_audit_lines_pass_and_libraries_stay_at_info(
     #[case] filter: &str,
     #[case] expected: &[&str],
 ) {

@@ -1,22 +1,22 @@
 //! Counters and histograms of requests and calls, found without a lock, an allocation or a hash of
 //! all labels.
 //!
-//! A family of `prometheus_client` hashes owned labels under a lock: 1,500 instructions a request.
-//! What is counted for each request is a few dozen combinations, which stay.
+//! A `prometheus_client` family hashes owned labels under a lock: 1,500 instructions per request.
+//! Requests use only a few dozen label combinations, which never change.
 //!
-//! Invariant: a place holds one combination for good. Only `telemetry::metrics` uses it.
+//! Invariant: a slot keeps its combination forever. Used by `telemetry::metrics` only.
 
 use std::{sync::OnceLock, time::Duration};
 
 use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 
-/// Places to begin at. Some forty routes and operations with a few statuses each are in use; a
-/// combination that finds no place is looked up in the families each time.
+/// Number of start positions. About forty routes and operations with a few statuses each are in
+/// use; a combination without a slot is looked up in the families each time.
 const SLOTS: usize = 256;
-/// Places that a combination may have.
+/// Slots that are probed for a combination.
 const PROBES: usize = 8;
 
-/// What a handle belongs to: route, method and status, or operation, upstream and status.
+/// The combination of a handle: route, method and status, or operation, upstream and status.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HandleKey<'a> {
     pub(super) name: &'a str,
@@ -24,7 +24,7 @@ pub(super) struct HandleKey<'a> {
     pub(super) status: u16,
 }
 
-/// What counts.
+/// The counter and the histogram of one combination.
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) time: Histogram,
@@ -39,7 +39,7 @@ struct HandleSlot {
     handle: Handle,
 }
 
-/// The combinations that were seen.
+/// The combinations seen so far.
 #[derive(Debug)]
 pub(super) struct Handles(Box<[OnceLock<HandleSlot>]>);
 
@@ -50,7 +50,7 @@ impl Default for Handles {
 }
 
 impl Handles {
-    /// Counts one that took so long; `make` finds out by what.
+    /// Counts one call and its duration; `make` looks up the handle.
     pub(super) fn count(&self, key: HandleKey<'_>, took: Duration, make: impl Fn() -> Handle) {
         let start = key.start();
         let probed = self.0.get(start..start + PROBES).unwrap_or_default();
@@ -71,8 +71,8 @@ impl Handle {
 }
 
 impl HandleKey<'_> {
-    /// Returns where to begin looking: lengths, last letters and the status tell most of them
-    /// apart.
+    /// Returns the first slot to probe: lengths, last letters and the status distinguish most
+    /// combinations.
     fn start(&self) -> usize {
         let last = |text: &str| usize::from(text.as_bytes().last().copied().unwrap_or_default());
         [last(self.name), self.of.len(), last(self.of), self.status.into()]
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn combinations_that_find_no_place_are_counted_as_well_and_by_what_they_are() {
+    fn combinations_without_a_slot_are_counted_correctly() {
         let handles = Handles::default();
         let counts: Vec<Counter> = (0..2 * SLOTS).map(|_| Counter::default()).collect();
         for _ in 0..2 {
