@@ -44,7 +44,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for DuplicateFreeVisitor<T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        let once = UniqueMembers { map, seen: HashSet::new() };
+        let once = UniqueMembers { map, names: HashSet::new() };
         T::deserialize(MapAccessDeserializer::new(once))
     }
 }
@@ -52,7 +52,7 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for DuplicateFreeVisitor<T> {
 /// Passes the members of `map` on and refuses the second one of a name.
 struct UniqueMembers<A> {
     map: A,
-    seen: HashSet<String>,
+    names: HashSet<String>,
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for UniqueMembers<A> {
@@ -65,7 +65,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for UniqueMembers<A> {
         let Some(name) = self.map.next_key::<String>()? else {
             return Ok(None);
         };
-        if !self.seen.insert(name.clone()) {
+        if !self.names.insert(name.clone()) {
             return Err(A::Error::custom("duplicate member"));
         }
         seed.deserialize(StringDeserializer::new(name)).map(Some)

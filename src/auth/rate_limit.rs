@@ -228,14 +228,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_a_second_for_a_permit_of_its_caller() {
         let limits = limits();
-        let mut held: Vec<InFlightPermit> =
+        let mut permits: Vec<InFlightPermit> =
             (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         let begun = time::Instant::now();
         assert!(limits.admit("a").await.is_err());
         assert_eq!(begun.elapsed(), Duration::from_secs(1));
         let (waited, ()) = tokio::join!(limits.admit("a"), async {
             time::sleep(Duration::from_millis(900)).await;
-            held.pop();
+            permits.pop();
         });
         assert!(waited.is_ok());
     }
@@ -266,20 +266,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sixteen_in_flight_and_a_permit_returns_with_the_end_of_its_answer() {
         let limits = limits();
-        let mut held: Vec<InFlightPermit> =
+        let mut permits: Vec<InFlightPermit> =
             (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(refusal(&limits, "a"), (IN_FLIGHT, Duration::from_secs(1)));
-        held.pop();
-        held.push(limits.try_admit("a").unwrap());
+        permits.pop();
+        permits.push(limits.try_admit("a").unwrap());
         assert_eq!(refusal(&limits, "a").0, IN_FLIGHT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn refused_requests_take_nothing_from_the_allowance() {
         let limits = limits();
-        let held: Vec<InFlightPermit> = (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
+        let permits: Vec<InFlightPermit> =
+            (0..16).map(|_| limits.try_admit("a").unwrap()).collect();
         assert_eq!(admitted(&limits, "a", 1000), 0);
-        drop(held);
+        drop(permits);
         assert_eq!(admitted(&limits, "a", 1000), 84);
         assert_eq!(admitted(&limits, "a", 1000), 0);
         time::advance(Duration::from_secs(1)).await;

@@ -149,9 +149,9 @@ impl XsuaaRules {
 
     /// The broker's scopes that the token contains.
     fn scopes(&self, elements: &[String]) -> Vec<Scope> {
-        let holds = |scope: &Scope| {
+        let is_granted = |scope: &Scope| {
             elements.iter().any(|element| Scope::read(element, &self.xsappname) == Some(*scope))
         };
-        Scope::ALL.into_iter().filter(holds).collect()
+        Scope::ALL.into_iter().filter(is_granted).collect()
     }
 }

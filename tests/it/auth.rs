@@ -1,4 +1,4 @@
-//! Who may call: over the real port, with tokens of the sandbox's XSUAA.
+//! Authentication over HTTP, with tokens of the sandbox's XSUAA.
 
 use cfapi_sandbox::Part;
 use http::Method;
@@ -15,7 +15,7 @@ use crate::support::{TestBroker, answer, client, sandbox};
 #[case(Method::GET, "/spaces")]
 #[case(Method::GET, "/metrics")]
 #[tokio::test]
-async fn nobody_gets_in_without_a_token(#[case] method: Method, #[case] path: &str) {
+async fn without_a_valid_token_the_answer_is_401(#[case] method: Method, #[case] path: &str) {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let none = broker.send(method.clone(), path, None, None).await;
@@ -29,7 +29,7 @@ async fn nobody_gets_in_without_a_token(#[case] method: Method, #[case] path: &s
 }
 
 #[tokio::test]
-async fn two_authorization_headers_are_one_too_many() {
+async fn two_authorization_headers_are_refused() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = format!("Bearer {}", sandbox.provider_token());
@@ -39,7 +39,7 @@ async fn two_authorization_headers_are_one_too_many() {
 }
 
 #[tokio::test]
-async fn health_asks_for_nothing_and_tells_nothing() {
+async fn health_needs_no_token_and_reveals_nothing() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let alive = broker.send(Method::GET, "/health", None, None).await;

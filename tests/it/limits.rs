@@ -1,4 +1,4 @@
-//! What one caller may ask (`[auth]`): over the real port, each caller by itself.
+//! Limits of each caller (`[auth]`) and of all callers together, over HTTP.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,14 +18,14 @@ fn limited(sandbox: &Sandbox, limits: &[(&str, &str)]) -> BTreeMap<String, Strin
     variables
 }
 
-/// So many requests at once.
-fn crowd(broker: &TestBroker, path: &str, token: &str, count: usize) -> JoinSet<Answer> {
-    let mut crowd = JoinSet::new();
+/// Sends `count` requests at once.
+fn parallel(broker: &TestBroker, path: &str, token: &str, count: usize) -> JoinSet<Answer> {
+    let mut parallel = JoinSet::new();
     for _ in 0..count {
         let request = client().get(format!("{}{path}", broker.base)).bearer_auth(token);
-        crowd.spawn(async move { answer(request).await });
+        parallel.spawn(async move { answer(request).await });
     }
-    crowd
+    parallel
 }
 
 fn assert_too_many(got: &Answer) {
@@ -35,7 +35,7 @@ fn assert_too_many(got: &Answer) {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_too_fast_is_slowed_down_and_no_other_feels_it() {
+async fn a_caller_that_is_too_fast_gets_429_and_others_are_not_affected() {
     let sandbox = sandbox().await;
     let slow = limited(&sandbox, &[("REQUESTS_PER_SECOND", "1"), ("BURST", "5")]);
     let broker = TestBroker::with(slow).await;
@@ -44,13 +44,13 @@ async fn a_caller_that_is_too_fast_is_slowed_down_and_no_other_feels_it() {
         sandbox.caller_token("sb-other!t1", &["Spaces.Read"]),
     );
     let begun = Instant::now();
-    let first = crowd(&broker, "/destinations", &fast, 50).join_all().await;
+    let first = parallel(&broker, "/destinations", &fast, 50).join_all().await;
     let second = sandbox.caller_token("sb-fast!t1", &["Routes.Read", "Spaces.Read"]);
-    let later = crowd(&broker, "/destinations", &second, 50).join_all().await;
+    let later = parallel(&broker, "/destinations", &second, 50).join_all().await;
     let (good, refused): (Vec<_>, Vec<_>) =
         first.iter().chain(&later).partition(|one| one.status == 200);
     refused.into_iter().for_each(assert_too_many);
-    // Each second that this takes lets one more pass, with whatever token of the caller.
+    // Each second allows one more request, whatever token of the caller is used.
     let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
     assert!((5..=5 + seconds).contains(&good.len()), "{} in {seconds} s", good.len());
     assert_eq!(broker.get("/destinations", &other).await.status, 200);
@@ -58,24 +58,24 @@ async fn a_caller_that_is_too_fast_is_slowed_down_and_no_other_feels_it() {
 }
 
 #[tokio::test]
-async fn sixteen_requests_of_a_caller_are_answered_at_once_and_not_one_more() {
+async fn at_most_sixteen_requests_of_a_caller_are_in_flight() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.developer_token();
     assert_eq!(broker.get("/spaces", &token).await.status, 200);
     pull(&sandbox, "hang", &json!({"part": "cf", "n": 16}));
-    let mut crowd = crowd(&broker, "/spaces", &token, 20);
+    let mut parallel = parallel(&broker, "/spaces", &token, 20);
     for _ in 0..4 {
-        assert_too_many(&crowd.join_next().await.unwrap().unwrap());
+        assert_too_many(&parallel.join_next().await.unwrap().unwrap());
     }
     pull(&sandbox, "release", &json!({"part": "cf"}));
-    let good = crowd.join_all().await;
+    let good = parallel.join_all().await;
     assert_eq!(good.iter().map(|one| one.status).collect::<Vec<_>>(), [200; 16]);
     assert_eq!(broker.get("/spaces", &token).await.status, 200);
 }
 
 #[tokio::test]
-async fn beyond_the_requests_that_are_planned_for_all_callers_are_told_to_come_again() {
+async fn beyond_the_limit_for_all_callers_the_answer_is_503_overloaded() {
     let sandbox = sandbox().await;
     let mut variables = variables(&sandbox);
     variables.insert("CFAPI_SERVER__MAX_IN_FLIGHT".to_owned(), "2".to_owned());
@@ -83,7 +83,7 @@ async fn beyond_the_requests_that_are_planned_for_all_callers_are_told_to_come_a
     let token = sandbox.caller_token("sb-bookshop!t4711", &["Spaces.Read", "Api.Proxy"]);
     assert_eq!(broker.get("/v3/spaces", &token).await.status, 200);
     pull(&sandbox, "hang", &json!({"part": "cf", "n": 2, "only": "/v3/apps"}));
-    let under_way = crowd(&broker, "/v3/apps", &token, 2);
+    let under_way = parallel(&broker, "/v3/apps", &token, 2);
     let hanging = || sandbox.journal().iter().filter(|one| one.path == "/v3/apps").count() == 2;
     until("two requests under way", hanging).await;
     let other = sandbox.developer_token();
@@ -102,7 +102,7 @@ async fn beyond_the_requests_that_are_planned_for_all_callers_are_told_to_come_a
 }
 
 #[tokio::test]
-async fn who_hangs_up_gives_its_place_back() {
+async fn a_caller_that_hangs_up_returns_its_permit() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(limited(&sandbox, &[("MAX_IN_FLIGHT", "1")])).await;
     let token = sandbox.developer_token();
@@ -116,11 +116,11 @@ async fn who_hangs_up_gives_its_place_back() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("the place stays taken");
+    panic!("the permit was not returned");
 }
 
 #[tokio::test]
-async fn limits_that_make_no_sense_end_the_start() {
+async fn invalid_limits_are_startup_errors() {
     let sandbox = sandbox().await;
     for limit in ["REQUESTS_PER_SECOND", "BURST", "MAX_IN_FLIGHT"] {
         let variables = limited(&sandbox, &[(limit, "0")]);

@@ -65,11 +65,11 @@ impl TrustedDomains {
 
     /// The kind of a trusted host; `None` for any other host.
     fn kind_of(&self, host: &str) -> Option<HostKind> {
-        let holds = |trusted: &&TrustedHost| match trusted.match_host(host) {
+        let matches = |trusted: &&TrustedHost| match trusted.match_host(host) {
             Some(HostMatch::Same | HostMatch::Subdomain) => true,
             None => is_same_machine(trusted, host),
         };
-        self.0.iter().find(holds).map(TrustedHost::kind)
+        self.0.iter().find(matches).map(TrustedHost::kind)
     }
 }
 

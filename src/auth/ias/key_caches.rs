@@ -1,6 +1,6 @@
 //! The pool of key caches of IAS: one cache for each issuer, tenant and client that calls.
 //!
-//! Invariant: anyone can write a token with any issuer label and client. So the pool holds at most
+//! Invariant: anyone can write a token with any issuer label and client. So the pool has at most
 //! [`UNVERIFIED_LIMIT`] caches that no verified token has used, and at most [`VERIFIED_LIMIT`] that
 //! one has. [`CreationBudget`] limits how fast new ones are made. A cache of an unverified caller
 //! never displaces one of a verified caller. For [`IasIssuer`](super::IasIssuer) only.

@@ -26,8 +26,8 @@ impl IasSettings {
     /// Checks the settings. An empty list means that all are valid.
     pub(in crate::auth) fn validate(&self) -> Vec<SettingFinding> {
         let mut findings = Vec::new();
-        let mut demand = |holds: bool, field, message: &str, hint: &str| {
-            if !holds {
+        let mut demand = |is_met: bool, field, message: &str, hint: &str| {
+            if !is_met {
                 let (message, hint) = (message.to_owned(), hint.to_owned());
                 findings.push(SettingFinding { field, message, hint });
             }
@@ -35,17 +35,17 @@ impl IasSettings {
         demand(
             self.tenants.iter().all(|tenant| is_tenant_name(tenant)),
             "ias.tenants",
-            "must hold texts of 1 to 256 printable characters without colon",
+            "must contain texts of 1 to 256 printable characters without colon",
             "name the app_tid of each tenant",
         );
         for scope in Scope::ALL {
             let [apis, clients] = fields(scope);
             let is_filled = self.apis.of(scope).iter().all(|name| !name.is_empty());
-            demand(is_filled, apis, "holds an empty name", "name APIs of the IAS application");
+            demand(is_filled, apis, "contains an empty name", "name APIs of the IAS application");
             demand(
                 self.clients.of(scope).iter().all(|name| is_caller_name(name)),
                 clients,
-                "must hold callers of the form ias:<app_tid>:<client>",
+                "must contain callers of the form ias:<app_tid>:<client>",
                 "write the tenant (app_tid) and the client id (azp) of the caller",
             );
         }

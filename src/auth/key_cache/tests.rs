@@ -1,4 +1,4 @@
-//! The key cache on a paused clock, with a scripted source behind the port.
+//! The key cache on a paused clock, with a scripted source.
 
 use super::{Fetched, KeyCache, KeyError, KeySource};
 use crate::{auth::jwks::KeySet, telemetry::metrics::Metrics};
@@ -20,7 +20,7 @@ const UNKNOWN: Result<(), KeyError> = Err(KeyError::Unknown);
 #[error("scripted")]
 struct Scripted;
 
-/// What the source does, and what was asked of it.
+/// What the source returns, and its recorded requests.
 struct Script {
     answer: Answer,
     takes: Duration,
@@ -60,11 +60,11 @@ impl KeySource for Source {
     }
 }
 
-/// A set of usable keys with these names; the same name is the same key.
+/// A set of usable keys with these key ids. The same key id is the same key.
 fn set(names: &[&str]) -> KeySet {
     let keys: Vec<_> = names
         .iter()
-        // 342 characters are 256 bytes, the last one with its four unused bits zero.
+        // 342 characters are 256 bytes. The four unused bits of the last character are zero.
         .map(|name| (name, format!("{}w", "_".repeat(341))))
         .map(|(name, modulus)| json!({"kty": "RSA", "kid": name, "n": modulus, "e": "AQAB"}))
         .collect();
@@ -91,7 +91,7 @@ impl Fixture {
         Self { cache, source, tasks }
     }
 
-    /// A fixture whose cache holds key `a` since now.
+    /// A fixture whose cache has fetched key `a` just now.
     async fn warm() -> Self {
         let fixture = Self::new();
         fixture.ask("a").await.unwrap();
@@ -118,7 +118,7 @@ impl Fixture {
         self.source.0.lock().unwrap().fetches[0].0
     }
 
-    /// Lets a background fetch end.
+    /// Waits for the end of a background fetch.
     async fn settle(&self) {
         time::sleep(Duration::from_millis(200)).await;
     }
@@ -129,7 +129,7 @@ fn is_unavailable(verdict: Result<(), KeyError>) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_question_fetches_and_the_next_ones_do_not() {
+async fn only_the_first_lookup_fetches() {
     let fixture = Fixture::new();
     assert_eq!(fixture.fetches(), 0);
     for _ in 0..50 {
@@ -139,13 +139,13 @@ async fn the_first_question_fetches_and_the_next_ones_do_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crowd_shares_one_fetch() {
+async fn parallel_lookups_share_one_fetch() {
     let fixture = Arc::new(Fixture::new());
-    let crowd = TaskTracker::new();
+    let parallel = TaskTracker::new();
     let askers: Vec<_> = (0..200)
         .map(|_| {
             let fixture = Arc::clone(&fixture);
-            crowd.spawn(async move { fixture.ask("a").await })
+            parallel.spawn(async move { fixture.ask("a").await })
         })
         .collect();
     for asker in askers {
@@ -155,7 +155,7 @@ async fn a_crowd_shares_one_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_goes_away_does_not_cancel_the_fetch() {
+async fn a_caller_that_goes_away_does_not_cancel_the_fetch() {
     let fixture = Fixture::new();
     let asked = time::timeout(Duration::from_millis(10), fixture.ask("a")).await;
     assert!(asked.is_err());
@@ -170,7 +170,7 @@ async fn a_caller_who_goes_away_does_not_cancel_the_fetch() {
 #[case::ageing(10 * MINUTE, 2)]
 #[case::late(Duration::from_secs(899), 2)]
 #[tokio::test(start_paused = true)]
-async fn until_15_minutes_nobody_waits_and_from_10_on_the_background_refreshes(
+async fn keys_are_refreshed_in_the_background_from_10_minutes_on_without_waiting_until_15(
     #[case] age: Duration,
     #[case] fetches: usize,
 ) {
@@ -184,7 +184,7 @@ async fn until_15_minutes_nobody_waits_and_from_10_on_the_background_refreshes(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_background_refresh_is_one_flight() {
+async fn there_is_one_background_refresh_at_a_time() {
     let fixture = Fixture::warm().await;
     time::advance(11 * MINUTE).await;
     for _ in 0..100 {
@@ -198,7 +198,7 @@ async fn a_background_refresh_is_one_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_15_minutes_the_answer_is_awaited_and_a_removed_key_is_not_served() {
+async fn after_15_minutes_lookups_wait_and_a_removed_key_is_not_served() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Keys(vec!["b"]));
     time::advance(15 * MINUTE).await;
@@ -208,7 +208,7 @@ async fn after_15_minutes_the_answer_is_awaited_and_a_removed_key_is_not_served(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_without_a_key_ends_that_key_at_once() {
+async fn a_key_that_a_refresh_does_not_bring_ends_at_once() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Keys(vec!["b"]));
     fixture.ask("b").await.unwrap();
@@ -216,7 +216,7 @@ async fn a_refresh_without_a_key_ends_that_key_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_entity_tag_goes_along_and_unchanged_counts_as_success() {
+async fn the_entity_tag_is_sent_and_unchanged_counts_as_success() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Unchanged);
     time::advance(11 * MINUTE).await;
@@ -264,7 +264,7 @@ async fn a_new_key_is_found_on_first_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_who_bring_a_new_key_wait_for_the_one_fetch() {
+async fn all_lookups_of_a_new_key_wait_for_one_fetch() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Keys(vec!["a", "b"]));
     let (first, second, third) = tokio::join!(fixture.ask("b"), fixture.ask("b"), fixture.ask("b"));
@@ -280,8 +280,8 @@ async fn ten_thousand_unknown_keys_fetch_once_a_minute() {
         assert_eq!(fixture.ask(&format!("unknown-{number}")).await, UNKNOWN);
         time::advance(Duration::from_millis(18)).await;
     }
-    // 180 s, and the first fetch itself: at 0 s, 60 s, 120 s and, by what the fetches take, no
-    // fourth time.
+    // 180 s after the first fetch: at 0 s, 60 s and 120 s. The time that the fetches take prevents
+    // a fourth one.
     assert!(began.elapsed() >= 3 * MINUTE);
     let times: Vec<_> =
         fixture.source.0.lock().unwrap().fetches.iter().skip(1).map(|(at, _)| *at).collect();
@@ -290,7 +290,7 @@ async fn ten_thousand_unknown_keys_fetch_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_at_the_start_costs_the_first_fetch_alone() {
+async fn a_flood_at_the_start_causes_only_the_first_fetch() {
     let fixture = Fixture::new();
     for number in 0..100 {
         assert_eq!(fixture.ask(&format!("unknown-{number}")).await, UNKNOWN);
@@ -300,7 +300,7 @@ async fn a_flood_at_the_start_costs_the_first_fetch_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_key_is_asked_for_again_after_a_minute() {
+async fn an_unknown_key_is_fetched_again_after_a_minute() {
     let fixture = Fixture::warm().await;
     assert_eq!(fixture.ask("b").await, UNKNOWN);
     fixture.answer(Answer::Keys(vec!["a", "b"]));
@@ -376,7 +376,7 @@ async fn in_an_outage_at_most_one_fetch_a_second_is_made(#[case] age: Duration) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_known_outage_nobody_waits_for_the_next_try() {
+async fn in_a_known_outage_no_lookup_waits_for_the_next_fetch() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Fault);
     time::advance(16 * MINUTE).await;
@@ -391,7 +391,7 @@ async fn in_a_known_outage_nobody_waits_for_the_next_try() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn never_fetched_and_down_is_unavailable_until_the_endpoint_is_back() {
+async fn without_any_keys_lookups_fail_until_the_endpoint_is_back() {
     let fixture = Fixture::new();
     fixture.answer(Answer::Fault);
     assert!(is_unavailable(fixture.ask("a").await));
@@ -404,7 +404,7 @@ async fn never_fetched_and_down_is_unavailable_until_the_endpoint_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_key_in_an_outage_is_undecided_and_not_refused() {
+async fn an_unknown_key_in_an_outage_is_unavailable_and_not_refused() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Fault);
     assert!(is_unavailable(fixture.ask("b").await));
@@ -418,7 +418,7 @@ async fn an_unknown_key_in_an_outage_is_undecided_and_not_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_panics_frees_the_flight_and_is_not_repeated_at_once() {
+async fn a_fetch_that_panics_counts_as_failed_and_is_not_repeated_at_once() {
     let fixture = Fixture::new();
     fixture.answer(Answer::Panic);
     assert!(is_unavailable(fixture.ask("a").await));

@@ -1,4 +1,4 @@
-//! What the rules do with a payload whose signature is right: all of it counts again.
+//! The rules after the signature check: all claims are checked again.
 
 use super::support::{
     APPLICATION, CLIENT, KEY, KID, NOW, binding, key_set, now, valid_claims, valid_header,
@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 
 const DOMAIN: &str = "uaa.example.test";
 
-/// Admits the payload of a signed token.
-fn admit(claims: &Value, now: SystemTime) -> Result<(), AuthRejection> {
+/// Checks the payload of a signed token.
+fn check(claims: &Value, now: SystemTime) -> Result<(), AuthRejection> {
     let text = KEY.token(&valid_header(), claims);
     let token = CompactToken::parse(&text).unwrap();
     let keys = KeySet::parse(key_set(&[KEY.jwk(KID)]).as_bytes()).unwrap();
@@ -34,20 +34,20 @@ fn admit(claims: &Value, now: SystemTime) -> Result<(), AuthRejection> {
 #[case::refresh_token("jti", json!("x-r"), Err(AuthRejection::RefreshToken))]
 #[case::client("cid", json!(""), Err(AuthRejection::Client))]
 #[case::type_of_scope("scope", json!("openid"), Err(AuthRejection::ClaimsMalformed))]
-fn a_right_signature_admits_no_wrong_claim(
+fn a_valid_signature_does_not_excuse_a_wrong_claim(
     #[case] claim: &str,
     #[case] value: Value,
     #[case] expected: Result<(), AuthRejection>,
 ) {
     let mut claims = valid_claims(DOMAIN);
     claims[claim] = value;
-    assert_eq!(admit(&claims, now()), expected);
+    assert_eq!(check(&claims, now()), expected);
 }
 
 #[rstest]
 #[case(json!(0), Err(AuthRejection::Expiry))]
 #[case(json!(1), Ok(()))]
-fn an_end_of_zero_is_none_even_for_a_clock_that_was_never_set(
+fn exp_zero_is_refused_even_if_the_clock_was_never_set(
     #[case] exp: Value,
     #[case] expected: Result<(), AuthRejection>,
 ) {
@@ -55,5 +55,5 @@ fn an_end_of_zero_is_none_even_for_a_clock_that_was_never_set(
     claims["iat"] = json!(0);
     claims["exp"] = exp;
     let clock = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
-    assert_eq!(admit(&claims, clock), expected);
+    assert_eq!(check(&claims, clock), expected);
 }

@@ -1,4 +1,4 @@
-//! Rule A1: the one valid form of `Authorization`.
+//! The one accepted form of `Authorization`.
 
 use super::support::{
     KEY, KID, KeyServer, binding, client, key_set, now, valid_claims, valid_header, verifier,
@@ -6,7 +6,7 @@ use super::support::{
 use http::{HeaderMap, HeaderValue, header};
 use rstest::rstest;
 
-/// What becomes of a request with these values of `Authorization`, `TOKEN` being a valid token.
+/// The result for these values of `Authorization`. `TOKEN` stands for a valid token.
 async fn verdict(values: &[&str]) -> &'static str {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let token = KEY.token(&valid_header(), &valid_claims(&server.domain));
@@ -28,15 +28,15 @@ async fn verdict(values: &[&str]) -> &'static str {
 #[case::upper_case("BEARER TOKEN")]
 #[case::mixed_case("bEaReR TOKEN")]
 #[tokio::test]
-async fn the_scheme_counts_in_any_case(#[case] value: &str) {
+async fn the_scheme_is_accepted_in_any_case(#[case] value: &str) {
     assert_eq!(verdict(&[value]).await, "accepted");
 }
 
 #[rstest]
 #[case::two_blanks("Bearer  TOKEN")]
 #[case::tab("Bearer\tTOKEN")]
-#[case::blank_behind("Bearer TOKEN ")]
-#[case::blank_before(" Bearer TOKEN")]
+#[case::blank_at_the_end("Bearer TOKEN ")]
+#[case::blank_at_the_start(" Bearer TOKEN")]
 #[case::two_tokens("Bearer TOKEN TOKEN")]
 #[case::list("Bearer TOKEN,Bearer TOKEN")]
 #[case::list_with_blank("Bearer TOKEN, Bearer TOKEN")]
@@ -61,7 +61,7 @@ async fn any_other_form_is_refused(#[case] value: &str) {
 #[case::other_scheme(&["Basic YTpi", "Bearer TOKEN"])]
 #[case::empty(&["", "Bearer TOKEN"])]
 #[tokio::test]
-async fn two_headers_are_refused_whatever_they_hold(#[case] values: &[&str]) {
+async fn two_headers_are_refused_whatever_they_contain(#[case] values: &[&str]) {
     assert_eq!(verdict(values).await, "authorization_repeated");
 }
 
@@ -70,12 +70,12 @@ async fn two_headers_are_refused_whatever_they_hold(#[case] values: &[&str]) {
 #[case::angle("Bearer <TOKEN>")]
 #[case::short("Bearer t")]
 #[tokio::test]
-async fn a_token_in_dress_has_no_lawful_form(#[case] value: &str) {
+async fn a_decorated_token_is_refused(#[case] value: &str) {
     assert_eq!(verdict(&[value]).await, "token_form");
 }
 
 #[tokio::test]
-async fn other_headers_bring_no_token() {
+async fn tokens_in_other_headers_are_not_read() {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let token = KEY.token(&valid_header(), &valid_claims(&server.domain));
     let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();

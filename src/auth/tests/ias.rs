@@ -1,5 +1,5 @@
-//! IAS tokens: each rule broken in several ways, who the caller is, and what floods come to. The keys come from a script;
-//! the wire is tested over the real port.
+//! IAS tokens: each rule broken in several ways, the resulting caller, and floods. Keys come from a
+//! scripted source; `tests/it/callers/ias` tests the HTTP calls.
 
 use super::support::{
     KEY, KID, NOW, OTHER_KEY, bearer, binding, bound, client, key_set, now, valid_header,
@@ -36,7 +36,7 @@ const OTHER_TENANT: &str = "tenant-2";
 const DOMAIN: &str = "accounts.example.test";
 const CALLER: &str = "caller-1";
 
-/// Who was asked about, in order; the answer is one good key.
+/// The addresses of all fetches, in order. The answer is always one valid key.
 #[derive(Clone, Default)]
 struct FetchLog(Arc<Mutex<Vec<String>>>);
 
@@ -79,7 +79,7 @@ fn settings() -> Settings {
     Settings { ias, ..Settings::default() }
 }
 
-/// An issuer with a script behind it.
+/// An issuer with a scripted source.
 struct Fixture {
     issuer: IasIssuer<Source>,
     asked: FetchLog,
@@ -123,7 +123,7 @@ fn valid() -> Value {
     })
 }
 
-/// The valid claims with others: a JSON text per claim, an empty one takes it away.
+/// The valid claims with changes: a JSON text per claim; an empty text removes the claim.
 fn changed(changes: &[(&str, &str)]) -> Value {
     let mut claims = valid();
     for (claim, text) in changes {
@@ -143,7 +143,7 @@ fn reason(verdict: Result<Caller, AuthError>) -> &'static str {
 const OK: &str = "accepted";
 
 #[rstest]
-// Issuer; its own table is beside the rule.
+// Issuer. All spellings are in `ias/domains/tests.rs`.
 #[case::other_label("iss", r#""https://other.accounts.example.test""#, OK)]
 #[case::no_scheme("iss", r#""home.accounts.example.test""#, OK)]
 #[case::the_domain("iss", r#""https://accounts.example.test""#, OK)]
@@ -198,7 +198,7 @@ const OK: &str = "accepted";
 #[case::azp_with_blank_at_the_end("azp", r#""a ""#, "client")]
 #[case::azp_list("azp", r#"["caller-1"]"#, "claims_malformed")]
 #[case::azp_null("azp", "null", "claims_malformed")]
-// Time, Java's cases among them; all edges are those of XSUAA tokens.
+// Times, including the cases of SAP's Java library. The exact limits are tested with XSUAA tokens.
 #[case::no_exp("exp", "", "expiry")]
 #[case::exp_60_s_ago("exp", "1799999940", "expiry")]
 #[case::exp_59_s_ago("exp", "1799999941", OK)]
@@ -273,7 +273,7 @@ async fn a_client_has_at_most_256_characters() {
 #[case::crit(json!({"alg": "RS256", "kid": KID, "crit": ["exp"]}), "header_member")]
 #[case::jku(json!({"alg": "RS256", "kid": KID, "jku": "https://evil.example/certs"}), OK)]
 #[tokio::test(start_paused = true)]
-async fn the_header_is_read_as_for_xsuaa(#[case] header: Value, #[case] expected: &str) {
+async fn the_header_rules_are_those_of_xsuaa(#[case] header: Value, #[case] expected: &str) {
     let verdict = Fixture::new().verify(&KEY.token(&header, &valid())).await;
     assert_eq!(reason(verdict), expected);
 }
@@ -295,7 +295,7 @@ async fn a_foreign_signature_is_refused() {
 #[case::both(&["read"], "named", &[Scope::RoutesRead, Scope::ApiProxy])]
 #[case::client_with_colon(&[], "x:named", &[])]
 #[tokio::test(start_paused = true)]
-async fn scopes_come_from_apis_and_lists_of_callers(
+async fn scopes_come_from_granted_apis_and_clients(
     #[case] apis: &[&str],
     #[case] client: &str,
     #[case] expected: &[Scope],
@@ -308,7 +308,7 @@ async fn scopes_come_from_apis_and_lists_of_callers(
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_lists_a_caller_has_no_scope_at_all() {
+async fn without_grants_a_caller_has_no_scope() {
     let ias = IasSettings { enabled: true, ..IasSettings::default() };
     let fixture = Fixture::with(&identity(), &Settings { ias, ..Settings::default() });
     assert_eq!(fixture.claims(&valid()).await.unwrap().scopes(), []);
@@ -316,7 +316,7 @@ async fn without_lists_a_caller_has_no_scope_at_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pins_hold_for_ias_callers_by_their_full_name() {
+async fn pins_restrict_ias_callers_by_their_full_name() {
     for (pin, expected) in
         [("ias:tenant-1:caller-1", 1), ("caller-1", 0), ("ias:tenant-2:caller-1", 0)]
     {
@@ -366,7 +366,7 @@ async fn without_a_usable_domain_every_token_is_refused(#[case] domains: &[&str]
     assert_eq!(fixture.fetches(), 0);
 }
 
-/// A flood of clients and labels that nobody can have been asked about: forged tokens, each for another address.
+/// A flood of forged tokens, each with a new client or label.
 async fn flood(
     fixture: &Fixture,
     count: usize,
@@ -390,18 +390,18 @@ async fn flood(
 #[case::clients(|number| [("azp", format!("\"random-{number}\""))])]
 #[case::labels(|number| [("iss", format!("\"https://l{number}.accounts.example.test\""))])]
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_new_addresses_causes_few_fetches_and_starves_nobody_who_is_known(
+async fn a_flood_of_new_addresses_causes_few_fetches_and_does_not_affect_known_callers(
     #[case] address: fn(usize) -> [(&'static str, String); 1],
 ) {
     let fixture = Fixture::new();
     assert_eq!(flood(&fixture, 200, address).await, [32, 168]);
     assert_eq!(fixture.fetches(), 32);
-    // The settings name this one, and it comes by way of the own tenant.
+    // The settings name this client, and it comes from the binding's own issuer.
     fixture.claims(&changed(&[("azp", "\"named\"")])).await.unwrap();
     let elsewhere =
         changed(&[("azp", "\"named\""), ("iss", "\"https://x.accounts.example.test\"")]);
     assert_eq!(reason(fixture.claims(&elsewhere).await), "keys_unavailable");
-    // From now on a key of that issuer is known: forged tokens end there, genuine ones are told apart.
+    // From now on a key of that issuer is known: it tells forged tokens from genuine ones.
     fixture.claims(&valid()).await.unwrap();
     fixture.claims(&changed(&[("azp", "\"new\"")])).await.unwrap();
     let fetches = fixture.fetches();
@@ -414,29 +414,29 @@ async fn a_flood_of_new_addresses_causes_few_fetches_and_starves_nobody_who_is_k
     assert_eq!(fixture.fetches(), fetches);
 }
 
-/// The two issuers beside each other: neither judges the other's tokens.
+/// With two issuers, neither checks the other's tokens.
 #[tokio::test]
-async fn a_token_is_judged_by_the_issuer_that_it_claims() {
+async fn a_token_is_checked_by_the_rules_of_the_issuer_that_it_names() {
     let (xsuaa, ias) = (super::support::valid_claims("127.0.0.1:1"), valid());
     let both = IssuerBindings { identity: Some(identity()), ..bound(binding("127.0.0.1:1")) };
     let only_ias = IssuerBindings { identity: Some(identity()), xsuaa: None };
     let only_xsuaa = bound(binding("127.0.0.1:1"));
-    let mut with_mark = xsuaa.clone();
-    with_mark["ias_iss"] = json!(7);
+    let mut with_ias_iss = xsuaa.clone();
+    with_ias_iss["ias_iss"] = json!(7);
     let mut foreign = xsuaa.clone();
     foreign["iss"] = json!("https://x.authentication.attacker.example/oauth/token");
     let mut foreign_ias = ias.clone();
     foreign_ias["iss"] = json!("https://home.attacker.example");
-    // Tokens that pass the rules of an issuer end at its keys, which nobody serves here.
+    // Tokens that pass the rules of an issuer fail at its keys: no server is there.
     let (keys, off) = ("keys_unavailable", Settings::default());
     let on = settings();
     let cases = [
         (&on, &both, &xsuaa, keys),
-        (&on, &both, &with_mark, "claims_malformed"),
+        (&on, &both, &with_ias_iss, "claims_malformed"),
         (&on, &both, &foreign, "issuer"),
         (&on, &both, &foreign_ias, "issuer"),
         (&off, &both, &ias, "issuer"),
-        (&off, &both, &with_mark, keys),
+        (&off, &both, &with_ias_iss, keys),
         (&on, &only_xsuaa, &ias, "issuer"),
         (&on, &only_xsuaa, &xsuaa, keys),
         (&on, &only_ias, &xsuaa, "issuer"),
@@ -452,7 +452,7 @@ async fn a_token_is_judged_by_the_issuer_that_it_claims() {
 }
 
 #[tokio::test]
-async fn no_client_of_xsuaa_can_be_called_like_one_of_ias() {
+async fn no_xsuaa_client_can_have_the_name_of_an_ias_client() {
     let server = super::support::KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let verifier = verifier_with(&Settings::default(), &bound(binding(&server.domain)), &client());
     let mut claims = super::support::valid_claims(&server.domain);

@@ -1,5 +1,5 @@
-//! The verifier as its callers see it: tokens signed here, keys served over a real socket, a fixed
-//! wall clock.
+//! The verifier as its callers see it: tokens signed in the test, keys over a real socket, a fixed
+//! clock.
 
 mod admission;
 mod corpus;

@@ -1,11 +1,12 @@
-//! No input makes a parser panic, and what is accepted keeps its promise (S11: `.ci/fuzz.sh` sets `PROPTEST_CASES`).
+//! No input makes a parser panic, and accepted input has the promised form. `.ci/fuzz.sh` sets
+//! `PROPTEST_CASES`.
 
 use super::support::base64url;
 use crate::auth::{bearer::CompactToken, jwks::KeySet, parsers};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use proptest::{collection, prelude::*};
 
-/// JSON-like text: tokens of the language in any order, so that some of it parses.
+/// JSON-like text: JSON tokens in any order, so that some of it parses.
 fn json_like() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("{"),
@@ -80,7 +81,7 @@ fn text() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_authorization_is_judged_without_panic(bytes in collection::vec(any::<u8>(), 0..80)) {
+    fn any_authorization_is_read_without_panic(bytes in collection::vec(any::<u8>(), 0..80)) {
         parsers::token(&bytes);
         parsers::token(&[b"Bearer ".as_slice(), &bytes].concat());
     }
@@ -104,13 +105,13 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_judged_as_token_without_panic(text in any::<String>()) {
+    fn any_text_is_read_as_token_without_panic(text in any::<String>()) {
         let _ = CompactToken::parse(&text);
         parsers::token(format!("Bearer {text}").as_bytes());
     }
 
     #[test]
-    fn any_header_is_judged_without_panic(header in text()) {
+    fn any_header_is_read_without_panic(header in text()) {
         parsers::jose_header(header.as_bytes());
     }
 

@@ -1,4 +1,4 @@
-//! Keys, tokens and a key server for the tests of this room.
+//! Keys, tokens and a key server for the tests of this module.
 
 use crate::{
     auth::{AuthError, Caller, IssuerBindings, Settings, Verifier},
@@ -26,16 +26,16 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-/// The wall clock of every test, in seconds.
+/// The time of every test, in seconds since 1970.
 pub(super) const NOW: u64 = 1_800_000_000;
 pub(super) const ZONE: &str = "zone-of-provider";
 pub(super) const CLIENT: &str = "sb-broker!t1";
 pub(super) const APPLICATION: &str = "broker!t1";
 pub(super) const KID: &str = "key-1";
 
-/// The key that the served set names [`KID`].
+/// The key with the `kid` [`KID`] in the served set.
 pub(super) static KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeySize::Rsa2048));
-/// A key that no set holds unless a test says so.
+/// A key that no set contains unless a test adds it.
 pub(super) static OTHER_KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeySize::Rsa2048));
 /// A longer, valid key.
 pub(super) static LONG_KEY: LazyLock<Key> = LazyLock::new(|| Key::generate(KeySize::Rsa3072));
@@ -70,12 +70,12 @@ impl Key {
         signature
     }
 
-    /// The public key in a form that a forger would use as HMAC secret.
+    /// The public key as an attacker would use it as an HMAC secret.
     pub(super) fn public_der(&self) -> Vec<u8> {
         self.pair.public_key().as_der().unwrap().as_ref().to_vec()
     }
 
-    /// A token of these two texts, signed with RS256.
+    /// A token of these texts, signed with RS256.
     pub(super) fn token_of_texts(&self, header: &str, payload: &str) -> String {
         let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(payload.as_bytes()));
         let signature = self.sign(&signed, &signature::RSA_PKCS1_SHA256);
@@ -87,7 +87,7 @@ impl Key {
     }
 }
 
-/// First element's content, and what follows it (X.690 §8.1).
+/// The content of the first element, and the bytes after it (X.690 §8.1).
 fn der_content(bytes: &[u8]) -> (&[u8], &[u8]) {
     let (start, length) = match bytes[1] {
         short @ 0..=0x7f => (2, usize::from(short)),
@@ -124,7 +124,7 @@ pub(super) fn hmac_sha256(secret: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text.as_bytes()).as_ref().to_vec()
 }
 
-/// An elliptic key: its JWK, and what signs with it.
+/// An elliptic key: its JWK, and a function that signs with it.
 pub(super) fn elliptic_key(kid: &str) -> (Value, impl Fn(&str) -> Vec<u8>) {
     let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
     let pair = EcdsaKeyPair::generate(algorithm).unwrap();
@@ -157,7 +157,7 @@ pub(super) fn key_set(keys: &[Value]) -> String {
     json!({"keys": keys}).to_string()
 }
 
-/// The one answer of the key server, to be changed at will, and what it was asked.
+/// The answer of the key server, which tests can change, and the received requests.
 #[derive(Default)]
 pub(super) struct ServerState {
     pub(super) status: u16,

@@ -1,5 +1,4 @@
-//! What the verifier does around a token: keys over the wire, remembered decisions, missing
-//! bindings.
+//! What the verifier adds to the rules: keys over HTTP, verified tokens, missing bindings.
 
 use super::support::{
     KEY, KID, KeyServer, NOW, OTHER_KEY, ZONE, base64url, bearer, binding, bound, client, key_set,
@@ -11,7 +10,7 @@ use rstest::rstest;
 use serde_json::json;
 use std::time::Duration;
 
-/// A server that knows the usual key, a verifier bound to it, and a valid token.
+/// A server with the usual key, a verifier bound to it, and a valid token.
 async fn start() -> (KeyServer, Verifier, String) {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let token = KEY.token(&valid_header(), &valid_claims(&server.domain));
@@ -50,7 +49,7 @@ async fn a_user_is_known_by_name_origin_and_the_hash_of_the_token_id() {
 }
 
 #[tokio::test]
-async fn keys_are_asked_for_by_the_configured_zone() {
+async fn keys_are_fetched_for_the_configured_zone() {
     let server = KeyServer::start(key_set(&[KEY.jwk(KID)])).await;
     let settings = Settings { zones: vec!["a zone/ü".to_owned()], ..Settings::default() };
     let verifier = verifier_with(&settings, &bound(binding(&server.domain)), &client());
@@ -73,7 +72,7 @@ async fn without_a_header_the_token_is_missing() {
 }
 
 #[tokio::test]
-async fn without_a_binding_no_token_can_be_judged() {
+async fn without_a_binding_keys_are_unavailable() {
     let (_server, _, token) = start().await;
     let settings = Settings::default();
     let verifier = verifier_with(&settings, &IssuerBindings::default(), &client());
@@ -92,7 +91,7 @@ async fn without_a_binding_no_token_can_be_judged() {
 #[case::no_client_id("uaa.test", "", "app")]
 #[case::no_application("uaa.test", "sb", "")]
 #[tokio::test]
-async fn a_binding_that_cannot_judge_counts_as_none(
+async fn an_unusable_binding_counts_as_none(
     #[case] domain: &str,
     #[case] client_id: &str,
     #[case] xsappname: &str,
@@ -107,10 +106,10 @@ async fn a_binding_that_cannot_judge_counts_as_none(
 }
 
 #[tokio::test]
-async fn a_known_token_is_judged_by_its_remembered_decision() {
+async fn a_verified_token_is_accepted_from_the_cache() {
     let (_server, verifier, token) = start().await;
     let headers = bearer(&token);
-    // Judged anew, a token of the future is refused: only a remembered decision accepts it.
+    // A new check refuses a token from the future; only the cache accepts it.
     let before_issue = now() - Duration::from_secs(3600);
     assert_eq!(reason(verifier.verify(&headers, before_issue).await), "issued_at");
     verify(&verifier, &token).await.unwrap();
@@ -118,7 +117,7 @@ async fn a_known_token_is_judged_by_its_remembered_decision() {
 }
 
 #[tokio::test]
-async fn a_remembered_decision_ends_with_the_token() {
+async fn a_cached_token_expires_with_its_exp() {
     let (server, verifier, _) = start().await;
     let mut claims = valid_claims(&server.domain);
     claims["exp"] = json!(NOW + 10);
@@ -129,7 +128,7 @@ async fn a_remembered_decision_ends_with_the_token() {
 }
 
 #[tokio::test]
-async fn a_remembered_decision_is_for_that_token_alone() {
+async fn a_cached_token_does_not_cover_a_changed_one() {
     let (_server, verifier, token) = start().await;
     verify(&verifier, &token).await.unwrap();
     let (signed, _) = token.rsplit_once('.').unwrap();
@@ -138,7 +137,7 @@ async fn a_remembered_decision_is_for_that_token_alone() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_gone_takes_its_remembered_decisions_along() {
+async fn a_removed_key_ends_the_tokens_cached_with_it() {
     let (server, verifier, old) = start().await;
     verify(&verifier, &old).await.unwrap();
     server.edit(|state| state.body = key_set(&[OTHER_KEY.jwk("key-2")]));
@@ -150,7 +149,7 @@ async fn a_key_that_is_gone_takes_its_remembered_decisions_along() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_accepted_on_first_use_by_all_who_bring_it() {
+async fn a_new_key_is_accepted_on_first_use_by_parallel_requests() {
     let (server, verifier, old) = start().await;
     verify(&verifier, &old).await.unwrap();
     server.edit(|state| state.body = key_set(&[KEY.jwk(KID), OTHER_KEY.jwk("key-2")]));
@@ -182,7 +181,7 @@ async fn a_flood_of_unknown_keys_fetches_once() {
 }
 
 #[tokio::test]
-async fn the_entity_tag_goes_back_as_received_and_304_keeps_the_keys() {
+async fn the_entity_tag_is_sent_back_unchanged_and_304_keeps_the_keys() {
     let (server, verifier, token) = start().await;
     server.edit(|state| state.headers = vec![("ETag", "1717171717171".to_owned())]);
     verify(&verifier, &token).await.unwrap();

@@ -1,4 +1,4 @@
-//! Tokens that are bound to a certificate (S9), and scopes that are pinned to callers (A12).
+//! Tokens that are bound to a client certificate, and scopes that are restricted to some clients.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,11 @@ use serde_json::{Value, json};
 use super::{Mint, PATH};
 use crate::support::{TestBroker, answer, client, sandbox, variables};
 
-const OWN: &[u8] =
-    b"\x30\x82\x03\x01the caller's certificate in DER, as far as anybody here reads it";
-const OTHER: &[u8] = b"\x30\x82\x03\x01somebody else's certificate";
+const OWN: &[u8] = b"\x30\x82\x03\x01the caller's certificate in DER, as far as it is read here";
+const OTHER: &[u8] = b"\x30\x82\x03\x01another caller's certificate";
 const HOST: &str = "broker.cert.cfapps.example.test";
 
-/// All hosts that the broker answers to here; the gate refuses others before anyone looks at a certificate.
+/// All hosts that the broker accepts here. It refuses others before it reads a certificate.
 const NAMES: &str =
     "broker.cert.cfapps.example.test,broker.cfapps.example.test,x.broker.cert.cfapps.example.test";
 
@@ -37,7 +36,7 @@ fn bound_to(der: &[u8]) -> Value {
     json!({"cnf": {"x5t#S256": URL_SAFE_NO_PAD.encode(digest(&SHA256, der))}})
 }
 
-fn strict(sandbox: &Sandbox) -> BTreeMap<String, String> {
+fn with_certificates_required(sandbox: &Sandbox) -> BTreeMap<String, String> {
     let mut variables = variables(sandbox);
     variables.insert("CFAPI_SERVER__NAMES".to_owned(), NAMES.to_owned());
     variables.insert("CFAPI_AUTH__REQUIRE_MTLS".to_owned(), "true".to_owned());
@@ -55,9 +54,9 @@ async fn status(broker: &TestBroker, token: &str, host: &str, shown: &[&str]) ->
 }
 
 #[tokio::test]
-async fn a_bound_token_counts_with_its_certificate_on_the_right_host_only() {
+async fn a_bound_token_is_accepted_with_its_certificate_on_the_right_host_only() {
     let sandbox = sandbox().await;
-    let broker = TestBroker::with(strict(&sandbox)).await;
+    let broker = TestBroker::with(with_certificates_required(&sandbox)).await;
     let mint = Mint::of(&sandbox);
     let token =
         |changes: &Value| mint.claims("", 0, changes).authorization[0].replace("Bearer ", "");
@@ -106,7 +105,7 @@ async fn a_bound_token_counts_with_its_certificate_on_the_right_host_only() {
 }
 
 #[tokio::test]
-async fn without_the_setting_certificates_are_neither_needed_nor_looked_at() {
+async fn without_the_setting_certificates_are_neither_required_nor_read() {
     let sandbox = sandbox().await;
     let mut variables = variables(&sandbox);
     variables.insert("CFAPI_SERVER__NAMES".to_owned(), NAMES.to_owned());
@@ -117,7 +116,7 @@ async fn without_the_setting_certificates_are_neither_needed_nor_looked_at() {
 }
 
 #[tokio::test]
-async fn a_pinned_scope_is_for_the_clients_of_its_list() {
+async fn a_pinned_scope_is_only_for_the_listed_clients() {
     let sandbox = sandbox().await;
     let mut variables = variables(&sandbox);
     let pins = "sb-first!t1, sb-second!t1".to_owned();
@@ -140,9 +139,9 @@ async fn a_pinned_scope_is_for_the_clients_of_its_list() {
 }
 
 #[tokio::test]
-async fn required_certificates_without_a_host_end_the_start() {
+async fn required_certificates_without_a_host_are_a_startup_error() {
     let sandbox = sandbox().await;
-    let mut variables = strict(&sandbox);
+    let mut variables = with_certificates_required(&sandbox);
     variables.remove("CFAPI_AUTH__CERT_HOSTS");
     let snapshot = cfapi_broker::config::env::EnvSnapshot::from_vars(variables);
     let problems = cfapi_broker::config::load(&snapshot, &cfapi_broker::config::Flags::default());

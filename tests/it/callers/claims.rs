@@ -1,12 +1,13 @@
-//! What a token says: rules A4 and A7 to A11, and kinds of tokens.
+//! The claims of a token, and kinds of tokens.
 
 use serde_json::json;
 
 use super::{Case, Mint, Row};
 
-/// One other claim.
+/// One changed claim each.
 const ROWS: &[Row] = &[
-    // A7; the clock runs on while the cases are sent, so edges have room to it. The exact ones are tested beside the code.
+    // Times. The clock goes on while the cases are sent, so they keep a distance from the limits.
+    // The exact limits are tested in `src/auth/tests/corpus`.
     ("exp 20 s ago", 200, "exp", "@-20"),
     ("exp in a day", 200, "exp", "@86400"),
     ("exp with a fraction", 200, "exp", "4102444800.5e-1"),
@@ -33,7 +34,7 @@ const ROWS: &[Row] = &[
     ("iat in ten minutes", 401, "iat", "@600"),
     ("iat text", 401, "iat", r#""1""#),
     ("jti of a refresh token", 401, "jti", r#""0123456789abcdef-r""#),
-    // A8.
+    // Audience.
     ("aud text, application", 200, "aud", r#""APP""#),
     ("aud text, client", 200, "aud", r#""sb-APP""#),
     ("aud part of the client", 200, "aud", r#"["sb-APP.data.x"]"#),
@@ -49,14 +50,14 @@ const ROWS: &[Row] = &[
     ("aud null", 401, "aud", "null"),
     ("aud object", 401, "aud", r#"{"APP":true}"#),
     ("aud list with a number", 401, "aud", r#"["APP",1]"#),
-    // A9.
+    // Zone.
     ("zone of a subscriber", 401, "zid", r#""11111111-0815-4711-8899-aabbccddeeff""#),
     ("zone in upper case", 401, "zid", r#""B0A1C2D3-0815-4711-8899-AABBCCDDEEFF""#),
     ("zone with a query", 401, "zid", r#""ZONE&x=1""#),
     ("zone empty", 401, "zid", r#""""#),
     ("no zone", 401, "zid", ""),
     ("zone a list", 401, "zid", r#"["ZONE"]"#),
-    // A10.
+    // Issuer.
     ("issuer with label", 200, "iss", r#""https://provider.DOMAIN/oauth/token""#),
     ("issuer with label in mixed case", 200, "iss", r#""https://T-0815x.DOMAIN/oauth/token""#),
     ("issuer of another host", 401, "iss", r#""https://provider.attacker.example/oauth/token""#),
@@ -66,10 +67,10 @@ const ROWS: &[Row] = &[
     ("issuer with escape", 401, "iss", r#""https://a%2eDOMAIN/oauth/token""#),
     ("issuer without path", 401, "iss", r#""https://provider.DOMAIN""#),
     ("issuer with query", 401, "iss", r#""https://a.DOMAIN/oauth/token?x=https://evil""#),
-    ("issuer that brings ours along", 401, "iss", r#""https://evil/https://a.DOMAIN/oauth/token""#),
+    ("issuer that contains ours", 401, "iss", r#""https://evil/https://a.DOMAIN/oauth/token""#),
     ("no issuer", 401, "iss", ""),
     ("issuer a list", 401, "iss", r#"["https://a.DOMAIN/oauth/token"]"#),
-    // A8 and A11.
+    // Client id and scopes.
     ("no client id", 401, "cid", ""),
     ("client id empty", 401, "cid", r#""""#),
     ("scopes with others between", 200, "scope", r#"["openid","APP.Spaces.Read","x.y"]"#),
@@ -82,7 +83,7 @@ const ROWS: &[Row] = &[
     ("scope with the literal prefix", 403, "scope", r#"["$XSAPPNAME.Spaces.Read"]"#),
     ("scope of another application", 403, "scope", r#"["other!t1.Spaces.Read"]"#),
     ("scope in lower case", 403, "scope", r#"["APP.spaces.read"]"#),
-    ("scope with something behind", 403, "scope", r#"["APP.Spaces.Read.x"]"#),
+    ("scope with trailing text", 403, "scope", r#"["APP.Spaces.Read.x"]"#),
     ("scope with blank", 403, "scope", r#"["APP.Spaces.Read "]"#),
     ("scopes joined by blanks", 403, "scope", r#"["APP.Routes.Read APP.Spaces.Read"]"#),
     ("scope without prefix", 403, "scope", r#"["Spaces.Read"]"#),
@@ -91,7 +92,7 @@ const ROWS: &[Row] = &[
 pub(super) fn rows(mint: &Mint) -> Vec<Case> {
     ROWS.iter()
         .map(|row| match row.2 {
-            // The far end of the table's own numbers is too far ahead for a valid token.
+            // The value in the table is too far ahead for a valid token.
             "exp" if row.0 == "exp with a fraction" => {
                 let exp = mint.claims["iat"].as_i64().unwrap() + 100;
                 mint.payload_with_exp(row.0, row.1, &format!("{exp}.5"))
@@ -101,13 +102,13 @@ pub(super) fn rows(mint: &Mint) -> Vec<Case> {
         .collect()
 }
 
-/// Payloads that are odd as a whole; `…` stands for the valid members.
+/// Payloads that are unusual as a whole. `…` stands for the valid members.
 const TEXTS: &[(&str, u16, &str)] = &[
     ("unknown claims", 200, r#"{…,"x":[{"y":null}],"z":{}}"#),
     ("claims a list", 401, "[{…}]"),
     ("claims null", 401, "null"),
     ("claims not JSON", 401, "exp=1"),
-    ("claims with something behind", 401, "{…} x"),
+    ("claims with trailing text", 401, "{…} x"),
     ("claims cut off", 401, "{…"),
     ("claims with a byte order mark", 401, "\u{feff}{…}"),
     ("exp twice", 401, r#"{…,"exp":4102444800}"#),
@@ -154,7 +155,7 @@ pub(super) fn kinds(mint: &Mint) -> Vec<Case> {
 }
 
 impl Mint {
-    /// A valid token whose `exp` is written like this.
+    /// A valid token with this text as `exp`.
     fn payload_with_exp(&self, name: &'static str, status: u16, exp: &str) -> Case {
         let mut claims = self.claims.clone();
         claims.as_object_mut().unwrap().remove("exp");

@@ -1,9 +1,9 @@
-//! How a token is sent and written: rules A1 to A3.
+//! The form of the header, of the token and of its JOSE header.
 
 use super::{Case, Mint, Row, decoded, split};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-/// A1. `T` stands for the valid token.
+/// Values of `Authorization`. `T` stands for the valid token.
 const SENT: &[(&str, u16, &[&str])] = &[
     ("no header", 401, &[]),
     ("valid", 200, &["Bearer T"]),
@@ -24,12 +24,12 @@ const SENT: &[(&str, u16, &[&str])] = &[
     ("two tokens with a comma", 401, &["Bearer T,Bearer T"]),
     ("token in quotes", 401, &["Bearer \"T\""]),
     ("scheme twice", 401, &["Bearer Bearer T"]),
-    ("a parameter behind", 401, &["Bearer T; charset=utf-8"]),
+    ("a parameter at the end", 401, &["Bearer T; charset=utf-8"]),
 ];
 
 pub(super) fn authorization(mint: &Mint) -> Vec<Case> {
     let token = mint.token();
-    // The letter stands in no scheme but as the token.
+    // No scheme contains this letter.
     let fill = |text: &&str| match text.split_once('T') {
         None => (*text).to_owned(),
         Some(_) => text.replace('T', &token),
@@ -42,7 +42,7 @@ pub(super) fn authorization(mint: &Mint) -> Vec<Case> {
     SENT.iter().map(case).collect()
 }
 
-/// A2. `H`, `P` and `S` stand for the valid segments.
+/// Forms of the token. `H`, `P` and `S` stand for the valid segments.
 const WRITTEN: &[(&str, &str)] = &[
     ("padded header", "H=.P.S"),
     ("padded payload", "H.P==.S"),
@@ -89,7 +89,7 @@ pub(super) fn encoding(mint: &Mint) -> Vec<Case> {
     cases
 }
 
-/// A3, and A5 where it is about the name of the key.
+/// Members of the JOSE header.
 const MEMBERS: &[Row] = &[
     ("type at+jwt", 200, "typ", r#""at+jwt""#),
     ("no type", 200, "typ", ""),
@@ -125,14 +125,14 @@ const MEMBERS: &[Row] = &[
     ("kid as a path", 401, "kid", r#""../../sandbox-xsuaa-key-1""#),
 ];
 
-/// Headers that are odd as a whole.
+/// JOSE headers that are unusual as a whole.
 const HEADERS: &[(&str, u16, &str)] = &[
     ("blanks around members", 200, " {\n\"alg\" : \"RS256\", \"kid\":\"KID\" }\t"),
     ("escaped member name", 200, r#"{"\u0061lg":"RS256","kid":"KID"}"#),
     ("header a list", 401, r#"["RS256","JWT","KID"]"#),
     ("header null", 401, "null"),
     ("header not JSON", 401, "alg=RS256"),
-    ("header with something behind", 401, r#"{"alg":"RS256","kid":"KID"}{}"#),
+    ("header with trailing text", 401, r#"{"alg":"RS256","kid":"KID"}{}"#),
     ("header cut off", 401, r#"{"alg":"RS256","kid":"KID""#),
     ("alg twice", 401, r#"{"alg":"none","alg":"RS256","kid":"KID"}"#),
     ("kid twice", 401, r#"{"alg":"RS256","kid":"x","kid":"KID"}"#),

@@ -1,4 +1,4 @@
-//! Who signed: rules A3 and A5, with keys in the set that must not count.
+//! Signatures: algorithms and keys, with keys in the set that must not verify.
 
 use aws_lc_rs::{
     hmac,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{Case, Mint, split};
 use crate::support::pull;
 
-/// Keys beside the one that signs.
+/// Other keys than the usual one.
 pub(super) struct Others {
     /// A second valid key of the set.
     second: SigningKey,
@@ -29,7 +29,7 @@ pub(super) struct Others {
 }
 
 impl Others {
-    /// Makes them, and puts them into the set of XSUAA.
+    /// Makes the keys and publishes them in the set of XSUAA.
     pub(super) fn publish(sandbox: &Sandbox) -> Self {
         let others = Self {
             second: SigningKey::first("second"),
@@ -69,7 +69,7 @@ impl Others {
     }
 }
 
-/// A valid token but for algorithm, key id and signature.
+/// A valid token with another algorithm, key id and signature.
 fn signed(mint: &Mint, alg: &str, kid: &str, sign: impl Fn(&str) -> String) -> String {
     let mut header = mint.header.clone();
     header["alg"] = json!(alg);
@@ -81,7 +81,7 @@ fn signed(mint: &Mint, alg: &str, kid: &str, sign: impl Fn(&str) -> String) -> S
     format!("{text}.{signature}")
 }
 
-/// A3: only RS256, whatever is signed and whatever the set holds.
+/// Only RS256 is accepted, whatever the token was signed with and whatever the set contains.
 pub(super) fn algorithms(mint: &Mint) -> Vec<Case> {
     let rsa = [
         ("RS384", "RS384", Scheme::Rs384),
@@ -120,7 +120,7 @@ pub(super) fn algorithms(mint: &Mint) -> Vec<Case> {
     rsa.into_iter().chain(others.map(|(name, token)| Case::token(name, 401, &token))).collect()
 }
 
-/// A5: which entries of the set verify.
+/// Which entries of the set may verify.
 pub(super) fn sets(mint: &Mint) -> Vec<Case> {
     let by = |name: &'static str, status: u16, key: &SigningKey, kid: &str| {
         let token = signed(mint, "RS256", kid, |text| key.signature(text, Scheme::Rs256));
@@ -146,12 +146,12 @@ pub(super) fn sets(mint: &Mint) -> Vec<Case> {
         by("second key under the first one's name", 401, second, mint.key.kid()),
         by("first key under the second one's name", 401, &mint.key, "second"),
         by("long key under a shorter one's name", 401, long, "second"),
-        embedded("forger's jwk", "jwk", foreign.jwk()),
-        embedded("forger's x5c", "x5c", json!([URL_SAFE_NO_PAD.encode(foreign.pem())])),
+        embedded("attacker's jwk", "jwk", foreign.jwk()),
+        embedded("attacker's x5c", "x5c", json!([URL_SAFE_NO_PAD.encode(foreign.pem())])),
     ]
 }
 
-/// Texts and signatures that do not belong together.
+/// Signatures that do not match the text.
 pub(super) fn tampering(mint: &Mint) -> Vec<Case> {
     let token = mint.token();
     let [header, payload, signature] = split(&token);

@@ -1,7 +1,8 @@
-//! Who may call, over the real port: a corpus of named tokens with the expected status (S1), and what floods, forgers and
-//! rotations of keys come to.
+//! Authentication over HTTP: a corpus of named tokens with the expected status, floods, attackers
+//! and rotations of keys. The rules are in `docs/reference/caller-rules.md`.
 //!
-//! A case changes one thing of a request that is valid. All cases meet one broker, whose XSUAA publishes odd keys, too.
+//! A case changes one thing of a valid request. All cases are sent to one broker, whose XSUAA also
+//! publishes unusable keys.
 
 mod certificate;
 mod claims;
@@ -20,12 +21,12 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, TestBroker, answer, client, parse, sandbox};
 
-/// Who the valid token names.
+/// The client id of the valid token.
 const CALLER: &str = "sb-caller!t7";
-/// A path that asks for `Spaces.Read` and no other system.
+/// A path that needs `Spaces.Read` and no other system.
 const PATH: &str = "/destinations";
 
-/// One request, and the status it gets.
+/// One request, and the expected status.
 struct Case {
     name: &'static str,
     status: u16,
@@ -33,10 +34,10 @@ struct Case {
     authorization: Vec<String>,
 }
 
-/// Makes tokens that differ from a valid one.
+/// Makes variants of a valid token.
 struct Mint {
     key: SigningKey,
-    /// Further keys of the set, and keys that it must not accept.
+    /// Further keys, some in the set, some not acceptable.
     other: keys::Others,
     header: Value,
     claims: Value,
@@ -45,8 +46,8 @@ struct Mint {
     application: String,
 }
 
-/// One member that is set to this JSON text; an empty one takes it away. `DOMAIN`, `APP` and `ZONE` stand for those of the
-/// landscape; `@+5` is the number of five seconds from now.
+/// A member is set to this JSON text, or removed if the text is empty. `DOMAIN`, `APP` and `ZONE`
+/// stand for those of the landscape; `@+5` is the time in five seconds, as a number.
 type Row = (&'static str, u16, &'static str, &'static str);
 
 impl Mint {
@@ -68,7 +69,7 @@ impl Mint {
         self.key.sign_with(&self.header, &self.claims)
     }
 
-    /// The text of a table, with what stands for the landscape's names and for moments.
+    /// The text of a table, with the placeholders replaced.
     fn text(&self, text: &str) -> String {
         if let Some(offset) = text.strip_prefix('@') {
             let now = self.claims["iat"].as_i64().unwrap();
@@ -131,7 +132,7 @@ impl Case {
     }
 }
 
-/// Sets a member to a JSON text, or takes it away.
+/// Sets a member to a JSON text, or removes it.
 fn set(object: &mut Value, member: &str, text: &str) {
     if text.is_empty() {
         object.as_object_mut().unwrap().remove(member);
@@ -160,20 +161,20 @@ async fn send(broker: &TestBroker, authorization: &[String]) -> Answer {
     answer(request).await
 }
 
-/// What became of the cases.
+/// The results of all cases.
 #[derive(Default)]
-struct Judged {
-    /// What went wrong.
+struct Results {
+    /// The failures.
     faults: Vec<String>,
-    /// The bodies of the 401s without what differs by design (S12).
+    /// The bodies of all 401 answers, without the members that differ in each answer.
     refusals: HashSet<String>,
     /// The status of each case.
     statuses: Vec<u16>,
 }
 
 /// Sends each case.
-async fn judge(broker: &TestBroker, cases: &[Case]) -> Judged {
-    let Judged { mut faults, mut refusals, mut statuses } = Judged::default();
+async fn send_all(broker: &TestBroker, cases: &[Case]) -> Results {
+    let Results { mut faults, mut refusals, mut statuses } = Results::default();
     for case in cases {
         let got = send(broker, &case.authorization).await;
         statuses.push(got.status);
@@ -198,7 +199,7 @@ async fn judge(broker: &TestBroker, cases: &[Case]) -> Judged {
             refusals.insert(body.to_string());
         }
     }
-    Judged { faults, refusals, statuses }
+    Results { faults, refusals, statuses }
 }
 
 #[tokio::test]
@@ -207,28 +208,28 @@ async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     let broker = TestBroker::start(&sandbox).await;
     let mint = Mint::of(&sandbox);
     let cases = mint.cases();
-    let Judged { faults, refusals, statuses } = judge(&broker, &cases).await;
+    let Results { faults, refusals, statuses } = send_all(&broker, &cases).await;
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(refusals.len(), 1, "all 401 say the same: {refusals:?}");
     let journal = sandbox.journal();
     let fetches = journal.iter().filter(|entry| entry.path == "/token_keys").count();
-    assert!((1..=2).contains(&fetches), "one, and one for the first unknown name: {fetches}");
+    assert!((1..=2).contains(&fetches), "one, and one for the first unknown key id: {fetches}");
     assert_eq!(journal.iter().filter(|entry| entry.part == Part::Cf).count(), 0);
     record::write(&sandbox, &mint, &cases, &statuses).await;
 }
 
 #[tokio::test]
-async fn the_corpus_is_large_and_mixed_and_each_case_has_its_name() {
+async fn the_corpus_is_large_and_mixed_and_names_are_unique() {
     let cases = Mint::of(&sandbox().await).cases();
     let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len());
     let count = |status: u16| cases.iter().filter(|case| case.status == status).count();
     let (good, bare) = (count(200), count(403));
     assert!(cases.len() >= 150, "{}", cases.len());
-    assert!(good * 7 >= cases.len() && bare >= 8, "{good} good, {bare} good for nothing");
+    assert!(good * 7 >= cases.len() && bare >= 8, "{good} accepted, {bare} without a scope");
 }
 
-/// The corpus can fail: a forged token that is expected to be good is reported, and so is a good one that is not.
+/// The corpus can fail: a wrong expectation is reported, in both directions.
 #[tokio::test]
 async fn a_wrong_expectation_is_reported() {
     let sandbox = sandbox().await;
@@ -240,13 +241,13 @@ async fn a_wrong_expectation_is_reported() {
         Case::token("forged", 200, &forged),
         Case::token("good", 401, &mint.token()),
     ];
-    let Judged { faults, .. } = judge(&broker, &cases).await;
+    let Results { faults, .. } = send_all(&broker, &cases).await;
     let named: Vec<_> =
         faults.iter().filter_map(|fault| fault.split(": expected").next()).collect();
     assert_eq!(named, ["forged", "good"]);
 }
 
-/// S4: each scope guards its paths, whatever else a token holds.
+/// Each scope guards its paths, whatever other scopes a token has.
 #[tokio::test]
 async fn each_scope_guards_its_paths() {
     let sandbox = sandbox().await;

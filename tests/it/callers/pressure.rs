@@ -1,4 +1,4 @@
-//! Keys under pressure: forgers with key servers of their own, floods, rotations, outages (S2, S5 to S8, R18 to R20).
+//! Keys under pressure: attackers with their own key servers, floods, rotations, outages.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cfapi_sandbox::{Part, Sandbox, token::key::SigningKey};
@@ -22,30 +22,30 @@ fn good(sandbox: &Sandbox) -> String {
 }
 
 #[tokio::test]
-async fn a_forgers_key_server_is_never_called() {
+async fn an_attackers_key_server_is_never_called() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let mint = Mint::of(&sandbox);
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     let url = json!(format!("http://{address}/token_keys"));
-    let forger = SigningKey::first("forger");
-    for kid in [mint.key.kid(), forger.kid()] {
+    let attacker = SigningKey::first("attacker");
+    for kid in [mint.key.kid(), attacker.kid()] {
         for member in ["jku", "x5u", "iss", "jwks_uri", "kid"] {
             let (mut header, mut claims) = (mint.header.clone(), mint.claims.clone());
             header["kid"] = json!(kid);
             header[member] = url.clone();
-            assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+            assert_eq!(broker.get(PATH, &attacker.sign_with(&header, &claims)).await.status, 401);
             claims[member] = url.clone();
             claims["iss"] = json!(format!("http://{address}/oauth/token"));
-            assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+            assert_eq!(broker.get(PATH, &attacker.sign_with(&header, &claims)).await.status, 401);
         }
     }
     let redirect = json!({"part": "xsuaa", "only": "GET /token_keys", "status": 302, "headers": {"location": url}});
     let fresh = TestBroker::start(&sandbox).await;
     pull(&sandbox, "fail_next", &redirect);
     assert_eq!(fresh.get(PATH, &mint.token()).await.code(), "keys_unavailable");
-    // Connections are accepted in their order: the first one is ours.
+    // Connections are accepted in order: the first one is ours, so no other came before.
     let own = TcpStream::connect(address).await.unwrap();
     let (_, first) = server.accept().await.unwrap();
     assert_eq!(first, own.local_addr().unwrap());
@@ -95,19 +95,19 @@ async fn a_token_of_a_foreign_zone_causes_no_fetch() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_accepted_on_first_use_and_the_old_one_as_long_as_it_stands_there() {
+async fn a_new_key_is_accepted_on_first_use_and_the_old_one_while_it_is_published() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let before = good(&sandbox);
     assert_eq!(broker.get(PATH, &before).await.status, 200);
     pull(&sandbox, "rotate_keys", &json!({"part": "xsuaa", "keep_old": true}));
     let after = good(&sandbox);
-    let mut crowd = JoinSet::new();
+    let mut parallel = JoinSet::new();
     for _ in 0..10 {
         let request = client().get(format!("{}{PATH}", broker.base)).bearer_auth(&after);
-        crowd.spawn(async move { answer(request).await.status });
+        parallel.spawn(async move { answer(request).await.status });
     }
-    assert!(crowd.join_all().await.into_iter().all(|status| status == 200));
+    assert!(parallel.join_all().await.into_iter().all(|status| status == 200));
     assert_eq!(broker.get(PATH, &before).await.status, 200);
     assert_eq!(fetches(&sandbox), 2);
 }
@@ -120,16 +120,16 @@ async fn after_a_forced_rotation_the_old_key_ends_with_the_first_use_of_the_new_
     assert_eq!(broker.get(PATH, &before).await.status, 200);
     pull(&sandbox, "rotate_keys", &json!({"part": "xsuaa"}));
     assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
-    assert_eq!(broker.get(PATH, &before).await.status, 401, "its remembered decision ends, too");
+    assert_eq!(broker.get(PATH, &before).await.status, 401, "its entry in the cache ends, too");
 }
 
 #[tokio::test]
-async fn without_any_keys_the_broker_cannot_decide_and_says_when_to_come_back() {
+async fn without_any_keys_the_answer_is_503_with_retry_after() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     sandbox.stop_part(Part::Xsuaa).await;
     let token = good(&sandbox);
-    for token in [token.as_str(), &SigningKey::first("forger").sign(&json!({}))] {
+    for token in [token.as_str(), &SigningKey::first("attacker").sign(&json!({}))] {
         let got = broker.get(PATH, token).await;
         if token.len() > 600 {
             assert_eq!(
@@ -151,11 +151,11 @@ async fn without_any_keys_the_broker_cannot_decide_and_says_when_to_come_back() 
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("the keys are not asked for again");
+    panic!("the keys are not fetched again");
 }
 
 #[tokio::test]
-async fn an_outage_of_the_issuer_is_not_felt_by_callers_whose_keys_are_held() {
+async fn callers_with_cached_keys_do_not_notice_an_outage_of_the_issuer() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
@@ -169,9 +169,9 @@ async fn an_outage_of_the_issuer_is_not_felt_by_callers_whose_keys_are_held() {
 #[case::ten_megabytes(json!({"status": 200, "body_size": 10_000_000}))]
 #[case::not_json(json!({"status": 200, "body": "<html>"}))]
 #[case::server_error(json!({"status": 500}))]
-#[case::unchanged_though_nothing_is_held(json!({"status": 304}))]
+#[case::unchanged_without_cached_keys(json!({"status": 304}))]
 #[tokio::test]
-async fn an_answer_that_is_no_key_set_is_no_verdict(#[case] fault: Value) {
+async fn an_answer_that_is_no_key_set_makes_keys_unavailable(#[case] fault: Value) {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let mut fault = fault;

@@ -1,4 +1,4 @@
-//! The issuer rule by the cases of SAP's own suites (`callers.md` 10): `D` stands for a trusted domain.
+//! The issuer rule, with the cases of SAP's own test suites. `D` stands for a trusted domain.
 
 use super::{Issuer, TrustedDomains, is_sendable, is_tenant_name};
 use rstest::rstest;
@@ -35,9 +35,9 @@ fn a_label_has_one_to_63_characters() {
     }
 }
 
-/// What Java's suite refuses, each with and without scheme.
+/// Refused by the tests of SAP's Java library, each with and without scheme.
 #[rstest]
-fn java_refuses(
+fn issuers_that_saps_java_library_refuses_are_refused(
     #[values("", "https://")] scheme: &str,
     #[values(
         "",
@@ -142,9 +142,9 @@ fn everything_else_is_refused(
     assert_eq!(base(issuer), None, "{issuer:?}");
 }
 
-/// What the Go suite refuses.
+/// Refused by the tests of SAP's Go library.
 #[rstest]
-fn go_refuses(
+fn issuers_that_saps_go_library_refuses_are_refused(
     #[values(
         "https://evil.example",
         "https://t.D?redirect=https://evil.example/tokens%3Ftenant=x",
@@ -164,14 +164,14 @@ fn go_refuses(
 }
 
 #[test]
-fn without_a_domain_nobody_is_an_issuer() {
+fn without_a_domain_there_is_no_issuer() {
     for issuer in ["", "https://", "t.", "https://t.", DOMAIN, "https://localhost"] {
         assert_eq!(domains(&[]).issuer(issuer), None, "{issuer}");
     }
 }
 
 #[test]
-fn each_of_several_domains_counts_and_one_inside_another_widens_nothing() {
+fn each_of_several_domains_is_trusted_and_nothing_more() {
     let several = domains(&["a.example", "x.b.example", "b.example"]);
     for trusted in ["a.example", "t.a.example", "x.b.example", "t.x.b.example", "y.b.example"] {
         assert!(several.issuer(trusted).is_some(), "{trusted}");
@@ -189,7 +189,7 @@ fn each_of_several_domains_counts_and_one_inside_another_widens_nothing() {
 #[case::user("a@accounts.example.test")]
 #[case::wildcard_of_everything(".")]
 #[case::leading_blank(" accounts.example.test")]
-fn what_is_no_host_is_no_domain(#[case] name: &str) {
+fn a_domain_must_be_a_host(#[case] name: &str) {
     assert!(domains(&[name]).is_empty());
     assert_eq!(domains(&[name]).issuer("https://t.accounts.example.test"), None);
 }
@@ -211,7 +211,7 @@ fn what_is_no_host_is_no_domain(#[case] name: &str) {
 #[case("localhost", "http://localhost:", None)]
 #[case("localhost", "http://evillocalhost:4711", None)]
 #[case("accounts.example.test", "http://localhost:4711", None)]
-fn plain_http_and_ports_are_for_loopback(
+fn plain_http_and_ports_are_for_loopback_only(
     #[case] domain: &str,
     #[case] issuer: &str,
     #[case] expected: Option<&str>,
@@ -240,7 +240,7 @@ fn plain_http_and_ports_are_for_loopback(
 #[case("https://a.b.D/certs", false)]
 #[case("file:///etc/passwd", false)]
 #[case("", false)]
-fn keys_stand_at_a_trusted_host(#[case] address: &str, #[case] expected: bool) {
+fn the_keys_url_must_have_a_trusted_host(#[case] address: &str, #[case] expected: bool) {
     assert_eq!(
         domains(&[DOMAIN]).contains_url(&address.replace('D', DOMAIN)),
         expected,
@@ -249,7 +249,7 @@ fn keys_stand_at_a_trusted_host(#[case] address: &str, #[case] expected: bool) {
 }
 
 #[test]
-fn an_address_of_keys_is_not_endless() {
+fn the_length_of_a_keys_url_is_limited() {
     let of = |length: usize| format!("https://{DOMAIN}/{}", "a".repeat(length - DOMAIN.len() - 9));
     assert!(
         domains(&[DOMAIN]).contains_url(&of(2048)) && !domains(&[DOMAIN]).contains_url(&of(2049))
@@ -268,7 +268,7 @@ fn an_address_of_keys_is_not_endless() {
 #[case("a\nb", false, false)]
 #[case("a\u{7f}", false, false)]
 #[case("ä", false, false)]
-fn what_goes_into_a_header_is_printable(
+fn values_for_headers_are_printable(
     #[case] text: &str,
     #[case] sendable: bool,
     #[case] tenant: bool,
@@ -277,6 +277,6 @@ fn what_goes_into_a_header_is_printable(
 }
 
 #[test]
-fn what_goes_into_a_header_has_at_most_256_characters() {
+fn values_for_headers_have_at_most_256_characters() {
     assert!(is_sendable(&"a".repeat(256)) && !is_sendable(&"a".repeat(257)));
 }

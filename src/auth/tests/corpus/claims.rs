@@ -1,4 +1,4 @@
-//! Claims: rules A7 to A11, and what they are written in.
+//! Claims: their rules and their encoding.
 
 use super::{
     Accept, Case, NOTHING, READ, Refuse, Verdict,
@@ -15,7 +15,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// Tokens of each kind that may call.
+/// Valid tokens of each kind.
 pub(super) fn valid() -> Vec<Case> {
     vec![
         Case::claims("technical caller", READ, |_| {}),
@@ -52,16 +52,16 @@ pub(super) fn valid() -> Vec<Case> {
     ]
 }
 
-/// How claims are written, and those that name the caller.
+/// The encoding of claims, and the claims that identify the caller.
 pub(super) fn types() -> Vec<Case> {
     const TEXTS: &[(&str, &str)] = &[
         ("claims a list", "[{…}]"),
         ("claims null", "null"),
         ("claims a text", r#""{}""#),
         ("claims not JSON", "exp=1"),
-        ("claims with something behind", "{…} x"),
+        ("claims with trailing text", "{…} x"),
         ("claims cut off", "{…"),
-        ("claims with a comma too many", "{…,}"),
+        ("claims with an extra comma", "{…,}"),
         ("claims with a comment", "{…/**/}"),
         ("claims with a byte order mark", "\u{feff}{…}"),
         ("claims with a lone surrogate in one that counts", r#"{…,"user_name":"\ud800"}"#),
@@ -72,7 +72,7 @@ pub(super) fn types() -> Vec<Case> {
     IDENTITY.iter().copied().map(Case::claim).chain(texts).collect()
 }
 
-/// A7.
+/// `exp`, `nbf` and `iat`.
 pub(super) fn times() -> Vec<Case> {
     let both = Case::claims("nbf valid, exp two minutes ago", Refuse("expiry"), |claims| {
         claims["nbf"] = json!(NOW - 600);
@@ -81,7 +81,7 @@ pub(super) fn times() -> Vec<Case> {
     TIMES.iter().copied().map(Case::claim).chain([both]).collect()
 }
 
-/// A8, by audience and, without one, by scopes.
+/// The audience, by `aud` and, without one, by scopes.
 pub(super) fn audiences() -> Vec<Case> {
     let from_scopes = |name, verdict, scopes: Value| {
         Case::claims(name, verdict, move |claims| {
@@ -105,7 +105,7 @@ pub(super) fn audiences() -> Vec<Case> {
     AUDIENCES.iter().copied().map(Case::claim).chain(scopes).collect()
 }
 
-/// A8, the rule for clones.
+/// The audience of cloned clients.
 pub(super) fn clones() -> Vec<Case> {
     let bind: fn(&mut XsuaaBinding) = |binding| {
         "sb-app!b123".clone_into(&mut binding.client_id);
@@ -125,11 +125,11 @@ pub(super) fn clones() -> Vec<Case> {
         named("clone as caller", NOTHING, "cid", json!("sb-clone!b446|app!b123")),
         named("clone of another application", refuse, "aud", json!(["sb-clone!b123|xxxapp!b123"])),
         named("clone without a bar", refuse, "aud", json!(["sb-clone!b123app!b123"])),
-        named("clone with something behind", refuse, "aud", json!(["sb-clone!b123|app!b123.x"])),
+        named("clone with trailing text", refuse, "aud", json!(["sb-clone!b123|app!b123.x"])),
     ]
 }
 
-/// A9.
+/// `zid`.
 pub(super) fn zones() -> Vec<Case> {
     let second = Case::claim(("second zone of the binding", READ, "zid", r#""second""#))
         .bound(|binding| binding.zones.push("second".to_owned()));
@@ -138,7 +138,7 @@ pub(super) fn zones() -> Vec<Case> {
     ZONES.iter().copied().map(Case::claim).chain([second, empty]).collect()
 }
 
-/// A10; a remote domain cannot be served here, so its valid issuers stand beside the code.
+/// `iss`. A remote domain cannot be served in a test; its valid issuers are tested in `domain.rs`.
 pub(super) fn issuers() -> Vec<Case> {
     const REMOTE: &[(&str, &str)] = &[
         ("remote issuer of plain http", r#""http://provider.uaa.example.test/oauth/token""#),
@@ -152,12 +152,12 @@ pub(super) fn issuers() -> Vec<Case> {
     ISSUERS.iter().copied().map(Case::claim).chain(remote).collect()
 }
 
-/// A11.
+/// `scope`.
 pub(super) fn scopes() -> Vec<Case> {
     SCOPES.iter().copied().map(Case::claim).collect()
 }
 
-/// Tokens that are no access tokens for us.
+/// Tokens that are no access tokens for the broker.
 pub(super) fn kinds() -> Vec<Case> {
     vec![
         Case::claims("logout token", Refuse("expiry"), |claims| {

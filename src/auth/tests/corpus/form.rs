@@ -1,11 +1,11 @@
-//! How a token and its header are written: rules A2 and A3.
+//! The encoding of a token and its header.
 
 use super::{Case, READ, Refuse, tables::HEADER_MEMBERS, valid_claims, valid_header};
 use crate::auth::tests::support::{KEY, base64url};
 use aws_lc_rs::signature::RSA_PKCS1_SHA256;
 use serde_json::json;
 
-/// A2.
+/// The three segments.
 pub(super) fn encoding() -> Vec<Case> {
     /// `H`, `P` and `S` stand for the valid segments.
     const FORMS: &[(&str, &str)] = &[
@@ -40,7 +40,7 @@ pub(super) fn encoding() -> Vec<Case> {
         "signature with unused bits set",
         Refuse("token_form"),
         |[header, payload, signature]| {
-            // 256 bytes end in a character of which four bits count.
+            // The last character of 256 bytes has four used bits.
             let mut signature = signature.to_owned();
             let last = signature.pop().and_then(|last| u8::try_from(last).ok()).unwrap();
             format!("{header}.{payload}.{signature}{}", char::from(last + 1))
@@ -52,7 +52,7 @@ pub(super) fn encoding() -> Vec<Case> {
     forms.chain([loose, long]).collect()
 }
 
-/// Writes the segments into a form.
+/// Fills the segments into a form.
 fn fill(form: &str, [header, payload, signature]: [&str; 3]) -> String {
     let parts = form.chars().map(|letter| match letter {
         'H' => header.to_owned(),
@@ -69,12 +69,12 @@ const MALFORMED: &[(&str, &str)] = &[
     ("header text", r#""RS256""#),
     ("header null", "null"),
     ("header not JSON", "alg=RS256"),
-    ("header with something behind", r#"{"alg":"RS256","kid":"key-1"}{}"#),
+    ("header with trailing text", r#"{"alg":"RS256","kid":"key-1"}{}"#),
     ("header cut off", r#"{"alg":"RS256","kid":"key-1""#),
     ("header with byte order mark", "\u{feff}{\"alg\":\"RS256\",\"kid\":\"key-1\"}"),
 ];
 
-/// A3.
+/// Members of the header.
 pub(super) fn header() -> Vec<Case> {
     let malformed = MALFORMED
         .iter()
@@ -112,13 +112,13 @@ pub(super) fn header() -> Vec<Case> {
     HEADER_MEMBERS.iter().copied().map(Case::header).chain(malformed).chain(others).collect()
 }
 
-/// A token of segments that are encoded already.
+/// A signed token of encoded segments.
 fn signed(header: &str, payload: &str) -> String {
     let text = format!("{header}.{payload}");
     format!("{text}.{}", base64url(&KEY.sign(&text, &RSA_PKCS1_SHA256)))
 }
 
-/// A3 and A4: repeated members.
+/// Duplicate members in header and payload.
 pub(super) fn duplicates() -> Vec<Case> {
     const HEADERS: &[(&str, &str)] = &[
         ("alg twice", r#"{"alg":"none","alg":"RS256","kid":"key-1"}"#),

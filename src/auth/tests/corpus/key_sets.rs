@@ -1,10 +1,10 @@
-//! Key sets: rule A5.
+//! Key sets: which keys may verify a token.
 
 use super::{Case, READ, Refuse, tables::KEY_MEMBERS};
 use crate::auth::tests::support::{KEY, KID, OTHER_KEY, base64url, elliptic_key, key_set};
 use serde_json::{Value, json};
 
-/// What may stand beside a valid key, and around it.
+/// Other content beside a valid key, and around it.
 pub(super) fn beside() -> Vec<Case> {
     let entries = [
         ("oct key beside", json!({"kty": "oct", "kid": "x", "k": "AAAA"})),
@@ -29,7 +29,7 @@ pub(super) fn beside() -> Vec<Case> {
     entries.into_iter().chain(documents()).collect()
 }
 
-/// What may stand around a valid key.
+/// Other content around a valid key.
 fn documents() -> [Case; 9] {
     let key = KEY.jwk(KID).to_string();
     let (open, close) = ("[".repeat(3000), "]".repeat(3000));
@@ -47,12 +47,12 @@ fn documents() -> [Case; 9] {
         ("keys member repeated", unavailable, format!(r#"{{"keys":[{key}],"keys":[{key}]}}"#)),
         ("set within a list", unavailable, format!(r#"[{{"keys":[{key}]}}]"#)),
         ("keys an object", unavailable, format!(r#"{{"keys":{{"{KID}":{key}}}}}"#)),
-        ("set with something behind", unavailable, format!(r#"{{"keys":[{key}]}} x"#)),
+        ("set with trailing text", unavailable, format!(r#"{{"keys":[{key}]}} x"#)),
     ];
     documents.map(|(name, verdict, document)| Case::keys(name, verdict, document))
 }
 
-/// A set of so many entries, the last of them valid.
+/// A set of `count` entries, the last of them valid.
 fn many(count: usize) -> String {
     let mut keys = vec![json!({"kty": "oct"}); count - 1];
     keys.push(KEY.jwk(KID));
@@ -81,8 +81,7 @@ pub(super) fn quality() -> Vec<Case> {
     KEY_MEMBERS.iter().copied().map(Case::key).chain(sets).chain([others]).chain(moduli()).collect()
 }
 
-/// Moduli of valid and other sizes. Those not of our key cannot verify the token; valid ones get
-/// as far as trying.
+/// Moduli of valid and other sizes. A valid one that is not our key's fails at the signature.
 fn moduli() -> impl Iterator<Item = Case> {
     let (own, _) = KEY.components();
     let mut corrupt = own.clone();
@@ -97,7 +96,7 @@ fn moduli() -> impl Iterator<Item = Case> {
         ("modulus of 1024 bit", unknown, ones(128)),
         ("modulus of 2047 bit", unknown, led_by(0x7f, 256)),
         ("modulus of 2048 bit, with leading zero", signature, led_by(0, 257)),
-        ("modulus of 1024 bit behind zeros", unknown, [vec![0; 128], ones(128)].concat()),
+        ("modulus of 1024 bit after zeros", unknown, [vec![0; 128], ones(128)].concat()),
         ("modulus of 8192 bit", signature, ones(1024)),
         ("modulus of 8193 bit", unknown, led_by(1, 1025)),
         ("modulus of zeros", unknown, vec![0; 256]),

@@ -1,8 +1,8 @@
 //! The corpus: each rule broken in several ways, and valid tokens of each kind, with the expected
-//! verdict.
+//! result.
 //!
-//! A case changes one thing of a token that is valid. Tables hold JSON texts, in which `DOMAIN`
-//! stands for the domain of the issuer; the wall clock reads 1800000000.
+//! A case changes one thing of a valid token. Tables contain JSON texts, in which `DOMAIN` stands
+//! for the domain of the issuer. The clock is at 1800000000.
 
 mod claims;
 mod form;
@@ -18,7 +18,7 @@ use crate::{auth::Scope, binding::XsuaaBinding, upstream::body};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// What shall become of a token.
+/// The expected result for a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Accepted, with exactly these scopes.
@@ -28,12 +28,12 @@ enum Verdict {
 }
 use Verdict::{Accept, Refuse};
 
-/// What the valid token grants.
+/// The scope of the valid token.
 const READ: Verdict = Accept(&[Scope::RoutesRead]);
-/// Accepted, but good for nothing: 403 everywhere.
+/// Accepted, without any scope: 403 everywhere.
 const NOTHING: Verdict = Accept(&[]);
 
-/// Reasons found without any key; their tokens must not cause a fetch.
+/// Reasons that are found without a key. These tokens must not cause a fetch.
 const EARLY: [&str; 15] = [
     "token_size",
     "token_form",
@@ -55,16 +55,16 @@ const EARLY: [&str; 15] = [
 /// Reasons that need a key.
 const LATE: [&str; 5] = ["key_unknown", "keys_unavailable", "signature", "client", "scope"];
 
-/// One member that is set to this JSON text; an empty text takes it away.
+/// A member is set to this JSON text, or removed if the text is empty.
 type Row = (&'static str, Verdict, &'static str, &'static str);
 
-type Make = Box<dyn Fn(&str) -> String>;
+type MakeToken = Box<dyn Fn(&str) -> String>;
 
 struct Case {
     name: &'static str,
     verdict: Verdict,
     /// Makes the token for an issuer at this domain.
-    make: Make,
+    make: MakeToken,
     /// The answer of the key endpoint.
     keys: String,
     /// Changes the valid binding.
@@ -132,14 +132,14 @@ impl Case {
         })
     }
 
-    /// The valid token, judged with another key set.
+    /// The valid token, checked with another key set.
     fn keys(name: &'static str, verdict: Verdict, keys: String) -> Self {
         let case =
             Self::new(name, verdict, |domain| KEY.token(&valid_header(), &valid_claims(domain)));
         Self { keys, ..case }
     }
 
-    /// The valid token, judged with a key of which one member is another.
+    /// The valid token, checked with a key in which one member is changed.
     fn key((name, verdict, member, text): Row) -> Self {
         let mut key = KEY.jwk(KID);
         set(&mut key, member, text);
@@ -155,7 +155,7 @@ impl Case {
     }
 }
 
-/// Sets a member to a JSON text, or takes it away.
+/// Sets a member to a JSON text, or removes it.
 fn set(object: &mut Value, member: &str, text: &str) {
     if text.is_empty() {
         object.as_object_mut().unwrap().remove(member);
@@ -169,8 +169,8 @@ fn split(token: &str) -> [&str; 3] {
     segments.try_into().unwrap()
 }
 
-/// Judges each case with a verifier and a key server of its own; returns what went wrong.
-async fn judge(cases: Vec<Case>) -> Vec<String> {
+/// Checks each case with its own verifier and key server. Returns the failures.
+async fn run(cases: Vec<Case>) -> Vec<String> {
     let client = client();
     let mut faults = Vec::new();
     for case in cases {
@@ -203,7 +203,7 @@ macro_rules! families {
         $(
             #[tokio::test]
             async fn $test() {
-                assert_eq!(judge($family()).await, Vec::<String>::new());
+                assert_eq!(run($family()).await, Vec::<String>::new());
             }
         )*
 
@@ -215,26 +215,26 @@ macro_rules! families {
 
 families! {
     valid_tokens_of_each_kind_are_accepted: claims::valid,
-    only_one_way_to_write_a_token_is_accepted: form::encoding,
+    only_one_encoding_of_a_token_is_accepted: form::encoding,
     the_header_is_read_strictly: form::header,
-    repeated_members_are_refused: form::duplicates,
-    only_our_algorithm_verifies: signature::algorithms,
-    keys_that_a_token_brings_are_ignored: signature::embedded_keys,
+    duplicate_members_are_refused: form::duplicates,
+    only_rs256_is_accepted: signature::algorithms,
+    keys_in_a_token_are_ignored: signature::embedded_keys,
     a_changed_token_is_refused: signature::tampering,
-    odd_entries_cost_themselves_and_not_the_set: key_sets::beside,
+    unusable_entries_are_left_out_and_do_not_break_the_set: key_sets::beside,
     only_valid_keys_verify: key_sets::quality,
     claims_are_an_object_of_well_typed_members: claims::types,
-    time_is_judged_at_its_edges: claims::times,
+    times_are_checked_exactly_at_the_limits: claims::times,
     the_audience_is_ours_or_the_token_is_refused: claims::audiences,
     clones_are_accepted_by_instances_only: claims::clones,
-    only_configured_zones_call: claims::zones,
-    only_the_bound_issuer_issues: claims::issuers,
+    only_configured_zones_are_accepted: claims::zones,
+    only_the_bound_issuer_is_accepted: claims::issuers,
     scopes_are_a_list_and_match_exactly: claims::scopes,
     other_kinds_of_token_are_refused: claims::kinds,
 }
 
 #[test]
-fn the_corpus_is_large_mixed_and_each_case_has_its_name() {
+fn the_corpus_is_large_and_mixed_and_names_are_unique() {
     let cases = all();
     let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len());
@@ -275,12 +275,11 @@ async fn an_attackers_key_server_is_never_asked() {
     assert_eq!(attacker.requests(), Vec::<String>::new());
 }
 
-/// The corpus can fail: a valid token of a key that nobody serves is refused, and that is
-/// reported.
+/// The corpus can fail: a wrong expectation is reported.
 #[tokio::test]
 async fn a_wrong_expectation_is_reported() {
     let forged = |domain: &str| OTHER_KEY.token(&valid_header(), &valid_claims(domain));
     let faults =
-        judge(vec![Case::claims("right", READ, |_| {}), Case::new("wrong", READ, forged)]).await;
+        run(vec![Case::claims("right", READ, |_| {}), Case::new("wrong", READ, forged)]).await;
     assert!(faults.len() == 1 && faults[0].starts_with("wrong: "), "{faults:?}");
 }

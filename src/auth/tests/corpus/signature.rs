@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{
 };
 use serde_json::{Value, json};
 
-/// A3: only RS256, whatever is signed and whatever the set holds.
+/// Only RS256 is accepted, whatever the token was signed with and whatever the set contains.
 pub(super) fn algorithms() -> Vec<Case> {
     let rsa: [(&'static str, &'static str, &'static dyn RsaEncoding); 5] = [
         ("RS384", "RS384", &RSA_PKCS1_SHA384),
@@ -53,7 +53,7 @@ fn other_families() -> [Case; 4] {
     ]
 }
 
-/// A valid token but for algorithm and signature.
+/// A valid token with another algorithm and signature.
 fn signed(
     name: &'static str,
     reason: &'static str,
@@ -67,7 +67,7 @@ fn signed(
     })
 }
 
-/// A3: a forger's key in the token does not verify it.
+/// An attacker's key in the token does not verify it.
 pub(super) fn embedded_keys() -> Vec<Case> {
     let forged = |name: &'static str, member: &'static str, value: fn() -> Value| {
         Case::new(name, Refuse("signature"), move |domain| {
@@ -77,16 +77,16 @@ pub(super) fn embedded_keys() -> Vec<Case> {
         })
     };
     vec![
-        forged("forger's jwk", "jwk", || OTHER_KEY.jwk(KID)),
-        forged("forger's jku", "jku", || json!("https://attacker.example/keys")),
-        forged("forger's x5c", "x5c", || json!([base64url(&OTHER_KEY.public_der())])),
+        forged("attacker's jwk", "jwk", || OTHER_KEY.jwk(KID)),
+        forged("attacker's jku", "jku", || json!("https://attacker.example/keys")),
+        forged("attacker's x5c", "x5c", || json!([base64url(&OTHER_KEY.public_der())])),
     ]
 }
 
-/// A name, and what becomes of the signature.
+/// A name, and the change of the signature.
 type Edit = (&'static str, fn(&str) -> String);
 
-/// Texts and signatures that do not belong together.
+/// Signatures that do not match the text.
 pub(super) fn tampering() -> Vec<Case> {
     let refuse = Refuse("signature");
     let edits: [Edit; 6] = [

@@ -1,8 +1,8 @@
-//! Cases that differ in one member only.
+//! Cases that change one member only.
 
 use super::{NOTHING, READ, Refuse, Row};
 
-/// Header members, judged by A3 and A5.
+/// Members of the JOSE header.
 pub(super) const HEADER_MEMBERS: &[Row] = &[
     ("type at+jwt", READ, "typ", r#""at+jwt""#),
     ("no type", READ, "typ", ""),
@@ -48,7 +48,7 @@ pub(super) const HEADER_MEMBERS: &[Row] = &[
     ("unknown header member", READ, "nonce", r#"[{"a":[1,null]}]"#),
 ];
 
-/// Members of the key, judged by A5.
+/// Members of the key.
 pub(super) const KEY_MEMBERS: &[Row] = &[
     ("key without use", READ, "use", ""),
     ("key without alg", READ, "alg", ""),
@@ -74,7 +74,7 @@ pub(super) const KEY_MEMBERS: &[Row] = &[
     ("other exponent", Refuse("signature"), "e", r#""Aw""#),
 ];
 
-/// Time claims, judged by A7.
+/// Times.
 pub(super) const TIMES: &[Row] = &[
     ("exp 59 s ago", READ, "exp", "1799999941"),
     ("exp 60 s ago", Refuse("expiry"), "exp", "1799999940"),
@@ -122,7 +122,7 @@ pub(super) const TIMES: &[Row] = &[
     ("iat negative", Refuse("claims_malformed"), "iat", "-1.5"),
 ];
 
-/// `aud`, judged by A8.
+/// `aud`.
 pub(super) const AUDIENCES: &[Row] = &[
     ("aud text, application", READ, "aud", r#""broker!t1""#),
     ("aud text, client", READ, "aud", r#""sb-broker!t1""#),
@@ -141,7 +141,7 @@ pub(super) const AUDIENCES: &[Row] = &[
     ("aud empty text", Refuse("audience"), "aud", r#""""#),
     ("aud list of empty text", Refuse("audience"), "aud", r#"[""]"#),
     ("aud joined by blanks", Refuse("audience"), "aud", r#""other broker!t1""#),
-    ("aud behind a prefix", Refuse("audience"), "aud", r#"["x.broker!t1"]"#),
+    ("aud with a prefix", Refuse("audience"), "aud", r#"["x.broker!t1"]"#),
     (
         "aud of a clone, we are no instance",
         Refuse("audience"),
@@ -157,7 +157,7 @@ pub(super) const AUDIENCES: &[Row] = &[
     ("aud nested", Refuse("claims_malformed"), "aud", r#"[["broker!t1"]]"#),
 ];
 
-/// `zid`, judged by A9.
+/// `zid`.
 pub(super) const ZONES: &[Row] = &[
     ("zone of a subscriber", Refuse("zone"), "zid", r#""zone-of-subscriber""#),
     ("zone in other case", Refuse("zone"), "zid", r#""ZONE-OF-PROVIDER""#),
@@ -169,7 +169,7 @@ pub(super) const ZONES: &[Row] = &[
     ("zone list", Refuse("claims_malformed"), "zid", r#"["zone-of-provider"]"#),
 ];
 
-/// `iss`, judged by A10.
+/// `iss`.
 pub(super) const ISSUERS: &[Row] = &[
     ("issuer with label in mixed case", READ, "iss", r#""https://T-0815x.DOMAIN/oauth/token""#),
     ("loopback issuer without label", READ, "iss", r#""https://DOMAIN/oauth/token""#),
@@ -211,19 +211,19 @@ pub(super) const ISSUERS: &[Row] = &[
     ),
     ("issuer with fragment", Refuse("issuer"), "iss", r#""https://provider.DOMAIN/oauth/token#x""#),
     (
-        "issuer that brings ours along",
+        "issuer that contains ours",
         Refuse("issuer"),
         "iss",
         r#""https://evil/https://a.DOMAIN/oauth/token""#,
     ),
     (
-        "issuer with blank before",
+        "issuer with blank at the start",
         Refuse("issuer"),
         "iss",
         r#"" https://provider.DOMAIN/oauth/token""#,
     ),
     (
-        "issuer with newline behind",
+        "issuer with newline at the end",
         Refuse("issuer"),
         "iss",
         r#""https://provider.DOMAIN/oauth/token\n""#,
@@ -240,7 +240,7 @@ pub(super) const ISSUERS: &[Row] = &[
     ("issuer number", Refuse("claims_malformed"), "iss", "5"),
 ];
 
-/// `scope`, judged by A11.
+/// `scope`.
 pub(super) const SCOPES: &[Row] = &[
     ("openid only", NOTHING, "scope", r#"["openid"]"#),
     ("no scopes", NOTHING, "scope", "[]"),
@@ -276,11 +276,11 @@ pub(super) const SCOPES: &[Row] = &[
     ("no scope claim", Refuse("scope"), "scope", ""),
 ];
 
-/// Claims that say who calls.
+/// Claims that identify the caller.
 pub(super) const IDENTITY: &[Row] = &[
     ("unknown claim", READ, "whatever", r#"[{"a":[1,null]}]"#),
     ("no jti", READ, "jti", ""),
-    ("jti that holds the mark elsewhere", READ, "jti", r#""0123-r-456""#),
+    ("jti with the refresh suffix elsewhere", READ, "jti", r#""0123-r-456""#),
     ("refresh token", Refuse("refresh_token"), "jti", r#""0123456789abcdef-r""#),
     ("jti a number", Refuse("claims_malformed"), "jti", "5"),
     ("no cid", Refuse("client"), "cid", ""),

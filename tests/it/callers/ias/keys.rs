@@ -1,4 +1,5 @@
-//! Keys of IAS: how they are asked for, who gets none, rotation, outage, and certificates that tokens are bound to.
+//! Keys of IAS: the requests, refused clients and tenants, rotation, outage, and tokens that are
+//! bound to a certificate.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{
@@ -21,7 +22,7 @@ use crate::{
 const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 #[tokio::test]
-async fn keys_are_asked_for_with_own_client_tenant_and_caller() {
+async fn the_request_for_keys_names_own_client_tenant_and_caller() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[("TENANTS", IAS_SECOND_TENANT)]).await;
     let sent = |line: String| {
@@ -47,22 +48,22 @@ async fn keys_are_asked_for_with_own_client_tenant_and_caller() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_new_callers_costs_one_discovery_and_one_fetch_each() {
+async fn parallel_new_callers_cause_one_discovery_and_one_fetch_each() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
-    let mut crowd = JoinSet::new();
+    let mut parallel = JoinSet::new();
     for number in 0..20 {
         let caller = [IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT][number % 2];
         let request = client().get(format!("{}{PATH}", broker.base));
         let request = request.bearer_auth(token(&sandbox, caller));
-        crowd.spawn(async move { answer(request).await.status });
+        parallel.spawn(async move { answer(request).await.status });
     }
-    assert!(crowd.join_all().await.into_iter().all(|status| status == 200));
+    assert!(parallel.join_all().await.into_iter().all(|status| status == 200));
     assert_eq!((asked(&sandbox, DISCOVERY), fetches(&sandbox)), (1, 2));
 }
 
 #[tokio::test]
-async fn who_is_not_for_us_is_refused_and_not_asked_about_again() {
+async fn a_client_without_keys_is_refused_and_its_keys_are_not_fetched_again() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[("TENANTS", "unknown-tenant")]).await;
     let claims = [json!({"azp": "unknown-client"}), json!({"app_tid": "unknown-tenant"})];
@@ -77,7 +78,7 @@ async fn who_is_not_for_us_is_refused_and_not_asked_about_again() {
 }
 
 #[tokio::test]
-async fn who_ceases_to_be_for_us_is_refused_with_the_next_question_for_keys() {
+async fn a_client_that_loses_its_keys_is_refused_after_the_next_fetch() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let before = good(&sandbox);
@@ -85,18 +86,18 @@ async fn who_ceases_to_be_for_us_is_refused_with_the_next_question_for_keys() {
     pull(&sandbox, "ias_client", &json!({"client": IAS_PROVIDER_CLIENT, "on": false}));
     pull(&sandbox, "rotate_keys", &json!({"part": "ias", "keep_old": true}));
     assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 401);
-    assert_eq!(broker.get(PATH, &before).await.status, 401, "its remembered decision ends, too");
+    assert_eq!(broker.get(PATH, &before).await.status, 401, "its entry in the cache ends, too");
     assert_eq!(broker.get(PATH, &token(&sandbox, IAS_SECOND_CLIENT)).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_new_key_is_accepted_on_first_use_and_an_ended_one_no_more() {
+async fn a_new_key_is_accepted_on_first_use_and_a_removed_one_is_not() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let before = good(&sandbox);
     assert_eq!(broker.get(PATH, &before).await.status, 200);
     pull(&sandbox, "rotate_keys", &json!({"part": "ias"}));
-    assert_eq!(broker.get(PATH, &before).await.status, 200, "nobody knows yet");
+    assert_eq!(broker.get(PATH, &before).await.status, 200, "the removal is not known yet");
     assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);
     assert_eq!(broker.get(PATH, &before).await.status, 401);
     assert_eq!(fetches(&sandbox), 2);
@@ -118,10 +119,7 @@ async fn a_new_key_is_accepted_on_first_use_and_an_ended_one_no_more() {
 #[case::discovery_too_large(DISCOVERY, json!({"status": 200, "body_size": 100_000}))]
 #[case::discovery_moved(DISCOVERY, json!({"status": 302, "headers": {"location": "/oauth2/certs"}}))]
 #[tokio::test]
-async fn an_answer_that_is_no_verdict_is_503_until_there_is_one(
-    #[case] path: &str,
-    #[case] fault: Value,
-) {
+async fn a_failed_fetch_is_503_until_one_succeeds(#[case] path: &str, #[case] fault: Value) {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let mut fault = fault;
@@ -139,11 +137,11 @@ async fn an_answer_that_is_no_verdict_is_503_until_there_is_one(
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    panic!("the keys are not asked for again");
+    panic!("the keys are not fetched again");
 }
 
 #[tokio::test]
-async fn an_outage_is_not_felt_by_callers_whose_keys_are_held() {
+async fn callers_with_cached_keys_do_not_notice_an_outage() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     assert_eq!(broker.get(PATH, &good(&sandbox)).await.status, 200);

@@ -1,5 +1,5 @@
-//! IAS as second issuer, over the real port (S10): a corpus of tokens, who may do what, whose routes they are, and what
-//! bindings and settings come to. Every case of the issuer rule is beside the code.
+//! IAS as the second issuer, over HTTP: a corpus of tokens, scopes, owners of routes, bindings and
+//! settings. All cases of the issuer rule are in `src/auth/ias/domains/tests.rs`.
 
 mod keys;
 mod pressure;
@@ -17,13 +17,13 @@ use cfapi_sandbox::{
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Case, Judged, PATH, decoded, judge, set, split};
+use super::{Case, PATH, Results, decoded, send_all, set, split};
 use crate::support::{APP, TestBroker, parse, process::Program, sandbox, variables, variables_of};
 
-/// What the API of the valid token is called; it brings Spaces.Read.
+/// The API of the valid token. It grants Spaces.Read.
 const API: &str = "look";
 
-/// Variables of a broker with both issuers; `more` is for the section `[auth.ias]`.
+/// Variables of a broker with both issuers. `more` is for the section `[auth.ias]`.
 fn both(sandbox: &Sandbox, more: &[(&str, &str)]) -> BTreeMap<String, String> {
     let services = sandbox.vcap_services_with_identity();
     let mut variables = variables_of(&services, &sandbox.vcap_application("127.0.0.1"));
@@ -39,7 +39,7 @@ async fn broker(sandbox: &Sandbox, more: &[(&str, &str)]) -> TestBroker {
     TestBroker::with(both(sandbox, more)).await
 }
 
-/// The valid token of a client: it may look at destinations.
+/// The valid token of a client. It may read destinations.
 fn token(sandbox: &Sandbox, client: &str) -> String {
     sandbox.ias_token(client, &json!({"ias_apis": [API]}))
 }
@@ -57,10 +57,11 @@ fn fetches(sandbox: &Sandbox) -> usize {
     asked(sandbox, "/oauth2/certs")
 }
 
-/// One other claim: `ISSUER`, `HOST`, `TENANT`, `OWN` and `CLIENT` stand for those of the landscape, `@+5` for a moment.
+/// One changed claim each. `ISSUER`, `HOST`, `TENANT`, `OWN` and `CLIENT` stand for those of the
+/// landscape, `@+5` for a time.
 const ROWS: &[(&str, u16, &str, &str)] = &[
     ("issuer without scheme", 200, "iss", r#""HOST""#),
-    ("issuer that is ours, told twice", 200, "ias_iss", r#""ISSUER""#),
+    ("issuer that is ours, in both claims", 200, "ias_iss", r#""ISSUER""#),
     ("no ias issuer of a trusted domain", 401, "ias_iss", r#""https://login.attacker.example""#),
     ("issuer of another host", 401, "iss", r#""https://t.attacker.example""#),
     ("issuer with a path", 401, "iss", r#""ISSUER/oauth/token""#),
@@ -69,8 +70,8 @@ const ROWS: &[(&str, u16, &str, &str)] = &[
     ("issuer with a fragment", 401, "iss", r#""ISSUER#x""#),
     ("issuer with an escape", 401, "iss", r#""ISSUER%2f""#),
     ("issuer with user", 401, "iss", r#""http://user@HOST""#),
-    ("issuer that brings ours along", 401, "iss", r#""https://evil.example///ISSUER""#),
-    ("issuer in front of an at sign", 401, "iss", r#""ISSUER@evil.example""#),
+    ("issuer that contains ours", 401, "iss", r#""https://evil.example///ISSUER""#),
+    ("issuer before an at sign", 401, "iss", r#""ISSUER@evil.example""#),
     ("issuer with a longer port", 401, "iss", r#""ISSUER0""#),
     ("issuer with a tab", 401, "iss", "\"ISSUER\\t\""),
     ("issuer empty", 401, "iss", r#""""#),
@@ -126,11 +127,11 @@ const ROWS: &[(&str, u16, &str, &str)] = &[
         r#"["Spaces.Read","cfapi-broker!t1.Spaces.Read"]"#,
     ),
     ("apis a number", 401, "ias_apis", "1"),
-    ("a scope of XSUAA brings nothing and takes nothing", 200, "scope", r#"["x"]"#),
-    ("a zone of XSUAA does neither", 200, "zid", r#""x""#),
+    ("a scope of XSUAA has no effect", 200, "scope", r#"["x"]"#),
+    ("a zone of XSUAA has no effect", 200, "zid", r#""x""#),
 ];
 
-/// One other header member.
+/// One changed header member each.
 const HEADERS: &[(&str, u16, &str, &str)] = &[
     ("ias: no kid", 401, "kid", ""),
     ("ias: other kid", 401, "kid", r#""default-kid""#),
@@ -171,7 +172,7 @@ fn cases(sandbox: &Sandbox) -> Vec<Case> {
     rows.chain(headers).chain(whole(sandbox)).chain(crossed(sandbox)).collect()
 }
 
-/// Tokens that differ in more than one member.
+/// Tokens with several changes.
 fn whole(sandbox: &Sandbox) -> Vec<Case> {
     let [header, claims, _] = split(&good(sandbox)).map(decoded);
     let by = |key: &SigningKey| key.sign_with(&header, &claims);
@@ -187,7 +188,7 @@ fn whole(sandbox: &Sandbox) -> Vec<Case> {
     cases.map(|(name, status, token)| Case::token(name, status, &token)).into()
 }
 
-/// Tokens of XSUAA that claim to be of IAS, and the other way round.
+/// XSUAA tokens that name IAS as issuer, and the other way round.
 fn crossed(sandbox: &Sandbox) -> Vec<Case> {
     let (ias, xsuaa) = (sandbox.ias_key(), sandbox.xsuaa_key());
     let token = sandbox.caller_token(PROVIDER_CLIENT, &["Spaces.Read"]);
@@ -221,11 +222,11 @@ async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let cases = cases(&sandbox);
-    let Judged { faults, refusals, .. } = judge(&broker, &cases).await;
+    let Results { faults, refusals, .. } = send_all(&broker, &cases).await;
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(refusals.len(), 1, "all 401 say the same: {refusals:?}");
-    // Three callers (one has no azp), one that IAS does not know, and one question for the first unknown key of each
-    // caller that had one.
+    // Three callers (one has no azp), one that IAS does not know, and one fetch for the first
+    // unknown key of each caller that had a key.
     assert!((4..=6).contains(&fetches(&sandbox)), "{}", fetches(&sandbox));
     assert_eq!(asked(&sandbox, "/.well-known/openid-configuration"), 1);
     let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
@@ -235,7 +236,7 @@ async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
 }
 
 #[tokio::test]
-async fn scopes_come_from_apis_and_from_lists_of_callers_and_from_nowhere_else() {
+async fn scopes_come_only_from_granted_apis_and_clients() {
     let sandbox = sandbox().await;
     let listed = format!("ias:{IAS_TENANT}:{IAS_SECOND_CLIENT}");
     let elsewhere = format!("ias:{IAS_SECOND_TENANT}:{IAS_PROVIDER_CLIENT}");
@@ -270,7 +271,7 @@ async fn scopes_come_from_apis_and_from_lists_of_callers_and_from_nowhere_else()
     assert_eq!(status(second, json!(["routes"]), get(), "/v3/spaces").await, 403);
 }
 
-/// Who may read and write routes and use the proxy.
+/// Scopes for routes and the proxy.
 const ALL: [(&str, &str); 4] = [
     ("APIS__ROUTES_READ", "all"),
     ("APIS__ROUTES_WRITE", "all"),
@@ -303,7 +304,7 @@ async fn a_client_owns_its_routes_in_its_own_tenant_only() {
         assert_eq!(broker.delete("/routes/t1", other).await.status, 204);
     }
     assert_eq!(broker.get("/routes/t1", &one).await.status, 200);
-    // A token without azp names its client by sub: the same owner.
+    // A token without azp names its client by sub. It is the same owner.
     let bare = json!({"ias_apis": ["all"], "azp": null});
     let bare = sandbox.ias_token(IAS_PROVIDER_CLIENT, &bare);
     assert_eq!(broker.get("/routes/t1", &bare).await.status, 200);
@@ -332,7 +333,7 @@ async fn a_provider_entry_names_a_caller_of_ias_in_full() {
 }
 
 #[tokio::test]
-async fn bound_but_not_switched_on_it_is_off() {
+async fn bound_but_not_enabled_it_is_off() {
     let sandbox = sandbox().await;
     let services = sandbox.vcap_services_with_identity();
     let broker =
@@ -343,7 +344,7 @@ async fn bound_but_not_switched_on_it_is_off() {
 }
 
 #[tokio::test]
-async fn switched_on_but_not_bound_the_log_says_so_and_xsuaa_goes_on() {
+async fn enabled_without_a_binding_it_logs_an_error_and_xsuaa_works() {
     let sandbox = sandbox().await;
     let mut variables = variables(&sandbox);
     variables.insert("CFAPI_AUTH__IAS__ENABLED".to_owned(), "true".to_owned());
@@ -377,7 +378,8 @@ async fn it_may_be_the_only_issuer() {
     assert_eq!(ready.json()["parts"]["keys"], "ok", "{}", ready.text);
 }
 
-/// Starts a broker whose identity binding has other `domains`; the text of the problems if it does not start.
+/// Starts a broker whose identity binding has other `domains`. Returns the error text if it does
+/// not start.
 async fn with_domains(
     sandbox: &Sandbox,
     domains: Value,
@@ -396,7 +398,7 @@ async fn with_domains(
 }
 
 #[tokio::test]
-async fn domains_are_a_list_in_either_spelling_and_an_empty_one_trusts_nobody() {
+async fn domains_may_be_a_list_or_its_text_and_an_empty_list_trusts_no_issuer() {
     let sandbox = sandbox().await;
     let own = sandbox.ias_domain();
     let text = format!("[\"accounts.example.test\",\"{own}\"]");
@@ -415,12 +417,12 @@ async fn domains_are_a_list_in_either_spelling_and_an_empty_one_trusts_nobody() 
     for domains in [Value::Null, json!(own), json!(7)] {
         let problems = with_domains(&sandbox, domains.clone(), "true").await.err().unwrap();
         assert!(problems.contains("lacks domains"), "{domains}: {problems}");
-        assert!(with_domains(&sandbox, domains, "false").await.is_ok(), "off: nobody looks");
+        assert!(with_domains(&sandbox, domains, "false").await.is_ok(), "not read when off");
     }
 }
 
 #[tokio::test]
-async fn names_that_can_never_match_end_the_start() {
+async fn names_that_can_never_match_are_startup_errors() {
     let sandbox = sandbox().await;
     let bad = [("CLIENTS__ROUTES_READ", IAS_PROVIDER_CLIENT), ("TENANTS", "a:b")];
     let snapshot = EnvSnapshot::from_vars(both(&sandbox, &bad));

@@ -1,4 +1,4 @@
-//! What forgers and floods come to.
+//! Attackers and floods.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cfapi_sandbox::{IAS_PROVIDER_CLIENT, IAS_SECOND_CLIENT, Sandbox, token::key::SigningKey};
@@ -14,26 +14,26 @@ use crate::{
     support::{TestBroker, pull, sandbox},
 };
 
-/// A valid token with other claims, signed by a key that nobody serves.
+/// A valid token with other claims, signed by a key that is not published.
 fn forged(sandbox: &Sandbox, changes: &Value) -> String {
     let [header, mut claims, _] = split(&good(sandbox)).map(decoded);
     claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    SigningKey::first("forger").sign_with(&header, &claims)
+    SigningKey::first("attacker").sign_with(&header, &claims)
 }
 
-/// At most so many fetches for new addresses, all in all.
+/// The highest allowed number of fetches for new addresses.
 fn most(since: Instant) -> usize {
     32 + usize::try_from(since.elapsed().as_secs() / 2).unwrap() + 1
 }
 
 #[tokio::test]
-async fn a_forgers_servers_are_never_called() {
+async fn an_attackers_servers_are_never_called() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     let (base, url) = (format!("http://{address}"), format!("http://{address}/certs"));
-    let forger = SigningKey::first("forger");
+    let attacker = SigningKey::first("attacker");
     let [valid, claims, _] = split(&good(&sandbox)).map(decoded);
     for issuer in [
         base.clone(),
@@ -49,14 +49,15 @@ async fn a_forgers_servers_are_never_called() {
             header["x5u"] = json!(url);
             claims[claim] = json!(issuer);
             claims["jwks_uri"] = json!(url);
-            assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
+            assert_eq!(broker.get(PATH, &attacker.sign_with(&header, &claims)).await.status, 401);
         }
     }
     assert_eq!(fetches(&sandbox), 0);
     let mut header = valid.clone();
     header["jku"] = json!(url);
-    assert_eq!(broker.get(PATH, &forger.sign_with(&header, &claims)).await.status, 401);
-    // Even an issuer that we trust sends us nowhere else, neither by its document nor by a redirect.
+    assert_eq!(broker.get(PATH, &attacker.sign_with(&header, &claims)).await.status, 401);
+    // Even a trusted issuer cannot send the broker to another host, neither by its document nor by
+    // a redirect.
     let discovery = "GET /.well-known/openid-configuration";
     let tricks = [
         (discovery, json!({"status": 200, "body": json!({"jwks_uri": url})})),
@@ -70,7 +71,7 @@ async fn a_forgers_servers_are_never_called() {
         pull(&sandbox, "fail_next", &trick);
         assert_eq!(fresh.get(PATH, &good(&sandbox)).await.code(), "keys_unavailable");
     }
-    // Connections are accepted in their order: the first one is ours.
+    // Connections are accepted in order: the first one is ours, so no other came before.
     let own = TcpStream::connect(address).await.unwrap();
     let (_, first) = server.accept().await.unwrap();
     assert_eq!(first, own.local_addr().unwrap());
@@ -96,7 +97,7 @@ async fn a_flood_of_clients_causes_few_fetches_and_none_once_a_key_is_known() {
     }
     assert!(fetches(&sandbox) <= most(started), "{}", fetches(&sandbox));
     assert!(statuses[0] >= 32 && statuses[1] > 50, "{statuses:?}");
-    // A valid caller gets in as soon as a new one may be asked about.
+    // A valid caller is accepted as soon as the budget allows a new fetch.
     let mut is_in = false;
     while !is_in && started.elapsed().as_secs() < 60 {
         is_in = broker.get(PATH, &good(&sandbox)).await.status == 200;
@@ -113,7 +114,7 @@ async fn a_flood_of_clients_causes_few_fetches_and_none_once_a_key_is_known() {
     assert_eq!(asked(&sandbox, "/.well-known/openid-configuration"), 1);
 }
 
-/// Labels below a loopback host lead nowhere, so that each attempt fails: the metric counts them.
+/// Labels below a loopback host have no server, so each attempt fails. The metric counts them.
 #[tokio::test]
 async fn a_flood_of_labels_causes_few_attempts() {
     let sandbox = sandbox().await;
@@ -152,7 +153,7 @@ async fn a_flood_of_unknown_key_ids_fetches_once() {
 }
 
 #[tokio::test]
-async fn foreign_tenants_and_unfit_clients_cause_no_question_at_all() {
+async fn unknown_tenants_and_unsendable_clients_cause_no_request() {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let long = "a".repeat(257);
