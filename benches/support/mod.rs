@@ -1,6 +1,7 @@
-//! A broker's vault as it is composed for service, at a sandbox on loopback.
+//! The token vault of a complete broker, with a sandbox on loopback.
 //!
-//! Invariant: what is measured is reached through the public API only, and what cannot run yields no figure: it panics.
+//! Invariant: the benches use only the public API. A bench that cannot run panics and gives no
+//! figure.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -13,10 +14,11 @@ use cfapi_broker::{
 use cfapi_sandbox::{Options, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
-/// As many as a small instance has cores; fixed, so that runs on other machines compare.
+/// The number of cores of a small instance. It is fixed, so that runs on different machines can be
+/// compared.
 const WORKERS: usize = 2;
 
-/// A vault, and the name of its default destination as the vault itself holds it.
+/// A vault, and the name of its default destination as the vault holds it.
 #[derive(Clone, Debug)]
 pub(crate) struct Lender {
     pub(crate) vault: TokenVault,
@@ -24,7 +26,7 @@ pub(crate) struct Lender {
 }
 
 impl Lender {
-    /// Builds the whole broker for this landscape, as `main` does, and keeps its vault.
+    /// Builds the whole broker for this landscape, as `main` does, and returns its vault.
     pub(crate) async fn of(sandbox: &Sandbox) -> Self {
         let variables: BTreeMap<String, String> = [
             ("PORT", "0".to_owned()),

@@ -1,4 +1,5 @@
-//! What passes is what is sent: the gate, the policy, the permit and the call of the broker, byte for byte (S26).
+//! A request that passes is sent byte for byte as it was checked: request validation, policy,
+//! permit and CF call.
 
 #![no_main]
 
@@ -10,7 +11,7 @@ static HARNESS: LazyLock<TestHarness> = LazyLock::new(|| TestHarness::new().expe
 
 fuzz_target!(|bytes: &[u8]| {
     HARNESS.check(bytes);
-    // Most inputs would fail by their first bytes.
+    // Without a prefix most inputs would fail at their first bytes.
     HARNESS.check(&[b"/v3/".as_slice(), bytes].concat());
     HARNESS.check(&[b"/v3/spaces?".as_slice(), bytes].concat());
 });

@@ -570,15 +570,15 @@ fn fail_create(sandbox: &Sandbox, times: u64, how: &Value) {
 #[case::never_answered("commit_then_hang")]
 #[tokio::test]
 async fn a_create_that_cf_executed_without_an_answer_is_found_and_not_repeated(
-    #[case] trick: &str,
+    #[case] lever: &str,
 ) {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    pull(&sandbox, trick, &json!({"part": "cf", "only": CREATE}));
+    pull(&sandbox, lever, &json!({"part": "cf", "only": CREATE}));
     // The connection ends when the API stops: waiting for the time-out would take half a minute.
     let outage = async {
         until("the create was executed", || !routes_of(&sandbox, HOST).is_empty()).await;
-        if trick == "commit_then_hang" {
+        if lever == "commit_then_hang" {
             sandbox.stop_part(Part::Cf).await;
             sandbox.start_part(Part::Cf).await.unwrap();
         }

@@ -59,16 +59,16 @@ async fn an_attackers_servers_are_never_called() {
     // Even a trusted issuer cannot send the broker to another host, neither by its document nor by
     // a redirect.
     let discovery = "GET /.well-known/openid-configuration";
-    let tricks = [
+    let faults = [
         (discovery, json!({"status": 200, "body": json!({"jwks_uri": url})})),
         (discovery, json!({"status": 302, "headers": {"location": url}})),
         ("GET /oauth2/certs", json!({"status": 302, "headers": {"location": url}})),
     ];
-    for (only, mut trick) in tricks {
+    for (only, mut fault) in faults {
         let fresh = TestBroker::with(super::both(&sandbox, &[])).await;
-        trick["part"] = json!("ias");
-        trick["only"] = json!(only);
-        pull(&sandbox, "fail_next", &trick);
+        fault["part"] = json!("ias");
+        fault["only"] = json!(only);
+        pull(&sandbox, "fail_next", &fault);
         assert_eq!(fresh.get(PATH, &good(&sandbox)).await.code(), "keys_unavailable");
     }
     // Connections are accepted in order: the first one is ours, so no other came before.
