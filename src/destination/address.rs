@@ -22,7 +22,7 @@ pub(super) struct TokenServiceUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AddressError {
     #[error("is not a URL")]
-    SecretForm,
+    NotUrl,
     #[error("contains a blank, control character or backslash")]
     Character,
     #[error("contains a placeholder for the tenant, which only tokenServiceURLType Common fills")]
@@ -68,7 +68,7 @@ fn parse(text: &str) -> Result<Url, AddressError> {
     if text.contains("{tenant}") {
         return Err(AddressError::Tenant);
     }
-    let url = Url::parse(text).map_err(|_| AddressError::SecretForm)?;
+    let url = Url::parse(text).map_err(|_| AddressError::NotUrl)?;
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback(&url)) {
         return Err(AddressError::Scheme);
     }
@@ -115,8 +115,8 @@ mod tests {
     }
 
     #[rstest]
-    #[case("login.cf.example.com", AddressError::SecretForm)]
-    #[case("https://", AddressError::SecretForm)]
+    #[case("login.cf.example.com", AddressError::NotUrl)]
+    #[case("https://", AddressError::NotUrl)]
     #[case("https://login.cf.example.com/a\tb", AddressError::Character)]
     #[case("https://login.cf.example.com\\@evil.example", AddressError::Character)]
     #[case("https://{tenant}.example.com/oauth/token", AddressError::Tenant)]
