@@ -1,8 +1,10 @@
-//! The listener: an accept loop of our own over hyper's HTTP/1.1, with limits that `axum::serve` does not have.
+//! The listener: an accept loop of our own over hyper's HTTP/1.1, with limits that `axum::serve`
+//! does not have.
 //!
-//! Invariant: a connection is either served within the limits or closed; nothing that a client does keeps the process
-//! from stopping within the drain time. Only `app` calls this. In reading order: this file (who gets in), `connection`
-//! (how one is served), `guard` and `head` (what hyper does not watch).
+//! Invariant: a connection is either served within the limits or closed; no client can keep the
+//! process from stopping within the drain time. Only `app` calls this. In reading order: this file
+//! (accept loop), `connection` (one connection), `guard` and `head` (limits that hyper does not
+//! have). The numbers are in `docs/reference/limits.md`.
 
 mod connection;
 mod guard;
@@ -24,13 +26,15 @@ use crate::{
     server::{connection::ConnectionLimits, guard::HeaderBudget},
 };
 
-/// First pause after a failing `accept` (no file descriptors left); doubles up to [`LONGEST_PAUSE`].
+/// First pause after a failing `accept` (no file descriptors left); doubles up to
+/// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause after a failing `accept`: a second without new connections is bearable, a busy loop is not.
+/// Longest pause after a failing `accept`: a second without new connections is acceptable, a busy
+/// loop is not.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// The platform's router keeps its side of an idle connection this long; ours must live longer.
+/// The platform's router keeps an idle connection this long; ours must live longer.
 const ROUTER_IDLE: Duration = Duration::from_secs(90);
-/// What a connection beyond the cap gets, without being read.
+/// Response to a connection beyond the limit; the request is not read.
 const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Listener and limits; bounds are in `config/default.toml`.
@@ -51,10 +55,10 @@ pub struct Settings {
     /// First byte of a head to its last.
     #[serde(deserialize_with = "duration")]
     pub head_timeout: Duration,
-    /// A request's body, whole; also how long a client may take nothing of its answer.
+    /// A whole request body; also how long a client may read nothing of its response.
     #[serde(deserialize_with = "duration")]
     pub body_timeout: Duration,
-    /// A request, whole, its answer included.
+    /// A whole request including its response.
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
     /// SIGTERM to exit.
@@ -82,12 +86,13 @@ fn size<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
 }
 
 impl Settings {
-    /// Checks the bounds; returns key, what is wrong and a hint (empty: tell the default) for each breach.
+    /// Checks the bounds; returns key, message and hint for each error (empty hint: name the
+    /// default).
     pub fn validate(&self) -> Vec<(&'static str, String, String)> {
         let mut found = Vec::new();
         let mut wrong = |key, message: &str| found.push((key, message.to_owned(), String::new()));
         if self.idle_timeout <= ROUTER_IDLE {
-            wrong("idle_timeout", "must be above 90s, or the router answers 502 now and then");
+            wrong("idle_timeout", "must be above 90s, or the router sometimes answers 502");
         }
         let seconds = |duration: Duration, from: u64, to: u64| {
             duration >= Duration::from_secs(from) && duration <= Duration::from_secs(to)
@@ -117,9 +122,10 @@ impl Settings {
     }
 }
 
-/// Serves until `stop` is cancelled, then lets requests in flight end within the drain time; returns when that is over.
+/// Serves until `stop` is cancelled, then waits for requests in flight within the drain time;
+/// returns the end of the drain time.
 ///
-/// IdleTimeout and half-open connections are dropped at the stop; answers given after it close their connection.
+/// Idle and half-open connections are dropped at the stop; later responses close their connection.
 pub async fn serve(
     listener: TcpListener,
     dispatch: Dispatch,
@@ -173,7 +179,7 @@ pub async fn serve(
 }
 
 async fn reject_connection(mut stream: TcpStream) {
-    // The peer may be gone already; there is nobody left to tell.
+    // The peer may be gone already; then the error does not matter.
     drop(timeout(LONGEST_PAUSE, stream.write_all(FULL_RESPONSE)).await);
 }
 

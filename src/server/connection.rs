@@ -1,6 +1,7 @@
-//! One connection from its first byte to its last: hyper behind the guard, and the moment in which a request arrives.
+//! One connection: hyper behind the guard, and the service that receives its requests.
 //!
-//! Invariant: the guard knows of every request when it begins and when its answer is out. Only `server` uses it.
+//! Invariant: the guard is told when each request begins and when its response is sent. Only
+//! `server` uses this.
 
 use std::{
     convert::Infallible,
@@ -32,24 +33,24 @@ use crate::{
     },
 };
 
-/// Headers of one request; the platform's router passes at most this many.
+/// Largest number of headers; the platform's router passes at most this many.
 const MAX_HEADERS: usize = 101;
 
-/// How long a connection may keep its place.
+/// Time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionLimits {
-    /// Without a request.
+    /// Idle, without a request.
     pub(super) idle: Duration,
-    /// With a head that has begun.
+    /// From the first to the last byte of a head.
     pub(super) head: Duration,
-    /// With an answer of which the client takes nothing.
+    /// A response of which the client reads nothing.
     pub(super) write: Duration,
-    /// With one request, its answer included.
+    /// One request including its response.
     pub(super) request: Duration,
 }
 
-/// Serves a connection until it ends; after `stop` the request under way is its last. Large heads share `room` with
-/// those of other connections.
+/// Serves a connection until it ends; after `stop` the current request is its last. All connections
+/// share `budget` for large heads.
 pub(super) async fn serve<S, P>(
     stream: S,
     requests: P,
@@ -63,7 +64,7 @@ pub(super) async fn serve<S, P>(
     let (guarded, state) = GuardedStream::new(stream, limits, budget);
     let service = ConnectionService { requests, state: Arc::clone(&state) };
     let connection = http1::Builder::new()
-        // The guard's: hyper's would set a timer for each request.
+        // The guard does this; hyper would set a timer for each request.
         .header_read_timeout(None::<Duration>)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
@@ -91,7 +92,7 @@ pub(super) async fn serve<S, P>(
     }
 }
 
-/// What answers requests: the house's requests, or a test's router. It must always be ready.
+/// Answers requests: the broker's dispatch, or a test's router. It must always be ready.
 pub(super) trait RequestService:
     tower::Service<Request<Body>, Response = Response, Error = Infallible> + Clone
 {
@@ -117,7 +118,7 @@ impl<P: RequestService> Service<Request<Incoming>> for ConnectionService<P> {
         let length = request.body().size_hint().exact();
         let length_of_body = length.map_or(BodyLength::Chunked, BodyLength::Exactly);
         let target = self.state.request_started(request.method(), request.uri(), length_of_body);
-        // Most have none, and none needs no box.
+        // Most requests have no body, and an empty body needs no box.
         let body = |body| if length == Some(0) { Body::empty() } else { Body::new(body) };
         let mut request = request.map(body);
         if target == ParsedTarget::Cut {
@@ -129,7 +130,7 @@ impl<P: RequestService> Service<Request<Incoming>> for ConnectionService<P> {
 }
 
 pin_project! {
-    /// The answer while it is being made.
+    /// The response future; it holds the guard until the response is ready.
     struct ResponseFuture<F> {
         #[pin]
         answer: F,
@@ -148,7 +149,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ResponseFuture
     }
 }
 
-/// An answer's body that tells the guard when it is done with.
+/// A response body that tells the guard when it is dropped.
 struct TrackedBody {
     body: Body,
     _guard: Option<ResponseGuard>,
@@ -174,7 +175,7 @@ impl hyper::body::Body for TrackedBody {
     }
 }
 
-/// Tells the guard that an answer is out, once hyper lets go of it.
+/// Tells the guard that a response is sent, when hyper drops it.
 struct ResponseGuard(Arc<ConnectionState>);
 
 impl Drop for ResponseGuard {

@@ -1,14 +1,15 @@
-//! A guard on a connection: a head that has begun must be complete in time, its first line is kept as it came, and an
-//! answer must be taken in.
+//! The guard of a connection: a head must be complete in time, its request line is kept as
+//! received, and the client must read its response.
 //!
-//! hyper has one limit for an idle connection and for a slow head, and the platform's router wants idle connections kept
-//! longer than a slow head may last; and hyper sets a timer for each request. So the guard counts for itself: waiting
-//! (until the connection has been idle for too long) → head (from its first byte) → request (from the last bytes of its
-//! head until its answer is out).
+//! hyper has one limit for both idle connections and slow heads, but the platform's router needs
+//! idle connections to live longer than a slow head may last. hyper also sets a timer for each
+//! request. So the guard keeps its own phases: waiting (until the idle limit) → head (from its
+//! first byte) → request (from the end of its head until its response is sent).
 //!
-//! Invariant: hyper gets one head at a time and nothing behind it before the answer is out, so that each byte is known
-//! to be of a head or of a body. Where a body is chunked its end is not known; what is sent behind it before the answer
-//! is out has no known request line and is refused. Only `server` uses it.
+//! Invariant: hyper gets one head at a time and no later request before the response is sent, so
+//! that each byte is known to belong to a head or a body. The end of a chunked body is not known: a
+//! request that follows it before the response is sent has no known request line and is refused.
+//! Only `server` uses this.
 
 mod connection_state;
 mod header_budget;
@@ -37,30 +38,32 @@ pub(super) use connection_state::{BodyLength, ConnectionState, ParsedTarget};
 pub(super) use header_budget::HeaderBudget;
 pub(super) use idle_timeout::IdleTimeout;
 
-/// Bytes of one request's head; the platform's router passes at most this much. hyper answers 431 to more.
+/// Largest head in bytes; the platform's router passes at most this much. hyper answers 431 to
+/// more.
 pub(super) const MAX_HEAD: usize = 64 * 1024;
-/// How long a closing connection takes in what the client still sends: closed at once, the client would lose the answer
-/// to a reset. Longer would help only those who never stop.
+/// How long a closing connection still reads what the client sends. Without this, a TCP reset could
+/// destroy the response before the client reads it. A longer time would help only clients that
+/// never stop.
 const LINGER: Duration = Duration::from_secs(1);
-/// What is taken in at once meanwhile.
+/// Bytes per read during that time.
 const SCRATCH: usize = 8 * 1024;
 
-/// A connection whose heads must come in time.
+/// A stream with time limits for heads and writes.
 #[derive(Debug)]
 pub(super) struct GuardedStream<S> {
     stream: S,
     state: Arc<ConnectionState>,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Bytes of the next head that came too early.
+    /// Bytes of the next head that were received too early.
     held: Vec<u8>,
-    /// Until when a closing connection takes in what comes.
+    /// Until when a closing connection reads and discards.
     lingering: Option<Instant>,
     write_timeout: WriteTimeout,
 }
 
 impl<S> GuardedStream<S> {
-    /// Guards a stream; large heads share `room` with those of other connections.
+    /// Guards a stream; all connections share `budget` for large heads.
     pub(super) fn new(
         stream: S,
         limits: ConnectionLimits,
@@ -79,7 +82,7 @@ impl<S> GuardedStream<S> {
         (guarded, state)
     }
 
-    /// Waits for a moment; the timer is made only for those who must wait.
+    /// Waits until a moment; the timer is created at the first wait.
     fn poll_until(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
         if timer.deadline() != until {
@@ -90,7 +93,7 @@ impl<S> GuardedStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> GuardedStream<S> {
-    /// Gives out what was held back, or reads; what hyper may not have yet is held back.
+    /// Returns bytes that were held back, or reads; holds back what hyper must not get yet.
     fn poll_more(
         &mut self,
         context: &mut Context<'_>,
@@ -100,9 +103,9 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
         if self.held.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         } else {
-            let room = buffer.remaining().min(self.held.len());
-            buffer.put_slice(self.held.get(..room).unwrap_or_default());
-            self.held.drain(..room);
+            let free = buffer.remaining().min(self.held.len());
+            buffer.put_slice(self.held.get(..free).unwrap_or_default());
+            self.held.drain(..free);
         }
         let came = buffer.filled().get(before..).unwrap_or_default();
         if came.is_empty() {
@@ -117,7 +120,7 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// While an answer is being made only the end of the connection is of interest.
+    /// While a response is being made, only the end of the connection matters.
     fn poll_hang_up(
         &mut self,
         context: &mut Context<'_>,
@@ -137,7 +140,7 @@ impl<S: AsyncRead + Unpin> GuardedStream<S> {
         Poll::Pending
     }
 
-    /// Takes in and forgets what a client still sends to a connection that closes.
+    /// Reads and discards what a client still sends to a closing connection.
     fn poll_linger(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
         let mut scratch = [0; SCRATCH];
         loop {

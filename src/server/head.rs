@@ -1,28 +1,29 @@
-//! Finds the end of a request's head in the bytes as they come, and keeps its first line.
+//! Finds the end of a request head in the received bytes, and keeps its request line.
 //!
-//! Invariant: what counts as a line and as the end of a head is what hyper's parser counts as such; nothing else of the
-//! head is interpreted here. Only `server::guard` uses it.
+//! Invariant: lines and the end of a head are the same as for hyper's parser; nothing else of the
+//! head is interpreted here. Only `server::guard` uses this.
 
-/// Bytes kept of a request line: path and query may have 2048 and 4096, so that a longer line is refused anyway.
+/// Bytes kept of a request line. Path and query may have 2048 and 4096 bytes, so a longer line is
+/// refused anyway.
 pub(super) const LONGEST_LINE: usize = 8 * 1024;
 
-/// What is known of a head that is arriving.
+/// Scans a head while it is received.
 #[derive(Debug, Default)]
 pub(super) struct HeadScanner {
-    /// The request line without its end, as far as it is kept.
+    /// The request line without its line end, up to the limit.
     line: Vec<u8>,
     /// Whether the request line has ended.
     past_line: bool,
-    /// Bytes of the line that is arriving.
+    /// Bytes of the current line.
     length: usize,
     /// Whether that line is a single carriage return so far.
     only_return: bool,
-    /// Bytes taken in all.
+    /// All bytes received.
     taken: usize,
 }
 
 impl HeadScanner {
-    /// Takes the next bytes; returns how many of them belong to the head if it ends among them.
+    /// Scans the next bytes; returns how many of them belong to the head if it ends here.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut from = 0;
         self.taken = self.taken.saturating_add(bytes.len());
@@ -35,7 +36,7 @@ impl HeadScanner {
             if blank && self.past_line {
                 return Some(from);
             }
-            // Empty lines before the request line are passed over (RFC 9112, 2.2).
+            // Empty lines before the request line are skipped (RFC 9112, 2.2).
             self.past_line |= !blank;
             if blank {
                 self.line.clear();
@@ -45,22 +46,23 @@ impl HeadScanner {
         None
     }
 
-    /// Returns the request line, without its end; cut at [`LONGEST_LINE`], and unfinished until the line has ended.
+    /// Returns the request line without its line end, cut at [`LONGEST_LINE`]; incomplete until the
+    /// line has ended.
     pub(super) fn line(&self) -> &[u8] {
         self.line.strip_suffix(b"\r").unwrap_or(&self.line)
     }
 
-    /// Returns whether this is the preface of HTTP/2, which is not spoken here.
+    /// Returns whether this is the preface of HTTP/2, which is not supported.
     pub(super) fn is_preface(&self) -> bool {
         self.past_line && self.line() == b"PRI * HTTP/2.0"
     }
 
-    /// Returns how many bytes were taken.
+    /// Returns how many bytes were received.
     pub(super) fn taken(&self) -> usize {
         self.taken
     }
 
-    /// Forgets the head, keeping the memory for the next one.
+    /// Resets the scanner and keeps its buffer for the next head.
     pub(super) fn reset(&mut self) {
         self.line.clear();
         *self = Self { line: std::mem::take(&mut self.line), ..Self::default() };
@@ -75,8 +77,8 @@ impl HeadScanner {
         }
         self.length = self.length.saturating_add(piece.len());
         if !self.past_line {
-            let room = LONGEST_LINE.saturating_sub(self.line.len());
-            self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
+            let free = LONGEST_LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(piece.get(..free).unwrap_or(piece));
         }
     }
 }
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_is_kept_as_it_came_but_not_beyond_its_limit() {
+    fn the_line_is_kept_as_received_up_to_its_limit() {
         let mut head = HeadScanner::default();
         head.feed(b"\r\nGET /v3/apps#x HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(head.line(), b"GET /v3/apps#x HTTP/1.1");
@@ -115,7 +117,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
-        fn pieces_add_up(text in "[\r\nab ]{0,24}", cut in 0_usize..24) {
+        fn pieces_give_the_same_result_as_the_whole(text in "[\r\nab ]{0,24}", cut in 0_usize..24) {
             let bytes = text.as_bytes();
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
             let (mut whole, mut pieces) = (HeadScanner::default(), HeadScanner::default());

@@ -1,7 +1,7 @@
-//! What the two sides of a connection and its service tell each other: where the conversation stands.
+//! The state of a connection, shared by its reading side, its writing side and its service.
 //!
-//! Invariant: each byte that the client sends is judged once, as one of a head, of a body or of neither. Only
-//! `server::guard` and the service of a connection use it.
+//! Invariant: each byte from the client is classified once, as part of a head, of a body or of
+//! neither. Only `server::guard` and the service of a connection use this.
 
 use std::{
     io,
@@ -18,10 +18,10 @@ use crate::server::{
     head::{HeadScanner, LONGEST_LINE},
 };
 
-/// How much of a request's body is still to come.
+/// How much of a request body is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum BodyLength {
-    /// So many bytes.
+    /// This number of bytes.
     Exactly(u64),
     /// Chunks until the last one.
     Chunked,
@@ -30,16 +30,16 @@ pub(in crate::server) enum BodyLength {
 /// Whether hyper's parser saw the target that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum ParsedTarget {
-    /// Byte for byte, or too long to tell.
+    /// Byte for byte, or too long to know.
     Whole,
     /// Something was cut off, such as a fragment, or the line is not known.
     Cut,
 }
 
-/// Where a conversation stands.
+/// Phase of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum ConnectionPhase {
-    /// Nothing of the next head has come.
+    /// No byte of the next head was received.
     Waiting,
     /// A head has begun.
     Head { until: Instant },
@@ -47,14 +47,14 @@ pub(super) enum ConnectionPhase {
     Request { body: BodyLength, answer: ResponseState },
 }
 
-/// Whether the answer to a request is out.
+/// Whether the response to a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseState {
     Pending,
     Sent,
 }
 
-/// What the reading side of a connection and its service tell each other.
+/// The shared state of a connection.
 #[derive(Debug)]
 pub(in crate::server) struct ConnectionState(Mutex<ConnectionStateInner>);
 
@@ -62,16 +62,16 @@ pub(in crate::server) struct ConnectionState(Mutex<ConnectionStateInner>);
 pub(super) struct ConnectionStateInner {
     pub(super) phase: ConnectionPhase,
     head: HeadScanner,
-    /// What the head takes beyond the ordinary.
+    /// Memory of the head beyond the ordinary size.
     reservation: HeaderReservation,
-    /// A request, whole.
+    /// Limit of a whole request.
     request_limit: Duration,
-    /// When bytes of a head came last, the last answer went out, or a slow client took of it: the clock is read for nothing
-    /// else of a request.
+    /// When bytes of a head were last received, the last response was sent, or a slow client read
+    /// part of it. Nothing else of a request reads the clock.
     last_activity: Instant,
-    /// When the last request that began ends at the latest, its answer included.
+    /// Deadline of the last request, its response included.
     request_deadline: Option<Instant>,
-    /// Set while reading is held back until the answer is out.
+    /// Set while reading is held back until the response is sent.
     pub(super) reader: Option<Waker>,
     /// Whether the client may still be sending when the connection closes.
     unread: bool,
@@ -97,7 +97,7 @@ impl ConnectionState {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the head is complete and handed over; disarms the timer.
+    /// Notes that the head is complete and passed to hyper; ends the head timer.
     pub(in crate::server) fn request_started(
         &self,
         method: &Method,
@@ -114,7 +114,7 @@ impl ConnectionState {
         target
     }
 
-    /// Notes that the answer is out; the next head may come.
+    /// Notes that the response is sent; the next head may come.
     pub(in crate::server) fn response_sent(&self) {
         let now = Instant::now();
         let mut inner = self.lock();
@@ -134,31 +134,31 @@ impl ConnectionState {
         }
     }
 
-    /// Returns since when no request has been under way, nor a head that has begun.
+    /// Returns since when the connection is idle; `None` during a head or a request.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let inner = self.lock();
         matches!(inner.phase, ConnectionPhase::Waiting).then_some(inner.last_activity)
     }
 
-    /// Returns when the last request that began ends at the latest.
+    /// Returns the deadline of the last request.
     pub(super) fn request_deadline(&self) -> Option<Instant> {
         self.lock().request_deadline
     }
 
-    /// Notes that a client which left its answer lying has taken of it. It may leave it for a shorter time than it may be
-    /// idle.
+    /// Notes that a slow client has read part of its response. The write timeout is shorter than
+    /// the idle timeout.
     pub(super) fn write_progressed(&self) {
         self.lock().last_activity = Instant::now();
     }
 
-    /// Ends the connection if a head is under way, now or later.
+    /// Ends the connection during a head, now or later.
     pub(in crate::server) fn stop(&self) {
         self.lock().stopping = true;
     }
 }
 
-/// Compares the line as it came with what the parser made of it; an absolute target is cut to its path by the parser
-/// and refused for its form.
+/// Compares the request line as received with the parser's result. The parser cuts an absolute
+/// target to its path; that is refused later for its form.
 fn compare(line: &[u8], method: &Method, uri: &Uri) -> ParsedTarget {
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     let rest = line.strip_prefix(method.as_str().as_bytes()).and_then(|r| r.strip_prefix(b" "));
@@ -169,27 +169,30 @@ fn compare(line: &[u8], method: &Method, uri: &Uri) -> ParsedTarget {
 }
 
 impl ConnectionStateInner {
-    /// Judges bytes that the client sent; returns how many of them hyper may have now.
+    /// Classifies bytes from the client; returns how many of them hyper may get now.
     pub(super) fn pass(&mut self, bytes: &[u8], limit: Duration) -> io::Result<usize> {
         match self.phase {
             ConnectionPhase::Waiting | ConnectionPhase::Head { .. } => {
                 self.last_activity = Instant::now();
                 if matches!(self.phase, ConnectionPhase::Waiting) {
-                    // The line of a head that hyper refused, or of one that came without being seen.
+                    // Clears the line of a head that hyper refused or that was not seen here.
                     self.head.reset();
                     self.unread = true;
                     self.phase = ConnectionPhase::Head { until: self.last_activity + limit };
                 }
-                let room = MAX_HEAD.saturating_sub(self.head.taken());
+                let free = MAX_HEAD.saturating_sub(self.head.taken());
                 let end = self.head.feed(bytes);
                 if !self.reservation.grow(self.head.taken().min(MAX_HEAD)) {
                     return Err(io::ErrorKind::OutOfMemory.into());
                 }
                 if self.head.is_preface() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP/2 is not spoken"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "HTTP/2 is not supported",
+                    ));
                 }
-                // hyper reads on as long as its buffer happens to have room: without this its limit is not exact.
-                Ok(end.unwrap_or(bytes.len()).min(room))
+                // hyper reads on while its buffer has room: without this its limit is not exact.
+                Ok(end.unwrap_or(bytes.len()).min(free))
             }
             ConnectionPhase::Request { body: BodyLength::Chunked, .. } => Ok(bytes.len()),
             ConnectionPhase::Request { body: BodyLength::Exactly(left), answer } => {
@@ -208,7 +211,7 @@ impl ConnectionStateInner {
         }
     }
 
-    /// Whether the connection may close on a client that is still sending and has been given an answer.
+    /// Whether a closing connection must still read, because the client may be sending.
     pub(super) fn must_linger(&self) -> bool {
         self.unread && !(self.stopping && matches!(self.phase, ConnectionPhase::Head { .. }))
     }

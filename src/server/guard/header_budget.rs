@@ -1,19 +1,21 @@
-//! Memory for heads that are larger than most and not complete yet, shared by all connections.
+//! Memory budget for large, incomplete heads, shared by all connections.
 //!
-//! Invariant: what is taken is given back when the head is complete or its connection ends. Only `server` uses it.
+//! Invariant: reserved bytes are released when the head is complete or its connection ends. Only
+//! `server` uses this.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// What a head may have without asking: most are below it, tokens included.
+/// Bytes of a head that need no reservation; most heads are smaller, tokens included.
 const FREE: usize = 8 * 1024;
-/// Bytes beyond [`FREE`] of all heads together that are not complete. Nobody knows yet who sends them: without a bound,
-/// 4096 connections would hold 64 KiB each; half would still serve 70 callers with the largest head at the same moment.
+/// Bytes beyond [`FREE`] of all incomplete heads together. Their senders are not authenticated yet:
+/// without a bound, 4096 connections would hold 64 KiB each. Half of this budget would still serve
+/// 70 callers with the largest head at the same moment.
 const SHARED: usize = 8 * 1024 * 1024;
 
-/// The bytes that are left; a clone is shallow.
+/// The remaining bytes; a clone is shallow.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct HeaderBudget(Arc<AtomicUsize>);
 
@@ -23,7 +25,7 @@ impl Default for HeaderBudget {
     }
 }
 
-/// What one connection has taken.
+/// The reserved bytes of one connection.
 #[derive(Debug)]
 pub(super) struct HeaderReservation {
     budget: HeaderBudget,
@@ -35,7 +37,7 @@ impl HeaderReservation {
         Self { budget, taken: 0 }
     }
 
-    /// Reserves bytes for a head of so many bytes; false if there is none.
+    /// Reserves memory for a head of this size; false if the budget is used up.
     pub(super) fn grow(&mut self, head: usize) -> bool {
         let more = head.saturating_sub(FREE).saturating_sub(self.taken);
         if more == 0 {
@@ -50,7 +52,7 @@ impl HeaderReservation {
         granted
     }
 
-    /// Gives everything back.
+    /// Releases the reserved bytes.
     pub(super) fn release(&mut self) {
         if self.taken > 0 {
             self.budget.0.fetch_add(std::mem::take(&mut self.taken), Ordering::Relaxed);
@@ -69,7 +71,7 @@ mod tests {
     use super::{FREE, HeaderBudget, HeaderReservation, SHARED};
 
     #[test]
-    fn an_ordinary_head_takes_nothing_of_the_shared_room() {
+    fn an_ordinary_head_needs_no_reservation() {
         let budget = HeaderBudget::default();
         let mut all = HeaderReservation::of(budget.clone());
         assert!(all.grow(FREE + SHARED));
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_is_refused_to_others_until_it_is_given_back() {
+    fn reserved_bytes_are_not_available_to_others_until_released() {
         let budget = HeaderBudget::default();
         let (mut all, mut other) =
             (HeaderReservation::of(budget.clone()), HeaderReservation::of(budget.clone()));
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_grows_pays_for_the_difference_only() {
+    fn a_growing_head_reserves_only_the_difference() {
         let mut share = HeaderReservation::of(HeaderBudget::default());
         assert!(share.grow(FREE + SHARED - 1) && share.grow(FREE + SHARED));
         assert!(!share.grow(FREE + SHARED + 1));

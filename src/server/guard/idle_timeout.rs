@@ -1,7 +1,7 @@
-//! How long a connection may keep its place without a request.
+//! How long a connection may be idle.
 //!
-//! Invariant: requests do not touch the timer. It runs on while they come and go; when it is over the connection may
-//! have been idle for a shorter time, and the timer is set for the rest. Only `server` uses it.
+//! Invariant: requests do not touch the timer. When it fires, the connection may have been idle for
+//! a shorter time; then the timer is set for the rest. Only `server` uses this.
 
 use std::{
     future::Future,
@@ -18,13 +18,13 @@ use tokio::{
 
 use super::ConnectionState;
 
-/// Is over when a connection has been idle for too long.
+/// Completes when a connection has been idle for too long.
 #[derive(Debug)]
 pub(in crate::server) struct IdleTimeout {
     state: Arc<ConnectionState>,
     limit: Duration,
     timer: Pin<Box<Sleep>>,
-    /// Whom the timer wakes.
+    /// The waker that the timer wakes.
     waker: Option<Waker>,
 }
 
@@ -43,7 +43,8 @@ impl Future for IdleTimeout {
         if known && !this.timer.is_elapsed() {
             return Poll::Pending;
         }
-        // Unconstrained: a timer that puts off its poll for the sake of others would not know whom to wake.
+        // Unconstrained: if tokio's cooperative budget delays the poll, the timer would not
+        // register the waker.
         while pin!(unconstrained(this.timer.as_mut())).poll(context).is_ready() {
             let now = Instant::now();
             let until = this.state.idle_since().unwrap_or(now) + this.limit;

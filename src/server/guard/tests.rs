@@ -43,7 +43,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
 struct Client {
     stream: DuplexStream,
     stop: CancellationToken,
-    /// Whether the endless answer was let go of.
+    /// Whether the endless body was dropped.
     dropped: Arc<AtomicBool>,
     serving: JoinHandle<()>,
 }
@@ -56,23 +56,23 @@ async fn echo(request: Request) -> impl IntoResponse {
     format!("[{path} {} {cut}]", String::from_utf8_lossy(&body))
 }
 
-/// Bytes of an answer that hyper holds whole while the client takes it bit by bit.
+/// Size of a response that hyper holds whole while the client reads it slowly.
 const MUCH: usize = 256 * 1024;
 
-/// Takes no body and answers late.
+/// Reads no body and answers late.
 async fn slow() -> &'static str {
     sleep(Duration::from_secs(30)).await;
     "[slow]"
 }
 
-/// Answers at once and takes the body later.
+/// Answers at once and reads the body later.
 async fn keep(request: Request) -> &'static str {
     #[expect(clippy::disallowed_methods, reason = "outlives its answer on purpose")]
     tokio::spawn(axum::body::to_bytes(request.into_body(), 1 << 20));
     "[keep]"
 }
 
-/// More than any buffer between hyper and the client holds; tells when it is let go of.
+/// More than any buffer between hyper and the client holds; notes when it is dropped.
 async fn large(State(dropped): State<Arc<AtomicBool>>) -> axum::body::Body {
     struct Large(Arc<AtomicBool>);
     impl Drop for Large {
@@ -121,7 +121,7 @@ impl Client {
         self.stream.write_all(bytes.as_bytes()).await.unwrap();
     }
 
-    /// Reads until so many answers of `echo` have come.
+    /// Reads until `count` answers of `echo` were received.
     async fn answers(&mut self, count: usize) -> String {
         let mut text = String::new();
         while text.matches(']').count() < count {
@@ -142,7 +142,7 @@ impl Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dribbled_head_is_cut_off_at_its_limit() {
+async fn a_slow_head_is_cut_off_at_its_limit() {
     let mut client = connect();
     sleep(Duration::from_secs(50)).await;
     let began = Instant::now();
@@ -233,7 +233,7 @@ async fn a_busy_connection_is_kept_and_closed_when_it_has_been_idle_for_the_whol
 async fn idle_time_begins_with_the_end_of_the_answer() {
     let mut client = connect();
     sleep(Duration::from_secs(80)).await;
-    // Begun before the limit and answered after it, also by way of chunks.
+    // Begun before the limit and answered after it, with a chunked body.
     client
         .send("POST /slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
         .await;
@@ -244,7 +244,7 @@ async fn idle_time_begins_with_the_end_of_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_taken_bit_by_bit_is_not_idle_time() {
+async fn a_response_that_is_read_slowly_is_not_idle_time() {
     let limits = ConnectionLimits { request: Duration::from_secs(600), ..LIMITS };
     let mut client = connect_within(limits, &HeaderBudget::default());
     client.send("GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -260,7 +260,7 @@ async fn an_answer_that_is_taken_bit_by_bit_is_not_idle_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_that_begins_at_the_last_moment_has_its_time() {
+async fn a_head_that_begins_at_the_last_moment_has_its_full_time() {
     let mut client = connect();
     let (first, second) = GET.split_at(9);
     sleep(Duration::from_secs(99)).await;
@@ -302,7 +302,7 @@ async fn requests_sent_at_once_are_answered_in_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_head_behind_a_request_that_is_being_answered_waits_without_a_limit_of_its_own() {
+async fn a_pipelined_head_waits_without_a_head_timer() {
     let mut client = connect();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\nGET /ec").await;
     assert!(client.answers(1).await.ends_with("[slow]"));
@@ -311,7 +311,7 @@ async fn the_head_behind_a_request_that_is_being_answered_waits_without_a_limit_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_is_seen_though_the_parser_cuts_it() {
+async fn a_fragment_is_noticed_although_the_parser_cuts_it() {
     for target in ["/v3/apps#x", "/#", "/a?b=c#d", "/a?#"] {
         let mut client = connect();
         client.send(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
@@ -325,7 +325,7 @@ async fn a_fragment_is_seen_though_the_parser_cuts_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_target_is_left_to_the_gate() {
+async fn a_long_target_is_left_to_request_validation() {
     let mut client = connect();
     let long = "a".repeat(9000);
     client.send(&format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
@@ -335,7 +335,7 @@ async fn a_long_target_is_left_to_the_gate() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_hides_behind_a_chunked_body_is_known_as_unknown() {
+async fn a_request_behind_a_chunked_body_is_marked_as_cut() {
     let mut client = connect();
     let post =
         "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
@@ -347,7 +347,7 @@ async fn what_hides_behind_a_chunked_body_is_known_as_unknown() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_before_the_body_leaves_the_next_head_where_it_is() {
+async fn an_early_response_keeps_the_next_head_intact() {
     let mut client = connect();
     let post = "POST /deaf HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
     client.send(&format!("{post}{GET}")).await;
@@ -356,7 +356,7 @@ async fn an_answer_before_the_body_leaves_the_next_head_where_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_goes_on_behind_its_answer_leaves_the_next_head_where_it_is() {
+async fn a_body_after_its_response_keeps_the_next_head_intact() {
     let mut client = connect();
     client.send("POST /keep HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe").await;
     client.answers(1).await;
@@ -365,7 +365,7 @@ async fn a_body_that_goes_on_behind_its_answer_leaves_the_next_head_where_it_is(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_held_back_goes_on_when_the_answer_is_out() {
+async fn a_held_back_read_continues_when_the_response_is_sent() {
     let (mut client, server) = duplex(1024);
     let (mut guarded, state) = GuardedStream::new(server, LIMITS, HeaderBudget::default());
     client.write_all(format!("{GET}{GET}").as_bytes()).await.unwrap();
@@ -382,11 +382,11 @@ async fn a_read_that_is_held_back_goes_on_when_the_answer_is_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_before_the_body_reaches_a_client_that_goes_on_sending() {
+async fn an_early_response_reaches_a_client_that_is_still_sending() {
     let mut client = connect();
     client.send("POST /deaf HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n").await;
     sleep(Duration::from_millis(10)).await;
-    // Far more than the pipe holds: it must be taken in, or this would hang.
+    // Far more than the pipe holds: if it is not read, this hangs.
     client.send(&"x".repeat(800_000)).await;
     assert!(client.rest().await.ends_with("[deaf]"));
 }
@@ -412,7 +412,7 @@ async fn a_stop_ends_idle_and_half_open_connections_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_under_way_at_the_stop_is_answered_and_closes_its_connection() {
+async fn a_request_in_flight_at_the_stop_is_answered_and_closes_its_connection() {
     let mut client = connect();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await;
     sleep(Duration::from_secs(1)).await;
@@ -424,7 +424,7 @@ async fn a_request_under_way_at_the_stop_is_answered_and_closes_its_connection()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_hangs_up_ends_the_work_for_it() {
+async fn a_client_that_disconnects_ends_its_work() {
     let Client { mut stream, stop: _stop, serving, .. } = connect();
     stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     sleep(Duration::from_secs(1)).await;
@@ -437,7 +437,7 @@ async fn a_client_that_hangs_up_ends_the_work_for_it() {
 const LARGE: &str = "GET /large HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_which_nothing_is_taken_is_given_up() {
+async fn a_response_that_is_not_read_is_dropped() {
     let mut client = connect();
     client.send(LARGE).await;
     let began = Instant::now();
@@ -447,7 +447,7 @@ async fn an_answer_of_which_nothing_is_taken_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_taken_byte_by_byte_ends_with_its_request() {
+async fn a_response_that_is_read_byte_by_byte_ends_at_the_request_deadline() {
     let mut client = connect();
     client.send(LARGE).await;
     let began = Instant::now();
@@ -462,7 +462,7 @@ async fn an_answer_that_is_taken_byte_by_byte_ends_with_its_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_taken_slowly_but_in_time_is_whole() {
+async fn a_response_that_is_read_slowly_but_in_time_is_complete() {
     let mut client = connect();
     client.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n").await;
     client.send(&"x".repeat(200_000)).await;
@@ -477,7 +477,7 @@ async fn an_answer_that_is_taken_slowly_but_in_time_is_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn large_heads_that_are_not_complete_share_a_bounded_room() {
+async fn large_incomplete_heads_share_a_bounded_budget() {
     let budget = HeaderBudget::default();
     let begun = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(60 * 1024));
     let mut clients = Vec::new();
@@ -489,7 +489,7 @@ async fn large_heads_that_are_not_complete_share_a_bounded_room() {
     sleep(Duration::from_secs(1)).await;
     let closed = clients.iter().filter(|client| client.serving.is_finished()).count();
     assert!((20..100).contains(&closed), "{closed}");
-    // Those who send an ordinary head are served all the same.
+    // Clients with an ordinary head are still served.
     let mut client = connect_in(&budget);
     client.send(GET).await;
     client.answers(1).await;

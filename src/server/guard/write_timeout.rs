@@ -1,7 +1,7 @@
-//! How long a client may leave its answer lying: the writing side of the guard.
+//! How long a client may read nothing of its response: the writing side of the guard.
 //!
-//! Invariant: while the socket is full a timer runs, for hyper polls neither the answer's body nor anything that bounds
-//! it before the socket has room again. Only `server::guard` uses it.
+//! Invariant: a timer runs while the socket is full, because hyper polls neither the response body
+//! nor its deadline before the socket has room again. Only `server::guard` uses this.
 
 use std::{
     io,
@@ -14,14 +14,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::ConnectionState;
 
-/// Waits for a client that takes in an answer.
+/// The timeout of writes to a client.
 #[derive(Debug)]
 pub(super) struct WriteTimeout {
-    /// How long it may take nothing at all.
+    /// How long the client may read nothing.
     limit: Duration,
-    /// When the wait that is under way ends.
+    /// End of the current wait.
     until: Option<Instant>,
-    /// Made for those who must wait.
+    /// Created at the first wait.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -30,8 +30,9 @@ impl WriteTimeout {
         Self { limit, until: None, timer: None }
     }
 
-    /// Passes on what a write gave; turns one that has no room for too long into an error. A client that takes a byte now
-    /// and then gains nothing beyond the end of its request, which `state` knows.
+    /// Passes on the result of a write, or an error if the socket was full for too long. A client
+    /// that reads a byte now and then is still bound by the deadline of its request, which `state`
+    /// knows.
     pub(super) fn check<T>(
         &mut self,
         written: Poll<io::Result<T>>,
