@@ -1,7 +1,7 @@
-//! The composition root: the one file that knows every room.
+//! The composition root: the one file that knows every module.
 //!
-//! Invariant: building never waits for the network and fails only for a configuration that cannot work; everything that
-//! runs beside a request is spawned on the tracker of `lifecycle`.
+//! Invariant: building never waits for the network and fails only for an invalid configuration;
+//! background tasks are spawned on the tracker of `lifecycle`.
 
 mod bound;
 mod components;
@@ -37,14 +37,14 @@ use crate::{
 
 /// Port without the variable PORT.
 const DEFAULT_PORT: u16 = 8080;
-/// Left of a request's time for writing its answer after the last call upstream.
+/// Part of a request's time that is reserved for writing its response after the last upstream call.
 const RESERVE: Duration = Duration::from_secs(2);
-/// Between the first logons of two instances, so that they do not come together.
+/// Delay between the first logons of two instances, so that they are not simultaneous.
 const STAGGER: Duration = Duration::from_millis(500);
-/// The first logon is not delayed longer than this, whatever the instance's index.
+/// Longest delay of the first logon, for any instance index.
 const LONGEST_STAGGER: Duration = Duration::from_secs(5);
 
-/// A broker that listens and waits to be run.
+/// A broker that listens; [`Broker::run`] serves.
 #[derive(Debug)]
 pub struct Broker {
     listener: TcpListener,
@@ -61,7 +61,7 @@ pub struct Broker {
 /// Why the broker does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartupError {
-    /// The configuration cannot work.
+    /// The configuration is not valid.
     #[error(transparent)]
     Configuration(#[from] ConfigProblems),
     /// The address cannot be bound.
@@ -79,7 +79,7 @@ impl Broker {
     /// Builds the broker and binds its port.
     ///
     /// # Errors
-    /// A configuration that cannot work, with all its problems, or a port that is taken.
+    /// An invalid configuration, with all its problems, or a port that is in use.
     pub async fn build(settings: Settings, snapshot: &EnvSnapshot) -> Result<Self, StartupError> {
         let bound = bindings(&settings, snapshot)?;
         let address = SocketAddr::new(settings.server.address, port(snapshot)?);
@@ -110,7 +110,7 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Tells where log lines wait: mutations begin only while there is room for their audit lines.
+    /// Sets the log writer: mutations begin only while it has room for their audit lines.
     #[must_use]
     pub fn with_log(mut self, log: LogWriter) -> Self {
         self.state = self.state.with_log(log.clone());
@@ -118,7 +118,7 @@ impl Broker {
         self
     }
 
-    /// Returns where log lines wait to be written.
+    /// Returns the log writer.
     pub fn log(&self) -> LogWriter {
         self.log.clone()
     }
@@ -133,17 +133,17 @@ impl Broker {
         self.lifecycle.draining.clone()
     }
 
-    /// Returns the vault: what SIGHUP makes read its destinations again.
+    /// Returns the vault; SIGHUP makes it read its destinations again.
     pub fn vault(&self) -> TokenVault {
         self.vault.clone()
     }
 
-    /// Serves until stopped, then lets what was begun end within the drain time.
+    /// Serves until stopped, then waits for running work within the drain time.
     pub async fn run(self) {
         for name in self.destinations.names() {
             self.vault.warm(name, self.delay);
         }
-        // With the first logon: both share one lease.
+        // At the same time as the first logon, so that both share one lease.
         self.state.routes.check_providers(self.delay, self.lifecycle.draining.clone());
         self.state.readiness.is_listening();
         let router = http::router(&self.state);
@@ -153,7 +153,7 @@ impl Broker {
         tracing::info!("drained");
     }
 
-    /// Writes the first line: what was found and what is switched off.
+    /// Writes the first log line: what was found and what is disabled.
     fn introduce(&self, bound: &BoundServices, providers: usize) {
         let names: Vec<_> = self.destinations.names().iter().map(DestinationName::as_str).collect();
         let bindings: Vec<_> = bound
@@ -181,7 +181,7 @@ impl Broker {
     }
 }
 
-/// Puts together what handlers may borrow.
+/// Builds the state of the handlers.
 fn state(
     server: &server::Settings,
     components: Components,
@@ -221,7 +221,7 @@ fn state(
     })
 }
 
-/// Compiles the allow list: the shipped one, or the operator's own.
+/// Compiles the allow list: the shipped one, or the operator's file.
 fn policy(settings: &policy::Settings) -> Result<Policy, ConfigProblems> {
     let file = settings.policy_file.as_str();
     let compiled = if file.is_empty() {
@@ -229,7 +229,7 @@ fn policy(settings: &policy::Settings) -> Result<Policy, ConfigProblems> {
     } else {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let problem = format!("cannot be read: {}", error.kind());
-            let hint = "name a readable file, or leave it empty for the shipped list";
+            let hint = "name a readable file, or leave it empty for the built-in list";
             ConfigProblem::from_source("proxy.policy_file", "settings", problem, hint)
         })?;
         Policy::parse(&text)
@@ -249,7 +249,8 @@ fn policy(settings: &policy::Settings) -> Result<Policy, ConfigProblems> {
     })
 }
 
-/// The hosts of the app's routes, internal ones too, and the configured names; away from a foundation any loopback host.
+/// The hosts of the app's routes (also internal ones) and the configured names; outside a
+/// foundation also any loopback host.
 fn hosts(server: &server::Settings, bound: &BoundServices) -> ServedHosts {
     let application = bound.all.application();
     let uris = application.map(|application| application.uris.as_slice()).unwrap_or_default();
@@ -261,7 +262,8 @@ fn hosts(server: &server::Settings, bound: &BoundServices) -> ServedHosts {
     ServedHosts::new(server.names.iter().chain(uris).map(String::as_str), loopback)
 }
 
-/// Configured name, else the first of `application_uris`; plain http with the own port if that is a loopback host.
+/// The configured name, else the first of `application_uris`; plain HTTP with the listening port
+/// for a loopback host.
 fn public_base(
     server: &server::Settings,
     bound: &BoundServices,
@@ -282,8 +284,8 @@ fn port(snapshot: &EnvSnapshot) -> Result<u16, ConfigProblems> {
         ConfigProblem::from_source(
             "PORT",
             "variable PORT",
-            "is no port number",
-            "leave it out or give 0 to 65535",
+            "is not a port number",
+            "remove it or set 0 to 65535",
         )
     };
     text.parse().map_err(|error| ConfigProblems::from(problem(error)))

@@ -1,21 +1,22 @@
 //! # cfapi-broker
 //!
-//! Acts on the Cloud Foundry API as a technical user, so that apps on SAP BTP need no password. `docs/ARCHITECTURE.md`
-//! shows the house; this is the tour, in reading order:
+//! Acts on the Cloud Foundry API as a technical user, so that apps on SAP BTP need no password.
+//! `docs/ARCHITECTURE.md` has the map; this is the list of modules in reading order:
 //!
 //! * [`telemetry`]: log lines, metrics, correlation.
-//! * [`upstream`]: the only factory of HTTP clients, capped reading, retries, the gate of an upstream.
-//! * [`binding`]: service bindings in every delivery.
-//! * [`oauth`]: grants on the wire, their faults, the login hint.
+//! * [`upstream`]: the only factory of HTTP clients, limited reading, retries, circuit breaker.
+//! * [`binding`]: service bindings in every format.
+//! * [`oauth`]: grants, faults of the login server, the login hint.
 //! * [`destination`]: where the technical user comes from.
 //! * [`token`]: leases, renewal, the lockout guard.
 //! * [`capi`]: the typed CF API v3.
-//! * [`auth`]: who calls.
-//! * [`policy`]: what may pass to the CF API.
+//! * [`auth`]: authentication of callers.
+//! * [`policy`]: the allow list of the CF API.
 //! * [`proxy`]: the transparent CF API.
 //! * [`routes`]: tenant routes.
-//! * [`http`](mod@http): paths, layers, extractors, problems.
-//! * [`config`], [`app`], [`server`], [`lifecycle`], [`cli`]: how it is put together and run.
+//! * [`http`](mod@http): paths, middleware, extractors, problems.
+//! * [`config`], [`app`], [`server`], [`lifecycle`], [`cli`]: configuration, composition, listener,
+//!   signals, command line.
 
 pub mod app;
 pub mod auth;

@@ -1,7 +1,7 @@
-//! From the first signal to the exit: SIGTERM or SIGINT starts draining, a second one ends at once.
+//! Signals and exit: SIGTERM or SIGINT starts draining, a second one ends the process at once.
 //!
-//! Invariant: after the first signal readiness is 503 and the listener closes; work that was begun is waited for
-//! until the deadline. Only `app` and `cli` call this.
+//! Invariant: after the first signal, readiness is 503 and the listener closes; running work is
+//! awaited until the deadline. Only `app` and `cli` call this.
 
 use std::io;
 
@@ -12,12 +12,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Handles on the life of the process; a clone is shallow.
+/// Handles for draining and background tasks; a clone is shallow.
 #[derive(Clone, Debug, Default)]
 pub struct Lifecycle {
-    /// Cancelled when the broker shall stop taking work.
+    /// Cancelled when the broker must stop accepting work.
     pub draining: CancellationToken,
-    /// Everything that runs beside a request: renewals, mutations, key fetches.
+    /// Background tasks: renewals, mutations, key fetches.
     pub tasks: TaskTracker,
 }
 
@@ -34,7 +34,7 @@ impl Lifecycle {
     }
 }
 
-/// The signals of the platform.
+/// The signals that the broker handles.
 #[derive(Debug)]
 pub struct Signals {
     term: Signal,
@@ -42,7 +42,7 @@ pub struct Signals {
     hangup: Signal,
 }
 
-/// What a signal asks for.
+/// The action of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalAction {
     /// SIGTERM or SIGINT.
@@ -77,10 +77,10 @@ impl Signals {
     }
 }
 
-/// Makes the process unreadable for others: no core dump, no look into its environment or memory.
+/// Protects the process: no core dump, no access to its environment or memory by other processes.
 ///
-/// Best effort: a platform that refuses leaves the broker as safe as any other program there. The panic hook prints
-/// the place only, for the text of a panic may quote data.
+/// Best effort: if the platform refuses, the broker is as safe as any other program there. The
+/// panic hook prints only the location, because the text of a panic may quote data.
 pub fn harden() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -91,8 +91,8 @@ pub fn harden() {
     }));
 }
 
-/// Runs a program and returns what it returns, without waiting for what still blocks a thread: a name resolution of the
-/// operating system may take longer than the platform waits for the exit.
+/// Runs a future to its end and returns its output, without waiting for blocked threads: a name
+/// resolution of the operating system may take longer than the platform waits for the exit.
 pub fn run_and_shut_down<T>(runtime: Runtime, program: impl Future<Output = T>) -> T {
     let outcome = runtime.block_on(program);
     runtime.shutdown_background();
@@ -105,7 +105,7 @@ mod tests {
     use std::{sync::mpsc, thread, time::Duration};
 
     #[test]
-    fn a_thread_that_hangs_does_not_hold_up_the_exit() {
+    fn a_blocked_thread_does_not_delay_the_exit() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let (release, held) = mpsc::channel::<()>();
         let (ended, end) = mpsc::channel();

@@ -1,7 +1,6 @@
-//! What is bound to the app: read once at start, checked as far as the broker needs it.
+//! The service bindings of the app: read once at start, checked as far as the broker needs them.
 //!
-//! Invariant: a binding that is there but cannot be used, or cannot be told from another, ends the start; none at all
-//! does not.
+//! Invariant: an unusable or ambiguous binding ends the start; a missing binding does not.
 
 use crate::{
     binding::{
@@ -22,12 +21,13 @@ pub struct BoundServices {
     pub(super) all: Bindings,
     pub(super) destination: Option<DestinationBinding>,
     pub(super) xsuaa: Option<XsuaaBinding>,
-    /// Read only where IAS is switched on: whatever else it is bound for is no business of ours.
+    /// Read only if IAS is enabled, because the app may have this binding for other reasons.
     pub(super) identity: Option<IdentityBinding>,
 }
 
 impl BoundServices {
-    /// Returns one line per binding: name, label, plan, delivery and the names of the credential fields.
+    /// Returns one line per binding: name, label, plan, delivery and the names of the credential
+    /// fields.
     pub fn inventory(&self) -> Vec<String> {
         let lines = self.all.inventory().into_iter().map(|binding| {
             let plan = binding.plan.as_deref().unwrap_or("-");
@@ -48,7 +48,7 @@ impl BoundServices {
 /// Reads the bindings that the environment names.
 ///
 /// # Errors
-/// Every binding that is there but cannot be used, or cannot be told from another.
+/// Every unusable or ambiguous binding.
 pub fn bindings(
     settings: &Settings,
     snapshot: &EnvSnapshot,
@@ -78,7 +78,7 @@ pub fn bindings(
     problems.or(BoundServices { all, destination, xsuaa, identity })
 }
 
-/// Returns the fields that name this instance in log lines; empty away from the platform.
+/// Returns the fields that name this instance in log lines; empty outside the platform.
 pub fn log_identity(snapshot: &EnvSnapshot) -> LogIdentity {
     let Some(application) = snapshot.get("VCAP_APPLICATION") else {
         return LogIdentity::default();

@@ -1,6 +1,6 @@
-//! Everything below the face, put together: clients, destinations, tokens, the CF API, callers, tenant routes.
+//! The components below `http`: clients, destinations, tokens, the CF API, callers, tenant routes.
 //!
-//! Invariant: nothing here makes a call; what cannot work is a problem of the configuration.
+//! Invariant: nothing here makes a call; every error is a configuration problem.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::{
     upstream::{ClientFactory, Purpose, UpstreamError},
 };
 
-/// Binds the derived key to its purpose.
+/// Purpose of the derived key.
 const OPERATIONS: &str = "routes operations";
 
-/// Everything below the face: how the broker gets at the CF API and knows its callers.
+/// The components below `http`.
 pub(super) struct Components {
     pub(super) destinations: Destinations,
     pub(super) vault: TokenVault,
@@ -76,7 +76,7 @@ impl Components {
         Ok(Self { destinations, vault, capi, verifier, metrics, lifecycle: lifecycle.clone() })
     }
 
-    /// Makes the tenant routes for the configured providers.
+    /// Creates the tenant routes for the configured providers.
     pub(super) fn tenant_routes(
         &self,
         settings: &Settings,
@@ -105,7 +105,7 @@ fn destinations(
     })
 }
 
-/// What each provider may have; without entries, what the broker's own place allows.
+/// The policy of each provider; without entries, one for the broker's own space.
 fn policies(
     settings: &Settings,
     bound: &BoundServices,
@@ -147,8 +147,8 @@ fn policies(
     )
 }
 
-/// The key that seals ids of operations. All instances have the same xsuaa binding, or the same identity binding that
-/// stands in for it, so they have the same key.
+/// The key that seals ids of operations. All instances have the same xsuaa binding (or identity
+/// binding in its place), so they have the same key.
 fn operation_key(bound: &BoundServices) -> Result<OperationKey, ConfigProblems> {
     let xsuaa = bound.xsuaa.as_ref().map(|xsuaa| match &xsuaa.credential {
         ServiceCredential::Secret(secret) | ServiceCredential::Certificate { key: secret, .. } => {
@@ -160,7 +160,7 @@ fn operation_key(bound: &BoundServices) -> Result<OperationKey, ConfigProblems> 
     let key = shared.unwrap_or_else(|| {
         tracing::warn!(
             hint = "bind a service instance of xsuaa and restart",
-            "ids of operations are known to this instance alone, until it ends"
+            "ids of operations are valid only on this instance, until it ends"
         );
         random_key()
     });

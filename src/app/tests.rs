@@ -1,4 +1,5 @@
-//! The router as the app builds it, asked without a socket: what no request over a port can be timed to meet.
+//! The router as the app builds it, without a socket: for states that a request over a port cannot
+//! hit reliably.
 
 use super::Broker;
 use crate::{
@@ -31,7 +32,7 @@ async fn read(answer: Response) -> Value {
 }
 
 #[tokio::test]
-async fn while_it_stops_the_probes_are_answered_and_everything_else_is_sent_elsewhere() {
+async fn while_stopping_probes_are_answered_and_other_requests_are_503() {
     let broker = built(&[]).await;
     broker.state.readiness.is_listening();
     assert_eq!(asked(&broker, "/health/ready").await.status(), StatusCode::OK);
@@ -51,7 +52,7 @@ async fn while_it_stops_the_probes_are_answered_and_everything_else_is_sent_else
 #[case::own("/panic")]
 #[case::cf("/v3/panic")]
 #[tokio::test]
-async fn a_panic_in_a_handler_is_500_without_its_words_and_the_next_request_is_served(
+async fn a_panic_in_a_handler_is_500_without_its_text_and_the_next_request_is_served(
     #[case] path: &str,
 ) {
     let broker = built(&[]).await;
@@ -73,7 +74,7 @@ const NAMED: &str = r#"["broker.cfapps.example.test","second.example.test"]"#;
 #[case::first_route_of_the_app("", NAMED, "https://broker.cfapps.example.test")]
 #[case::configured("named.example.test", NAMED, "https://named.example.test")]
 #[tokio::test]
-async fn links_lead_to_the_configured_name_else_to_the_first_route_of_the_app(
+async fn links_use_the_configured_name_else_the_first_route_of_the_app(
     #[case] names: &str,
     #[case] uris: &str,
     #[case] expected: &str,
