@@ -1,4 +1,4 @@
-//! `config`: the effective settings with their origin, and the bindings with every value masked.
+//! `config`: the effective settings with their source, and the bindings with masked values.
 
 use std::{fmt::Write, process::ExitCode};
 
@@ -12,12 +12,12 @@ use crate::{
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "Examples:\n  cfapi-broker config\n  cfapi-broker config --check")]
 pub(super) struct ConfigArgs {
-    /// Print only what is wrong, or `configuration ok`.
+    /// Print only the problems, or `configuration ok`.
     #[arg(long)]
     check: bool,
 }
 
-/// Prints the settings or what is wrong with them.
+/// Prints the settings or their problems.
 pub(super) fn run(flags: &Flags, args: ConfigArgs) -> ExitCode {
     let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
@@ -26,7 +26,7 @@ pub(super) fn run(flags: &Flags, args: ConfigArgs) -> ExitCode {
                 "environment",
                 "default-env.json",
                 error,
-                "correct the file or take it away",
+                "correct the file or remove it",
             );
             return misconfigured(&problem.into());
         }

@@ -1,7 +1,7 @@
-//! The command line: `Cli`, its commands, and how they end.
+//! The command line: `Cli`, its commands and their exit codes.
 //!
-//! Invariant: standard output carries the answer, standard error the messages; an error says what, where from and what
-//! to do, and never shows a stack trace. Only `main` calls this.
+//! Invariant: results go to standard output, messages to standard error. An error says what is
+//! wrong, its source and what to do, without a stack trace. Only `main` calls this.
 
 mod completions;
 mod config;
@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Flags, problem::ConfigProblems};
 
-/// Exit code for a configuration that cannot work (`EX_CONFIG` of sysexits).
+/// Exit code for an invalid configuration (`EX_CONFIG` of sysexits).
 const BAD_CONFIGURATION: u8 = 78;
 
 /// Acts on the Cloud Foundry API as a technical user, for provider apps on SAP BTP.
@@ -30,10 +30,10 @@ const BAD_CONFIGURATION: u8 = 78;
     after_help = "Examples:\n  cfapi-broker sandbox\n  PORT=8080 cfapi-broker serve"
 )]
 pub struct Cli {
-    /// Settings file (TOML); else `CFAPI_CONFIG`, else config/local.toml if it exists.
+    /// Settings file (TOML). Default: `CFAPI_CONFIG`, else config/local.toml if it exists.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Form of the log lines.
+    /// Format of the log lines.
     #[arg(long, global = true, value_enum)]
     log: Option<LogForm>,
     #[command(subcommand)]
@@ -44,7 +44,7 @@ pub struct Cli {
 enum LogForm {
     /// JSON on the platform or in a pipe, text on a terminal.
     Auto,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Text for people.
     Human,
@@ -52,15 +52,15 @@ enum LogForm {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the broker on PORT (this is also what happens without a command).
+    /// Runs the broker on PORT (the default command).
     #[command(
         after_help = "Examples:\n  PORT=8080 cfapi-broker serve\n  cfapi-broker --config broker.toml serve"
     )]
     Serve,
-    /// Starts a landscape and a broker on this machine, in memory: everything can be tried without an account.
+    /// Starts a simulated landscape and a broker on this machine, in memory. No account is needed.
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::SandboxArgs),
-    /// Prints the effective settings with their origin, and the bindings without their values.
+    /// Prints the effective settings with their source, and the bindings without their values.
     Config(config::ConfigArgs),
     /// Prints a completion script for a shell.
     #[command(
@@ -95,7 +95,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Why a command cannot go on: what, where from, what to do.
+/// Why a command failed: what is wrong, its source, what to do.
 #[derive(Clone, Debug)]
 pub struct CommandError {
     what: String,
@@ -104,7 +104,7 @@ pub struct CommandError {
 }
 
 impl CommandError {
-    /// Makes an error; `what` is lower case, without full stop.
+    /// Creates an error; `what` is lower case, without full stop.
     pub fn new(
         what: impl Into<String>,
         source: impl Into<String>,
@@ -114,7 +114,7 @@ impl CommandError {
     }
 }
 
-/// Tells an error on standard error; exit code 1.
+/// Prints an error on standard error; exit code 1.
 pub fn fail(error: &CommandError) -> ExitCode {
     print_error(&format!(
         "error: {}\n  source: {}\n  hint: {}",
@@ -123,7 +123,7 @@ pub fn fail(error: &CommandError) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Tells what is wrong with the configuration on standard error; exit code 78.
+/// Prints the configuration problems on standard error; exit code 78.
 fn misconfigured(problems: &ConfigProblems) -> ExitCode {
     print_error(&format!("error: {problems}"));
     ExitCode::from(BAD_CONFIGURATION)

@@ -1,6 +1,6 @@
-//! `sandbox`: a landscape and a broker in one process, on loopback and in memory.
+//! `sandbox`: a simulated landscape and a broker in one process, on loopback and in memory.
 //!
-//! Invariant: it never starts on a real platform, and the broker in it is the ordinary one: it gets nothing but the
+//! Invariant: it never starts on a real platform. Its broker is the ordinary one: it gets only the
 //! variables that any other landscape would give it.
 
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::{
     config::{self, Flags, env::EnvSnapshot},
 };
 
-/// First port of the sandbox: the broker's; the landscape takes the six after it.
+/// First port of the sandbox, used by the broker; the landscape takes the next six.
 const PORT_BASE: u16 = 8080;
 
 /// Options of `sandbox`.
@@ -22,13 +22,13 @@ const PORT_BASE: u16 = 8080;
     after_help = "Examples:\n  cfapi-broker sandbox\n  cfapi-broker sandbox --port-base 0 --json"
 )]
 pub(super) struct SandboxArgs {
-    /// First of seven ports in a row; 0 takes free ones.
+    /// First of seven consecutive ports; 0 takes free ports.
     #[arg(long, default_value_t = PORT_BASE, value_name = "N")]
     port_base: u16,
     /// Print one JSON object with all addresses, tokens and variables as the first line.
     #[arg(long)]
     json: bool,
-    /// Start no broker: separate broker processes can be pointed at the landscape.
+    /// Start no broker, so that separate broker processes can use the landscape.
     #[arg(long)]
     landscape_only: bool,
 }
@@ -41,7 +41,7 @@ pub(super) async fn run(flags: &Flags, args: SandboxArgs) -> ExitCode {
             return fail(&CommandError::new(
                 error,
                 "default-env.json",
-                "correct the file or take it away",
+                "correct the file or remove it",
             ));
         }
     };
@@ -101,7 +101,7 @@ async fn with_broker(
     };
     let mut settings = loaded.settings.clone();
     settings.server.address = std::net::Ipv4Addr::LOCALHOST.into();
-    // The first line of standard output is the announcement: the broker logs after it.
+    // The announcement is the first line of standard output, so the log starts after it.
     let broker = match Broker::build(settings, &snapshot).await {
         Ok(broker) => broker,
         Err(StartupError::Configuration(problems)) => return misconfigured(&problems),
@@ -119,7 +119,8 @@ async fn with_broker(
     serve::until_signalled(broker.with_log(log)).await
 }
 
-/// The variables that a platform would give the broker, and those of the real environment that are settings.
+/// The variables that a platform would set for the broker, and the settings of the real
+/// environment.
 fn landscape_variables(args: SandboxArgs, sandbox: &Sandbox, own: &EnvSnapshot) -> EnvSnapshot {
     let settings =
         own.with_prefix("CFAPI_").map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -154,7 +155,8 @@ fn announce(args: SandboxArgs, sandbox: &Sandbox, broker: Option<&str>) {
     }
 }
 
-/// The block of addresses and calls; each call can be pasted and needs curl and a POSIX shell only.
+/// The text with addresses and calls; each call can be pasted and needs only curl and a POSIX
+/// shell.
 fn block(sandbox: &Sandbox, broker: Option<&str>) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let (destination, xsuaa, uaa) =

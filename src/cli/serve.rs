@@ -14,10 +14,11 @@ use crate::{
     telemetry::{logs, writer::LogWriter},
 };
 
-/// How long the exit waits for a reader of the log; the drain time leaves the platform two seconds.
+/// How long the exit waits for a reader of the log. The drain time leaves two seconds before the
+/// platform kills the process.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Runs the broker until it is told to stop.
+/// Runs the broker until a signal stops it.
 pub(super) async fn run(flags: &Flags) -> ExitCode {
     let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
@@ -45,7 +46,7 @@ pub(super) async fn run(flags: &Flags) -> ExitCode {
 /// Reads settings and bindings.
 ///
 /// # Errors
-/// Everything that is wrong with either of them, at once.
+/// All problems of both, at once.
 pub(super) fn configuration(
     snapshot: &EnvSnapshot,
     flags: &Flags,
@@ -89,13 +90,15 @@ pub(super) async fn until_signalled(broker: Broker) -> ExitCode {
     }
 }
 
-/// Starts the log lines with the fields that name this instance. Without a thread for them the broker runs mute.
+/// Starts logging with the fields that name this instance. If the log thread cannot start, the
+/// broker runs without a log.
 pub(super) fn start_logs(loaded: &Loaded, snapshot: &EnvSnapshot) -> LogWriter {
     let identity = crate::app::log_identity(snapshot);
     logs::init(loaded.settings.log.format, snapshot.get("RUST_LOG"), &identity).unwrap_or_default()
 }
 
-/// On the platform each problem is one ERROR line and then their count; elsewhere they are a text.
+/// On the platform, writes one ERROR line per problem and then their count; elsewhere prints a
+/// text.
 fn refuse(snapshot: &EnvSnapshot, problems: &ConfigProblems) -> ExitCode {
     if snapshot.get("VCAP_APPLICATION").is_some() {
         let identity = crate::app::log_identity(snapshot);
@@ -103,7 +106,7 @@ fn refuse(snapshot: &EnvSnapshot, problems: &ConfigProblems) -> ExitCode {
         for problem in problems.iter() {
             tracing::error!(hint = problem.hint, "{problem}");
         }
-        tracing::error!(count = problems.iter().count(), "the configuration cannot work");
+        tracing::error!(count = problems.iter().count(), "the configuration is not valid");
         log.finish(LAST_LINES);
     }
     misconfigured(problems)
@@ -114,7 +117,7 @@ fn unreadable(error: &str) -> ConfigProblems {
         "environment",
         "default-env.json",
         error,
-        "correct the file or take it away",
+        "correct the file or remove it",
     )
     .into()
 }

@@ -1,7 +1,7 @@
-//! The one reader of the process environment; hands on a snapshot.
+//! The only reader of the process environment; it returns a snapshot.
 //!
-//! Invariant: values that may hold secrets are never printed (`Debug` shows names only), and nothing is ever written to
-//! the process environment.
+//! Invariant: values that may hold secrets are never printed (`Debug` shows names only), and
+//! nothing is ever written to the process environment.
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
 
@@ -13,7 +13,7 @@ use crate::upstream::body;
 /// File with variables for local development, as `cf env` and the CAP tools write it.
 const DEFAULT_ENV: &str = "default-env.json";
 
-/// The variables that the broker may look at, taken once at start.
+/// The environment variables, read once at start.
 #[derive(Default)]
 pub struct EnvSnapshot(BTreeMap<String, Zeroizing<String>>);
 
@@ -24,13 +24,13 @@ impl fmt::Debug for EnvSnapshot {
 }
 
 impl EnvSnapshot {
-    /// Takes the environment of this process, and under it `default-env.json` of the working directory.
+    /// Reads the environment of this process, and `default-env.json` of the working directory.
     ///
-    /// The file counts only away from the platform (no `VCAP_APPLICATION` in the environment); what the environment
-    /// has wins; a missing file is fine.
+    /// The file is read only outside the platform (no `VCAP_APPLICATION` in the environment). The
+    /// environment wins over the file. A missing file is no error.
     ///
     /// # Errors
-    /// A text that says what is wrong with the file; it never quotes the file.
+    /// A text that describes the problem of the file; it never quotes the file.
     pub fn take() -> Result<Self, String> {
         #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
         let mut snapshot = Self::from_vars(std::env::vars_os());
@@ -38,7 +38,7 @@ impl EnvSnapshot {
         Ok(snapshot)
     }
 
-    /// Makes a snapshot of the given pairs; names or values that are not UTF-8 are left out.
+    /// Creates a snapshot of the given pairs; names or values that are not UTF-8 are left out.
     pub fn from_vars<K: Into<OsString>, V: Into<OsString>>(
         vars: impl IntoIterator<Item = (K, V)>,
     ) -> Self {

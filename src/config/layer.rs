@@ -1,7 +1,7 @@
-//! Layers of settings: which keys exist, which value wins, and where each value came from.
+//! Layers of settings: which keys exist, which value wins, and the source of each value.
 //!
-//! Invariant: a key that `default.toml` does not name is a problem, never silently ignored; a value that looks like a
-//! secret is never kept, let alone printed.
+//! Invariant: a key that `default.toml` does not have is a problem and never ignored; a value that
+//! looks like a secret is neither kept nor printed.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -16,14 +16,14 @@ use crate::config::{
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Variables with this prefix are settings.
 const PREFIX: &str = "CFAPI_";
-/// Variables with the prefix that are no keys: the file to read, and the provider list as JSON.
+/// Variables with the prefix that are not keys: the settings file and the provider list as JSON.
 const NOT_KEYS: [&str; 2] = ["CFAPI_CONFIG", "CFAPI_PROVIDERS"];
-/// Words in a key that make it look like a secret.
+/// A key with one of these words looks like a secret.
 const SECRET_WORDS: [&str; 4] = ["password", "secret", "token", "private_key"];
-/// Key of the list of provider entries; it has no default, for its absence means something.
+/// Key of the list of provider entries; it has no default, because its absence has a meaning.
 pub const PROVIDERS: &str = "providers";
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueSource {
     /// `config/default.toml`, compiled in.
@@ -47,12 +47,12 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// One value with its origin.
+/// One value with its source.
 #[derive(Clone, Debug)]
 pub struct LayeredValue {
     /// The value, as TOML.
     pub value: Value,
-    /// Where it came from.
+    /// Its source.
     pub source: ValueSource,
 }
 
@@ -67,7 +67,7 @@ impl Layers {
     /// Reads the defaults.
     ///
     /// # Errors
-    /// Only if `default.toml` is not TOML, which a test rules out.
+    /// Only if `default.toml` is not TOML; a test excludes that.
     pub fn defaults() -> Result<Self, toml::de::Error> {
         let mut defaults = BTreeMap::new();
         flatten("", DEFAULTS.parse::<Table>()?, &mut defaults);
@@ -77,7 +77,7 @@ impl Layers {
         Ok(Self { defaults, entries })
     }
 
-    /// Lays the text of a settings file on top.
+    /// Adds the layer of a settings file.
     pub fn add_file(&mut self, path: PathBuf, text: &str, problems: &mut ConfigProblems) {
         let source = ValueSource::File(path);
         let table = match text.parse::<Table>() {
@@ -101,7 +101,7 @@ impl Layers {
         }
     }
 
-    /// Lays the `CFAPI_*` variables on top.
+    /// Adds the layer of the `CFAPI_*` variables.
     pub fn add_variables(&mut self, snapshot: &EnvSnapshot, problems: &mut ConfigProblems) {
         for (name, text) in snapshot.with_prefix(PREFIX) {
             if NOT_KEYS.contains(&name) {
@@ -117,7 +117,7 @@ impl Layers {
         }
     }
 
-    /// Lays one flag on top.
+    /// Adds one flag as the top layer.
     pub fn add_flag(&mut self, key: &str, value: &str, flag: &'static str) {
         let entry = LayeredValue {
             value: Value::String(value.to_owned()),
@@ -126,7 +126,7 @@ impl Layers {
         self.entries.insert(key.to_owned(), entry);
     }
 
-    /// Puts the default back for a key whose value cannot be used; `false` if there is nothing to put back.
+    /// Restores the default of a key with an invalid value; `false` if there is nothing to restore.
     pub fn restore(&mut self, key: &str) -> bool {
         let Some(entry) = self.entries.get(key) else {
             return false;
@@ -210,9 +210,9 @@ fn list(text: &str) -> Value {
     Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
 }
 
-/// Returns the known key that is most like `key`, if any is like it at all.
+/// Returns the known key that is most similar to `key`, if one is similar enough.
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
-    /// Below this likeness a suggestion confuses more than it helps.
+    /// Below this similarity a suggestion confuses more than it helps.
     const MIN_SIMILARITY: f64 = 0.75;
     let scored = known.map(|candidate| (strsim::jaro_winkler(key, candidate), candidate));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;

@@ -1,7 +1,8 @@
-//! Settings: `default.toml` ← a file ← `CFAPI_*` ← flags; unknown keys are refused, all problems are reported at once.
+//! Settings: `default.toml` ← a file ← `CFAPI_*` ← flags; unknown keys are refused, all problems
+//! are reported at once.
 //!
-//! Invariant: no secret passes through this room's settings; each value knows where it came from. Only `cli` and `app`
-//! call it; no other room names it.
+//! Invariant: settings contain no secret; each value knows its source. Only `cli` and `app` use
+//! this module.
 
 pub mod env;
 pub mod layer;
@@ -31,10 +32,10 @@ use crate::{
     token, upstream,
 };
 
-/// Read if it exists and nothing else is named.
+/// Read if it exists and no other file is named.
 const LOCAL_FILE: &str = "config/local.toml";
 
-/// Everything that can be set, one part per room.
+/// All settings, one section per module.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -45,22 +46,22 @@ pub struct Settings {
     /// HTTP clients.
     #[serde(default)]
     pub upstream: upstream::Settings,
-    /// Which binding is meant.
+    /// Which bindings to use.
     #[serde(default)]
     pub binding: binding::Settings,
     /// Which destinations are used.
     #[serde(default)]
     pub destination: destination::Settings,
-    /// Who may call.
+    /// Authentication of callers.
     #[serde(default)]
     pub auth: auth::Settings,
-    /// What may pass to the CF API.
+    /// The allow list of the CF API.
     #[serde(default)]
     pub proxy: policy::Settings,
     /// Tenant routes.
     #[serde(default)]
     pub routes: routes::Settings,
-    /// The token engine.
+    /// Tokens of the technical user.
     #[serde(default)]
     pub token: token::Settings,
     /// Provider entries; empty = the built-in default.
@@ -86,16 +87,16 @@ fn log_format<'de, D: serde::Deserializer<'de>>(from: D) -> Result<LogFormat, D:
     }
 }
 
-/// Settings together with where each value came from.
+/// Settings with the source of each value.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The settings.
     pub settings: Settings,
-    /// Each key with its value and origin.
+    /// Each key with its value and source.
     pub layers: Layers,
 }
 
-/// What the command line says about settings.
+/// Settings from the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config`.
@@ -104,19 +105,20 @@ pub struct Flags {
     pub log: Option<String>,
 }
 
-/// What reading the layers came to: settings as far as they can be had, and all that is wrong with them.
+/// The result of reading all layers: the settings, as far as they are valid, and all problems.
 #[derive(Debug)]
 pub struct ReadResult {
-    /// The settings; where a value cannot be used its default stands in. `None` if nothing could be read.
+    /// The settings; an invalid value is replaced by its default. `None` if nothing could be read.
     pub loaded: Option<Loaded>,
-    /// Everything that is wrong.
+    /// All problems.
     pub problems: ConfigProblems,
 }
 
 /// Reads all layers.
 ///
 /// # Errors
-/// All problems at once: unknown keys, values of the wrong form, values out of bounds, unreadable files.
+/// All problems at once: unknown keys, values of the wrong form, values out of bounds, unreadable
+/// files.
 pub fn load(snapshot: &EnvSnapshot, flags: &Flags) -> Result<Loaded, ConfigProblems> {
     let ReadResult { loaded, problems } = read(snapshot, flags);
     match loaded {
@@ -125,7 +127,7 @@ pub fn load(snapshot: &EnvSnapshot, flags: &Flags) -> Result<Loaded, ConfigProbl
     }
 }
 
-/// Reads all layers and goes on after a problem, so that whoever calls can look for more of them.
+/// Reads all layers and continues after a problem, so that the caller can look for more problems.
 pub fn read(snapshot: &EnvSnapshot, flags: &Flags) -> ReadResult {
     let mut problems = ConfigProblems::default();
     let mut layers = match Layers::defaults() {
@@ -173,8 +175,8 @@ fn settings_file(snapshot: &EnvSnapshot, flags: &Flags) -> Option<PathBuf> {
     named.or_else(|| Some(PathBuf::from(LOCAL_FILE)).filter(|path| Path::exists(path)))
 }
 
-/// Deserialises the layers; a value that cannot be used becomes a problem and its default is put back, so that one pass
-/// finds all of them.
+/// Deserialises the layers. An invalid value becomes a problem and is replaced by its default, so
+/// that one pass finds all problems.
 fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Settings> {
     loop {
         let error = match attempt(layers) {
@@ -207,7 +209,8 @@ fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Set
 fn attempt(layers: &Layers) -> Result<Settings, ::config::ConfigError> {
     let mut builder = ::config::Config::builder();
     for (key, LayeredValue { value, .. }) in layers.entries() {
-        // An empty text says "none" for keys that may be absent; provider entries have a reader of their own.
+        // An empty text means "none" for keys that may be absent; provider entries are read in
+        // `providers`.
         if key != PROVIDERS && value.as_str() != Some("") {
             builder = builder.set_override(key, plain(value))?;
         }
@@ -223,13 +226,14 @@ fn plain(value: &Value) -> ::config::Value {
         Value::Boolean(flag) => ::config::ValueKind::Boolean(*flag),
         Value::Datetime(at) => ::config::ValueKind::String(at.to_string()),
         Value::Array(items) => ::config::ValueKind::Array(items.iter().map(plain).collect()),
-        // Tables were flattened into dotted keys; only provider entries hold some, and they do not come here.
+        // Tables were flattened into dotted keys; provider entries still have some, but are not
+        // read here.
         Value::Table(_) => ::config::ValueKind::Nil,
     };
     ::config::Value::new(None, kind)
 }
 
-/// Finds the key that an error is about, and says what is wrong with it.
+/// Returns the key of an error and its message.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the crate may add variants")]
 fn key_and_message(error: &::config::ConfigError) -> (Option<String>, String) {
     use ::config::ConfigError;
@@ -239,7 +243,7 @@ fn key_and_message(error: &::config::ConfigError) -> (Option<String>, String) {
             (key.clone().or(inner), message)
         }
         ConfigError::Type { unexpected, expected, key, .. } => {
-            (key.clone(), format!("{unexpected} where {expected} is wanted"))
+            (key.clone(), format!("{unexpected} where {expected} is expected"))
         }
         ConfigError::NotFound(key) => (Some(key.clone()), "missing".to_owned()),
         _ => (None, error.to_string()),
@@ -253,12 +257,12 @@ fn key_with_value(key: &str, value: &Value) -> String {
 fn default_hint(layers: &Layers, key: &str) -> String {
     layers.default_of(key).map_or_else(
         || "config/default.toml lists all keys".to_owned(),
-        |default| format!("leave it out, the default is {default}"),
+        |default| format!("remove it; the default is {default}"),
     )
 }
 
-/// Asks every room what it thinks of its own part.
-/// `reported`: keys of provider entries whose values could not be read, of which enough is said.
+/// Lets each module validate its own section. `reported`: keys of provider entries that already
+/// have a problem.
 fn validate(
     settings: &Settings,
     layers: &Layers,
@@ -288,11 +292,12 @@ fn validate(
     }
 }
 
-/// Judges the provider entries by themselves; what the platform says of the broker is not known here and not needed.
+/// Validates the provider entries alone; the platform's data about the broker is not known here and
+/// not needed.
 fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
     let names = [&settings.destination.name].into_iter().chain(&settings.destination.names);
     let names: Vec<_> = names.filter_map(|name| DestinationName::parse(name)).collect();
-    // A name that is none has been reported already.
+    // An invalid name was already reported.
     let Some(destination) = names.first().cloned() else { return Vec::new() };
     let broker = routes::BrokerIdentity {
         destination,

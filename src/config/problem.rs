@@ -1,4 +1,4 @@
-//! What is wrong with the configuration: all of it at once, each with its source and what to do.
+//! Configuration problems: all at once, each with its source and what to do.
 //!
 //! Invariant: a problem never shows the value of a key that looks like a secret.
 
@@ -6,12 +6,12 @@ use std::fmt;
 
 use crate::config::layer::ValueSource;
 
-/// One thing that is wrong: what, where it came from, how to mend it.
+/// One problem: what is wrong, its source, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// Key (dotted), with its value where that may be shown; or another subject, such as a binding.
     pub subject: String,
-    /// Variable, file or binding that it came from.
+    /// Variable, file or binding that has the problem.
     pub source: String,
     /// What is wrong.
     pub message: String,
@@ -20,7 +20,7 @@ pub struct ConfigProblem {
 }
 
 impl ConfigProblem {
-    /// Makes a problem.
+    /// Creates a problem.
     pub fn of(
         subject: impl Into<String>,
         origin: &ValueSource,
@@ -30,7 +30,7 @@ impl ConfigProblem {
         Self::from_source(subject, origin.to_string(), message, hint)
     }
 
-    /// Makes a problem whose source is no settings layer, such as a binding.
+    /// Creates a problem whose source is not a settings layer, such as a binding.
     pub fn from_source(
         subject: impl Into<String>,
         source: impl Into<String>,
@@ -52,7 +52,7 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// All problems of a configuration; as an error it is never empty.
+/// All problems of a configuration; never empty as an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigProblems(Vec<ConfigProblem>);
 
@@ -67,12 +67,12 @@ impl ConfigProblems {
         self.0.extend(more.0);
     }
 
-    /// Returns them in the order in which they were found.
+    /// Returns the problems in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.0.iter()
     }
 
-    /// Returns whether there is none.
+    /// Returns whether there is no problem.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -80,7 +80,7 @@ impl ConfigProblems {
     /// Returns `value` if there is no problem.
     ///
     /// # Errors
-    /// Itself, if there is one.
+    /// The problems, if there are any.
     pub fn or<T>(self, value: T) -> Result<T, Self> {
         if self.is_empty() { Ok(value) } else { Err(self) }
     }

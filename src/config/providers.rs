@@ -1,7 +1,7 @@
 //! Provider entries: from the settings file or from the variable `CFAPI_PROVIDERS`.
 //!
-//! Invariant: a value that cannot be used costs its own key only, so that one start tells all that is wrong. Callers:
-//! [`super`].
+//! Invariant: an invalid value affects its own key only, so that one start reports all problems.
+//! Only [`super`] calls this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ use crate::{
 const VARIABLE: &str = "CFAPI_PROVIDERS";
 const HINT: &str = "see [[providers]] in config/default.toml";
 
-/// Reads the entries; returns the keys, too, whose values had to be left out.
+/// Reads the entries; also returns the keys whose values were invalid.
 pub(super) fn read(
     layers: &Layers,
     snapshot: &EnvSnapshot,
@@ -49,13 +49,13 @@ pub(super) fn read(
                 }
             }
         }
-        // Each member alone was valid, and together they are.
+        // Each member alone was valid, so all together are.
         entries.push(valid.try_into().unwrap_or_default());
     }
     (entries, reported)
 }
 
-/// Returns the entries as they were written, and where.
+/// Returns the entries as written, and their source.
 fn tables(
     layers: &Layers,
     snapshot: &EnvSnapshot,

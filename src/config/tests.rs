@@ -1,4 +1,4 @@
-//! Layers, problems and the values of the environment, as an operator meets them.
+//! Layers, problems and environment values, as an operator sees them.
 
 use std::fs;
 
@@ -44,7 +44,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn three_problems_are_told_at_once_with_source_and_hint() {
+fn all_problems_are_reported_at_once_with_source_and_hint() {
     let found = problems(&[
         ("CFAPI_SERVER__IDLE_TIMEOUT", "60s"),
         ("CFAPI_DESTINATION__NAEM", "x"),
@@ -64,7 +64,7 @@ fn three_problems_are_told_at_once_with_source_and_hint() {
 }
 
 #[test]
-fn texts_of_the_environment_arrive_as_they_are() {
+fn values_of_the_environment_are_not_changed() {
     for text in ["0123", "true", " p w ", "1e3"] {
         let vars = EnvSnapshot::from_vars([("CFAPI_BINDING__DESTINATION", text)]);
         let settings = load(&vars, &Flags::default()).unwrap().settings;
@@ -88,7 +88,7 @@ fn bounds_are_checked() {
 }
 
 #[test]
-fn provider_entries_have_all_their_problems_told_at_once() {
+fn all_problems_of_provider_entries_are_reported_at_once() {
     let entries = r#"[
         {"client_ids": "sb-one!t1", "space": "s1", "apps": ["a"], "mode": "odd", "onwer": "x", "owner": null},
         {"client_ids": ["sb-two!t1"], "space": "not a guid", "apps": [], "max_routes_per_app": 0}
@@ -110,7 +110,7 @@ fn provider_entries_have_all_their_problems_told_at_once() {
 }
 
 #[test]
-fn provider_entries_of_a_file_are_read_as_those_of_the_variable() {
+fn provider_entries_of_a_file_are_read_like_those_of_the_variable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.toml");
     let text = "[[providers]]\nclient_ids = [\"sb-one!t1\"]\nspace = \"s1\"\napps = [\"a\"]\nadopt = false\n";
