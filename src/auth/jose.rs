@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde::{Deserialize, de::IgnoredAny};
 
-/// The only accepted algorithm: XSUAA and IAS sign with it. More would only help an attacker.
+/// The only accepted algorithm: XSUAA signs with it. More would only help an attacker.
 const ALGORITHM: Algorithm = Algorithm::RS256;
 
 /// [`ALGORITHM`] as written in a header, compared exactly (RFC 7515 §4.1.1).

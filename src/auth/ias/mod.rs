@@ -2,8 +2,8 @@
 //! in `docs/reference/caller-rules.md`.
 //!
 //! Invariant: before its signature is checked, a token can only be refused. Keys are fetched only
-//! from issuers below the bound domains and only for tenants that may call. A token can name any
-//! label below a domain and any client; [`key_caches`] bounds the number and rate of both. For
+//! from issuers of the bound domains and only for tenants that may call. A token can name any label
+//! below a domain and any client; [`key_caches`] bounds the number and rate of both. For
 //! [`issuers`](super::issuers) only.
 
 mod claims;
