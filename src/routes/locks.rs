@@ -106,7 +106,7 @@ impl KeyedLocks {
         self.deleting.invalidate(route).await;
     }
 
-    /// Returns whether a route without the label is known to be deleted.
+    /// Returns whether a delete of this route is remembered.
     pub(super) fn is_deleting(&self, route: &Guid) -> bool {
         self.deleting.contains_key(route)
     }
