@@ -36,7 +36,7 @@ pub use stream::{CfBody, OpenedResponse};
 
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
-    token::{Revoked, TokenVault},
+    token::{Lease, Revoked, TokenVault},
     upstream::{HttpClient, HttpResponse, TransportError, gate::GateError},
 };
 use answer::Unauthenticated;
@@ -53,7 +53,7 @@ use std::{
     time::Duration,
 };
 use stream::{BodyMode, CfResponse};
-use tokens::{BorrowedToken, TokenLender};
+use tokens::TokenLender;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
@@ -67,7 +67,7 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 pub struct CapiClient(Arc<CapiInner>);
 
 struct CapiInner {
-    tokens: TokenLender,
+    tokens: Arc<dyn TokenLender>,
     client: HttpClient,
     metrics: Metrics,
     tasks: TaskTracker,
@@ -100,11 +100,11 @@ impl CapiClient {
         metrics: Metrics,
         tasks: TaskTracker,
     ) -> Self {
-        Self::with_tokens(TokenLender::Vault(vault), client, metrics, tasks)
+        Self::with_tokens(Arc::new(vault), client, metrics, tasks)
     }
 
     fn with_tokens(
-        tokens: TokenLender,
+        tokens: Arc<dyn TokenLender>,
         client: HttpClient,
         metrics: Metrics,
         tasks: TaskTracker,
@@ -166,7 +166,7 @@ impl CfRequestClient {
         self.send_to_the_end(call).await?.0.into_answer()
     }
 
-    async fn send_to_the_end(&self, call: &Call) -> Result<(CfResponse, BorrowedToken), CapiError> {
+    async fn send_to_the_end(&self, call: &Call) -> Result<(CfResponse, Arc<Lease>), CapiError> {
         let (this, call) = (self.clone(), call.clone());
         let sending = self
             .client
@@ -237,7 +237,7 @@ impl CfRequestClient {
         &self,
         call: &Call,
         mode: BodyMode,
-    ) -> Result<(CfResponse, BorrowedToken), CapiError> {
+    ) -> Result<(CfResponse, Arc<Lease>), CapiError> {
         let mut retries = 0;
         loop {
             let outcome = self.send_with_renewal(call, mode).await;
@@ -262,7 +262,7 @@ impl CfRequestClient {
         &self,
         call: &Call,
         mode: BodyMode,
-    ) -> Result<(CfResponse, BorrowedToken), CapiError> {
+    ) -> Result<(CfResponse, Arc<Lease>), CapiError> {
         let mut is_replay = false;
         loop {
             let (reply, token) = self.send_once(call, mode).await?;
@@ -317,18 +317,17 @@ impl CfRequestClient {
         &self,
         call: &Call,
         mode: BodyMode,
-    ) -> Result<(CfResponse, BorrowedToken), CapiError> {
+    ) -> Result<(CfResponse, Arc<Lease>), CapiError> {
         self.api_state.admit(if call.is_read() {
             self.criticality
         } else {
             Criticality::Critical
         })?;
         // The token comes first: callers that wait for a logon must not hold permits.
-        let leasing = self.client.0.tokens.borrow(&self.destination);
-        let token = timeout_at(self.deadline, leasing)
-            .await
-            .map_err(|_| CapiError::Timeout { sent: RequestSent::No })?
-            .map_err(CapiError::Token)?;
+        let token = match self.client.0.tokens.fresh(&self.destination) {
+            Some(token) => token,
+            None => self.wait_for_token().await?,
+        };
         let endpoint = self.api_state.endpoint(token.api());
         let permit = endpoint.gate.enter().await.map_err(gate_closed)?;
         let origin = endpoint.origin.as_ref().ok_or(CapiError::Internal("target_mismatch"));
@@ -339,6 +338,14 @@ impl CfRequestClient {
         let received = self.receive(call, mode, request).await;
         self.observe(call, &received, started.elapsed());
         Ok((report(permit, received)?, token))
+    }
+
+    async fn wait_for_token(&self) -> Result<Arc<Lease>, CapiError> {
+        let leasing = self.client.0.tokens.lease(&self.destination);
+        timeout_at(self.deadline, leasing)
+            .await
+            .map_err(|_| CapiError::Timeout { sent: RequestSent::No })?
+            .map_err(CapiError::Token)
     }
 
     /// Receives a response until the request's deadline. A mutation that was sent is received in

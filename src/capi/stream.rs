@@ -5,7 +5,8 @@
 //! mean. Callers: this module; `proxy` through
 //! [`CfRequestClient::open`](super::CfRequestClient::open).
 
-use super::{error::CapiError, tokens::BorrowedToken};
+use super::error::CapiError;
+use crate::token::Lease;
 use crate::upstream::{
     HttpResponse, ResponseBody, StreamedResponse, TransportError,
     gate::{CallPermit, FailureKind},
@@ -51,7 +52,7 @@ pub struct OpenedResponse {
     /// The body.
     pub body: CfBody,
     /// Names the API that answered.
-    token: BorrowedToken,
+    token: Arc<Lease>,
     external: Option<Arc<Url>>,
 }
 
@@ -88,7 +89,7 @@ impl CfResponse {
 }
 
 impl OpenedResponse {
-    pub(super) fn of(reply: CfResponse, token: BorrowedToken, external: Option<Arc<Url>>) -> Self {
+    pub(super) fn of(reply: CfResponse, token: Arc<Lease>, external: Option<Arc<Url>>) -> Self {
         match reply {
             CfResponse::Whole(mut answer) => {
                 let bytes = Bytes::from(std::mem::take(&mut *answer.body));

@@ -3,11 +3,14 @@
 //!
 //! Invariant: replies have the form that was recorded on real systems. Callers: tests.
 
-use super::{CapiClient, CfRequestClient, DestinationName, tokens::TokenLender};
+use super::{
+    CapiClient, CfRequestClient, DestinationName,
+    tokens::{LeaseFuture, TokenLender},
+};
 pub(crate) use crate::upstream::raw_server::Reply;
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
-    token::Revoked,
+    token::{Lease, Revoked, lease_for_tests},
     upstream::{ClientFactory, Purpose, Settings, Timeouts, raw_server::RawServer},
 };
 use http::HeaderValue;
@@ -39,7 +42,7 @@ impl ScriptedCf {
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
         let server = RawServer::answering(replies).await;
-        let tokens = TokenLender::Script(ScriptedTokens::new(server.url("").parse().unwrap()));
+        let tokens = Arc::new(ScriptedTokens::new(server.url("").parse().unwrap()));
         let factory = ClientFactory::new(&Settings::default()).unwrap();
         let timeouts = Timeouts { head, ..Purpose::CfApi.timeouts() };
         let http = factory.client_with_timeouts(Purpose::CfApi, timeouts).unwrap();
@@ -101,11 +104,10 @@ pub(crate) fn job(state: &str) -> Reply {
 }
 
 /// A technical user whose token is `t1`, and after each renewal the next one.
-#[derive(Clone, Debug)]
-pub(crate) struct ScriptedTokens {
+#[derive(Debug)]
+struct ScriptedTokens {
     api: Url,
-    authorization: HeaderValue,
-    state: Arc<Mutex<ScriptState>>,
+    state: Mutex<ScriptState>,
 }
 
 #[derive(Debug, Default)]
@@ -116,18 +118,27 @@ struct ScriptState {
 
 impl ScriptedTokens {
     fn new(api: Url) -> Self {
-        Self { api, authorization: HeaderValue::from_static("bearer t1"), state: Arc::default() }
+        Self { api, state: Mutex::default() }
     }
 
-    /// The current token.
-    pub(crate) fn current(&self) -> Self {
+    fn current(&self) -> Arc<Lease> {
         let number = self.state.lock().unwrap().renewals + 1;
         let authorization = HeaderValue::from_str(&format!("bearer t{number}")).unwrap();
-        Self { authorization, ..self.clone() }
+        Arc::new(lease_for_tests(self.api.clone(), authorization))
+    }
+}
+
+impl TokenLender for ScriptedTokens {
+    fn fresh(&self, _destination: &DestinationName) -> Option<Arc<Lease>> {
+        Some(self.current())
+    }
+
+    fn lease<'a>(&'a self, _destination: &'a DestinationName) -> LeaseFuture<'a> {
+        Box::pin(async { Ok(self.current()) })
     }
 
     /// One renewal in 30 s, as in the vault.
-    pub(crate) fn renew(&self) -> Revoked {
+    fn revoke(&self, _destination: &DestinationName, _used: &Arc<Lease>) -> Revoked {
         let mut state = self.state.lock().unwrap();
         if state.renewed.is_some_and(|at| at.elapsed() < Duration::from_secs(30)) {
             return Revoked::Cooldown;
@@ -135,13 +146,5 @@ impl ScriptedTokens {
         state.renewed = Some(Instant::now());
         state.renewals += 1;
         Revoked::Renewing
-    }
-
-    pub(crate) fn authorization(&self) -> &HeaderValue {
-        &self.authorization
-    }
-
-    pub(crate) fn api(&self) -> &Url {
-        &self.api
     }
 }

@@ -144,6 +144,13 @@ pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
     Lease::new(token, Url::parse("https://api.cf.example.test").unwrap())
 }
 
+/// A fresh lease with this token, for tests of other modules.
+pub(crate) fn lease_for_tests(api: Url, authorization: HeaderValue) -> Lease {
+    let response = TokenResponse { authorization, ..response(LIFE, None) };
+    let window = Window::new(response.sent_at, response.expires_in, 0.5);
+    Lease::new(Arc::new(GrantedToken::new(response, None, window)), api)
+}
+
 pub(super) fn refused(kind: FaultKind, retry_after: Option<u64>) -> ExchangeError {
     ExchangeError::Refused(Fault {
         kind,

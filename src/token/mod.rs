@@ -38,6 +38,8 @@ mod vault;
 pub use backend::TokenEndpointFactory;
 pub use cooldown::Revoked;
 pub use error::{LeaseRefusal, Reason};
+#[cfg(test)]
+pub(crate) use fake::lease_for_tests;
 pub use lease::{Freshness, Lease};
 pub use settings::{LogonGrant, Settings};
 pub use state::GuardState;
@@ -118,6 +120,11 @@ impl TokenVault {
             // Boxed, so that the future of the fast path stays small.
             None => Box::pin(self.0.lease(destination)).await,
         }
+    }
+
+    /// Returns the published fresh lease, if there is one. Never waits and starts nothing.
+    pub(crate) fn fresh(&self, destination: &DestinationName) -> Option<Arc<Lease>> {
+        self.0.fresh(destination)
     }
 
     /// CF refused exactly this lease (401, code 1000). Ends it if it is still in service. Forces at
