@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     support::{answer, client, process::Program, pull, sandbox, variables},
-    wire::{Add, PATIENCE, Wire, read},
+    wire::{Add, READ_TIMEOUT, Wire, read},
 };
 
 /// Both ends of each connection are in this process: the usual soft limit of 1024 files is too low.
@@ -34,7 +34,7 @@ async fn asked(wire: &Wire, first: &str) -> Vec<u16> {
 async fn status_over(stream: &mut TcpStream, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut piece = vec![0; 64 * 1024];
-    let length = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+    let length = timeout(READ_TIMEOUT, stream.read(&mut piece)).await.unwrap().unwrap();
     String::from_utf8_lossy(&piece[..length]).chars().skip(9).take(3).collect()
 }
 

@@ -1,4 +1,4 @@
-//! `cfapi-broker sandbox`: what it prints, and that what it prints works.
+//! `cfapi-broker sandbox`: what it prints, and that the printed calls work.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{APP, answer, client, parse, process::Program, variables_of};
 
-/// The members of the first line of `--json`, in the order of the documentation.
+/// The members of the first line of `--json`, in documented order.
 const MEMBERS: [&str; 10] = [
     "broker",
     "destination",
@@ -38,7 +38,7 @@ async fn put_and_delete(base: &str, token: &str) {
 }
 
 #[tokio::test]
-async fn the_first_line_of_json_is_all_that_a_test_in_any_language_needs() {
+async fn the_first_line_of_json_has_all_that_a_test_needs() {
     let mut program = Program::start(&["sandbox", "--port-base", "0", "--json"], &BTreeMap::new());
     let line = first_line(&mut program).await;
     for member in MEMBERS {
@@ -62,7 +62,7 @@ async fn the_first_line_of_json_is_all_that_a_test_in_any_language_needs() {
 }
 
 #[tokio::test]
-async fn separate_brokers_can_be_pointed_at_a_landscape_without_one() {
+async fn separate_brokers_can_use_a_landscape_without_a_broker() {
     let mut landscape = Program::start(
         &["sandbox", "--port-base", "0", "--landscape-only", "--json"],
         &BTreeMap::new(),
@@ -101,7 +101,7 @@ async fn levers_can_be_pulled_over_http() {
 }
 
 #[tokio::test]
-async fn it_does_not_start_on_a_platform_and_names_a_port_that_is_taken() {
+async fn it_does_not_start_on_a_platform_and_names_a_port_in_use() {
     let on_cf: BTreeMap<String, String> = [("VCAP_APPLICATION".to_owned(), "{}".to_owned())].into();
     let refused = Program::start(&["sandbox", "--port-base", "0"], &on_cf).ended().await;
     assert_eq!(refused.code, Some(1), "{}", refused.out);

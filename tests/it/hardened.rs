@@ -1,4 +1,4 @@
-//! What the process keeps to itself: no core dump, no look into its environment, no way through somebody's proxy.
+//! Process hardening: no core dump, no access to its environment, no use of proxy variables.
 
 use std::{
     fs,
@@ -13,21 +13,21 @@ use rustix::process::geteuid;
 use crate::support::{answer, client, process::Program, sandbox, variables};
 
 /// A user that owns nothing.
-const NOBODY: u32 = 65534;
+const UNPRIVILEGED_USER: u32 = 65534;
 
 #[tokio::test]
-async fn the_process_leaves_no_core_and_shows_its_environment_to_nobody() {
+async fn the_process_leaves_no_core_dump_and_hides_its_environment() {
     let sandbox = sandbox().await;
     let place = tempfile::tempdir().unwrap();
-    // Root may read everything. A process of another user shows by the owner of its files whether it can be looked
-    // into: they are root's then (proc(5), "dumpable").
+    // Root may read everything. So run as another user and check the owner of the files in /proc:
+    // it is root if the process is not dumpable (proc(5)).
     let mut program = if geteuid().is_root() {
         let copy = place.path().join("broker");
         fs::copy(env!("CARGO_BIN_EXE_cfapi-broker"), &copy).unwrap();
         for path in [place.path(), &copy] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        Program::start_as(NOBODY, &copy, &variables(&sandbox))
+        Program::start_as(UNPRIVILEGED_USER, &copy, &variables(&sandbox))
     } else {
         Program::start(&[], &variables(&sandbox))
     };
@@ -62,7 +62,7 @@ async fn variables_that_name_a_proxy_change_nothing() {
     }
     let mut program = Program::start(&[], &variables);
     let base = program.base().await;
-    // Destination, UAA, CF API and the keys of callers are all asked for this.
+    // This request needs the Destination service, UAA, CF API and the keys of callers.
     let request = client().get(format!("{base}/spaces")).bearer_auth(sandbox.developer_token());
     assert_eq!(answer(request).await.status, 200);
     assert_eq!(proxy.accept().unwrap_err().kind(), ErrorKind::WouldBlock);

@@ -1,11 +1,11 @@
-//! The reason why the broker exists: a tenant subscribes, is seen, and leaves again.
+//! The main use case: a tenant subscribes, is listed, and unsubscribes.
 
 use serde_json::json;
 
 use crate::support::{APP, TestBroker, sandbox};
 
 #[tokio::test]
-async fn a_tenant_subscribes_is_seen_and_leaves() {
+async fn a_tenant_subscribes_is_listed_and_unsubscribes() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.provider_token();

@@ -1,4 +1,4 @@
-//! Every answer of ours that is no success is a problem document with a stable code.
+//! Every error response of the broker is a problem document with a stable code.
 
 use cfapi_sandbox::Part;
 use http::Method;
@@ -57,7 +57,7 @@ async fn bodies_of_the_wrong_kind_form_or_size_are_refused_and_named() {
 #[case(json!({"subdomain": "acme", "app": APP, "domain": "nowhere.example.test"}), 403, "forbidden_domain")]
 #[case(json!({"subdomain": "acme", "app": APP, "tenantId": "t2"}), 400, "tenant_mismatch")]
 #[tokio::test]
-async fn wishes_that_cannot_be(
+async fn invalid_route_requests(
     #[case] body: serde_json::Value,
     #[case] status: u16,
     #[case] code: &str,

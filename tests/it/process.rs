@@ -13,7 +13,7 @@ fn vars(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn what_cannot_work_ends_the_start_with_every_problem_at_once() {
+async fn an_invalid_configuration_ends_the_start_with_every_problem_at_once() {
     let bad = [
         ("CFAPI_SERVER__IDLE_TIMEOUT", "60s"),
         ("CFAPI_DESTINATION__NAEM", "x"),
@@ -61,7 +61,7 @@ async fn several_destination_bindings_end_the_start_and_are_named() {
 }
 
 #[tokio::test]
-async fn settings_providers_and_bindings_are_judged_together() {
+async fn settings_providers_and_bindings_are_validated_together() {
     let sandbox = sandbox().await;
     let mut services = crate::support::parse(&sandbox.vcap_services());
     let twice = services["xsuaa"][0].clone();
@@ -96,7 +96,7 @@ async fn without_any_binding_the_broker_starts_warns_and_says_what_is_missing() 
 }
 
 #[tokio::test]
-async fn a_destination_that_is_not_there_is_told_to_callers() {
+async fn a_missing_destination_is_reported_to_callers() {
     let sandbox = sandbox().await;
     pull(&sandbox, "delete_destination", &json!({"name": "CFAPI"}));
     let mut program = Program::start(&[], &variables(&sandbox));
@@ -132,7 +132,7 @@ async fn bad_credentials_never_stop_the_process() {
 }
 
 #[tokio::test]
-async fn the_program_works_in_a_landscape_that_it_was_not_built_for() {
+async fn the_program_works_in_any_landscape() {
     let sandbox = sandbox().await;
     let mut program = Program::start(&["serve"], &variables(&sandbox));
     let base = program.base().await;
@@ -166,7 +166,7 @@ async fn an_allow_list_with_a_wrong_row_ends_the_start_and_names_the_row() {
 }
 
 #[tokio::test]
-async fn an_allow_list_of_ones_own_replaces_the_shipped_one() {
+async fn an_allow_list_of_the_operator_replaces_the_shipped_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("policy.toml");
     let rules = "[[rules]]\nmethods=['GET']\npaths=['/v3/spaces']\nbody='none'\n";

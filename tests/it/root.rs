@@ -1,4 +1,4 @@
-//! The root document, and links that lead to the CF API under another name.
+//! The root document, and links that name the CF API by another host.
 
 use cfapi_sandbox::PROVIDER_CLIENT;
 use http::Method;
@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::support::{TestBroker, answer, client, pull, sandbox};
 
 #[tokio::test]
-async fn the_root_document_names_every_link_of_cf_and_leads_to_the_broker_only() {
+async fn the_root_document_has_every_link_of_cf_and_names_the_broker_only() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let root = broker.send(Method::GET, "/", None, None).await;
@@ -28,7 +28,7 @@ async fn the_root_document_names_every_link_of_cf_and_leads_to_the_broker_only()
 }
 
 #[tokio::test]
-async fn a_browser_at_the_root_is_sent_to_the_spaces() {
+async fn a_browser_at_the_root_is_redirected_to_the_spaces() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let page = client().get(&broker.base).header("accept", "text/html,*/*;q=0.8");
@@ -36,9 +36,10 @@ async fn a_browser_at_the_root_is_sent_to_the_spaces() {
     assert_eq!((sent.status, sent.headers["location"].to_str().unwrap()), (303, "/spaces"));
 }
 
-/// The destination calls the CF API by one name, CC builds its links from another.
+/// The destination has one host name of the CF API, the Cloud Controller builds its links with
+/// another.
 #[tokio::test]
-async fn links_under_the_name_that_cf_gives_itself_lead_to_the_broker_too() {
+async fn links_with_cfs_own_name_are_rewritten_too() {
     let sandbox = sandbox().await;
     let api = sandbox.cf_url();
     let alias = api.replace("127.0.0.1", "localhost");
@@ -46,7 +47,7 @@ async fn links_under_the_name_that_cf_gives_itself_lead_to_the_broker_too() {
     pull(&sandbox, "edit_destination", &json!({"name": "CFAPI", "set": {"URL": alias}}));
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.caller_token(PROVIDER_CLIENT, &["Api.Proxy"]);
-    let began = Instant::now();
+    let started = Instant::now();
     loop {
         let page = broker.get("/v3/apps", &token).await;
         assert_eq!(page.status, 200, "{}", page.text);
@@ -55,14 +56,14 @@ async fn links_under_the_name_that_cf_gives_itself_lead_to_the_broker_too() {
             assert!(first.as_str().is_some_and(|href| href.starts_with(&broker.base)), "{first}");
             break;
         }
-        // CF is asked for its own name after the first call that it has served.
-        assert!(began.elapsed() < Duration::from_secs(10), "{}", page.text);
+        // The broker reads CF's own name after the first successful call.
+        assert!(started.elapsed() < Duration::from_secs(10), "{}", page.text);
         sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[tokio::test]
-async fn a_head_tells_the_length_of_its_get_or_none() {
+async fn a_head_has_the_content_length_of_its_get_or_none() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     let token = sandbox.caller_token(PROVIDER_CLIENT, &["Api.Proxy"]);

@@ -1,4 +1,4 @@
-//! The end of the program when its work does not end (L1).
+//! The program ends although its work does not end.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::support::{APP, client, process::Program, pull, sandbox, tenant::until, variables};
 
-/// Tells that the peer has closed; an answer on the way would be an error.
+/// Returns whether the peer has closed without sending anything.
 async fn is_closed(stream: &mut TcpStream) -> bool {
     let mut rest = Vec::new();
     let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
@@ -24,7 +24,7 @@ async fn is_closed(stream: &mut TcpStream) -> bool {
 #[case::a_read("GET", "/v3/spaces", "GET /v3/spaces")]
 #[case::a_write_that_outlives_its_caller("PUT", "/routes/t1", "POST /v3/routes")]
 #[tokio::test]
-async fn work_that_does_not_end_is_given_up_eight_seconds_after_the_signal(
+async fn work_that_does_not_end_is_abandoned_eight_seconds_after_the_signal(
     #[case] method: &str,
     #[case] path: &str,
     #[case] hangs: &str,
@@ -52,18 +52,18 @@ async fn work_that_does_not_end_is_given_up_eight_seconds_after_the_signal(
     kept.write_all(health.as_bytes()).await.unwrap();
     assert_ne!(kept.read(&mut [0; 4096]).await.unwrap(), 0);
 
-    let begun = Instant::now();
+    let started = Instant::now();
     program.stop();
     assert!(is_closed(&mut kept).await, "idle connections are not waited for");
     while TcpStream::connect(&address).await.is_ok() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "the listener stays open");
+        assert!(started.elapsed() < Duration::from_secs(5), "the listener stays open");
         sleep(Duration::from_millis(20)).await;
     }
     let ended = program.ended().await;
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert_eq!(ended.code, Some(0), "{}", ended.out);
     assert!(took >= Duration::from_millis(7900), "{took:?}: the work was not waited for");
-    // Then the platform would kill it.
+    // After 10 s the platform would kill it.
     assert!(took < Duration::from_secs(10), "{took:?}");
     assert!(ended.out.contains("still running at the end of the drain time"), "{}", ended.out);
     assert!(under_way.join_next().await.unwrap().unwrap().is_err(), "there is no answer");

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     support::pull,
-    wire::{PATIENCE, Wire},
+    wire::{READ_TIMEOUT, Wire},
 };
 
 /// Most calls to the CF API in flight.
@@ -55,7 +55,7 @@ async fn callers_that_read_nothing_do_not_keep_their_capacity() {
     };
     let began = Instant::now();
     while asked() < CF {
-        assert!(began.elapsed() < PATIENCE, "{} of {CF} calls", asked());
+        assert!(began.elapsed() < READ_TIMEOUT, "{} of {CF} calls", asked());
         sleep(Duration::from_millis(20)).await;
     }
     let patient = token("sb-patient!t1");

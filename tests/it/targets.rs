@@ -1,6 +1,7 @@
-//! S26 over a socket: the first line that the CF API reads is, byte for byte, the one that the caller wrote.
+//! Over a socket: the request line that the CF API receives is, byte for byte, the one that the
+//! caller sent.
 //!
-//! The property itself, for a million targets and without sockets, stands in `src/http/test_harness.rs`.
+//! The same property for many more targets, without sockets, is in `src/http/test_harness.rs`.
 
 use cfapi_sandbox::Part;
 use proptest::{
@@ -14,7 +15,7 @@ use crate::wire::{Add::All, Wire};
 /// How many accepted targets are sent.
 const SENT: usize = 500;
 
-/// Paths of the allow list with queries that hold every byte which may stand in one.
+/// Paths of the allow list with queries of all allowed bytes.
 fn targets() -> impl Strategy<Value = String> {
     let path = prop_oneof![
         "/v3/?",
@@ -33,10 +34,10 @@ fn targets() -> impl Strategy<Value = String> {
 }
 
 #[tokio::test]
-async fn the_cf_api_reads_the_first_line_that_the_caller_wrote() {
+async fn the_cf_api_receives_the_request_line_that_the_caller_sent() {
     let fast = [("CFAPI_AUTH__REQUESTS_PER_SECOND", "10000"), ("CFAPI_AUTH__BURST", "100000")];
     let wire = Wire::start(&fast).await;
-    // The version is asked for once, after the first call that CF has served.
+    // The version is read once, after the first successful call.
     wire.exchange(&wire.bytes(b"GET /v3/spaces HTTP/1.1", All, "")).await;
     while !wire.upstream().iter().any(|call| call == "GET /?") {
         tokio::task::yield_now().await;
@@ -50,7 +51,7 @@ async fn the_cf_api_reads_the_first_line_that_the_caller_wrote() {
         let got = wire.exchange(&wire.bytes(first.as_bytes(), All, "")).await;
         assert_eq!(got.len(), 1, "{target}: {got:?}");
         match wire.upstream().as_slice() {
-            // By the gate, or by the parser before it.
+            // Refused by request validation, or by the parser before it.
             [] => {
                 assert_eq!(got[0].status, 400, "{target}: {got:?}");
                 refused += 1;
@@ -64,5 +65,5 @@ async fn the_cf_api_reads_the_first_line_that_the_caller_wrote() {
             several => panic!("{target}: {several:?}"),
         }
     }
-    assert!(refused > 20, "nothing of what was made up is odd: {refused}");
+    assert!(refused > 20, "too few generated targets are refused: {refused}");
 }

@@ -1,4 +1,5 @@
-//! Bytes as a hostile peer sends them, to the real port: what each gets, and that the CF API sees none of it.
+//! Raw bytes from a hostile client to the real port: the response to each, and that the CF API sees
+//! none of them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,14 +15,14 @@ use crate::{
     support::{TestBroker, parse, sandbox, variables},
 };
 
-/// Nothing here takes as long, but for a broker that hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Nothing here takes this long unless the broker hangs.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// All scopes that there are.
+/// All scopes.
 const SCOPES: &[&str] =
     &["Routes.Read", "Routes.Write", "Routes.Admin", "Spaces.Read", "Metrics.Read", "Api.Proxy"];
 
-/// One answer as it came.
+/// One response as received.
 #[derive(Debug)]
 pub(crate) struct Raw {
     pub(crate) status: u16,
@@ -29,14 +30,14 @@ pub(crate) struct Raw {
     pub(crate) body: String,
 }
 
-/// What a row of the table must get.
+/// The expected response to a row of the table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Must {
-    /// This status, from the parser itself: no document.
+    /// This status from the parser itself, without a problem document.
     Bare(u16),
     /// A problem with this status and code.
     Be(u16, &'static str),
-    /// An answer that is no refusal of ours.
+    /// An answer that is not a problem.
     Serve,
 }
 
@@ -53,7 +54,8 @@ pub(crate) enum Add {
     NoClose,
 }
 
-/// Number, first line (or more lines), what is added, the rest behind the added lines, what must come.
+/// Number, first line (or more lines), what is added, the rest after the added lines, the expected
+/// response.
 pub(crate) type Row = (u16, Vec<u8>, Add, &'static str, Must);
 
 pub(crate) fn row(
@@ -66,7 +68,7 @@ pub(crate) fn row(
     (number, first.as_ref().to_vec(), add, rest, must)
 }
 
-/// A landscape, a broker in it, and a token with all scopes.
+/// A sandbox, a broker in it, and a token with all scopes.
 pub(crate) struct Wire {
     pub(crate) sandbox: Sandbox,
     pub(crate) broker: TestBroker,
@@ -87,7 +89,7 @@ impl Wire {
         Self::within(sandbox().await, client, scopes, settings).await
     }
 
-    /// The same in a landscape that is there already.
+    /// The same in an existing sandbox.
     pub(crate) async fn within(
         sandbox: Sandbox,
         client: &str,
@@ -109,7 +111,7 @@ impl Wire {
         TcpStream::connect(self.own_host()).await.unwrap()
     }
 
-    /// Puts the bytes of a row together; CRLF stands as a line feed in the table.
+    /// Builds the bytes of a row; a line feed in the table means CRLF.
     pub(crate) fn bytes(&self, first: &[u8], add: Add, rest: &str) -> Vec<u8> {
         let mut bytes = first.to_vec();
         let mut line = |text: &str| bytes.extend_from_slice(format!("\r\n{text}").as_bytes());
@@ -145,7 +147,8 @@ impl Wire {
         of_cf.map(|e| format!("{} {}?{}", e.method, e.path, e.query)).collect()
     }
 
-    /// Runs the rows and returns what is wrong, by number; `Serve` rows are for the caller to look at further.
+    /// Runs the rows and returns the failures by row number. `Serve` rows need further checks by
+    /// the caller.
     pub(crate) async fn run(&self, rows: Vec<Row>) -> Vec<String> {
         let mut wrong = Vec::new();
         for (number, first, add, rest, must) in rows {
@@ -169,7 +172,7 @@ impl Wire {
 }
 
 impl Raw {
-    /// The problem's code; empty where the body is none.
+    /// The problem's code; empty if the body is not a problem.
     pub(crate) fn code(&self) -> String {
         let is_problem = self.head.contains("content-type: application/problem+json");
         let body = parse(&self.body);
@@ -178,10 +181,10 @@ impl Raw {
     }
 }
 
-/// Reads until the peer closes and takes the answers apart.
+/// Reads until the peer closes and parses the responses.
 pub(crate) async fn read(stream: &mut TcpStream) -> Vec<Raw> {
     let mut bytes = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("never closed").unwrap();
+    timeout(READ_TIMEOUT, stream.read_to_end(&mut bytes)).await.expect("never closed").unwrap();
     let mut text = String::from_utf8(bytes).unwrap();
     let mut answers = Vec::new();
     while !text.is_empty() {
@@ -201,7 +204,8 @@ fn lines(name: &str, count: usize) -> String {
     (0..count).map(|n| format!("{name}-{n}: 1")).collect::<Vec<_>>().join("\n")
 }
 
-/// Rows 1 to 35 and 39 of the table: those that end before anyone asks who is calling, or are about paths of our own.
+/// Rows 1 to 35 of the table of bad inputs (`docs/reference/proxy-rules.md`): refused before the
+/// caller is authenticated, or for the broker's own paths.
 fn rows() -> Vec<Row> {
     use Add::{All, NoHost, NoToken};
     use Must::{Bare, Be, Serve};
@@ -251,7 +255,7 @@ fn rows() -> Vec<Row> {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_refused_before_anyone_asks_who_is_calling() {
+async fn malformed_requests_are_refused_before_the_caller_is_authenticated() {
     let wire = Wire::start(&[]).await;
     let wrong = wire.run(rows()).await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -259,7 +263,7 @@ async fn malformed_requests_are_refused_before_anyone_asks_who_is_calling() {
 }
 
 #[tokio::test]
-async fn row_30_names_of_a_forged_host_appear_nowhere() {
+async fn row_30_a_forged_host_does_not_appear_in_the_response() {
     let wire = Wire::start(&[]).await;
     let first = b"GET / HTTP/1.1";
     let rest = "X-Forwarded-Host: evil.example\nForwarded: host=evil.example\n";
@@ -277,7 +281,7 @@ async fn row_39_too_many_or_too_long_headers_are_431() {
         let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
         assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [431], "{case}");
     }
-    // With the three that are added these are 101.
+    // With the three added headers these are 101.
     let first = format!("GET / HTTP/1.1\n{}", lines("x", 98)).trim_end().replace('\n', "\r\n");
     let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
     assert_eq!(got[0].status, 200);
@@ -286,7 +290,7 @@ async fn row_39_too_many_or_too_long_headers_are_431() {
 #[tokio::test]
 async fn mixed_lengths_get_one_answer_and_a_closed_connection() {
     let wire = Wire::start(&[]).await;
-    // One that would reach the CF API.
+    // A request that would reach the CF API.
     let (host, token) = (wire.own_host(), &wire.token);
     let hidden = format!("GET /v3/apps HTTP/1.1\nHost: {host}\nAuthorization: Bearer {token}\n\n");
     let smuggled = format!("0\n\n{hidden}");
@@ -354,13 +358,13 @@ async fn a_body_over_the_limit_is_refused_by_its_length_without_being_read() {
         let got = wire.exchange(&wire.bytes(first.as_bytes(), add, rest)).await;
         assert_eq!((got[0].status, got[0].code().as_str()), (413, "too_large"), "{path}");
     }
-    let roomy = "\nContent-Type: application/json\nContent-Length: 70000\n\nab";
-    let roomy = wire.bytes(b"POST /routes/reconcile HTTP/1.1", Add::NoToken, roomy);
-    assert_eq!(wire.exchange(&roomy).await[0].status, 401);
+    let large = "\nContent-Type: application/json\nContent-Length: 70000\n\nab";
+    let large = wire.bytes(b"POST /routes/reconcile HTTP/1.1", Add::NoToken, large);
+    assert_eq!(wire.exchange(&large).await[0].status, 401);
 }
 
 #[tokio::test]
-async fn other_heads_that_are_refused_or_taken() {
+async fn other_heads_that_are_refused_or_accepted() {
     let wire = Wire::start(&[]).await;
     let json = "\nContent-Type: application/json\n";
     for (first, rest, status) in [
@@ -390,7 +394,7 @@ async fn other_heads_that_are_refused_or_taken() {
 }
 
 #[tokio::test]
-async fn at_a_foundation_no_loopback_name_is_ours() {
+async fn at_a_foundation_no_loopback_name_is_served() {
     let wire = Wire::start(&[("CFAPI_SERVER__NAMES", "extra.example.test")]).await;
     let application = wire.sandbox.vcap_application("broker.cfapps.example.test");
     let mut application = parse(&application);
@@ -419,7 +423,7 @@ async fn the_preface_of_http2_is_closed_without_an_answer() {
 }
 
 #[tokio::test]
-async fn an_upgrade_to_http2_is_not_taken_up() {
+async fn an_upgrade_to_http2_is_ignored() {
     let wire = Wire::start(&[]).await;
     let first = b"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk";
     let got = wire.exchange(&wire.bytes(first, Add::All, "")).await;
@@ -449,7 +453,7 @@ async fn trailers_are_dropped_and_never_merged() {
 }
 
 #[tokio::test]
-async fn two_connection_lines_are_two_and_none_of_what_they_name_goes_on() {
+async fn headers_named_by_two_connection_lines_are_not_forwarded() {
     let wire = Wire::start(&[]).await;
     let first = b"GET /spaces HTTP/1.1\r\nConnection: X-A, Authorization\r\nConnection: X-B";
     let rest = "X-A: hop-canary\nX-B: hop-canary\nKeep-Alive: hop-canary\nTE: hop-canary\n";

@@ -1,4 +1,5 @@
-//! The rows of bad inputs that reach the proxy: what passes does so byte for byte, and nothing else goes with it.
+//! The rows of bad inputs that reach the proxy: what passes is sent byte for byte, and nothing else
+//! is sent with it.
 
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use crate::{
     },
 };
 
-const NOBODY: Must = Be(401, "unauthenticated");
+const UNAUTHENTICATED: Must = Be(401, "unauthenticated");
 const TARGETS: [&str; 2] = ["/v3/apps?x=/../", "/v3/apps?x=%0d%0aSet-Cookie:a"];
 
-/// The only request that the CF API saw: its first line, and its headers in lower case.
+/// The only request that the CF API received: its request line, and its headers in lower case.
 fn only(wire: &Wire) -> (String, String) {
     let mut all = seen(&wire.sandbox);
     assert_eq!(all.len(), 1, "{all:?}");
@@ -30,7 +31,7 @@ fn only(wire: &Wire) -> (String, String) {
 }
 
 #[tokio::test]
-async fn rows_17_and_18_a_lawful_query_passes_byte_for_byte() {
+async fn rows_17_and_18_a_valid_query_passes_byte_for_byte() {
     let wire = Wire::start(&[]).await;
     for target in TARGETS {
         wire.sandbox.clear_journal();
@@ -43,7 +44,7 @@ async fn rows_17_and_18_a_lawful_query_passes_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn rows_36_40_and_41_are_served_and_what_came_with_them_goes_nowhere() {
+async fn rows_36_40_and_41_are_served_without_forwarding_their_headers() {
     let wire = Wire::start(&[]).await;
     let underscores = "X_Forwarded_For: 6.6.6.6\nProxy_Authorization: canary\n";
     let upgrade = "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Key: canary\nSec-WebSocket-Version: 13\n";
@@ -74,10 +75,10 @@ async fn rows_37_38_and_42_to_45_are_refused_without_a_call() {
         .run(vec![
             row(37, post, All, zz, Be(400, "bad_request")),
             row(38, post, NoClose, silent, Be(408, "request_timeout")),
-            row(42, get, NoToken, "", NOBODY),
-            row(43, get, NoToken, two, NOBODY),
-            row(44, get, NoToken, "Authorization: Bearer  t\n", NOBODY),
-            row(45, asking, NoToken, "", NOBODY),
+            row(42, get, NoToken, "", UNAUTHENTICATED),
+            row(43, get, NoToken, two, UNAUTHENTICATED),
+            row(44, get, NoToken, "Authorization: Bearer  t\n", UNAUTHENTICATED),
+            row(45, asking, NoToken, "", UNAUTHENTICATED),
             row(45, asking, All, "", Be(400, "malformed_path")),
         ])
         .await;
@@ -88,7 +89,7 @@ const JSON: &str = "Content-Type: application/json";
 
 #[rstest]
 #[tokio::test]
-async fn a_body_that_drips_is_408_when_its_time_is_over_although_it_never_pauses(
+async fn a_slow_body_is_408_at_its_time_limit_although_it_never_pauses(
     #[values("/routes", "/v3/routes")] path: &str,
     #[values("Content-Length: 1000", "Transfer-Encoding: chunked")] framing: &str,
 ) {
@@ -97,7 +98,7 @@ async fn a_body_that_drips_is_408_when_its_time_is_over_although_it_never_pauses
     let head = format!("\n{JSON}\n{framing}\n\n");
     let head = wire.bytes(format!("POST {path} HTTP/1.1").as_bytes(), NoClose, &head);
     stream.write_all(&head).await.unwrap();
-    let begun = Instant::now();
+    let started = Instant::now();
     let (mut reader, mut writer) = stream.split();
     let drip = async {
         // Twenty times as long as a body may take.
@@ -115,7 +116,7 @@ async fn a_body_that_drips_is_408_when_its_time_is_over_although_it_never_pauses
         () = drip => unreachable!("it never ends"),
         length = reader.read(&mut got) => length.unwrap(),
     };
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took >= Duration::from_millis(900) && took < Duration::from_secs(5), "{took:?}");
     let text = String::from_utf8_lossy(&got[..length]).to_lowercase();
     assert!(text.starts_with("http/1.1 408 ") && text.contains("connection: close"), "{text}");
@@ -159,7 +160,7 @@ async fn a_body_in_chunks_that_grows_over_the_limit_is_413(
 #[tokio::test]
 async fn only_json_in_utf8_is_a_body_of_the_proxy(#[case] kind: &str, #[case] status: u16) {
     let wire = Wire::start(&[]).await;
-    // Lawful JSON of no lawful form: what is read is 400.
+    // Valid JSON of an invalid form: a body that is read gets 400.
     let rest = format!("\n{kind}Content-Length: 2\n\n{{}}");
     let got = wire.exchange(&wire.bytes(b"POST /v3/routes HTTP/1.1", All, &rest)).await;
     let code = if status == 415 { "unsupported_media_type" } else { "bad_request" };

@@ -1,4 +1,4 @@
-//! A broker in this process, pointed at a sandbox, and a client that speaks to it.
+//! A broker in this process that uses a sandbox, and a client of it.
 
 pub(crate) mod process;
 pub(crate) mod scene;
@@ -26,7 +26,7 @@ pub(crate) struct TestBroker {
     running: JoinHandle<()>,
 }
 
-/// One answer, read whole.
+/// One response, read completely.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -35,12 +35,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; null if it is none.
+    /// The body as JSON; null if it is not JSON.
     pub(crate) fn json(&self) -> Value {
         parse(&self.text)
     }
 
-    /// The problem's code, checked to be a complete problem document.
+    /// The problem's code; also checks that the document is complete.
     pub(crate) fn code(&self) -> String {
         let body = self.json();
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
@@ -57,28 +57,28 @@ impl Answer {
     }
 }
 
-/// Reads JSON; null if it is none.
+/// Parses JSON; null if it is not JSON.
 #[expect(clippy::disallowed_methods, reason = "tests read what the broker wrote")]
 pub(crate) fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
-/// A landscape on free ports.
+/// A sandbox on free ports.
 pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(Options::default()).await.unwrap()
 }
 
-/// Pulls a lever that must work.
+/// Pulls a lever; it must work.
 pub(crate) fn pull(sandbox: &Sandbox, lever: &str, args: &Value) -> Value {
     sandbox.pull(lever, args).unwrap_or_else(|error| panic!("{lever}: {error}"))
 }
 
-/// The variables that a platform would give a broker in this landscape.
+/// The variables that a platform would set for a broker in this sandbox.
 pub(crate) fn variables(sandbox: &Sandbox) -> BTreeMap<String, String> {
     variables_of(&sandbox.vcap_services(), &sandbox.vcap_application("127.0.0.1"))
 }
 
-/// The same from the texts themselves.
+/// The same from the two JSON texts.
 pub(crate) fn variables_of(services: &str, application: &str) -> BTreeMap<String, String> {
     [
         ("PORT", "0"),
@@ -92,7 +92,7 @@ pub(crate) fn variables_of(services: &str, application: &str) -> BTreeMap<String
 }
 
 impl TestBroker {
-    /// Starts a broker with nothing but the landscape's variables.
+    /// Starts a broker with only the sandbox's variables.
     pub(crate) async fn start(sandbox: &Sandbox) -> Self {
         Self::with(variables(sandbox)).await
     }
@@ -139,15 +139,15 @@ impl TestBroker {
         self.send(Method::DELETE, path, Some(token), None).await
     }
 
-    /// Drains and waits for the end.
+    /// Stops the broker and waits for its end.
     pub(crate) async fn stop(self) {
         self.stop.cancel();
         self.running.await.unwrap();
     }
 }
 
-/// A client that follows nothing and has no proxy. It knows no certificates: nothing here speaks TLS, and to load them
-/// takes longer than most requests.
+/// A client without redirects and proxy. It has no certificates: nothing here uses TLS, and loading
+/// them takes longer than most requests.
 pub(crate) fn client() -> reqwest::Client {
     #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
     let builder = reqwest::Client::builder();
@@ -155,7 +155,7 @@ pub(crate) fn client() -> reqwest::Client {
     builder.no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-/// Sends and reads the whole answer.
+/// Sends the request and reads the whole response.
 #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();

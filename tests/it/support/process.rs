@@ -1,4 +1,4 @@
-//! The real program as a child process, with all it prints.
+//! The real program as a child process, with its output.
 
 use std::{
     collections::BTreeMap,
@@ -90,12 +90,12 @@ impl Program {
         self.child.id()
     }
 
-    /// Everything printed so far.
+    /// All output so far.
     pub(crate) fn output(&self) -> String {
         self.out.lock().unwrap().clone()
     }
 
-    /// Waits until a printed line fulfils the condition, and returns what it found.
+    /// Waits until `find` returns a value for a printed line, and returns it.
     pub(crate) async fn wait_for<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         for _ in 0..600 {
             if let Some(found) = self.output().lines().find_map(&find) {
@@ -107,7 +107,7 @@ impl Program {
         panic!("not printed:\n{}", self.output());
     }
 
-    /// The base URL that `serve` names in its first line.
+    /// The base URL that `serve` logs in its first line.
     pub(crate) async fn base(&mut self) -> String {
         self.wait_for(|line| Some(format!("http://{}", parse(line)["address"].as_str()?))).await
     }
@@ -137,7 +137,7 @@ impl Program {
     pub(crate) async fn ended(&mut self) -> Ended {
         for _ in 0..600 {
             if let Some(status) = self.child.try_wait().unwrap() {
-                // The pipes are closed, so the readers are at their end or about to be.
+                // The pipes are closed, so the reader threads end now.
                 self.readers.drain(..).for_each(|reader| reader.join().unwrap());
                 return Ended { code: status.code(), out: self.output() };
             }

@@ -1,4 +1,4 @@
-//! The real program and what it wrote about one request after another.
+//! The real program and the log lines of each request.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{answer, client, parse, process::Program};
 
-/// The program, and what it wrote about one request after another.
+/// The program and the log lines of each request.
 pub(crate) struct Scene {
     pub(crate) program: Program,
     pub(crate) base: String,
@@ -34,7 +34,7 @@ impl Scene {
         self.send(request).await
     }
 
-    /// Asks for a removal that is not waited for.
+    /// Sends a delete with `Prefer: respond-async`.
     pub(crate) async fn ask_async(&mut self, path: &str, token: &str) -> (u16, Vec<Value>) {
         let request = client().delete(format!("{}{path}", self.base)).bearer_auth(token);
         self.send(request.header("prefer", "respond-async")).await
@@ -45,7 +45,7 @@ impl Scene {
         let id = format!("request-{}", self.count);
         let request = request.header("x-correlationid", &id);
         let status = answer(request).await.status;
-        // The line of the request is the last one of it.
+        // The request's access log line is its last line.
         let is_last = |line: &Value| line["type"] == "request" && line["correlation_id"] == *id;
         self.program.wait_for(|line| Some(parse(line)).filter(&is_last)).await;
         (status, self.audited(&id))

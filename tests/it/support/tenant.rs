@@ -1,4 +1,4 @@
-//! One tenant and its route: what most tests of tenant routes ask and look at.
+//! One tenant and its route, used by most tests of tenant routes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{APP, Answer, TestBroker, answer, client};
 pub(crate) const HOST: &str = "acme-saas-approuter";
 pub(crate) const DOMAIN: &str = "cfapps.example.test";
 pub(crate) const CREATE: &str = "POST /v3/routes";
-/// The slash keeps the create itself out of it.
+/// The slash excludes the create itself.
 pub(crate) const MAP: &str = "POST /v3/routes/";
 
 pub(crate) fn route_request() -> Value {
@@ -32,7 +32,7 @@ pub(crate) async fn delete_async(broker: &TestBroker, sandbox: &Sandbox) -> Answ
     answer(request.bearer_auth(sandbox.provider_token())).await
 }
 
-/// The routes of a host, whoever has them.
+/// The routes of a host, of any owner.
 pub(crate) fn routes_of(sandbox: &Sandbox, host: &str) -> Vec<RouteView> {
     sandbox.world().routes().into_iter().filter(|route| route.host == host).collect()
 }
@@ -43,13 +43,13 @@ pub(crate) fn the_route(sandbox: &Sandbox) -> RouteView {
     routes.into_iter().next().unwrap()
 }
 
-/// What CF was asked, as `METHOD path`, without token and space look-ups of the start.
+/// The requests to the CF API, as `METHOD path`.
 pub(crate) fn asked(sandbox: &Sandbox) -> Vec<String> {
     let journal = sandbox.journal().into_iter().filter(|entry| entry.part == Part::Cf);
     journal.map(|entry| format!("{} {}", entry.method, entry.path)).collect()
 }
 
-/// Waits until a condition holds; a broken promise ends the test.
+/// Waits until a condition holds; panics after 10 s.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..400 {
         if holds() {
