@@ -204,7 +204,8 @@ fn shown_pairs(text: &str) -> String {
     text.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
 
-fn is_secret(name: &str) -> bool {
+/// Tells whether a field of a form or a query holds a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
     let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
     SECRET_FIELDS.contains(&decoded.as_ref())
 }

@@ -4,6 +4,7 @@
 
 mod args;
 mod destinations;
+pub(crate) mod echo;
 mod generic;
 mod http;
 mod methods;

@@ -140,6 +140,7 @@ impl Service {
         match fault {
             None => Ok(self.ask(head, body).await),
             Some(PartFault::Answer(canned)) => Ok(canned_answer(canned, control)),
+            Some(PartFault::Echo(echo)) => Ok(echo.answer(instruments.part, &head, &body)),
             Some(PartFault::Hang(None)) => {
                 instruments.faults.released().await;
                 Ok(self.ask(head, body).await)

@@ -159,13 +159,13 @@ impl Uaa {
 
     /// A refresh does not ask the provider. Of the user only a deletion is noticed.
     fn refreshed(&self, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
-        if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
-            return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
-        }
         let Some(value) = call.parameters.get("refresh_token").filter(|value| !value.is_empty())
         else {
             return Err(RefreshRefusal::Missing.into());
         };
+        if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
+            return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
+        }
         if self.tokens.ring().verified(value).is_some() {
             return Err(RefreshRefusal::AccessToken.into());
         }

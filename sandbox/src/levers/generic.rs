@@ -5,11 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
 use crate::levers::args::LeverArgs;
+use crate::levers::echo::{Echo, EchoPlace, EchoSpelling};
 use crate::levers::part_faults::{ArmedPartFault, CannedAnswer, PartFault, RequestFilter};
 use crate::part::Part;
 use crate::wire::WritePlan;
@@ -21,6 +23,10 @@ pub(super) const LEVERS: &[(&str, &str)] = &[
     (
         "fail_next",
         "{part, n=1, status=503, headers={}, body=\"\" (text or JSON), body_base64, body_size (filler), raw (bytes instead of HTTP; with reset they end in a TCP reset), reset=false, only=\"METHOD /path-prefix\"}: the next n answers are this one",
+    ),
+    (
+        "echo",
+        "{part, n=1, text (default: the secrets that the client sent, and its path), spelling: plain|url|html|json, place: description|code|page|header, before=0 (characters in front), status, only}: the next n answers are errors with this text",
     ),
     ("latency", "{part, ms}: delays every answer from now on; 0 ends it"),
     (
@@ -42,6 +48,7 @@ pub(super) const LEVERS: &[(&str, &str)] = &[
 pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
     Some(match lever {
         "fail_next" => fail_next(landscape, args),
+        "echo" => echo(landscape, args),
         "latency" => latency(landscape, args),
         "hang" => hang(landscape, args),
         "release" => release(landscape, args),
@@ -80,9 +87,7 @@ fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
         "only",
     ];
     let args = LeverArgs::read(args, &known)?;
-    let status = args.maybe_number("status")?.unwrap_or(503);
-    let status = u16::try_from(status).ok().filter(|status| (200..=999).contains(status));
-    let status = status.ok_or("argument status must be between 200 and 999")?;
+    let status = status(&args)?.unwrap_or(503);
     let mut headers = Vec::new();
     for (name, value) in args.map("headers")? {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -92,6 +97,41 @@ fn fail_next(landscape: &Landscape, args: &Value) -> LeverResult {
     let reset = args.flag("reset", false)?;
     let canned = CannedAnswer { status, headers, body: body(&args)?, raw, reset };
     arm(landscape, &args, PartFault::Answer(canned))
+}
+
+fn status(args: &LeverArgs<'_>) -> Result<Option<u16>, String> {
+    let status = |number: i64| {
+        let status = u16::try_from(number).ok().filter(|status| (200..=999).contains(status));
+        status.ok_or("argument status must be between 200 and 999")
+    };
+    Ok(args.maybe_number("status")?.map(status).transpose()?)
+}
+
+fn echo(landscape: &Landscape, args: &Value) -> LeverResult {
+    let known = ["part", "n", "text", "spelling", "place", "before", "status", "only"];
+    let args = LeverArgs::read(args, &known)?;
+    let spelling = match args.maybe_text("spelling")? {
+        None | Some("plain") => EchoSpelling::Plain,
+        Some("url") => EchoSpelling::Url,
+        Some("html") => EchoSpelling::Html,
+        Some("json") => EchoSpelling::Json,
+        Some(_) => return Err("argument spelling is plain, url, html or json".to_owned()),
+    };
+    let place = match args.maybe_text("place")? {
+        None | Some("description") => EchoPlace::Description,
+        Some("code") => EchoPlace::Code,
+        Some("page") => EchoPlace::Page,
+        Some("header") => EchoPlace::Header,
+        Some(_) => return Err("argument place is description, code, page or header".to_owned()),
+    };
+    let echo = Echo {
+        status: status(&args)?.and_then(|status| StatusCode::from_u16(status).ok()),
+        text: args.maybe_text("text")?.map(str::to_owned),
+        spelling,
+        place,
+        before: args.get("before").map_or(Ok(0), |_| args.count("before"))?.min(FILLER_LIMIT),
+    };
+    arm(landscape, &args, PartFault::Echo(echo))
 }
 
 /// Returns the body of the answer. A JSON text is sent as it is, other JSON is written out.

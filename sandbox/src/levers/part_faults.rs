@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use crate::levers::echo::Echo;
 use crate::part::locked;
 use crate::wire::WritePlan;
 
@@ -15,6 +16,8 @@ use crate::wire::WritePlan;
 pub(crate) enum PartFault {
     /// This answer. The part does not get the request.
     Answer(CannedAnswer),
+    /// An error that repeats what the client sent. The part does not get the request.
+    Echo(Echo),
     /// No answer until the release, or for a time. Then the part answers.
     Hang(Option<Duration>),
     /// A TCP reset. The part does not get the request.

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod destination;
 #[cfg(test)]
+mod echo;
+#[cfg(test)]
 mod ias;
 #[cfg(test)]
 mod levers;

@@ -449,3 +449,16 @@ async fn the_cf_api_shows_what_the_user_of_the_token_may_see() {
     let parts: Vec<Part> = sandbox.journal().iter().map(|entry| entry.part).collect();
     assert_eq!(parts, [Part::Uaa, Part::Cf, Part::Uaa, Part::Cf]);
 }
+
+#[tokio::test]
+async fn an_empty_refresh_token_is_a_bad_request_and_costs_nothing() {
+    let sandbox = landscape().await;
+    let wanted =
+        r#"{"error":"invalid_request","error_description":"refresh_token parameter not provided"}"#;
+    for off in [false, true] {
+        sandbox.pull("disable_refresh", &json!({"on": off})).unwrap();
+        let answer = refresh_grant(&sandbox, "").await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (400, wanted), "{off}");
+    }
+    assert_eq!(sandbox.logon_attempts(TECHNICAL_USER), 0);
+}
