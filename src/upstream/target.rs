@@ -144,7 +144,7 @@ mod tests {
     use rstest::rstest;
     use url::Url;
 
-    /// The checks of [`HyperClient`](super::super::hyper_client::HyperClient) on a target.
+    /// The checks of [`HyperClient`](crate::upstream::hyper_client::HyperClient) on a target.
     fn may_be_sent(uri: &Uri) -> bool {
         let origin = uri.scheme().zip(uri.authority());
         let is_allowed_origin =

@@ -13,6 +13,8 @@ mod crowd;
 #[cfg(test)]
 mod denied;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod embedded;
 #[cfg(test)]
 mod engine;
@@ -26,6 +28,8 @@ mod limits;
 mod log_writer;
 #[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod modules;
 #[cfg(test)]
 mod problems;
 #[cfg(test)]
@@ -46,8 +50,6 @@ mod proxy_policy;
 mod proxy_stream;
 #[cfg(test)]
 mod revoked;
-#[cfg(test)]
-mod rooms;
 #[cfg(test)]
 mod root;
 #[cfg(test)]

@@ -34,11 +34,11 @@ async fn work_that_does_not_end_is_abandoned_eight_seconds_after_the_signal(
     let base = program.base().await;
     let address = base.trim_start_matches("http://").to_owned();
     pull(&sandbox, "hang", &json!({"part": "cf", "n": 9, "only": hangs}));
-    let wish = json!({"subdomain": "acme", "app": APP}).to_string();
+    let body = json!({"subdomain": "acme", "app": APP}).to_string();
     let request = client().request(method.parse().unwrap(), format!("{base}{path}"));
     let request = request.bearer_auth(sandbox.provider_token());
     let request = if method == "PUT" {
-        request.header("content-type", "application/json").body(wish)
+        request.header("content-type", "application/json").body(body)
     } else {
         request
     };

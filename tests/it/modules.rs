@@ -1,7 +1,8 @@
-//! The plan of the house as a test: which room may name which, and where certain words may stand.
+//! The structure of `src/` as a test: which module may name which, where some words may stand, and
+//! one meaning for each type name.
 //!
-//! `docs/ARCHITECTURE.md` explains the rooms; this table is what the compiler cannot check. It reads the sources as
-//! text, documentation links included.
+//! `docs/ARCHITECTURE.md` explains the modules. This file checks what the compiler cannot. It reads
+//! the sources as text, documentation links included.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Each room with the rooms that it may name besides itself and `telemetry`.
-const ROOMS: &[(&str, &[&str])] = &[
+/// Each module with its dependencies: the modules that it may name besides itself and `telemetry`.
+pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("upstream", &[]),
     ("binding", &["upstream"]),
@@ -30,18 +31,23 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cli", &["app", "config", "lifecycle"]),
 ];
 
-/// Files beside the rooms that may name every room.
+/// Files beside the modules. They may name every module.
 const ROOTS: &[&str] = &["app", "lib", "lifecycle", "main", "server"];
 
-/// Rooms that may speak of HTTP statuses: the wires, and the one that answers.
+/// Modules that may use HTTP statuses: those that read an upstream's answer, and `http`.
 const STATUS: &[&str] = &["upstream", "oauth", "destination", "capi", "auth", "proxy", "http"];
 
-/// Non-test lines above which a file must be split, and above which it is worth a look.
-const LONGEST: usize = 400;
-const LONG: usize = 250;
+/// A file with more lines without tests must be split by meaning.
+const LONGEST: usize = 600;
+
+/// A file with more lines without tests is printed: worth a look.
+const LONG: usize = 400;
+
+/// Type names that many modules use by convention, with one meaning.
+const CONVENTIONS: &[&str] = &["Settings"];
 
 struct Source {
-    room: String,
+    module: String,
     path: PathBuf,
     text: String,
 }
@@ -52,27 +58,27 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<Source> {
     let mut found = Vec::new();
-    collect(&root().join("src"), &mut found);
+    collect(&root().join("src"), &root().join("src"), &mut found);
     found
 }
 
-fn collect(dir: &Path, found: &mut Vec<Source>) {
+fn collect(top: &Path, dir: &Path, found: &mut Vec<Source>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(&path, found);
+            collect(top, &path, found);
         } else if path.extension().is_some_and(|end| end == "rs") {
-            let inside = path.strip_prefix(root().join("src")).unwrap();
+            let inside = path.strip_prefix(top).unwrap();
             let first =
                 inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
-            let room = first.trim_end_matches(".rs").to_owned();
+            let module = first.trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&path).unwrap();
-            found.push(Source { room, path, text });
+            found.push(Source { module, path, text });
         }
     }
 }
 
-/// The part of a file that is no test: everything before `#[cfg(test)]` on `mod tests`; whole test files are empty.
+/// Returns the part of a file before its test module. A file of tests has none.
 fn production<'a>(path: &Path, text: &'a str) -> &'a str {
     let name = path.file_stem().unwrap().to_string_lossy();
     if name == "tests"
@@ -90,7 +96,7 @@ fn production<'a>(path: &Path, text: &'a str) -> &'a str {
     text.get(..end.unwrap_or(text.len())).unwrap_or("")
 }
 
-/// Names that follow `crate::`, also inside a group.
+/// Returns the names that follow `crate::`, also inside a group.
 fn named(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (at, _) in text.match_indices("crate::") {
@@ -125,29 +131,32 @@ fn identifier(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-fn trespasses(room: &str, text: &str, table: &BTreeMap<&str, &[&str]>) -> Vec<String> {
-    let doors = table.get(room).copied().unwrap_or_default();
+/// Returns the modules that `text` names although `module` has no such dependency.
+fn forbidden(module: &str, text: &str, table: &BTreeMap<&str, &[&str]>) -> Vec<String> {
+    let dependencies = table.get(module).copied().unwrap_or_default();
     named(text)
         .into_iter()
         .filter(|name| table.contains_key(name.as_str()) || ROOTS.contains(&name.as_str()))
-        .filter(|name| name != room && name != "telemetry" && !doors.contains(&name.as_str()))
+        .filter(|name| {
+            name != module && name != "telemetry" && !dependencies.contains(&name.as_str())
+        })
         .collect()
 }
 
 fn table() -> BTreeMap<&'static str, &'static [&'static str]> {
-    ROOMS.iter().copied().collect()
+    MODULES.iter().copied().collect()
 }
 
 #[test]
-fn no_room_names_one_it_has_no_door_to() {
+fn a_module_names_only_its_dependencies() {
     let table = table();
     let mut wrong = Vec::new();
-    for source in sources().iter().filter(|source| !ROOTS.contains(&source.room.as_str())) {
-        for name in trespasses(&source.room, &source.text, &table) {
+    for source in sources().iter().filter(|source| !ROOTS.contains(&source.module.as_str())) {
+        for name in forbidden(&source.module, &source.text, &table) {
             wrong.push(format!(
                 "{}: `{}` may not name `{name}`",
                 source.path.display(),
-                source.room
+                source.module
             ));
         }
     }
@@ -155,7 +164,7 @@ fn no_room_names_one_it_has_no_door_to() {
 }
 
 #[test]
-fn every_directory_is_a_room_and_every_room_a_directory() {
+fn every_directory_is_a_module_of_the_table() {
     let directories: BTreeSet<String> = fs::read_dir(root().join("src"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -163,18 +172,19 @@ fn every_directory_is_a_room_and_every_room_a_directory() {
         .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
         .filter(|name| !ROOTS.contains(&name.as_str()))
         .collect();
-    let rooms: BTreeSet<String> = ROOMS.iter().map(|(room, _)| (*room).to_owned()).collect();
-    assert_eq!(directories, rooms);
+    let modules: BTreeSet<String> =
+        MODULES.iter().map(|(module, _)| (*module).to_owned()).collect();
+    assert_eq!(directories, modules);
 }
 
 #[test]
-fn doors_lead_one_way() {
+fn dependencies_have_no_circle() {
     let table = table();
-    for (room, _) in ROOMS {
+    for (module, _) in MODULES {
         let mut seen = BTreeSet::new();
-        let mut open: Vec<&str> = table[room].to_vec();
+        let mut open: Vec<&str> = table[module].to_vec();
         while let Some(next) = open.pop() {
-            assert_ne!(&next, room, "{room} can be reached from itself");
+            assert_ne!(&next, module, "{module} depends on itself");
             if seen.insert(next) {
                 open.extend(table.get(next).copied().unwrap_or_default());
             }
@@ -183,7 +193,7 @@ fn doors_lead_one_way() {
 }
 
 #[test]
-fn there_are_no_detours() {
+fn no_path_avoids_the_table() {
     for source in sources() {
         for detour in ["super::super", "use crate::*", "#[path"] {
             assert!(!source.text.contains(detour), "{}: {detour}", source.path.display());
@@ -191,29 +201,27 @@ fn there_are_no_detours() {
     }
 }
 
-/// A word, the places where it may stand, and why.
-fn lawful_place(word: &str, source: &Source) -> bool {
+/// Returns whether `word` may stand in this file.
+fn may_use(word: &str, source: &Source) -> bool {
     let path = source.path.to_string_lossy();
     match word {
-        "expose_secret" => matches!(source.room.as_str(), "oauth" | "capi"),
+        "expose_secret" => matches!(source.module.as_str(), "oauth" | "capi"),
         "std::env::" => path.ends_with("config/env.rs"),
-        "reqwest::Client" => source.room == "upstream",
+        "reqwest::Client" => source.module == "upstream",
         "cfapi_sandbox" => path.ends_with("cli/sandbox.rs"),
-        "anyhow" => matches!(source.room.as_str(), "main" | "cli"),
-        "StatusCode" => STATUS.contains(&source.room.as_str()),
-        "async fn" | "async move" => !matches!(source.room.as_str(), "policy" | "binding"),
+        "StatusCode" => STATUS.contains(&source.module.as_str()),
+        "async fn" | "async move" => !matches!(source.module.as_str(), "policy" | "binding"),
         _ => unreachable!("no rule for {word}"),
     }
 }
 
 #[test]
-fn words_have_homes() {
+fn some_words_stand_in_their_modules_only() {
     let words = [
         "expose_secret",
         "std::env::",
         "reqwest::Client",
         "cfapi_sandbox",
-        "anyhow",
         "StatusCode",
         "async fn",
         "async move",
@@ -226,7 +234,7 @@ fn words_have_homes() {
                 code.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
                     line.contains(word) && !line.contains("starts_with(\"cfapi_sandbox\")")
                 });
-            assert!(!found || lawful_place(word, &source), "{}: {word}", source.path.display());
+            assert!(!found || may_use(word, &source), "{}: {word}", source.path.display());
         }
     }
 }
@@ -242,16 +250,64 @@ fn no_file_is_too_long() {
     }
 }
 
-#[test]
-fn the_sandbox_knows_nothing_of_the_broker() {
-    let manifest = fs::read_to_string(root().join("sandbox/Cargo.toml")).unwrap();
-    assert!(!manifest.contains("cfapi-broker ="), "the fake must not agree with itself");
+/// Returns the names of the types that `text` declares, at any depth. Associated types do not count.
+fn declared(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for line in text.lines() {
+        let is_top = !line.starts_with(' ');
+        let mut words =
+            line.split_whitespace().skip_while(|word| word.starts_with("pub")).peekable();
+        // `pub(in crate::auth)` is two words.
+        words.next_if(|word| word.ends_with(')'));
+        let kind = words.next().unwrap_or_default();
+        if matches!(kind, "struct" | "enum" | "trait" | "union") || (kind == "type" && is_top) {
+            names.insert(identifier(words.next().unwrap_or_default()));
+        }
+    }
+    // In a macro the name is a parameter.
+    names.remove("");
+    names
+}
+
+/// Asserts that no type name is declared by two of these files.
+fn assert_one_meaning(sources: &[Source]) {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in sources {
+        for name in declared(production(&source.path, &source.text)) {
+            places.entry(name).or_default().push(source.path.display().to_string());
+        }
+    }
+    let twice = |(name, files): &(&String, &Vec<String>)| {
+        files.len() > 1 && !CONVENTIONS.contains(&name.as_str())
+    };
+    let wrong: Vec<_> =
+        places.iter().filter(twice).map(|(name, files)| format!("{name}: {files:?}")).collect();
+    assert!(wrong.is_empty(), "one name, one meaning:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_reader_sees_a_trespass() {
+fn a_type_name_means_one_thing() {
+    assert_one_meaning(&sources());
+}
+
+#[test]
+fn a_type_name_of_the_sandbox_means_one_thing() {
+    let mut found = Vec::new();
+    collect(&root().join("sandbox/src"), &root().join("sandbox/src"), &mut found);
+    assert_one_meaning(&found);
+}
+
+#[test]
+fn the_reader_sees_a_forbidden_name() {
     let text = "//! [`crate::routes`]\nuse crate::{oauth::Grant, capi::{self, model::Guid}, telemetry};\nfn f() { crate::http::x() }";
     let names: Vec<String> = named(text).into_iter().collect();
     assert_eq!(names, ["capi", "http", "oauth", "routes", "telemetry"]);
-    assert_eq!(trespasses("token", text, &table()), ["capi", "http", "routes"]);
+    assert_eq!(forbidden("token", text, &table()), ["capi", "http", "routes"]);
+}
+
+#[test]
+fn the_reader_sees_every_kind_of_type() {
+    let text = "pub struct A {\npub(crate) enum B<T> {\ntrait C: Send {\npub(in crate::auth) struct D;\n    type Error = E;\ntype F = G;\n    struct H(u8);\n// struct I";
+    let names: Vec<String> = declared(text).into_iter().collect();
+    assert_eq!(names, ["A", "B", "C", "D", "F", "H"]);
 }
