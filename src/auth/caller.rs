@@ -77,7 +77,7 @@ impl Caller {
     }
 
     /// Returns the fields for audit lines.
-    pub fn who(&self) -> AuditActor<'_> {
+    pub fn audit_actor(&self) -> AuditActor<'_> {
         AuditActor {
             caller: self.client_id(),
             subject: self.subject(),

@@ -1,7 +1,8 @@
 //! Base addresses in bindings. Secrets are sent there, so only https is accepted, or http to this
 //! machine. Used inside this module only.
 
-use url::{Host, Url};
+use crate::upstream::is_loopback;
+use url::Url;
 
 /// Reads the address of a service: https (http for a loopback host), no userinfo, no query, no
 /// fragment. A trailing slash is removed from the path.
@@ -21,16 +22,6 @@ pub(super) fn base_url(text: &str) -> Option<Url> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Some(url)
-}
-
-/// Returns whether the address is this machine.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -43,14 +43,6 @@ impl DestinationError {
             Self::Missing { .. } | Self::Invalid { .. } => false,
         }
     }
-
-    /// Returns how long to wait before the next attempt, where waiting may help.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
-            Self::Missing { .. } | Self::Invalid { .. } => None,
-        }
-    }
 }
 
 /// Why the destinations cannot be set up; each is a configuration error (exit code 78).

@@ -124,7 +124,7 @@ impl WriteAudit {
     fn write(&self, phase: AuditPhase, entry: &AuditEntry<'_>) {
         self.trail.mark();
         let entry = AuditEntry {
-            actor: self.caller.who(),
+            actor: self.caller.audit_actor(),
             action: &self.action,
             space: self.space.as_deref(),
             domain: self.domain.as_deref(),

@@ -193,7 +193,7 @@ impl Audit {
 
     fn write(&self, phase: AuditPhase, location: &RouteLocation, end: &OutcomeFields<'_>) {
         let entry = AuditEntry {
-            actor: self.request_context.caller.who(),
+            actor: self.request_context.caller.audit_actor(),
             on_behalf_of: self.request_context.on_behalf_of.as_deref(),
             action: self.action,
             tenant: &self.tenant,

@@ -5,7 +5,7 @@
 //! a call that began before the breaker opened can neither close it nor keep it open. Only
 //! [`Gate`](crate::upstream::gate::Gate) has one.
 
-use crate::upstream::gate::{FailureKind, GateError, Recovery};
+use crate::upstream::gate::{FailureKind, GateError};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
@@ -51,12 +51,11 @@ pub(super) enum BreakerChange {
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Breaker {
     state: BreakerState,
     /// Grows with each change of state.
     epoch: u64,
-    recovery: Recovery,
     /// Openings since the breaker was last closed.
     openings: u32,
 }
@@ -68,11 +67,13 @@ enum BreakerState {
     Probing,
 }
 
-impl Breaker {
-    pub(super) fn new(recovery: Recovery) -> Self {
-        Self { state: BreakerState::Closed(Tally::default()), epoch: 0, recovery, openings: 0 }
+impl Default for BreakerState {
+    fn default() -> Self {
+        Self::Closed(Tally::default())
     }
+}
 
+impl Breaker {
     /// Says whether a call would be admitted now, without admitting it.
     pub(super) fn check(&self, now: Instant) -> Result<(), GateError> {
         let retry_after = match &self.state {
@@ -109,14 +110,14 @@ impl Breaker {
             }
             (BreakerState::Closed(tally), CallOutcome::Failed(how)) => {
                 tally.failed(how, now);
-                tally.is_bad().then(|| self.open(how, now))
+                tally.is_bad().then(|| self.open(now))
             }
             (BreakerState::Probing, CallOutcome::Succeeded) => {
                 self.openings = 0;
                 self.enter(BreakerState::Closed(Tally::default()));
                 Some(BreakerChange::Closed)
             }
-            (BreakerState::Probing, CallOutcome::Failed(how)) => Some(self.open(how, now)),
+            (BreakerState::Probing, CallOutcome::Failed(_)) => Some(self.open(now)),
             (BreakerState::Probing, CallOutcome::Unknown) => {
                 // The next call is the probe.
                 self.enter(BreakerState::Open { until: now });
@@ -130,14 +131,9 @@ impl Breaker {
         }
     }
 
-    fn open(&mut self, how: FailureKind, now: Instant) -> BreakerChange {
-        let pause = match (self.recovery, how) {
-            (Recovery::SteadyAfterConnectErrors, FailureKind::Connect) => FIRST_PAUSE,
-            (Recovery::SteadyAfterConnectErrors, FailureKind::Response)
-            | (Recovery::Doubling, FailureKind::Connect | FailureKind::Response) => {
-                FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.openings)).min(LONGEST_PAUSE)
-            }
-        };
+    fn open(&mut self, now: Instant) -> BreakerChange {
+        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.openings));
+        let pause = pause.min(LONGEST_PAUSE);
         self.openings = self.openings.saturating_add(1);
         let until = now + pause.mul_f64(1.0 - JITTER * fastrand::f64());
         self.enter(BreakerState::Open { until });
@@ -204,7 +200,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::{Breaker, BreakerChange, CallOutcome};
-    use crate::upstream::gate::{FailureKind, GateError, Recovery};
+    use crate::upstream::gate::{FailureKind, GateError};
     use rstest::rstest;
     use std::time::Duration;
     use tokio::time::Instant;
@@ -214,7 +210,7 @@ mod tests {
     const BAD: CallOutcome = CallOutcome::Failed(FailureKind::Response);
 
     fn breaker() -> Breaker {
-        Breaker::new(Recovery::Doubling)
+        Breaker::default()
     }
 
     /// Runs one call per outcome and returns what the last one changed.

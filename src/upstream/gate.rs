@@ -40,35 +40,15 @@ struct GateInner {
     metrics: Metrics,
 }
 
-/// How long a breaker that opened again stays open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recovery {
-    /// The pause doubles each time, up to 60 s.
-    Doubling,
-    /// Always 5 s after connection errors, else doubling. For UAA: its return must be noticed
-    /// within 5 s, and refused connections cost it nothing.
-    SteadyAfterConnectErrors,
-}
-
 impl Gate {
     /// Makes a closed gate. `upstream` names it in metrics; `limit` is the number of parallel
     /// calls.
     pub fn new(upstream: &'static str, limit: usize, metrics: Metrics) -> Self {
-        Self::with_recovery(upstream, limit, Recovery::Doubling, metrics)
-    }
-
-    /// Makes a closed gate with its own rule for opening again.
-    pub fn with_recovery(
-        upstream: &'static str,
-        limit: usize,
-        recovery: Recovery,
-        metrics: Metrics,
-    ) -> Self {
         Self {
             inner: Arc::new(GateInner {
                 upstream,
                 permits: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
-                breaker: Mutex::new(Breaker::new(recovery)),
+                breaker: Mutex::new(Breaker::default()),
                 budget: RetryBudget::default(),
                 metrics,
             }),
@@ -215,7 +195,7 @@ pub enum GateError {
 
 #[cfg(test)]
 mod tests {
-    use super::{FailureKind, Gate, GateError, Recovery};
+    use super::{FailureKind, Gate, GateError};
     use crate::telemetry::metrics::Metrics;
     use std::time::Duration;
     use tokio::time::{Instant, advance};
@@ -309,19 +289,6 @@ mod tests {
         drop(gate.enter().await.unwrap());
         fail(&gate, FailureKind::Connect, 1).await;
         assert!(is_open(&gate.enter().await));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_token_endpoint_that_refuses_connections_is_tried_every_five_seconds() {
-        let recovery = Recovery::SteadyAfterConnectErrors;
-        let gate = Gate::with_recovery("test", 2, recovery, Metrics::default());
-        fail(&gate, FailureKind::Connect, 5).await;
-        for _ in 0..6 {
-            advance(5 * SECOND).await;
-            fail(&gate, FailureKind::Connect, 1).await;
-        }
-        advance(5 * SECOND).await;
-        assert!(gate.enter().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -162,23 +162,23 @@ async fn checked_write(
     } else {
         bytes::Bytes::new()
     };
-    let wish = draft.read(&body).map_err(|denial| refused(denial, audited))?;
-    audited.host = wish.host().map(str::to_owned);
-    let (space, domain) = wish.place().unzip();
+    let write = draft.read(&body).map_err(|denial| refused(denial, audited))?;
+    audited.host = write.host().map(str::to_owned);
+    let (space, domain) = write.place().unzip();
     (audited.space, audited.domain) = (space.map(str::to_owned), domain.map(str::to_owned));
-    audited.route = wish.route().map(str::to_owned);
+    audited.route = write.route().map(str::to_owned);
     let request_context = call.request_context();
     let failed = |error: RouteError| bounds_failed(error, audited);
     let outline = state.routes.outline(&request_context).map_err(failed)?;
-    wish.precheck(&outline).map_err(|denial| refused(denial, audited))?;
+    write.precheck(&outline).map_err(|denial| refused(denial, audited))?;
     let (bounds, cf) = state.routes.bounds(&request_context).await.map_err(failed)?;
-    let mut verdict = wish.clone().check_bounds(&bounds);
+    let mut verdict = write.clone().check_bounds(&bounds);
     // A deployment may have recreated the app since its guid was read.
     if matches!(verdict, Err(Denial::Breach(Breach::App)))
         && state.routes.forget_apps(&request_context).await.map_err(failed)?
     {
         let (bounds, _) = state.routes.bounds(&request_context).await.map_err(failed)?;
-        verdict = wish.check_bounds(&bounds);
+        verdict = write.check_bounds(&bounds);
     }
     Ok((verdict.map_err(|denial| refused(denial, audited))?, cf))
 }

@@ -165,12 +165,12 @@ pub(crate) struct ReconcileBody {
 impl ReconcileBody {
     fn into_request(self) -> Result<ReconcileRequest, RouteError> {
         let (app, domain) = (self.app.as_deref(), self.domain.as_deref());
-        let wishes = self.tenants.into_iter().map(|tenant| {
+        let requests = self.tenants.into_iter().map(|tenant| {
             let (tenant, request) = tenant.into_request(None)?;
             Ok((tenant, request.or(app, domain)))
         });
         Ok(ReconcileRequest {
-            tenants: wishes.collect::<Result<_, RouteError>>()?,
+            tenants: requests.collect::<Result<_, RouteError>>()?,
             apply: self.apply,
             delete_orphans: self.delete_orphans,
             force: self.force,
