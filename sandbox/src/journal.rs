@@ -211,7 +211,8 @@ pub(crate) fn is_secret(name: &str) -> bool {
 }
 
 fn grant_type(method: &Method, uri: &Uri, form: &[u8]) -> Option<String> {
-    if method != Method::POST || !uri.path().ends_with("/oauth/token") {
+    let is_token_call = uri.path().trim_end_matches('/').ends_with("/oauth/token");
+    if !is_token_call || ![Method::POST, Method::GET].contains(method) {
         return None;
     }
     let query = uri.query().unwrap_or_default().as_bytes();

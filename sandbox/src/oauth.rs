@@ -13,6 +13,9 @@ use crate::journal::is_form;
 /// The content type of UAA's own JSON answers (recorded with and without the charset).
 const JSON: &str = "application/json;charset=UTF-8";
 
+/// The refusal of a grant that the client lacks. All releases write it in the same way.
+pub(crate) const UNAUTHORIZED_GRANT: &str = "Unauthorized grant type";
+
 /// The parameters of a token call. Those of the query come first, as in servlets.
 #[derive(Debug)]
 pub(crate) struct TokenParameters(Vec<(String, String)>);
@@ -64,6 +67,11 @@ impl TokenParameters {
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
+    /// Tells whether a value holds a NUL character.
+    pub(crate) fn have_nul(&self) -> bool {
+        self.0.iter().any(|(_, value)| value.contains('\0'))
+    }
+
     /// Returns the first value of this name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -102,9 +110,28 @@ impl OAuthRefusal {
         Self::new(StatusCode::BAD_REQUEST, error, description)
     }
 
+    /// An error without a text: UAA itself failed.
+    pub(crate) fn unexplained(status: StatusCode) -> Self {
+        Self::new(status, "", "")
+    }
+
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.error.is_empty()
+    }
+
+    /// The client may not use this grant.
+    pub(crate) fn unauthorized_grant() -> Self {
+        Self::invalid_client(UNAUTHORIZED_GRANT)
+    }
+
     /// Returns the answer with the headers of the real UAA.
     pub(crate) fn answer(&self) -> Response<Body> {
-        let body = OAuthRefusalBody { error: &self.error, error_description: &self.description };
+        self.answer_with(&self.description)
+    }
+
+    /// As [`OAuthRefusal::answer`], with another description in the body.
+    pub(crate) fn answer_with(&self, description: &str) -> Response<Body> {
+        let body = OAuthRefusalBody { error: &self.error, error_description: description };
         let mut answer = json_answer(self.status, &body);
         answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.headers_mut().insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
@@ -117,8 +144,12 @@ impl OAuthRefusal {
     }
 
     /// For `invalid_client` the header always says `Bad credentials`, whatever the body says
-    /// (source).
+    /// (source). A token that is not valid has the scheme of tokens (seen).
     fn challenge(&self) -> String {
+        if self.error == "invalid_token" {
+            let Self { error, description, .. } = self;
+            return format!("Bearer error=\"{error}\", error_description=\"{description}\"");
+        }
         let (error, description) = match self.error.as_str() {
             "invalid_client" => ("unauthorized", "Bad credentials"),
             other => (other, self.description.as_str()),

@@ -114,7 +114,8 @@ impl Service {
         let Some(instruments) = &self.instruments else {
             return Ok(self.ask(head, body).await);
         };
-        if instruments.part != Part::Uaa || head.uri.path() == "/oauth/token" {
+        if instruments.part != Part::Uaa || head.uri.path().trim_end_matches('/') == "/oauth/token"
+        {
             instruments.recent_requests.add(received);
         }
         let entry_id = instruments.journal.open(instruments.part, &head, &body);

@@ -9,20 +9,19 @@ mod login_hint;
 pub(crate) mod pages;
 mod password;
 pub(crate) mod refresh;
+pub(crate) mod release;
 
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
-use axum::routing::{get, post};
+use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::clock::Clock;
 use crate::identity::{DEFAULT_ORIGIN, Directory, User};
-use crate::oauth::{
-    BasicEncoding, OAuthClient, OAuthRefusal, TokenParameters, authenticate, json_answer,
-};
+use crate::oauth::{BasicEncoding, OAuthClient, OAuthRefusal, TokenParameters, authenticate};
 use crate::part::locked;
 use crate::service::AskedProvider;
 use crate::token::{CfTokenSpec, CfTokens};
@@ -31,6 +30,7 @@ use crate::uaa::assertion::Assertions;
 use crate::uaa::faults::UaaFaults;
 use crate::uaa::refresh::RefreshTokens;
 use crate::uaa::refresh::refusal::{RefreshRefusal, without_client};
+use crate::uaa::release::Release;
 
 /// The grant names of RFC 6749 and RFC 7523.
 pub(crate) const PASSWORD: &str = "password";
@@ -63,6 +63,7 @@ pub(crate) struct Settings {
     /// The claim `origin` of access tokens, if it must differ from the real one.
     pub(crate) claimed_origin: Option<String>,
     pub(crate) patch: Option<AnswerPatch>,
+    pub(crate) release: Release,
 }
 
 /// Whether `/oauth/token` takes parameters from the query.
@@ -99,6 +100,7 @@ impl Uaa {
             query: QueryParameters::Taken,
             claimed_origin: None,
             patch: None,
+            release: Release::New,
         };
         Self {
             base,
@@ -120,21 +122,26 @@ impl Uaa {
     fn token(&self, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Response<Body> {
         let parameters = TokenParameters::read(query, headers, body);
         let grant = parameters.get("grant_type").unwrap_or_default();
-        if let Some(answer) = self.faults.next(grant) {
-            return answer;
+        let release = self.settings().release;
+        if let Some(fault) = self.faults.next(grant) {
+            return fault.answer(release, headers);
         }
+        if parameters.have_nul() {
+            return release.answer(&OAuthRefusal::unexplained(StatusCode::BAD_REQUEST), headers);
+        }
+        let refused = |refusal: OAuthRefusal| release.answer(&release.worded(refusal), headers);
         if query.is_some() && self.settings().query == QueryParameters::Refused {
-            return faults::query_refused().answer();
+            return refused(faults::query_refused());
         }
         let client = authenticate(&clients(), BasicEncoding::Always, headers, &parameters);
         let client = match client {
             Ok(client) => client,
-            Err(refusal) => return without_client(refusal, grant, &parameters).answer(),
+            Err(refusal) => return refused(without_client(refusal, grant, &parameters)),
         };
         let mut call = TokenCall { client, parameters: &parameters, asked_provider: None };
         let mut answer = match self.granted(&mut call) {
             Ok(granted) => self.success(&call.client, granted),
-            Err(refusal) => refusal.answer(),
+            Err(refusal) => refused(refusal),
         };
         if let Some(asked) = call.asked_provider {
             answer.extensions_mut().insert(AskedProvider(asked));
@@ -164,7 +171,7 @@ impl Uaa {
             return Err(RefreshRefusal::Missing.into());
         };
         if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
-            return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
+            return Err(OAuthRefusal::unauthorized_grant());
         }
         if self.tokens.ring().verified(value).is_some() {
             return Err(RefreshRefusal::AccessToken.into());
@@ -204,24 +211,34 @@ fn clients() -> Vec<OAuthClient> {
 /// Mounts the UAA.
 pub(crate) fn router(uaa: Arc<Uaa>) -> Router {
     Router::new()
-        .route("/oauth/token", post(token).fallback(not_a_post))
+        .route("/oauth/token", get(token).post(token).fallback(other_method))
+        .route("/oauth/token/", get(token).post(token).fallback(other_method))
         .merge(pages::router())
         .route("/token_keys", get(pages::token_keys))
+        .fallback(pages::elsewhere)
+        .method_not_allowed_fallback(pages::elsewhere)
         .layer(axum::middleware::map_response(with_request_id))
         .with_state(uaa)
 }
 
 async fn token(
     State(uaa): State<Arc<Uaa>>,
+    method: Method,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    uaa.token(query.as_deref(), &headers, &body)
+    if method == Method::POST {
+        return uaa.token(query.as_deref(), &headers, &body);
+    }
+    match uaa.settings().query {
+        QueryParameters::Taken => uaa.token(query.as_deref(), &headers, b""),
+        QueryParameters::Refused => other_method(method).await,
+    }
 }
 
-/// F19, another method than POST.
-async fn not_a_post(method: Method) -> Response<Body> {
+/// F19, another method than POST. GET is one of them only where queries are refused.
+async fn other_method(method: Method) -> Response<Body> {
     let text = format!("Request method '{method}' not supported");
     OAuthRefusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text).answer()
 }
@@ -233,9 +250,4 @@ async fn with_request_id(mut answer: Response<Body>) -> Response<Body> {
         answer.headers_mut().insert("x-vcap-request-id", id);
     }
     answer
-}
-
-/// The answer for unknown paths. UAA gives the same for an unknown zone (F24).
-pub(crate) fn not_found() -> Response<Body> {
-    json_answer(StatusCode::NOT_FOUND, &serde_json::json!({"error": "Not Found"}))
 }

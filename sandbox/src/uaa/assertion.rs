@@ -61,7 +61,7 @@ pub(super) fn granted(uaa: &Uaa, call: &TokenCall<'_>) -> Result<GrantOutcome, O
         ));
     };
     if !call.client.may(JWT_BEARER) {
-        return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
+        return Err(OAuthRefusal::unauthorized_grant());
     }
     let scopes = password::scopes(call, &user.scopes)?;
     let refresh_token = uaa.first_refresh(&call.client, &user, &scopes);

@@ -1,4 +1,5 @@
-//! The fault rows F1 to F26 of `docs/reference/uaa-faults.md`, on demand and byte for byte.
+//! The fault rows F1 to F26 of `docs/reference/uaa-faults.md` and the refusals of an assertion, on
+//! demand and byte for byte.
 //! Invariant: a fault answers before anything else is checked, so no logon is counted and no token
 //! is issued. Armed by the lever `uaa_fault`, used up by `uaa`.
 
@@ -7,11 +8,12 @@ mod table;
 use std::sync::Mutex;
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::oauth::OAuthRefusal;
 use crate::part::locked;
 use crate::uaa::faults::table::{NESTED, PAGES, PageRow, ProviderRow, REFUSALS, RefusalRow};
+use crate::uaa::release::Release;
 use crate::uaa::{JWT_BEARER, PASSWORD};
 
 /// One answer of one fault row.
@@ -47,33 +49,66 @@ pub(crate) enum FaultGrants {
 #[derive(Debug, Default)]
 pub(crate) struct UaaFaults(Mutex<Vec<ArmedUaaFault>>);
 
-#[derive(Debug)]
-struct ArmedUaaFault {
-    fault: UaaFault,
-    grants: FaultGrants,
-    left: usize,
+/// A fault, the calls it is for, and how it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct ArmedUaaFault {
+    pub(crate) fault: UaaFault,
+    pub(crate) grants: FaultGrants,
+    pub(crate) left: usize,
+    /// `None` is the release of the UAA.
+    pub(crate) release: Option<Release>,
+    /// `None` is the word of the release.
+    pub(crate) dialect: Option<Dialect>,
 }
 
 impl UaaFaults {
     /// Adds a fault behind the faults that are already armed.
-    pub(crate) fn arm(&self, fault: UaaFault, grants: FaultGrants, left: usize) {
-        locked(&self.0).push(ArmedUaaFault { fault, grants, left });
+    pub(crate) fn arm(&self, armed: ArmedUaaFault) {
+        locked(&self.0).push(armed);
     }
 
-    /// Returns the answer of the first fault for this grant.
-    pub(crate) fn next(&self, grant: &str) -> Option<Response<Body>> {
+    /// Takes the first fault for this grant.
+    pub(crate) fn next(&self, grant: &str) -> Option<ArmedUaaFault> {
         let mut armed = locked(&self.0);
         let first = armed.iter_mut().find(|armed| armed.left > 0 && armed.grants.hold(grant))?;
         first.left = first.left.saturating_sub(1);
-        let answer = first.fault.answer();
+        let taken = first.clone();
         armed.retain(|armed| armed.left > 0);
-        Some(answer)
+        Some(taken)
     }
 
     /// Removes all faults.
     pub(crate) fn clear(&self) {
         locked(&self.0).clear();
     }
+}
+
+impl ArmedUaaFault {
+    /// Returns the answer of a UAA of this release to a client that sent these headers.
+    pub(crate) fn answer(&self, release: Release, headers: &HeaderMap) -> Response<Body> {
+        let release = self.release.unwrap_or(release);
+        match &self.fault {
+            UaaFault::Page(page) => page.answer(),
+            UaaFault::Refusal(refusal) => {
+                let refusal = release.worded(refusal.clone());
+                let refusal = match self.dialect {
+                    Some(dialect) => spelled(refusal, dialect),
+                    None => refusal,
+                };
+                release.answer(&refusal, headers)
+            }
+        }
+    }
+}
+
+/// Returns the refusal with the other value of `error`. Only a 401 about credentials has two.
+fn spelled(refusal: OAuthRefusal, dialect: Dialect) -> OAuthRefusal {
+    let error = match dialect {
+        Dialect::InvalidClient => "invalid_client",
+        Dialect::Unauthorized => "unauthorized",
+    };
+    let has_two = refusal.status == StatusCode::UNAUTHORIZED && refusal.error != "invalid_token";
+    if has_two { OAuthRefusal { error: error.to_owned(), ..refusal } } else { refusal }
 }
 
 impl FaultGrants {
@@ -87,6 +122,11 @@ impl FaultGrants {
 }
 
 impl UaaFault {
+    /// Lists the rows: F1 to F26, and the refusals of an assertion.
+    pub(crate) fn rows() -> impl Iterator<Item = String> {
+        (1..=26).map(|number| format!("F{number}")).chain(["JWT".to_owned()])
+    }
+
     /// Returns the answers of a row, each with its name. Empty if the row does not exist.
     pub(crate) fn of_row(row: &str) -> Vec<(&'static str, Self)> {
         let plain = REFUSALS.iter().filter(|entry| entry.row == row);
@@ -97,27 +137,6 @@ impl UaaFault {
             .chain(nested.map(|entry| (entry.code, Self::Refusal(entry.refusal()))))
             .chain(pages.map(|entry| (entry.name, Self::Page(entry))))
             .collect()
-    }
-
-    /// Returns the fault with the other value of `error`. Only a 401 has two.
-    pub(crate) fn spelled(self, dialect: Dialect) -> Self {
-        let error = match dialect {
-            Dialect::InvalidClient => "invalid_client",
-            Dialect::Unauthorized => "unauthorized",
-        };
-        match self {
-            Self::Refusal(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
-                Self::Refusal(OAuthRefusal { error: error.to_owned(), ..refusal })
-            }
-            other @ (Self::Refusal(_) | Self::Page(_)) => other,
-        }
-    }
-
-    fn answer(&self) -> Response<Body> {
-        match self {
-            Self::Refusal(refusal) => refusal.answer(),
-            Self::Page(page) => page.answer(),
-        }
     }
 }
 
@@ -160,46 +179,51 @@ pub(super) fn query_refused() -> OAuthRefusal {
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
+    use http::{HeaderMap, StatusCode};
 
-    use super::{Dialect, FaultGrants, UaaFault, UaaFaults};
+    use super::{ArmedUaaFault, Dialect, FaultGrants, UaaFault, UaaFaults};
+    use crate::uaa::release::Release;
 
     #[test]
     fn every_row_has_an_answer_and_its_variants_have_different_names() {
-        for row in 1..=26 {
-            let faults = UaaFault::of_row(&format!("F{row}"));
-            assert!(!faults.is_empty(), "F{row}");
+        for row in UaaFault::rows() {
+            let faults = UaaFault::of_row(&row);
+            assert!(!faults.is_empty(), "{row}");
             let mut names: Vec<_> = faults.iter().map(|(name, _)| *name).collect();
             names.sort_unstable();
             names.dedup();
-            assert_eq!(names.len(), faults.len(), "F{row}");
+            assert_eq!(names.len(), faults.len(), "{row}");
         }
         assert!(UaaFault::of_row("F27").is_empty());
     }
 
+    fn armed(row: &str, dialect: Option<Dialect>) -> ArmedUaaFault {
+        let (_, fault) = UaaFault::of_row(row).remove(0);
+        ArmedUaaFault { fault, grants: FaultGrants::LogOn, left: 1, release: None, dialect }
+    }
+
     #[test]
     fn the_old_dialect_changes_only_a_401_and_its_header() {
-        let (_, wrong) = UaaFault::of_row("F1").remove(0);
-        let answer = wrong.clone().spelled(Dialect::Unauthorized).answer();
+        let answer = |row: &str, dialect: Option<Dialect>| {
+            armed(row, dialect).answer(Release::New, &HeaderMap::new())
+        };
         let challenge = "Basic realm=\"UAA/client\", error=\"unauthorized\", error_description=\"Bad credentials\"";
-        assert_eq!(answer.headers()["www-authenticate"], challenge);
-        assert_eq!(wrong.answer().headers()["www-authenticate"], challenge);
-        let (_, verified) = UaaFault::of_row("F14").remove(0);
-        assert_eq!(
-            verified.spelled(Dialect::Unauthorized).answer().status(),
-            StatusCode::FORBIDDEN
-        );
+        for dialect in [None, Some(Dialect::Unauthorized)] {
+            assert_eq!(answer("F1", dialect).headers()["www-authenticate"], challenge);
+        }
+        let verified = answer("F14", Some(Dialect::Unauthorized));
+        assert_eq!(verified.status(), StatusCode::FORBIDDEN);
     }
 
     #[test]
     fn a_fault_affects_refreshes_only_on_request() {
         let faults = UaaFaults::default();
-        let (_, fault) = UaaFault::of_row("F1").remove(0);
-        faults.arm(fault.clone(), FaultGrants::LogOn, 1);
+        faults.arm(armed("F1", None));
         assert!(faults.next("refresh_token").is_none());
         assert!(faults.next("password").is_some());
         assert!(faults.next("password").is_none());
-        faults.arm(fault, FaultGrants::One("refresh_token".to_owned()), 1);
+        let grants = FaultGrants::One("refresh_token".to_owned());
+        faults.arm(ArmedUaaFault { grants, ..armed("F1", None) });
         assert!(faults.next("refresh_token").is_some());
     }
 }

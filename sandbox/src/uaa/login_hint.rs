@@ -71,7 +71,7 @@ fn twice_decoded(text: &str) -> Option<String> {
 }
 
 fn server_error() -> OAuthRefusal {
-    OAuthRefusal::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal Server Error")
+    OAuthRefusal::unexplained(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]

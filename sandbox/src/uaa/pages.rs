@@ -7,11 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::{delete, get, post};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::oauth::{OAuthRefusal, json_answer};
-use crate::uaa::{Uaa, not_found};
+use crate::uaa::Uaa;
 
 pub(super) fn router() -> Router<Arc<Uaa>> {
     Router::new()
@@ -23,7 +23,6 @@ pub(super) fn router() -> Router<Arc<Uaa>> {
         .route("/check_token", post(forbidden))
         .route("/introspect", post(forbidden))
         .route("/oauth/token/revoke/{jti}", delete(revoke))
-        .fallback(|| async { not_found() })
 }
 
 pub(super) async fn token_keys(State(uaa): State<Arc<Uaa>>, headers: HeaderMap) -> Response<Body> {
@@ -60,12 +59,23 @@ async fn discovery(State(uaa): State<Arc<Uaa>>) -> Response<Body> {
 
 async fn info(State(uaa): State<Arc<Uaa>>) -> Response<Body> {
     let base = &uaa.base;
-    let body = json!({"app": {"version": "77.18.0"}, "links": {"login": base, "uaa": base},
+    let version = uaa.settings().release.number();
+    let body = json!({"app": {"version": version}, "links": {"login": base, "uaa": base},
         "prompts": {"username": ["text", "Email"], "password": ["password", "Password"],
             "passcode": ["password", format!("Temporary Authentication Code ( Get one at {base}/passcode )")]},
         "zone_name": "uaa", "entityID": "sandbox", "commit_id": "sandbox",
         "timestamp": "2026-01-01T00:00:00+0000", "idpDefinitions": {}});
     json_answer(StatusCode::OK, &body)
+}
+
+/// Any other path or method. What changes something is for the login pages, which want a CSRF token.
+/// Reading is a 404, as for an unknown zone (F24).
+pub(super) async fn elsewhere(State(uaa): State<Arc<Uaa>>, method: Method) -> Response<Body> {
+    if method.is_safe() {
+        return json_answer(StatusCode::NOT_FOUND, &json!({"error": "Not Found"}));
+    }
+    let text = uaa.settings().release.csrf_text();
+    OAuthRefusal::new(StatusCode::FORBIDDEN, text, "").answer()
 }
 
 /// These endpoints need `uaa.resource`. The client `cf` has `uaa.none` (source).

@@ -18,7 +18,7 @@ pub(super) fn granted(uaa: &Uaa, call: &mut TokenCall<'_>) -> Result<GrantOutcom
     call.asked_provider = Some(origin.clone());
     let user = uaa.directory.log_on(&origin, name, password, uaa.clock.seconds())?;
     if !call.client.may(PASSWORD) {
-        return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
+        return Err(OAuthRefusal::unauthorized_grant());
     }
     let scopes = scopes(call, &user.scopes)?;
     let refresh_token = uaa.first_refresh(&call.client, &user, &scopes);

@@ -78,7 +78,7 @@ fn granted(
         return Err(OAuthRefusal::bad_request("unsupported_grant_type", "Unsupported grant type"));
     }
     if !client.may(grant) {
-        return Err(OAuthRefusal::invalid_client("Unauthorized grant type"));
+        return Err(OAuthRefusal::unauthorized_grant());
     }
     match grant {
         PASSWORD => by_password(xsuaa, &client, call),

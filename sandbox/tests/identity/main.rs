@@ -10,6 +10,8 @@ mod ias;
 #[cfg(test)]
 mod levers;
 #[cfg(test)]
+mod measured;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod uaa;

@@ -71,7 +71,7 @@ const fn other(name: &'static str, content_type: &'static str, body: &'static st
 /// One byte more than a client should read of a token answer (256 KiB).
 const TOO_LONG: usize = 256 * 1024 + 1;
 
-/// The rows that are plain OAuth errors.
+/// The rows that are plain OAuth errors. An empty `error` is a failure of UAA without any text.
 pub(super) const REFUSALS: &[RefusalRow] = &[
     row("F1", "password", 401, "invalid_client", "Bad credentials"),
     row(
@@ -149,6 +149,25 @@ pub(super) const REFUSALS: &[RefusalRow] = &[
     ),
     row("F14", "verified", 403, "access_denied", "Account not verified"),
     row("F15", "client", 401, "invalid_client", "Bad credentials"),
+    row("F15", "missing_credentials", 401, "invalid_client", "Missing credentials"),
+    row("F15", "authentication_failed", 401, "invalid_client", "Client authentication failed"),
+    row("F15", "no_authentication", 401, "invalid_client", "No client authentication found."),
+    row("F15", "no_such_client", 401, "invalid_client", "Client with requested ID does not exist"),
+    row(
+        "F15",
+        "no_such_client_named",
+        401,
+        "invalid_client",
+        "Client with requested ID does not exist: cf",
+    ),
+    row(
+        "F15",
+        "other_client",
+        401,
+        "invalid_client",
+        "Given client ID does not match authenticated client",
+    ),
+    row("F15", "bad_token", 401, "invalid_client", "Invalid basic authentication token"),
     row("F16", "grant", 401, "invalid_client", "Unauthorized grant type"),
     row(
         "F17",
@@ -188,7 +207,41 @@ pub(super) const REFUSALS: &[RefusalRow] = &[
         "uaa_unavailable",
         "UAA intentionally in limited mode, operation not permitted. Please try later.",
     ),
+    row("F22", "provider_down", 500, "", ""),
+    row("F22", "too_many_requests", 401, "invalid_client", "{\"error\": \"too_many_requests\"}"),
+    row(
+        "F22",
+        "html_404",
+        401,
+        "invalid_client",
+        "<!DOCTYPE html><html><head><title>404</title></head><body><h1>Not Found</h1></body></html>",
+    ),
     row("F23", "json", 500, "server_error", "Internal Server Error"),
+    row(
+        "F24",
+        "csrf",
+        403,
+        "Could not verify the provided CSRF token because no token was found to compare.",
+        "",
+    ),
+    row(
+        "F24",
+        "csrf_session",
+        403,
+        "Could not verify the provided CSRF token because your session was not found.",
+        "",
+    ),
+    row(
+        "JWT",
+        "audience",
+        401,
+        "invalid_token",
+        "Some parties were not in the token audience: uaa-rp",
+    ),
+    row("JWT", "signature", 401, "invalid_token", "Could not verify token signature."),
+    row("JWT", "garbage", 401, "invalid_token", "Invalid token"),
+    row("JWT", "empty", 401, "unauthorized", "Unable to decode expected id_token"),
+    row("JWT", "missing", 401, "unauthorized", "Assertion is missing"),
 ];
 
 /// The rows that carry the provider's own JSON.
@@ -215,13 +268,6 @@ pub(super) const PAGES: &[PageRow] = &[
         429,
         &[("retry-after", "7")],
         "<html><body><h1>Too many requests</h1></body></html>",
-    ),
-    page(
-        "F22",
-        "provider_down",
-        500,
-        &[("cache-control", "no-store")],
-        "<!DOCTYPE html><html><head><title>Error</title></head><body><p>Something went amiss.</p></body></html>",
     ),
     page("F23", "html", 500, &[], "<!DOCTYPE html><html><body><h1>500</h1></body></html>"),
     page("F23", "empty", 500, &[], ""),

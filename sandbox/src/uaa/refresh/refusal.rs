@@ -94,7 +94,7 @@ impl From<RefreshRefusal> for OAuthRefusal {
             RefreshRefusal::Missing => {
                 Self::bad_request("invalid_request", "refresh_token parameter not provided")
             }
-            RefreshRefusal::GrantLacking => Self::invalid_client("Unauthorized grant type"),
+            RefreshRefusal::GrantLacking => Self::unauthorized_grant(),
             RefreshRefusal::RfcStyle => Self::bad_request("invalid_grant", ""),
         }
     }
