@@ -145,7 +145,7 @@ impl Broker {
         }
         // At the same time as the first logon, so that both share one lease.
         self.state.routes.check_providers(self.delay, self.lifecycle.draining.clone());
-        self.state.readiness.is_listening();
+        self.state.readiness.set_listening();
         let router = http::router(&self.state);
         let draining = self.lifecycle.draining.clone();
         let deadline = server::serve(self.listener, router, &self.server, draining).await;

@@ -1,5 +1,5 @@
-//! The `cfapi-broker` program: parse, run, exit code (0 drained, 1 a task crashed or the port is
-//! taken, 2 wrong usage, 78 bad configuration).
+//! The `cfapi-broker` program: parse, run, exit code (0 drained, 1 the port is taken or a second
+//! signal came, 2 wrong usage, 78 bad configuration).
 
 use std::process::ExitCode;
 

@@ -168,8 +168,8 @@ impl AsyncWrite for TappedStream {
         match plan {
             WritePlan::Plain => Pin::new(&mut self.inner).poll_write(context, bytes),
             WritePlan::Drip { chunk, pause } => {
-                let drop = bytes.get(..chunk.max(1)).unwrap_or(bytes);
-                self.poll_drip(context, drop, pause)
+                let piece = bytes.get(..chunk.max(1)).unwrap_or(bytes);
+                self.poll_drip(context, piece, pause)
             }
             WritePlan::Truncate { after } => self.poll_truncated(context, bytes, after),
             WritePlan::Replace(instead) => self.poll_replaced(context, &instead),
@@ -237,7 +237,7 @@ fn request_length(bytes: &[u8]) -> Option<usize> {
     if head.contains("\r\ntransfer-encoding:") {
         return None;
     }
-    let value = head.lines().find_map(|control| control.strip_prefix("content-length:"));
+    let value = head.lines().find_map(|line| line.strip_prefix("content-length:"));
     let body: usize = value.map_or(Some(0), |value| value.trim().parse().ok())?;
     end.checked_add(body)
 }

@@ -34,7 +34,7 @@ async fn read(answer: Response) -> Value {
 #[tokio::test]
 async fn while_stopping_probes_are_answered_and_other_requests_are_503() {
     let broker = built(&[]).await;
-    broker.state.readiness.is_listening();
+    broker.state.readiness.set_listening();
     assert_eq!(asked(&broker, "/health/ready").await.status(), StatusCode::OK);
     broker.stopper().cancel();
     assert_eq!(asked(&broker, "/health").await.status(), StatusCode::OK);

@@ -2,7 +2,7 @@
 //! or tag.
 //!
 //! Invariant: nothing here waits or reads the process environment, and every secret is a
-//! `SecretString` as soon as it is parsed. Called by `destination`, `auth`, `cli` and `app`.
+//! `SecretString` as soon as it is parsed. Called by `destination`, `auth` and `app`.
 
 mod address;
 mod certificate;

@@ -117,7 +117,7 @@ impl DestinationClient {
         authorization: &HeaderValue,
     ) -> Result<HttpResponse, FindFault> {
         let request = self.request(name, tag, authorization)?;
-        let pass = self.gate.enter().await?;
+        let permit = self.gate.enter().await?;
         let began = Instant::now();
         match self.http.fetch(request, CAP).await {
             Ok(answer) => {
@@ -129,14 +129,14 @@ impl DestinationClient {
                     began.elapsed(),
                 );
                 if is_failure(status) {
-                    pass.failed(FailureKind::Response);
+                    permit.failed(FailureKind::Response);
                 } else {
-                    pass.succeeded();
+                    permit.succeeded();
                 }
                 Ok(answer)
             }
             Err(error) => {
-                pass.failed(failure(&error));
+                permit.failed(failure(&error));
                 Err(FindFault::transport(&error))
             }
         }

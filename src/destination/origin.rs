@@ -35,7 +35,7 @@ pub(super) fn resolve<'a>(
         match LoginHint::parse(text) {
             Ok(hint) => hints.push(hint),
             Err(error) => {
-                report.finding(format!("login_hint in {location} cannot be used: {error}"))
+                report.finding(format!("login_hint in {location} cannot be used: {error}"));
             }
         }
     }

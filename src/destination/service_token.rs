@@ -164,24 +164,24 @@ impl ServiceToken {
     }
 
     async fn ask(&self) -> Result<TokenResponse, FindFault> {
-        let pass = self.0.gate.enter().await?;
+        let permit = self.0.gate.enter().await?;
         let began = Instant::now();
         match self.0.endpoint.exchange(&Grant::ClientCredentials).await {
             Ok(answer) => {
-                pass.succeeded();
+                permit.succeeded();
                 self.called(StatusCode::OK, began.elapsed());
                 Ok(answer)
             }
             Err(ExchangeError::Transport(error)) => {
-                pass.failed(failure(&error));
+                permit.failed(failure(&error));
                 Err(FindFault::transport(&error))
             }
             Err(ExchangeError::Refused(fault)) => {
                 self.called(fault.status, began.elapsed());
                 if is_failure(fault.status) {
-                    pass.failed(FailureKind::Response);
+                    permit.failed(FailureKind::Response);
                 } else {
-                    pass.succeeded();
+                    permit.succeeded();
                 }
                 Err(refused(fault.status, fault.retry_after))
             }

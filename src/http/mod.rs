@@ -1,8 +1,8 @@
 //! The HTTP interface: all paths in one place, and everything between a request and a call of a
 //! module.
 //!
-//! Invariant: handlers decide nothing; they extract, call one module, and build the response. Only
-//! `app` calls this module.
+//! Invariant: handlers decide nothing; they extract, call one module, and build the response. Called
+//! by `app`.
 
 mod access_log;
 pub mod code;
@@ -64,7 +64,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
-        .fallback(root::nothing)
+        .fallback(root::not_found)
         .with_state(state.clone());
     #[cfg(test)]
     let own = own.route("/panic", get(handlers::panic));

@@ -91,7 +91,7 @@ impl Readiness {
     }
 
     /// Notes that the listener accepts connections.
-    pub fn is_listening(&self) {
+    pub fn set_listening(&self) {
         self.listening.store(true, Ordering::Release);
     }
 

@@ -115,14 +115,14 @@ impl RequestRecord {
         if self.caller().is_none() {
             return answer.map(Body::new);
         }
-        answer.map(|body| Body::new(PermitBody { body, _seen: self }))
+        answer.map(|body| Body::new(PermitBody { body, _record: self }))
     }
 }
 
 /// A body that holds the caller's permit.
 struct PermitBody<B> {
     body: B,
-    _seen: RequestRecord,
+    _record: RequestRecord,
 }
 
 impl<B: HttpBody + Unpin> HttpBody for PermitBody<B> {

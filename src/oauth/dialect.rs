@@ -79,7 +79,7 @@ impl FaultRow {
     }
 }
 
-/// F1 and F4–F18, with the texts of UAA's source code.
+/// F1, F4, F5 and F8–F18, with the texts of UAA's source code.
 const ROWS: &[FaultRow] = &[
     FaultRow::credentials("Bad credentials", FaultKind::BadCredentials),
     FaultRow::credentials(

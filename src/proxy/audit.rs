@@ -66,7 +66,7 @@ impl WriteAudit {
 
     /// Sets the row.
     #[must_use]
-    pub fn of(mut self, action: String) -> Self {
+    pub fn with_action(mut self, action: String) -> Self {
         self.action = action;
         self
     }

@@ -174,7 +174,7 @@ impl Rewriter {
                         OriginMatch::Incomplete => break,
                         OriginMatch::Mismatch => {}
                         OriginMatch::Matched(length) => {
-                            result.replace(text, length, &self.bases.own)
+                            result.replace(text, length, &self.bases.own);
                         }
                     }
                     ScanState::Outside

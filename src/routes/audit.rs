@@ -167,7 +167,7 @@ impl Audit {
     }
 
     fn failed(&self, error: &RouteError, upstream: Option<&str>) {
-        let verdict = self.request_context.validate.map(|validate| validate(error));
+        let verdict = self.request_context.status_mapping.map(|status_of| status_of(error));
         let (status, code) =
             verdict.map_or((None, error.word()), |(status, code)| (Some(status), code));
         // A refusal by the caller's scopes or policy has the outcome `denied`; `code` names the

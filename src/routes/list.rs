@@ -70,7 +70,7 @@ async fn views(
     routes: Vec<Route>,
 ) -> Result<Vec<RouteView>, RouteError> {
     let prefix = owner.routes.policies().prefix();
-    let owned = routes.into_iter().filter_map(|route| {
+    let found = routes.into_iter().filter_map(|route| {
         let tenant = prefix.annotation(&route, "tenant-id")?.to_owned();
         let ownership = Ownership::new(prefix.clone(), &owner.policy.owner, &tenant);
         match ownership.claim(&route, &space.guid, owner.now) {
@@ -78,15 +78,15 @@ async fn views(
             Claim::OtherTenant | Claim::Unclaimed | Claim::Foreign => None,
         }
     });
-    let owned = owned.collect::<Vec<_>>();
-    let guids = owned.iter().flat_map(|(route, ..)| route.apps().cloned());
+    let found = found.collect::<Vec<_>>();
+    let guids = found.iter().flat_map(|(route, ..)| route.apps().cloned());
     let guids = guids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let apps = owner.cf.apps_by_guid(&guids).await?.into_iter();
     let apps = apps.map(|app| (app.guid.clone(), app)).collect::<HashMap<_, _>>();
     let domains = domains(owner, space).await?;
-    let replaced = replaced(&owned);
+    let replaced = replaced(&found);
     let viewer = ViewContext { owner, space, apps, domains, replaced };
-    Ok(owned
+    Ok(found
         .into_iter()
         .map(|(route, tenant, deletion_state)| viewer.view(&route, tenant, deletion_state))
         .collect())

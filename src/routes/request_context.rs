@@ -22,7 +22,7 @@ pub struct RequestContext {
     pub(super) started: Instant,
     pub(super) on_behalf_of: Option<String>,
     pub(super) trail: AuditTrail,
-    pub(super) validate: Option<StatusMapping>,
+    pub(super) status_mapping: Option<StatusMapping>,
 }
 
 /// Maps an error to the status and code of the answer, for audit lines.
@@ -47,7 +47,7 @@ impl RequestContext {
             started,
             on_behalf_of: None,
             trail,
-            validate: None,
+            status_mapping: None,
         }
     }
 
@@ -60,8 +60,8 @@ impl RequestContext {
 
     /// Sets the mapping from errors to the statuses and codes in audit lines.
     #[must_use]
-    pub fn with_status_mapping(mut self, validate: StatusMapping) -> Self {
-        self.validate = Some(validate);
+    pub fn with_status_mapping(mut self, status_mapping: StatusMapping) -> Self {
+        self.status_mapping = Some(status_mapping);
         self
     }
 

@@ -62,7 +62,7 @@ impl Choice {
         let names = known_names(&terms.space, op.owner.routes.policies().broker());
         let host = host(op, request, &app, &names).transpose()?;
         if let (Some(host), Some(domain)) = (&host, &domain) {
-            check_length(&host, domain)?;
+            check_length(host, domain)?;
             matches_pattern(op, request, host, domain)?;
         }
         op.location.update(|location| {

@@ -1,4 +1,4 @@
-//! Deletes one route: send_permits the delete, waits for CF's job, marks the route if that takes
+//! Deletes one route: sends the delete, waits for CF's job, marks the route if that takes
 //! long.
 //!
 //! Invariant: only a route that belongs to the tenant at that moment is deleted. A route whose job
@@ -186,7 +186,7 @@ impl RouteDeletion {
         Ok(())
     }
 
-    /// Waits for the job of a route. OwnerMarks the route if the job is slow.
+    /// Waits for the job of a route. Marks the route if the job is slow.
     async fn wait(&self, mut pending: PendingDeletion) -> DeletionResult {
         if self.wait_mode == WaitMode::Wait {
             let slow_after = pending.slow_after.min(self.end);
@@ -206,7 +206,7 @@ impl RouteDeletion {
         DeletionResult::Running(deleting)
     }
 
-    /// Polls a job until it results or `until` is reached; `None` if it still runs.
+    /// Polls a job until it ends or `until` is reached; `None` if it still runs.
     async fn poll(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
         let outcome = self.job_outcome(one, until).await;
         let (guid, host) = (one.deleting.guid.clone(), one.deleting.host.clone());

@@ -121,7 +121,7 @@ impl EntryValidation<'_> {
         }
         let space = self.space(from);
         let destination = self.destination(from, broker, destinations);
-        let broken = self.findings.len() > before;
+        let is_invalid = self.findings.len() > before;
         let terms = ProviderTerms {
             owner: from.owner.clone(),
             destination: destination?,
@@ -136,7 +136,7 @@ impl EntryValidation<'_> {
             max_routes_per_app: from.max_routes_per_app.unwrap_or(MAX_ROUTES_PER_APP),
             client_ids: from.client_ids.clone(),
         };
-        (!broken).then_some(terms)
+        (!is_invalid).then_some(terms)
     }
 
     /// Refuses empty names.

@@ -244,21 +244,21 @@ impl<B: Backend> DestinationEntry<B> {
     }
 
     fn new_refresher(self: &Arc<Self>, content: &Destination) -> SharedRefresher<B> {
-        let context = &self.context;
-        let guard = context.guards.of(content.fingerprint);
+        let shared = &self.context;
+        let guard = shared.guards.of(content.fingerprint);
         let deps = RefresherDeps {
             name: self.name.clone(),
-            tasks: context.tasks.clone(),
+            tasks: shared.tasks.clone(),
             forced_renewals: guard.forced_renewals(),
         };
         let provider = UaaTokenProvider {
-            backend: Arc::clone(&context.backend),
+            backend: Arc::clone(&shared.backend),
             name: self.name.clone(),
             fingerprint: content.fingerprint,
-            grant: context.grant,
+            grant: shared.grant,
             guard,
             history: Arc::clone(&self.history),
-            metrics: context.metrics.clone(),
+            metrics: shared.metrics.clone(),
             entry: Arc::downgrade(self),
             rounds: AtomicU32::new(0),
         };

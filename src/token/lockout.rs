@@ -114,7 +114,7 @@ impl LockoutState {
         match failure.class {
             FailureClass::Rejected => self.close(CredentialState::Rejected, failure),
             FailureClass::Blocked => {
-                self.close(CredentialState::Blocked { probe_at: None }, failure)
+                self.close(CredentialState::Blocked { probe_at: None }, failure);
             }
             FailureClass::BlockedWithProbe => {
                 let probe_at = Some(now + PROBE_EVERY);

@@ -32,7 +32,7 @@ pub struct HttpClient {
 pub(super) enum ClientLibrary {
     /// reqwest: everything but the CF API. HTTP/2 and client certificates.
     Reqwest(reqwest::Client),
-    /// hyper: the CF API, with half the instructions.
+    /// hyper: the CF API, with less than half of the instructions.
     Hyper(Arc<HyperClient>),
 }
 

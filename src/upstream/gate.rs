@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_dropped_pass_counts_as_neither() {
+    async fn a_dropped_permit_counts_as_neither() {
         let gate = gate();
         fail(&gate, FailureKind::Connect, 4).await;
         drop(gate.enter().await.unwrap());

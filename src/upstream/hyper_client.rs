@@ -1,5 +1,5 @@
-//! The HTTP client for the CF API: hyper's HTTP/1.1 over the same TLS as reqwest's, with a third of
-//! the instructions ([decision 7](../../docs/decisions/0007-two-http-clients.md)).
+//! The HTTP client for the CF API: hyper's HTTP/1.1 over the same TLS as reqwest's, with less
+//! than half of the instructions ([decision 7](../../docs/decisions/0007-two-http-clients.md)).
 //!
 //! Invariant: both clients refuse the same targets and classify failures in the same way; the tests
 //! beside `mod.rs` run against both. The client itself resends a request only if no byte of it was

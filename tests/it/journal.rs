@@ -82,9 +82,8 @@ fn chapter(sandbox: &Sandbox, title: &str) -> String {
     }
     sandbox.clear_journal();
     // How often a job is asked depends on the machine's speed; all else does not.
-    let times = |line: &str, count: &usize| match line.contains("/v3/jobs/") {
-        true => "n".to_owned(),
-        false => count.to_string(),
+    let times = |line: &str, count: &usize| {
+        if line.contains("/v3/jobs/") { "n".to_owned() } else { count.to_string() }
     };
     let lines = counts.iter().map(|(line, count)| format!("{:>4} {line}\n", times(line, count)));
     format!("{title}\n{}", lines.collect::<String>())

@@ -205,7 +205,7 @@ fn no_path_avoids_the_table() {
 fn may_use(word: &str, source: &Source) -> bool {
     let path = source.path.to_string_lossy();
     match word {
-        "expose_secret" => matches!(source.module.as_str(), "oauth" | "capi"),
+        "expose_secret" => source.module == "oauth",
         "std::env::" => path.ends_with("config/env.rs"),
         "reqwest::Client" => source.module == "upstream",
         "cfapi_sandbox" => path.ends_with("cli/sandbox.rs"),

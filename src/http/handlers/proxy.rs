@@ -115,7 +115,8 @@ impl ProxyCall {
 
     fn audited(&self, action: String) -> WriteAudit {
         let trail = self.record.trail().clone();
-        WriteAudit::new(&self.caller, self.record.correlation(), trail, status_and_code).of(action)
+        WriteAudit::new(&self.caller, self.record.correlation(), trail, status_and_code)
+            .with_action(action)
     }
 
     fn audited_if_mutation(&self, method: &Method, action: String) -> Option<WriteAudit> {

@@ -103,7 +103,7 @@ fn wants_html(headers: &HeaderMap) -> bool {
 }
 
 /// 404 for every unknown path.
-pub(crate) async fn nothing() -> Problem {
+pub(crate) async fn not_found() -> Problem {
     Problem::not_found()
 }
 

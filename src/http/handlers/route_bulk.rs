@@ -202,7 +202,7 @@ struct ChangeBody {
 
 impl ReconciledBody {
     fn of(done: ReconcileReport, renderer: &ResultRenderer<'_>) -> Self {
-        let rendered = |change: TenantChange| ChangeBody {
+        let to_body = |change: TenantChange| ChangeBody {
             tenant: change.tenant.to_string(),
             op: change.operation,
             result: renderer.render(change.result),
@@ -215,7 +215,7 @@ impl ReconciledBody {
             orphans: bodies(&done.orphans),
             foreign: bodies(&done.foreign),
             unmapped: bodies(&done.unmapped),
-            results: done.results.into_iter().map(rendered).collect(),
+            results: done.results.into_iter().map(to_body).collect(),
             remaining: done.remaining,
         }
     }

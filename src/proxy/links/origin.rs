@@ -85,7 +85,7 @@ impl OriginMatcher {
         for wanted in prefix {
             match char_at(at) {
                 JsonChar::Byte(byte, length) if byte.to_ascii_lowercase() == *wanted => {
-                    at += length
+                    at += length;
                 }
                 JsonChar::Byte(..) | JsonChar::End | JsonChar::Other => {
                     return OriginMatch::Mismatch;

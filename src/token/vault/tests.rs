@@ -732,8 +732,8 @@ async fn the_status_shows_everything_except_secrets() {
     assert_eq!(locked.guard, GuardState::Locked);
     assert!(locked.guard_opens_in.unwrap() >= Duration::from_secs(65 * 60));
     assert_eq!(locked.last_refusal.as_ref().unwrap().reason, Reason::Locked);
-    let text = format!("{locked:?} {:?}", test.vault);
-    assert!(!text.contains("canary"), "{text}");
+    let shown = format!("{locked:?} {:?}", test.vault);
+    assert!(!shown.contains("canary"), "{shown}");
 }
 
 // --- the other grant, and the end ----------------------------------------------------------------
