@@ -292,9 +292,12 @@ fn port(snapshot: &EnvSnapshot) -> Result<u16, ConfigProblems> {
 }
 
 fn stagger(snapshot: &EnvSnapshot) -> Duration {
-    let index: u32 =
-        snapshot.get("CF_INSTANCE_INDEX").and_then(|text| text.parse().ok()).unwrap_or(0);
-    STAGGER.saturating_mul(index).min(LONGEST_STAGGER)
+    STAGGER.saturating_mul(instance_index(snapshot).unwrap_or(0)).min(LONGEST_STAGGER)
+}
+
+/// Returns the number of this instance of the app; `None` away from the platform.
+fn instance_index(snapshot: &EnvSnapshot) -> Option<u32> {
+    snapshot.get("CF_INSTANCE_INDEX")?.parse().ok()
 }
 
 #[cfg(test)]

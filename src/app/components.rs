@@ -67,6 +67,7 @@ impl Components {
             tasks: tasks.clone(),
             stop: lifecycle.draining.clone(),
             metrics: metrics.clone(),
+            instance_index: super::instance_index(snapshot),
         };
         let vault = TokenVault::new(&settings.token, destinations.clone(), vault_deps);
         let capi = CapiClient::new(vault.clone(), cf_api, metrics.clone(), tasks.clone());

@@ -82,6 +82,7 @@ mod table {
         AppRouteLimit, "app_route_limit", CONFLICT, "App has too many routes", false, None, INFO;
         WildcardNotMapped, "wildcard_not_mapped", CONFLICT, "Wildcard route not mapped", false, None, INFO;
         ReconcileGuard, "reconcile_guard", CONFLICT, "Refused to delete so many routes", false, None, INFO;
+        ReleaseRepeated, "release_repeated", CONFLICT, "Attempt already released", false, None, WARN;
         HostInvalid, "host_invalid", UNPROCESSABLE_ENTITY, "Host name not valid", false, None, INFO;
         HostTooLong, "host_too_long", UNPROCESSABLE_ENTITY, "Host name too long", false, None, INFO;
         HostReserved, "host_reserved", UNPROCESSABLE_ENTITY, "Host name reserved", false, None, INFO;

@@ -18,7 +18,7 @@ use crate::{
     policy::{Breach, Denial},
     proxy::ProxyError,
     routes::{RouteError, error::NotDeleted},
-    token::{LeaseRefusal, Reason},
+    token::{LeaseRefusal, Reason, clock_time},
 };
 
 /// `Retry-After` of a 503 whose end is not known.
@@ -51,7 +51,9 @@ pub(crate) fn code_of_reason(reason: &Reason) -> Code {
         Reason::SecondFactor => Code::TechnicalUserMfa,
         Reason::ActionRequired { .. } => Code::TechnicalUserActionRequired,
         Reason::Locked => Code::TechnicalUserLocked,
-        Reason::UaaUnavailable => Code::UaaUnavailable,
+        Reason::UaaUnavailable | Reason::Unclear { .. } | Reason::NoTokenEndpoint { .. } => {
+            Code::UaaUnavailable
+        }
         Reason::Internal => Code::Internal,
     }
 }
@@ -92,6 +94,20 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
         Reason::UaaUnavailable => {
             format!(
                 "The CF login server does not answer as it should, and there is no valid token for {name}."
+            )
+        }
+        Reason::Unclear { until } => format!(
+            "The CF login server gave no clear answer to a logon, so it may count as a wrong password, and five lock the \
+             user. To protect the technical user of destination {name}, the broker sends the next password at {} or \
+             later. An operator can release one attempt before: POST /destinations/{name}/retry.",
+            clock_time(*until)
+        ),
+        Reason::NoTokenEndpoint { status } => {
+            let at = refusal.retry_at.map(clock_time).unwrap_or_default();
+            format!(
+                "The token URL of destination {name} was answered with HTTP {status}, which is no answer of a token \
+                 endpoint. The broker asks again at {at}, without a password, and logs on as soon as a token endpoint \
+                 answers. If this lasts, check host and path of the token URL."
             )
         }
         Reason::Internal => OUR_MISTAKE.to_owned(),

@@ -33,7 +33,7 @@ pub enum ComponentHealth {
     Unknown,
     /// Works.
     Ok,
-    /// Works with cached data; the source does not answer.
+    /// Works for now; the source does not answer as it should.
     Stale,
     /// Does not answer.
     Down,
@@ -51,6 +51,9 @@ impl ComponentHealth {
         !matches!(self, Self::Ok | Self::Unknown)
     }
 }
+
+/// One failed refresh is a disturbance.
+const FAILURES_THAT_TELL: u32 = 2;
 
 /// State of all parts; with several destinations the worst one counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,8 +150,14 @@ fn token(status: &DestinationStatus) -> ComponentHealth {
     match (status.guard, status.freshness) {
         (GuardState::Rejected | GuardState::Blocked, _) => ComponentHealth::Refused,
         (GuardState::Locked, _) => ComponentHealth::Locked,
+        (_, Some(Freshness::Fresh | Freshness::Ageing))
+            if status.failed_refreshes >= FAILURES_THAT_TELL =>
+        {
+            ComponentHealth::Stale
+        }
         (_, Some(Freshness::Fresh | Freshness::Ageing)) => ComponentHealth::Ok,
         (GuardState::Waiting, _) => ComponentHealth::Down,
+        (_, Some(Freshness::Expired)) if status.failed_refreshes > 0 => ComponentHealth::Down,
         (GuardState::Unknown | GuardState::Good, _) => ComponentHealth::Unknown,
     }
 }

@@ -22,7 +22,10 @@ pub use crate::oauth::dialect::ActionCode;
 const ROUTER_ERROR: &str = "x-cf-routererror";
 
 /// Values of that header with which the request did not reach a UAA (deduced, not seen).
-const NOT_REACHED: [&str; 2] = ["no_endpoints", "unknown_route"];
+const NOT_REACHED: [&str; 3] = ["no_endpoints", "unknown_route", "connection limit reached"];
+
+/// Beginning of the value when the router got no connection to the UAA.
+const NOT_CONNECTED: &[u8] = b"endpoint_failure (dial ";
 
 /// F21: the only 5xx that UAA itself gives before it checks the credentials.
 const LIMITED_MODE: &str = "uaa_unavailable";
@@ -59,7 +62,7 @@ impl Fault {
         grant: GrantKind,
     ) -> Self {
         let answer = ErrorAnswer::read(body);
-        let kind = for_grant(by_status(status, headers, &answer), status, grant);
+        let kind = for_grant(by_status(status, headers, &answer), &answer, grant);
         Self {
             kind,
             status,
@@ -118,8 +121,8 @@ pub enum FaultKind {
     QueryNotAllowed,
     /// F20.
     RateLimited,
-    /// F21, and 404 or 5xx with `X-Cf-RouterError` `no_endpoints` or `unknown_route`: the request
-    /// did not reach a UAA that counts failures.
+    /// F21, and 404 or 5xx with a value of `X-Cf-RouterError` that says so: the request did not
+    /// reach a UAA that counts failures.
     Unavailable,
     /// F22, F23, other 5xx, 408, other router errors: may hide a counted failure.
     ServerError,
@@ -129,7 +132,7 @@ pub enum FaultKind {
     Redirect,
     /// F26.
     Unreadable,
-    /// Refresh grant only: 400, 401 or another 4xx that ends the refresh token.
+    /// Refresh grant only: a 4xx with an OAuth error, which ends the refresh token.
     RefreshTokenRejected,
 }
 
@@ -179,7 +182,9 @@ fn not_found(headers: &HeaderMap) -> FaultKind {
 
 fn is_not_reached(headers: &HeaderMap) -> bool {
     headers.get(ROUTER_ERROR).is_some_and(|value| {
-        NOT_REACHED.iter().any(|word| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+        let value = value.as_bytes();
+        NOT_REACHED.iter().any(|word| value.eq_ignore_ascii_case(word.as_bytes()))
+            || value.starts_with(NOT_CONNECTED)
     })
 }
 
@@ -187,19 +192,28 @@ fn is_limited_mode(status: StatusCode, answer: &ErrorAnswer) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE && answer.code.as_deref() == Some(LIMITED_MODE)
 }
 
-/// For a refresh grant every 4xx that is not transient means the same: the refresh token has ended.
-/// The password is next, through the lockout guard.
-fn for_grant(kind: FaultKind, status: StatusCode, grant: GrantKind) -> FaultKind {
+/// For a refresh grant every refusal by a token endpoint means the same: the refresh token has
+/// ended. The password is next, through the lockout guard. Anything else that answers 4xx does not
+/// know the token.
+fn for_grant(kind: FaultKind, answer: &ErrorAnswer, grant: GrantKind) -> FaultKind {
+    let is_elsewhere =
+        matches!(kind, FaultKind::NotFound | FaultKind::QueryNotAllowed | FaultKind::Redirect);
+    let is_of_token_endpoint =
+        !is_elsewhere && !kind.is_transient() && answer.code.as_deref().is_some_and(is_error_code);
     match grant {
-        GrantKind::RefreshToken if status.is_client_error() && !kind.is_transient() => {
-            FaultKind::RefreshTokenRejected
-        }
+        GrantKind::RefreshToken if is_of_token_endpoint => FaultKind::RefreshTokenRejected,
         GrantKind::RefreshToken
         | GrantKind::Password
         | GrantKind::JwtBearer
         | GrantKind::ClientCredentials
         | GrantKind::AuthorizationCode => kind,
     }
+}
+
+/// Error codes are single words. Other answers put a sentence into the same member, such as UAA's
+/// about a missing CSRF token.
+fn is_error_code(code: &str) -> bool {
+    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Reads `Retry-After` if waiting may help. A date is compared with the answer's own `Date`, so

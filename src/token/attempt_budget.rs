@@ -1,9 +1,9 @@
 //! Budget for password attempts without a clear result: a time-out, a reset or a 5xx may each hide
 //! a counted failure.
 //!
-//! Invariant: at most three of them per process in 65 min, and at most two for a credential that
-//! never worked. Attempts in flight count until they end. See `docs/explanation/lockout-guard.md`.
-//! Used by `lockout_guard` and `lockout`.
+//! Invariant: at most two of them per process in 65 min, and the second not soon after the first.
+//! One password is in flight at a time, so that the second cannot be sent before the first has a
+//! result. See `docs/explanation/lockout-guard.md`. Used by `lockout_guard`.
 
 use std::{
     collections::VecDeque,
@@ -15,26 +15,29 @@ use tokio::{sync::Notify, time::Instant};
 /// Identity providers forget failures after 60 min. Five minutes more for clocks and delays.
 const WINDOW: Duration = Duration::from_secs(65 * 60);
 
-/// Together with one definite refusal this stays below the five failures that lock a user.
-const MOST_IN_PROCESS: usize = 3;
+/// Two instances with two attempts each stay below the five failures that lock a user.
+const MOST: usize = 2;
 
-/// A credential that never worked is probably wrong: the first attempt and one retry.
-const MOST_UNPROVEN: usize = 2;
+/// Wait between the two on the first instance: a restart of the login server or of an identity
+/// provider is over by then.
+const SPREAD_FIRST: Duration = Duration::from_secs(60);
 
-/// Times of attempts without a clear result, oldest first.
-#[derive(Debug, Default)]
-pub(super) struct UnclearAttempts(VecDeque<Instant>);
+/// The same on the other instances: what lasts longer is over by then, and the first instance has
+/// tried meanwhile.
+const SPREAD_OTHERS: Duration = Duration::from_secs(10 * 60);
 
 /// What the process has left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AttemptBudget {
+    spread: Duration,
     state: Mutex<BudgetState>,
     finished: Notify,
 }
 
 #[derive(Debug, Default)]
 struct BudgetState {
-    used: UnclearAttempts,
+    /// Times of attempts without a clear result, oldest first.
+    unclear: VecDeque<Instant>,
     in_flight: usize,
 }
 
@@ -46,35 +49,18 @@ pub(super) struct AttemptPermit {
     is_clear: bool,
 }
 
-impl UnclearAttempts {
-    /// Checks whether one more attempt may be risked with this credential.
-    ///
-    /// # Errors
-    /// When the oldest attempt no longer counts.
-    pub(super) fn admit(&mut self, is_proven: bool, now: Instant) -> Result<(), Instant> {
-        let most = if is_proven { MOST_IN_PROCESS } else { MOST_UNPROVEN };
-        self.free_at(most, now).map_or(Ok(()), Err)
-    }
-
-    pub(super) fn note(&mut self, now: Instant) {
-        self.0.push_back(now);
-    }
-
-    /// Returns when there is room again, if `most` attempts count now.
-    fn free_at(&mut self, most: usize, now: Instant) -> Option<Instant> {
-        while self.0.front().is_some_and(|oldest| now >= *oldest + WINDOW) {
-            self.0.pop_front();
-        }
-        let is_full = self.0.len() >= most;
-        is_full.then(|| self.0.front().map(|oldest| *oldest + WINDOW))?
-    }
-}
-
 impl AttemptBudget {
-    /// Takes a permit. Waits if attempts in flight hold the last ones.
+    /// Makes the budget of an instance. Without a number it counts as the first.
+    pub(super) fn new(instance_index: Option<u32>) -> Self {
+        let is_first = instance_index.unwrap_or(0) == 0;
+        let spread = if is_first { SPREAD_FIRST } else { SPREAD_OTHERS };
+        Self { spread, state: Mutex::default(), finished: Notify::new() }
+    }
+
+    /// Takes a permit. Waits while another attempt is in flight.
     ///
     /// # Errors
-    /// When the oldest counted attempt no longer counts.
+    /// When the next attempt may be sent.
     pub(super) async fn reserve(self: Arc<Self>) -> Result<AttemptPermit, Instant> {
         loop {
             let finished = self.finished.notified();
@@ -96,12 +82,17 @@ impl AttemptBudget {
         AttemptPermit { budget: self, is_clear: false }
     }
 
+    /// Returns when the next attempt may be sent; `None` if it may be sent now.
+    pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
+        self.state().held_until(self.spread, now)
+    }
+
     fn try_reserve(self: &Arc<Self>) -> Result<Option<AttemptPermit>, Instant> {
         let mut state = self.state();
-        if let Some(at) = state.used.free_at(MOST_IN_PROCESS, Instant::now()) {
+        if let Some(at) = state.held_until(self.spread, Instant::now()) {
             return Err(at);
         }
-        if state.used.0.len() + state.in_flight >= MOST_IN_PROCESS {
+        if state.in_flight > 0 {
             return Ok(None);
         }
         state.in_flight += 1;
@@ -110,6 +101,19 @@ impl AttemptBudget {
 
     fn state(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BudgetState {
+    fn held_until(&mut self, spread: Duration, now: Instant) -> Option<Instant> {
+        while self.unclear.front().is_some_and(|oldest| now >= *oldest + WINDOW) {
+            self.unclear.pop_front();
+        }
+        let is_spread = self.unclear.back().map(|last| *last + spread);
+        // An operator's releases may have made more than the budget allows.
+        let surplus = self.unclear.len().checked_sub(MOST);
+        let is_left = surplus.and_then(|index| self.unclear.get(index)).map(|at| *at + WINDOW);
+        is_spread.max(is_left).filter(|at| now < *at)
     }
 }
 
@@ -131,7 +135,7 @@ impl Drop for AttemptPermit {
             let mut state = self.budget.state();
             state.in_flight = state.in_flight.saturating_sub(1);
             if !self.is_clear {
-                state.used.note(Instant::now());
+                state.unclear.push_back(Instant::now());
             }
         }
         self.budget.finished.notify_waiters();
@@ -140,63 +144,71 @@ impl Drop for AttemptPermit {
 
 #[cfg(test)]
 mod tests {
-    use super::{AttemptBudget, UnclearAttempts, WINDOW};
+    use super::{AttemptBudget, WINDOW};
+    use rstest::rstest;
     use std::{sync::Arc, time::Duration};
     use tokio::time::{Instant, advance};
 
+    fn budget() -> Arc<AttemptBudget> {
+        Arc::new(AttemptBudget::new(Some(0)))
+    }
+
+    #[rstest]
+    #[case::unknown(None, 60)]
+    #[case::first(Some(0), 60)]
+    #[case::second(Some(1), 600)]
+    #[case::last(Some(9), 600)]
     #[tokio::test(start_paused = true)]
-    async fn three_unclear_attempts_use_up_the_budget_until_the_oldest_is_forgotten() {
-        let budget = Arc::new(AttemptBudget::default());
-        let start = Instant::now();
-        for _ in 0..3 {
-            Arc::clone(&budget).reserve().await.unwrap().spend();
-            advance(Duration::from_secs(60)).await;
-        }
-        let until = Arc::clone(&budget).reserve().await.unwrap_err();
-        assert_eq!(until, start + WINDOW);
-        advance(until - Instant::now()).await;
+    async fn two_unclear_attempts_are_spread_and_use_up_the_budget(
+        #[case] index: Option<u32>,
+        #[case] spread: u64,
+    ) {
+        let budget = Arc::new(AttemptBudget::new(index));
+        let (start, spread) = (Instant::now(), Duration::from_secs(spread));
         Arc::clone(&budget).reserve().await.unwrap().spend();
-        assert_eq!(budget.reserve().await.unwrap_err(), start + WINDOW + Duration::from_secs(60));
+        assert_eq!(Arc::clone(&budget).reserve().await.unwrap_err(), start + spread);
+        advance(spread).await;
+        Arc::clone(&budget).reserve().await.unwrap().spend();
+        assert_eq!(Arc::clone(&budget).reserve().await.unwrap_err(), start + WINDOW);
+        advance(WINDOW - spread).await;
+        Arc::clone(&budget).reserve().await.unwrap().spend();
+        assert_eq!(budget.reserve().await.unwrap_err(), start + spread + WINDOW);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_clear_result_returns_the_permit() {
-        let budget = Arc::new(AttemptBudget::default());
         for _ in 0..10 {
-            Arc::clone(&budget).reserve().await.unwrap().clear();
+            budget().reserve().await.unwrap().clear();
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_caller_waits_while_all_permits_are_in_flight() {
-        let budget = Arc::new(AttemptBudget::default());
-        let mut permits = Vec::new();
-        for _ in 0..3 {
-            permits.push(Arc::clone(&budget).reserve().await.unwrap());
-        }
+    async fn a_caller_waits_while_another_attempt_is_in_flight() {
+        let budget = budget();
+        let permit = Arc::clone(&budget).reserve().await.unwrap();
         let waiting = tokio::time::timeout(Duration::from_secs(1), Arc::clone(&budget).reserve());
         assert!(waiting.await.is_err());
-        permits.pop().unwrap().clear();
+        permit.clear();
         assert!(Arc::clone(&budget).reserve().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_permit_counts_as_unclear() {
-        let budget = Arc::new(AttemptBudget::default());
-        for _ in 0..3 {
-            drop(Arc::clone(&budget).reserve().await.unwrap());
-        }
+        let budget = budget();
+        drop(Arc::clone(&budget).reserve().await.unwrap());
         assert!(budget.reserve().await.is_err());
     }
 
-    #[test]
-    fn a_credential_that_never_worked_gets_one_retry() {
-        let now = Instant::now();
-        let mut used = UnclearAttempts::default();
-        used.note(now);
-        assert!(used.admit(false, now).is_ok());
-        used.note(now);
-        assert_eq!(used.admit(false, now), Err(now + WINDOW));
-        assert!(used.admit(true, now).is_ok());
+    #[tokio::test(start_paused = true)]
+    async fn released_attempts_count_and_two_must_be_forgotten_before_the_next() {
+        let (budget, start) = (budget(), Instant::now());
+        for _ in 0..3 {
+            Arc::clone(&budget).overdraw().spend();
+            advance(Duration::from_secs(10)).await;
+        }
+        assert_eq!(
+            budget.held_until(Instant::now()),
+            Some(start + WINDOW + Duration::from_secs(10))
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! How long to pause after a transient failure of a grant. Pure.
 //!
-//! Invariant: 1–60 s; at most 5 s if no answer came. Used by `lockout` and `provider`.
+//! Invariant: 1–60 s; at most 5 s if no answer came; 1–10.5 min after an answer of something that is
+//! no token endpoint. Used by `lockout` and `provider`.
 
 use std::time::Duration;
 
@@ -17,6 +18,16 @@ const LONGEST_WITHOUT_ANSWER: Duration = Duration::from_secs(5);
 /// Longest pause after an answer, and longest `Retry-After` that is honoured.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// First pause after an answer that did not come from a token endpoint: such a mistake in a router
+/// or a path lasts minutes or until somebody acts …
+const FIRST_PROBE: Duration = Duration::from_secs(60);
+
+/// … and the longest one.
+const LONGEST_PROBE: Duration = Duration::from_secs(600);
+
+/// Jitter of these two.
+const PROBE_JITTER: f64 = 0.05;
+
 /// Jitter adds up to a quarter. The longest pause includes it.
 const JITTER: f64 = 0.25;
 
@@ -31,6 +42,8 @@ pub(super) enum RetryClass {
     RateLimited,
     /// The answer had `Retry-After`.
     Asked(Duration),
+    /// The answer did not come from a token endpoint.
+    NoTokenEndpoint,
 }
 
 /// Returns the pause after `rounds` earlier failures in a row. `draw` is random in 0..1.
@@ -42,6 +55,10 @@ pub(super) fn pause(retry_class: RetryClass, rounds: u32, draw: f64) -> Duration
         RetryClass::Asked(wait) => {
             let wait = wait.clamp(FIRST, LONGEST);
             return wait.mul_f64(1.0 + 0.1 * draw).min(LONGEST);
+        }
+        RetryClass::NoTokenEndpoint => {
+            let edge = FIRST_PROBE.saturating_mul(2_u32.saturating_pow(rounds));
+            return edge.min(LONGEST_PROBE).mul_f64(1.0 + PROBE_JITTER * draw);
         }
     };
     let edge = first.saturating_mul(2_u32.saturating_pow(rounds));
@@ -66,6 +83,9 @@ mod tests {
     #[case(RetryClass::Asked(Duration::from_secs(7)), 4, 7.0, 7.7)]
     #[case(RetryClass::Asked(Duration::from_secs(1_000_000_000)), 0, 60.0, 60.0)]
     #[case(RetryClass::Asked(Duration::ZERO), 0, 1.0, 1.1)]
+    #[case(RetryClass::NoTokenEndpoint, 0, 60.0, 63.0)]
+    #[case(RetryClass::NoTokenEndpoint, 1, 120.0, 126.0)]
+    #[case(RetryClass::NoTokenEndpoint, 9, 600.0, 630.0)]
     fn pauses_grow_to_their_limit(
         #[case] retry_class: RetryClass,
         #[case] rounds: u32,

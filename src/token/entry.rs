@@ -11,6 +11,7 @@ use super::{
     lease::Lease,
     lockout_guard::LockoutGuard,
     provider::UaaTokenProvider,
+    refresh_failures::RefreshFailures,
     refresher::{Refresher, RefresherDeps},
     shared_context::{SharedContext, SharedRefresher},
     snapshot::LeaseSnapshot,
@@ -25,7 +26,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -260,7 +261,7 @@ impl<B: Backend> DestinationEntry<B> {
             history: Arc::clone(&self.history),
             metrics: shared.metrics.clone(),
             entry: Arc::downgrade(self),
-            rounds: AtomicU32::new(0),
+            failures: RefreshFailures::default(),
         };
         Arc::new(Refresher::new(provider, deps))
     }

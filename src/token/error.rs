@@ -4,7 +4,10 @@
 //! and `refresher`; turned into problems by `http`.
 
 use crate::destination::{DestinationError, DestinationName};
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 use tokio::time::Instant;
 
 /// Shortest `Retry-After`: an immediate retry would only get the same refusal.
@@ -52,6 +55,16 @@ pub enum Reason {
     Locked,
     /// The login server answers with 429, 5xx, an unreadable answer or not at all.
     UaaUnavailable,
+    /// The last passwords had no clear result and may count as wrong ones, so the next one waits.
+    Unclear {
+        /// When it may be sent.
+        until: Instant,
+    },
+    /// The token URL was answered by something that is no token endpoint.
+    NoTokenEndpoint {
+        /// Status of the answer.
+        status: u16,
+    },
     /// A bug in the broker.
     Internal,
 }
@@ -60,7 +73,11 @@ impl LeaseRefusal {
     /// Returns whether waiting may help.
     pub fn is_transient(&self) -> bool {
         match self.reason {
-            Reason::DestinationUnavailable | Reason::Locked | Reason::UaaUnavailable => true,
+            Reason::DestinationUnavailable
+            | Reason::Locked
+            | Reason::UaaUnavailable
+            | Reason::Unclear { .. }
+            | Reason::NoTokenEndpoint { .. } => true,
             Reason::DestinationMissing
             | Reason::DestinationInvalid { .. }
             | Reason::Rejected
@@ -114,10 +131,33 @@ impl Reason {
                 "wait for the end of the lock, or unlock the user and release one attempt"
             }
             Self::UaaUnavailable => "wait for the login server",
+            Self::Unclear { until } => return unclear_hint(*until),
+            Self::NoTokenEndpoint { status } => {
+                return format!(
+                    "HTTP {status} is no answer of a token endpoint; the broker asks again without a password; if it \
+                     lasts, check host and path of the token URL"
+                );
+            }
             Self::Internal => "report it with the broker's log",
         };
         text.to_owned()
     }
+}
+
+fn unclear_hint(until: Instant) -> String {
+    format!(
+        "a logon without a clear answer may count as a wrong password, and five lock the user: the next one is sent at \
+         {} or later; an operator can release one attempt before (POST /destinations/{{name}}/retry)",
+        clock_time(until)
+    )
+}
+
+/// Returns the wall time of a moment to come, as RFC 3339. Only for texts.
+pub fn clock_time(at: Instant) -> String {
+    let wait = at.saturating_duration_since(Instant::now());
+    #[expect(clippy::disallowed_methods, reason = "a text; nothing is decided by it")]
+    let now = SystemTime::now();
+    humantime::format_rfc3339_seconds(now.checked_add(wait).unwrap_or(now)).to_string()
 }
 
 impl fmt::Display for Reason {
@@ -132,6 +172,8 @@ impl fmt::Display for Reason {
             Self::Misconfigured { .. } => "destination misconfigured",
             Self::Locked => "technical user locked",
             Self::UaaUnavailable => "login server unavailable",
+            Self::Unclear { .. } => "logon without a clear answer",
+            Self::NoTokenEndpoint { .. } => "no token endpoint",
             Self::Internal => "internal",
         })
     }
@@ -164,6 +206,8 @@ mod tests {
     #[case(Reason::Misconfigured { advice: String::new() }, false)]
     #[case(Reason::Locked, true)]
     #[case(Reason::UaaUnavailable, true)]
+    #[case(Reason::Unclear { until: Instant::now() }, true)]
+    #[case(Reason::NoTokenEndpoint { status: 302 }, true)]
     #[case(Reason::Internal, false)]
     fn only_transient_reasons_have_a_wait(#[case] reason: Reason, #[case] transient: bool) {
         let (refusal, now) = refusal(reason, Some(Duration::from_secs(7)));

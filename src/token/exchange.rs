@@ -133,7 +133,8 @@ pub(super) fn parameters(to: &Destination) -> TokenParameters {
     }
 }
 
-fn is_unsent(error: &ExchangeError) -> bool {
+/// Returns whether no request left the broker.
+pub(super) fn is_unsent(error: &ExchangeError) -> bool {
     match error {
         ExchangeError::Transport(error) => !error.may_have_been_sent(),
         ExchangeError::Refused(_) => false,

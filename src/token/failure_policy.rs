@@ -43,6 +43,11 @@ pub(super) enum FailureClass {
         /// The failure may have been counted.
         is_ambiguous: bool,
     },
+    /// The answer did not come from a token endpoint. No password before one is seen again.
+    NoTokenEndpoint {
+        /// The failure may have been counted.
+        is_ambiguous: bool,
+    },
 }
 
 impl FailureClass {
@@ -50,14 +55,16 @@ impl FailureClass {
     pub(super) fn is_definite(self) -> bool {
         match self {
             Self::Rejected | Self::Blocked | Self::BlockedWithProbe | Self::Locked(_) => true,
-            Self::Waiting { .. } => false,
+            Self::Waiting { .. } | Self::NoTokenEndpoint { .. } => false,
         }
     }
 
     /// Returns whether the failure may have been counted.
     pub(super) fn is_ambiguous(self) -> bool {
         match self {
-            Self::Waiting { is_ambiguous, .. } => is_ambiguous,
+            Self::Waiting { is_ambiguous, .. } | Self::NoTokenEndpoint { is_ambiguous } => {
+                is_ambiguous
+            }
             Self::Rejected | Self::Blocked | Self::BlockedWithProbe | Self::Locked(_) => false,
         }
     }
@@ -82,6 +89,9 @@ fn classify_fault(fault: &Fault) -> ClassifiedFailure {
     let locked =
         |wait| ClassifiedFailure { class: FailureClass::Locked(wait), reason: Reason::Locked };
     match fault.kind {
+        // A token endpoint names an error (RFC 6749, 5.2). A page of something in between may hide
+        // UAA's own answer.
+        FaultKind::BadCredentials if fault.error.is_none() => no_token_endpoint(fault),
         FaultKind::BadCredentials | FaultKind::RefreshTokenRejected => {
             ClassifiedFailure { class: FailureClass::Rejected, reason: Reason::Rejected }
         }
@@ -114,15 +124,9 @@ fn classify_fault(fault: &Fault) -> ClassifiedFailure {
         FaultKind::GrantNotAllowed => blocked(misconfigured(
             "the password grant was withdrawn for this client (CF RFC 0037); use the JWT bearer grant",
         )),
-        FaultKind::QueryNotAllowed => {
-            blocked(misconfigured("the token URL does not take this form of request; check it"))
+        FaultKind::QueryNotAllowed | FaultKind::NotFound | FaultKind::Redirect => {
+            no_token_endpoint(fault)
         }
-        FaultKind::NotFound => blocked(misconfigured(
-            "there is no token endpoint at the token URL; check host and path",
-        )),
-        FaultKind::Redirect => blocked(misconfigured(
-            "the token URL leads to a login page; it must end in /oauth/token",
-        )),
         FaultKind::RateLimited => waiting(fault, RetryClass::RateLimited),
         FaultKind::Unavailable | FaultKind::ServerError | FaultKind::Unreadable => {
             waiting(fault, RetryClass::BadAnswer)
@@ -139,6 +143,15 @@ fn action(advice: &str) -> Reason {
 
 fn misconfigured(advice: &str) -> Reason {
     Reason::Misconfigured { advice: advice.to_owned() }
+}
+
+/// With the statuses of a refused logon a proxy may have replaced UAA's answer.
+fn no_token_endpoint(fault: &Fault) -> ClassifiedFailure {
+    let is_ambiguous = matches!(fault.status.as_u16(), 400 | 401 | 403);
+    ClassifiedFailure {
+        class: FailureClass::NoTokenEndpoint { is_ambiguous },
+        reason: Reason::NoTokenEndpoint { status: fault.status.as_u16() },
+    }
 }
 
 fn waiting(fault: &Fault, retry_class: RetryClass) -> ClassifiedFailure {

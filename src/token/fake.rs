@@ -19,7 +19,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 use http::HeaderValue;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
@@ -43,6 +43,8 @@ pub(super) enum ScriptedAnswer {
     /// The same, without a refresh token.
     NoRefresh(u64),
     Fault(FaultKind),
+    /// A 4xx that is no OAuth error.
+    Page(u16),
     /// `Retry-After` in seconds.
     Later(FaultKind, u64),
     /// No connection.
@@ -151,13 +153,33 @@ pub(crate) fn lease_for_tests(api: Url, authorization: HeaderValue) -> Lease {
     Lease::new(Arc::new(GrantedToken::new(response, None, window)), api)
 }
 
+fn status_of(kind: FaultKind) -> u16 {
+    match kind {
+        FaultKind::QueryNotAllowed => 405,
+        FaultKind::NotFound => 404,
+        FaultKind::Redirect => 302,
+        _ => 401,
+    }
+}
+
 pub(super) fn refused(kind: FaultKind, retry_after: Option<u64>) -> ExchangeError {
     ExchangeError::Refused(Fault {
         kind,
-        status: 401.try_into().unwrap(),
+        status: status_of(kind).try_into().unwrap(),
         error: Some("invalid_client".to_owned()),
         excerpt: None,
         retry_after: retry_after.map(Duration::from_secs),
+    })
+}
+
+/// A 4xx that is no OAuth error.
+pub(super) fn page(status: u16) -> ExchangeError {
+    ExchangeError::Refused(Fault {
+        kind: FaultKind::BadCredentials,
+        status: status.try_into().unwrap(),
+        error: None,
+        excerpt: None,
+        retry_after: None,
     })
 }
 
@@ -248,6 +270,19 @@ impl FakeBackend {
     }
 }
 
+/// A refresh grant without a token is a probe.
+fn name_of(grant: &Grant) -> &'static str {
+    match grant {
+        #[expect(clippy::disallowed_methods, reason = "the test looks at it")]
+        Grant::RefreshToken { token } if token.expose_secret().is_empty() => "probe",
+        Grant::RefreshToken { .. }
+        | Grant::Password { .. }
+        | Grant::JwtBearer { .. }
+        | Grant::ClientCredentials
+        | Grant::AuthorizationCode { .. } => grant.name(),
+    }
+}
+
 impl Backend for FakeBackend {
     async fn find(
         &self,
@@ -281,13 +316,14 @@ impl Backend for FakeBackend {
         grant: &Grant,
     ) -> Result<TokenResponse, ExchangeError> {
         let sent_at = Instant::now();
-        let answer = self.answer(to, grant.name());
+        let answer = self.answer(to, name_of(grant));
         let latency = self.state().latency;
         sleep(latency).await;
         let response = match answer {
             ScriptedAnswer::Token(lifetime) => response(lifetime, Some("canary-refresh-token")),
             ScriptedAnswer::NoRefresh(lifetime) => response(lifetime, None),
             ScriptedAnswer::Fault(kind) => return Err(refused(kind, None)),
+            ScriptedAnswer::Page(status) => return Err(page(status)),
             ScriptedAnswer::Later(kind, wait) => return Err(refused(kind, Some(wait))),
             ScriptedAnswer::Unsent => return Err(unsent()),
             ScriptedAnswer::Broken => return Err(broken()),
@@ -323,11 +359,22 @@ impl TestVault {
 
     /// A restarted process with the same backend.
     pub(super) fn on(fake: Arc<FakeBackend>, names: &[&str], grant: LogonGrant) -> Self {
+        Self::instance(fake, names, grant, None)
+    }
+
+    /// The same as this instance of the app.
+    pub(super) fn instance(
+        fake: Arc<FakeBackend>,
+        names: &[&str],
+        grant: LogonGrant,
+        instance_index: Option<u32>,
+    ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let context = SharedContext {
             backend: Arc::clone(&fake),
             grant,
-            guards: LockoutGuards::default(),
+            guards: LockoutGuards::new(instance_index),
+            instance_index,
             refreshers: super::refreshers(),
             tasks: tasks.clone(),
             stop: stop.clone(),

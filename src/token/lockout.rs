@@ -6,7 +6,6 @@
 //! `lockout_guard`, the only caller.
 
 use super::{
-    attempt_budget::UnclearAttempts,
     backoff::{self, RetryClass},
     error::Reason,
     failure_policy::{ClassifiedFailure, FailureClass},
@@ -35,7 +34,8 @@ pub(super) struct LockoutState {
     is_proven: bool,
     is_released: bool,
     pause: Option<RetryPause>,
-    used: UnclearAttempts,
+    /// Answers in a row that did not come from a token endpoint.
+    foreign_answers: u32,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +56,7 @@ enum CredentialState {
 #[derive(Debug)]
 struct RetryPause {
     until: Instant,
+    reason: Reason,
     rounds: u32,
 }
 
@@ -72,24 +73,30 @@ impl LockoutState {
             self.standing_allows(now)?;
         }
         match &self.pause {
-            Some(pause) if now < pause.until => Err(Hold::until(pause.until)),
+            Some(pause) if now < pause.until => {
+                Err(Hold { reason: pause.reason.clone(), retry_at: Some(pause.until) })
+            }
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Checks whether one more attempt without a clear result may be risked.
-    ///
-    /// # Errors
-    /// When the oldest attempt no longer counts.
-    pub(super) fn admit(&mut self, now: Instant) -> Result<(), Instant> {
-        self.used.admit(self.is_proven, now)
+    /// No further attempt without a clear result may be risked before `until`.
+    pub(super) fn exhaust(&mut self, until: Instant, now: Instant) -> Hold {
+        let running = self.pause.as_ref().filter(|pause| now < pause.until);
+        let until = running.map_or(until, |pause| pause.until.max(until));
+        let reason = match running.map(|pause| &pause.reason) {
+            // It says more, and the same wait follows.
+            Some(reason @ Reason::NoTokenEndpoint { .. }) => reason.clone(),
+            Some(_) | None => Reason::Unclear { until },
+        };
+        let rounds = self.rounds();
+        self.pause = Some(RetryPause { until, reason: reason.clone(), rounds });
+        Hold { reason, retry_at: Some(until) }
     }
 
-    /// No attempt may be risked before `until`.
-    pub(super) fn exhaust(&mut self, until: Instant) -> Hold {
-        let rounds = self.rounds();
-        self.pause = Some(RetryPause { until, rounds });
-        Hold::until(until)
+    /// Returns whether a token endpoint must be seen before anything else is sent.
+    pub(super) fn needs_probe(&self) -> bool {
+        self.foreign_answers > 0 && !self.is_released
     }
 
     /// The logon succeeded.
@@ -99,17 +106,13 @@ impl LockoutState {
         self.reason = None;
         self.is_proven = true;
         self.pause = None;
+        self.foreign_answers = 0;
         let to = GuardState::Good;
         Transition { from, to }
     }
 
     /// The logon failed.
-    pub(super) fn failed(
-        &mut self,
-        logon_kind: LogonKind,
-        failure: &ClassifiedFailure,
-        now: Instant,
-    ) -> Transition {
+    pub(super) fn failed(&mut self, failure: &ClassifiedFailure, now: Instant) -> Transition {
         let from = self.state_before(now);
         match failure.class {
             FailureClass::Rejected => self.close(CredentialState::Rejected, failure),
@@ -125,11 +128,12 @@ impl LockoutState {
                 let probe_at = now + wait.mul_f64(1.0 + LOCK_JITTER * fastrand::f64());
                 self.close(CredentialState::Locked { probe_at, wait }, failure);
             }
-            FailureClass::Waiting { retry_class, is_ambiguous } => {
-                if is_ambiguous && logon_kind == LogonKind::Password {
-                    self.used.note(now);
-                }
-                self.wait(retry_class, now);
+            FailureClass::Waiting { retry_class, .. } => {
+                self.wait(retry_class, self.rounds(), failure, now);
+            }
+            FailureClass::NoTokenEndpoint { .. } => {
+                self.wait(RetryClass::NoTokenEndpoint, self.foreign_answers, failure, now);
+                self.foreign_answers = self.foreign_answers.saturating_add(1);
             }
         }
         let to = self.state(now);
@@ -213,6 +217,7 @@ impl LockoutState {
         self.standing = standing;
         self.reason = Some(failure.reason.clone());
         self.pause = None;
+        self.foreign_answers = 0;
     }
 
     /// Returns the waiting time of a lock: twice the last one if the user is still locked.
@@ -226,11 +231,16 @@ impl LockoutState {
         }
     }
 
-    fn wait(&mut self, retry_class: RetryClass, now: Instant) {
-        let rounds = self.rounds();
-        let until = now + backoff::pause(retry_class, rounds, fastrand::f64());
-        let rounds = rounds.saturating_add(1);
-        self.pause = Some(RetryPause { until, rounds });
+    fn wait(
+        &mut self,
+        retry_class: RetryClass,
+        earlier: u32,
+        failure: &ClassifiedFailure,
+        now: Instant,
+    ) {
+        let until = now + backoff::pause(retry_class, earlier, fastrand::f64());
+        let rounds = self.rounds().saturating_add(1);
+        self.pause = Some(RetryPause { until, reason: failure.reason.clone(), rounds });
     }
 }
 

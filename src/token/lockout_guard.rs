@@ -72,15 +72,13 @@ impl LockoutGuard {
     /// Takes the permit to send one password. Uses up the operator's release if there is one.
     ///
     /// # Errors
-    /// Too many attempts of the last 65 min had no clear result, and each may hide a counted
-    /// failure.
+    /// Attempts of the last 65 min had no clear result, and each may hide a counted failure.
     pub(super) async fn permit(&self) -> Result<AttemptPermit, Hold> {
         if self.take_release() {
             return Ok(Arc::clone(&self.budget).overdraw());
         }
-        self.admit()?;
         let permit = Arc::clone(&self.budget).reserve().await;
-        permit.map_err(|at| self.lockout().exhaust(at))
+        permit.map_err(|at| self.lockout().exhaust(at, Instant::now()))
     }
 
     /// The logon succeeded.
@@ -89,13 +87,20 @@ impl LockoutGuard {
     }
 
     /// The logon failed.
-    pub(super) fn failed(
-        &self,
-        logon_kind: LogonKind,
-        failure: &ClassifiedFailure,
-        now: Instant,
-    ) -> Transition {
-        self.lockout().failed(logon_kind, failure, now)
+    pub(super) fn failed(&self, failure: &ClassifiedFailure, now: Instant) -> Transition {
+        self.lockout().failed(failure, now)
+    }
+
+    /// An attempt without a clear result was counted. Returns the hold if no further one may be
+    /// risked now.
+    pub(super) fn spent(&self, now: Instant) -> Option<Hold> {
+        let until = self.budget.held_until(now)?;
+        Some(self.lockout().exhaust(until, now))
+    }
+
+    /// Returns whether a token endpoint must be seen before anything else is sent.
+    pub(super) fn needs_probe(&self) -> bool {
+        self.lockout().needs_probe()
     }
 
     /// Lets exactly one more attempt through, in any state.
@@ -153,12 +158,6 @@ impl LockoutGuard {
         let is_like = of == parameters && !parameters.has_extras;
         let token = token.upgrade().filter(|_| is_like);
         token.filter(|token| token.is_alive(now))
-    }
-
-    fn admit(&self) -> Result<(), Hold> {
-        let mut lockout = self.lockout();
-        let admitted = lockout.admit(Instant::now());
-        admitted.map_err(|at| lockout.exhaust(at))
     }
 
     fn lockout(&self) -> MutexGuard<'_, LockoutState> {

@@ -16,13 +16,19 @@ use tokio::time::Instant;
 const MAX_GUARDS: usize = 1024;
 
 /// The guards.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LockoutGuards {
     guards: Mutex<HashMap<Fingerprint, Arc<LockoutGuard>>>,
     budget: Arc<AttemptBudget>,
 }
 
 impl LockoutGuards {
+    /// Makes none yet. The number of the instance decides how its attempts are spread.
+    pub(super) fn new(instance_index: Option<u32>) -> Self {
+        let budget = Arc::new(AttemptBudget::new(instance_index));
+        Self { guards: Mutex::default(), budget }
+    }
+
     /// Returns the guard of a credential; makes one if there is none.
     pub(super) fn of(&self, fingerprint: Fingerprint) -> Arc<LockoutGuard> {
         let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,14 +69,13 @@ mod tests {
         Reason,
         failure_policy::{ClassifiedFailure, FailureClass},
         fake::destination,
-        state::LogonKind,
     };
     use std::sync::Arc;
     use tokio::time::Instant;
 
     #[test]
     fn a_credential_has_one_guard() {
-        let guards = LockoutGuards::default();
+        let guards = LockoutGuards::new(None);
         let of = |password| guards.of(destination("CFAPI", password).fingerprint);
         assert!(Arc::ptr_eq(&of(1), &of(1)));
         assert!(!Arc::ptr_eq(&of(1), &of(2)));
@@ -78,10 +83,10 @@ mod tests {
 
     #[test]
     fn the_number_of_guards_is_bounded_and_refusals_stay_longest() {
-        let guards = LockoutGuards::default();
+        let guards = LockoutGuards::new(None);
         let of = |password| guards.of(destination("CFAPI", password).fingerprint);
         let failure = ClassifiedFailure { class: FailureClass::Rejected, reason: Reason::Rejected };
-        of(0).failed(LogonKind::Password, &failure, Instant::now());
+        of(0).failed(&failure, Instant::now());
         let held = of(1);
         for password in 2..3000 {
             of(password);

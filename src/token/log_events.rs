@@ -4,9 +4,9 @@
 //! `oauth` has shortened and cleaned. Used by `provider` and `exchange`.
 
 use super::{
-    error::LeaseRefusal,
+    error::{LeaseRefusal, Reason},
     schedule::Window,
-    state::{GuardState, Transition},
+    state::{GuardState, Hold, Transition},
 };
 use crate::{
     destination::DestinationName,
@@ -55,6 +55,17 @@ pub(super) fn refresh_failed(
     }
 }
 
+/// Refreshing does not work. Written once per logon that replaces it.
+pub(super) fn logs_on_instead(name: &DestinationName, failures: u32) {
+    tracing::error!(
+        destination = name.as_str(),
+        failures,
+        hint =
+            "every lifetime of a token costs a logon until the login server's refresh grant works",
+        "refreshing the token does not work, logging on instead"
+    );
+}
+
 /// A logon succeeded.
 pub(super) fn opened(name: &DestinationName, transition: Transition) {
     let (from, gate) = (transition.from.name(), transition.to.name());
@@ -95,10 +106,12 @@ pub(super) fn closed(transition: Transition, refusal: &LeaseRefusal, error: &Exc
                 "certificate of the login server refused"
             );
         }
-        GuardState::Waiting if transition.from != GuardState::Waiting => tracing::warn!(
+        GuardState::Waiting if is_news(transition, &refusal.reason) => tracing::warn!(
             destination,
             from,
             gate,
+            reason,
+            hint,
             cause,
             error,
             excerpt,
@@ -113,12 +126,13 @@ pub(super) fn closed(transition: Transition, refusal: &LeaseRefusal, error: &Exc
 
 /// No logon can be risked for a while. Written once per pause, because the pause stops further
 /// attempts.
-pub(super) fn exhausted(name: &DestinationName, until: Option<Instant>) {
-    let (destination, retry_s) = (name.as_str(), until.map(seconds_until));
+pub(super) fn exhausted(name: &DestinationName, hold: &Hold) {
+    let (destination, retry_s) = (name.as_str(), hold.retry_at.map(seconds_until));
     tracing::warn!(
         destination,
         retry_s,
-        "too many logons without a clear result, no further one is sent"
+        hint = hold.reason.hint(),
+        "logons without a clear result, the next one waits"
     );
 }
 
@@ -128,6 +142,12 @@ pub(super) fn refused_but_changed(name: &DestinationName) {
         destination = name.as_str(),
         "credentials refused, but the destination has new ones"
     );
+}
+
+/// Of transient failures in a row only the first is a warning, and those that hold for longer.
+fn is_news(transition: Transition, reason: &Reason) -> bool {
+    let holds_long = matches!(reason, Reason::Unclear { .. } | Reason::NoTokenEndpoint { .. });
+    transition.from != GuardState::Waiting || holds_long
 }
 
 fn fault(error: &ExchangeError) -> Option<&Fault> {

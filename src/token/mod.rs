@@ -26,6 +26,8 @@ mod lockout_guards;
 mod log_events;
 mod negative_cache;
 mod provider;
+mod refresh;
+mod refresh_failures;
 mod refresher;
 mod schedule;
 mod settings;
@@ -37,14 +39,14 @@ mod vault;
 
 pub use backend::TokenEndpointFactory;
 pub use cooldown::Revoked;
-pub use error::{LeaseRefusal, Reason};
+pub use error::{LeaseRefusal, Reason, clock_time};
 #[cfg(test)]
 pub(crate) use fake::lease_for_tests;
 pub use lease::{Freshness, Lease};
 pub use settings::{LogonGrant, Settings};
 pub use state::GuardState;
-pub use status::{DestinationStatus, PastRefusal, Renewal};
-pub use vault::{Attempt, Force, RetryError};
+pub use status::{DestinationStatus, PastRefusal, Renewal, RepeatedRelease};
+pub use vault::{Attempt, Force, ReleasedAttempt, RetryError};
 
 use crate::{
     destination::{DestinationName, Destinations},
@@ -78,6 +80,8 @@ pub struct VaultDeps {
     pub stop: CancellationToken,
     /// Counts grants, served leases and guard states.
     pub metrics: Metrics,
+    /// Number of this instance of the app; `None` away from the platform.
+    pub instance_index: Option<u32>,
 }
 
 /// All token refreshers, one per destination name and fingerprint, in a bounded cache. A clone is
@@ -97,7 +101,8 @@ impl TokenVault {
         let context = SharedContext {
             backend: Arc::new(backend),
             grant: settings.grant,
-            guards: LockoutGuards::default(),
+            guards: LockoutGuards::new(deps.instance_index),
+            instance_index: deps.instance_index,
             refreshers: refreshers(),
             tasks: deps.tasks,
             stop: deps.stop,
@@ -142,7 +147,8 @@ impl TokenVault {
     /// returns the result. It counts as a logon like any other.
     ///
     /// # Errors
-    /// The name is not configured, or a lock is still running and `force` does not override it.
+    /// The name is not configured; or without `force`: a lock is still running, or an attempt of this
+    /// destination was released in the last 65 min.
     ///
     /// # Cancel safety
     /// The attempt runs to its end, also when this future is dropped.
@@ -150,8 +156,13 @@ impl TokenVault {
         &self,
         destination: &DestinationName,
         force: Force,
-    ) -> Result<Attempt, RetryError> {
+    ) -> Result<ReleasedAttempt, RetryError> {
         Box::pin(self.0.retry(destination, force)).await
+    }
+
+    /// Returns the number of this instance of the app; `None` away from the platform.
+    pub fn instance_index(&self) -> Option<u32> {
+        self.0.instance_index()
     }
 
     /// Fetches the first lease in the background after `delay`. A caller that needs a lease earlier

@@ -32,15 +32,30 @@ pub(super) struct NegativeCache {
 struct CachedRefusal {
     refusal: LeaseRefusal,
     until: Instant,
+    flight: Flight,
+}
+
+/// Whom a flight was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flight {
+    /// The lease was alive.
+    Background,
+    ForCallers,
 }
 
 impl NegativeCache {
-    /// Returns the refusal that counts for a caller. A caller that has waited for a flight shares
-    /// its refusal even if its time is already over.
+    /// Returns the refusal that counts for a caller without a lease. A caller that has waited for a
+    /// flight shares its refusal even if its time is already over. The refusal of a flight that began
+    /// while the lease was alive holds nobody: the end of the lease has opened other ways.
     pub(super) fn refusal(&self, now: Instant, has_waited: bool) -> Option<LeaseRefusal> {
         let remembered = self.refusal.as_ref()?;
-        let counts = has_waited || now < remembered.until;
-        counts.then(|| remembered.refusal.clone())
+        let holds = now < remembered.until && remembered.flight == Flight::ForCallers;
+        (has_waited || holds).then(|| remembered.refusal.clone())
+    }
+
+    /// Returns whether a renewal in the background must wait.
+    pub(super) fn holds_background(&self, now: Instant) -> bool {
+        self.refusal.as_ref().is_some_and(|remembered| now < remembered.until)
     }
 
     /// Returns the last refusal, whether it still counts or not.
@@ -49,17 +64,18 @@ impl NegativeCache {
         Some(remembered.refusal.clone())
     }
 
-    /// Remembers a refusal.
-    pub(super) fn remember(&mut self, refusal: LeaseRefusal, now: Instant) {
+    /// Remembers the refusal of a flight.
+    pub(super) fn remember(&mut self, refusal: LeaseRefusal, flight: Flight, now: Instant) {
         let until = refusal.retry_at.unwrap_or(now + DEFINITE_PAUSE);
-        self.rounds = if refusal.is_transient() { self.rounds.saturating_add(1) } else { 0 };
-        self.refusal = Some(CachedRefusal { refusal, until });
+        let counts = refusal.is_transient() && flight == Flight::ForCallers;
+        self.rounds = if counts { self.rounds.saturating_add(1) } else { 0 };
+        self.refusal = Some(CachedRefusal { refusal, until, flight });
     }
 
     /// Remembers a panic.
     pub(super) fn remember_panic(&mut self, refusal: LeaseRefusal, now: Instant) {
         let until = now + PANIC_PAUSE;
-        self.refusal = Some(CachedRefusal { refusal, until });
+        self.refusal = Some(CachedRefusal { refusal, until, flight: Flight::ForCallers });
     }
 
     /// Returns the refusal for callers during the next flight, if they must not wait for it.

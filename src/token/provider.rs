@@ -2,46 +2,36 @@
 //! lockout guard.
 //!
 //! Invariant: a password is sent only after the guard has allowed it and the destination was
-//! confirmed, one at a time. A failed refresh never changes the guard. The guard learns the result
-//! before anything else is awaited. Called by `refresher`.
+//! confirmed, one at a time. The guard learns the result before anything else is awaited. Called by
+//! `refresher`; refreshing is in `refresh`.
 
 use super::{
     attempt_budget::AttemptPermit,
     backend::Backend,
-    backoff::{self, RetryClass},
     entry::DestinationEntry,
-    error::{LeaseRefusal, Reason},
+    error::LeaseRefusal,
     exchange::parameters,
-    failure_policy::{self, FailureClass},
+    failure_policy,
     lease::Lease,
     lockout_guard::LockoutGuard,
     log_events,
+    refresh::ends_refresh_token,
+    refresh_failures::RefreshFailures,
     settings::LogonGrant,
     state::{Hold, LogonKind},
     status::RenewalHistory,
 };
 use crate::{
-    destination::DestinationName,
-    oauth::{ExchangeError, Fingerprint, Grant, fault::FaultKind},
+    destination::{Destination, DestinationName},
+    oauth::{ExchangeError, Fingerprint, Grant},
     telemetry::metrics::Metrics,
 };
 use secrecy::SecretString;
 use std::{
     fmt,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, Weak},
 };
 use tokio::time::Instant;
-
-/// While a live lease is left, a failed renewal is repeated after at most this fraction of the
-/// remaining time, so that the last attempts happen before its end and not after it.
-const TRIES_LEFT: u32 = 4;
-
-/// … but not more often than this.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Gets the next token. `previous` lends its refresh token.
 pub(super) trait TokenProvider: Send + Sync + 'static {
@@ -63,8 +53,7 @@ pub(super) struct UaaTokenProvider<B: Backend> {
     pub(super) metrics: Metrics,
     /// Notified when the credentials have changed or are refused.
     pub(super) entry: Weak<DestinationEntry<B>>,
-    /// Transient failures of the refresh grant in a row.
-    pub(super) rounds: AtomicU32,
+    pub(super) failures: RefreshFailures,
 }
 
 impl<B: Backend> TokenProvider for UaaTokenProvider<B> {
@@ -92,59 +81,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         self.log_on(previous).await
     }
 
-    /// Returns `None` if the refresh token was refused. It is forgotten, and the password is next.
-    async fn refresh(
-        &self,
-        previous: &Lease,
-        token: Arc<SecretString>,
-    ) -> Result<Option<Lease>, LeaseRefusal> {
-        let to = self.content().await?;
-        let grant = Grant::RefreshToken { token: SecretString::clone(&token) };
-        let rounds = self.rounds.load(Ordering::Relaxed);
-        match self.exchange(&to, &grant, rounds).await {
-            Ok(granted) => {
-                self.rounds.store(0, Ordering::Relaxed);
-                Ok(Some(self.accept(granted, Some(token), &to)))
-            }
-            Err(error) if ends_refresh_token(&error) => {
-                self.rounds.store(0, Ordering::Relaxed);
-                previous.token().drop_refresh_token();
-                log_events::refresh_token_refused(&self.name, &error);
-                Ok(None)
-            }
-            Err(error) => Err(self.back_off(previous, &error)),
-        }
-    }
-
-    /// Keeps the refresh token and pauses. The guard does not learn of this failure.
-    fn back_off(&self, previous: &Lease, error: &ExchangeError) -> LeaseRefusal {
-        let now = Instant::now();
-        let failure = failure_policy::classify(error);
-        let (retry_class, reason) = match failure.class {
-            FailureClass::Waiting { retry_class, .. } => (retry_class, Reason::UaaUnavailable),
-            // A redirect: the answer did not come from the token endpoint.
-            FailureClass::Rejected
-            | FailureClass::Blocked
-            | FailureClass::BlockedWithProbe
-            | FailureClass::Locked(_) => (RetryClass::BadAnswer, failure.reason),
-        };
-        let rounds = self.rounds.fetch_add(1, Ordering::Relaxed);
-        let pause = backoff::pause(retry_class, rounds, fastrand::f64());
-        let left = previous.serves_for(now) / TRIES_LEFT;
-        let pause = match retry_class {
-            RetryClass::NoAnswer | RetryClass::BadAnswer if !left.is_zero() => {
-                pause.min(left.max(LEAST_PAUSE))
-            }
-            RetryClass::NoAnswer
-            | RetryClass::BadAnswer
-            | RetryClass::RateLimited
-            | RetryClass::Asked(_) => pause,
-        };
-        log_events::refresh_failed(&self.name, rounds, pause, error);
-        LeaseRefusal::new(&self.name, reason, Some(now + pause))
-    }
-
-    async fn log_on(&self, previous: Option<&Lease>) -> Result<Lease, LeaseRefusal> {
+    pub(super) async fn log_on(&self, previous: Option<&Lease>) -> Result<Lease, LeaseRefusal> {
         // Held across the grant on purpose: one password at a time per credential.
         let _logon_lock = self.guard.logon_lock().await;
         if let Some(lease) = self.take_shared(previous) {
@@ -154,10 +91,13 @@ impl<B: Backend> UaaTokenProvider<B> {
         let held = |hold: Hold| LeaseRefusal::new(&self.name, hold.reason, hold.retry_at);
         self.guard.check(logon_kind, Instant::now()).map_err(held)?;
         let to = self.confirmed().await?;
+        if self.guard.needs_probe() {
+            self.probe(&to).await?;
+        }
         let grant = self.grant(&to).await?;
         let permit = match logon_kind {
             LogonKind::Password => Some(self.guard.permit().await.map_err(|hold| {
-                log_events::exhausted(&self.name, hold.retry_at);
+                log_events::exhausted(&self.name, &hold);
                 self.publish_guard_state();
                 held(hold)
             })?),
@@ -176,19 +116,45 @@ impl<B: Backend> UaaTokenProvider<B> {
         }
     }
 
+    /// The token URL was last answered by something else. Asks whether a token endpoint is back, with
+    /// a refresh grant and an empty token: no password travels.
+    async fn probe(&self, to: &Destination) -> Result<(), LeaseRefusal> {
+        let grant = Grant::RefreshToken { token: SecretString::from("") };
+        let error = match self.exchange(to, &grant, self.guard.rounds()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if ends_refresh_token(&error) => return Ok(()),
+            Err(error) => error,
+        };
+        let failure = failure_policy::classify(&error);
+        let now = Instant::now();
+        let transition = self.guard.failed(&failure, now);
+        self.publish_guard_state();
+        let hold = self.guard.check(self.logon_kind(), now).err();
+        let retry_at = hold.and_then(|hold| hold.retry_at);
+        let refusal = LeaseRefusal::new(&self.name, failure.reason, retry_at);
+        log_events::closed(transition, &refusal, &error);
+        Err(refusal)
+    }
+
     /// Records what a failed logon means, then checks whether the credentials have changed
     /// meanwhile.
     async fn fail(&self, error: &ExchangeError, permit: Option<AttemptPermit>) -> LeaseRefusal {
         let failure = failure_policy::classify(error);
         let logon_kind = self.logon_kind();
         let now = Instant::now();
-        let transition = self.guard.failed(logon_kind, &failure, now);
+        let transition = self.guard.failed(&failure, now);
+        let unclear = match permit {
+            Some(permit) if failure.class.is_ambiguous() => {
+                permit.spend();
+                self.guard.spent(now)
+            }
+            Some(permit) => {
+                permit.clear();
+                None
+            }
+            None => None,
+        };
         self.publish_guard_state();
-        match permit {
-            Some(permit) if failure.class.is_ambiguous() => permit.spend(),
-            Some(permit) => permit.clear(),
-            None => {}
-        }
         if failure.class.is_definite() {
             if self.has_changed().await {
                 log_events::refused_but_changed(&self.name);
@@ -200,7 +166,8 @@ impl<B: Backend> UaaTokenProvider<B> {
         }
         let hold = self.guard.check(logon_kind, now).err();
         let retry_at = hold.and_then(|hold| hold.retry_at);
-        let refusal = LeaseRefusal::new(&self.name, failure.reason, retry_at);
+        let reason = unclear.map_or(failure.reason, |hold| hold.reason);
+        let refusal = LeaseRefusal::new(&self.name, reason, retry_at);
         log_events::closed(transition, &refusal, error);
         refusal
     }
@@ -217,7 +184,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         is_ours.then(|| Lease::new(token, to.api.clone()))
     }
 
-    fn logon_kind(&self) -> LogonKind {
+    pub(super) fn logon_kind(&self) -> LogonKind {
         match self.grant {
             LogonGrant::Password => LogonKind::Password,
             LogonGrant::JwtBearer => LogonKind::Assertion,
@@ -236,13 +203,5 @@ impl<B: Backend> fmt::Debug for UaaTokenProvider<B> {
             .field("name", &self.name)
             .field("guard", &self.guard)
             .finish_non_exhaustive()
-    }
-}
-
-/// 400, 401 and other 4xx end a refresh token. A redirect came from another system and does not.
-fn ends_refresh_token(error: &ExchangeError) -> bool {
-    match error {
-        ExchangeError::Transport(_) => false,
-        ExchangeError::Refused(fault) => fault.kind == FaultKind::RefreshTokenRejected,
     }
 }

@@ -9,7 +9,7 @@ use super::{
     cooldown::{Cooldown, Revoked},
     error::{LeaseRefusal, Reason},
     lease::{Freshness, Lease},
-    negative_cache::NegativeCache,
+    negative_cache::{Flight, NegativeCache},
     provider::TokenProvider,
 };
 use crate::destination::DestinationName;
@@ -180,13 +180,15 @@ impl<S: TokenProvider> Refresher<S> {
             return;
         };
         let is_renewed = self.fresh(now).is_some();
-        if !is_renewed && negative_cache.refusal(now, false).is_none() {
+        if !is_renewed && !negative_cache.holds_background(now) {
             self.start_flight(negative_cache);
         }
     }
 
     fn start_flight(self: &Arc<Self>, negative_cache: OwnedMutexGuard<NegativeCache>) {
-        let flight = InFlightGuard { refresher: Arc::clone(self), negative_cache, outcome: None };
+        let kind = if self.servable().is_some() { Flight::Background } else { Flight::ForCallers };
+        let refresher = Arc::clone(self);
+        let flight = InFlightGuard { refresher, negative_cache, kind, outcome: None };
         self.deps.tasks.spawn(async move {
             let previous = flight.refresher.live();
             let outcome = flight.refresher.provider.obtain(previous.as_deref()).await;
@@ -229,6 +231,7 @@ impl<S> fmt::Debug for Refresher<S> {
 struct InFlightGuard<S: TokenProvider> {
     refresher: Arc<Refresher<S>>,
     negative_cache: OwnedMutexGuard<NegativeCache>,
+    kind: Flight,
     outcome: Option<Result<Lease, LeaseRefusal>>,
 }
 
@@ -246,7 +249,7 @@ impl<S: TokenProvider> Drop for InFlightGuard<S> {
                 self.refresher.live.store(Some(Arc::new(lease)));
                 *self.negative_cache = NegativeCache::default();
             }
-            Some(Err(refusal)) => self.negative_cache.remember(refusal, now),
+            Some(Err(refusal)) => self.negative_cache.remember(refusal, self.kind, now),
             None => {
                 let destination = self.refresher.deps.name.as_str();
                 tracing::error!(destination, "renewal panicked");

@@ -24,6 +24,7 @@ pub(super) struct SharedContext<B: Backend> {
     pub(super) backend: Arc<B>,
     pub(super) grant: LogonGrant,
     pub(super) guards: LockoutGuards,
+    pub(super) instance_index: Option<u32>,
     pub(super) refreshers: Cache<TokenKey, SharedRefresher<B>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,

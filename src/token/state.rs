@@ -56,10 +56,3 @@ impl GuardState {
         }
     }
 }
-
-impl Hold {
-    /// A hold that ends by itself.
-    pub(super) fn until(at: Instant) -> Self {
-        Self { reason: Reason::UaaUnavailable, retry_at: Some(at) }
-    }
-}

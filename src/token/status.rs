@@ -7,9 +7,11 @@ use super::{
     error::{LeaseRefusal, Reason},
     lease::Freshness,
     state::GuardState,
+    vault::Force,
 };
 use crate::destination::{DestinationName, SourceKind};
 use std::{
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,10 +32,14 @@ pub struct DestinationStatus {
     pub guard: GuardState,
     /// When the lockout guard opens by itself: the end of a pause, or the next probe of a lock.
     pub guard_opens_in: Option<Duration>,
+    /// Why no password is sent now, and what to do; `None` if one may be sent.
+    pub guard_hint: Option<String>,
     /// Age of the token; `None` if there is none.
     pub freshness: Option<Freshness>,
     /// How long CF accepts the token; `None` if there is none.
     pub expires_in: Option<Duration>,
+    /// Refreshes that failed since the last one that worked.
+    pub failed_refreshes: u32,
     /// The last grant that succeeded.
     pub last_renewal: Option<Renewal>,
     /// The last refusal, also one that is over.
@@ -62,6 +68,18 @@ pub struct PastRefusal {
     pub ago: Duration,
 }
 
+/// How long a released attempt counts: identity providers forget failures after 60 min.
+const RELEASE_WINDOW: Duration = Duration::from_secs(65 * 60);
+
+/// An attempt of this destination was released before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepeatedRelease {
+    /// How many were released in the last 65 min.
+    pub earlier: usize,
+    /// From when on `force` is not needed.
+    pub free_at: Instant,
+}
+
 /// The last events of one destination name, across changes of its credentials.
 #[derive(Debug, Default)]
 pub(super) struct RenewalHistory(Mutex<PastEvents>);
@@ -71,6 +89,8 @@ struct PastEvents {
     renewal: Option<(&'static str, Duration, Instant)>,
     refusal: Option<(Reason, Instant)>,
     has_warned_of_no_refresh: bool,
+    /// Attempts that an operator released, oldest first.
+    releases: VecDeque<Instant>,
 }
 
 impl RenewalHistory {
@@ -93,6 +113,34 @@ impl RenewalHistory {
         let hint = reason.hint();
         let ago = now.saturating_duration_since(at);
         Some(PastRefusal { reason, hint, ago })
+    }
+
+    /// Takes note of an operator's release. Returns how many there were in 65 min, this one included.
+    ///
+    /// # Errors
+    /// There was one before, and `force` does not override it.
+    pub(super) fn release(&self, force: Force, now: Instant) -> Result<usize, RepeatedRelease> {
+        let mut past = self.past();
+        while past.releases.front().is_some_and(|oldest| now >= *oldest + RELEASE_WINDOW) {
+            past.releases.pop_front();
+        }
+        let earlier = past.releases.len();
+        if force == Force::No
+            && let Some(last) = past.releases.back()
+        {
+            let free_at = *last + RELEASE_WINDOW;
+            return Err(RepeatedRelease { earlier, free_at });
+        }
+        past.releases.push_back(now);
+        Ok(earlier.saturating_add(1))
+    }
+
+    /// The release of `at` sent no password.
+    pub(super) fn take_back_release(&self, at: Instant) {
+        let mut past = self.past();
+        if let Some(index) = past.releases.iter().rposition(|release| *release == at) {
+            past.releases.remove(index);
+        }
     }
 
     /// Returns `true` the first time only: the missing refresh token is logged once.

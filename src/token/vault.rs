@@ -12,7 +12,7 @@ use super::{
     lease::{Freshness, Lease},
     shared_context::{SharedContext, SharedRefresher},
     state::GuardState,
-    status::DestinationStatus,
+    status::{DestinationStatus, RepeatedRelease},
 };
 use crate::destination::{CachePolicy, DestinationName};
 use prometheus_client::metrics::counter::Counter;
@@ -52,6 +52,16 @@ pub enum Attempt {
     Refused(LeaseRefusal),
 }
 
+/// An operator's release that was carried out.
+#[derive(Clone, Debug)]
+pub struct ReleasedAttempt {
+    /// What came of it.
+    pub attempt: Attempt,
+    /// Attempts of this destination that were released here in the last 65 min, this one included.
+    /// Zero if no password was sent.
+    pub released: usize,
+}
+
 /// Why no attempt was released.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RetryError {
@@ -61,6 +71,9 @@ pub enum RetryError {
     /// A lock is still running.
     #[error("the lock has not run out")]
     Locked(#[source] LeaseRefusal),
+    /// An attempt was released before.
+    #[error("an attempt was released before")]
+    Repeated(RepeatedRelease),
 }
 
 impl<B: Backend> Vault<B> {
@@ -150,13 +163,15 @@ impl<B: Backend> Vault<B> {
         &self,
         name: &DestinationName,
         force: Force,
-    ) -> Result<Attempt, RetryError> {
+    ) -> Result<ReleasedAttempt, RetryError> {
         let Some(metered) = self.metered(name) else {
             return Err(RetryError::UnknownDestination(name.as_str().to_owned()));
         };
         let refresher = match self.refresher(&metered.entry, CachePolicy::PastCache).await {
             Ok(refresher) => refresher,
-            Err(refusal) => return Ok(Attempt::Refused(refusal)),
+            Err(refusal) => {
+                return Ok(ReleasedAttempt { attempt: Attempt::Refused(refusal), released: 0 });
+            }
         };
         let guard = Arc::clone(&refresher.provider().guard);
         let now = Instant::now();
@@ -167,12 +182,23 @@ impl<B: Backend> Vault<B> {
             let refusal = LeaseRefusal::new(name, hold.reason, hold.retry_at);
             return Err(RetryError::Locked(refusal));
         }
+        let history = metered.entry.history();
+        let mut released = history.release(force, now).map_err(RetryError::Repeated)?;
         let outcome = refresher.attempt(|provider| provider.guard.release()).await;
-        guard.take_release();
-        Ok(match outcome {
+        // Still there: no password was sent.
+        if guard.take_release() {
+            history.take_back_release(now);
+            released = 0;
+        }
+        let attempt = match outcome {
             Ok(_) => Attempt::Succeeded,
             Err(refusal) => Attempt::Refused(refusal),
-        })
+        };
+        Ok(ReleasedAttempt { attempt, released })
+    }
+
+    pub(super) fn instance_index(&self) -> Option<u32> {
+        self.context.instance_index
     }
 
     pub(super) fn warm(self: &Arc<Self>, name: &DestinationName, delay: Duration) {
@@ -211,17 +237,21 @@ impl<B: Backend> Vault<B> {
         let hint = content.as_ref().and_then(|content| content.login_hint.as_ref());
         let guard = entry.guard();
         let hold = guard.as_ref().and_then(|guard| guard.hold(now));
-        let opens = hold.and_then(|hold| hold.retry_at);
-        let lease = entry.current().as_ref().and_then(|refresher| refresher.live());
+        let opens = hold.as_ref().and_then(|hold| hold.retry_at);
+        let current = entry.current();
+        let lease = current.as_ref().and_then(|refresher| refresher.live());
+        let failures = current.as_ref().map(|refresher| refresher.provider().failures.in_row());
         DestinationStatus {
             name: entry.name().clone(),
             source: content.as_ref().map(|content| content.source),
             user: content.as_ref().map(|content| content.credentials.user.clone()),
             origin: hint.map(|hint| hint.origin().as_str().to_owned()),
             guard: guard.map_or(GuardState::Unknown, |guard| guard.state(now)),
+            guard_hint: hold.map(|hold| hold.reason.hint()),
             guard_opens_in: opens.map(|at| at.saturating_duration_since(now)),
             freshness: lease.as_ref().map(|lease| lease.freshness(now)),
             expires_in: lease.as_ref().map(|lease| lease.expires_in(now)),
+            failed_refreshes: failures.unwrap_or(0),
             last_renewal: entry.history().last_renewal(now),
             last_refusal: entry.history().last_refusal(now),
         }

@@ -73,12 +73,12 @@ const TABLE: &[Row] = &[
     row("F16", &["grant"], INVALID, "blocked", "grant"),
     row("F17", &["scopes", "groups"], ACTION, "blocked", ""),
     row("F18", &["missing", "unknown"], (500, "internal"), "blocked", "mistake"),
-    row("F19", &["query", "method"], INVALID, "blocked", ""),
+    row("F19", &["query", "method"], UNAVAILABLE, "waiting", "check host and path"),
     row("F20", &["limiter", "html", "retry_after"], UNAVAILABLE, "waiting", ""),
     row("F21", &["limited_mode"], UNAVAILABLE, "waiting", ""),
-    row("F22", &["provider_down"], UNAVAILABLE, "waiting", ""),
-    row("F23", &["json", "html", "empty"], UNAVAILABLE, "waiting", ""),
-    row("F24", &["zone"], INVALID, "blocked", ""),
+    row("F22", &["provider_down"], UNAVAILABLE, "waiting", "/destinations/CFAPI/retry"),
+    row("F23", &["json", "html", "empty"], UNAVAILABLE, "waiting", "/destinations/CFAPI/retry"),
+    row("F24", &["zone"], UNAVAILABLE, "waiting", "check host and path"),
     row(
         "F24",
         &["unknown_route", "endpoint_failure", "no_endpoints", "html_502", "html_504"],
@@ -86,7 +86,7 @@ const TABLE: &[Row] = &[
         "waiting",
         "",
     ),
-    row("F25", &["login", "elsewhere"], INVALID, "blocked", ""),
+    row("F25", &["login", "elsewhere"], UNAVAILABLE, "waiting", "check host and path"),
     row("F26", &["html", "no_token", "cut_json", "empty", "too_long"], UNAVAILABLE, "waiting", ""),
 ];
 

@@ -11,6 +11,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::{
     destination::DestinationName,
@@ -23,7 +24,10 @@ use crate::{
         problem::Problem,
     },
     telemetry::audit,
-    token::{Attempt, DestinationStatus, Force, Freshness, Reason, RetryError, TokenVault},
+    token::{
+        Attempt, DestinationStatus, Force, Freshness, ReleasedAttempt, RepeatedRelease, RetryError,
+        TokenVault, clock_time,
+    },
 };
 
 #[derive(Debug, Serialize)]
@@ -40,6 +44,7 @@ struct DestinationBody {
     origin: Option<String>,
     gate: LockoutBody,
     lease: Option<LeaseBody>,
+    failed_refreshes: u32,
     last_renewal: Option<RenewalBody>,
     last_refusal: Option<RefusalBody>,
 }
@@ -48,6 +53,8 @@ struct DestinationBody {
 struct LockoutBody {
     state: &'static str,
     opens_in_seconds: Option<u64>,
+    opens_at: Option<String>,
+    hint: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -92,11 +99,14 @@ impl DestinationBody {
             gate: LockoutBody {
                 state: status.guard.name(),
                 opens_in_seconds: status.guard_opens_in.map(|wait| wait.as_secs()),
+                opens_at: status.guard_opens_in.map(|wait| clock_time(Instant::now() + wait)),
+                hint: status.guard_hint,
             },
             lease: lease.map(|(freshness, left)| LeaseBody {
                 freshness: freshness_word(freshness),
                 expires_in_seconds: left.as_secs(),
             }),
+            failed_refreshes: status.failed_refreshes,
             last_renewal: status.last_renewal.map(|renewal| RenewalBody {
                 grant: renewal.grant,
                 duration_ms: u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX),
@@ -135,17 +145,21 @@ pub(crate) struct RetryQuery {
 #[derive(Debug, Serialize)]
 struct RetryBody {
     name: String,
+    /// Number of the instance that tried; null away from the platform.
+    instance_index: Option<u32>,
     outcome: &'static str,
     code: Option<&'static str>,
     detail: Option<String>,
+    /// Attempts of this destination that this instance released in the last 65 minutes.
+    released: usize,
 }
 
 /// `POST /destinations/{name}/retry`: allows exactly one more logon attempt and returns its
 /// outcome.
 ///
 /// # Errors
-/// `not_found` for a name that is not configured; `technical_user_locked` while the user is locked
-/// and `force` is not set.
+/// `not_found` for a name that is not configured. Without `force`: `technical_user_locked` while the
+/// user is locked, `release_repeated` for 65 min after the last release.
 pub(crate) async fn retry(
     Allowed(caller, _): Allowed<RoutesAdmin>,
     Path(name): Path<String>,
@@ -178,10 +192,7 @@ pub(crate) async fn retry(
     };
     line("intent", "");
     let body = match vault.retry(&destination, force).await {
-        Ok(Attempt::Succeeded) => RetryBody::succeeded(&destination),
-        Ok(Attempt::Refused(refusal)) => {
-            RetryBody::refused(&destination, &refusal.reason, refusal.clone().into())
-        }
+        Ok(released) => RetryBody::of(&destination, vault.instance_index(), released),
         Err(RetryError::UnknownDestination(_)) => {
             line("outcome", "not_found");
             return Err(unknown());
@@ -190,22 +201,58 @@ pub(crate) async fn retry(
             line("outcome", "technical_user_locked");
             return Err(refusal.into());
         }
+        Err(RetryError::Repeated(repeated)) => {
+            line("outcome", "release_repeated");
+            return Err(problem_of_repeated(&destination, vault.instance_index(), repeated));
+        }
     };
     line("outcome", body.code.unwrap_or(body.outcome));
     Ok(Json(body))
 }
 
 impl RetryBody {
-    fn succeeded(name: &DestinationName) -> Self {
-        Self { name: name.to_string(), outcome: "succeeded", code: None, detail: None }
+    fn of(name: &DestinationName, instance_index: Option<u32>, released: ReleasedAttempt) -> Self {
+        let ReleasedAttempt { attempt, released } = released;
+        let (outcome, code, detail) = match attempt {
+            Attempt::Succeeded => ("succeeded", None, None),
+            Attempt::Refused(refusal) => {
+                let code = code_of_reason(&refusal.reason).spec().name;
+                let detail = Problem::from(refusal).into_detail();
+                ("refused", Some(code), Some(with_count(detail, instance_index, released)))
+            }
+        };
+        Self { name: name.to_string(), instance_index, outcome, code, detail, released }
     }
+}
 
-    fn refused(name: &DestinationName, reason: &Reason, problem: Problem) -> Self {
-        Self {
-            name: name.to_string(),
-            outcome: "refused",
-            code: Some(code_of_reason(reason).spec().name),
-            detail: Some(problem.into_detail()),
-        }
+/// Adds how many attempts operators have released: each may count at the identity provider.
+fn with_count(detail: String, instance_index: Option<u32>, released: usize) -> String {
+    if released == 0 {
+        return format!("{detail} No password was sent.");
     }
+    let instance = instance_name(instance_index);
+    format!(
+        "{detail} {instance} has sent {released} released attempt(s) for this destination within 65 minutes; five wrong \
+         logons lock the user."
+    )
+}
+
+fn problem_of_repeated(
+    name: &DestinationName,
+    instance_index: Option<u32>,
+    repeated: RepeatedRelease,
+) -> Problem {
+    let (instance, earlier) = (instance_name(instance_index), repeated.earlier);
+    let at = clock_time(repeated.free_at);
+    let detail = format!(
+        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes; five wrong \
+         logons lock the user, and those of other instances and people count as well. Repair the cause first. To send \
+         attempt {} now, add force=true; without it the next release is possible at {at}.",
+        earlier.saturating_add(1)
+    );
+    Problem::new(Code::ReleaseRepeated, detail)
+}
+
+fn instance_name(index: Option<u32>) -> String {
+    index.map_or_else(|| "This instance".to_owned(), |index| format!("Instance {index}"))
 }

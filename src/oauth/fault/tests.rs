@@ -292,15 +292,27 @@ const EXPIRED: &str = "The token expired, was revoked, or the token ID is incorr
     )
 )]
 #[case::rfc_style(400, r#"{"error":"invalid_grant"}"#.into())]
-#[case::html(401, "<html></html>".into())]
-#[case::forbidden(403, String::new())]
-#[case::no_such_zone(404, String::new())]
-#[case::method(405, String::new())]
-#[case::unknown(418, String::new())]
-fn a_4xx_ends_the_refresh_token(#[case] status: u16, #[case] body: String) {
+fn a_refusal_by_a_token_endpoint_ends_the_refresh_token(#[case] status: u16, #[case] body: String) {
     let fault = classified(status, &[], &body, GrantKind::RefreshToken);
     assert_eq!(fault.kind, FaultKind::RefreshTokenRejected);
     assert!(!fault.kind.is_transient());
+}
+
+#[rstest]
+#[case::html(401, "<html></html>".into())]
+#[case::forbidden(403, String::new())]
+#[case::csrf(403, said("Could not verify the provided CSRF token because no token was found.", ""))]
+#[case::no_such_zone(404, String::new())]
+#[case::no_such_zone_as_json(404, said("not_found", ""))]
+#[case::method(405, said("method_not_allowed", ""))]
+#[case::media_type(415, String::new())]
+#[case::gone(410, String::new())]
+fn what_is_no_token_endpoint_does_not_end_the_refresh_token(
+    #[case] status: u16,
+    #[case] body: String,
+) {
+    let fault = classified(status, &[], &body, GrantKind::RefreshToken);
+    assert_ne!(fault.kind, FaultKind::RefreshTokenRejected);
 }
 
 #[rstest]
@@ -311,6 +323,13 @@ fn a_4xx_ends_the_refresh_token(#[case] status: u16, #[case] body: String) {
 #[case::unavailable(503, "", FaultKind::ServerError)]
 #[case::gateway_time_out(504, "", FaultKind::ServerError)]
 #[case::uaa_is_down(404, "unknown_route", FaultKind::Unavailable)]
+#[case::uaa_is_full(503, "Connection Limit Reached", FaultKind::Unavailable)]
+#[case::uaa_starts(
+    502,
+    "endpoint_failure (dial tcp 10.0.0.7:8443: refused)",
+    FaultKind::Unavailable
+)]
+#[case::uaa_broke_off(502, "endpoint_failure (EOF)", FaultKind::ServerError)]
 fn a_transient_fault_keeps_the_refresh_token(
     #[case] status: u16,
     #[case] router: &str,

@@ -1,10 +1,13 @@
 use super::{FailureClass, classify};
 use crate::{
-    oauth::fault::{ActionCode, FaultKind},
+    oauth::{
+        ExchangeError,
+        fault::{ActionCode, FaultKind},
+    },
     token::{
         Reason,
         backoff::RetryClass,
-        fake::{broken, refused, unsent},
+        fake::{broken, page, refused, unsent},
     },
 };
 use rstest::rstest;
@@ -72,9 +75,6 @@ fn a_broken_trust_is_probed_again() {
 #[case::f9(FaultKind::ProviderNotAllowed, "another origin")]
 #[case::f10(FaultKind::OriginMissing, "set the origin")]
 #[case::f16(FaultKind::GrantNotAllowed, "RFC 0037")]
-#[case::f19(FaultKind::QueryNotAllowed, "token URL")]
-#[case::f24(FaultKind::NotFound, "host and path")]
-#[case::f25(FaultKind::Redirect, "login page")]
 fn what_the_destination_needs_is_advised(#[case] kind: FaultKind, #[case] word: &str) {
     let failure = classify(&refused(kind, None));
     assert_eq!(failure.class, FailureClass::Blocked);
@@ -100,6 +100,25 @@ fn a_transient_fault_waits(
     let asked = classify(&refused(kind, Some(7)));
     let retry_class = RetryClass::Asked(Duration::from_secs(7));
     assert_eq!(asked.class, FailureClass::Waiting { retry_class, is_ambiguous });
+}
+
+#[rstest]
+#[case::f19(refused(FaultKind::QueryNotAllowed, None))]
+#[case::f24(refused(FaultKind::NotFound, None))]
+#[case::f25(refused(FaultKind::Redirect, None))]
+#[case::gone(page(410))]
+#[case::firewall(page(403))]
+#[case::proxy(page(407))]
+fn what_is_no_token_endpoint_is_asked_again(#[case] error: ExchangeError) {
+    let ExchangeError::Refused(fault) = &error else { panic!("refused") };
+    let status = fault.status.as_u16();
+    // A page with the status of a refused logon may hide UAA's own answer.
+    let is_ambiguous = matches!(status, 401 | 403);
+    let failure = classify(&error);
+    assert_eq!(failure.class, FailureClass::NoTokenEndpoint { is_ambiguous });
+    assert_eq!(failure.reason, Reason::NoTokenEndpoint { status });
+    assert!(advises(&failure.reason, "host and path"));
+    assert!(!failure.class.is_definite());
 }
 
 #[test]

@@ -21,6 +21,7 @@ fn failure(class: FailureClass) -> ClassifiedFailure {
         FailureClass::Blocked | FailureClass::BlockedWithProbe => Reason::SecondFactor,
         FailureClass::Locked(_) => Reason::Locked,
         FailureClass::Waiting { .. } => Reason::UaaUnavailable,
+        FailureClass::NoTokenEndpoint { .. } => Reason::NoTokenEndpoint { status: 404 },
     };
     ClassifiedFailure { class, reason }
 }
@@ -30,7 +31,7 @@ fn waiting(is_ambiguous: bool) -> ClassifiedFailure {
 }
 
 fn failed(lockout: &mut LockoutState, class: FailureClass, now: Instant) -> Transition {
-    lockout.failed(LogonKind::Password, &failure(class), now)
+    lockout.failed(&failure(class), now)
 }
 
 fn allows(lockout: &LockoutState, now: Instant) -> bool {
@@ -120,7 +121,7 @@ fn the_provider_s_lock_after_uaa_s_waits_at_least_its_own_time() {
 fn a_pause_hides_the_state_below_it() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
     lockout.succeeded(now);
-    let transition = lockout.failed(LogonKind::Password, &waiting(false), now);
+    let transition = lockout.failed(&waiting(false), now);
     assert_eq!((transition.from, transition.to), (GuardState::Good, GuardState::Waiting));
     let hold = lockout.check(LogonKind::Password, now).unwrap_err();
     assert_eq!(hold.reason, Reason::UaaUnavailable);
@@ -134,9 +135,9 @@ fn a_pause_hides_the_state_below_it() {
 fn only_a_result_ends_a_pause() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
     lockout.succeeded(now);
-    lockout.failed(LogonKind::Password, &waiting(false), now);
+    lockout.failed(&waiting(false), now);
     let later = now + HOUR;
-    let again = lockout.failed(LogonKind::Password, &waiting(false), later);
+    let again = lockout.failed(&waiting(false), later);
     assert_eq!((again.from, again.to), (GuardState::Waiting, GuardState::Waiting));
     let transition = lockout.succeeded(later + HOUR);
     assert_eq!((transition.from, transition.to), (GuardState::Waiting, GuardState::Good));
@@ -145,7 +146,7 @@ fn only_a_result_ends_a_pause() {
 #[test]
 fn a_definite_refusal_ends_a_pause() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
-    lockout.failed(LogonKind::Password, &waiting(false), now);
+    lockout.failed(&waiting(false), now);
     failed(&mut lockout, FailureClass::Rejected, now);
     assert_eq!(lockout.state(now), GuardState::Rejected);
     assert_eq!(lockout.rounds(), 0);
@@ -156,7 +157,7 @@ fn a_pause_over_a_lock_does_not_open_it() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
     failed(&mut lockout, FailureClass::Locked(seconds(330)), now);
     let probe = now + seconds(347);
-    lockout.failed(LogonKind::Password, &waiting(true), probe);
+    lockout.failed(&waiting(true), probe);
     assert_eq!(lockout.state(probe), GuardState::Waiting);
     assert!(lockout.is_closed());
     assert!(!allows(&lockout, probe + seconds(9)));
@@ -168,29 +169,45 @@ fn transient_failures_are_counted_until_a_success() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
     for round in 0..3 {
         assert_eq!(lockout.rounds(), round);
-        lockout.failed(LogonKind::Password, &waiting(false), now);
+        lockout.failed(&waiting(false), now);
     }
     lockout.succeeded(now);
     assert_eq!(lockout.rounds(), 0);
 }
 
 #[test]
-fn only_ambiguous_passwords_use_the_budget_up() {
+fn without_attempts_left_a_password_waits_and_the_longer_pause_counts() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
-    for _ in 0..5 {
-        lockout.failed(LogonKind::Password, &waiting(false), now);
-        lockout.failed(LogonKind::Assertion, &waiting(true), now);
-    }
-    assert!(lockout.admit(now).is_ok());
-    lockout.failed(LogonKind::Password, &waiting(true), now);
-    assert!(lockout.admit(now).is_ok());
-    lockout.failed(LogonKind::Password, &waiting(true), now);
-    let until = lockout.admit(now).unwrap_err();
-    assert_eq!(until - now, seconds(65 * 60));
-    let hold = lockout.exhaust(until);
-    assert_eq!(hold.retry_at, Some(until));
+    lockout.failed(&waiting(true), now);
+    let until = now + seconds(60);
+    let hold = lockout.exhaust(until, now);
+    assert_eq!((hold.reason, hold.retry_at), (Reason::Unclear { until }, Some(until)));
     assert_eq!(lockout.state(until - seconds(1)), GuardState::Waiting);
     assert!(allows(&lockout, until));
+    let asked = failure(FailureClass::NoTokenEndpoint { is_ambiguous: true });
+    lockout.failed(&asked, now);
+    let hold = lockout.exhaust(now + seconds(1), now);
+    assert_eq!(hold.reason, Reason::NoTokenEndpoint { status: 404 });
+    assert!(hold.retry_at.unwrap() >= now + seconds(60));
+}
+
+#[test]
+fn after_foreign_answers_a_token_endpoint_must_be_seen() {
+    let (mut lockout, mut now) = (LockoutState::default(), Instant::now());
+    let foreign = failure(FailureClass::NoTokenEndpoint { is_ambiguous: false });
+    assert!(!lockout.needs_probe());
+    for wait in [60, 120, 240, 480, 600, 600] {
+        lockout.failed(&foreign, now);
+        assert!(lockout.needs_probe());
+        let until = lockout.check(LogonKind::Assertion, now).unwrap_err().retry_at.unwrap();
+        assert!((wait..=wait * 21 / 20).contains(&(until - now).as_secs()), "{wait}");
+        now = until;
+    }
+    lockout.release();
+    assert!(!lockout.needs_probe());
+    lockout.take_release();
+    lockout.succeeded(now);
+    assert!(!lockout.needs_probe());
 }
 
 #[test]
@@ -198,7 +215,7 @@ fn an_assertion_passes_a_closed_guard_but_not_a_pause() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
     failed(&mut lockout, FailureClass::Rejected, now);
     assert!(lockout.check(LogonKind::Assertion, now).is_ok());
-    lockout.failed(LogonKind::Assertion, &waiting(true), now);
+    lockout.failed(&waiting(true), now);
     assert!(lockout.check(LogonKind::Assertion, now).is_err());
     assert!(lockout.check(LogonKind::Assertion, now + seconds(12)).is_ok());
 }
