@@ -17,7 +17,7 @@ use crate::oauth::{OAuthRefusal, json_answer};
 use crate::part::locked;
 use crate::token::key::SigningKey;
 use crate::token::ring::KeyRing;
-use crate::uaa::pages::keys_answer;
+use crate::uaa::pages::{TagForm, keys_answer};
 
 /// The broker's own client.
 pub const IAS_BROKER_CLIENT: &str = "3f8a1c52-0001-4c9e-8f55-2f1d2a2e8c77";
@@ -167,6 +167,6 @@ async fn discovery(State(ias): State<Arc<Ias>>) -> Response<Body> {
 async fn keys(State(ias): State<Arc<Ias>>, headers: HeaderMap) -> Response<Body> {
     match ias.refusal(&headers) {
         Some(text) => OAuthRefusal::bad_request("invalid_request", text).answer(),
-        None => keys_answer(&ias.ring.key_set(), &headers),
+        None => keys_answer(&ias.ring.key_set(), TagForm::Bare, &headers),
     }
 }

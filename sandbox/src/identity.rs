@@ -45,6 +45,17 @@ pub(crate) struct User {
     /// The error code with which the provider answers the right password, if it wants something
     /// more.
     pub(crate) required_action: Option<String>,
+    pub(crate) account: Account,
+}
+
+/// The user's account in UAA. The identity provider keeps passwords without asking UAA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Account {
+    Active,
+    /// An administrator switched it off.
+    Inactive,
+    /// UAA knows the user no longer.
+    Deleted,
 }
 
 /// All users of the foundation, and their lock counters.
@@ -67,6 +78,7 @@ impl Directory {
             origin: origin.to_owned(),
             scopes: CfTokenSpec::default().scopes,
             required_action: None,
+            account: Account::Active,
         };
         let second = "22222222-2222-4222-8222-222222222222";
         let third = "33333333-3333-4333-8333-333333333333";
@@ -81,7 +93,7 @@ impl Directory {
     /// Checks a password at a provider.
     ///
     /// # Errors
-    /// F1 to F8 and F14 of `docs/reference/uaa-faults.md`.
+    /// F1 to F8, F12 and F14 of `docs/reference/uaa-faults.md`.
     pub(crate) fn log_on(
         &self,
         origin: &str,
@@ -98,12 +110,17 @@ impl Directory {
         let user = user.cloned();
         let count = state.counters.entry((origin.to_owned(), name)).or_default();
         let good = user.filter(|user| user.password == password);
-        if origin == UAA_ORIGIN { count.uaa(good, now) } else { count.ias(good, now) }
+        if origin == UAA_ORIGIN {
+            return count.uaa(good.filter(|user| user.account == Account::Active), now);
+        }
+        let user = count.ias(good, now)?;
+        if user.account == Account::Active { Ok(user) } else { Err(not_pre_created()) }
     }
 
-    /// Returns the user with this guid. `None` if the user was deleted.
+    /// Returns the active user with this guid.
     pub(crate) fn by_guid(&self, guid: &str) -> Option<User> {
-        locked(&self.0).users.iter().find(|user| user.guid == guid).cloned()
+        let active = |user: &&User| user.guid == guid && user.account == Account::Active;
+        locked(&self.0).users.iter().find(active).cloned()
     }
 
     /// Returns the user with this name, at any provider.
@@ -126,12 +143,11 @@ impl Directory {
         state.users.push(user);
     }
 
-    /// Removes a user. Returns whether there was one.
-    pub(crate) fn remove(&self, name: &str) -> bool {
+    /// Removes a user, also from its provider. Returns the user, if there was one.
+    pub(crate) fn remove(&self, name: &str) -> Option<User> {
         let mut state = locked(&self.0);
-        let before = state.users.len();
-        state.users.retain(|user| user.name != name);
-        state.users.len() < before
+        let place = state.users.iter().position(|user| user.name == name)?;
+        Some(state.users.remove(place))
     }
 
     /// Locks a user as five wrong logons would, or for the given seconds.
@@ -168,6 +184,13 @@ impl Directory {
 pub(crate) fn no_such_provider() -> OAuthRefusal {
     OAuthRefusal::unauthorized(
         "The origin provided in the login_hint does not match an active Identity Provider, that supports password grant.",
+    )
+}
+
+/// F12: the provider says yes, and UAA does not know the user.
+pub(crate) fn not_pre_created() -> OAuthRefusal {
+    OAuthRefusal::unauthorized(
+        "The user account must be pre-created. Please contact your system administrator.",
     )
 }
 

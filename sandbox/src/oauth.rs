@@ -179,7 +179,7 @@ pub(crate) fn token_answer(body: &impl Serialize) -> Response<Body> {
 /// Finds the client by Basic credentials or by the credentials in the body.
 ///
 /// # Errors
-/// Always 401 `invalid_client`.
+/// 401 `invalid_client`, or `unauthorized` if the call holds nothing of a client.
 pub(crate) fn authenticate(
     clients: &[OAuthClient],
     encoding: BasicEncoding,
@@ -195,18 +195,28 @@ pub(crate) fn authenticate(
             ));
         }
         (Some(credentials), _) => credentials,
+        // Only a form without other credentials is asked for the fields of a client (source).
+        (None, _) if headers.contains_key(header::AUTHORIZATION) || !is_form(headers) => {
+            return Err(without_client(parameters));
+        }
         (None, Some(named)) => {
             let Some(secret) = parameters.get("client_secret") else {
                 return Err(OAuthRefusal::invalid_client("Bad credentials"));
             };
             (named.to_owned(), secret.to_owned())
         }
-        (None, None) => {
-            return Err(OAuthRefusal::invalid_client("No client authentication found."));
-        }
+        (None, None) => return Err(OAuthRefusal::invalid_client("Bad credentials")),
     };
     let known = clients.iter().find(|client| client.id == id && client.secret == secret);
     known.cloned().ok_or_else(|| OAuthRefusal::invalid_client("Bad credentials"))
+}
+
+/// Nobody authenticated a client: the password grant notices it itself (source).
+fn without_client(parameters: &TokenParameters) -> OAuthRefusal {
+    if parameters.get("grant_type") == Some("password") {
+        return OAuthRefusal::invalid_client("No client authentication found.");
+    }
+    OAuthRefusal::unauthorized("An Authentication object was not found in the SecurityContext")
 }
 
 /// Reads `Authorization: Basic`. Another scheme counts as no credentials.
@@ -227,7 +237,17 @@ fn basic_credentials(
     };
     let announced = headers.get("x-cf-encoded-credentials").is_some_and(|value| value == "true");
     let full = announced || encoding == BasicEncoding::Always;
+    if full && !(escapes_hold(id) && escapes_hold(secret)) {
+        return Err(OAuthRefusal::invalid_client("Failed to URL Decode credentials"));
+    }
     Ok(Some((url_decoded(id, full), url_decoded(secret, full))))
+}
+
+/// Tells whether Java's `URLDecoder` takes the text: each `%` begins an escape.
+pub(crate) fn escapes_hold(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    })
 }
 
 /// Decodes as Java's `URLDecoder`. If the encoding was not announced, only `+` becomes a space.
@@ -286,10 +306,14 @@ mod tests {
         assert_eq!(outcome(Some("Basic cf:"), "", form), refused(no_base64));
         let two_names = "Given client ID does not match authenticated client";
         assert_eq!(outcome(Some("Basic Y2Y6"), "client_id=x", form), refused(two_names));
-        let nothing = "No client authentication found.";
-        assert_eq!(outcome(None, "", form), refused(nothing));
+        assert_eq!(outcome(None, "", form), refused("Bad credentials"));
         let json = "application/json";
+        let nothing = "An Authentication object was not found in the SecurityContext";
         assert_eq!(outcome(None, "client_id=cf&client_secret=", json), refused(nothing));
+        assert_eq!(
+            outcome(Some("Bearer x"), "client_id=cf&client_secret=", form),
+            refused(nothing)
+        );
         let unknown = "client_id=nobody&client_secret=";
         assert_eq!(outcome(None, unknown, form), refused("Bad credentials"));
     }
@@ -298,7 +322,8 @@ mod tests {
     fn both_parts_of_basic_credentials_are_form_encoded() {
         let form = "application/x-www-form-urlencoded";
         let raw = format!("Basic {}", STANDARD.encode("other:s+x=%"));
-        assert!(outcome(Some(&raw), "", form).is_err());
+        let broken = Err("Failed to URL Decode credentials".to_owned());
+        assert_eq!(outcome(Some(&raw), "", form), broken);
         let encoded = format!("Basic {}", STANDARD.encode("other:s%2Bx%3D%25"));
         assert_eq!(outcome(Some(&encoded), "", form), Ok("other".to_owned()));
     }

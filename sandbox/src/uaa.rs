@@ -18,6 +18,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::identity::{DEFAULT_ORIGIN, Directory, User};
@@ -28,14 +29,17 @@ use crate::token::{CfTokenSpec, CfTokens};
 use crate::uaa::answer::AnswerPatch;
 use crate::uaa::assertion::Assertions;
 use crate::uaa::faults::UaaFaults;
-use crate::uaa::refresh::RefreshTokens;
-use crate::uaa::refresh::refusal::{RefreshRefusal, without_client};
+use crate::uaa::refresh::refusal::RefreshRefusal;
+use crate::uaa::refresh::{RefreshCall, RefreshTokens};
 use crate::uaa::release::Release;
 
 /// The grant names of RFC 6749 and RFC 7523.
 pub(crate) const PASSWORD: &str = "password";
 pub(crate) const REFRESH: &str = "refresh_token";
 pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+
+/// Grants that UAA knows and that neither client has.
+const OTHER_GRANTS: [&str; 3] = ["client_credentials", "authorization_code", "user_token"];
 
 /// A second client, with a secret that must be encoded in Basic credentials.
 const SECRET_CLIENT: (&str, &str) = ("sandbox-client", "sandbox-only-s+cr=t%");
@@ -81,6 +85,15 @@ struct GrantOutcome {
     user: User,
     scopes: Vec<String>,
     refresh_token: Option<String>,
+    id_token: IdToken,
+}
+
+/// Whether a grant brings an id token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IdToken {
+    /// With the scope `openid`.
+    ByScope,
+    Never,
 }
 
 /// A parsed token call.
@@ -105,9 +118,9 @@ impl Uaa {
         Self {
             base,
             clock: clock.clone(),
-            tokens,
             directory: Directory::seeded(),
-            refresh: RefreshTokens::new(clock),
+            refresh: RefreshTokens::new(clock, Arc::clone(&tokens)),
+            tokens,
             faults: UaaFaults::default(),
             assertions: Assertions::default(),
             settings: Mutex::new(settings),
@@ -136,7 +149,7 @@ impl Uaa {
         let client = authenticate(&clients(), BasicEncoding::Always, headers, &parameters);
         let client = match client {
             Ok(client) => client,
-            Err(refusal) => return refused(without_client(refusal, grant, &parameters)),
+            Err(refusal) => return refused(refusal),
         };
         let mut call = TokenCall { client, parameters: &parameters, asked_provider: None };
         let mut answer = match self.granted(&mut call) {
@@ -158,6 +171,7 @@ impl Uaa {
             Some(PASSWORD) => password::granted(self, call),
             Some(REFRESH) => self.refreshed(call),
             Some(JWT_BEARER) => assertion::granted(self, call),
+            Some(known) if OTHER_GRANTS.contains(&known) => Err(OAuthRefusal::unauthorized_grant()),
             Some(_) => {
                 Err(OAuthRefusal::bad_request("unsupported_grant_type", "Unsupported grant type"))
             }
@@ -166,21 +180,28 @@ impl Uaa {
 
     /// A refresh does not ask the provider. Of the user only a deletion is noticed.
     fn refreshed(&self, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
-        let Some(value) = call.parameters.get("refresh_token").filter(|value| !value.is_empty())
-        else {
-            return Err(RefreshRefusal::Missing.into());
+        let release = self.settings().release;
+        let value = match (call.parameters.get("refresh_token"), release) {
+            (None, Release::Old) => return Err(RefreshRefusal::Absent.into()),
+            (None | Some(""), Release::New) => return Err(RefreshRefusal::Missing.into()),
+            (Some(value), _) => value,
         };
         if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {
             return Err(OAuthRefusal::unauthorized_grant());
         }
-        if self.tokens.ring().verified(value).is_some() {
+        let claims = self.tokens.ring().verified(value);
+        if claims.is_some_and(|claims| !is_refresh_token(&claims)) {
             return Err(RefreshRefusal::AccessToken.into());
         }
-        let used = self.refresh.redeem(value, &call.client.id)?;
+        let asked = call.parameters.get("scope").unwrap_or_default();
+        let refresh = RefreshCall { value, client: &call.client.id, asked, release };
+        let used = self.refresh.redeem(&refresh)?;
         let Some(holder) = self.directory.by_guid(&used.user_guid) else {
             return Err(RefreshRefusal::UserGone(used.user_guid).into());
         };
-        Ok(GrantOutcome { user: holder, scopes: used.scopes, refresh_token: Some(used.value) })
+        let refresh_token = Some(used.value);
+        let scopes = used.scopes;
+        Ok(GrantOutcome { user: holder, scopes, refresh_token, id_token: IdToken::ByScope })
     }
 
     /// Issues the first refresh token, if client and settings allow it.
@@ -193,6 +214,11 @@ impl Uaa {
         let granted = client.may(REFRESH) && self.refresh.settings().is_granted;
         granted.then(|| self.refresh.issue(&client.id, &user.guid, scopes))
     }
+}
+
+/// Tells a refresh token from an access token, by its id.
+fn is_refresh_token(claims: &Value) -> bool {
+    claims.get("jti").and_then(Value::as_str).is_some_and(|id| id.ends_with("-r"))
 }
 
 /// Returns the clients: `cf` with its empty secret, and one whose secret must be encoded.

@@ -20,7 +20,7 @@ use crate::part::locked;
 use crate::token::key::SigningKey;
 use crate::token::ring::KeyRing;
 use crate::uaa::answer::AnswerPatch;
-use crate::uaa::pages::keys_answer;
+use crate::uaa::pages::{TagForm, keys_answer};
 use crate::xsuaa::browser::AuthorizationCodes;
 
 /// The application name of the Destination service. Its tokens must have it as audience.
@@ -228,7 +228,7 @@ async fn token_keys(
             return OAuthRefusal::new(StatusCode::NOT_FOUND, "zone_not_found", text).answer();
         }
     }
-    keys_answer(&xsuaa.ring.key_set(), &headers)
+    keys_answer(&xsuaa.ring.key_set(), TagForm::Bare, &headers)
 }
 
 async fn discovery(State(xsuaa): State<Arc<Xsuaa>>) -> Response<Body> {

@@ -11,12 +11,16 @@ use crate::part::{Part, locked};
 use crate::token::ring::{KeyRing, OldKey};
 use crate::uaa::QueryParameters;
 use crate::uaa::answer::AnswerPatch;
-use crate::uaa::refresh::{Rotation, Uniqueness};
+use crate::uaa::refresh::{RefreshFormat, Rotation, Uniqueness};
 
 pub(super) const LEVERS: &[(&str, &str)] = &[
     ("disable_refresh", "{on=true}: no refresh token is given or taken"),
     ("rotate_refresh", "{on=true}: a refresh brings a new refresh token, the old one ends"),
-    ("unique_refresh", "{on=true}: a logon ends the other refresh tokens of user and client"),
+    (
+        "unique_refresh",
+        "{on=true}: a logon ends the other opaque refresh tokens of user and client",
+    ),
+    ("refresh_format", "{format: opaque|jwt}: of refresh tokens issued from now on"),
     ("refresh_lifetime", "{seconds}: of refresh tokens issued from now on"),
     ("token_lifetime", "{seconds, part=uaa|xsuaa}: of access tokens; expires_in is one less"),
     (
@@ -44,6 +48,7 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
         "disable_refresh" | "rotate_refresh" | "unique_refresh" | "refresh_lifetime" => {
             refresh_setting(landscape, lever, args)
         }
+        "refresh_format" => refresh_format(landscape, args),
         "token_lifetime" => lifetime(landscape, args),
         "token_answer" => token_answer(landscape, args),
         "token_origin" => token_origin(landscape, args),
@@ -73,6 +78,17 @@ fn refresh_setting(landscape: &Landscape, lever: &str, args: &Value) -> LeverRes
         }
         _ => settings.lifetime = seconds.unwrap_or(settings.lifetime),
     });
+    Ok(Value::Null)
+}
+
+fn refresh_format(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = LeverArgs::read(args, &["format"])?;
+    let format = match args.text("format")? {
+        "opaque" => RefreshFormat::Opaque,
+        "jwt" => RefreshFormat::Jwt,
+        _ => return Err("argument format is opaque or jwt".to_owned()),
+    };
+    landscape.uaa.refresh.change(|settings| settings.format = format);
     Ok(Value::Null)
 }
 

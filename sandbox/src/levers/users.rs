@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::identity::{TECHNICAL_ORIGIN, TECHNICAL_USER, UAA_ORIGIN, User};
+use crate::identity::{Account, TECHNICAL_ORIGIN, TECHNICAL_USER, UAA_ORIGIN, User};
 use crate::landscape::Landscape;
 use crate::levers::LeverResult;
 use crate::levers::args::LeverArgs;
@@ -20,7 +20,11 @@ pub(super) const LEVERS: &[(&str, &str)] = &[
         "{user, code}: right passwords are answered with this code of F6 (origin uaa: password change, NOT_VERIFIED); null ends it",
     ),
     ("add_user", "{user, password, origin, guid, scopes}: adds or replaces a user"),
-    ("delete_user", "{user}"),
+    (
+        "delete_user",
+        "{user, at: uaa|everywhere}: in UAA (the provider goes on to know the password) or everywhere",
+    ),
+    ("deactivate_user", "{user, on=true}: in UAA; the provider goes on to know the password"),
     ("set_scopes", "{user, scopes}: what the user holds of the client's scopes"),
     ("user_state", "{user, origin}: attempts, failures, locked_until (seconds since 1970)"),
     ("default_origin", "{origin}: whom UAA asks without a hint; null = nobody (F10)"),
@@ -35,6 +39,7 @@ pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<L
         "require_action" => action(landscape, args),
         "add_user" => add(landscape, args),
         "delete_user" => delete(landscape, args),
+        "deactivate_user" => deactivate(landscape, args),
         "set_scopes" => set_scopes(landscape, args),
         "user_state" => state(landscape, args),
         "default_origin" => default_origin(landscape, args),
@@ -83,13 +88,19 @@ fn add(landscape: &Landscape, args: &Value) -> LeverResult {
     let args = LeverArgs::read(args, &["user", "password", "origin", "guid", "scopes"])?;
     let scopes = args.texts("scopes")?;
     let guid = args.maybe_text("guid")?.map(str::to_owned);
+    let name = args.text("user")?;
+    let origin = args.maybe_text("origin")?.unwrap_or(TECHNICAL_ORIGIN);
+    if origin == UAA_ORIGIN && !name.chars().all(is_of_local_name) {
+        return Err("Username must match pattern: [\\p{L}+0-9+\\-_.@'!]+".to_owned());
+    }
     let user = User {
         guid: guid.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        name: args.text("user")?.to_owned(),
+        name: name.to_owned(),
         password: args.text("password")?.to_owned(),
-        origin: args.maybe_text("origin")?.unwrap_or(TECHNICAL_ORIGIN).to_owned(),
+        origin: origin.to_owned(),
         scopes: if scopes.is_empty() { CfTokenSpec::default().scopes } else { scopes },
         required_action: None,
+        account: Account::Active,
     };
     let guid = user.guid.clone();
     landscape.uaa.directory.add(user);
@@ -97,10 +108,30 @@ fn add(landscape: &Landscape, args: &Value) -> LeverResult {
 }
 
 fn delete(landscape: &Landscape, args: &Value) -> LeverResult {
-    let args = LeverArgs::read(args, &["user"])?;
+    let args = LeverArgs::read(args, &["user", "at"])?;
     let name = args.text("user")?;
-    let gone = landscape.uaa.directory.remove(name);
-    gone.then_some(Value::Null).ok_or_else(|| format!("no user {name}"))
+    let directory = &landscape.uaa.directory;
+    let known = directory.by_name(name).filter(|user| user.account != Account::Deleted);
+    let known = known.ok_or_else(|| format!("no user {name}"))?;
+    match args.maybe_text("at")? {
+        Some("everywhere") => directory.remove(name),
+        None | Some("uaa") if known.origin == UAA_ORIGIN => directory.remove(name),
+        None | Some("uaa") => directory.change(name, |user| user.account = Account::Deleted),
+        Some(_) => return Err("argument at is uaa or everywhere".to_owned()),
+    };
+    landscape.uaa.refresh.user_deleted(&known.guid);
+    Ok(Value::Null)
+}
+
+fn deactivate(landscape: &Landscape, args: &Value) -> LeverResult {
+    let args = LeverArgs::read(args, &["user", "on"])?;
+    let account = if args.is_on()? { Account::Inactive } else { Account::Active };
+    changed(landscape, &args, |user| user.account = account).map(|_| Value::Null)
+}
+
+/// UAA takes only these characters in the names of its own users.
+fn is_of_local_name(character: char) -> bool {
+    character.is_alphabetic() || character.is_ascii_digit() || "+-_.@'!".contains(character)
 }
 
 fn set_scopes(landscape: &Landscape, args: &Value) -> LeverResult {

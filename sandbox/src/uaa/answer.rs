@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::oauth::{OAuthClient, token_answer};
 use crate::part::locked;
 use crate::token::CfTokenSpec;
-use crate::uaa::{GrantOutcome, Uaa};
+use crate::uaa::{GrantOutcome, IdToken, Uaa};
 
 /// Changes to the next successful answers.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Uaa {
     /// Issues the access token and writes the answer.
     pub(super) fn success(&self, client: &OAuthClient, granted: GrantOutcome) -> Response<Body> {
         let settings = self.settings();
-        let GrantOutcome { user, scopes, refresh_token } = granted;
+        let GrantOutcome { user, scopes, refresh_token, id_token } = granted;
         let spec = CfTokenSpec {
             user_guid: user.guid,
             user_name: user.name,
@@ -47,7 +47,7 @@ impl Uaa {
             ..CfTokenSpec::default()
         };
         let access_token = self.tokens.mint(&spec);
-        let wants_id = scopes.iter().any(|scope| scope == "openid");
+        let wants_id = id_token == IdToken::ByScope && scopes.iter().any(|scope| scope == "openid");
         let id_token = wants_id.then(|| {
             let jti = CfTokenSpec::default().jti;
             let audience = vec![client.id.clone()];

@@ -6,13 +6,13 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::identity::no_such_provider;
-use crate::oauth::OAuthRefusal;
+use crate::oauth::{OAuthRefusal, escapes_hold};
 
 /// Returns the provider to ask.
 ///
 /// # Errors
-/// F8 and F10, and two 500s (deduced): an empty origin while a default provider is set, and a
-/// broken percent escape.
+/// F8 and F10, and two failures of UAA itself: an empty origin while a default provider is set, and
+/// a broken percent escape (deduced).
 pub(crate) fn provider(hint: Option<&str>, default: Option<&str>) -> Result<String, OAuthRefusal> {
     let Some(hint) = hint else {
         return no_hint(default);
@@ -43,9 +43,14 @@ fn no_hint(default: Option<&str>) -> Result<String, OAuthRefusal> {
     })
 }
 
+/// Only the first JSON value is read, whatever follows. A number or a boolean is the name of a
+/// provider, which none has.
 fn origin(text: &str) -> ParsedHint {
-    let Ok(Value::Object(members)) = serde_json::from_str::<Value>(text) else {
-        return ParsedHint::NoHint;
+    let first = serde_json::Deserializer::from_str(text).into_iter::<Value>().next();
+    let members = match first {
+        Some(Ok(Value::Object(members))) => members,
+        Some(Ok(Value::Number(number))) => return ParsedHint::Origin(number.to_string()),
+        _ => return ParsedHint::NoHint,
     };
     if members.keys().any(|name| name != "origin") {
         return ParsedHint::NoHint;
@@ -53,21 +58,18 @@ fn origin(text: &str) -> ParsedHint {
     match members.get("origin") {
         Some(Value::String(origin)) => ParsedHint::Origin(origin.clone()),
         None | Some(Value::Null) => ParsedHint::NoOrigin,
-        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            ParsedHint::NoHint
-        }
+        Some(Value::Number(number)) => ParsedHint::Origin(number.to_string()),
+        Some(Value::Bool(value)) => ParsedHint::Origin(value.to_string()),
+        Some(Value::Array(_) | Value::Object(_)) => ParsedHint::NoHint,
     }
 }
 
 /// Decodes as Java's `URLDecoder`, although the servlet decoded already. `None` for a broken
 /// escape.
 fn twice_decoded(text: &str) -> Option<String> {
-    let escapes_hold = text.split('%').skip(1).all(|rest| {
-        rest.get(..2).is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-    });
     let blanks = text.replace('+', " ");
     let decoded = percent_encoding::percent_decode_str(&blanks).decode_utf8_lossy().into_owned();
-    escapes_hold.then_some(decoded)
+    escapes_hold(text).then_some(decoded)
 }
 
 fn server_error() -> OAuthRefusal {
@@ -92,10 +94,13 @@ mod tests {
 
     #[test]
     fn a_hint_that_does_not_parse_counts_as_absent() {
-        for hint in ["acme-platform", r#"{"origin":"x","user":"y"}"#, "[]", r#"{"origin":1}"#, ""] {
+        for hint in ["acme-platform", r#"{"origin":"x","user":"y"}"#, "[]", r#"{"origin":[]}"#, ""]
+        {
             assert_eq!(asked(hint), "sap.ids", "{hint}");
         }
         assert_eq!(provider(None, DEFAULT).unwrap(), "sap.ids");
+        assert_eq!(asked(r#"{"origin":1}"#), "1");
+        assert_eq!(asked(r#"{"origin":"x"}x"#), "x");
         assert_eq!(provider(None, None).unwrap_err().error, "invalid_client");
     }
 

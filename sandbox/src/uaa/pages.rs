@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::routing::{delete, get, post};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Value, json};
@@ -26,20 +26,40 @@ pub(super) fn router() -> Router<Arc<Uaa>> {
 }
 
 pub(super) async fn token_keys(State(uaa): State<Arc<Uaa>>, headers: HeaderMap) -> Response<Body> {
-    keys_answer(&uaa.tokens.ring().key_set(), &headers)
+    keys_answer(&uaa.tokens.ring().key_set(), TagForm::Quoted, &headers)
 }
 
-/// Answers with a key set. `If-None-Match` is compared unchanged (source).
-pub(crate) fn keys_answer((keys, etag): &(Value, String), headers: &HeaderMap) -> Response<Body> {
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag.as_str());
-    let mut answer = if known {
+/// How an `ETag` of a key set is written and compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TagForm {
+    /// In quotes, and compared without them: also bare and weak ones match (seen).
+    Quoted,
+    /// A number, compared unchanged.
+    Bare,
+}
+
+/// Answers with a key set.
+pub(crate) fn keys_answer(
+    (keys, tag): &(Value, String),
+    form: TagForm,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok());
+    let (etag, is_known) = match form {
+        TagForm::Bare => (tag.clone(), known == Some(tag)),
+        TagForm::Quoted => {
+            let bare = known.map(|known| known.trim_start_matches("W/").trim_matches('"'));
+            (format!("\"{tag}\""), bare == Some(tag))
+        }
+    };
+    let mut answer = if is_known {
         let mut empty = Response::new(Body::empty());
         *empty.status_mut() = StatusCode::NOT_MODIFIED;
         empty
     } else {
         json_answer(StatusCode::OK, keys)
     };
-    if let Ok(etag) = HeaderValue::from_str(etag) {
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
         answer.headers_mut().insert(header::ETAG, etag);
     }
     answer
@@ -83,14 +103,40 @@ async fn forbidden() -> Response<Body> {
     OAuthRefusal::new(StatusCode::FORBIDDEN, "access_denied", "Access is denied").answer()
 }
 
-/// Access tokens of `cf` are not revocable, so there is nothing to revoke.
-async fn revoke(State(uaa): State<Arc<Uaa>>, headers: HeaderMap) -> Response<Body> {
+/// A user can end its own opaque refresh tokens. UAA keeps no access tokens of `cf`, so nobody owns
+/// their ids.
+async fn revoke(
+    State(uaa): State<Arc<Uaa>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if uaa.tokens.check(bearer).is_err() {
+    let Ok(user) = uaa.tokens.check(bearer) else {
         return OAuthRefusal::unauthorized(
             "Full authentication is required to access this resource",
         )
         .answer();
+    };
+    if uaa.refresh.revoke(&id, &user.guid) {
+        return Response::new(Body::empty());
+    }
+    let token = bearer.and_then(|bearer| bearer.split_once(' ')).map(|(_, token)| token.trim());
+    let claims = token.and_then(|token| uaa.tokens.ring().verified(token)).unwrap_or_default();
+    if claims.get("jti").is_some_and(|own| *own == id) {
+        return insufficient_scope();
     }
     OAuthRefusal::new(StatusCode::NOT_FOUND, "invalid_token", "Resource not found").answer()
+}
+
+/// The refusal of a bearer that lacks `tokens.revoke`. The member `scope` is from the source.
+fn insufficient_scope() -> Response<Body> {
+    let (error, text) = ("insufficient_scope", "Insufficient scope for this resource");
+    let body = json!({"error": error, "error_description": text, "scope": "tokens.revoke"});
+    let mut answer = json_answer(StatusCode::FORBIDDEN, &body);
+    let challenge =
+        format!("Bearer error=\"{error}\", error_description=\"{text}\", scope=\"tokens.revoke\"");
+    if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    answer
 }

@@ -1,8 +1,9 @@
 //! Why a refresh is refused: the texts of the real UAA, verbatim. Called by `refresh` and by the
 //! lever `refresh_fault`.
 
-use crate::oauth::{OAuthRefusal, TokenParameters};
-use crate::uaa::REFRESH;
+use http::StatusCode;
+
+use crate::oauth::OAuthRefusal;
 
 /// The causes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub(crate) enum RefreshRefusal {
     AccessToken,
     WrongClient(String),
     Missing,
+    /// As `Missing`, of the old release.
+    Absent,
+    /// Scopes that the refresh token does not hold.
+    Wider(String),
+    /// Rotating, unique and opaque at once, which the new release cannot do.
+    Broken,
     GrantLacking,
     RfcStyle,
 }
@@ -94,21 +101,19 @@ impl From<RefreshRefusal> for OAuthRefusal {
             RefreshRefusal::Missing => {
                 Self::bad_request("invalid_request", "refresh_token parameter not provided")
             }
+            RefreshRefusal::Absent => Self::invalid_token("Invalid refresh token (empty token)"),
+            RefreshRefusal::Wider(asked) => {
+                let text = format!(
+                    "Unable to narrow the scope of the client authentication to [{asked}]."
+                );
+                Self::bad_request("invalid_scope", text)
+            }
+            RefreshRefusal::Broken => {
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                Self::new(status, "server_error", "Internal Server Error")
+            }
             RefreshRefusal::GrantLacking => Self::unauthorized_grant(),
             RefreshRefusal::RfcStyle => Self::bad_request("invalid_grant", ""),
         }
     }
-}
-
-/// A refresh by a client that sends only its id has its own text.
-pub(crate) fn without_client(
-    refusal: OAuthRefusal,
-    grant: &str,
-    parameters: &TokenParameters,
-) -> OAuthRefusal {
-    let names_itself = parameters.get("client_id") == Some("cf");
-    if grant == REFRESH && names_itself && parameters.get("client_secret").is_none() {
-        return OAuthRefusal::invalid_client("Refresh without client authentication not allowed.");
-    }
-    refusal
 }
