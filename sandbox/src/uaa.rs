@@ -31,7 +31,7 @@ use crate::uaa::assertion::Assertions;
 use crate::uaa::faults::UaaFaults;
 use crate::uaa::refresh::refusal::RefreshRefusal;
 use crate::uaa::refresh::{RefreshCall, RefreshTokens};
-use crate::uaa::release::Release;
+use crate::uaa::release::UaaRelease;
 
 /// The grant names of RFC 6749 and RFC 7523.
 pub(crate) const PASSWORD: &str = "password";
@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     /// The claim `origin` of access tokens, if it must differ from the real one.
     pub(crate) claimed_origin: Option<String>,
     pub(crate) patch: Option<AnswerPatch>,
-    pub(crate) release: Release,
+    pub(crate) release: UaaRelease,
 }
 
 /// Whether `/oauth/token` takes parameters from the query.
@@ -113,7 +113,7 @@ impl Uaa {
             query: QueryParameters::Taken,
             claimed_origin: None,
             patch: None,
-            release: Release::New,
+            release: UaaRelease::New,
         };
         Self {
             base,
@@ -182,8 +182,8 @@ impl Uaa {
     fn refreshed(&self, call: &TokenCall<'_>) -> Result<GrantOutcome, OAuthRefusal> {
         let release = self.settings().release;
         let value = match (call.parameters.get("refresh_token"), release) {
-            (None, Release::Old) => return Err(RefreshRefusal::Absent.into()),
-            (None | Some(""), Release::New) => return Err(RefreshRefusal::Missing.into()),
+            (None, UaaRelease::Old) => return Err(RefreshRefusal::Absent.into()),
+            (None | Some(""), UaaRelease::New) => return Err(RefreshRefusal::Missing.into()),
             (Some(value), _) => value,
         };
         if !call.client.may(REFRESH) || !self.refresh.settings().is_granted {

@@ -9,7 +9,7 @@ use crate::levers::args::LeverArgs;
 use crate::part::locked;
 use crate::uaa::faults::{ArmedUaaFault, Dialect, FaultGrants, UaaFault};
 use crate::uaa::refresh::refusal::RefreshRefusal;
-use crate::uaa::release::Release;
+use crate::uaa::release::UaaRelease;
 
 pub(super) const LEVERS: &[(&str, &str)] = &[
     (
@@ -59,8 +59,8 @@ fn uaa_release(landscape: &Landscape, args: &Value) -> LeverResult {
     Ok(Value::Null)
 }
 
-fn release(number: &str) -> Result<Release, String> {
-    Release::named(number).ok_or_else(|| "argument release is 77.18.0 or 4.30.0".to_owned())
+fn release(number: &str) -> Result<UaaRelease, String> {
+    UaaRelease::named(number).ok_or_else(|| "argument release is 77.18.0 or 4.30.0".to_owned())
 }
 
 /// Returns the variant with this name or index. The default is the first one.

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::identity::{Account, TECHNICAL_ORIGIN, not_pre_created};
 use crate::oauth::OAuthRefusal;
 use crate::token::key::SigningKey;
-use crate::uaa::release::Release;
+use crate::uaa::release::UaaRelease;
 use crate::uaa::{GrantOutcome, IdToken, JWT_BEARER, TokenCall, Uaa, password};
 
 /// The issuer that UAA trusts for the default provider.
@@ -55,8 +55,8 @@ pub(super) fn granted(uaa: &Uaa, call: &TokenCall<'_>) -> Result<GrantOutcome, O
     }
     let scopes = password::scopes(call, &user.scopes)?;
     let refresh_token = match uaa.settings().release {
-        Release::New => uaa.first_refresh(&call.client, &user, &scopes),
-        Release::Old => None,
+        UaaRelease::New => uaa.first_refresh(&call.client, &user, &scopes),
+        UaaRelease::Old => None,
     };
     Ok(GrantOutcome { user, scopes, refresh_token, id_token: IdToken::Never })
 }

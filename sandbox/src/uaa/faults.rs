@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::oauth::OAuthRefusal;
 use crate::part::locked;
 use crate::uaa::faults::table::{NESTED, PAGES, PageRow, ProviderRow, REFUSALS, RefusalRow};
-use crate::uaa::release::Release;
+use crate::uaa::release::UaaRelease;
 use crate::uaa::{JWT_BEARER, PASSWORD};
 
 /// One answer of one fault row.
@@ -56,7 +56,7 @@ pub(crate) struct ArmedUaaFault {
     pub(crate) grants: FaultGrants,
     pub(crate) left: usize,
     /// `None` is the release of the UAA.
-    pub(crate) release: Option<Release>,
+    pub(crate) release: Option<UaaRelease>,
     /// `None` is the word of the release.
     pub(crate) dialect: Option<Dialect>,
 }
@@ -85,7 +85,7 @@ impl UaaFaults {
 
 impl ArmedUaaFault {
     /// Returns the answer of a UAA of this release to a client that sent these headers.
-    pub(crate) fn answer(&self, release: Release, headers: &HeaderMap) -> Response<Body> {
+    pub(crate) fn answer(&self, release: UaaRelease, headers: &HeaderMap) -> Response<Body> {
         let release = self.release.unwrap_or(release);
         match &self.fault {
             UaaFault::Page(page) => page.answer(),
@@ -182,7 +182,7 @@ mod tests {
     use http::{HeaderMap, StatusCode};
 
     use super::{ArmedUaaFault, Dialect, FaultGrants, UaaFault, UaaFaults};
-    use crate::uaa::release::Release;
+    use crate::uaa::release::UaaRelease;
 
     #[test]
     fn every_row_has_an_answer_and_its_variants_have_different_names() {
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn the_old_dialect_changes_only_a_401_and_its_header() {
         let answer = |row: &str, dialect: Option<Dialect>| {
-            armed(row, dialect).answer(Release::New, &HeaderMap::new())
+            armed(row, dialect).answer(UaaRelease::New, &HeaderMap::new())
         };
         let challenge = "Basic realm=\"UAA/client\", error=\"unauthorized\", error_description=\"Bad credentials\"";
         for dialect in [None, Some(Dialect::Unauthorized)] {

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::part::locked;
 use crate::token::{CfTokenSpec, CfTokens};
 use crate::uaa::refresh::refusal::RefreshRefusal;
-use crate::uaa::release::Release;
+use crate::uaa::release::UaaRelease;
 
 /// Seconds. The value of cf-deployment for the client `cf` (source).
 const LIFETIME: i64 = 2_592_000;
@@ -89,7 +89,7 @@ pub(crate) struct RefreshCall<'a> {
     pub(crate) client: &'a str,
     /// The parameter `scope`. Empty asks for all.
     pub(crate) asked: &'a str,
-    pub(crate) release: Release,
+    pub(crate) release: UaaRelease,
 }
 
 /// The content of a refresh token that was used.
@@ -173,7 +173,7 @@ impl RefreshTokens {
             (Rotation::On, RefreshFormat::Opaque) => {
                 state.tokens.remove(call.value);
                 let is_unique = state.settings.uniqueness == Uniqueness::On;
-                if is_unique && call.release == Release::New {
+                if is_unique && call.release == UaaRelease::New {
                     return Err(RefreshRefusal::Broken);
                 }
                 self.keep(&mut state, token)

@@ -12,7 +12,7 @@ const ERROR_PAGE: &str = "<!DOCTYPE html><html><head><title>Error</title></head>
 
 /// The releases that were put beside the sandbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Release {
+pub(crate) enum UaaRelease {
     /// 77.18.0.
     #[default]
     New,
@@ -21,7 +21,7 @@ pub(crate) enum Release {
     Old,
 }
 
-impl Release {
+impl UaaRelease {
     /// Finds a release by its number.
     pub(crate) fn named(number: &str) -> Option<Self> {
         [Self::New, Self::Old].into_iter().find(|release| release.number() == number)
