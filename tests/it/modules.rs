@@ -78,13 +78,10 @@ fn collect(top: &Path, dir: &Path, found: &mut Vec<Source>) {
     }
 }
 
-/// Returns the part of a file before its test module. A file of tests has none.
+/// Returns the part of a file before its test module. A file that its parent declares for tests
+/// only has none.
 fn production<'a>(path: &Path, text: &'a str) -> &'a str {
-    let name = path.file_stem().unwrap().to_string_lossy();
-    if name == "tests"
-        || name.ends_with("_tests")
-        || path.components().any(|c| c.as_os_str() == "tests")
-    {
+    if path.components().any(|part| part.as_os_str() == "tests") || is_for_tests(path) {
         return "";
     }
     let starts = [
@@ -94,6 +91,20 @@ fn production<'a>(path: &Path, text: &'a str) -> &'a str {
     ];
     let end = starts.iter().filter_map(|start| text.find(start)).min();
     text.get(..end.unwrap_or(text.len())).unwrap_or("")
+}
+
+/// Returns whether the parent of a file declares it with `#[cfg(test)]`.
+fn is_for_tests(path: &Path) -> bool {
+    let name = path.file_stem().unwrap().to_string_lossy();
+    let folder = path.parent().unwrap();
+    let parents = [folder.join("mod.rs"), folder.with_extension("rs"), folder.join("lib.rs")];
+    let declares = |parent: &PathBuf| {
+        let text = fs::read_to_string(parent).unwrap_or_default();
+        ["mod", "pub mod", "pub(crate) mod", "pub(super) mod"]
+            .iter()
+            .any(|keyword| text.contains(&format!("#[cfg(test)]\n{keyword} {name};")))
+    };
+    parents.iter().any(declares)
 }
 
 /// Returns the names that follow `crate::`, also inside a group.
