@@ -46,6 +46,19 @@ pub enum Grant {
 }
 
 impl Grant {
+    /// A refresh grant with an empty token. A token endpoint refuses it with an OAuth error, so it
+    /// shows whether there is one, and nothing secret travels.
+    pub fn probe() -> Self {
+        Self::RefreshToken { token: SecretString::from("") }
+    }
+
+    #[cfg(test)]
+    #[expect(clippy::disallowed_methods, reason = "the test looks at the token")]
+    pub(crate) fn is_probe(&self) -> bool {
+        use secrecy::ExposeSecret as _;
+        matches!(self, Self::RefreshToken { token } if token.expose_secret().is_empty())
+    }
+
     /// Returns the kind, which decides how a refusal is read.
     pub fn kind(&self) -> GrantKind {
         match self {

@@ -19,7 +19,7 @@ use crate::{
     telemetry::metrics::Metrics,
 };
 use http::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::{
     collections::{HashMap, VecDeque},
     fmt, io,
@@ -154,12 +154,9 @@ pub(crate) fn lease_for_tests(api: Url, authorization: HeaderValue) -> Lease {
 }
 
 fn status_of(kind: FaultKind) -> u16 {
-    match kind {
-        FaultKind::QueryNotAllowed => 405,
-        FaultKind::NotFound => 404,
-        FaultKind::Redirect => 302,
-        _ => 401,
-    }
+    let others =
+        [(FaultKind::QueryNotAllowed, 405), (FaultKind::NotFound, 404), (FaultKind::Redirect, 302)];
+    others.iter().find(|(other, _)| *other == kind).map_or(401, |(_, status)| *status)
 }
 
 pub(super) fn refused(kind: FaultKind, retry_after: Option<u64>) -> ExchangeError {
@@ -270,19 +267,6 @@ impl FakeBackend {
     }
 }
 
-/// A refresh grant without a token is a probe.
-fn name_of(grant: &Grant) -> &'static str {
-    match grant {
-        #[expect(clippy::disallowed_methods, reason = "the test looks at it")]
-        Grant::RefreshToken { token } if token.expose_secret().is_empty() => "probe",
-        Grant::RefreshToken { .. }
-        | Grant::Password { .. }
-        | Grant::JwtBearer { .. }
-        | Grant::ClientCredentials
-        | Grant::AuthorizationCode { .. } => grant.name(),
-    }
-}
-
 impl Backend for FakeBackend {
     async fn find(
         &self,
@@ -316,7 +300,7 @@ impl Backend for FakeBackend {
         grant: &Grant,
     ) -> Result<TokenResponse, ExchangeError> {
         let sent_at = Instant::now();
-        let answer = self.answer(to, name_of(grant));
+        let answer = self.answer(to, if grant.is_probe() { "probe" } else { grant.name() });
         let latency = self.state().latency;
         sleep(latency).await;
         let response = match answer {

@@ -26,7 +26,6 @@ use crate::{
     oauth::{ExchangeError, Fingerprint, Grant},
     telemetry::metrics::Metrics,
 };
-use secrecy::SecretString;
 use std::{
     fmt,
     sync::{Arc, Weak},
@@ -116,11 +115,10 @@ impl<B: Backend> UaaTokenProvider<B> {
         }
     }
 
-    /// The token URL was last answered by something else. Asks whether a token endpoint is back, with
-    /// a refresh grant and an empty token: no password travels.
+    /// The token URL was last answered by something else. Asks whether a token endpoint is back, without
+    /// a password.
     async fn probe(&self, to: &Destination) -> Result<(), LeaseRefusal> {
-        let grant = Grant::RefreshToken { token: SecretString::from("") };
-        let error = match self.exchange(to, &grant, self.guard.rounds()).await {
+        let error = match self.exchange(to, &Grant::probe(), self.guard.rounds()).await {
             Ok(_) => return Ok(()),
             Err(error) if ends_refresh_token(&error) => return Ok(()),
             Err(error) => error,

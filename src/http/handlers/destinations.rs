@@ -218,7 +218,7 @@ impl RetryBody {
             Attempt::Refused(refusal) => {
                 let code = code_of_reason(&refusal.reason).spec().name;
                 let detail = Problem::from(refusal).into_detail();
-                ("refused", Some(code), Some(with_count(detail, instance_index, released)))
+                ("refused", Some(code), Some(with_count(&detail, instance_index, released)))
             }
         };
         Self { name: name.to_string(), instance_index, outcome, code, detail, released }
@@ -226,7 +226,7 @@ impl RetryBody {
 }
 
 /// Adds how many attempts operators have released: each may count at the identity provider.
-fn with_count(detail: String, instance_index: Option<u32>, released: usize) -> String {
+fn with_count(detail: &str, instance_index: Option<u32>, released: usize) -> String {
     if released == 0 {
         return format!("{detail} No password was sent.");
     }
