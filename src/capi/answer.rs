@@ -8,10 +8,10 @@ use super::{
     error::{CapiError, ErrorResponse, Unavailability},
     model::CapiErrors,
 };
-use crate::upstream::{HttpResponse, body, retry};
+use crate::upstream::{HttpResponse, body, retry::asked_pause};
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use serde::de::DeserializeOwned;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Set by the platform's router on responses of its own.
 static ROUTER_ERROR: HeaderName = HeaderName::from_static("x-cf-routererror");
@@ -55,7 +55,7 @@ pub(super) fn unauthenticated(answer: &HttpResponse) -> (Unauthenticated, Option
 /// Returns an error if the response must not be passed on: a page of the router or of nginx instead
 /// of the Cloud Controller's response.
 pub(super) fn intercepted(status: StatusCode, headers: &HeaderMap) -> Option<CapiError> {
-    let after = || retry_after(headers, MAX_PAUSE);
+    let after = || asked_pause(headers, MAX_PAUSE);
     if is_of_router(headers) {
         return Some(CapiError::unavailable(Unavailability::RouterPage, after()));
     }
@@ -114,26 +114,11 @@ pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
     headers.get(&REQUEST_ID)?.to_str().ok().map(ToOwned::to_owned)
 }
 
-/// Reads `Retry-After`. A date counts relative to the response's own `Date`, so that our clock does
-/// not matter.
-pub(super) fn retry_after(headers: &HeaderMap, cap: Duration) -> Option<Duration> {
-    let sent = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-    let sent = sent.and_then(|text| httpdate::parse_http_date(text).ok());
-    let is_number = headers
-        .get(header::RETRY_AFTER)
-        .is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
-    match (sent, is_number) {
-        (Some(now), _) => retry::retry_after(headers, now, cap),
-        (None, true) => retry::retry_after(headers, SystemTime::UNIX_EPOCH, cap),
-        (None, false) => None,
-    }
-}
-
 fn refusal(answer: &HttpResponse) -> CapiError {
     if let Some(error) = intercepted(answer.status, &answer.headers) {
         return error;
     }
-    let after = retry_after(&answer.headers, MAX_PAUSE);
+    let after = asked_pause(&answer.headers, MAX_PAUSE);
     if is_error_page(answer) {
         return CapiError::unavailable(Unavailability::RouterPage, after);
     }

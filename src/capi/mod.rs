@@ -37,7 +37,11 @@ pub use stream::{CfBody, OpenedResponse};
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
     token::{Lease, Revoked, TokenVault},
-    upstream::{HttpClient, HttpResponse, TransportError, gate::GateError},
+    upstream::{
+        HttpClient, HttpResponse, TransportError,
+        gate::GateError,
+        retry::{Backoff, asked_pause},
+    },
 };
 use answer::Unauthenticated;
 use api_state::{ApiGates, ApiState};
@@ -57,8 +61,6 @@ use tokens::TokenLender;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-/// Retries of one call.
-const RETRIES: u32 = 2;
 /// `retry_after` of a full gate: a permit is usually free again within a second.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -241,7 +243,7 @@ impl CfRequestClient {
         let mut retries = 0;
         loop {
             let outcome = self.send_with_renewal(call, mode).await;
-            if retries == RETRIES {
+            if retries == Backoff::CF_API.retries {
                 return outcome;
             }
             let Some(pause) = retry_pause(call, outcome.as_ref().map(|(reply, _)| reply), retries)
@@ -301,7 +303,7 @@ impl CfRequestClient {
         };
         let page = answer::intercepted(answer.status, &answer.headers);
         if answer::limits_the_user(&answer) {
-            let asked = answer::retry_after(&answer.headers, answer::MAX_PAUSE);
+            let asked = asked_pause(&answer.headers, answer::MAX_PAUSE);
             let retry_after = self.api_state.note_rate_limited(asked);
             return match page {
                 Some(_) => Err(CapiError::RateLimited { retry_after }),

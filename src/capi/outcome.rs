@@ -7,14 +7,12 @@ use super::{Call, answer, call::RetrySafety, error::CapiError, stream::CfRespons
 use crate::upstream::{
     HttpResponse, StreamedResponse, TransportError,
     gate::{CallPermit, FailureKind},
+    retry::{Backoff, asked_pause},
 };
-use http::StatusCode;
+use http::{Method, StatusCode};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Shortest and longest pause before a retry, with full jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest `Retry-After` of a 429 that a call waits for.
 const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -24,24 +22,19 @@ pub(super) fn retry_pause(
     outcome: Result<&CfResponse, &CapiError>,
     retry: u32,
 ) -> Option<Duration> {
-    let jittered = || {
-        let longest =
-            FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(retry + 1)).min(LONGEST_PAUSE);
-        FIRST_PAUSE + longest.saturating_sub(FIRST_PAUSE).mul_f64(fastrand::f64())
-    };
+    let jittered = || Backoff::CF_API.wait(retry);
     if call.repeats == RetrySafety::Never {
         return None;
     }
     match outcome {
+        Ok(reply) if call.is_read() && is_hiccup(call, reply) => Some(jittered()),
         Ok(reply) if !call.is_idempotent() || reply.status().is_success() => None,
         Ok(reply) => match reply.status() {
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => Some(jittered()),
-            StatusCode::TOO_MANY_REQUESTS => {
-                answer::retry_after(reply.headers(), answer::MAX_PAUSE)
-                    .filter(|pause| *pause <= SHORT_LIMIT)
-            }
+            StatusCode::TOO_MANY_REQUESTS => asked_pause(reply.headers(), answer::MAX_PAUSE)
+                .filter(|pause| *pause <= SHORT_LIMIT),
             _ => None,
         },
         Err(CapiError::Unavailable { cause, .. }) => {
@@ -49,6 +42,16 @@ pub(super) fn retry_pause(
             (may_repeat && cause.may_pass()).then(jittered)
         }
         Err(_) => None,
+    }
+}
+
+/// Whether a read may get another response a moment later: 500, or 200 without a body. A delete
+/// that was answered with 500 may have been executed, so its caller looks first.
+fn is_hiccup(call: &Call, reply: &CfResponse) -> bool {
+    match reply.status() {
+        StatusCode::INTERNAL_SERVER_ERROR => true,
+        StatusCode::OK => call.method == Method::GET && reply.is_empty(),
+        _ => false,
     }
 }
 

@@ -79,6 +79,14 @@ impl CfResponse {
         }
     }
 
+    /// Returns whether there is no body, as far as it is known.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Whole(answer) => answer.body.is_empty(),
+            Self::Streamed(streamed, _) => streamed.body.is_end_stream(),
+        }
+    }
+
     /// Returns the response of a call that was read whole.
     pub(super) fn into_answer(self) -> Result<HttpResponse, CapiError> {
         match self {

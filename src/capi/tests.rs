@@ -3,10 +3,11 @@ use super::{
     jobs::{JobOutcome, Pace, Turn},
     model::RouteMetadata,
     routes::{Deletion, RouteSpec},
+    stream::BodyMode,
     support::{ScriptedCf, accepted, cf_error, job, list},
 };
 use crate::upstream::{gate::FailureKind, raw_server::Reply};
-use http::Method;
+use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use rstest::rstest;
 use std::time::Duration;
@@ -153,6 +154,44 @@ async fn an_idempotent_call_is_repeated_after_503() {
     let down = cf_error("503 Service Unavailable", 10015, "Database connection failure");
     let cf = ScriptedCf::answering([down, Reply::json("200 OK", ROUTE)]).await;
     assert!(cf.request_client().route(&guid("r1")).await.unwrap().is_some());
+}
+
+/// A list is read whole; the proxy opens the response.
+#[rstest]
+#[case::hangup(Reply::Hangup)]
+#[case::failed(Reply::with_headers("500 Internal Server Error", "", b""))]
+#[case::failed_in_cc(cf_error("500 Internal Server Error", 10001, "An unknown error occurred."))]
+#[case::router_page(router_page("502 Bad Gateway"))]
+#[case::unavailable(cf_error("503 Service Unavailable", 10015, "x"))]
+#[case::gateway_timeout(Reply::with_headers("504 Gateway Timeout", "", b""))]
+#[case::limited(limited("Retry-After: 1\r\n"))]
+#[case::empty(Reply::json("200 OK", ""))]
+#[tokio::test]
+async fn one_hiccup_of_a_read_is_repeated(
+    #[case] reply: Reply,
+    #[values(BodyMode::Whole, BodyMode::Streamed)] mode: BodyMode,
+) {
+    let cf = ScriptedCf::answering([reply, list(&[])]).await;
+    let call = Call::new("test", Method::GET, "/v3/spaces");
+    let client = cf.request_client();
+    let status = match mode {
+        BodyMode::Whole => client.send(&call).await.unwrap().status,
+        BodyMode::Streamed => client.open(&call).await.unwrap().status,
+    };
+    assert_eq!((status, cf.calls().len()), (StatusCode::OK, 2));
+}
+
+#[rstest]
+#[case::not_found(Method::GET, cf_error("404 Not Found", 10010, "x"))]
+#[case::no_content(Method::GET, Reply::with_headers("204 No Content", "", b""))]
+#[case::head(Method::HEAD, Reply::json("200 OK", ""))]
+#[case::delete(Method::DELETE, cf_error("500 Internal Server Error", 10001, "x"))]
+#[case::empty_delete(Method::DELETE, Reply::json("200 OK", ""))]
+#[tokio::test]
+async fn what_is_no_hiccup_is_sent_once(#[case] method: Method, #[case] reply: Reply) {
+    let cf = ScriptedCf::answering([reply]).await;
+    cf.request_client().send(&Call::new("test", method, "/v3/spaces")).await.unwrap();
+    assert_eq!(cf.calls().len(), 1);
 }
 
 #[rstest]

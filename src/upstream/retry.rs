@@ -3,7 +3,11 @@
 //! Invariant: no wait ends past the deadline, and no call is made more than 1 + [`MAX_RETRIES`]
 //! times. Never used for a password grant (`docs/reference/limits.md`).
 
-use http::{HeaderMap, header::RETRY_AFTER};
+use crate::upstream::{ConnectFault, TransportError};
+use http::{
+    HeaderMap, StatusCode,
+    header::{DATE, RETRY_AFTER},
+};
 use std::{
     ops::ControlFlow,
     sync::{Mutex, PoisonError},
@@ -46,6 +50,13 @@ impl Backoff {
     /// 500, 503.
     pub const OVERLOADED: Self =
         Self { first: Duration::from_secs(1), factor: 3, cap: Duration::from_secs(9), retries: 3 };
+    /// Calls to the CF API: a caller waits for each of them.
+    pub const CF_API: Self = Self {
+        first: Duration::from_millis(400),
+        factor: 4,
+        cap: Duration::from_secs(2),
+        retries: 2,
+    };
 }
 
 impl Backoff {
@@ -56,7 +67,7 @@ impl Backoff {
 
     /// Returns a random wait below the upper bound (full jitter), but at least 100 ms unless the
     /// bound is less.
-    fn wait(&self, done: u32) -> Duration {
+    pub fn wait(&self, done: u32) -> Duration {
         let ceiling = self.ceiling(done);
         let floor = SHORTEST_WAIT.min(ceiling);
         floor + ceiling.saturating_sub(floor).mul_f64(fastrand::f64())
@@ -75,6 +86,32 @@ pub enum RetryDecision {
 }
 
 impl RetryDecision {
+    /// A complete answer that says nothing: empty, cut off, or a gateway's page.
+    pub const UNREADABLE: Self = Self::WithBackoff(Backoff::CONNECTION);
+
+    /// The table of transport errors, for an idempotent call.
+    pub fn after_error(error: &TransportError) -> Self {
+        match error {
+            // The next attempt would meet the same certificate, or the same unusable address.
+            TransportError::Connect { kind: ConnectFault::TlsCertificate, .. }
+            | TransportError::Refused => Self::No,
+            TransportError::Connect { .. }
+            | TransportError::Timeout { .. }
+            | TransportError::Interrupted { .. } => Self::WithBackoff(Backoff::CONNECTION),
+            TransportError::Unreadable { .. } | TransportError::TooLarge => Self::UNREADABLE,
+        }
+    }
+
+    /// The table of statuses, for an idempotent call. `asked` is the answer's `Retry-After`.
+    pub fn after_status(status: StatusCode, asked: Option<Duration>) -> Self {
+        match status.as_u16() {
+            429 => asked.map_or(Self::WithBackoff(Backoff::OVERLOADED), Self::After),
+            408 | 502 | 504 => Self::WithBackoff(Backoff::CONNECTION),
+            code if code >= 500 => Self::WithBackoff(Backoff::OVERLOADED),
+            _ => Self::No,
+        }
+    }
+
     /// Returns the wait before the next attempt; `None` to give up.
     fn wait(self, done: u32) -> Option<Duration> {
         let (wait, retries) = match self {
@@ -104,6 +141,21 @@ pub fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Optio
         date.duration_since(now).unwrap_or_default()
     };
     Some(wait.min(cap))
+}
+
+/// Reads the `Retry-After` of an answer. A date counts from the answer's own `Date`, so that our
+/// clock does not matter; without one it counts as absent.
+pub fn asked_pause(headers: &HeaderMap, cap: Duration) -> Option<Duration> {
+    let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+    let sent = date.and_then(|text| httpdate::parse_http_date(text).ok());
+    let is_number = headers
+        .get(RETRY_AFTER)
+        .is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
+    match (sent, is_number) {
+        (Some(now), _) => retry_after(headers, now, cap),
+        (None, true) => retry_after(headers, SystemTime::UNIX_EPOCH, cap),
+        (None, false) => None,
+    }
 }
 
 /// Runs `attempt` until it succeeds, `decide` says no, the retries are used up or the deadline
@@ -200,9 +252,10 @@ impl Default for RetryBudget {
 #[cfg(test)]
 mod tests {
     use super::{
-        Backoff, MAX_RETRIES, RETRY_AFTER_CAP, RetryBudget, RetryDecision, retry, retry_after,
+        Backoff, MAX_RETRIES, RETRY_AFTER_CAP, RetryBudget, RetryDecision, asked_pause, retry,
+        retry_after,
     };
-    use http::{HeaderMap, HeaderValue, header::RETRY_AFTER};
+    use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
     use rstest::rstest;
     use std::{
         cell::Cell,
@@ -237,6 +290,24 @@ mod tests {
         assert_eq!(retry_after(&headers, now, RETRY_AFTER_CAP), wait.map(seconds));
     }
 
+    #[rstest]
+    #[case::seconds(&[("retry-after", "192")], Some(192))]
+    #[case::capped(&[("retry-after", "999999")], Some(3600))]
+    #[case::date(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT")], Some(90))]
+    #[case::date_without_reference(&[("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT")], None)]
+    #[case::junk(&[("retry-after", "soon")], None)]
+    #[case::absent(&[], None)]
+    fn the_pause_of_an_answer_is_read(
+        #[case] headers: &[(&'static str, &'static str)],
+        #[case] expected: Option<u64>,
+    ) {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let headers = headers.iter().map(header).collect();
+        assert_eq!(asked_pause(&headers, LONG), expected.map(seconds));
+    }
+
     #[test]
     fn no_header_is_no_wait() {
         let now = SystemTime::UNIX_EPOCH;
@@ -244,7 +315,28 @@ mod tests {
     }
 
     #[rstest]
+    #[case(429, Some(7), RetryDecision::After(seconds(7)))]
+    #[case(429, None, RetryDecision::WithBackoff(Backoff::OVERLOADED))]
+    #[case(408, None, RetryDecision::WithBackoff(Backoff::CONNECTION))]
+    #[case(500, None, RetryDecision::WithBackoff(Backoff::OVERLOADED))]
+    #[case(502, None, RetryDecision::WithBackoff(Backoff::CONNECTION))]
+    #[case(503, Some(7), RetryDecision::WithBackoff(Backoff::OVERLOADED))]
+    #[case(504, None, RetryDecision::WithBackoff(Backoff::CONNECTION))]
+    #[case(302, None, RetryDecision::No)]
+    #[case(401, Some(7), RetryDecision::No)]
+    #[case(404, None, RetryDecision::No)]
+    fn statuses_are_repeated_as_the_table_says(
+        #[case] status: u16,
+        #[case] asked: Option<u64>,
+        #[case] expected: RetryDecision,
+    ) {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(RetryDecision::after_status(status, asked.map(seconds)), expected);
+    }
+
+    #[rstest]
     #[case(Backoff::CONNECTION, &[300, 600, 1200])]
+    #[case(Backoff::CF_API, &[400, 1600])]
     #[case(Backoff::OVERLOADED, &[1000, 3000, 9000])]
     fn the_upper_bounds_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] edges: &[u64]) {
         let found: Vec<_> =

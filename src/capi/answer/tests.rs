@@ -1,11 +1,10 @@
 use super::{
-    CapiError, Unauthenticated, intercepted, is_about_the_request, limits_the_user, retry_after,
-    success, unauthenticated,
+    CapiError, Unauthenticated, intercepted, is_about_the_request, limits_the_user, success,
+    unauthenticated,
 };
 use crate::{capi::Unavailability, upstream::HttpResponse};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rstest::rstest;
-use std::time::Duration;
 use tokio::time::Instant;
 
 const JSON: &str = "application/json; charset=utf-8";
@@ -142,17 +141,4 @@ fn a_401_renews_unless_the_header_was_missing(
 #[case::uaa(&cf(20008, "x"), false)]
 fn only_the_users_own_limit_pauses_the_user(#[case] body: &str, #[case] pauses: bool) {
     assert_eq!(limits_the_user(&answer(429, &[("content-type", TEXT)], body)), pauses);
-}
-
-#[rstest]
-#[case::seconds(&[("retry-after", "192")], Some(192))]
-#[case::capped(&[("retry-after", "999999")], Some(3600))]
-#[case::date(&[("date", "Tue, 24 Nov 2026 10:00:00 GMT"), ("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT")], Some(90))]
-#[case::date_without_reference(&[("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT")], None)]
-#[case::junk(&[("retry-after", "soon")], None)]
-#[case::absent(&[], None)]
-fn retry_after_is_read(#[case] headers: &[(&str, &str)], #[case] seconds: Option<u64>) {
-    let headers = answer(429, headers, "").headers;
-    let read = retry_after(&headers, Duration::from_secs(3600));
-    assert_eq!(read, seconds.map(Duration::from_secs));
 }
