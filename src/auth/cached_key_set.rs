@@ -109,6 +109,19 @@ impl CachedKeySet {
         Some(FoundKey { key, generation: self.generation })
     }
 
+    /// As [`CachedKeySet::find`], if the set is young enough to be served without a fetch.
+    pub(super) fn find_without_fetch(&self, kid: &str, now: Instant) -> Option<FoundKey> {
+        match self.age(now) {
+            Age::Fresh | Age::Ageing => self.find(kid),
+            Age::Stale | Age::Expired => None,
+        }
+    }
+
+    /// The names of keys that this set has and `next` has not.
+    pub(super) fn withdrawn_in(&self, next: &Self) -> impl Iterator<Item = &str> {
+        self.keys.names().filter(|name| next.keys.find(name).is_none())
+    }
+
     /// The `ETag` for the next fetch.
     pub(super) fn etag(&self) -> Option<HeaderValue> {
         self.etag.clone()

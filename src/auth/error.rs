@@ -22,6 +22,12 @@ pub enum AuthError {
         /// Time until a retry may succeed.
         retry_after: Duration,
     },
+    /// The key that the token names is not there, and its issuer may not be asked again yet.
+    #[error("key not known yet")]
+    KeyUndecided {
+        /// Time until the issuer may be asked.
+        retry_after: Duration,
+    },
     /// The caller is verified and sends more than one caller may.
     #[error("too many requests of one caller: {reason}")]
     TooMany {
@@ -36,7 +42,7 @@ impl AuthError {
     /// Whether the same token may be accepted later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::KeysUnavailable { .. } | Self::TooMany { .. } => true,
+            Self::KeysUnavailable { .. } | Self::KeyUndecided { .. } | Self::TooMany { .. } => true,
             Self::Missing | Self::Invalid { .. } => false,
         }
     }
@@ -44,9 +50,9 @@ impl AuthError {
     /// Time until a retry may succeed, if it can succeed at all.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable { retry_after } | Self::TooMany { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::KeysUnavailable { retry_after }
+            | Self::KeyUndecided { retry_after }
+            | Self::TooMany { retry_after, .. } => Some(*retry_after),
             Self::Missing | Self::Invalid { .. } => None,
         }
     }
@@ -57,6 +63,7 @@ impl AuthError {
             Self::Missing => "missing",
             Self::Invalid { reason } | Self::TooMany { reason, .. } => reason,
             Self::KeysUnavailable { .. } => "keys_unavailable",
+            Self::KeyUndecided { .. } => "key_undecided",
         }
     }
 }

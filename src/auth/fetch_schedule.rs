@@ -1,8 +1,9 @@
-//! When keys may be fetched: one fetch at a time, a pause after a failure, and a cooldown for
-//! unknown key ids.
+//! When keys may be fetched: one fetch at a time, a pause after a failure, and a cooldown after a
+//! fetch for an unknown key id.
 //!
 //! Invariant: every fetch begins with a [`FetchDecision::Fetch`] of this schedule, which records
-//! it. Pure except for the handle of the fetch under way. For [`key_cache`](super::key_cache) only.
+//! it. A key id counts as unknown only if a fetch that began after the question did not bring it.
+//! Pure except for the handle of the fetch under way. For [`key_cache`](super::key_cache) only.
 
 use super::source::KeyError;
 use std::{collections::VecDeque, time::Duration};
@@ -15,24 +16,37 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 
 /// Time between two fetches for unknown key ids, and how long a key id counts as unknown. A flood
-/// of invented key ids must not become a flood of fetches.
-const COOLDOWN: Duration = Duration::from_secs(60);
+/// of invented key ids must not become a flood of fetches, and a new key must work soon.
+const COOLDOWN: Duration = Duration::from_secs(5);
 
-/// Most key ids remembered as unknown: 256 KiB with the longest `kid`.
-const UNKNOWN_LIMIT: usize = 1024;
+/// Most key ids that are remembered as missing: 256 KiB with the longest `kid`.
+const MISSING_LIMIT: usize = 1024;
 
 /// The schedule of one address.
 #[derive(Default)]
 pub(super) struct FetchSchedule {
     pending: Option<watch::Receiver<()>>,
+    /// When the last fetch began.
+    begun_at: Option<Instant>,
+    /// Whether the last fetch was begun for an unknown key id.
+    is_for_unknown: bool,
     failures: u32,
     /// No fetch before this moment.
     pause_until: Option<Instant>,
-    /// When a fetch was last made for an unknown key id.
-    last_unknown_fetch: Option<Instant>,
-    /// Key ids that the issuer did not know, oldest first, each with the time until which it
-    /// counts. When the list is full, the oldest one is removed.
-    unknown: VecDeque<(String, Instant)>,
+    /// No fetch for an unknown key id before this moment. Only a successful fetch sets it.
+    cooldown_until: Option<Instant>,
+    /// Key ids that no fetched set had, oldest first. When the list is full, the oldest one is
+    /// removed.
+    missing: VecDeque<MissingKid>,
+}
+
+/// A key id that the cached set did not have.
+struct MissingKid {
+    kid: String,
+    /// When it was first asked for.
+    asked_at: Instant,
+    /// Set by a successful fetch that began after the question and did not bring it.
+    unknown_until: Option<Instant>,
 }
 
 /// What to do next.
@@ -71,49 +85,75 @@ impl FetchSchedule {
         }
         let (done, pending) = watch::channel(());
         self.pending = Some(pending);
+        self.begun_at = Some(now);
+        self.is_for_unknown = false;
         // Valid until the outcome is recorded: a fetch that ends without one is not repeated at
         // once.
         self.pause_until = Some(now + SHORTEST_PAUSE);
         Some(FetchDecision::Fetch(done))
     }
 
-    /// Decides about a key id that the cached set does not have.
-    pub(super) fn decide_unknown(&mut self, kid: &str, now: Instant) -> FetchDecision {
-        if self.is_known_unknown(kid, now) {
-            return FetchDecision::Refuse(self.unknown_key_error(now));
+    /// Records that the cached set does not have `kid`.
+    pub(super) fn note_missing(&mut self, kid: &str, now: Instant) {
+        self.missing.retain(|missing| missing.unknown_until.is_none_or(|until| now < until));
+        if self.missing.iter().any(|missing| missing.kid == kid) {
+            return;
+        }
+        if self.missing.len() == MISSING_LIMIT {
+            self.missing.pop_front();
+        }
+        let kid = kid.to_owned();
+        self.missing.push_back(MissingKid { kid, asked_at: now, unknown_until: None });
+    }
+
+    /// Records that the fetch did not bring a key of the set before: the issuer has ended it.
+    pub(super) fn note_withdrawn(&mut self, kid: &str, now: Instant) {
+        self.note_missing(kid, self.begun_at.unwrap_or(now));
+    }
+
+    /// Decides about a key id that was noted as missing.
+    pub(super) fn decide_missing(&mut self, kid: &str, now: Instant) -> FetchDecision {
+        if self.is_unknown(kid, now) {
+            return FetchDecision::Refuse(KeyError::Unknown);
         }
         if let Some(pending) = self.pending_fetch() {
             return FetchDecision::Join(pending);
         }
-        if self.last_unknown_fetch.is_some_and(|asked| now < asked + COOLDOWN) {
-            return FetchDecision::Refuse(self.unknown_key_error(now));
+        if self.cooldown_until.is_some_and(|until| now < until) {
+            return FetchDecision::Refuse(self.undecided(now));
         }
         let Some(decision) = self.join_or_begin(now) else {
-            return FetchDecision::Refuse(self.unavailable(now));
+            return FetchDecision::Refuse(self.undecided(now));
         };
-        self.last_unknown_fetch = Some(now);
+        self.is_for_unknown = true;
         decision
     }
 
-    /// Records that a fetch did not bring `kid`. The fetch counts as made for it.
-    pub(super) fn remember_unknown(&mut self, kid: &str, now: Instant) {
-        self.last_unknown_fetch = Some(now);
-        if self.unknown.len() == UNKNOWN_LIMIT {
-            self.unknown.pop_front();
-        }
-        self.unknown.push_back((kid.to_owned(), now + COOLDOWN));
-    }
-
-    pub(super) fn record_success(&mut self) {
+    /// Records a successful fetch; `has` tells whether the new set has a key id. A missing key id
+    /// that was asked for before the fetch began is decided now.
+    pub(super) fn record_success(&mut self, now: Instant, has: impl Fn(&str) -> bool) {
         self.failures = 0;
         self.pause_until = None;
+        let until = now + COOLDOWN;
+        self.missing.retain(|missing| !has(&missing.kid));
+        let begun_at = self.begun_at;
+        let decided = self.missing.iter_mut().filter(|missing| Some(missing.asked_at) <= begun_at);
+        let mut is_for_unknown = self.is_for_unknown;
+        for missing in decided {
+            missing.unknown_until = Some(until);
+            is_for_unknown = true;
+        }
+        if is_for_unknown {
+            self.cooldown_until = Some(until);
+        }
     }
 
-    /// Each pause is twice as long as the one before.
-    pub(super) fn record_failure(&mut self, now: Instant) {
+    /// Each pause is twice as long as the one before, and not shorter than the issuer asked for.
+    pub(super) fn record_failure(&mut self, now: Instant, asked: Option<Duration>) {
         let factor = 2_u32.saturating_pow(self.failures);
         self.failures = self.failures.saturating_add(1);
-        self.pause_until = Some(now + SHORTEST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE));
+        let pause = SHORTEST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE);
+        self.pause_until = Some(now + pause.max(asked.unwrap_or_default()));
     }
 
     /// Whether the last fetch failed.
@@ -123,23 +163,17 @@ impl FetchSchedule {
 
     /// The error while the keys cannot be fetched.
     pub(super) fn unavailable(&self, now: Instant) -> KeyError {
-        KeyError::Unavailable { retry_after: self.pause(now) }
+        KeyError::Unavailable { retry_after: rest(self.pause_until, now) }
     }
 
-    /// The rest of the pause, at least the shortest one.
-    fn pause(&self, now: Instant) -> Duration {
-        let pause = self.pause_until.map(|until| until.saturating_duration_since(now));
-        pause.unwrap_or_default().max(SHORTEST_PAUSE)
-    }
-
-    /// The error for an unknown key id. In an outage it may be a new key, so it cannot be refused.
-    fn unknown_key_error(&self, now: Instant) -> KeyError {
-        if !self.is_failing() {
-            return KeyError::Unknown;
+    /// The error for a key id that may be a new key: the next fetch decides.
+    fn undecided(&self, now: Instant) -> KeyError {
+        let retry_after = rest(self.pause_until.max(self.cooldown_until), now);
+        if self.is_failing() {
+            KeyError::Unavailable { retry_after }
+        } else {
+            KeyError::Undecided { retry_after }
         }
-        let cooldown =
-            self.last_unknown_fetch.map(|asked| (asked + COOLDOWN).saturating_duration_since(now));
-        KeyError::Unavailable { retry_after: self.pause(now).max(cooldown.unwrap_or_default()) }
     }
 
     /// The fetch under way. Its sender exists exactly as long as the fetch.
@@ -148,42 +182,40 @@ impl FetchSchedule {
         pending.has_changed().ok().map(|_| PendingFetch(pending.clone()))
     }
 
-    fn is_known_unknown(&self, kid: &str, now: Instant) -> bool {
-        self.unknown.iter().any(|(name, until)| name == kid && now < *until)
+    fn is_unknown(&self, kid: &str, now: Instant) -> bool {
+        let is_decided = |missing: &MissingKid| missing.unknown_until.is_some_and(|end| now < end);
+        self.missing.iter().any(|missing| missing.kid == kid && is_decided(missing))
     }
+}
+
+/// The time until `until`, at least the shortest pause.
+fn rest(until: Option<Instant>, now: Instant) -> Duration {
+    let rest = until.map(|until| until.saturating_duration_since(now));
+    rest.unwrap_or_default().max(SHORTEST_PAUSE)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{COOLDOWN, FetchDecision, FetchSchedule, LONGEST_PAUSE, UNKNOWN_LIMIT};
+    use super::{COOLDOWN, FetchDecision, FetchSchedule, LONGEST_PAUSE, MISSING_LIMIT};
     use crate::auth::source::KeyError;
     use std::time::Duration;
     use tokio::time::{self, Instant};
 
     #[tokio::test(start_paused = true)]
-    async fn the_list_of_unknown_key_ids_is_bounded_and_drops_the_oldest() {
+    async fn the_list_of_missing_key_ids_is_bounded_and_drops_the_oldest() {
         let mut schedule = FetchSchedule::default();
         let now = Instant::now();
-        for number in 0..=UNKNOWN_LIMIT {
-            schedule.remember_unknown(&format!("kid-{number}"), now);
+        for number in 0..=MISSING_LIMIT {
+            schedule.note_missing(&format!("kid-{number}"), now);
         }
-        assert_eq!(schedule.unknown.len(), UNKNOWN_LIMIT);
-        assert!(!schedule.is_known_unknown("kid-0", now));
-        assert!(schedule.is_known_unknown("kid-1", now));
-        assert!(!schedule.is_known_unknown("kid-1", now + COOLDOWN));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_remembered_key_id_is_refused_even_when_a_fetch_is_allowed() {
-        let mut schedule = FetchSchedule::default();
-        schedule.remember_unknown("kid", Instant::now());
-        schedule.last_unknown_fetch = None;
-        let decision = schedule.decide_unknown("kid", Instant::now());
-        assert!(matches!(decision, FetchDecision::Refuse(KeyError::Unknown)));
-        assert!(matches!(
-            schedule.decide_unknown("other", Instant::now()),
-            FetchDecision::Fetch(_)
-        ));
+        assert!(matches!(schedule.join_or_begin(now), Some(FetchDecision::Fetch(_))));
+        schedule.record_success(now, |_| false);
+        assert_eq!(schedule.missing.len(), MISSING_LIMIT);
+        assert!(!schedule.is_unknown("kid-0", now));
+        assert!(schedule.is_unknown("kid-1", now));
+        assert!(!schedule.is_unknown("kid-1", now + COOLDOWN));
+        schedule.note_missing("kid-1", now + COOLDOWN);
+        assert_eq!(schedule.missing.len(), 1, "what is over is dropped");
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,20 +224,29 @@ mod tests {
         let pauses: Vec<u64> = (0..7)
             .map(|_| {
                 let now = Instant::now();
-                schedule.record_failure(now);
+                schedule.record_failure(now, None);
                 (schedule.pause_until.unwrap() - now).as_secs()
             })
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 16, 16]);
         assert_eq!(LONGEST_PAUSE, Duration::from_secs(16));
-        schedule.record_success();
+        schedule.record_success(Instant::now(), |_| false);
         assert!(!schedule.is_failing() && schedule.pause_until.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_not_shorter_than_the_issuer_asked_for() {
+        let mut schedule = FetchSchedule::default();
+        let asked = Duration::from_secs(30);
+        schedule.record_failure(Instant::now(), Some(asked));
+        let error = schedule.unavailable(Instant::now());
+        assert_eq!(error, KeyError::Unavailable { retry_after: asked });
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_failures_do_not_overflow() {
         let mut schedule = FetchSchedule { failures: u32::MAX, ..FetchSchedule::default() };
-        schedule.record_failure(Instant::now());
+        schedule.record_failure(Instant::now(), None);
         assert_eq!(
             schedule.unavailable(Instant::now()),
             KeyError::Unavailable { retry_after: LONGEST_PAUSE }
@@ -220,9 +261,9 @@ mod tests {
             panic!("no first fetch");
         };
         assert!(matches!(schedule.join_or_begin(now), Some(FetchDecision::Join(_))));
-        assert!(matches!(schedule.decide_unknown("kid", now), FetchDecision::Join(_)));
+        assert!(matches!(schedule.decide_missing("kid", now), FetchDecision::Join(_)));
         drop(done);
-        schedule.record_success();
+        schedule.record_success(now, |_| false);
         time::advance(Duration::from_millis(1)).await;
         assert!(matches!(schedule.join_or_begin(Instant::now()), Some(FetchDecision::Fetch(_))));
     }

@@ -61,7 +61,7 @@ impl<S: KeySource> XsuaaIssuer<S> {
     /// signature, check all claims again.
     ///
     /// # Errors
-    /// `Invalid`, or `KeysUnavailable` if the keys cannot be fetched.
+    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,
@@ -88,5 +88,6 @@ pub(super) fn key_error(error: KeyError) -> AuthError {
     match error {
         KeyError::Unknown => AuthRejection::KeyUnknown.into(),
         KeyError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },
+        KeyError::Undecided { retry_after } => AuthError::KeyUndecided { retry_after },
     }
 }

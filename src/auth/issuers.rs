@@ -70,7 +70,7 @@ impl Issuers {
     /// Verifies a token by the rules of the issuer that it names.
     ///
     /// # Errors
-    /// `Invalid`, or `KeysUnavailable` if the keys cannot be fetched.
+    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,

@@ -79,6 +79,11 @@ impl KeySet {
         self.keys.get(kid)
     }
 
+    /// The names of the usable keys.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
     /// How many keys are usable.
     pub(super) fn len(&self) -> usize {
         self.keys.len()

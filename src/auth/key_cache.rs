@@ -12,9 +12,15 @@ use super::{
 };
 use crate::telemetry::metrics::Metrics;
 use arc_swap::ArcSwapOption;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
+
+/// Time for the repeats of one fetch. Callers wait for it, and have 55 s for everything.
+const RETRY_TIME: Duration = Duration::from_secs(10);
 
 /// The cache of one address; a clone is shallow.
 pub(super) struct KeyCache<S> {
@@ -71,17 +77,16 @@ impl<S: KeySource> KeyCache<S> {
     /// # Cancel safety
     /// A fetch that has begun goes on without the caller.
     pub(super) async fn key(&self, kid: &str) -> Result<FoundKey, KeyError> {
+        let now = Instant::now();
         let before = self.inner.cached.load_full();
+        if before.as_ref().and_then(|cached| cached.find_without_fetch(kid, now)).is_none() {
+            self.inner.schedule().note_missing(kid, now);
+        }
         let cached = self.current(before.as_ref()).await?;
-        if let Some(found) = cached.find(kid) {
-            return Ok(found);
+        match cached.find(kid) {
+            Some(found) => Ok(found),
+            None => self.refetch(kid).await,
         }
-        if !is_same(before.as_ref(), &cached) {
-            // This call has just fetched the set. A second fetch would bring the same.
-            self.inner.schedule().remember_unknown(kid, Instant::now());
-            return Err(KeyError::Unknown);
-        }
-        self.refetch(kid, &cached).await
     }
 
     /// Returns the key with exactly this `kid` from the cached set, if it is usable. Never fetches.
@@ -127,28 +132,21 @@ impl<S: KeySource> KeyCache<S> {
         cached.ok_or_else(|| self.inner.schedule().unavailable(now))
     }
 
-    /// Fetches once more for a `kid` that the cached set does not have: the issuer may have a new
-    /// key.
-    async fn refetch(&self, kid: &str, before: &Arc<CachedKeySet>) -> Result<FoundKey, KeyError> {
-        let now = Instant::now();
-        let decision = self.inner.schedule().decide_unknown(kid, now);
-        let pending = match decision {
-            FetchDecision::Refuse(error) => return Err(error),
-            FetchDecision::Join(pending) => pending,
-            FetchDecision::Fetch(done) => self.spawn_fetch(done),
-        };
-        pending.finished().await;
-        let now = Instant::now();
-        let Some(cached) =
-            self.inner.cached.load_full().filter(|cached| !Arc::ptr_eq(cached, before))
-        else {
-            return Err(self.inner.schedule().unavailable(now));
-        };
-        if let Some(found) = cached.find(kid) {
-            return Ok(found);
+    /// Fetches for a `kid` that the cached set does not have: the issuer may have a new key. A fetch
+    /// that was under way before may have been answered earlier, so it does not decide.
+    async fn refetch(&self, kid: &str) -> Result<FoundKey, KeyError> {
+        loop {
+            let decision = self.inner.schedule().decide_missing(kid, Instant::now());
+            let pending = match decision {
+                FetchDecision::Refuse(error) => return Err(error),
+                FetchDecision::Join(pending) => pending,
+                FetchDecision::Fetch(done) => self.spawn_fetch(done),
+            };
+            pending.finished().await;
+            if let Some(found) = self.peek(kid) {
+                return Ok(found);
+            }
         }
-        self.inner.schedule().remember_unknown(kid, now);
-        Err(KeyError::Unknown)
     }
 
     /// Joins the fetch that is under way, or starts one; `None` during a pause.
@@ -178,10 +176,20 @@ impl<S: KeySource> KeyCacheInner<S> {
     async fn fetch(&self) {
         let cached = self.cached.load_full();
         let etag = cached.as_ref().and_then(|cached| cached.etag());
-        match self.source.fetch(etag).await {
+        match self.source.fetch(etag, self.retry_until(cached.as_deref())).await {
             Ok(fetched) => self.store(cached.as_deref(), fetched),
             Err(fault) => self.record_failure(cached.as_deref(), &fault),
         }
+    }
+
+    /// Until when a fetch may be repeated. Not at all while the last one has failed: then the
+    /// pauses of the schedule count. Nor for an issuer that only an unverified token has named.
+    fn retry_until(&self, cached: Option<&CachedKeySet>) -> Instant {
+        let now = Instant::now();
+        if self.schedule().is_failing() || !(cached.is_some() || self.source.is_needed()) {
+            return now;
+        }
+        now + RETRY_TIME
     }
 
     fn store(&self, cached: Option<&CachedKeySet>, fetched: Fetched) {
@@ -192,13 +200,18 @@ impl<S: KeySource> KeyCacheInner<S> {
             tracing::info!(keys = next.len(), "caller keys changed");
         }
         self.metrics.jwks_fetched(if is_changed { "changed" } else { "unchanged" });
-        self.cached.store(Some(Arc::new(next)));
-        self.schedule().record_success();
+        let next = Arc::new(next);
+        self.cached.store(Some(Arc::clone(&next)));
+        let mut schedule = self.schedule();
+        for kid in cached.into_iter().flat_map(|cached| cached.withdrawn_in(&next)) {
+            schedule.note_withdrawn(kid, now);
+        }
+        schedule.record_success(now, |kid| next.find(kid).is_some());
     }
 
     fn record_failure(&self, cached: Option<&CachedKeySet>, fault: &S::Fault) {
         let now = Instant::now();
-        self.schedule().record_failure(now);
+        self.schedule().record_failure(now, S::asked_pause(fault));
         self.metrics.jwks_fetched("error");
         if cached.is_some_and(|cached| cached.is_usable(now)) {
             tracing::warn!(error = %fault, "caller keys not fetched, the old ones stay in use");
@@ -214,10 +227,6 @@ impl<S: KeySource> KeyCacheInner<S> {
     fn schedule(&self) -> MutexGuard<'_, FetchSchedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_same(before: Option<&Arc<CachedKeySet>>, cached: &Arc<CachedKeySet>) -> bool {
-    before.is_some_and(|before| Arc::ptr_eq(before, cached))
 }
 
 #[cfg(test)]

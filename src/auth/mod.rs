@@ -140,7 +140,7 @@ impl Verifier {
     ///
     /// # Errors
     /// `Missing` without `Authorization`, `Invalid` for a token that breaks a rule,
-    /// `KeysUnavailable` if the required keys cannot be fetched.
+    /// `KeysUnavailable` or `KeyUndecided` if the required key cannot be had now.
     ///
     /// # Cancel safety
     /// A fetch of keys goes on without the caller.

@@ -7,17 +7,25 @@
 use super::cached_key_set::Fetched;
 use http::HeaderValue;
 use std::{error::Error, time::Duration};
+use tokio::time::Instant;
 
 /// Fetches a key set.
 pub(super) trait KeySource: Send + Sync + 'static {
     /// Why a fetch failed; its text goes to the log.
     type Fault: Error + Send;
 
-    /// Fetches the key set, or finds out that the one with this `ETag` is still current.
+    /// Fetches the key set, or finds out that the one with this `ETag` is still current. Repeats
+    /// by the retry table, but begins no wait that ends after `retry_until`.
     fn fetch(
         &self,
         etag: Option<HeaderValue>,
+        retry_until: Instant,
     ) -> impl Future<Output = Result<Fetched, Self::Fault>> + Send;
+
+    /// The pause that the issuer asked for.
+    fn asked_pause(_fault: &Self::Fault) -> Option<Duration> {
+        None
+    }
 
     /// Whether callers may depend on these keys. `false` if only an unverified token, which anyone
     /// can write, has asked for them.
@@ -33,6 +41,11 @@ pub(super) enum KeyError {
     Unknown,
     /// The issuer does not answer, so the key may exist.
     Unavailable {
+        /// Time until the next fetch is allowed, at least.
+        retry_after: Duration,
+    },
+    /// The last fetch was before the question and too recent for another one. The key may exist.
+    Undecided {
         /// Time until the next fetch is allowed, at least.
         retry_after: Duration,
     },

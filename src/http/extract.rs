@@ -128,7 +128,12 @@ impl From<AuthError> for Problem {
             }
             AuthError::KeysUnavailable { retry_after } => {
                 let wait = Some(*retry_after);
-                let detail = "The keys of the XSUAA service are not available, so no caller can be verified now.";
+                let detail = "The keys of the token's issuer cannot be read now, so this caller cannot be verified.";
+                Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
+            }
+            AuthError::KeyUndecided { retry_after } => {
+                let wait = Some(*retry_after);
+                let detail = "The broker does not have the key that this token names, and may ask the token's issuer again only after the given time. Other callers are not affected.";
                 Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
             }
             AuthError::TooMany { retry_after, .. } => {

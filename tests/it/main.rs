@@ -21,6 +21,8 @@ mod engine;
 #[cfg(test)]
 mod hardened;
 #[cfg(test)]
+mod hiccups;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod limits;

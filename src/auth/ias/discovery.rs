@@ -6,11 +6,14 @@
 
 use super::domains::{Issuer, TrustedDomains};
 use crate::{
-    auth::duplicate_free::DuplicateFree,
-    upstream::{HttpClient, TransportError, body},
+    auth::{duplicate_free::DuplicateFree, endpoint::RefusedStatus},
+    upstream::{
+        HttpClient, TransportError, body,
+        retry::{RetryDecision, retry},
+    },
 };
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::{sync::Mutex, time::Instant};
@@ -39,8 +42,8 @@ pub(in crate::auth) enum DiscoveryFault {
     #[error("no answer")]
     Transport(#[from] TransportError),
     /// Any status except 200. Redirects are not followed.
-    #[error("status {0}")]
-    Status(u16),
+    #[error("status {}", .0.status)]
+    Status(RefusedStatus),
     /// The document is no JSON object with a `jwks_uri`.
     #[error("unusable document")]
     Document,
@@ -50,6 +53,30 @@ pub(in crate::auth) enum DiscoveryFault {
     /// Another request has just failed.
     #[error("failed a moment ago")]
     Recent,
+}
+
+impl DiscoveryFault {
+    /// Whether and when the call is repeated; see `docs/reference/limits.md`.
+    fn again(&self) -> RetryDecision {
+        match self {
+            Self::Transport(error) => RetryDecision::after_error(error),
+            Self::Status(refused) => refused.again(),
+            Self::Document => RetryDecision::UNREADABLE,
+            Self::Request(_) | Self::Foreign | Self::Recent => RetryDecision::No,
+        }
+    }
+
+    /// The pause that the issuer asked for.
+    pub(super) fn asked_pause(&self) -> Option<Duration> {
+        match self {
+            Self::Status(refused) => refused.asked_pause(),
+            Self::Request(_)
+            | Self::Transport(_)
+            | Self::Document
+            | Self::Foreign
+            | Self::Recent => None,
+        }
+    }
 }
 
 /// The discovery of one issuer, with its cached answer.
@@ -78,11 +105,12 @@ impl Discovery {
         Self { client, domains, issuer, state: Mutex::default() }
     }
 
-    /// Returns the URL of the issuer's keys, from the cache or from a request.
+    /// Returns the URL of the issuer's keys, from the cache or from a request. The request is
+    /// repeated by the retry table; no wait begins that ends after `retry_until`.
     ///
     /// # Errors
     /// [`DiscoveryFault`].
-    pub(super) async fn keys_url(&self) -> Result<String, DiscoveryFault> {
+    pub(super) async fn keys_url(&self, retry_until: Instant) -> Result<String, DiscoveryFault> {
         let mut state = self.state.lock().await;
         let now = Instant::now();
         match &state.found {
@@ -92,7 +120,7 @@ impl Discovery {
         if state.failed_at.is_some_and(|failed| now < failed + FAILURE_PAUSE) {
             return Err(DiscoveryFault::Recent);
         }
-        let answer = self.request().await;
+        let answer = retry(retry_until, || self.request(), DiscoveryFault::again).await;
         let now = Instant::now();
         *state = match &answer {
             Ok(url) => DiscoveryState { found: Some((url.clone(), now)), failed_at: None },
@@ -112,8 +140,8 @@ impl Discovery {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.base());
         let request = Request::get(url).header(header::ACCEPT, "application/json");
         let answer = self.client.fetch(request.body(Bytes::new())?, DOCUMENT_LIMIT).await?;
-        if answer.status.as_u16() != 200 {
-            return Err(DiscoveryFault::Status(answer.status.as_u16()));
+        if answer.status != StatusCode::OK {
+            return Err(DiscoveryFault::Status(RefusedStatus::of(&answer)));
         }
         let document: DuplicateFree<DiscoveryDocument> =
             body::decode(&answer.body).map_err(|_| DiscoveryFault::Document)?;

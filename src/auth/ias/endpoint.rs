@@ -15,11 +15,12 @@ use crate::{
         jwks::{DOCUMENT_LIMIT, KeySet},
         source::KeySource,
     },
-    upstream::HttpClient,
+    upstream::{HttpClient, retry::retry},
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, header, request::Builder};
-use std::sync::Arc;
+use http::{HeaderName, HeaderValue, Request, StatusCode, header, request::Builder};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 const OWN_CLIENT: HeaderName = HeaderName::from_static("x-client_id");
 const TENANT: HeaderName = HeaderName::from_static("x-app_tid");
@@ -70,11 +71,11 @@ impl IasEndpoint {
         request
     }
 
-    async fn keys(&self, url: &str, etag: Option<HeaderValue>) -> Result<Fetched, KeysFault> {
+    async fn ask(&self, url: &str, etag: Option<HeaderValue>) -> Result<Fetched, KeysFault> {
         let is_conditional = etag.is_some();
         let request = self.request(url, etag).body(Bytes::new())?;
         let answer = self.client.fetch(request, DOCUMENT_LIMIT).await?;
-        if answer.status.as_u16() == 400 {
+        if answer.status == StatusCode::BAD_REQUEST {
             tracing::info!(
                 issuer = self.address.issuer.base(),
                 "IAS hands out no keys for a client or tenant"
@@ -88,13 +89,24 @@ impl IasEndpoint {
 impl KeySource for IasEndpoint {
     type Fault = IasFault;
 
-    async fn fetch(&self, etag: Option<HeaderValue>) -> Result<Fetched, IasFault> {
-        let url = self.discovery.keys_url().await?;
-        let fetched = self.keys(&url, etag).await;
+    async fn fetch(
+        &self,
+        etag: Option<HeaderValue>,
+        retry_until: Instant,
+    ) -> Result<Fetched, IasFault> {
+        let url = self.discovery.keys_url(retry_until).await?;
+        let fetched = retry(retry_until, || self.ask(&url, etag.clone()), KeysFault::again).await;
         if fetched.is_err() {
             self.discovery.invalidate().await;
         }
         Ok(fetched?)
+    }
+
+    fn asked_pause(fault: &IasFault) -> Option<Duration> {
+        match fault {
+            IasFault::Discovery(fault) => fault.asked_pause(),
+            IasFault::Keys(fault) => fault.asked_pause(),
+        }
     }
 
     fn is_needed(&self) -> bool {

@@ -3,7 +3,9 @@
 //! Invariant: anyone can write a token with any issuer label and client. So the pool has at most
 //! [`UNVERIFIED_LIMIT`] caches that no verified token has used, and at most [`VERIFIED_LIMIT`] that
 //! one has. [`CreationBudget`] limits how fast new ones are made. A cache of an unverified caller
-//! never displaces one of a verified caller. For [`IasIssuer`](super::IasIssuer) only.
+//! never displaces one of a verified caller. All these limits count for the home issuer, which the
+//! binding names, and for all other issuers separately: no token for another issuer uses up what
+//! the home issuer has. For [`IasIssuer`](super::IasIssuer) only.
 
 use super::{Issuer, KeyAddress};
 use crate::{
@@ -18,17 +20,18 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Most caches of callers that are not verified yet. Each may fetch every 16 s while its issuer
+/// Most caches of callers that are not verified yet, per [`IssuerKind`]. Each may fetch every 16 s while its issuer
 /// fails: two fetches a second in all.
 const UNVERIFIED_LIMIT: usize = 32;
 
-/// Most caches of verified callers. Each takes some ten kilobytes.
+/// Most caches of verified callers, per [`IssuerKind`]. Each takes some ten kilobytes.
 const VERIFIED_LIMIT: usize = 256;
 
-/// New caches at once. When a landscape starts, it has some dozens of clients.
+/// New caches at once, per [`IssuerKind`]. When a landscape starts, it has some dozens of clients.
 const BURST: u32 = 32;
 
-/// Time after which one more new cache is allowed. Each costs at most two requests.
+/// Time after which one more new cache is allowed. Each costs at most two requests, and those of
+/// the home issuer their repeats.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Makes the source of an address.
@@ -43,8 +46,18 @@ pub(super) enum Evidence {
     Good,
 }
 
+/// Which issuer an address belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IssuerKind {
+    /// The one that the binding names.
+    Home,
+    /// Any other below a trusted domain.
+    Other,
+}
+
 /// The caches by address, bounded in number.
 pub(super) struct KeyCachePool<S> {
+    home: Option<Issuer>,
     new_source: SourceFactory<S>,
     tasks: TaskTracker,
     metrics: Metrics,
@@ -53,13 +66,15 @@ pub(super) struct KeyCachePool<S> {
 
 struct PoolState<S> {
     by_address: HashMap<Arc<KeyAddress>, PooledCache<S>>,
-    budget: CreationBudget,
+    home_budget: CreationBudget,
+    other_budget: CreationBudget,
     /// How many caches were made so far. Gives each cache its own range of generations.
     created: u64,
 }
 
 struct PooledCache<S> {
     keys: KeyCache<S>,
+    kind: IssuerKind,
     status: CallerStatus,
     last_used: Instant,
 }
@@ -77,11 +92,22 @@ struct CreationBudget {
 }
 
 impl<S: KeySource> KeyCachePool<S> {
-    /// Makes an empty pool. `new_source` makes the source of an address.
-    pub(super) fn new(new_source: SourceFactory<S>, tasks: TaskTracker, metrics: Metrics) -> Self {
-        let budget = CreationBudget { full_at: Instant::now() };
-        let state = PoolState { by_address: HashMap::new(), budget, created: 0 };
-        Self { new_source, tasks, metrics, state: Mutex::new(state) }
+    /// Makes an empty pool. `new_source` makes the source of an address; `home` is the issuer that
+    /// the binding names.
+    pub(super) fn new(
+        new_source: SourceFactory<S>,
+        home: Option<Issuer>,
+        tasks: TaskTracker,
+        metrics: Metrics,
+    ) -> Self {
+        let budget = || CreationBudget { full_at: Instant::now() };
+        let state = PoolState {
+            by_address: HashMap::new(),
+            home_budget: budget(),
+            other_budget: budget(),
+            created: 0,
+        };
+        Self { home, new_source, tasks, metrics, state: Mutex::new(state) }
     }
 
     /// Returns the cache of an address, if there is one.
@@ -92,20 +118,23 @@ impl<S: KeySource> KeyCachePool<S> {
         Some(cache.keys.clone())
     }
 
-    /// Returns the key with this `kid`, if an issuer returned it for a verified caller.
-    pub(super) fn key_of_verified_caller(&self, issuer: &Issuer, kid: &str) -> Option<FoundKey> {
+    /// Returns the key with this `kid`, if the issuer returned it for a verified caller, or if it is
+    /// the home issuer.
+    pub(super) fn known_key(&self, issuer: &Issuer, kid: &str) -> Option<FoundKey> {
         let state = self.state();
-        let mut verified = state.by_address.iter().filter(|(address, cache)| {
-            cache.status == CallerStatus::Verified && address.issuer == *issuer
+        let mut known = state.by_address.iter().filter(|(address, cache)| {
+            let is_trusted =
+                cache.status == CallerStatus::Verified || cache.kind == IssuerKind::Home;
+            is_trusted && address.issuer == *issuer
         });
-        verified.find_map(|(_, cache)| cache.keys.peek(kid))
+        known.find_map(|(_, cache)| cache.keys.peek(kid))
     }
 
     /// Returns the cache of an address and makes it if needed. If there are too many unverified
     /// ones, the one that was unused for longest is dropped.
     ///
     /// # Errors
-    /// [`AuthError::KeysUnavailable`] if the budget for new caches is used up.
+    /// [`AuthError::KeyUndecided`] if the budget for new caches is used up.
     pub(super) fn get_or_create(
         &self,
         address: &Arc<KeyAddress>,
@@ -117,17 +146,18 @@ impl<S: KeySource> KeyCachePool<S> {
             cache.last_used = now;
             return Ok(cache.keys.clone());
         }
+        let kind = self.kind(address);
         if evidence == Evidence::None {
-            let free = state.budget.take(now);
-            free.map_err(|retry_after| AuthError::KeysUnavailable { retry_after })?;
+            let free = state.budget(kind).take(now);
+            free.map_err(|retry_after| AuthError::KeyUndecided { retry_after })?;
         }
-        state.evict_oldest(CallerStatus::Unverified, UNVERIFIED_LIMIT);
+        state.evict_oldest(kind, CallerStatus::Unverified, UNVERIFIED_LIMIT);
         state.created += 1;
         let (first_generation, source) = (state.created << 32, (self.new_source)(address));
         let (tasks, metrics) = (self.tasks.clone(), self.metrics.clone());
         let keys = KeyCache::with_first_generation(first_generation, source, tasks, metrics);
-        let cache =
-            PooledCache { keys: keys.clone(), status: CallerStatus::Unverified, last_used: now };
+        let status = CallerStatus::Unverified;
+        let cache = PooledCache { keys: keys.clone(), kind, status, last_used: now };
         state.by_address.insert(Arc::clone(address), cache);
         Ok(keys)
     }
@@ -139,12 +169,12 @@ impl<S: KeySource> KeyCachePool<S> {
         if status == Some(CallerStatus::Verified) {
             return;
         }
-        state.evict_oldest(CallerStatus::Verified, VERIFIED_LIMIT);
-        let last_used = Instant::now();
+        let kind = self.kind(address);
+        state.evict_oldest(kind, CallerStatus::Verified, VERIFIED_LIMIT);
+        let (last_used, status) = (Instant::now(), CallerStatus::Unverified);
         // The cache may have been dropped or replaced during the verification. One in the pool
         // stays.
-        let new =
-            || PooledCache { keys: keys.clone(), status: CallerStatus::Unverified, last_used };
+        let new = || PooledCache { keys: keys.clone(), kind, status, last_used };
         state.by_address.entry(Arc::clone(address)).or_insert_with(new).status =
             CallerStatus::Verified;
     }
@@ -152,6 +182,14 @@ impl<S: KeySource> KeyCachePool<S> {
     /// Returns the generation of the usable keys of an address; `None` without any.
     pub(super) fn generation(&self, address: &KeyAddress) -> Option<u64> {
         self.state().by_address.get(address)?.keys.generation()
+    }
+
+    fn kind(&self, address: &KeyAddress) -> IssuerKind {
+        if self.home.as_ref() == Some(&address.issuer) {
+            IssuerKind::Home
+        } else {
+            IssuerKind::Other
+        }
     }
 
     /// Locks the state. The lock is never held across an await.
@@ -168,17 +206,28 @@ impl<S: KeySource> KeyCachePool<S> {
 }
 
 impl<S> PoolState<S> {
+    fn budget(&mut self, kind: IssuerKind) -> &mut CreationBudget {
+        match kind {
+            IssuerKind::Home => &mut self.home_budget,
+            IssuerKind::Other => &mut self.other_budget,
+        }
+    }
+
+    #[cfg(test)]
     fn count(&self, status: CallerStatus) -> usize {
         self.by_address.values().filter(|cache| cache.status == status).count()
     }
 
-    /// Drops the cache of this status that was unused for longest, if `limit` is reached.
-    fn evict_oldest(&mut self, status: CallerStatus, limit: usize) {
-        if self.count(status) < limit {
+    /// Drops the cache of this kind and status that was unused for longest, if `limit` is reached.
+    fn evict_oldest(&mut self, kind: IssuerKind, status: CallerStatus, limit: usize) {
+        let same = || {
+            let caches = self.by_address.iter();
+            caches.filter(|(_, cache)| cache.kind == kind && cache.status == status)
+        };
+        if same().count() < limit {
             return;
         }
-        let of_status = self.by_address.iter().filter(|(_, cache)| cache.status == status);
-        let oldest = of_status.min_by_key(|(_, cache)| cache.last_used);
+        let oldest = same().min_by_key(|(_, cache)| cache.last_used);
         if let Some(address) = oldest.map(|(address, _)| Arc::clone(address)) {
             self.by_address.remove(&address);
         }

@@ -25,7 +25,8 @@ use super::{
     error::AuthRejection,
     issuer::{KeySetId, VerifiedToken, key_error},
     jose::{self, VerifiedPayload},
-    source::KeySource,
+    key_cache::KeyCache,
+    source::{KeyError, KeySource},
 };
 use crate::{telemetry::metrics::Metrics, upstream::HttpClient};
 use claims::{IasClaims, IssuerClaims};
@@ -95,7 +96,8 @@ impl<S: KeySource> IasIssuer<S> {
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        Self { rules, pool: KeyCachePool::new(make, tasks, metrics) }
+        let pool = KeyCachePool::new(make, rules.home().cloned(), tasks, metrics);
+        Self { rules, pool }
     }
 
     /// Whether the token names IAS as its issuer, so that only these rules apply.
@@ -111,7 +113,7 @@ impl<S: KeySource> IasIssuer<S> {
     /// signature, check all claims again.
     ///
     /// # Errors
-    /// `Invalid`, or `KeysUnavailable` if the keys cannot be fetched.
+    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,
@@ -122,7 +124,7 @@ impl<S: KeySource> IasIssuer<S> {
         let address = Arc::new(self.rules.check_claims(&claimed, now)?);
         let keys = match self.pool.find(&address) {
             Some(keys) => keys,
-            None => self.pool.get_or_create(&address, self.evidence(token, &kid, &address)?)?,
+            None => self.new_cache(token, &kid, &address).await?,
         };
         let found = keys.key(&kid).await.map_err(key_error)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
@@ -134,6 +136,41 @@ impl<S: KeySource> IasIssuer<S> {
             keys: KeySetId::Ias(address),
             generation: found.generation,
         })
+    }
+
+    /// Returns the key cache of a new client. Beyond the budget for new caches, a token of the home
+    /// issuer is first checked with that issuer's own keys: tokens that name invented clients must
+    /// not keep others out.
+    ///
+    /// # Errors
+    /// `KeyUndecided` beyond the budget, or `Invalid` if the signature does not fit.
+    async fn new_cache(
+        &self,
+        token: &CompactToken<'_>,
+        kid: &str,
+        address: &Arc<KeyAddress>,
+    ) -> Result<KeyCache<S>, AuthError> {
+        let evidence = self.evidence(token, kid, address)?;
+        let beyond_budget = match self.pool.get_or_create(address, evidence) {
+            Ok(keys) => return Ok(keys),
+            Err(error) => error,
+        };
+        if !self.rules.is_home(address) {
+            return Err(beyond_budget);
+        }
+        let home = KeyAddress { client: None, ..KeyAddress::clone(address) };
+        let home = self.pool.get_or_create(&Arc::new(home), Evidence::Good)?;
+        match home.key(kid).await {
+            Ok(found) => {
+                VerifiedPayload::check(token, &found.key)?;
+                self.pool.get_or_create(address, Evidence::Good)
+            }
+            // IAS may have other keys for this client.
+            Err(KeyError::Unknown) => Err(beyond_budget),
+            Err(error @ (KeyError::Unavailable { .. } | KeyError::Undecided { .. })) => {
+                Err(key_error(error))
+            }
+        }
     }
 
     /// Returns what is known about a token of a new client, before its key set is fetched. An
@@ -148,7 +185,7 @@ impl<S: KeySource> IasIssuer<S> {
         kid: &str,
         address: &KeyAddress,
     ) -> Result<Evidence, AuthRejection> {
-        if let Some(known) = self.pool.key_of_verified_caller(&address.issuer, kid) {
+        if let Some(known) = self.pool.known_key(&address.issuer, kid) {
             VerifiedPayload::check(token, &known.key)?;
             return Ok(Evidence::Good);
         }

@@ -141,6 +141,11 @@ impl IasRules {
         self.home.as_ref() == Some(&address.issuer) && address.client.as_ref().is_some_and(is_named)
     }
 
+    /// The issuer that the binding names.
+    pub(super) fn home(&self) -> Option<&Issuer> {
+        self.home.as_ref()
+    }
+
     /// Whether this is the issuer that the binding names.
     pub(in crate::auth) fn is_home(&self, address: &KeyAddress) -> bool {
         self.home.as_ref() == Some(&address.issuer)

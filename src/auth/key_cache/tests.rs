@@ -25,6 +25,8 @@ struct Script {
     answer: Answer,
     takes: Duration,
     fetches: Vec<(Instant, Option<HeaderValue>)>,
+    /// How long each fetch may be repeated.
+    retry_times: Vec<Duration>,
 }
 
 #[derive(Clone)]
@@ -41,10 +43,15 @@ struct Source(Arc<Mutex<Script>>);
 impl KeySource for Source {
     type Fault = Scripted;
 
-    async fn fetch(&self, etag: Option<HeaderValue>) -> Result<Fetched, Scripted> {
+    async fn fetch(
+        &self,
+        etag: Option<HeaderValue>,
+        retry_until: Instant,
+    ) -> Result<Fetched, Scripted> {
         let (answer, takes) = {
             let mut script = self.0.lock().unwrap();
             script.fetches.push((Instant::now(), etag));
+            script.retry_times.push(retry_until - Instant::now());
             (script.answer.clone(), script.takes)
         };
         time::sleep(takes).await;
@@ -85,6 +92,7 @@ impl Fixture {
             answer: Answer::Keys(vec!["a"]),
             takes: Duration::from_millis(100),
             fetches: Vec::new(),
+            retry_times: Vec::new(),
         })));
         let tasks = TaskTracker::new();
         let cache = KeyCache::new(source.clone(), tasks.clone(), Metrics::default());
@@ -126,6 +134,11 @@ impl Fixture {
 
 fn is_unavailable(verdict: Result<(), KeyError>) -> bool {
     matches!(verdict, Err(KeyError::Unavailable { retry_after }) if retry_after >= SECOND)
+}
+
+fn is_undecided(verdict: Result<(), KeyError>) -> bool {
+    matches!(verdict, Err(KeyError::Undecided { retry_after })
+        if (SECOND..=5 * SECOND).contains(&retry_after))
 }
 
 #[tokio::test(start_paused = true)]
@@ -272,43 +285,131 @@ async fn all_lookups_of_a_new_key_wait_for_one_fetch() {
     assert_eq!(fixture.fetches(), 2);
 }
 
+/// The times of all fetches but the first.
+fn later_fetches(fixture: &Fixture) -> Vec<Instant> {
+    fixture.source.0.lock().unwrap().fetches.iter().skip(1).map(|(at, _)| *at).collect()
+}
+
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_unknown_keys_fetch_once_a_minute() {
+async fn under_a_flood_of_invented_key_ids_a_new_key_is_found_within_five_seconds() {
     let fixture = Fixture::warm().await;
-    let began = Instant::now();
+    let (mut unknown, mut waits) = (0, Vec::new());
     for number in 0..10_000 {
-        assert_eq!(fixture.ask(&format!("unknown-{number}")).await, UNKNOWN);
+        match fixture.ask(&format!("invented-{number}")).await {
+            UNKNOWN => unknown += 1,
+            Err(KeyError::Undecided { retry_after }) => waits.push(retry_after),
+            other => panic!("{other:?}"),
+        }
+        // The issuer rotates in the middle of a cooldown, and the callers get new tokens.
+        if number == 5000 {
+            fixture.answer(Answer::Keys(vec!["a", "b"]));
+            let since = Instant::now();
+            while let Err(error) = fixture.ask("b").await {
+                assert!(matches!(error, KeyError::Undecided { .. }), "{error:?}");
+                assert_eq!(
+                    fixture.ask(&format!("more-{:?}", since.elapsed())).await.err(),
+                    Some(error)
+                );
+                time::advance(Duration::from_millis(250)).await;
+            }
+            assert!(since.elapsed() <= 5 * SECOND + SECOND / 2, "{:?}", since.elapsed());
+        }
         time::advance(Duration::from_millis(18)).await;
     }
-    // 180 s after the first fetch: at 0 s, 60 s and 120 s. The time that the fetches take prevents
-    // a fourth one.
-    assert!(began.elapsed() >= 3 * MINUTE);
-    let times: Vec<_> =
-        fixture.source.0.lock().unwrap().fetches.iter().skip(1).map(|(at, _)| *at).collect();
-    assert!((2..=3).contains(&times.len()), "{}", times.len());
-    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= MINUTE));
+    let times = later_fetches(&fixture);
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 5 * SECOND));
+    assert!((30..=38).contains(&times.len()), "{}", times.len());
+    assert!(unknown >= times.len() - 2, "what a fetch was made for is decided: {unknown}");
+    assert!(waits.iter().all(|wait| (SECOND..=5 * SECOND).contains(wait)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_at_the_start_causes_only_the_first_fetch() {
     let fixture = Fixture::new();
+    assert_eq!(fixture.ask("unknown").await, UNKNOWN);
     for number in 0..100 {
-        assert_eq!(fixture.ask(&format!("unknown-{number}")).await, UNKNOWN);
+        assert!(is_undecided(fixture.ask(&format!("unknown-{number}")).await));
     }
     assert_eq!(fixture.fetches(), 1);
     fixture.ask("a").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_key_is_fetched_again_after_a_minute() {
+async fn an_unknown_key_is_fetched_again_after_five_seconds() {
     let fixture = Fixture::warm().await;
     assert_eq!(fixture.ask("b").await, UNKNOWN);
     fixture.answer(Answer::Keys(vec!["a", "b"]));
-    time::advance(59 * SECOND).await;
+    time::advance(4 * SECOND).await;
     assert_eq!(fixture.ask("b").await, UNKNOWN);
     time::advance(2 * SECOND).await;
     fixture.ask("b").await.unwrap();
     assert_eq!(fixture.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_fetch_for_a_new_key_delays_the_next_one_by_a_second_only() {
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Fault);
+    let failed = fixture.ask("b").await;
+    assert_eq!(failed, Err(KeyError::Unavailable { retry_after: SECOND }));
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    time::advance(SECOND).await;
+    fixture.ask("b").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invented_key_id_does_not_make_a_new_key_unknown() {
+    let fixture = Fixture::warm().await;
+    assert_eq!(fixture.ask("invented").await, UNKNOWN);
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    let Err(KeyError::Undecided { retry_after }) = fixture.ask("b").await else {
+        panic!("decided without a fetch");
+    };
+    assert!(retry_after <= 5 * SECOND);
+    time::advance(retry_after).await;
+    fixture.ask("b").await.unwrap();
+    assert_eq!(fixture.fetches(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_id_that_waited_for_the_cooldown_is_decided_by_the_next_fetch_for_any_other() {
+    let fixture = Fixture::warm().await;
+    assert_eq!(fixture.ask("one").await, UNKNOWN);
+    assert!(is_undecided(fixture.ask("two").await));
+    time::advance(5 * SECOND).await;
+    assert_eq!(fixture.ask("one").await, UNKNOWN);
+    assert_eq!(fixture.ask("two").await, UNKNOWN);
+    assert_eq!(fixture.fetches(), 3);
+}
+
+/// The issuer may have answered before the key was made.
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_began_before_the_question_does_not_decide() {
+    let fixture = Fixture::warm().await;
+    time::advance(11 * MINUTE).await;
+    fixture.ask("a").await.unwrap();
+    time::sleep(Duration::from_millis(50)).await;
+    let asked_at = Instant::now();
+    let (asked, ()) = tokio::join!(fixture.ask("b"), async {
+        fixture.answer(Answer::Keys(vec!["a", "b"]));
+    });
+    assert_eq!((asked, fixture.fetches()), (Ok(()), 3));
+    assert!(asked_at.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_is_repeated_for_ten_seconds_but_not_in_a_known_outage() {
+    let fixture = Fixture::new();
+    fixture.answer(Answer::Fault);
+    assert!(is_unavailable(fixture.ask("a").await));
+    time::advance(SECOND).await;
+    assert!(is_unavailable(fixture.ask("a").await));
+    fixture.answer(Answer::Keys(vec!["a"]));
+    time::advance(2 * SECOND).await;
+    fixture.ask("a").await.unwrap();
+    assert_eq!(fixture.ask("b").await, UNKNOWN);
+    let retry_times = fixture.source.0.lock().unwrap().retry_times.clone();
+    assert_eq!(retry_times, [10 * SECOND, Duration::ZERO, Duration::ZERO, 10 * SECOND]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,14 +443,17 @@ async fn old_keys_end_two_hours_after_the_last_success(
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_keys_fetch_once_a_minute_in_an_outage_too() {
+async fn in_an_outage_unknown_keys_are_fetched_with_growing_pauses() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Fault);
     for number in 0..50 {
         assert!(is_unavailable(fixture.ask(&format!("unknown-{number}")).await));
         time::advance(SECOND).await;
     }
-    assert_eq!(fixture.fetches(), 2);
+    let times = later_fetches(&fixture);
+    let pauses: Vec<_> = times.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+    assert!(pauses.starts_with(&[1, 2, 4, 8]), "{pauses:?}");
+    assert!(pauses.len() <= 6, "{pauses:?}");
 }
 
 #[rstest]

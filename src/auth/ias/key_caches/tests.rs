@@ -13,7 +13,7 @@ use crate::{
 };
 use http::HeaderValue;
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::time;
+use tokio::time::{self, Instant};
 use tokio_util::task::TaskTracker;
 
 struct Nothing;
@@ -21,13 +21,14 @@ struct Nothing;
 impl KeySource for Nothing {
     type Fault = Infallible;
 
-    async fn fetch(&self, _: Option<HeaderValue>) -> Result<Fetched, Infallible> {
+    async fn fetch(&self, _: Option<HeaderValue>, _: Instant) -> Result<Fetched, Infallible> {
         Ok(Fetched::Keys { keys: KeySet::default(), etag: None })
     }
 }
 
 fn pool() -> KeyCachePool<Nothing> {
-    KeyCachePool::new(Box::new(|_| Nothing), TaskTracker::new(), Metrics::default())
+    let home = Some(at("home", "any").issuer.clone());
+    KeyCachePool::new(Box::new(|_| Nothing), home, TaskTracker::new(), Metrics::default())
 }
 
 /// The address of a client at a label below one trusted domain.
@@ -54,7 +55,7 @@ async fn new_caches_are_limited_to_a_burst_and_then_to_an_interval() {
         many(1000).filter(|address| pool.get_or_create(address, Evidence::None).is_ok()).count();
     assert_eq!(opened, usize::try_from(BURST).unwrap());
     let refused = pool.get_or_create(&at("t", "late"), Evidence::None).err();
-    assert_eq!(refused, Some(AuthError::KeysUnavailable { retry_after: INTERVAL }));
+    assert_eq!(refused, Some(AuthError::KeyUndecided { retry_after: INTERVAL }));
     time::advance(INTERVAL).await;
     assert!(pool.get_or_create(&at("t", "late"), Evidence::None).is_ok());
     assert!(pool.get_or_create(&at("t", "later"), Evidence::None).is_err());
@@ -133,4 +134,37 @@ async fn a_cache_that_is_made_again_has_new_generations() {
     }
     assert_eq!(pool.generation(&address), None);
     assert_ne!(generation().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_issuers_use_up_nothing_of_the_home_issuer_and_the_other_way_round() {
+    for (flooded, calm) in [("t", "home"), ("home", "t")] {
+        let pool = pool();
+        let first = at(calm, "first");
+        pool.get_or_create(&first, Evidence::None).unwrap();
+        for number in 0..1000 {
+            time::advance(Duration::from_millis(1)).await;
+            drop(pool.get_or_create(&at(flooded, &number.to_string()), Evidence::None));
+        }
+        assert!(pool.find(&first).is_some(), "not displaced");
+        let made = (0..1000)
+            .filter(|number| {
+                pool.get_or_create(&at(calm, &number.to_string()), Evidence::None).is_ok()
+            })
+            .count();
+        assert_eq!(made, usize::try_from(BURST).unwrap() - 1);
+        assert_eq!(pool.sizes(), (2 * UNVERIFIED_LIMIT, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn verified_callers_of_other_issuers_displace_none_of_the_home_issuer() {
+    let pool = pool();
+    verify(&pool, &at("home", "first"));
+    for address in many(VERIFIED_LIMIT + 10) {
+        time::advance(Duration::from_millis(1)).await;
+        verify(&pool, &address);
+    }
+    assert_eq!(pool.sizes(), (0, VERIFIED_LIMIT + 1));
+    assert!(pool.find(&at("home", "first")).is_some());
 }

@@ -1,6 +1,6 @@
 //! Key sets: which keys may verify a token.
 
-use super::{Case, READ, Refuse, tables::KEY_MEMBERS};
+use super::{Case, READ, Refuse, beside_another, tables::KEY_MEMBERS};
 use crate::auth::tests::support::{KEY, KID, OTHER_KEY, base64url, elliptic_key, key_set};
 use serde_json::{Value, json};
 
@@ -63,22 +63,41 @@ fn many(count: usize) -> String {
 pub(super) fn quality() -> Vec<Case> {
     let unknown = Refuse("key_unknown");
     let key = || KEY.jwk(KID);
+    let another = OTHER_KEY.jwk("another");
     let repeated = key().to_string().replacen('{', r#"{"alg":"RS256","#, 1);
     let sets = [
-        ("empty set", key_set(&[])),
-        ("same name twice, same key", key_set(&[key(), key()])),
-        ("same name twice, other key", key_set(&[key(), OTHER_KEY.jwk(KID)])),
-        ("same name twice, other type", key_set(&[key(), json!({"kty": "oct", "kid": KID})])),
-        ("same name three times", key_set(&[key(), key(), key()])),
-        ("member of the key repeated", format!(r#"{{"keys":[{repeated}]}}"#)),
+        ("set without it", beside_another(&[])),
+        ("same name twice, same key", beside_another(&[key(), key()])),
+        ("same name twice, other key", beside_another(&[key(), OTHER_KEY.jwk(KID)])),
+        (
+            "same name twice, other type",
+            beside_another(&[key(), json!({"kty": "oct", "kid": KID})]),
+        ),
+        ("same name three times", beside_another(&[key(), key(), key()])),
+        ("member of the key repeated", format!(r#"{{"keys":[{repeated},{another}]}}"#)),
     ];
+    // Such a set would refuse everybody, so it decides nothing.
+    let unusable = [
+        ("empty set", key_set(&[])),
+        ("no usable key", key_set(&[json!({"kty": "oct", "kid": KID})])),
+        ("only a key of one name twice", key_set(&[key(), key()])),
+    ];
+    let unusable = unusable.map(|(name, set)| Case::keys(name, Refuse("keys_unavailable"), set));
     let sets = sets.map(|(name, set)| Case::keys(name, unknown, set));
     let others = Case::keys(
         "name of others twice",
         READ,
         key_set(&[OTHER_KEY.jwk("x"), key(), OTHER_KEY.jwk("x")]),
     );
-    KEY_MEMBERS.iter().copied().map(Case::key).chain(sets).chain([others]).chain(moduli()).collect()
+    KEY_MEMBERS
+        .iter()
+        .copied()
+        .map(Case::key)
+        .chain(sets)
+        .chain([others])
+        .chain(unusable)
+        .chain(moduli())
+        .collect()
 }
 
 /// Moduli of valid and other sizes. A valid one that is not our key's fails at the signature.
@@ -105,6 +124,6 @@ fn moduli() -> impl Iterator<Item = Case> {
     .map(|(name, verdict, modulus)| {
         let mut key: Value = KEY.jwk(KID);
         key["n"] = json!(base64url(&modulus));
-        Case::keys(name, verdict, key_set(&[key]))
+        Case::keys(name, verdict, beside_another(&[key]))
     })
 }

@@ -143,11 +143,11 @@ impl Case {
     fn key((name, verdict, member, text): Row) -> Self {
         let mut key = KEY.jwk(KID);
         set(&mut key, member, text);
-        Self::keys(name, verdict, key_set(&[key]))
+        Self::keys(name, verdict, beside_another(&[key]))
     }
 
     fn with_keys(self, keys: &[Value]) -> Self {
-        Self { keys: key_set(keys), ..self }
+        Self { keys: beside_another(keys), ..self }
     }
 
     fn bound(self, bind: fn(&mut XsuaaBinding)) -> Self {
@@ -162,6 +162,11 @@ fn set(object: &mut Value, member: &str, text: &str) {
     } else {
         object[member] = body::decode(text.as_bytes()).unwrap();
     }
+}
+
+/// A set of these keys and a usable one of another name.
+fn beside_another(keys: &[Value]) -> String {
+    key_set(&[keys, &[OTHER_KEY.jwk("another")]].concat())
 }
 
 fn split(token: &str) -> [&str; 3] {

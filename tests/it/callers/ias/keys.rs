@@ -104,14 +104,15 @@ async fn a_new_key_is_accepted_on_first_use_and_a_removed_one_is_not() {
 }
 
 #[rstest]
-#[case::keys_server_error("/oauth2/certs", json!({"status": 500}))]
+#[case::keys_gateway_error("/oauth2/certs", json!({"status": 502}))]
+#[case::keys_none("/oauth2/certs", json!({"status": 200, "body": "{\"keys\":[]}"}))]
 #[case::keys_forbidden("/oauth2/certs", json!({"status": 403}))]
 #[case::keys_not_found("/oauth2/certs", json!({"status": 404}))]
 #[case::keys_not_json("/oauth2/certs", json!({"status": 200, "body": "<html>"}))]
 #[case::keys_ten_megabytes("/oauth2/certs", json!({"status": 200, "body_size": 10_000_000}))]
 #[case::keys_unchanged("/oauth2/certs", json!({"status": 304}))]
 #[case::keys_moved("/oauth2/certs", json!({"status": 302, "headers": {"location": "/oauth2/certs"}}))]
-#[case::discovery_server_error(DISCOVERY, json!({"status": 503}))]
+#[case::discovery_gateway_error(DISCOVERY, json!({"status": 504}))]
 #[case::discovery_refused(DISCOVERY, json!({"status": 400}))]
 #[case::discovery_not_json(DISCOVERY, json!({"status": 200, "body": "<html>"}))]
 #[case::discovery_without_keys(DISCOVERY, json!({"status": 200, "body": "{\"issuer\":\"x\"}"}))]
@@ -119,18 +120,20 @@ async fn a_new_key_is_accepted_on_first_use_and_a_removed_one_is_not() {
 #[case::discovery_too_large(DISCOVERY, json!({"status": 200, "body_size": 100_000}))]
 #[case::discovery_moved(DISCOVERY, json!({"status": 302, "headers": {"location": "/oauth2/certs"}}))]
 #[tokio::test]
-async fn a_failed_fetch_is_503_until_one_succeeds(#[case] path: &str, #[case] fault: Value) {
+async fn failed_fetches_are_503_until_one_succeeds(#[case] path: &str, #[case] fault: Value) {
     let sandbox = sandbox().await;
     let broker = broker(&sandbox, &[]).await;
     let mut fault = fault;
     fault["part"] = json!("ias");
     fault["only"] = json!(format!("GET {path}"));
+    fault["n"] = json!(100);
     pull(&sandbox, "fail_next", &fault);
     let got = broker.get(PATH, &good(&sandbox)).await;
     assert_eq!((got.status, got.code().as_str()), (503, "keys_unavailable"), "{}", got.text);
     let wait: u64 = got.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=16).contains(&wait), "{wait}");
     assert_eq!(broker.get(PATH, &sandbox.developer_token()).await.status, 200, "XSUAA goes on");
+    pull(&sandbox, "clear", &json!({"part": "ias"}));
     for _ in 0..200 {
         if broker.get(PATH, &good(&sandbox)).await.status == 200 {
             return;

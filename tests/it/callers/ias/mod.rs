@@ -220,15 +220,16 @@ fn crossed(sandbox: &Sandbox) -> Vec<Case> {
 #[tokio::test]
 async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     let sandbox = sandbox().await;
-    let broker = broker(&sandbox, &[]).await;
     let cases = cases(&sandbox);
-    let Results { faults, refusals, .. } = send_all(&broker, &cases).await;
+    let start = async || broker(&sandbox, &[]).await;
+    let Results { faults, refusals, brokers, .. } = send_all(start, &cases).await;
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(refusals.len(), 1, "all 401 say the same: {refusals:?}");
     // Three callers (one has no azp), one that IAS does not know, and one fetch for the first
     // unknown key of each caller that had a key.
-    assert!((4..=6).contains(&fetches(&sandbox)), "{}", fetches(&sandbox));
-    assert_eq!(asked(&sandbox, "/.well-known/openid-configuration"), 1);
+    assert!((4..=6 * brokers).contains(&fetches(&sandbox)), "{}", fetches(&sandbox));
+    assert!(asked(&sandbox, "/.well-known/openid-configuration") <= brokers);
+    assert!(brokers <= 6, "only unknown key ids: {brokers}");
     let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
     let accepted = cases.iter().filter(|case| case.status == 200).count();
     assert_eq!(names.len(), cases.len());
