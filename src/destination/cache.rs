@@ -24,14 +24,17 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// Age from which content is revalidated (SAP recommends 3–5 min, on demand).
-const SOFT_TTL: Duration = Duration::from_secs(5 * 60);
-
 /// Age up to which content is served while the service fails.
 const STALE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The Destination service as the cache sees it; a trait, so that tests need no sockets.
+/// The Destination service or a file as the cache sees it; a trait, so that tests need no sockets.
 pub(super) trait DestinationSource: Send + Sync + 'static {
+    /// Age from which content is revalidated on demand.
+    const SOFT_TTL: Duration;
+
+    /// Names the source where a destination is missing.
+    const NAME: &'static str;
+
     /// Reads the destination once, retries included. `tag` makes the call conditional.
     fn find(
         &self,
@@ -95,6 +98,12 @@ impl<S: DestinationSource> CachedDestination<S> {
         Self(Arc::new(CacheInner { name, deps, state: Mutex::default() }))
     }
 
+    /// Applies content that was read before the first find.
+    pub(super) fn prime(&self, content: &Content) {
+        // Invalid content has been logged; the next find returns the findings.
+        drop(self.apply_content(&mut self.state(), content));
+    }
+
     /// Finds the destination, as fresh as `cache_policy` asks.
     ///
     /// # Errors
@@ -128,7 +137,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         let running = running.map(|fetch| (fetch.condition, fetch.outcome.clone()));
         let max_age = match cache_policy {
             CachePolicy::Cached => STALE_LIMIT,
-            CachePolicy::Confirmed => SOFT_TTL,
+            CachePolicy::Confirmed => S::SOFT_TTL,
             CachePolicy::PastCache => {
                 return match running {
                     Some((Condition::Always, outcome)) => CacheDecision::Wait(outcome),
@@ -140,7 +149,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         let pause = state.pause();
         let held = state.held.as_ref().filter(|held| held.age() <= max_age);
         if let Some((destination, age)) = held.map(|held| (held.destination.clone(), held.age())) {
-            if age > SOFT_TTL && running.is_none() && pause.is_none() {
+            if age > S::SOFT_TTL && running.is_none() && pause.is_none() {
                 self.start_fetch(&mut state, Condition::IfChanged);
             }
             return CacheDecision::Serve(Ok(destination));

@@ -50,6 +50,11 @@ pub(super) struct DestinationClient {
 }
 
 impl DestinationSource for DestinationClient {
+    /// SAP recommends 3–5 min, on demand.
+    const SOFT_TTL: Duration = Duration::from_secs(5 * 60);
+
+    const NAME: &'static str = "Destination service";
+
     async fn find(
         &self,
         name: &DestinationName,

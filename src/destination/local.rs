@@ -1,30 +1,90 @@
-//! Local sources: a destination file and the variable `destinations`. Read once, at start, and only
-//! without `VCAP_APPLICATION`; `setup` checks that.
+//! Local sources: a destination file and the variable `destinations`; only without
+//! `VCAP_APPLICATION`, which `setup` checks. The file is read again while the broker runs.
 //!
 //! Invariant: returns properties under their cockpit names, whatever spelling the input had. Used
-//! by `setup`.
+//! by `setup` and, for the file, by `cache`.
 
-use super::{DestinationName, DestinationSetupError, error::DestinationFileError, properties};
+use super::{
+    DestinationName, DestinationSetupError, SourceKind,
+    cache::{Content, DestinationSource, FindResponse},
+    error::DestinationFileError,
+    fault::FindFault,
+    properties,
+};
 use crate::{
     binding::{Fields, SourceText},
     upstream::body::decode,
 };
-use std::{fs, path::Path};
+use http::HeaderValue;
+use std::{
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 /// Placeholder for a secret that the cockpit removed on export; never used as a secret.
 const REMOVED: &str = "<<removed>>";
 
-/// Reads the destination called `name` from a file; `None` if the file has only others.
-pub(super) fn from_file(
-    path: &Path,
-    name: &DestinationName,
-) -> Result<Option<Fields>, DestinationSetupError> {
-    let bytes = fs::read(path).map(Zeroizing::new).map_err(|error| {
-        DestinationSetupError::FileUnreadable { path: path.to_owned(), kind: error.kind() }
-    })?;
-    parse_file(&bytes, name)
-        .map_err(|error| DestinationSetupError::FileMalformed { path: path.to_owned(), error })
+/// The destination file; a clone is shallow.
+#[derive(Clone, Debug)]
+pub(super) struct DestinationFile(Arc<FileAccess>);
+
+#[derive(Debug)]
+struct FileAccess {
+    path: PathBuf,
+    /// Keyed at random per process: recognises equal contents without storing them.
+    digest: RandomState,
+}
+
+impl DestinationFile {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(Arc::new(FileAccess { path: path.to_owned(), digest: RandomState::new() }))
+    }
+
+    /// Reads the destination called `name`; `None` if the file has only others.
+    pub(super) fn read(
+        &self,
+        name: &DestinationName,
+    ) -> Result<Option<Content>, DestinationSetupError> {
+        let path = &self.0.path;
+        let bytes = fs::read(path).map(Zeroizing::new).map_err(|error| {
+            DestinationSetupError::FileUnreadable { path: path.clone(), kind: error.kind() }
+        })?;
+        let fields = parse_file(&bytes, name)
+            .map_err(|error| DestinationSetupError::FileMalformed { path: path.clone(), error })?;
+        let digest = self.0.digest.hash_one(bytes.as_slice());
+        let source = SourceKind::File;
+        Ok(fields.map(|fields| Content { fields, source, tag: None, digest }))
+    }
+}
+
+impl DestinationSource for DestinationFile {
+    /// A small file is read at once, so a change is in use with the next request.
+    const SOFT_TTL: Duration = Duration::from_secs(1);
+
+    const NAME: &'static str = "destination file";
+
+    async fn find(
+        &self,
+        name: &DestinationName,
+        _: Option<&HeaderValue>,
+    ) -> Result<FindResponse, FindFault> {
+        let (file, name) = (self.clone(), name.clone());
+        let reading = tokio::task::spawn_blocking(move || file.read(&name)).await;
+        match reading.ok() {
+            Some(Ok(Some(content))) => Ok(FindResponse::Content(content)),
+            Some(Ok(None)) => Ok(FindResponse::Absent),
+            Some(Err(DestinationSetupError::FileMalformed { .. })) => Err(FindFault::Refused(
+                "the destination file is neither JSON nor Java properties: correct it",
+            )),
+            Some(Err(_)) | None => {
+                Err(FindFault::Refused("the destination file cannot be read: restore it"))
+            }
+        }
+    }
 }
 
 /// Reads the destination called `name` from the variable `destinations`.

@@ -28,6 +28,7 @@ pub use setup::{DestinationDependencies, DestinationsConfig};
 
 use cache::CachedDestination;
 use client::DestinationClient;
+use local::DestinationFile;
 use std::sync::Arc;
 
 /// All configured destinations; a clone is shallow.
@@ -45,8 +46,10 @@ struct DestinationsInner {
 /// Where one destination comes from; decided at start.
 #[derive(Debug)]
 enum ConfiguredDestination {
-    /// Read once from a local source or a user-provided service.
-    Fixed(Result<Arc<Destination>, DestinationError>),
+    /// Read once, from the environment of the process; `None`: no source holds it.
+    Fixed(Option<SourceKind>, Result<Arc<Destination>, DestinationError>),
+    /// Read from a file, again when it has changed.
+    File(CachedDestination<DestinationFile>),
     /// Read from the Destination service.
     Service(CachedDestination<DestinationClient>),
 }
@@ -95,7 +98,8 @@ impl Destinations {
         cache_policy: CachePolicy,
     ) -> Result<Arc<Destination>, DestinationError> {
         match self.entry(name) {
-            Some(ConfiguredDestination::Fixed(outcome)) => outcome.clone(),
+            Some(ConfiguredDestination::Fixed(_, outcome)) => outcome.clone(),
+            Some(ConfiguredDestination::File(cached)) => cached.find(cache_policy).await,
             Some(ConfiguredDestination::Service(cached)) => cached.find(cache_policy).await,
             None => Err(DestinationError::Missing {
                 name: name.to_string(),
@@ -112,8 +116,22 @@ impl Destinations {
     /// Returns the content in service without any call; it may be unconfirmed for up to 24 h.
     pub fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
         match self.entry(name)? {
-            ConfiguredDestination::Fixed(outcome) => outcome.clone().ok(),
+            ConfiguredDestination::Fixed(_, outcome) => outcome.clone().ok(),
+            ConfiguredDestination::File(cached) => cached.known(),
             ConfiguredDestination::Service(cached) => cached.known(),
+        }
+    }
+
+    /// Returns where a destination is read from, also while it is missing or invalid; `None` if no
+    /// source holds it and only a restart looks for one.
+    pub fn source(&self, name: &DestinationName) -> Option<SourceKind> {
+        match self.entry(name)? {
+            ConfiguredDestination::Fixed(source, _) => *source,
+            ConfiguredDestination::File(_) => Some(SourceKind::File),
+            ConfiguredDestination::Service(cached) => {
+                let known = cached.known().map(|known| known.source);
+                Some(known.unwrap_or(SourceKind::SubaccountLevel))
+            }
         }
     }
 

@@ -132,6 +132,25 @@ impl SourceKind {
             Self::InstanceLevel => "Destination service, instance level",
         }
     }
+
+    /// Returns where a property is corrected, as the end of a sentence.
+    pub fn place(self) -> &'static str {
+        match self {
+            Self::File => "the destination file",
+            Self::Variable => "the variable destinations",
+            Self::UserProvided => "the user-provided service",
+            Self::SubaccountLevel | Self::InstanceLevel => "the destination",
+        }
+    }
+
+    /// Returns whether the broker reads the source again while it runs. The environment of a
+    /// process cannot be read again.
+    pub fn is_read_again(self) -> bool {
+        match self {
+            Self::File | Self::SubaccountLevel | Self::InstanceLevel => true,
+            Self::Variable | Self::UserProvided => false,
+        }
+    }
 }
 
 impl AuthenticationType {

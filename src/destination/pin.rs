@@ -45,7 +45,7 @@ impl HostPin {
         if !self.is_allowed(api, anchor) && !is_same_host(api, anchor) {
             findings.push(format!(
                 "host or port of URL is not that of this foundation's CF API ({}): correct the \
-                 region, or name the host in destination.allow_token_hosts",
+                 region, or name the host in destination.allow_token_hosts and restart the broker",
                 host(anchor)
             ));
         }

@@ -6,9 +6,9 @@
 use super::{
     ConfiguredDestination, Destination, DestinationError, DestinationName, DestinationSetupError,
     Settings, SourceKind,
-    cache::{CacheDependencies, CachedDestination},
+    cache::{CacheDependencies, CachedDestination, DestinationSource},
     client::DestinationClient,
-    local,
+    local::{self, DestinationFile},
     pin::HostPin,
     service_token::ServiceToken,
     validate::Validator,
@@ -67,44 +67,63 @@ pub(super) fn resolve_all(
     let validator = Validator { pin, key: deps.key.clone() };
     let service = config.service.as_ref().map(|binding| client(binding, config, deps));
     let service = service.transpose()?;
+    let file = config.settings.file.as_deref().filter(|_| is_local(config));
+    let file = file.map(DestinationFile::new);
     names
         .iter()
         .map(|name| {
-            if let Some((source, fields)) = read_fixed(name, config)? {
-                return Ok(ConfiguredDestination::Fixed(validate_fixed(
-                    name, source, &fields, &validator,
-                )));
+            if let Some(file) = &file
+                && let Some(content) = file.read(name)?
+            {
+                tracing::warn!(
+                    destination = %name,
+                    source = SourceKind::File.name(),
+                    "destination does not come from the Destination service; the file is read \
+                     again when it has changed"
+                );
+                let cached = cached(name, file.clone(), &validator, deps);
+                cached.prime(&content);
+                return Ok(ConfiguredDestination::File(cached));
             }
-            let Some(client) = &service else {
-                return Ok(ConfiguredDestination::Fixed(missing(name, config)));
-            };
-            let cache_deps = CacheDependencies {
-                source: client.clone(),
-                validator: validator.clone(),
-                tasks: deps.tasks.clone(),
-                metrics: deps.metrics.clone(),
-            };
-            Ok(ConfiguredDestination::Service(CachedDestination::new(name.clone(), cache_deps)))
+            if let Some((source, fields)) = read_environment(name, config)? {
+                let outcome = validate_fixed(name, source, &fields, &validator);
+                return Ok(ConfiguredDestination::Fixed(Some(source), outcome));
+            }
+            Ok(match &service {
+                Some(client) => {
+                    ConfiguredDestination::Service(cached(name, client.clone(), &validator, deps))
+                }
+                None => ConfiguredDestination::Fixed(None, missing(name, config)),
+            })
         })
         .collect()
 }
 
-/// Looks into the sources that are read once, in order.
-fn read_fixed(
+fn cached<S: DestinationSource>(
+    name: &DestinationName,
+    source: S,
+    validator: &Validator,
+    deps: &DestinationDependencies,
+) -> CachedDestination<S> {
+    let cache_deps = CacheDependencies {
+        source,
+        validator: validator.clone(),
+        tasks: deps.tasks.clone(),
+        metrics: deps.metrics.clone(),
+    };
+    CachedDestination::new(name.clone(), cache_deps)
+}
+
+/// Looks into the sources of the process's environment, in order. They are read once.
+fn read_environment(
     name: &DestinationName,
     config: &DestinationsConfig<'_>,
 ) -> Result<Option<(SourceKind, Fields)>, DestinationSetupError> {
-    if is_local(config) {
-        if let Some(path) = &config.settings.file
-            && let Some(fields) = local::from_file(path, name)?
-        {
-            return Ok(Some((SourceKind::File, fields)));
-        }
-        if let Some(text) = &config.variable
-            && let Some(fields) = local::from_variable(text, name)?
-        {
-            return Ok(Some((SourceKind::Variable, fields)));
-        }
+    if is_local(config)
+        && let Some(text) = &config.variable
+        && let Some(fields) = local::from_variable(text, name)?
+    {
+        return Ok(Some((SourceKind::Variable, fields)));
     }
     let provided = config.bindings.destination_properties(name.as_str())?;
     Ok(provided.map(|fields| (SourceKind::UserProvided, fields)))

@@ -1,6 +1,7 @@
 use super::{
-    CachePolicy, DestinationDependencies, DestinationError, DestinationName, DestinationSetupError,
-    Destinations, DestinationsConfig, Settings, SourceKind, test_credential::TestCredential,
+    CachePolicy, Destination, DestinationDependencies, DestinationError, DestinationName,
+    DestinationSetupError, Destinations, DestinationsConfig, Settings, SourceKind,
+    test_credential::TestCredential,
 };
 use crate::{
     binding::{self, BindingSources, Bindings, SourceText},
@@ -11,7 +12,8 @@ use crate::{
         raw_server::{RawServer, Reply},
     },
 };
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
+use tokio::time::advance;
 use tokio_util::task::TaskTracker;
 
 /// Everything a destination needs but its name and the user, which identifies the source.
@@ -174,6 +176,35 @@ async fn each_name_has_its_own_source_and_no_other_name_exists() {
     let third = DestinationName::parse("third").unwrap();
     let error = destinations.find(&third, CachePolicy::Cached).await.unwrap_err();
     assert!(matches!(error, DestinationError::Missing { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_file_is_in_use_after_a_second_and_a_broken_one_changes_nothing() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), item("one")).unwrap();
+    let environment = Environment { file: Some(file.path().to_owned()), ..Environment::default() };
+    let destinations = environment.open().unwrap();
+    let confirmed = async || destinations.find(&cfapi(), CachePolicy::Confirmed).await;
+    let user = |found: &Destination| found.credentials.user.clone();
+    assert_eq!(user(&confirmed().await.unwrap()), "one");
+    fs::write(file.path(), item("two")).unwrap();
+    assert_eq!(user(&confirmed().await.unwrap()), "one");
+    let read_past_cache = destinations.find(&cfapi(), CachePolicy::PastCache).await;
+    assert_eq!(user(&read_past_cache.unwrap()), "two");
+    fs::write(file.path(), item("three")).unwrap();
+    advance(Duration::from_millis(1001)).await;
+    assert_eq!(user(&confirmed().await.unwrap()), "three");
+    for broken in ["{\"Name\":\"canary", "{\"Name\":\"CFAPI\"}"] {
+        fs::write(file.path(), broken).unwrap();
+        advance(Duration::from_millis(1001)).await;
+        let error = confirmed().await.unwrap_err();
+        assert!(matches!(error, DestinationError::Invalid { .. }), "{error:?}");
+        assert!(!error.to_string().contains("canary"));
+        assert_eq!(user(&destinations.known(&cfapi()).unwrap()), "three");
+    }
+    fs::remove_file(file.path()).unwrap();
+    assert!(destinations.find(&cfapi(), CachePolicy::PastCache).await.is_err());
+    assert_eq!(destinations.source(&cfapi()), Some(SourceKind::File));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::{
     capi::{CapiError, Unavailability},
     http::{
+    destination::SourceKind,
         code::Code,
         problem::{Problem, Retryable},
     },
@@ -61,12 +62,23 @@ pub(crate) fn code_of_reason(reason: &Reason) -> Code {
 fn detail_of(refusal: &LeaseRefusal) -> String {
     let name = &refusal.destination;
     match &refusal.reason {
-        Reason::DestinationMissing => format!(
-            "There is no destination {name}. Create it in the subaccount, or bind a service that holds it; the broker \
-             notices a new destination within 60 seconds."
+        Reason::DestinationMissing if refusal.read_from.is_none() => format!(
+            "There is no destination {name}: no Destination service is bound, and no other source holds it. Bind a \
+             Destination service with this destination, or a user-provided service of this name, and restart the broker."
         ),
         Reason::DestinationInvalid { findings } => {
-            format!("The destination {name} cannot be used: {}.", findings.join("; "))
+        Reason::DestinationMissing => {
+            let place = match refusal.read_from {
+                Some(SourceKind::File) => "the destination file",
+                _ => "the subaccount",
+            };
+            format!(
+                "There is no destination {name}. Create it in {place}; {}.",
+                when_in_use(refusal)
+            )
+        }
+            let note = restart_note(refusal);
+            format!("The destination {name} cannot be used: {}.{note}", findings.join("; "))
         }
         Reason::DestinationUnavailable => {
             format!(
@@ -74,18 +86,22 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             )
         }
         Reason::Rejected => format!(
-            "The CF login server refused user and password of destination {name}. Correct them in the destination; the \
-             broker notices within 60 seconds. Until then it sends no further logon, so that the user is not locked."
+            "The CF login server refused user and password of destination {name}. Correct them in {}; {}. Until then it \
+             sends no further logon, so that the user is not locked.",
+            refusal.read_from.map_or("the destination", SourceKind::place),
+            when_in_use(refusal)
         ),
         Reason::SecondFactor => format!(
             "The technical user of destination {name} is asked for a second factor: switch the second factor off for \
              the technical user. The broker cannot see that repair; an operator releases one attempt."
         ),
         Reason::ActionRequired { advice } => {
-            format!("The technical user of destination {name} cannot log on: {advice}.")
+            let note = restart_note(refusal);
+            format!("The technical user of destination {name} cannot log on: {advice}.{note}")
         }
         Reason::Misconfigured { advice } => {
-            format!("The destination {name} does not lead to a logon: {advice}.")
+            let note = restart_note(refusal);
+            format!("The destination {name} does not lead to a logon: {advice}.{note}")
         }
         Reason::Locked => format!(
             "The technical user of destination {name} is locked after too many failed logons. The broker waits for the \
@@ -105,6 +121,7 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
         Reason::NoTokenEndpoint { status } => {
             let at = refusal.retry_at.map(clock_time).unwrap_or_default();
             format!(
+            let note = restart_note(refusal);
                 "The token URL of destination {name} was answered with HTTP {status}, which is no answer of a token \
                  endpoint. The broker asks again at {at}, without a password, and logs on as soon as a token endpoint \
                  answers. If this lasts, check host and path of the token URL."
@@ -115,6 +132,28 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
 }
 
 impl From<CapiError> for Problem {
+/// When a correction of the destination is in use, as the end of a sentence.
+fn when_in_use(refusal: &LeaseRefusal) -> &'static str {
+    if refusal.needs_restart() {
+        "then restart the broker, which reads it only when it starts"
+    } else {
+        "the broker notices within 60 seconds"
+    }
+}
+
+/// Empty where the broker notices a correction by itself.
+fn restart_note(refusal: &LeaseRefusal) -> String {
+    match refusal.read_from {
+        Some(source) if refusal.needs_restart() => {
+            let place = source.place();
+            format!(
+                " A change of {place} needs a restart of the broker, which reads it only when it starts."
+            )
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
     fn from(error: CapiError) -> Self {
         if let CapiError::Token(refusal) = error {
             return refusal.into();

@@ -4,7 +4,9 @@
 //! these decisions are tested on a paused clock, without sockets. The bytes are tested in `oauth`.
 
 use crate::{
-    destination::{CachePolicy, Destination, DestinationError, DestinationName, Destinations},
+    destination::{
+        CachePolicy, Destination, DestinationError, DestinationName, Destinations, SourceKind,
+    },
     oauth::{ClientAuthentication, ExchangeError, Grant, TokenEndpoint, TokenResponse},
 };
 use secrecy::SecretString;
@@ -25,6 +27,9 @@ pub(super) trait Backend: Send + Sync + 'static {
 
     /// Returns the content in service. Makes no call.
     fn known(&self, name: &DestinationName) -> Option<Arc<Destination>>;
+
+    /// Returns where the destination is read from; `None` if no source holds it.
+    fn source(&self, name: &DestinationName) -> Option<SourceKind>;
 
     /// Sends a grant once to the destination's token endpoint.
     fn exchange(
@@ -60,6 +65,10 @@ impl Backend for LiveBackend {
 
     fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
         self.destinations.known(name)
+    }
+
+    fn source(&self, name: &DestinationName) -> Option<SourceKind> {
+        self.destinations.source(name)
     }
 
     async fn exchange(

@@ -3,7 +3,7 @@
 //! Invariant: every text here is ours; no text of an upstream gets in. Made by `provider`, `entry`
 //! and `refresher`; turned into problems by `http`.
 
-use crate::destination::{DestinationError, DestinationName};
+use crate::destination::{DestinationError, DestinationName, SourceKind};
 use std::{
     fmt,
     time::{Duration, SystemTime},
@@ -23,6 +23,8 @@ pub struct LeaseRefusal {
     pub reason: Reason,
     /// When a retry makes sense; `None` if waiting alone does not help.
     pub retry_at: Option<Instant>,
+    /// Where the destination is read from; `None` if no source holds it.
+    pub read_from: Option<SourceKind>,
 }
 
 /// What an administrator must know; one per public problem code of the token part.
@@ -94,8 +96,49 @@ impl LeaseRefusal {
         Some(at.saturating_duration_since(now).max(SHORTEST_RETRY))
     }
 
+    /// Returns what to do about it, for a log line or a list.
+    pub fn hint(&self) -> String {
+        let hint = self.reason.hint();
+        match (&self.reason, self.read_from) {
+            (Reason::DestinationMissing, None) => {
+                "bind a Destination service or a user-provided service that holds it, and restart"
+                    .to_owned()
+            }
+            (_, Some(source)) if self.needs_restart() => {
+                format!("{hint} (a change of {} needs a restart of the broker)", source.place())
+            }
+            _ => hint,
+        }
+    }
+
+    /// Returns whether the destination may have to be corrected and is read only at start.
+    pub fn needs_restart(&self) -> bool {
+        match self.reason {
+            Reason::DestinationMissing
+            | Reason::DestinationInvalid { .. }
+            | Reason::Rejected
+            | Reason::ActionRequired { .. }
+            | Reason::Misconfigured { .. }
+            | Reason::NoTokenEndpoint { .. } => {
+                self.read_from.is_some_and(|source| !source.is_read_again())
+            }
+            Reason::DestinationUnavailable
+            | Reason::SecondFactor
+            | Reason::Locked
+            | Reason::UaaUnavailable
+            | Reason::Unclear { .. }
+            | Reason::Internal => false,
+        }
+    }
+
     pub(super) fn new(name: &DestinationName, reason: Reason, retry_at: Option<Instant>) -> Self {
-        Self { destination: name.as_str().to_owned(), reason, retry_at }
+        Self { destination: name.as_str().to_owned(), reason, retry_at, read_from: None }
+    }
+
+    /// Names the source of the destination.
+    pub(super) fn with_source(mut self, source: Option<SourceKind>) -> Self {
+        self.read_from = source;
+        self
     }
 
     /// Turns a destination error into a refusal.
@@ -192,6 +235,7 @@ mod tests {
             destination: "CFAPI".to_owned(),
             reason,
             retry_at: wait.map(|wait| now + wait),
+            read_from: None,
         };
         (refusal, now)
     }

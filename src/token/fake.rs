@@ -294,6 +294,10 @@ impl Backend for FakeBackend {
         self.state().contents.get(name.as_str()).cloned()
     }
 
+    fn source(&self, _: &DestinationName) -> Option<SourceKind> {
+        Some(SourceKind::SubaccountLevel)
+    }
+
     async fn exchange(
         &self,
         to: &Destination,

@@ -79,7 +79,7 @@ pub(super) fn closed(transition: Transition, refusal: &LeaseRefusal, error: &Exc
     let destination = refusal.destination.as_str();
     let (from, gate) = (transition.from.name(), transition.to.name());
     let retry_s = refusal.retry_at.map(seconds_until);
-    let (reason, hint) = (refusal.reason.to_string(), refusal.reason.hint());
+    let (reason, hint) = (refusal.reason.to_string(), refusal.hint());
     let (cause, is_certificate) = (chain(error), error.is_certificate());
     let answer = fault(error);
     let error = answer.and_then(|fault| fault.error.as_deref());

@@ -58,6 +58,7 @@ pub(super) struct UaaTokenProvider<B: Backend> {
 impl<B: Backend> TokenProvider for UaaTokenProvider<B> {
     async fn obtain(&self, previous: Option<&Lease>) -> Result<Lease, LeaseRefusal> {
         let outcome = self.renew(previous).await;
+        let outcome = outcome.map_err(|refusal| self.with_source(refusal));
         if let Err(refusal) = &outcome
             && !self.is_superseded()
         {
@@ -165,7 +166,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         let hold = self.guard.check(logon_kind, now).err();
         let retry_at = hold.and_then(|hold| hold.retry_at);
         let reason = unclear.map_or(failure.reason, |hold| hold.reason);
-        let refusal = LeaseRefusal::new(&self.name, reason, retry_at);
+        let refusal = self.with_source(LeaseRefusal::new(&self.name, reason, retry_at));
         log_events::closed(transition, &refusal, error);
         refusal
     }
@@ -180,6 +181,10 @@ impl<B: Backend> UaaTokenProvider<B> {
         let is_own = previous.is_some_and(|lease| Arc::ptr_eq(lease.token(), &token));
         let is_ours = to.fingerprint == self.fingerprint && !is_own;
         is_ours.then(|| Lease::new(token, to.api.clone()))
+    }
+
+    fn with_source(&self, refusal: LeaseRefusal) -> LeaseRefusal {
+        refusal.with_source(self.backend.source(&self.name))
     }
 
     pub(super) fn logon_kind(&self) -> LogonKind {

@@ -87,7 +87,7 @@ pub(super) struct RenewalHistory(Mutex<PastEvents>);
 #[derive(Debug, Default)]
 struct PastEvents {
     renewal: Option<(&'static str, Duration, Instant)>,
-    refusal: Option<(Reason, Instant)>,
+    refusal: Option<(LeaseRefusal, Instant)>,
     has_warned_of_no_refresh: bool,
     /// Attempts that an operator released, oldest first.
     releases: VecDeque<Instant>,
@@ -99,7 +99,7 @@ impl RenewalHistory {
     }
 
     pub(super) fn refused(&self, refusal: &LeaseRefusal, now: Instant) {
-        self.past().refusal = Some((refusal.reason.clone(), now));
+        self.past().refusal = Some((refusal.clone(), now));
     }
 
     pub(super) fn last_renewal(&self, now: Instant) -> Option<Renewal> {
@@ -109,10 +109,10 @@ impl RenewalHistory {
     }
 
     pub(super) fn last_refusal(&self, now: Instant) -> Option<PastRefusal> {
-        let (reason, at) = self.past().refusal.clone()?;
-        let hint = reason.hint();
+        let (refusal, at) = self.past().refusal.clone()?;
+        let hint = refusal.hint();
         let ago = now.saturating_duration_since(at);
-        Some(PastRefusal { reason, hint, ago })
+        Some(PastRefusal { reason: refusal.reason, hint, ago })
     }
 
     /// Takes note of an operator's release. Returns how many there were in 65 min, this one included.

@@ -14,7 +14,7 @@ use super::{
     state::GuardState,
     status::{DestinationStatus, RepeatedRelease},
 };
-use crate::destination::{CachePolicy, DestinationName};
+use crate::destination::{CachePolicy, DestinationName, SourceKind};
 use prometheus_client::metrics::counter::Counter;
 use std::{fmt, ptr, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -145,7 +145,9 @@ impl<B: Backend> Vault<B> {
         }
         entry.read_destination(wanted).await.map_err(|error| {
             let now = Instant::now();
-            let refusal = LeaseRefusal::of_destination(entry.name(), error, now);
+            let source = self.context.backend.source(entry.name());
+            let refusal =
+                LeaseRefusal::of_destination(entry.name(), error, now).with_source(source);
             entry.history().refused(&refusal, now);
             refusal
         })
@@ -217,6 +219,16 @@ impl<B: Backend> Vault<B> {
     pub(super) fn reread(self: &Arc<Self>) {
         for metered in &self.entries {
             let entry = Arc::clone(&metered.entry);
+            let source = self.context.backend.source(entry.name());
+            if !source.is_some_and(SourceKind::is_read_again) {
+                let source = source.map(SourceKind::name);
+                tracing::warn!(
+                    destination = entry.name().as_str(),
+                    source,
+                    "destination not read again: its source is read only when the broker starts"
+                );
+                continue;
+            }
             self.context.tasks.spawn(async move {
                 let destination = entry.name().as_str();
                 match entry.read_destination(CachePolicy::PastCache).await {

@@ -73,6 +73,8 @@ mod routes_views;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod sources;
+#[cfg(test)]
 mod spaces;
 #[cfg(test)]
 mod stop;

@@ -15,8 +15,8 @@ use crate::destination::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// How long "missing" and "invalid" are remembered: short, because somebody may be correcting the
-/// destination.
+/// How long "missing" and "invalid" are remembered at most: short, because somebody may be
+/// correcting the destination.
 const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
 
 impl<S: DestinationSource> CachedDestination<S> {
@@ -75,7 +75,7 @@ impl<S: DestinationSource> CachedDestination<S> {
         }
         self.count("error");
         let name = self.0.name.to_string();
-        state.record_failure(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE)
+        state.record_failure(DestinationError::Invalid { name, findings }, Self::definite_pause())
     }
 
     /// The first 404 may be a glitch; a second one after the pause ends the service of the content.
@@ -87,9 +87,9 @@ impl<S: DestinationSource> CachedDestination<S> {
         } else if state.last_failure.is_none() {
             tracing::warn!(destination = %self.0.name, "destination does not exist");
         }
-        let tried = "Destination service".to_owned();
+        let tried = S::NAME.to_owned();
         let name = self.0.name.to_string();
-        state.record_failure(DestinationError::Missing { name, tried }, DEFINITE_PAUSE)
+        state.record_failure(DestinationError::Missing { name, tried }, Self::definite_pause())
     }
 
     pub(super) fn apply_fault(&self, state: &mut CacheState, fault: &FindFault) -> FindResult {
@@ -97,11 +97,14 @@ impl<S: DestinationSource> CachedDestination<S> {
         let cause = fault.cause();
         let (kind, asked_pause) = match fault {
             FindFault::Refused(finding) => {
-                tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
                 let findings = vec![(*finding).to_owned()];
                 let name = self.0.name.to_string();
-                return state
-                    .record_failure(DestinationError::Invalid { name, findings }, DEFINITE_PAUSE);
+                let error = DestinationError::Invalid { name, findings };
+                let is_known = state.last_failure.as_ref().is_some_and(|last| last.error == error);
+                if !is_known {
+                    tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
+                }
+                return state.record_failure(error, Self::definite_pause());
             }
             FindFault::Transient { kind, retry_after } => (*kind, *retry_after),
         };
@@ -112,6 +115,11 @@ impl<S: DestinationSource> CachedDestination<S> {
         }
         let pause = pause(kind, state.rounds()).max(asked_pause.unwrap_or_default());
         state.record_failure(self.unavailable(pause), pause)
+    }
+
+    /// A source that is cheap to ask is asked again as soon as its content would be.
+    fn definite_pause() -> Duration {
+        DEFINITE_PAUSE.min(S::SOFT_TTL)
     }
 
     pub(super) fn unavailable(&self, retry_after: Duration) -> DestinationError {

@@ -78,6 +78,10 @@ impl Service {
 }
 
 impl DestinationSource for Service {
+    const SOFT_TTL: Duration = TTL;
+
+    const NAME: &'static str = "service";
+
     async fn find(
         &self,
         _: &DestinationName,

@@ -1,4 +1,4 @@
-use super::{from_file, from_variable, parse_file};
+use super::{DestinationFile, from_variable, parse_file};
 use crate::{
     binding::{SecretForm, SourceText},
     destination::{DestinationName, DestinationSetupError},
@@ -71,7 +71,7 @@ fn a_file_with_other_destinations_has_no_match(#[case] text: &str) {
 fn a_malformed_file_is_an_error_that_does_not_quote(#[case] text: &str) {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
-    let error = from_file(file.path(), &name("CFAPI")).unwrap_err();
+    let error = DestinationFile::new(file.path()).read(&name("CFAPI")).unwrap_err();
     assert!(matches!(error, DestinationSetupError::FileMalformed { .. }));
     assert!(!format!("{error} {error:?}").contains("canary"));
 }
@@ -79,7 +79,7 @@ fn a_malformed_file_is_an_error_that_does_not_quote(#[case] text: &str) {
 #[test]
 fn a_missing_file_is_an_error() {
     let path = tempfile::tempdir().unwrap().path().join("gone.properties");
-    let error = from_file(&path, &name("CFAPI")).unwrap_err();
+    let error = DestinationFile::new(&path).read(&name("CFAPI")).unwrap_err();
     assert!(matches!(error, DestinationSetupError::FileUnreadable { .. }));
 }
 
