@@ -28,6 +28,9 @@ pub enum AuthError {
         /// Time until the issuer may be asked.
         retry_after: Duration,
     },
+    /// There is no usable binding of the issuer. Only a restart with one helps.
+    #[error("no usable binding of the issuer")]
+    NotBound(UnboundIssuer),
     /// The caller is verified and sends more than one caller may.
     #[error("too many requests of one caller: {reason}")]
     TooMany {
@@ -43,7 +46,7 @@ impl AuthError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::KeysUnavailable { .. } | Self::KeyUndecided { .. } | Self::TooMany { .. } => true,
-            Self::Missing | Self::Invalid { .. } => false,
+            Self::Missing | Self::Invalid { .. } | Self::NotBound(_) => false,
         }
     }
 
@@ -53,7 +56,7 @@ impl AuthError {
             Self::KeysUnavailable { retry_after }
             | Self::KeyUndecided { retry_after }
             | Self::TooMany { retry_after, .. } => Some(*retry_after),
-            Self::Missing | Self::Invalid { .. } => None,
+            Self::Missing | Self::Invalid { .. } | Self::NotBound(_) => None,
         }
     }
 
@@ -64,8 +67,24 @@ impl AuthError {
             Self::Invalid { reason } | Self::TooMany { reason, .. } => reason,
             Self::KeysUnavailable { .. } => "keys_unavailable",
             Self::KeyUndecided { .. } => "key_undecided",
+            Self::NotBound(_) => "not_bound",
         }
     }
+}
+
+/// Which binding is missing or cannot be used, so that no token can be verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnboundIssuer {
+    /// There is no xsuaa binding, and IAS is off.
+    Xsuaa,
+    /// The xsuaa binding lacks a usable field.
+    XsuaaUnusable,
+    /// IAS is on without an identity binding.
+    Identity,
+    /// The identity binding lacks a usable field.
+    IdentityUnusable,
+    /// IAS is on; neither xsuaa nor identity is bound.
+    Both,
 }
 
 /// The rule that a request breaks. Becomes [`AuthError::Invalid`]. See

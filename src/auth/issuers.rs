@@ -5,7 +5,7 @@
 //! only.
 
 use super::{
-    AuthError, Caller, IssuerBindings, Settings,
+    AuthError, Caller, IssuerBindings, Settings, UnboundIssuer,
     bearer::CompactToken,
     domain::UaaDomain,
     endpoint::KeysEndpoint,
@@ -20,16 +20,17 @@ use crate::{
     telemetry::metrics::Metrics,
     upstream::HttpClient,
 };
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 use tokio_util::task::TaskTracker;
-
-/// `Retry-After` without a usable binding. Only a restart with one helps, so the time is long.
-const UNBOUND_PAUSE: Duration = Duration::from_secs(60);
 
 /// The issuers of this broker.
 pub(super) struct Issuers {
     xsuaa: Option<XsuaaIssuer<KeysEndpoint>>,
     ias: Option<IasIssuer<IasEndpoint>>,
+    /// What a token gets if there is no issuer at all.
+    unbound: UnboundIssuer,
+    /// What a token of IAS gets if IAS is on and cannot verify any.
+    unbound_ias: Option<UnboundIssuer>,
 }
 
 impl Issuers {
@@ -54,7 +55,21 @@ impl Issuers {
             let source = KeysEndpoint::new(client.clone(), url);
             KeyCache::new(source, tasks.clone(), metrics.clone())
         };
+        let unbound_ias =
+            (settings.ias.enabled && ias.is_none()).then_some(if bound.identity.is_some() {
+                UnboundIssuer::IdentityUnusable
+            } else {
+                UnboundIssuer::Identity
+            });
+        let unbound = match (&bound.xsuaa, unbound_ias) {
+            (Some(_), _) => UnboundIssuer::XsuaaUnusable,
+            (None, None) => UnboundIssuer::Xsuaa,
+            (None, Some(UnboundIssuer::IdentityUnusable)) => UnboundIssuer::IdentityUnusable,
+            (None, Some(_)) => UnboundIssuer::Both,
+        };
         Self {
+            unbound,
+            unbound_ias,
             xsuaa: xsuaa.map(|rules| XsuaaIssuer::new(rules, cache)),
             ias: ias.map(|rules| {
                 IasIssuer::with_client(rules, client.clone(), tasks.clone(), metrics.clone())
@@ -67,10 +82,19 @@ impl Issuers {
         self.xsuaa.is_none() && self.ias.is_none()
     }
 
+    /// Checks that there is an issuer.
+    ///
+    /// # Errors
+    /// `NotBound`.
+    pub(super) fn require_any(&self) -> Result<(), AuthError> {
+        if self.is_empty() { Err(AuthError::NotBound(self.unbound)) } else { Ok(()) }
+    }
+
     /// Verifies a token by the rules of the issuer that it names.
     ///
     /// # Errors
-    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now.
+    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now; `NotBound` for a
+    /// token of IAS if IAS is on without a usable binding.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,
@@ -79,6 +103,11 @@ impl Issuers {
         match &self.ias {
             Some(ias) if ias.is_issuer_of(token)? => return ias.verify(token, now).await,
             Some(_) | None => {}
+        }
+        if let Some(unbound) = self.unbound_ias
+            && ias::looks_like_ias(token)?
+        {
+            return Err(AuthError::NotBound(unbound));
         }
         match &self.xsuaa {
             Some(xsuaa) => xsuaa.verify(token, now).await,
@@ -94,11 +123,6 @@ impl Issuers {
             KeySetId::Ias(address) => self.ias.as_ref()?.generation(address),
         }
     }
-}
-
-/// The error of every caller if there is no issuer.
-pub(super) fn unbound() -> AuthError {
-    AuthError::KeysUnavailable { retry_after: UNBOUND_PAUSE }
 }
 
 /// The rules of an xsuaa binding. `None`, with a log line, if they could never accept a token.
@@ -124,8 +148,8 @@ fn warn_of_missing_binding(settings: &Settings) {
     }
 }
 
-/// The rules of an identity binding. `None` if they cannot be made; a log line names what is
-/// missing.
+/// The rules of an identity binding. `None` if they could never accept a token; a log line names
+/// what is missing.
 fn ias_rules(settings: &Settings, binding: &IdentityBinding) -> Option<ias::IasRules> {
     let rules = ias::IasRules::new(binding, settings);
     let missing = rules.as_ref().map_or(Some("clientid"), ias::IasRules::missing_field);
@@ -136,5 +160,5 @@ fn ias_rules(settings: &Settings, binding: &IdentityBinding) -> Option<ias::IasR
             "identity binding lacks a usable field: every IAS token is refused"
         );
     }
-    rules
+    rules.filter(|_| missing.is_none())
 }

@@ -39,7 +39,7 @@ mod verified_tokens;
 mod xsuaa;
 
 pub use caller::Caller;
-pub use error::AuthError;
+pub use error::{AuthError, UnboundIssuer};
 pub use ias::IasSettings;
 pub use rate_limit::InFlightPermit;
 pub use scope::Scope;
@@ -54,7 +54,7 @@ use crate::{
 use bearer::CompactToken;
 use client_certificate::CertificateBinding;
 use http::HeaderMap;
-use issuers::{Issuers, unbound};
+use issuers::Issuers;
 use rate_limit::CallerLimits;
 use std::{fmt, sync::Arc, time::SystemTime};
 use tokio_util::task::TaskTracker;
@@ -80,7 +80,7 @@ pub struct Admitted {
 
 /// Verifies bearer tokens, the client certificate and the limits of a caller. A clone is shallow.
 ///
-/// Without a usable binding the result is [`AuthError::KeysUnavailable`] for every token.
+/// Without a usable binding the result is [`AuthError::NotBound`] for every token.
 #[derive(Clone)]
 pub struct Verifier {
     inner: Arc<VerifierInner>,
@@ -140,7 +140,8 @@ impl Verifier {
     ///
     /// # Errors
     /// `Missing` without `Authorization`, `Invalid` for a token that breaks a rule,
-    /// `KeysUnavailable` or `KeyUndecided` if the required key cannot be had now.
+    /// `KeysUnavailable` or `KeyUndecided` if the required key cannot be had now, `NotBound` without a
+    /// usable binding of the issuer.
     ///
     /// # Cancel safety
     /// A fetch of keys goes on without the caller.
@@ -162,9 +163,7 @@ impl Verifier {
     ) -> Result<Caller, AuthError> {
         let presented = bearer::bearer(headers)?;
         let VerifierInner { issuers, verified, .. } = &*self.inner;
-        if issuers.is_empty() {
-            return Err(unbound());
-        }
+        issuers.require_any()?;
         let fingerprint = presented.fingerprint()?;
         let generation = |caller: &Caller, keys: &_| issuers.generation(caller, keys);
         if let Some(caller) = verified.find(&fingerprint, now, generation) {

@@ -94,6 +94,7 @@ mod table {
         Draining, "draining", SERVICE_UNAVAILABLE, "Broker is stopping", true, None, WARN;
         RouteBeingDeleted, "route_being_deleted", SERVICE_UNAVAILABLE, "Route is being deleted", true, None, WARN;
         KeysUnavailable, "keys_unavailable", SERVICE_UNAVAILABLE, "Callers cannot be verified now", true, UNAVAILABLE, WARN;
+        IssuerNotBound, "issuer_not_bound", INTERNAL_SERVER_ERROR, "No binding to verify callers with", false, CONFIGURATION, ERROR;
         DestinationMissing, "destination_missing", BAD_GATEWAY, "Destination missing", false, CONFIGURATION, ERROR;
         DestinationInvalid, "destination_invalid", BAD_GATEWAY, "Destination invalid", false, CONFIGURATION, ERROR;
         DestinationUnavailable, "destination_unavailable", SERVICE_UNAVAILABLE, "Destination service unavailable", true, UNAVAILABLE, WARN;

@@ -19,7 +19,7 @@ use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    auth::{AuthError, Caller, Scope, Verifier},
+    auth::{AuthError, Caller, Scope, UnboundIssuer, Verifier},
     http::{
         code::Code,
         problem::{Problem, TokenPresence},
@@ -136,12 +136,40 @@ impl From<AuthError> for Problem {
                 let detail = "The broker does not have the key that this token names, and may ask the token's issuer again only after the given time. Other callers are not affected.";
                 Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
             }
+            AuthError::NotBound(unbound) => {
+                Self::new(Code::IssuerNotBound, what_to_bind(*unbound)).source(error)
+            }
             AuthError::TooMany { retry_after, .. } => {
                 let wait = Some(*retry_after);
                 let detail =
                     "This client sends more requests than the broker accepts from one client.";
                 Self::new(Code::TooManyRequests, detail).retry_after(wait).source(error)
             }
+        }
+    }
+}
+
+fn what_to_bind(unbound: UnboundIssuer) -> &'static str {
+    match unbound {
+        UnboundIssuer::Xsuaa => {
+            "The broker has no xsuaa binding, so it cannot verify any caller. Bind a service instance of xsuaa and \
+             restart the broker."
+        }
+        UnboundIssuer::XsuaaUnusable => {
+            "The broker's xsuaa binding lacks a usable uaadomain, clientid or xsappname, so it cannot verify any \
+             caller. Bind the service instance of xsuaa again and restart the broker."
+        }
+        UnboundIssuer::Identity => {
+            "The setting auth.ias.enabled is on, but the broker has no identity binding, so it cannot verify IAS tokens. \
+             Bind a service instance of identity and restart the broker."
+        }
+        UnboundIssuer::IdentityUnusable => {
+            "The broker's identity binding lacks a usable clientid, domains or app_tid, so it cannot verify IAS tokens. \
+             Bind the service instance of identity again and restart the broker."
+        }
+        UnboundIssuer::Both => {
+            "The broker has neither an xsuaa nor an identity binding, so it cannot verify any caller. Bind a service \
+             instance of xsuaa, or of identity for IAS tokens, and restart the broker."
         }
     }
 }

@@ -89,10 +89,29 @@ async fn without_any_binding_the_broker_starts_warns_and_says_what_is_missing() 
     let base = program.base().await;
     assert_eq!(answer(client().get(format!("{base}/health"))).await.status, 200);
     let refused = answer(client().get(format!("{base}/routes")).bearer_auth("a.b.c")).await;
-    assert_eq!((refused.status, refused.code().as_str()), (503, "keys_unavailable"));
+    assert_eq!((refused.status, refused.code().as_str()), (500, "issuer_not_bound"));
+    assert_eq!(refused.json()["retryable"], false);
+    assert!(!refused.headers.contains_key("retry-after"), "{:?}", refused.headers);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("xsuaa") && detail.contains("restart"), "{detail}");
     let ended = program.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.out);
     assert!(ended.out.lines().any(|line| line.contains("\"level\":\"warn\"")), "{}", ended.out);
+}
+
+#[tokio::test]
+async fn an_xsuaa_binding_that_can_verify_nobody_is_not_transient() {
+    let sandbox = sandbox().await;
+    let mut services = crate::support::parse(&sandbox.vcap_services());
+    services["xsuaa"][0]["credentials"]["uaadomain"] = json!("no domain");
+    let mut variables = variables(&sandbox);
+    variables.insert("VCAP_SERVICES".to_owned(), services.to_string());
+    let broker = crate::support::TestBroker::with(variables).await;
+    let refused = broker.get("/spaces", &sandbox.developer_token()).await;
+    assert_eq!((refused.status, refused.code().as_str()), (500, "issuer_not_bound"));
+    assert_eq!(refused.json()["retryable"], false);
+    assert!(!refused.headers.contains_key("retry-after"));
+    assert!(refused.text.contains("uaadomain"), "{}", refused.text);
 }
 
 #[tokio::test]

@@ -198,6 +198,16 @@ impl<S: KeySource> IasIssuer<S> {
     }
 }
 
+/// Whether a token has the form of an IAS token. XSUAA always names its token endpoint as issuer.
+///
+/// # Errors
+/// [`AuthRejection::ClaimsMalformed`].
+pub(super) fn looks_like_ias(token: &CompactToken<'_>) -> Result<bool, AuthRejection> {
+    let claims = IssuerClaims::read(&jose::unverified_payload(token)?)?;
+    let is_other = |issuer: &str| !issuer.ends_with("/oauth/token");
+    Ok(claims.ias_iss.is_some() || claims.iss.as_deref().is_some_and(is_other))
+}
+
 /// One discovery per issuer, shared by its addresses. It is dropped with the last of them.
 #[derive(Default)]
 struct DiscoveryPool(Mutex<HashMap<Issuer, Weak<Discovery>>>);

@@ -458,10 +458,11 @@ async fn a_token_is_checked_by_the_rules_of_the_issuer_that_it_names() {
         (&on, &both, &foreign_ias, "issuer"),
         (&off, &both, &ias, "issuer"),
         (&off, &both, &with_ias_iss, keys),
-        (&on, &only_xsuaa, &ias, "issuer"),
+        (&on, &only_xsuaa, &ias, "not_bound"),
+        (&off, &only_xsuaa, &ias, "issuer"),
         (&on, &only_xsuaa, &xsuaa, keys),
         (&on, &only_ias, &xsuaa, "issuer"),
-        (&off, &only_ias, &ias, keys),
+        (&off, &only_ias, &ias, "not_bound"),
     ];
     for (number, (settings, bound, claims, expected)) in cases.into_iter().enumerate() {
         let verifier = verifier_with(settings, bound, &client());

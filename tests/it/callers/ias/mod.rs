@@ -359,10 +359,14 @@ async fn enabled_without_a_binding_it_logs_an_error_and_xsuaa_works() {
             crate::support::client().get(format!("{base}{PATH}")).bearer_auth(token),
         )
         .await
-        .status
     };
-    assert_eq!(get(sandbox.developer_token()).await, 200);
-    assert_eq!(get(good(&sandbox)).await, 401);
+    assert_eq!(get(sandbox.developer_token()).await.status, 200);
+    let refused = get(good(&sandbox)).await;
+    assert_eq!((refused.status, refused.code().as_str()), (500, "issuer_not_bound"));
+    assert_eq!(refused.json()["retryable"], false);
+    assert!(!refused.headers.contains_key("retry-after"));
+    assert!(refused.text.contains("Bind a service instance of identity"), "{}", refused.text);
+    assert_eq!(get("a.b.c".to_owned()).await.status, 401);
 }
 
 #[tokio::test]
@@ -407,8 +411,8 @@ async fn domains_may_be_a_list_or_its_text_and_an_empty_list_trusts_no_issuer() 
         (json!([own]), 200),
         (json!(["accounts.example.test", own]), 200),
         (json!(text), 200),
-        (json!([]), 401),
-        (json!("[]"), 401),
+        (json!([]), 500),
+        (json!("[]"), 500),
         (json!(["accounts.example.test"]), 401),
     ] {
         let broker = with_domains(&sandbox, domains.clone(), "true").await.unwrap();
