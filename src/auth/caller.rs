@@ -34,8 +34,10 @@ pub(super) struct Identity {
     pub(super) token_hash: Option<String>,
     /// `cnf["x5t#S256"]`: the certificate that the token is bound to.
     pub(super) certificate: Option<String>,
-    /// The broker's scopes that the token grants.
+    /// The broker's scopes that the caller has.
     pub(super) scopes: Vec<Scope>,
+    /// Scopes that the token grants and `auth.pins` reserves for other clients.
+    pub(super) pinned: Vec<Scope>,
 }
 
 impl Caller {
@@ -93,6 +95,12 @@ impl Caller {
         self.identity.scopes.contains(&scope)
     }
 
+    /// Returns whether the token grants `scope` but `auth.pins` reserves it for other clients. For
+    /// the log only: an answer does not tell which clients are listed.
+    pub fn is_held_off_by_pin(&self, scope: Scope) -> bool {
+        self.identity.pinned.contains(&scope)
+    }
+
     /// Returns the broker's scopes that the token grants, each once.
     pub fn scopes(&self) -> &[Scope] {
         &self.identity.scopes
@@ -115,6 +123,7 @@ impl Caller {
             token_hash: None,
             certificate: None,
             scopes: scopes.to_vec(),
+            pinned: Vec::new(),
         })
     }
 }

@@ -57,6 +57,11 @@ impl AllowedClients {
     pub(super) fn allow(&self, scope: Scope, client_id: &str) -> bool {
         self.0.of(scope).is_empty() || self.0.contains(scope, client_id)
     }
+
+    /// Splits what a token grants into the scopes that this client may use, and the others.
+    pub(super) fn split(&self, granted: Vec<Scope>, client_id: &str) -> (Vec<Scope>, Vec<Scope>) {
+        granted.into_iter().partition(|scope| self.allow(*scope, client_id))
+    }
 }
 
 #[cfg(test)]

@@ -100,11 +100,11 @@ impl XsuaaRules {
     ) -> Result<(Caller, Duration), AuthRejection> {
         let claims = XsuaaClaims::read(payload.bytes())?;
         self.check_claims(&claims, now)?;
-        let mut scopes = self.scopes(claims.scope.as_deref().ok_or(AuthRejection::Scope)?);
+        let granted = self.scopes(claims.scope.as_deref().ok_or(AuthRejection::Scope)?);
         // A client id like that of an IAS client would own that client's routes.
         let is_allowed = |cid: &String| !cid.is_empty() && !cid.starts_with(IAS_MARK);
         let client_id = claims.cid.filter(is_allowed).ok_or(AuthRejection::Client)?;
-        scopes.retain(|scope| self.allowed_clients.allow(*scope, &client_id));
+        let (scopes, pinned) = self.allowed_clients.split(granted, &client_id);
         let expires = claims.exp.ok_or(AuthRejection::Expiry)?.0;
         let identity = Identity {
             client_id,
@@ -115,6 +115,7 @@ impl XsuaaRules {
             token_hash: claims.jti.as_deref().map(hash),
             certificate: claims.cnf.and_then(|confirmation| confirmation.0.thumbprint),
             scopes,
+            pinned,
         };
         Ok((Caller::new(identity), expires))
     }

@@ -61,6 +61,17 @@ impl CfRequestClient {
         self.cache().spaces.find(key, self.read_space(wanted)).await
     }
 
+    /// Returns whether the technical user sees a space now, past the cache.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls except `NotFound` and `LacksRole`.
+    pub async fn sees_space(&self, wanted: &SpaceRef) -> Result<bool, CapiError> {
+        match self.read_space(wanted).await {
+            Err(CapiError::LacksRole(_)) => Ok(false),
+            read => Ok(read?.is_some()),
+        }
+    }
+
     /// Returns the space as CF showed it last, within a day.
     pub async fn last_known_space(&self, wanted: &SpaceRef) -> Option<SpaceInOrganization> {
         self.cache().spaces.last(&(self.destination.clone(), wanted.clone())).await

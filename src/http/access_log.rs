@@ -173,6 +173,20 @@ fn render_problem(parts: &mut Parts, problem: &Problem, correlation: &Correlatio
     body
 }
 
+/// Returns why a request was refused, for the log line.
+fn cause(problem: &Problem, caller: Option<&Caller>) -> Option<String> {
+    let pinned = problem
+        .missing_scope()
+        .filter(|scope| caller.is_some_and(|caller| caller.is_held_off_by_pin(*scope)));
+    match pinned {
+        Some(scope) => Some(format!(
+            "pinned: the token holds {}, but auth.pins lists other clients for it",
+            scope.name()
+        )),
+        None => problem.cause(),
+    }
+}
+
 /// Adds the headers that every response has.
 fn add_common_headers(headers: &mut HeaderMap, correlation: &CorrelationId) {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -243,7 +257,7 @@ impl LoggedRequest {
         took: Duration,
     ) {
         let code = problem.map_or("", |problem| problem.code().spec().name);
-        let cause = problem.and_then(Problem::cause).unwrap_or_default();
+        let cause = problem.and_then(|problem| cause(problem, record.caller())).unwrap_or_default();
         let level = match problem {
             Some(problem) => problem.code().spec().level,
             None if self.route().starts_with("/health") => Level::DEBUG,

@@ -10,9 +10,10 @@ use http::StatusCode;
 use tokio::time::Instant;
 
 use crate::{
+    auth::Scope,
     capi::{CapiError, Unavailability},
-    http::{
     destination::SourceKind,
+    http::{
         code::Code,
         problem::{Problem, Retryable},
     },
@@ -66,7 +67,6 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             "There is no destination {name}: no Destination service is bound, and no other source holds it. Bind a \
              Destination service with this destination, or a user-provided service of this name, and restart the broker."
         ),
-        Reason::DestinationInvalid { findings } => {
         Reason::DestinationMissing => {
             let place = match refusal.read_from {
                 Some(SourceKind::File) => "the destination file",
@@ -77,6 +77,7 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
                 when_in_use(refusal)
             )
         }
+        Reason::DestinationInvalid { findings } => {
             let note = restart_note(refusal);
             format!("The destination {name} cannot be used: {}.{note}", findings.join("; "))
         }
@@ -120,18 +121,17 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
         ),
         Reason::NoTokenEndpoint { status } => {
             let at = refusal.retry_at.map(clock_time).unwrap_or_default();
-            format!(
             let note = restart_note(refusal);
+            format!(
                 "The token URL of destination {name} was answered with HTTP {status}, which is no answer of a token \
                  endpoint. The broker asks again at {at}, without a password, and logs on as soon as a token endpoint \
-                 answers. If this lasts, check host and path of the token URL."
+                 answers. If this lasts, check host and path of the token URL.{note}"
             )
         }
         Reason::Internal => OUR_MISTAKE.to_owned(),
     }
 }
 
-impl From<CapiError> for Problem {
 /// When a correction of the destination is in use, as the end of a sentence.
 fn when_in_use(refusal: &LeaseRefusal) -> &'static str {
     if refusal.needs_restart() {
@@ -154,6 +154,7 @@ fn restart_note(refusal: &LeaseRefusal) -> String {
     }
 }
 
+impl From<CapiError> for Problem {
     fn from(error: CapiError) -> Self {
         if let CapiError::Token(refusal) = error {
             return refusal.into();
@@ -271,7 +272,7 @@ fn unclear(error: CapiError) -> Problem {
 impl From<Denial> for Problem {
     fn from(denial: Denial) -> Self {
         match &denial {
-            Denial::Scope(scope) => Self::scope_missing(scope.name()),
+            Denial::Scope(scope) => Self::scope_missing(*scope),
             Denial::Malformed(malformed) => Self::new(
                 Code::BadRequest,
                 "The body is not of the form that this call takes; unknown and repeated members are refused.",
@@ -317,7 +318,7 @@ impl From<RouteError> for Problem {
             problem = problem.field(field.to_string(), "missing, malformed or given twice");
         }
         if matches!(error, RouteError::ForbiddenScope) {
-            problem = problem.challenging();
+            problem = problem.lacking(Scope::RoutesAdmin);
         }
         problem.cf_errors(error.cf_errors()).source(error)
     }
@@ -354,9 +355,9 @@ fn code_of_route(error: &RouteError) -> Code {
         RouteError::HostInvalid => Code::HostInvalid,
         RouteError::HostTooLong { .. } => Code::HostTooLong,
         RouteError::HostReserved => Code::HostReserved,
-        RouteError::HostPatternMismatch => Code::HostPatternMismatch,
+        RouteError::HostPatternMismatch { .. } => Code::HostPatternMismatch,
         RouteError::AppNotFound { .. } => Code::AppNotFound,
-        RouteError::DomainNotFound => Code::DomainNotFound,
+        RouteError::DomainNotFound | RouteError::InternalDomain { .. } => Code::DomainNotFound,
         RouteError::BeingDeleted => Code::RouteBeingDeleted,
         RouteError::Busy => Code::Overloaded,
         RouteError::Unclear | RouteError::Unfinished => Code::CfTimeout,

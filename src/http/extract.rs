@@ -107,7 +107,7 @@ where
 
 /// Returns the caller if it holds a scope.
 pub(crate) fn require_scope(caller: Caller, scope: Scope) -> Result<Caller, Problem> {
-    if caller.has(scope) { Ok(caller) } else { Err(Problem::scope_missing(scope.name())) }
+    if caller.has(scope) { Ok(caller) } else { Err(Problem::scope_missing(scope)) }
 }
 
 /// Returns the wall time at which a request is checked.

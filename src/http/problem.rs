@@ -12,7 +12,7 @@ use http::{
 };
 use serde::Serialize;
 
-use crate::{capi::CfError, http::code::Code, telemetry::trace::CorrelationId};
+use crate::{auth::Scope, capi::CfError, http::code::Code, telemetry::trace::CorrelationId};
 
 /// RFC 9209 response header.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -34,6 +34,7 @@ struct ProblemFields {
     retryable: Option<Retryable>,
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+    scope: Option<Scope>,
 }
 
 /// Overrides the `retryable` of a code.
@@ -172,15 +173,26 @@ impl Problem {
         .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
-    /// 403 (RFC 6750): the token is good, a scope is missing.
-    pub(crate) fn scope_missing(scope: &'static str) -> Self {
-        Self::new(Code::ForbiddenScope, format!("The token does not hold the scope {scope}."))
-            .challenging()
+    /// 403 (RFC 6750): the token is good, a scope is missing. One text, whether the token lacks the
+    /// scope or `auth.pins` reserves it for others: only the log tells.
+    pub(crate) fn scope_missing(scope: Scope) -> Self {
+        let detail = format!(
+            "This call needs the scope {}, and this caller does not have it. If its token holds the scope, the log of \
+             the broker says why it does not count.",
+            scope.name()
+        );
+        Self::new(Code::ForbiddenScope, detail).lacking(scope)
     }
 
-    /// Adds the challenge for a missing scope (RFC 6750, 3.1).
+    /// Returns the scope that the caller does not have.
+    pub(crate) fn missing_scope(&self) -> Option<Scope> {
+        self.parts.scope
+    }
+
+    /// Names the missing scope for the log and adds the challenge (RFC 6750, 3.1).
     #[must_use]
-    pub(crate) fn challenging(self) -> Self {
+    pub(crate) fn lacking(mut self, scope: Scope) -> Self {
+        self.parts.scope = Some(scope);
         let challenge = "Bearer realm=\"cfapi-broker\", error=\"insufficient_scope\"";
         self.header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }

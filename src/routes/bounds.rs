@@ -8,7 +8,7 @@ use super::{
     host::RESERVED,
     label,
     provider::{Apps, ProviderTerms},
-    resolve::{SpaceNames, known_names, resolve_space},
+    resolve::{ResolvedSpace, SpaceNames, explain_absence, known_names, resolve_space},
 };
 use crate::{
     capi::{CfRequestClient, Guid, spaces::SpaceRef},
@@ -46,10 +46,14 @@ impl TenantRoutes {
         let space = resolve_space(&owner).await?;
         let terms = &owner.policy.terms;
         let guid = space.guid.to_string();
+        let (domains, apps) = match names(&owner, &space).await {
+            Err(error) if error.is_absence() => return Err(explain_absence(&owner, error).await),
+            found => found?,
+        };
         let provenance = [request_context.caller.client_id(), request_context.correlation.as_str()];
         let bounds = Bounds {
-            domains: domains(&owner, &space.organization).await?,
-            apps: apps(&owner, &space.guid).await?,
+            domains,
+            apps,
             outline: outline(&owner, Some(guid.clone()), &space.names),
             marks: label::marks(self.policies().prefix(), &owner.policy.owner, provenance),
             legacy: Legacy { map: terms.adopt, delete: terms.legacy_delete },
@@ -99,18 +103,33 @@ fn shapes(terms: &ProviderTerms, names: &SpaceNames) -> Vec<HostShape> {
     }
 }
 
+/// Returns the domains and the apps of the entry.
+async fn names(
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
+) -> Result<(Vec<String>, AppBounds), RouteError> {
+    Ok((domains(owner, &space.organization).await?, apps(owner, &space.guid).await?))
+}
+
 /// Returns the guids of the domains. A domain that CF does not show is left out; if none is left,
 /// that is an error.
 async fn domains(owner: &OwnerContext, organization: &Guid) -> Result<Vec<String>, RouteError> {
     let listed = owner.policy.terms.domains.iter().map(|name| Some(name.as_str()));
     let names: Vec<_> = listed.collect();
     let names = if names.is_empty() { vec![None] } else { names };
-    let mut guids = Vec::new();
+    let (mut guids, mut internal) = (Vec::new(), None);
     for name in names {
-        let found = owner.cf.domain(organization, name).await?;
-        guids.extend(found.filter(|domain| !domain.internal).map(|domain| domain.guid.to_string()));
+        match owner.cf.domain(organization, name).await? {
+            Some(domain) if domain.internal => internal = Some(domain.name),
+            Some(domain) => guids.push(domain.guid.to_string()),
+            None => {}
+        }
     }
-    if guids.is_empty() { Err(RouteError::DomainNotFound) } else { Ok(guids) }
+    match internal {
+        _ if !guids.is_empty() => Ok(guids),
+        Some(domain) => Err(RouteError::InternalDomain { domain }),
+        None => Err(RouteError::DomainNotFound),
+    }
 }
 
 async fn apps(owner: &OwnerContext, space: &Guid) -> Result<AppBounds, RouteError> {

@@ -346,6 +346,10 @@ impl Conflict {
         if error.is_unprocessable("Invalid domain.") {
             return Ok(Self::StaleDomain);
         }
+        // A named space has been resolved again before.
+        if error.is_unprocessable("Invalid space.") {
+            return Err(RouteError::SpaceInvisible);
+        }
         if error.is_unprocessable("Route conflicts with") {
             return Err(RouteError::HostReserved);
         }

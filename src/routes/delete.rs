@@ -9,7 +9,7 @@ use super::{
     audit::Audit,
     legacy,
     operation::Operation,
-    resolve::{ResolvedSpace, resolve_space},
+    resolve::{ResolvedSpace, require_visible_space, resolve_space},
     route_deletion::{DeletionResult, MAX_DELETES, RouteDeletion},
 };
 use crate::capi::{Guid, model::Route};
@@ -150,8 +150,13 @@ async fn listed(op: &OperationContext) -> Result<(ResolvedSpace, Instant, Vec<Ro
         let space = resolve_space(&op.owner).await?;
         let since = Instant::now();
         let routes = op.cf().labelled_routes(&space.guid, &op.ownership.selector()).await?;
-        if !routes.is_empty() || !op.forget_named_space().await {
-            return Ok((space, since, routes));
+        if routes.is_empty() && op.forget_named_space().await {
+            continue;
         }
+        // CF shows a user without a role an empty list. A named space was read in this request.
+        if routes.is_empty() && !op.owner.has_named_space() {
+            require_visible_space(&op.owner).await?;
+        }
+        return Ok((space, since, routes));
     }
 }

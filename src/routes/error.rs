@@ -91,7 +91,12 @@ pub enum RouteError {
     HostReserved,
     /// `host_pattern_mismatch`: the approuter would not find the subdomain in the host.
     #[error("host does not match the pattern")]
-    HostPatternMismatch,
+    HostPatternMismatch {
+        /// Host and domain.
+        host: Fqdn,
+        /// The pattern of the provider's entry.
+        pattern: String,
+    },
     /// `app_not_found`: the app does not exist in the policy's space.
     #[error("app not found")]
     AppNotFound {
@@ -101,6 +106,12 @@ pub enum RouteError {
     /// `domain_not_found`: the organization may not use such a domain, or has no default domain.
     #[error("domain not found")]
     DomainNotFound,
+    /// `domain_not_found`: the domain is internal, so it has no public URL.
+    #[error("internal domain")]
+    InternalDomain {
+        /// Its name.
+        domain: String,
+    },
     /// `route_being_deleted`: CF is still deleting the route of the host.
     #[error("route being deleted")]
     BeingDeleted,
@@ -203,9 +214,10 @@ impl RouteError {
             | Self::HostInvalid
             | Self::HostTooLong { .. }
             | Self::HostReserved
-            | Self::HostPatternMismatch
+            | Self::HostPatternMismatch { .. }
             | Self::AppNotFound { .. }
             | Self::DomainNotFound
+            | Self::InternalDomain { .. }
             | Self::SpaceInvisible
             | Self::Internal(_) => false,
         }
@@ -231,6 +243,11 @@ impl RouteError {
             return NotDeleted::representative(all).map_or(&[], |one| one.error.cf_errors());
         }
         if let Self::JobFailed { cf_errors } = self { cf_errors } else { &[] }
+    }
+
+    /// Returns whether CF showed no such app or domain.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::AppNotFound { .. } | Self::DomainNotFound)
     }
 
     /// Returns whether the caller's scopes or policy forbid the request.
@@ -265,9 +282,9 @@ impl RouteError {
             Self::HostInvalid => "host_invalid",
             Self::HostTooLong { .. } => "host_too_long",
             Self::HostReserved => "host_reserved",
-            Self::HostPatternMismatch => "host_pattern_mismatch",
+            Self::HostPatternMismatch { .. } => "host_pattern_mismatch",
             Self::AppNotFound { .. } => "app_not_found",
-            Self::DomainNotFound => "domain_not_found",
+            Self::DomainNotFound | Self::InternalDomain { .. } => "domain_not_found",
             Self::BeingDeleted => "route_being_deleted",
             Self::Busy => "overloaded",
             Self::Unclear | Self::Unfinished => "cf_timeout",

@@ -13,11 +13,11 @@ const FORBIDDEN_SCOPE: &str = "Acting on behalf of another owner, and force, nee
 const SUBSCRIBED_AGAIN: &str =
     "Not deleted: the tenant was subscribed again after the reconcile had read the routes.";
 const FORBIDDEN_PROVIDER: &str = "This client may not manage tenant routes. An operator of the broker \
-    adds its client id to a [[providers]] entry.";
+    adds its client id to a [[providers]] entry and restarts the broker.";
 const FORBIDDEN_APP: &str = "This client may not manage routes of that app. An operator of the broker \
-    adds the app to the client's [[providers]] entry.";
+    adds the app to the client's [[providers]] entry and restarts the broker.";
 const FORBIDDEN_DOMAIN: &str = "This client may not use that domain. An operator of the broker adds it \
-    to the client's [[providers]] entry.";
+    to the client's [[providers]] entry and restarts the broker.";
 const NOT_FOUND: &str = "There is no such tenant route.";
 const QUOTA: &str = "The organization or the space has used up its quota of routes. Raise the quota, \
     delete unused routes, or let one wildcard route serve all tenants.";
@@ -25,8 +25,6 @@ const HOST_INVALID: &str = "Subdomain and host template give no valid host name:
     with a letter or digit at both ends. Choose another subdomain.";
 const HOST_RESERVED: &str = "The host that subdomain and template give is reserved. Choose another \
     subdomain.";
-const HOST_PATTERN: &str = "The host does not match the tenant host pattern of the application router, \
-    which would not find the subdomain in it.";
 const DOMAIN_NOT_FOUND: &str = "The organization may not use such a domain, or has no default domain. \
     Check the domain in the request and in the provider's entry.";
 const BEING_DELETED: &str = "Cloud Foundry is still deleting the tenant's former route. Repeat the \
@@ -68,9 +66,10 @@ impl RouteError {
             Self::HostInvalid => HOST_INVALID.into(),
             Self::HostTooLong { length, limit } => too_long(*length, *limit).into(),
             Self::HostReserved => HOST_RESERVED.into(),
-            Self::HostPatternMismatch => HOST_PATTERN.into(),
+            Self::HostPatternMismatch { host, pattern } => pattern_mismatch(host, pattern).into(),
             Self::AppNotFound { app } => app_not_found(app).into(),
             Self::DomainNotFound => DOMAIN_NOT_FOUND.into(),
+            Self::InternalDomain { domain } => internal_domain(domain).into(),
             Self::BeingDeleted => BEING_DELETED.into(),
             Self::Busy => BUSY.into(),
             Self::Unclear => UNCLEAR.into(),
@@ -116,6 +115,21 @@ fn too_long(length: usize, limit: usize) -> String {
     format!(
         "Subdomain and host template give a name of {length} characters; {limit} are allowed. Choose a \
          shorter subdomain, app name or template."
+    )
+}
+
+fn pattern_mismatch(host: &Fqdn, pattern: &str) -> String {
+    format!(
+        "The host {host} does not match the tenant host pattern {pattern} of the application router, which would not \
+         find the subdomain in it. An operator of the broker corrects host_template or tenant_host_pattern of the \
+         provider's entry, or the application router's pattern."
+    )
+}
+
+fn internal_domain(domain: &str) -> String {
+    format!(
+        "The domain {domain} is internal: a route on it has no public URL. Name another domain in the request or in \
+         the provider's entry."
     )
 }
 

@@ -8,7 +8,7 @@ use super::{
     host::HostNames,
     label::{Claim, DeletionState, Ownership, owner_selector},
     provider::Apps,
-    resolve::{ResolvedSpace, resolve_space},
+    resolve::{ResolvedSpace, require_visible_space, resolve_space},
     view::{AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, Usage, Warning},
 };
 use crate::capi::{
@@ -27,7 +27,7 @@ pub(super) async fn of_tenant(
     ownership: &Ownership,
 ) -> Result<Vec<RouteView>, RouteError> {
     let space = resolve_space(owner).await?;
-    let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
+    let routes = labelled(owner, &space, &ownership.selector()).await?;
     let views = views(owner, &space, routes).await?;
     if views.is_empty() { Err(RouteError::NotFound) } else { Ok(views) }
 }
@@ -37,7 +37,7 @@ pub(super) async fn all(owner: &OwnerContext) -> Result<Vec<RouteView>, RouteErr
     let space = resolve_space(owner).await?;
     let prefix = owner.routes.policies().prefix();
     let selector = owner_selector(prefix, &owner.policy.owner);
-    let routes = owner.cf.labelled_routes(&space.guid, &selector).await?;
+    let routes = labelled(owner, &space, &selector).await?;
     views(owner, &space, routes).await
 }
 
@@ -52,7 +52,7 @@ pub(super) async fn list(owner: &OwnerContext, query: &ListQuery) -> Result<Rout
         Some(tenant) => Ownership::new(prefix.clone(), &owner.policy.owner, tenant).selector(),
         None => owner_selector(prefix, &owner.policy.owner),
     };
-    let routes = owner.cf.labelled_routes(&space.guid, &selector).await?;
+    let routes = labelled(owner, &space, &selector).await?;
     let mut views = views(owner, &space, routes).await?;
     let quota = quotas(owner, &space, &views).await?;
     views.retain(|view| query.state.is_none_or(|state| view.state == state));
@@ -61,6 +61,20 @@ pub(super) async fn list(owner: &OwnerContext, query: &ListQuery) -> Result<Rout
     let first = (query.page - 1).saturating_mul(query.per_page);
     let resources = views.into_iter().skip(first).take(query.per_page).collect();
     Ok(RoutePage { resources, total, quota })
+}
+
+/// Lists routes by their labels. CF shows a user without a role an empty list, so an empty one is
+/// believed only if the user sees the space.
+async fn labelled(
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
+    selector: &str,
+) -> Result<Vec<Route>, RouteError> {
+    let routes = owner.cf.labelled_routes(&space.guid, selector).await?;
+    if routes.is_empty() {
+        require_visible_space(owner).await?;
+    }
+    Ok(routes)
 }
 
 /// Converts the routes that belong to the owner.

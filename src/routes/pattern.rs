@@ -3,6 +3,7 @@
 //! Invariant: a pattern that cannot be checked exactly is refused at start. Callers: this module.
 
 use regex::Regex;
+use std::fmt;
 
 /// A pattern whose first group is the tenant's subdomain.
 #[derive(Clone, Debug)]
@@ -39,6 +40,12 @@ impl TenantPattern {
     pub fn finds(&self, name: &str, subdomain: &str) -> bool {
         let found = self.0.captures(name).and_then(|groups| groups.get(1));
         found.is_some_and(|group| group.as_str() == subdomain.to_ascii_lowercase())
+    }
+}
+
+impl fmt::Display for TenantPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
     }
 }
 

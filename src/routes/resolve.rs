@@ -112,11 +112,16 @@ impl ResolvedRoute {
         request: &RouteRequest,
         choice: Choice,
     ) -> Result<Self, RouteError> {
-        match Self::resolve_once(op, request, choice.clone()).await {
-            Err(RouteError::AppNotFound { .. } | RouteError::DomainNotFound)
-                if op.forget_named_space().await =>
-            {
+        let resolved = match Self::resolve_once(op, request, choice.clone()).await {
+            Err(error) if error.is_absence() && op.forget_named_space().await => {
                 Self::resolve_once(op, request, choice).await
+            }
+            other => other,
+        };
+        match resolved {
+            // A named space was read in this request, so the user sees it.
+            Err(error) if error.is_absence() && !op.owner.has_named_space() => {
+                Err(explain_absence(&op.owner, error).await)
             }
             other => other,
         }
@@ -130,7 +135,9 @@ impl ResolvedRoute {
         let space = resolve_space(&op.owner).await?;
         let domain = domain(op, request, &space, &choice);
         let app = app(op.cf(), &space, &choice.app);
-        let (domain, app) = tokio::try_join!(domain, app)?;
+        // Both end before one is reported: the answer must not depend on which one is faster.
+        let (domain, app) = tokio::join!(domain, app);
+        let (domain, app) = (domain?, app?);
         // The name may be different: the broker itself cannot serve a tenant, because the requests
         // would loop.
         if op.owner.routes.policies().broker().app_guid.as_ref() == Some(&app.guid) {
@@ -194,8 +201,15 @@ impl OperationContext {
     /// there was one.
     pub(super) async fn forget_named_space(&self) -> bool {
         let space = &self.owner.policy.terms.space;
-        let named = matches!(space, SpaceRef::Named { .. });
-        named && self.cf().forget_space_before(space, self.request_context.started).await
+        self.owner.has_named_space()
+            && self.cf().forget_space_before(space, self.request_context.started).await
+    }
+}
+
+impl OwnerContext {
+    /// Returns whether the policy names its space; else it gives the guid.
+    pub(super) fn has_named_space(&self) -> bool {
+        matches!(self.policy.terms.space, SpaceRef::Named { .. })
     }
 }
 
@@ -206,6 +220,18 @@ pub(super) async fn resolve_space(owner: &OwnerContext) -> Result<ResolvedSpace,
     }
     let read = owner.cf.space(&owner.policy.terms.space).await?;
     read.and_then(ResolvedSpace::of).ok_or(RouteError::SpaceInvisible)
+}
+
+/// CF shows a user without a role in the space an empty list. Returns the reason why something was
+/// not found: it does not exist, or the technical user does not see the space.
+pub(super) async fn explain_absence(owner: &OwnerContext, error: RouteError) -> RouteError {
+    require_visible_space(owner).await.err().unwrap_or(error)
+}
+
+/// Checks that the technical user sees the policy's space now: an empty list proves nothing else.
+pub(super) async fn require_visible_space(owner: &OwnerContext) -> Result<(), RouteError> {
+    let is_seen = owner.cf.sees_space(&owner.policy.terms.space).await?;
+    if is_seen { Ok(()) } else { Err(RouteError::SpaceInvisible) }
 }
 
 /// Returns the policy's space as CF last showed it.
@@ -309,8 +335,11 @@ fn matches_pattern(
     let Some(pattern) = &op.owner.policy.terms.pattern else {
         return Ok(());
     };
-    let found = pattern.finds(&format!("{host}.{domain}"), &request.subdomain);
-    if found { Ok(()) } else { Err(RouteError::HostPatternMismatch) }
+    let fqdn = format!("{host}.{domain}");
+    if pattern.finds(&fqdn, &request.subdomain) {
+        return Ok(());
+    }
+    Err(RouteError::HostPatternMismatch { host: Fqdn(fqdn), pattern: pattern.to_string() })
 }
 
 async fn domain(
@@ -320,8 +349,10 @@ async fn domain(
     choice: &Choice,
 ) -> Result<Domain, RouteError> {
     let found = op.cf().domain(&space.organization, choice.domain.as_deref()).await?;
-    // An internal domain has no public URL.
-    let domain = found.filter(|domain| !domain.internal).ok_or(RouteError::DomainNotFound)?;
+    let domain = found.ok_or(RouteError::DomainNotFound)?;
+    if domain.internal {
+        return Err(RouteError::InternalDomain { domain: domain.name });
+    }
     let wanted = request.domain.as_deref().filter(|_| choice.domain.is_none());
     if wanted.is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&domain.name)) {
         return Err(RouteError::ForbiddenDomain);

@@ -434,7 +434,7 @@ async fn a_host_that_becomes_free_twice_ends_the_attempt() {
 #[case::conflicts("Route conflicts with a reserved system route.", "host_reserved")]
 #[case::space(
     "Invalid space. Ensure that the space exists and you have access to it.",
-    "cf_refused"
+    "technical_user_lacks_role"
 )]
 #[tokio::test]
 async fn other_refusals_are_reported_unchanged(#[case] detail: &str, #[case] word: &str) {
@@ -449,7 +449,8 @@ async fn a_stale_domain_is_looked_up_again_once() {
         unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
     };
     let domain = Reply::json("200 OK", r#"{"guid":"d2","name":"example.test"}"#);
-    let fixture = Fixture::answering([stale(), domain, stale(), missing()]).await;
+    let space = Reply::json("200 OK", r#"{"guid":"s1","name":"dev"}"#);
+    let fixture = Fixture::answering([stale(), domain, stale(), missing(), space]).await;
     assert_eq!(fixture.ensure().await.unwrap_err().word(), "domain_not_found");
 }
 
@@ -741,9 +742,17 @@ async fn a_stopped_app_is_a_warning(#[case] state: &str, #[case] warnings: &[War
 
 #[tokio::test]
 async fn deleting_a_tenant_without_routes_succeeds() {
-    let fixture = Fixture::answering([list(&[])]).await;
+    let space = Reply::json("200 OK", r#"{"guid":"s1","name":"dev"}"#);
+    let fixture = Fixture::answering([list(&[]), space]).await;
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
-    assert_eq!(fixture.calls().len(), 1);
+    assert_eq!(fixture.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn a_user_who_does_not_see_the_space_deletes_nothing() {
+    let fixture = Fixture::answering([list(&[]), missing()]).await;
+    let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
+    assert_eq!((error.word(), fixture.calls().len()), ("technical_user_lacks_role", 2));
 }
 
 #[tokio::test]
@@ -939,7 +948,8 @@ async fn a_list_succeeds_although_the_cached_app_is_gone(
         "count" => Reply::json("200 OK", r#"{"pagination":{"total_results":7},"resources":[]}"#),
         _ => missing(),
     };
-    let replies = [list(&[]), nothing(), nothing(), missing()];
+    // The space is read again, because the list of routes is empty.
+    let replies = [list(&[]), nothing(), nothing(), nothing(), missing()];
     let fixture =
         Fixture::uncounted(&[entry()], replies.into_iter().chain(then.iter().map(reply))).await;
     let query = ListQuery { tenant: None, state: None, page: 1, per_page: 50 };
@@ -966,7 +976,9 @@ async fn a_recreated_named_space_is_looked_up_again_when_cf_refuses_it() {
         unprocessable("Invalid space. Ensure that the space exists and you have access to it.");
     let replies = space_now("s1")
         .into_iter()
-        .chain([list(&[]), refused])
+        .chain([list(&[])])
+        .chain(space_now("s1"))
+        .chain([refused])
         .chain(space_now("s2"))
         .chain([app_now("a2"), created(), mapped()]);
     let fixture = Fixture::with(&[named_entry()], 0, replies).await;

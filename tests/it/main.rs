@@ -89,6 +89,8 @@ mod token;
 #[cfg(test)]
 mod uaa_faults;
 #[cfg(test)]
+mod weak_roles;
+#[cfg(test)]
 mod wire;
 #[cfg(test)]
 mod wire_proxy;

@@ -150,6 +150,9 @@ async fn a_host_in_which_the_approuter_finds_no_tenant_is_refused_without_a_call
     assert_eq!(got.status, status, "{}", got.text);
     if status == 422 {
         assert_eq!(got.code(), code);
+        let detail = got.json()["detail"].as_str().unwrap().to_owned();
+        let host = "acme-saas-approuter.cfapps.example.test";
+        assert!(detail.contains(host) && detail.contains(pattern), "{detail}");
         let asked = sandbox.journal().into_iter().filter(|entry| entry.path == "/v3/routes");
         assert_eq!(asked.count(), 0);
     }

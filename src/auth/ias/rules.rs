@@ -117,7 +117,8 @@ impl IasRules {
         let expires = claims.lifetime().check(now)?;
         let client = claims.client().ok_or(AuthRejection::Client)?;
         let client_id = caller_name(&address.tenant, client);
-        let scopes = self.scopes(&claims, &client_id);
+        let granted = self.scopes(&claims, &client_id);
+        let (scopes, pinned) = self.allowed_clients.split(granted, &client_id);
         let identity = Identity {
             client_id,
             zone: address.tenant,
@@ -127,6 +128,7 @@ impl IasRules {
             token_hash: claims.jti.as_deref().map(hash),
             certificate: claims.cnf.and_then(|confirmation| confirmation.0.thumbprint),
             scopes,
+            pinned,
         };
         Ok((Caller::new(identity), expires))
     }
@@ -151,15 +153,13 @@ impl IasRules {
         self.home.as_ref() == Some(&address.issuer)
     }
 
-    /// The scopes for which the settings list one of the token's APIs or the client, without those
-    /// that `auth.pins` restricts to others.
+    /// The scopes for which the settings list one of the token's APIs or the client.
     fn scopes(&self, claims: &IasClaims, client_id: &str) -> Vec<Scope> {
         let is_granted = |scope: &Scope| {
             claims.ias_apis.0.iter().any(|api| self.apis.contains(*scope, api))
                 || self.clients.contains(*scope, client_id)
         };
-        let scopes = Scope::ALL.into_iter().filter(is_granted);
-        scopes.filter(|scope| self.allowed_clients.allow(*scope, client_id)).collect()
+        Scope::ALL.into_iter().filter(is_granted).collect()
     }
 }
 

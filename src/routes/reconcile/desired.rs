@@ -68,7 +68,12 @@ async fn resolve_one(
         return Err(error.clone());
     }
     let mut target = match Box::pin(ResolvedRoute::resolve(op, request, choice)).await {
-        Err(error @ (RouteError::AppNotFound { .. } | RouteError::DomainNotFound)) => {
+        Err(
+            error @ (RouteError::AppNotFound { .. }
+            | RouteError::DomainNotFound
+            | RouteError::InternalDomain { .. }
+            | RouteError::SpaceInvisible),
+        ) => {
             cache.missing.insert(named, error.clone());
             return Err(error);
         }
