@@ -338,6 +338,7 @@ impl CfRequestClient {
         let request = request.inspect_err(|_| self.client.0.metrics.alarm("target_mismatch"))?;
         let started = Instant::now();
         let received = self.receive(call, mode, request).await;
+        let received = received.map(|answer| answer.without(token.authorization()));
         self.observe(call, &received, started.elapsed());
         Ok((report(permit, received)?, token))
     }

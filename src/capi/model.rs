@@ -12,6 +12,7 @@ pub use route::{
     RouteTargets,
 };
 
+use crate::telemetry::foreign;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
@@ -374,11 +375,17 @@ pub struct CfError {
     #[serde(default)]
     pub code: Option<u32>,
     /// The name, `CF-…`.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "foreign_text")]
     pub title: String,
     /// The text, which may change between releases.
-    #[serde(default, deserialize_with = "null_as_default")]
+    #[serde(default, deserialize_with = "foreign_text")]
     pub detail: String,
+}
+
+/// Reads a text that callers see: nothing in it may look like a token.
+fn foreign_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.map(|text| foreign::strike(&text, &[], usize::MAX)).unwrap_or_default())
 }
 
 /// Reads `null` like an absent field.

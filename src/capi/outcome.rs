@@ -9,10 +9,13 @@ use crate::upstream::{
     gate::{CallPermit, FailureKind},
     retry::{Backoff, asked_pause},
 };
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
+use memchr::memmem;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// A shorter text is no token: it would be found anywhere.
+const SHORTEST_TOKEN: usize = 16;
 /// Longest `Retry-After` of a 429 that a call waits for.
 const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,23 @@ fn is_hiccup(call: &Call, reply: &CfResponse) -> bool {
 pub(super) enum RawResponse {
     Whole(HttpResponse),
     Streamed(StreamedResponse),
+}
+
+impl RawResponse {
+    /// Overwrites the technical user's token in an error: its text is shown to callers.
+    pub(super) fn without(self, authorization: &HeaderValue) -> Self {
+        let Self::Whole(mut answer) = self else { return self };
+        let token = authorization.to_str().ok().and_then(|text| text.rsplit(' ').next());
+        if let Some(token) =
+            token.filter(|token| token.len() >= SHORTEST_TOKEN && answer.status.as_u16() >= 400)
+        {
+            let found: Vec<_> = memmem::find_iter(&answer.body, token).collect();
+            for at in found {
+                answer.body.iter_mut().skip(at).take(token.len()).for_each(|byte| *byte = b'*');
+            }
+        }
+        Self::Whole(answer)
+    }
 }
 
 /// Reports the outcome to the gate. 4xx, also 429, are successes of the transport. A 500 with CC's

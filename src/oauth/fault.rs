@@ -11,6 +11,7 @@ use crate::{
         dialect::{ErrorAnswer, kind_of},
         grant::GrantKind,
     },
+    telemetry::foreign::strike,
     upstream::retry::{RETRY_AFTER_CAP, retry_after},
 };
 use http::{HeaderMap, StatusCode, header::DATE};
@@ -54,20 +55,22 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Classifies an answer that is no usable success: first by status, then by text.
+    /// Classifies an answer that is no usable success: first by status, then by text. `sent` is
+    /// struck from what the log may show.
     pub(super) fn classify(
         status: StatusCode,
         headers: &HeaderMap,
         body: &[u8],
         grant: GrantKind,
+        sent: &[&str],
     ) -> Self {
         let answer = ErrorAnswer::read(body);
         let kind = for_grant(by_status(status, headers, &answer), &answer, grant);
         Self {
             kind,
             status,
-            error: answer.code.as_deref().map(|code| clean(code, LONGEST_CODE)),
-            excerpt: answer.description().map(|description| clean(description, LONGEST_EXCERPT)),
+            error: answer.code.as_deref().map(|code| strike(code, sent, LONGEST_CODE)),
+            excerpt: answer.description().map(|text| strike(text, sent, LONGEST_EXCERPT)),
             retry_after: wait(kind, headers),
         }
     }
@@ -78,7 +81,7 @@ impl Fault {
             kind: FaultKind::Unreadable,
             status,
             error: None,
-            excerpt: Some(clean(why, LONGEST_EXCERPT)),
+            excerpt: Some(strike(why, &[], LONGEST_EXCERPT)),
             retry_after: None,
         }
     }
@@ -227,11 +230,6 @@ fn wait(kind: FaultKind, headers: &HeaderMap) -> Option<Duration> {
         .and_then(|text| httpdate::parse_http_date(text).ok())
         .unwrap_or(SystemTime::UNIX_EPOCH);
     retry_after(headers, now, RETRY_AFTER_CAP)
-}
-
-/// Makes a foreign text safe for one log line.
-fn clean(text: &str, longest: usize) -> String {
-    text.chars().filter(|character| !character.is_control()).take(longest).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::oauth::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use form_urlencoded::{Serializer, byte_serialize};
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use std::borrow::Cow;
 use zeroize::Zeroizing;
@@ -17,15 +17,19 @@ use zeroize::Zeroizing;
 /// Percent encoding turns one byte into three.
 const WORST_GROWTH: usize = 3;
 
+/// Shortest user, header and further field that is struck from a text.
+const SHORTEST_VALUE: usize = 4;
+
 /// One field of the body.
 struct FormField<'a> {
     name: &'a str,
     value: Cow<'a, str>,
+    is_secret: bool,
 }
 
 impl<'a> FormField<'a> {
     fn new(name: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
-        Self { name, value: value.into() }
+        Self { name, value: value.into(), is_secret: false }
     }
 
     #[expect(
@@ -33,7 +37,7 @@ impl<'a> FormField<'a> {
         reason = "the form body is where the secret has to be in clear"
     )]
     fn secret(name: &'a str, value: &'a SecretString) -> Self {
-        Self::new(name, value.expose_secret())
+        Self { is_secret: true, ..Self::new(name, value.expose_secret()) }
     }
 
     fn is_filled(&self) -> bool {
@@ -52,6 +56,35 @@ pub(super) fn body(
     fields.append(&mut of_grant(grant)?);
     fields.append(&mut of_client(authentication));
     Some(encoded(&fields))
+}
+
+/// Returns what must not be repeated in a log line: everything secret of the request, and the user.
+/// Of what need not be a secret, a short value is left out: it would be found in every text.
+#[expect(clippy::disallowed_methods, reason = "what is struck from a text must be known in clear")]
+pub(super) fn sent(
+    grant: &Grant,
+    authentication: &ClientAuthentication,
+    headers: &HeaderMap,
+) -> Vec<Zeroizing<String>> {
+    let mut fields = of_grant(grant).unwrap_or_default();
+    fields.append(&mut of_client(authentication));
+    let is_long = |value: &str| value.chars().count() >= SHORTEST_VALUE;
+    let is_kept_back = |field: &&FormField<'_>| match field.name {
+        "password" | "client_secret" => true,
+        "username" => is_long(&field.value),
+        _ => field.is_secret && is_long(&field.value),
+    };
+    let fields = fields.iter().filter(is_kept_back).map(|field| field.value.to_string());
+    let headers = headers.values().filter_map(|value| value.to_str().ok());
+    let headers = headers.filter(|value| is_long(value)).map(str::to_owned);
+    let secret = match authentication {
+        ClientAuthentication::Basic { secret, .. } => secret.expose_secret(),
+        ClientAuthentication::Body { .. } | ClientAuthentication::Certificate { .. } => "",
+    };
+    let basic = basic(authentication).filter(|_| !secret.is_empty());
+    let basic = basic.and_then(|basic| Some(basic.header.to_str().ok()?.replace("Basic ", "")));
+    let texts = fields.chain(headers).chain(basic).chain([secret.to_owned()]);
+    texts.map(Zeroizing::new).collect()
 }
 
 fn of_grant(grant: &Grant) -> Option<Vec<FormField<'_>>> {

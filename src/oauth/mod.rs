@@ -91,13 +91,15 @@ impl TokenEndpoint {
                 return Err(ExchangeError::Refused(Fault::unreadable(status, why)));
             }
             Err(TransportError::TooLarge) => {
-                let fault = Fault::classify(status, &headers, &[], grant.kind());
+                let fault = Fault::classify(status, &headers, &[], grant.kind(), &[]);
                 return Err(ExchangeError::Refused(fault));
             }
             Err(error) => return Err(error.into()),
         };
         if status.as_u16() != 200 {
-            let fault = Fault::classify(status, &headers, &answer.body, grant.kind());
+            let sent = form::sent(grant, &self.authentication, &self.headers);
+            let sent: Vec<&str> = sent.iter().map(|text| text.as_str()).collect();
+            let fault = Fault::classify(status, &headers, &answer.body, grant.kind(), &sent);
             return Err(ExchangeError::Refused(fault));
         }
         TokenResponse::read(&answer)

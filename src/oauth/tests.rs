@@ -312,3 +312,54 @@ fn debug_shows_the_url_and_no_header() {
 fn an_identity_needs_a_certificate_and_a_key(#[case] chain: &str, #[case] key: &str) {
     assert!(client_identity(&chain.into(), &key.into()).is_err());
 }
+
+/// What the endpoint may repeat of a request, in each form.
+fn repeated(secret: &str) -> [String; 4] {
+    let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    let json = serde_json::Value::from(secret).to_string().trim_matches('"').to_owned();
+    [secret.to_owned(), form, html, json]
+}
+
+#[tokio::test]
+async fn what_was_sent_is_struck_from_the_answer_before_it_is_cut() {
+    const SECRET: &str = "Canary<1&2 \"3";
+    let basic = ClientAuthentication::Basic { id: "cf".into(), secret: SECRET.into() };
+    let body = ClientAuthentication::Body { id: "cf".into(), secret: SECRET.into() };
+    let (code, redirect_uri) = (SECRET.into(), "https://b.example/cb".to_owned());
+    let extra = Grant::Password {
+        user: "tech".into(),
+        password: "p".into(),
+        login_hint: None,
+        scope: None,
+        extra: vec![("x".into(), SECRET.into())],
+    };
+    let grants = [
+        (password(SECRET), cf()),
+        (extra, cf()),
+        (Grant::JwtBearer { assertion: SECRET.into() }, cf()),
+        (Grant::RefreshToken { token: SECRET.into() }, cf()),
+        (Grant::AuthorizationCode { code, redirect_uri, verifier: "v".repeat(50).into() }, cf()),
+        (refresh(), basic),
+        (Grant::ClientCredentials, body),
+    ];
+    for (grant, authentication) in grants {
+        for form in repeated(SECRET) {
+            for before in [0, 190] {
+                let text = format!("{}{form}", "-".repeat(before));
+                let answer = serde_json::json!({"error": text, "error_description": text});
+                let reply = Reply::json("401 Unauthorized", &answer.to_string());
+                let wire = RawServer::answering([reply]).await;
+                let url = Url::parse(&wire.url("/oauth/token")).unwrap();
+                let endpoint =
+                    TokenEndpoint::new(client(), url, authentication.clone(), HeaderMap::new());
+                let Err(ExchangeError::Refused(fault)) = endpoint.exchange(&grant).await else {
+                    panic!("not refused");
+                };
+                let (error, excerpt) = (fault.error.unwrap(), fault.excerpt.unwrap());
+                assert!(!error.contains("Canary") && !excerpt.contains("Canary"), "{excerpt}");
+                assert!(excerpt.contains("(struck)"), "{excerpt}");
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! module may call it.
 
 pub mod audit;
+pub mod foreign;
 pub mod logs;
 pub mod metrics;
 pub mod trace;

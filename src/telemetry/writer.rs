@@ -20,6 +20,8 @@ use std::{
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::Instant;
 
+use crate::telemetry::foreign::without_tokens;
+
 /// Bytes that may wait to be written: about 1500 lines, almost half a second at the rate below.
 const CAPACITY: usize = 1024 * 1024;
 /// Further bytes for audit lines: the mutations of all 256 requests in flight need less than 1 MiB.
@@ -169,7 +171,8 @@ impl WriterInner {
         loop {
             self.take(&mut lines);
             // A closed pipe must not stop the service.
-            drop(out.write_all(&lines).and_then(|()| out.flush()));
+            let shown = without_tokens(&lines);
+            drop(out.write_all(&shown).and_then(|()| out.flush()));
             lines.clear();
             reported = self.report_losses(reported);
         }

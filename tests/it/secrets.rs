@@ -154,6 +154,81 @@ async fn no_secret_leaves_the_program_at_trace(#[case] format: &str, #[case] deb
     }
 }
 
+/// A token that nobody has issued, as a stranger would send it.
+const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LXNpZ25hdHVyZQ";
+
+/// Texts with a secret in each form, in the middle and where a long text is cut.
+fn echoes(secret: &str) -> Vec<String> {
+    let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+    let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+    let json = Value::from(secret).to_string().trim_matches('"').to_owned();
+    let forms = [secret.to_owned(), form.replace('+', "%20"), form, html, json];
+    let texts = forms.iter().flat_map(|form| {
+        [format!("Could not check {form} now"), format!("{}{form}", "x".repeat(192))]
+    });
+    texts.collect()
+}
+
+fn echo(sandbox: &Sandbox, part: &str, only: &str, status: u16, body: &Value) {
+    let headers = json!({
+        "content-type": "application/json", "x-request-id": JWT, "x-vcap-request-id": JWT,
+    });
+    let fault = json!({
+        "part": part, "n": 1, "only": only, "status": status, "headers": headers, "body": body,
+    });
+    pull(sandbox, "fail_next", &fault);
+}
+
+/// Each system repeats in its answers what it was sent.
+#[tokio::test]
+async fn what_a_system_repeats_is_struck() {
+    const SPECIAL: &str = "Canary<Pass&w\"rd 9Ä";
+    let sandbox = sandbox().await;
+    pull(&sandbox, "change_password", &json!({"user": TECHNICAL_USER, "password": SPECIAL}));
+    pull(&sandbox, "edit_destination", &json!({"name": "CFAPI", "set": {"Password": SPECIAL}}));
+    let mut variables = variables(&sandbox);
+    variables.insert("RUST_LOG".to_owned(), "trace".to_owned());
+    let services = parse(&variables["VCAP_SERVICES"]);
+    let bound = services["destination"][0]["credentials"]["clientsecret"].as_str().unwrap();
+    let (provider, admin) = (sandbox.provider_token(), sandbox.admin_token());
+    let oauth = |text: &str| json!({"error": text, "error_description": text});
+    echo(&sandbox, "xsuaa", "/oauth/token", 401, &oauth(&format!("{bound} {JWT}")));
+    let mut program = Program::start(&["--log", "json"], &variables);
+    let base = program.base().await;
+    let mut recorder = Recorder { base, answers: String::new() };
+    recorder.get("/spaces", &admin).await;
+    for text in echoes(SPECIAL).into_iter().chain(echoes(JWT)) {
+        echo(&sandbox, "destination", "", 403, &json!({"ErrorMessage": text}));
+        recorder.send("POST /destinations/CFAPI/retry?force=true", &admin, "").await;
+        echo(&sandbox, "uaa", "/oauth/token", 401, &oauth(&text));
+        recorder.send("POST /destinations/CFAPI/retry?force=true", &admin, "").await;
+    }
+    recorder.send("POST /destinations/CFAPI/retry?force=true", &admin, "").await;
+    let body = json!({"subdomain": "acme", "app": APP}).to_string();
+    for text in echoes(&provider) {
+        let errors = json!({"errors": [{"code": 10008, "title": text, "detail": text}]});
+        echo(&sandbox, "cf", "POST /v3/routes", 422, &errors);
+        recorder.put(&provider, &body).await;
+    }
+    for path in ["/v3/apps/JWT/env", "/v3/JWT", "/routes/JWT", "/nothing/JWT", "/%2e/JWT"] {
+        recorder.get(&path.replace("JWT", JWT), &provider).await;
+        recorder.send(&format!("DELETE {}", path.replace("JWT", JWT)), &provider, "").await;
+    }
+    let ended = program.terminate().await;
+    assert!(ended.out.contains("lockout guard closed"), "{}", ended.out);
+    assert!(ended.out.contains("(struck)"), "{}", ended.out);
+    for secret in [SPECIAL, bound, TECHNICAL_USER] {
+        for text in echoes(secret).iter().chain(&forms(secret)) {
+            let form = text.trim_start_matches("Could not check ").trim_end_matches(" now");
+            let form = form.trim_start_matches('x');
+            assert!(!ended.out.contains(form), "{form}");
+        }
+    }
+    assert_eq!(token_like(&ended.out), None);
+    assert!(recorder.answers.contains("cf_refused"), "{}", recorder.answers);
+    assert_eq!(token_like(&recorder.answers), None);
+}
+
 /// Returns the address from the line in which the broker says that it listens, in either format.
 fn address_in(line: &str) -> Option<String> {
     let (_, port) = line.split_once("127.0.0.1:").filter(|_| line.contains("listens"))?;

@@ -15,7 +15,7 @@ fn classified(status: u16, headers: &[(&str, &str)], body: &str, grant: GrantKin
         })
         .collect();
     let status = StatusCode::from_u16(status).unwrap();
-    Fault::classify(status, &headers, body.as_bytes(), grant)
+    Fault::classify(status, &headers, body.as_bytes(), grant, &[])
 }
 
 fn password(status: u16, body: &str) -> Fault {
