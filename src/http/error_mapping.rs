@@ -49,13 +49,14 @@ pub(crate) fn code_of_reason(reason: &Reason) -> Code {
             Code::DestinationInvalid
         }
         Reason::DestinationUnavailable => Code::DestinationUnavailable,
-        Reason::Rejected => Code::TechnicalUserRejected,
+        Reason::Rejected { .. } => Code::TechnicalUserRejected,
         Reason::SecondFactor => Code::TechnicalUserMfa,
         Reason::ActionRequired { .. } => Code::TechnicalUserActionRequired,
-        Reason::Locked => Code::TechnicalUserLocked,
-        Reason::UaaUnavailable | Reason::Unclear { .. } | Reason::NoTokenEndpoint { .. } => {
-            Code::UaaUnavailable
-        }
+        Reason::Locked { .. } => Code::TechnicalUserLocked,
+        Reason::UaaUnavailable
+        | Reason::UaaUnreachable { .. }
+        | Reason::Unclear { .. }
+        | Reason::NoTokenEndpoint { .. } => Code::UaaUnavailable,
         Reason::Internal => Code::Internal,
     }
 }
@@ -83,12 +84,11 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
         }
         Reason::DestinationUnavailable => {
             format!(
-                "The Destination service does not answer, so the destination {name} is not known yet."
+                "The Destination service does not answer as it should, so the destination {name} is not known yet."
             )
         }
-        Reason::Rejected => format!(
-            "The CF login server refused user and password of destination {name}. Correct them in {}; {}. Until then it \
-             sends no further logon, so that the user is not locked.",
+        Reason::Rejected { advice } => format!(
+            "The CF login server refused the logon of destination {name}: {advice}. Correct what is wrong in {}; {}.",
             refusal.read_from.map_or("the destination", SourceKind::place),
             when_in_use(refusal)
         ),
@@ -104,10 +104,14 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             let note = restart_note(refusal);
             format!("The destination {name} does not lead to a logon: {advice}.{note}")
         }
-        Reason::Locked => format!(
-            "The technical user of destination {name} is locked after too many failed logons. The broker waits for the \
-             end of the lock and then tries once."
+        Reason::Locked { advice } => format!(
+            "The technical user of destination {name} is locked after too many failed logons: {advice}. The broker waits \
+             for the end of the lock and then tries once."
         ),
+        Reason::UaaUnreachable { advice } => {
+            let note = restart_note(refusal);
+            format!("The CF login server of destination {name} cannot be reached: {advice}.{note}")
+        }
         Reason::UaaUnavailable => {
             format!(
                 "The CF login server does not answer as it should, and there is no valid token for {name}."

@@ -1,14 +1,14 @@
 //! Classifies refusals of UAA and XSUAA: status, code and (nested) description → [`Fault`].
 //!
-//! Invariant: fails closed. An unknown refusal counts as a refused credential, so that the password
-//! is not sent again. Only known temporary failures are transient. Table:
-//! `docs/reference/uaa-faults.md`. [`TokenEndpoint`] classifies; `token` decides what follows.
+//! Invariant: fails closed. After an unknown refusal the password is not sent again either. Only
+//! known temporary failures are transient. Table: `docs/reference/uaa-faults.md`. [`TokenEndpoint`]
+//! classifies; `token` decides what follows.
 //!
 //! [`TokenEndpoint`]: crate::oauth::TokenEndpoint
 
 use crate::{
     oauth::{
-        dialect::{ErrorAnswer, kind_of},
+        dialect::{ErrorAnswer, kind_of, unescaped},
         grant::GrantKind,
     },
     telemetry::foreign::strike,
@@ -16,8 +16,9 @@ use crate::{
 };
 use http::{HeaderMap, StatusCode, header::DATE};
 use std::time::{Duration, SystemTime};
+use zeroize::Zeroizing;
 
-pub use crate::oauth::dialect::ActionCode;
+pub use crate::oauth::dialect::{ActionCode, IdTokenFault};
 
 /// Header of an answer that the gorouter gave itself (F24).
 const ROUTER_ERROR: &str = "x-cf-routererror";
@@ -66,11 +67,16 @@ impl Fault {
     ) -> Self {
         let answer = ErrorAnswer::read(body);
         let kind = for_grant(by_status(status, headers, &answer), &answer, grant);
+        // One layer of escapes is gone from the description, and so from a secret in it.
+        let bare: Vec<_> =
+            sent.iter().map(|secret| Zeroizing::new(unescaped(secret).into_owned())).collect();
+        let sent: Vec<&str> =
+            sent.iter().copied().chain(bare.iter().map(|secret| secret.as_str())).collect();
         Self {
             kind,
             status,
-            error: answer.code.as_deref().map(|code| strike(code, sent, LONGEST_CODE)),
-            excerpt: answer.description().map(|text| strike(text, sent, LONGEST_EXCERPT)),
+            error: answer.code.as_deref().map(|code| strike(code, &sent, LONGEST_CODE)),
+            excerpt: answer.description().map(|text| strike(text, &sent, LONGEST_EXCERPT)),
             retry_after: wait(kind, headers),
         }
     }
@@ -90,8 +96,14 @@ impl Fault {
 /// The rows of the fault table that are treated differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultKind {
-    /// F1, F2, F15 and any unknown 4xx (fail closed).
+    /// F1, F15: refused by UAA itself. The client may be the cause as well as the user.
     BadCredentials,
+    /// F2: refused by an identity provider behind UAA, which has accepted the client before.
+    RejectedByProvider,
+    /// A 4xx that no row knows, such as an HTML page inside a 401 (fail closed).
+    UnknownRefusal,
+    /// UAA refuses the client, before it looks at the user.
+    ClientRejected,
     /// F3: locked by the identity provider.
     ProviderLocked,
     /// F4: locked by UAA.
@@ -104,10 +116,17 @@ pub enum FaultKind {
     OriginUnknown,
     /// F9.
     ProviderNotAllowed,
-    /// F10.
+    /// F10: several identity providers may be asked.
     OriginMissing,
+    /// F10: the client may ask none.
+    NoProvider,
     /// F11.
     TrustIncomplete,
+    /// F11: user or password did not arrive.
+    FieldMissing,
+    /// UAA refuses a token of the identity provider: the assertion of the JWT bearer grant, or the
+    /// id token that the provider gave for the password.
+    IdTokenRejected(IdTokenFault),
     /// F12.
     UserNotCreated,
     /// F13.
@@ -118,6 +137,8 @@ pub enum FaultKind {
     GrantNotAllowed,
     /// F17.
     NoScopes,
+    /// A scope was requested that UAA does not know or does not give to this client.
+    ScopeUnknown,
     /// F18: a bug in the broker.
     BadRequest,
     /// F19.
@@ -127,8 +148,13 @@ pub enum FaultKind {
     /// F21, and 404 or 5xx with a value of `X-Cf-RouterError` that says so: the request did not
     /// reach a UAA that counts failures.
     Unavailable,
+    /// A 401 in which the identity provider says that it does not work now: may hide a counted
+    /// failure.
+    ProviderUnavailable,
     /// F22, F23, other 5xx, 408, other router errors: may hide a counted failure.
     ServerError,
+    /// F24: UAA itself answers, at another path than that of its token endpoint.
+    WrongPath,
     /// F24 without router header.
     NotFound,
     /// F25.
@@ -147,7 +173,7 @@ impl FaultKind {
 
     /// Returns whether the failure may have been counted.
     pub fn is_ambiguous(self) -> bool {
-        matches!(self, Self::ServerError | Self::Unreadable)
+        matches!(self, Self::ProviderUnavailable | Self::ServerError | Self::Unreadable)
     }
 }
 
@@ -164,8 +190,10 @@ fn by_status(status: StatusCode, headers: &HeaderMap, answer: &ErrorAnswer) -> F
         404 => not_found(headers),
         405 | 406 | 415 => FaultKind::QueryNotAllowed,
         200..=299 => FaultKind::Unreadable,
+        // UAA protects its pages so. Its token endpoint needs no such token.
+        403 if answer.misses_csrf_token() => FaultKind::WrongPath,
         400 | 401 | 403 => kind_of(answer),
-        400..=499 => FaultKind::BadCredentials,
+        400..=499 => FaultKind::UnknownRefusal,
         // Informational answers never get here; a status above 599 has no meaning.
         _ => FaultKind::ServerError,
     }
@@ -199,8 +227,13 @@ fn is_limited_mode(status: StatusCode, answer: &ErrorAnswer) -> bool {
 /// ended. The password is next, through the lockout guard. Anything else that answers 4xx does not
 /// know the token.
 fn for_grant(kind: FaultKind, answer: &ErrorAnswer, grant: GrantKind) -> FaultKind {
-    let is_elsewhere =
-        matches!(kind, FaultKind::NotFound | FaultKind::QueryNotAllowed | FaultKind::Redirect);
+    let is_elsewhere = matches!(
+        kind,
+        FaultKind::WrongPath
+            | FaultKind::NotFound
+            | FaultKind::QueryNotAllowed
+            | FaultKind::Redirect
+    );
     let is_of_token_endpoint =
         !is_elsewhere && !kind.is_transient() && answer.code.as_deref().is_some_and(is_error_code);
     match grant {

@@ -152,16 +152,35 @@ pub enum ExchangeError {
     Refused(Fault),
 }
 
+/// Why no connection was made, where waiting alone may not help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnreachableCause {
+    /// The certificate was refused.
+    Certificate,
+    /// The server does not speak TLS, or none of our versions.
+    Protocol,
+    /// The host's name has no address.
+    Name,
+}
+
 impl ExchangeError {
+    /// Returns why no connection was made, where somebody may have to act.
+    pub fn unreachable(&self) -> Option<UnreachableCause> {
+        let Self::Transport(TransportError::Connect { kind, .. }) = self else {
+            return None;
+        };
+        match kind {
+            ConnectFault::TlsCertificate => Some(UnreachableCause::Certificate),
+            ConnectFault::TlsProtocol => Some(UnreachableCause::Protocol),
+            ConnectFault::Dns => Some(UnreachableCause::Name),
+            ConnectFault::Refused | ConnectFault::Timeout | ConnectFault::Other => None,
+        }
+    }
+
     /// Returns whether the endpoint's certificate was refused: an administrator must act, and no
     /// password was sent.
     pub fn is_certificate(&self) -> bool {
-        match self {
-            Self::Transport(TransportError::Connect { kind, .. }) => {
-                *kind == ConnectFault::TlsCertificate
-            }
-            Self::Transport(_) | Self::Refused(_) => false,
-        }
+        self.unreachable() == Some(UnreachableCause::Certificate)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     oauth::{
         ClientAuthentication, ExchangeError, Grant, LoginHint, OriginKey, TokenEndpoint,
-        TokenResponse, client_identity, fault::FaultKind,
+        TokenResponse, UnreachableCause, client_identity, fault::FaultKind,
     },
     upstream::{
         ClientFactory, ConnectFault, HttpClient, Purpose, Settings, Timeouts, TransportError,
@@ -203,7 +203,7 @@ fn padded(length: usize) -> String {
 #[rstest]
 #[case::html(Reply::with_headers("200 OK", "", b"<html></html>"), FaultKind::Unreadable)]
 #[case::too_large(large("200 OK"), FaultKind::Unreadable)]
-#[case::too_large_refusal(large("401 Unauthorized"), FaultKind::BadCredentials)]
+#[case::too_large_refusal(large("401 Unauthorized"), FaultKind::UnknownRefusal)]
 #[case::created(Reply::json("201 Created", TOKEN), FaultKind::Unreadable)]
 #[case::illegal_token(Reply::json("200 OK", r#"{"access_token":"a\nb"}"#), FaultKind::Unreadable)]
 #[case::refused(
@@ -323,7 +323,8 @@ fn repeated(secret: &str) -> [String; 4] {
 
 #[tokio::test]
 async fn what_was_sent_is_struck_from_the_answer_before_it_is_cut() {
-    const SECRET: &str = "Canary<1&2 \"3";
+    // The entity would vanish when the escapes of older UAAs are removed.
+    const SECRET: &str = "Canary<1&2 \"3&amp;4";
     let basic = ClientAuthentication::Basic { id: "cf".into(), secret: SECRET.into() };
     let body = ClientAuthentication::Body { id: "cf".into(), secret: SECRET.into() };
     let (code, redirect_uri) = (SECRET.into(), "https://b.example/cb".to_owned());
@@ -362,4 +363,20 @@ async fn what_was_sent_is_struck_from_the_answer_before_it_is_cut() {
             }
         }
     }
+}
+
+#[rstest]
+#[case::certificate(ConnectFault::TlsCertificate, Some(UnreachableCause::Certificate))]
+#[case::protocol(ConnectFault::TlsProtocol, Some(UnreachableCause::Protocol))]
+#[case::name(ConnectFault::Dns, Some(UnreachableCause::Name))]
+#[case::refused(ConnectFault::Refused, None)]
+#[case::slow(ConnectFault::Timeout, None)]
+#[case::other(ConnectFault::Other, None)]
+fn what_waiting_may_not_repair_has_a_cause(
+    #[case] kind: ConnectFault,
+    #[case] cause: Option<UnreachableCause>,
+) {
+    let error = ExchangeError::from(TransportError::Connect { kind, source: None });
+    assert_eq!(error.unreachable(), cause);
+    assert_eq!(error.is_certificate(), kind == ConnectFault::TlsCertificate);
 }

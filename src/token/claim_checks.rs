@@ -1,8 +1,11 @@
-//! Checks of the claims of a new token. They only write log lines.
+//! Checks of the claims of a new token. They are for the log and for the status only.
 //!
 //! Invariant: no claim changes the flow. Used by `exchange`.
 
-use crate::{destination::Destination, oauth::response::UnverifiedClaims};
+use crate::{
+    destination::Destination,
+    oauth::{OriginKey, response::UnverifiedClaims},
+};
 
 /// Audience that the Cloud Controller expects in a token.
 const AUDIENCE: &str = "cloud_controller";
@@ -45,6 +48,20 @@ pub(super) fn check(claims: &UnverifiedClaims, asked: &Destination) -> Vec<Claim
     .collect()
 }
 
+/// Returns what an operator should know about a token of another identity provider than requested.
+/// The claim is shown only if it has the form of a key.
+pub(super) fn warning(claims: &UnverifiedClaims, asked: &Destination) -> Option<String> {
+    let given = OriginKey::parse(claims.origin.as_deref()?).ok()?;
+    let wanted = asked.login_hint.as_ref()?.origin();
+    (given != *wanted).then(|| {
+        format!(
+            "the token comes from identity provider {}, but the destination names {}: correct the origin",
+            given.as_str(),
+            wanted.as_str()
+        )
+    })
+}
+
 /// Writes a line for each finding.
 pub(super) fn log(claims: &UnverifiedClaims, asked: &Destination) {
     let destination = asked.name.as_str();
@@ -66,7 +83,7 @@ pub(super) fn log(claims: &UnverifiedClaims, asked: &Destination) {
 
 #[cfg(test)]
 mod tests {
-    use super::{ClaimFinding, check};
+    use super::{ClaimFinding, check, warning};
     use crate::{oauth::response::UnverifiedClaims, token::fake};
     use rstest::rstest;
 
@@ -92,5 +109,23 @@ mod tests {
         #[case] expected: &[ClaimFinding],
     ) {
         assert_eq!(check(&claims, &fake::destination("CFAPI", 1)), expected);
+    }
+
+    #[rstest]
+    #[case::as_asked(Some("acme-platform"), None)]
+    #[case::elsewhere(
+        Some("sap.ids"),
+        Some("identity provider sap.ids, but the destination names acme-platform")
+    )]
+    #[case::no_key(Some("<canary>"), None)]
+    #[case::silent(None, None)]
+    fn a_token_of_another_provider_is_a_warning(
+        #[case] origin: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let claims = UnverifiedClaims { origin: origin.map(str::to_owned), ..good() };
+        let found = warning(&claims, &fake::destination("CFAPI", 1));
+        assert_eq!(found.is_some(), expected.is_some());
+        assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
     }
 }

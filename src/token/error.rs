@@ -39,8 +39,11 @@ pub enum Reason {
     },
     /// The Destination service cannot say what the destination holds.
     DestinationUnavailable,
-    /// User and password were refused; nothing is sent until they change.
-    Rejected,
+    /// The logon was refused; nothing is sent until the credentials change.
+    Rejected {
+        /// What is known, and what to do.
+        advice: String,
+    },
     /// The identity provider wants a second factor.
     SecondFactor,
     /// The user or the landscape needs a repair outside the destination.
@@ -54,9 +57,17 @@ pub enum Reason {
         advice: String,
     },
     /// Too many failed logons; the lock ends by itself.
-    Locked,
+    Locked {
+        /// Who has locked, and what to do.
+        advice: String,
+    },
     /// The login server answers with 429, 5xx, an unreadable answer or not at all.
     UaaUnavailable,
+    /// The login server cannot be reached, perhaps until somebody acts.
+    UaaUnreachable {
+        /// What is known, and what to do.
+        advice: String,
+    },
     /// The last passwords had no clear result and may count as wrong ones, so the next one waits.
     Unclear {
         /// When it may be sent.
@@ -76,13 +87,14 @@ impl LeaseRefusal {
     pub fn is_transient(&self) -> bool {
         match self.reason {
             Reason::DestinationUnavailable
-            | Reason::Locked
+            | Reason::Locked { .. }
             | Reason::UaaUnavailable
+            | Reason::UaaUnreachable { .. }
             | Reason::Unclear { .. }
             | Reason::NoTokenEndpoint { .. } => true,
             Reason::DestinationMissing
             | Reason::DestinationInvalid { .. }
-            | Reason::Rejected
+            | Reason::Rejected { .. }
             | Reason::SecondFactor
             | Reason::ActionRequired { .. }
             | Reason::Misconfigured { .. }
@@ -116,15 +128,16 @@ impl LeaseRefusal {
         match self.reason {
             Reason::DestinationMissing
             | Reason::DestinationInvalid { .. }
-            | Reason::Rejected
+            | Reason::Rejected { .. }
             | Reason::ActionRequired { .. }
             | Reason::Misconfigured { .. }
-            | Reason::NoTokenEndpoint { .. } => {
+            | Reason::NoTokenEndpoint { .. }
+            | Reason::UaaUnreachable { .. } => {
                 self.read_from.is_some_and(|source| !source.is_read_again())
             }
             Reason::DestinationUnavailable
             | Reason::SecondFactor
-            | Reason::Locked
+            | Reason::Locked { .. }
             | Reason::UaaUnavailable
             | Reason::Unclear { .. }
             | Reason::Internal => false,
@@ -167,12 +180,14 @@ impl Reason {
             Self::DestinationMissing => "create the destination in the subaccount",
             Self::DestinationInvalid { findings } => return findings.join("; "),
             Self::DestinationUnavailable => "wait for the Destination service",
-            Self::Rejected => "correct user and password in the destination",
-            Self::SecondFactor => "switch off two-factor authentication for the technical user",
-            Self::ActionRequired { advice } | Self::Misconfigured { advice } => advice,
-            Self::Locked => {
-                "wait for the end of the lock, or unlock the user and release one attempt"
+            Self::SecondFactor => {
+                "switch off two-factor authentication for the technical user, then release one attempt"
             }
+            Self::Rejected { advice }
+            | Self::ActionRequired { advice }
+            | Self::Misconfigured { advice }
+            | Self::Locked { advice }
+            | Self::UaaUnreachable { advice } => advice,
             Self::UaaUnavailable => "wait for the login server",
             Self::Unclear { until } => return unclear_hint(*until),
             Self::NoTokenEndpoint { status } => {
@@ -209,12 +224,13 @@ impl fmt::Display for Reason {
             Self::DestinationMissing => "destination missing",
             Self::DestinationInvalid { .. } => "destination invalid",
             Self::DestinationUnavailable => "destination service unavailable",
-            Self::Rejected => "technical user rejected",
+            Self::Rejected { .. } => "technical user rejected",
             Self::SecondFactor => "second factor required",
             Self::ActionRequired { .. } => "technical user needs a repair",
             Self::Misconfigured { .. } => "destination misconfigured",
-            Self::Locked => "technical user locked",
+            Self::Locked { .. } => "technical user locked",
             Self::UaaUnavailable => "login server unavailable",
+            Self::UaaUnreachable { .. } => "login server unreachable",
             Self::Unclear { .. } => "logon without a clear answer",
             Self::NoTokenEndpoint { .. } => "no token endpoint",
             Self::Internal => "internal",
@@ -244,11 +260,12 @@ mod tests {
     #[case(Reason::DestinationMissing, false)]
     #[case(Reason::DestinationInvalid { findings: Vec::new() }, false)]
     #[case(Reason::DestinationUnavailable, true)]
-    #[case(Reason::Rejected, false)]
+    #[case(Reason::Rejected { advice: String::new() }, false)]
     #[case(Reason::SecondFactor, false)]
     #[case(Reason::ActionRequired { advice: String::new() }, false)]
     #[case(Reason::Misconfigured { advice: String::new() }, false)]
-    #[case(Reason::Locked, true)]
+    #[case(Reason::Locked { advice: String::new() }, true)]
+    #[case(Reason::UaaUnreachable { advice: String::new() }, true)]
     #[case(Reason::UaaUnavailable, true)]
     #[case(Reason::Unclear { until: Instant::now() }, true)]
     #[case(Reason::NoTokenEndpoint { status: 302 }, true)]
@@ -262,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_moment_in_the_past_asks_for_one_second() {
-        let (refusal, now) = refusal(Reason::Locked, Some(Duration::ZERO));
+        let (refusal, now) = refusal(Reason::UaaUnavailable, Some(Duration::ZERO));
         let later = now + Duration::from_secs(5);
         assert_eq!(refusal.retry_after(later), Some(Duration::from_secs(1)));
     }

@@ -4,9 +4,10 @@
 //! `provider`.
 
 use super::{
+    advice,
     backend::Backend,
     claim_checks,
-    error::{LeaseRefusal, Reason},
+    error::LeaseRefusal,
     failure_policy,
     lease::{GrantedToken, Lease},
     lockout_guard::TokenParameters,
@@ -51,10 +52,9 @@ impl<B: Backend> UaaTokenProvider<B> {
             LogonGrant::JwtBearer => match self.backend.assertion().await {
                 Ok(assertion) => Ok(Grant::JwtBearer { assertion }),
                 Err(error) => {
-                    let kind = error.kind();
-                    tracing::error!(destination = self.name.as_str(), %kind, "assertion cannot be read");
-                    let advice = "provide the assertion of the JWT bearer grant; it cannot be read";
-                    let reason = Reason::Misconfigured { advice: advice.to_owned() };
+                    let (kind, reason) = (error.kind(), advice::no_assertion(&error));
+                    let hint = reason.hint();
+                    tracing::error!(destination = self.name.as_str(), %kind, hint, "assertion cannot be read");
                     Err(LeaseRefusal::new(&self.name, reason, None))
                 }
             },
@@ -100,6 +100,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         let GrantResult { response, grant, took } = granted;
         if let Some(claims) = &response.claims {
             claim_checks::log(claims, to);
+            self.history.warn(claim_checks::warning(claims, to));
             if let Some(at) = claims.expires_at {
                 self.metrics.token_expires(self.name.as_str(), at);
             }
@@ -116,7 +117,7 @@ impl<B: Backend> UaaTokenProvider<B> {
     }
 
     fn count(&self, grant: &Grant, error: Option<&ExchangeError>, took: Duration) {
-        let result = match error.map(|error| failure_policy::classify(error).class.is_definite()) {
+        let result = match error.map(|error| failure_policy::class_of(error).is_definite()) {
             None => "ok",
             Some(true) => "refused",
             Some(false) => "transient",

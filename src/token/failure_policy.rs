@@ -1,15 +1,15 @@
-//! The failure policy: what a failed logon means for the lockout guard, and the advice for an
-//! administrator.
+//! The failure policy: what a failed logon means for the lockout guard. What an administrator reads
+//! about it is in `advice`.
 //!
 //! Invariant: covers every fault of `docs/reference/uaa-faults.md`. An unknown one counts as a
-//! refused password (fail closed). All texts are ours. Pure. Used by `provider`, `exchange` and
-//! `lockout`.
+//! refused password (fail closed). Pure. Used by `provider`, `exchange` and `lockout`.
 
-use super::{backoff::RetryClass, error::Reason};
-use crate::oauth::{
-    ExchangeError, Fault,
-    fault::{ActionCode, FaultKind},
+use super::{
+    advice::{self, SentLogon},
+    backoff::RetryClass,
+    error::Reason,
 };
+use crate::oauth::{ExchangeError, Fault, fault::FaultKind};
 use std::time::Duration;
 
 /// Identity providers lock a user for 60 min. Five minutes more, because a probe that comes too
@@ -70,120 +70,77 @@ impl FailureClass {
     }
 }
 
-/// Classifies a failed logon.
-pub(super) fn classify(error: &ExchangeError) -> ClassifiedFailure {
+/// Classifies a failed grant.
+pub(super) fn classify(error: &ExchangeError, sent: SentLogon<'_>) -> ClassifiedFailure {
+    let reason = match error {
+        ExchangeError::Transport(_) => advice::unreachable(error.unreachable()),
+        ExchangeError::Refused(fault) => advice::reason_of(fault, sent),
+    };
+    ClassifiedFailure { class: class_of(error), reason }
+}
+
+/// Returns what the lockout guard does about a failed grant.
+pub(super) fn class_of(error: &ExchangeError) -> FailureClass {
     match error {
-        ExchangeError::Transport(error) => ClassifiedFailure {
-            class: FailureClass::Waiting {
-                retry_class: RetryClass::NoAnswer,
-                is_ambiguous: error.may_have_been_sent(),
-            },
-            reason: Reason::UaaUnavailable,
+        ExchangeError::Transport(error) => FailureClass::Waiting {
+            retry_class: RetryClass::NoAnswer,
+            is_ambiguous: error.may_have_been_sent(),
         },
-        ExchangeError::Refused(fault) => classify_fault(fault),
+        ExchangeError::Refused(fault) => class_of_fault(fault),
     }
 }
 
-fn classify_fault(fault: &Fault) -> ClassifiedFailure {
-    let blocked = |reason| ClassifiedFailure { class: FailureClass::Blocked, reason };
-    let locked =
-        |wait| ClassifiedFailure { class: FailureClass::Locked(wait), reason: Reason::Locked };
+fn class_of_fault(fault: &Fault) -> FailureClass {
     match fault.kind {
         // A token endpoint names an error (RFC 6749, 5.2). A page of something in between may hide
         // UAA's own answer.
-        FaultKind::BadCredentials if fault.error.is_none() => no_token_endpoint(fault),
-        FaultKind::BadCredentials | FaultKind::RefreshTokenRejected => {
-            ClassifiedFailure { class: FailureClass::Rejected, reason: Reason::Rejected }
-        }
-        FaultKind::ProviderLocked => locked(PROVIDER_LOCK),
-        FaultKind::UaaLocked => locked(UAA_LOCK),
-        FaultKind::SecondFactor => blocked(Reason::SecondFactor),
-        FaultKind::BadRequest => blocked(Reason::Internal),
-        FaultKind::IssuerMismatch => {
-            ClassifiedFailure { class: FailureClass::BlockedWithProbe, reason: action(TRUST) }
-        }
-        FaultKind::ActionRequired(code) => {
-            blocked(Reason::ActionRequired { advice: advice_of(code) })
-        }
-        FaultKind::TrustIncomplete => blocked(action(TRUST)),
-        FaultKind::UserNotCreated => {
-            blocked(action("add the user to org and space with this origin, so that UAA knows it"))
-        }
-        FaultKind::NotVerified => blocked(action("verify the user's e-mail address in UAA")),
-        FaultKind::NoScopes => blocked(action(
-            "give the user a role in org and space; it has none of the scopes that the CF API needs",
-        )),
-        FaultKind::OriginUnknown => blocked(misconfigured(
-            "the origin is not an active identity provider that supports the password grant; name the custom platform \
-             identity provider's origin key",
-        )),
-        FaultKind::ProviderNotAllowed => blocked(misconfigured(
-            "the client may not use this identity provider; name another origin",
-        )),
-        FaultKind::OriginMissing => blocked(misconfigured("set the origin of the technical user")),
-        FaultKind::GrantNotAllowed => blocked(misconfigured(
-            "the password grant was withdrawn for this client (CF RFC 0037); use the JWT bearer grant",
-        )),
+        FaultKind::UnknownRefusal if fault.error.is_none() => no_token_endpoint(fault),
+        FaultKind::BadCredentials
+        | FaultKind::RejectedByProvider
+        | FaultKind::UnknownRefusal
+        | FaultKind::RefreshTokenRejected => FailureClass::Rejected,
+        FaultKind::ProviderLocked => FailureClass::Locked(PROVIDER_LOCK),
+        FaultKind::UaaLocked => FailureClass::Locked(UAA_LOCK),
+        FaultKind::IssuerMismatch => FailureClass::BlockedWithProbe,
+        FaultKind::ClientRejected
+        | FaultKind::SecondFactor
+        | FaultKind::BadRequest
+        | FaultKind::ActionRequired(_)
+        | FaultKind::TrustIncomplete
+        | FaultKind::FieldMissing
+        | FaultKind::IdTokenRejected(_)
+        | FaultKind::UserNotCreated
+        | FaultKind::NotVerified
+        | FaultKind::NoScopes
+        | FaultKind::ScopeUnknown
+        | FaultKind::OriginUnknown
+        | FaultKind::ProviderNotAllowed
+        | FaultKind::OriginMissing
+        | FaultKind::NoProvider
+        | FaultKind::GrantNotAllowed
+        | FaultKind::WrongPath => FailureClass::Blocked,
         FaultKind::QueryNotAllowed | FaultKind::NotFound | FaultKind::Redirect => {
             no_token_endpoint(fault)
         }
         FaultKind::RateLimited => waiting(fault, RetryClass::RateLimited),
-        FaultKind::Unavailable | FaultKind::ServerError | FaultKind::Unreadable => {
-            waiting(fault, RetryClass::BadAnswer)
-        }
+        FaultKind::Unavailable
+        | FaultKind::ProviderUnavailable
+        | FaultKind::ServerError
+        | FaultKind::Unreadable => waiting(fault, RetryClass::BadAnswer),
     }
-}
-
-/// F11 and F13.
-const TRUST: &str = "repair the trust between UAA and the identity provider";
-
-fn action(advice: &str) -> Reason {
-    Reason::ActionRequired { advice: advice.to_owned() }
-}
-
-fn misconfigured(advice: &str) -> Reason {
-    Reason::Misconfigured { advice: advice.to_owned() }
 }
 
 /// With the statuses of a refused logon a proxy may have replaced UAA's answer.
-fn no_token_endpoint(fault: &Fault) -> ClassifiedFailure {
+fn no_token_endpoint(fault: &Fault) -> FailureClass {
     let is_ambiguous = matches!(fault.status.as_u16(), 400 | 401 | 403);
-    ClassifiedFailure {
-        class: FailureClass::NoTokenEndpoint { is_ambiguous },
-        reason: Reason::NoTokenEndpoint { status: fault.status.as_u16() },
-    }
+    FailureClass::NoTokenEndpoint { is_ambiguous }
 }
 
-fn waiting(fault: &Fault, retry_class: RetryClass) -> ClassifiedFailure {
-    ClassifiedFailure {
-        class: FailureClass::Waiting {
-            retry_class: fault.retry_after.map_or(retry_class, RetryClass::Asked),
-            is_ambiguous: fault.kind.is_ambiguous(),
-        },
-        reason: Reason::UaaUnavailable,
+fn waiting(fault: &Fault, retry_class: RetryClass) -> FailureClass {
+    FailureClass::Waiting {
+        retry_class: fault.retry_after.map_or(retry_class, RetryClass::Asked),
+        is_ambiguous: fault.kind.is_ambiguous(),
     }
-}
-
-/// F5 and F6. Of the provider's text only the code is safe to print.
-fn advice_of(code: ActionCode) -> String {
-    let advice = match code {
-        ActionCode::PasswordChangeRequired => {
-            "change the user's password and put the new one into the destination"
-        }
-        ActionCode::PasswordResetRequired => {
-            "reset the user's password and put the new one into the destination"
-        }
-        ActionCode::InitialPasswordExpired => {
-            "the initial password has expired: set a new one and put it into the destination"
-        }
-        ActionCode::PasswordDisabled => "allow the user to log on with a password",
-        ActionCode::UserInactive => "activate the user at the identity provider",
-        ActionCode::MailNotVerified => "verify the user's e-mail address at the identity provider",
-        ActionCode::RiskRuleDenied => {
-            "let the identity provider's risk-based authentication allow the user"
-        }
-    };
-    format!("{advice} ({})", code.code())
 }
 
 #[cfg(test)]

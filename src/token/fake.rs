@@ -172,7 +172,7 @@ pub(super) fn refused(kind: FaultKind, retry_after: Option<u64>) -> ExchangeErro
 /// A 4xx that is no OAuth error.
 pub(super) fn page(status: u16) -> ExchangeError {
     ExchangeError::Refused(Fault {
-        kind: FaultKind::BadCredentials,
+        kind: FaultKind::UnknownRefusal,
         status: status.try_into().unwrap(),
         error: None,
         excerpt: None,

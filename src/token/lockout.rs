@@ -209,7 +209,7 @@ impl LockoutState {
         if is_open {
             return Ok(());
         }
-        let reason = self.reason.clone().unwrap_or(Reason::Rejected);
+        let reason = self.reason.clone().unwrap_or(Reason::Internal);
         Err(Hold { reason, retry_at })
     }
 

@@ -85,7 +85,8 @@ mod tests {
     fn the_number_of_guards_is_bounded_and_refusals_stay_longest() {
         let guards = LockoutGuards::new(None);
         let of = |password| guards.of(destination("CFAPI", password).fingerprint);
-        let failure = ClassifiedFailure { class: FailureClass::Rejected, reason: Reason::Rejected };
+        let reason = Reason::Rejected { advice: String::new() };
+        let failure = ClassifiedFailure { class: FailureClass::Rejected, reason };
         of(0).failed(&failure, Instant::now());
         let held = of(1);
         for password in 2..3000 {

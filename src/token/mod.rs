@@ -7,6 +7,7 @@
 //! passwords; it knows nothing about HTTP. Called by `capi`, `http` (readiness, `/destinations`)
 //! and `app`.
 
+mod advice;
 mod attempt_budget;
 mod backend;
 mod backoff;

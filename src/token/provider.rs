@@ -6,6 +6,7 @@
 //! `refresher`; refreshing is in `refresh`.
 
 use super::{
+    advice::SentLogon,
     attempt_budget::AttemptPermit,
     backend::Backend,
     entry::DestinationEntry,
@@ -112,33 +113,36 @@ impl<B: Backend> UaaTokenProvider<B> {
                 self.publish_guard_state();
                 Ok(self.accept(granted, None, &to))
             }
-            Err(error) => Err(self.fail(&error, permit).await),
+            Err(error) => {
+                let sent = SentLogon { to: &to, grant: grant.kind() };
+                Err(self.fail(&error, sent, permit).await)
+            }
         }
     }
 
     /// The token URL was last answered by something else. Asks whether a token endpoint is back, without
     /// a password.
     async fn probe(&self, to: &Destination) -> Result<(), LeaseRefusal> {
-        let error = match self.exchange(to, &Grant::probe(), self.guard.rounds()).await {
-            Ok(_) => return Ok(()),
-            Err(error) if ends_refresh_token(&error) => return Ok(()),
-            Err(error) => error,
-        };
-        let failure = failure_policy::classify(&error);
-        let now = Instant::now();
-        let transition = self.guard.failed(&failure, now);
-        self.publish_guard_state();
-        let hold = self.guard.check(self.logon_kind(), now).err();
-        let retry_at = hold.and_then(|hold| hold.retry_at);
-        let refusal = LeaseRefusal::new(&self.name, failure.reason, retry_at);
-        log_events::closed(transition, &refusal, &error);
-        Err(refusal)
+        let grant = Grant::probe();
+        match self.exchange(to, &grant, self.guard.rounds()).await {
+            Ok(_) => Ok(()),
+            Err(error) if ends_refresh_token(&error) => Ok(()),
+            Err(error) => {
+                let sent = SentLogon { to, grant: grant.kind() };
+                Err(self.fail(&error, sent, None).await)
+            }
+        }
     }
 
     /// Records what a failed logon means, then checks whether the credentials have changed
     /// meanwhile.
-    async fn fail(&self, error: &ExchangeError, permit: Option<AttemptPermit>) -> LeaseRefusal {
-        let failure = failure_policy::classify(error);
+    async fn fail(
+        &self,
+        error: &ExchangeError,
+        sent: SentLogon<'_>,
+        permit: Option<AttemptPermit>,
+    ) -> LeaseRefusal {
+        let failure = failure_policy::classify(error, sent);
         let logon_kind = self.logon_kind();
         let now = Instant::now();
         let transition = self.guard.failed(&failure, now);

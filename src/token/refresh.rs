@@ -4,6 +4,7 @@
 //! is kept until one succeeds. A failed refresh itself never changes the guard. Used by `provider`.
 
 use super::{
+    advice::SentLogon,
     backend::Backend,
     backoff::{self, RetryClass},
     error::{LeaseRefusal, Reason},
@@ -14,7 +15,10 @@ use super::{
     provider::UaaTokenProvider,
     refresh_failures::{Reached, is_limited},
 };
-use crate::oauth::{ExchangeError, Grant, fault::FaultKind};
+use crate::{
+    destination::Destination,
+    oauth::{ExchangeError, Grant, GrantKind, fault::FaultKind},
+};
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -74,7 +78,7 @@ impl<B: Backend> UaaTokenProvider<B> {
                 log_events::refresh_token_refused(&self.name, &error);
                 return Ok(None);
             }
-            let (refusal, retry_class) = self.back_off(previous, &error);
+            let (refusal, retry_class) = self.back_off(previous, &to, &error);
             let next = if has_ended(previous) && !is_unsent(&error) {
                 self.next_step(retry_class, has_repeated)
             } else {
@@ -109,11 +113,17 @@ impl<B: Backend> UaaTokenProvider<B> {
     }
 
     /// Keeps the refresh token and pauses. The guard does not learn of this failure.
-    fn back_off(&self, previous: &Lease, error: &ExchangeError) -> (LeaseRefusal, RetryClass) {
+    fn back_off(
+        &self,
+        previous: &Lease,
+        to: &Destination,
+        error: &ExchangeError,
+    ) -> (LeaseRefusal, RetryClass) {
         let now = Instant::now();
-        let failure = failure_policy::classify(error);
+        let sent = SentLogon { to, grant: GrantKind::RefreshToken };
+        let failure = failure_policy::classify(error, sent);
         let (retry_class, reason) = match failure.class {
-            FailureClass::Waiting { retry_class, .. } => (retry_class, Reason::UaaUnavailable),
+            FailureClass::Waiting { retry_class, .. } => (retry_class, failure.reason),
             // The answer did not come from a token endpoint.
             FailureClass::NoTokenEndpoint { .. }
             | FailureClass::Rejected

@@ -40,6 +40,8 @@ pub struct DestinationStatus {
     pub expires_in: Option<Duration>,
     /// Refreshes that failed since the last one that worked.
     pub failed_refreshes: u32,
+    /// What is odd about the token of the last grant.
+    pub warning: Option<String>,
     /// The last grant that succeeded.
     pub last_renewal: Option<Renewal>,
     /// The last refusal, also one that is over.
@@ -87,6 +89,7 @@ pub(super) struct RenewalHistory(Mutex<PastEvents>);
 #[derive(Debug, Default)]
 struct PastEvents {
     renewal: Option<(&'static str, Duration, Instant)>,
+    warning: Option<String>,
     refusal: Option<(LeaseRefusal, Instant)>,
     has_warned_of_no_refresh: bool,
     /// Attempts that an operator released, oldest first.
@@ -96,6 +99,15 @@ struct PastEvents {
 impl RenewalHistory {
     pub(super) fn renewed(&self, grant: &'static str, took: Duration, now: Instant) {
         self.past().renewal = Some((grant, took, now));
+    }
+
+    /// Replaces the warning about the token of the last grant.
+    pub(super) fn warn(&self, warning: Option<String>) {
+        self.past().warning = warning;
+    }
+
+    pub(super) fn warning(&self) -> Option<String> {
+        self.past().warning.clone()
     }
 
     pub(super) fn refused(&self, refusal: &LeaseRefusal, now: Instant) {

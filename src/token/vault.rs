@@ -264,6 +264,7 @@ impl<B: Backend> Vault<B> {
             freshness: lease.as_ref().map(|lease| lease.freshness(now)),
             expires_in: lease.as_ref().map(|lease| lease.expires_in(now)),
             failed_refreshes: failures.unwrap_or(0),
+            warning: entry.history().warning(),
             last_renewal: entry.history().last_renewal(now),
             last_refusal: entry.history().last_refusal(now),
         }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use cfapi_sandbox::Sandbox;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Answer, TestBroker, pull, sandbox};
+use crate::support::{Answer, TestBroker, pull, sandbox, variables};
 
 /// Expected result of one row of the fault table.
 struct Row {
@@ -46,11 +46,20 @@ const PROVIDER_CODES: &[&str] = &[
     "MAIL_NOT_VERIFIED",
     "RBA_RULE_ACTION_DENY",
 ];
+const CLIENT_REFUSED: &[&str] = &[
+    "missing_credentials",
+    "authentication_failed",
+    "no_authentication",
+    "no_such_client",
+    "no_such_client_named",
+    "other_client",
+    "bad_token",
+];
 const TRUST: &[&str] = &["id_token", "missing", "no_password", "party_id", "party_secret"];
 
 const TABLE: &[Row] = &[
-    row("F1", &["password"], REJECTED, "rejected", "Correct them"),
-    row("F2", &["Unauthorized"], REJECTED, "rejected", "Correct them"),
+    row("F1", &["password"], REJECTED, "rejected", "correct user and password"),
+    row("F2", &["Unauthorized"], REJECTED, "rejected", "correct user and password"),
     row("F3", &["PASSWORD_LOCKED"], LOCKED, "locked", "locked"),
     row("F4", &["locked"], LOCKED, "locked", "locked"),
     row("F5", &["change"], ACTION, "blocked", "password"),
@@ -69,7 +78,8 @@ const TABLE: &[Row] = &[
     row("F12", &["shadow_user"], ACTION, "blocked", "add the user"),
     row("F13", &["issuer"], ACTION, "blocked", "trust"),
     row("F14", &["verified"], ACTION, "blocked", "verif"),
-    row("F15", &["client"], REJECTED, "rejected", "Correct them"),
+    row("F15", &["client"], REJECTED, "rejected", "correct user and password"),
+    row("F15", CLIENT_REFUSED, INVALID, "blocked", "check clientId and clientSecret"),
     row("F16", &["grant"], INVALID, "blocked", "grant"),
     row("F17", &["scopes", "groups"], ACTION, "blocked", ""),
     row("F18", &["missing", "unknown"], (500, "internal"), "blocked", "mistake"),
@@ -77,7 +87,16 @@ const TABLE: &[Row] = &[
     row("F20", &["limiter", "html", "retry_after"], UNAVAILABLE, "waiting", ""),
     row("F21", &["limited_mode"], UNAVAILABLE, "waiting", ""),
     row("F22", &["provider_down"], UNAVAILABLE, "waiting", "/destinations/CFAPI/retry"),
+    row("F22", &["too_many_requests"], UNAVAILABLE, "waiting", "/destinations/CFAPI/retry"),
+    row(
+        "F22",
+        &["html_404"],
+        REJECTED,
+        "rejected",
+        "refused for a reason that the broker does not know",
+    ),
     row("F23", &["json", "html", "empty"], UNAVAILABLE, "waiting", "/destinations/CFAPI/retry"),
+    row("F24", &["csrf", "csrf_session"], INVALID, "blocked", "check host and path"),
     row("F24", &["zone"], UNAVAILABLE, "waiting", "check host and path"),
     row(
         "F24",
@@ -90,25 +109,8 @@ const TABLE: &[Row] = &[
     row("F26", &["html", "no_token", "cut_json", "empty", "too_long"], UNAVAILABLE, "waiting", ""),
 ];
 
-/// Variants that are not in the table: a client that is refused, a wrong path, trouble of the
-/// provider inside a 401, and the refusals of an assertion. They have tests of their own.
-const ELSEWHERE: &[&str] = &[
-    "missing_credentials",
-    "authentication_failed",
-    "no_authentication",
-    "no_such_client",
-    "no_such_client_named",
-    "other_client",
-    "bad_token",
-    "csrf",
-    "csrf_session",
-    "too_many_requests",
-    "html_404",
-    "JWT",
-    "audience",
-    "signature",
-    "garbage",
-];
+/// Variants that are not in the table: refusals of an assertion. They have a test of their own.
+const ELSEWHERE: &[&str] = &["JWT", "audience", "signature", "garbage"];
 
 /// Words of the original texts. None of them may reach a caller.
 const FOREIGN: &[&str] = &[
@@ -123,13 +125,20 @@ const FOREIGN: &[&str] = &[
     "went amiss",
     "hotel network",
     "Unauthorized grant",
+    "Missing credentials",
+    "CSRF",
+    "Not Found",
 ];
 
 /// Answers the next logons with one variant of a row, makes one call and returns its answer and the
 /// destination's status.
-async fn meet(sandbox: &Sandbox, fault: &serde_json::Value) -> (Answer, serde_json::Value) {
+async fn meet(sandbox: &Sandbox, fault: &Value) -> (Answer, Value) {
     pull(sandbox, "uaa_fault", fault);
-    let broker = TestBroker::start(sandbox).await;
+    ask(sandbox, TestBroker::start(sandbox).await).await
+}
+
+/// Makes one call that needs a token. Returns its answer and the destination's status.
+async fn ask(sandbox: &Sandbox, broker: TestBroker) -> (Answer, Value) {
     let token = sandbox.developer_token();
     let answer = broker.get("/spaces", &token).await;
     let state = broker.get("/destinations", &token).await.json()["resources"][0].clone();
@@ -201,4 +210,152 @@ async fn the_codes_of_the_provider_are_shown() {
         let (answer, _) = meet(&sandbox, &json!({"row": "F6", "variant": code, "n": 1})).await;
         assert!(answer.text.contains(code), "{}", answer.text);
     }
+}
+
+/// What is known about a logon, and the words that must say so.
+const KNOWN: &[(&str, &str, &str, &[&str])] = &[
+    ("no origin", "spell_origin", r#"{"spelling": 0}"#, &["no origin was sent", "set the origin"]),
+    (
+        "an origin that has no effect",
+        "edit_destination",
+        r#"{"set": {"tokenServiceURL.queries.origin": "sandbox-platform"}}"#,
+        &["the field origin of the token call has no effect", "set the origin"],
+    ),
+    (
+        "a blank",
+        "edit_destination",
+        r#"{"set": {"User": "technical.user@example.test "}}"#,
+        &["User begins or ends with a blank", "origin sandbox-platform was sent"],
+    ),
+    (
+        "capital letters",
+        "edit_destination",
+        r#"{"set": {"clientId": "CF"}}"#,
+        &["clientId is not exactly cf", "clientSecret"],
+    ),
+    (
+        "a blank in the client",
+        "edit_destination",
+        r#"{"set": {"clientId": "cf "}}"#,
+        &["clientId is not exactly cf", "clientSecret"],
+    ),
+    (
+        "users of SAP",
+        "spell_origin",
+        r#"{"spelling": 4, "origin": "sap.ids"}"#,
+        &["Universal ID", "origin sap.ids was sent"],
+    ),
+    (
+        "a changed password",
+        "change_password",
+        r#"{"user": "technical.user@example.test", "password": "another"}"#,
+        &["correct user and password"],
+    ),
+];
+
+#[tokio::test]
+async fn what_is_known_about_a_refused_logon_reaches_detail_and_status() {
+    for (what, lever, args, words) in KNOWN {
+        let sandbox = sandbox().await;
+        let args = crate::support::parse(args);
+        if args["set"]["tokenServiceURL.queries.origin"].is_string() {
+            pull(&sandbox, "spell_origin", &json!({"spelling": 0}));
+        }
+        pull(&sandbox, lever, &args);
+        let (answer, state) = ask(&sandbox, TestBroker::start(&sandbox).await).await;
+        assert_eq!((answer.status, answer.code().as_str()), REJECTED, "{what}: {}", answer.text);
+        assert_eq!(answer.json()["retryable"], false, "{what}");
+        let hint = state["last_refusal"]["hint"].as_str().unwrap_or_default();
+        let no_further = ["no further logon happens by itself"];
+        for word in words.iter().chain(&no_further) {
+            assert!(answer.text.contains(word), "{what}: {word}: {}", answer.text);
+            assert!(hint.contains(word), "{what}: {word}: {hint}");
+        }
+        assert_eq!(sandbox.password_grants(), 1, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_not_the_user_s_does_not_blame_the_user() {
+    let others = CLIENT_REFUSED.iter().map(|variant| ("F15", *variant));
+    for (row, variant) in others.chain([("F22", "html_404"), ("F24", "csrf")]) {
+        let sandbox = sandbox().await;
+        let (answer, state) = meet(&sandbox, &json!({"row": row, "variant": variant})).await;
+        let hint = state["last_refusal"]["hint"].as_str().unwrap_or_default();
+        for text in [answer.text.as_str(), hint] {
+            assert!(!text.contains("correct user and password"), "{variant}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_locked_user_of_an_older_uaa_is_locked() {
+    for (row, guard, code) in
+        [("F3", "locked", LOCKED), ("F7", "blocked", (502, "technical_user_mfa"))]
+    {
+        let sandbox = sandbox().await;
+        let fault = json!({"row": row, "release": "4.30.0"});
+        let (answer, state) = meet(&sandbox, &fault).await;
+        assert_eq!((answer.status, answer.code().as_str()), code, "{}", answer.text);
+        assert_eq!(state["gate"]["state"], guard);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_assertion_never_blames_a_password() {
+    let rows = [
+        ("JWT", "audience", ACTION, "audience (aud)"),
+        ("JWT", "signature", ACTION, "expired, or no key"),
+        ("JWT", "garbage", ACTION, "no valid token"),
+        ("JWT", "empty", ACTION, "cannot decode the assertion"),
+        ("JWT", "missing", ACTION, "no assertion has reached UAA"),
+        ("F13", "issuer", ACTION, "issuer of the assertion"),
+        ("F12", "shadow_user", ACTION, "issued the assertion"),
+        ("F16", "grant", INVALID, "may not use the JWT bearer grant"),
+        ("F1", "password", INVALID, "check clientId and clientSecret"),
+        ("F15", "missing_credentials", INVALID, "check clientId and clientSecret"),
+        ("F22", "html_404", REJECTED, "the assertion was refused for a reason"),
+    ];
+    for (row, variant, expected, word) in rows {
+        let sandbox = sandbox().await;
+        pull(&sandbox, "uaa_fault", &json!({"row": row, "variant": variant}));
+        let assertion = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(assertion.path(), "a.b.c").unwrap();
+        let path = assertion.path().display().to_string();
+        let (answer, state) = ask(&sandbox, jwt_bearer(&sandbox, path).await).await;
+        assert_eq!((answer.status, answer.code().as_str()), expected, "{variant}: {}", answer.text);
+        let hint = state["last_refusal"]["hint"].as_str().unwrap_or_default();
+        assert!(answer.text.contains(word) && hint.contains(word), "{variant}: {}", answer.text);
+        for foreign in ["user and password", "password grant", "further logon", "release"] {
+            assert!(!answer.text.contains(foreign), "{variant}: {}", answer.text);
+        }
+        assert_eq!(sandbox.password_grants(), 0, "{variant}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_assertion_is_named() {
+    let sandbox = sandbox().await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("assertion").display().to_string();
+    let (answer, _) = ask(&sandbox, jwt_bearer(&sandbox, path).await).await;
+    assert_eq!((answer.status, answer.code().as_str()), ACTION, "{}", answer.text);
+    assert!(answer.text.contains("assertion_file) does not exist"), "{}", answer.text);
+}
+
+async fn jwt_bearer(sandbox: &Sandbox, path: String) -> TestBroker {
+    let mut vars = variables(sandbox);
+    vars.insert("CFAPI_TOKEN__GRANT".to_owned(), "jwt_bearer".to_owned());
+    vars.insert("CFAPI_TOKEN__ASSERTION_FILE".to_owned(), path);
+    TestBroker::with(vars).await
+}
+
+#[tokio::test]
+async fn a_token_of_another_provider_is_shown_to_operators() {
+    let sandbox = sandbox().await;
+    pull(&sandbox, "token_origin", &json!({"origin": "sap.ids"}));
+    let (answer, state) = ask(&sandbox, TestBroker::start(&sandbox).await).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let warning = state["warning"].as_str().unwrap_or_default();
+    assert!(warning.contains("sap.ids") && warning.contains("sandbox-platform"), "{state}");
 }

@@ -45,6 +45,7 @@ struct DestinationBody {
     gate: LockoutBody,
     lease: Option<LeaseBody>,
     failed_refreshes: u32,
+    warning: Option<String>,
     last_renewal: Option<RenewalBody>,
     last_refusal: Option<RefusalBody>,
 }
@@ -107,6 +108,7 @@ impl DestinationBody {
                 expires_in_seconds: left.as_secs(),
             }),
             failed_refreshes: status.failed_refreshes,
+            warning: status.warning,
             last_renewal: status.last_renewal.map(|renewal| RenewalBody {
                 grant: renewal.grant,
                 duration_ms: u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX),

@@ -1,6 +1,6 @@
 //! Every row of the fault table with its exact bytes (`docs/reference/uaa-faults.md`).
 
-use super::{ActionCode, Fault, FaultKind};
+use super::{ActionCode, Fault, FaultKind, IdTokenFault};
 use crate::oauth::grant::GrantKind;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use rstest::rstest;
@@ -64,14 +64,14 @@ fn f2_has_its_exact_bytes() {
 )]
 #[case::f10_none(
     "The client is not authorized for any identity provider that supports password grant.",
-    FaultKind::OriginMissing
+    FaultKind::NoProvider
 )]
 #[case::f11_id_token(
     "Could not obtain id_token from external OpenID Connect provider.",
     FaultKind::TrustIncomplete
 )]
-#[case::f11_field("Request is missing username or password.", FaultKind::TrustIncomplete)]
-#[case::f11_password("No password supplied", FaultKind::TrustIncomplete)]
+#[case::f11_field("Request is missing username or password.", FaultKind::FieldMissing)]
+#[case::f11_password("No password supplied", FaultKind::FieldMissing)]
 #[case::f11_party(
     "External OpenID Connect provider configuration is missing relyingPartyId.",
     FaultKind::TrustIncomplete
@@ -90,10 +90,38 @@ fn f2_has_its_exact_bytes() {
 )]
 #[case::f16("Unauthorized grant type", FaultKind::GrantNotAllowed)]
 #[case::nested_text("User authentication failed: PASSWORD_LOCKED", FaultKind::ProviderLocked)]
-#[case::unknown("Something new", FaultKind::BadCredentials)]
-#[case::only_inside("It says: Unauthorized grant type", FaultKind::BadCredentials)]
-#[case::other_case("UNAUTHORIZED GRANT TYPE", FaultKind::BadCredentials)]
-#[case::empty("", FaultKind::BadCredentials)]
+#[case::client_missing("Missing credentials", FaultKind::ClientRejected)]
+#[case::client_failed("Client authentication failed", FaultKind::ClientRejected)]
+#[case::client_absent("No client authentication found.", FaultKind::ClientRejected)]
+#[case::client_unknown("Client with requested ID does not exist: cf", FaultKind::ClientRejected)]
+#[case::client_other(
+    "Given client ID does not match authenticated client",
+    FaultKind::ClientRejected
+)]
+#[case::client_basic("Invalid basic authentication token", FaultKind::ClientRejected)]
+#[case::client_base64("Failed to decode basic authentication token", FaultKind::ClientRejected)]
+#[case::client_percent("Failed to URL Decode credentials", FaultKind::ClientRejected)]
+#[case::client_unseen(
+    "An Authentication object was not found in the SecurityContext",
+    FaultKind::ClientRejected
+)]
+#[case::assertion_missing(
+    "Assertion is missing",
+    FaultKind::IdTokenRejected(IdTokenFault::Missing)
+)]
+#[case::assertion_empty(
+    "Unable to decode expected id_token",
+    FaultKind::IdTokenRejected(IdTokenFault::Unreadable)
+)]
+#[case::bare_phrase("User authentication failed: Unauthorized", FaultKind::RejectedByProvider)]
+#[case::provider_s_page(
+    "<!doctype html><html><body>404 Not Found</body></html>",
+    FaultKind::UnknownRefusal
+)]
+#[case::unknown("Something new", FaultKind::UnknownRefusal)]
+#[case::only_inside("It says: Unauthorized grant type", FaultKind::UnknownRefusal)]
+#[case::other_case("UNAUTHORIZED GRANT TYPE", FaultKind::UnknownRefusal)]
+#[case::empty("", FaultKind::UnknownRefusal)]
 fn descriptions_mean_the_same_with_both_codes(
     #[case] description: &str,
     #[case] kind: FaultKind,
@@ -105,7 +133,7 @@ fn descriptions_mean_the_same_with_both_codes(
 }
 
 #[rstest]
-#[case::f2("Unauthorized", FaultKind::BadCredentials)]
+#[case::f2("Unauthorized", FaultKind::RejectedByProvider)]
 #[case::f3("PASSWORD_LOCKED", FaultKind::ProviderLocked)]
 #[case::f6(
     "PASSWORD_CHANGE_REQUIRED",
@@ -122,7 +150,7 @@ fn descriptions_mean_the_same_with_both_codes(
 #[case::f6("RBA_RULE_ACTION_DENY", FaultKind::ActionRequired(ActionCode::RiskRuleDenied))]
 #[case::f7("INVALID_AUTHORIZATION_HEADER_LENGTH", FaultKind::SecondFactor)]
 #[case::f7("INVALID_OTP_CODE", FaultKind::SecondFactor)]
-#[case::unknown("SOMETHING_NEW", FaultKind::BadCredentials)]
+#[case::unknown("SOMETHING_NEW", FaultKind::UnknownRefusal)]
 #[case::with_full_stop("PASSWORD_LOCKED.", FaultKind::ProviderLocked)]
 #[case::with_rest("PASSWORD_LOCKED for 60 minutes", FaultKind::ProviderLocked)]
 fn the_providers_word_is_found_in_uaas_envelope(
@@ -137,18 +165,76 @@ fn the_providers_word_is_found_in_uaas_envelope(
 
 #[rstest]
 #[case::ends_with_the_word("The user is PASSWORD_LOCKED", FaultKind::ProviderLocked)]
-#[case::another_text("Too many requests", FaultKind::BadCredentials)]
-#[case::text_of_a_row("Unauthorized grant type", FaultKind::BadCredentials)]
-#[case::empty("", FaultKind::BadCredentials)]
+#[case::another_text("Too many requests", FaultKind::UnknownRefusal)]
+#[case::text_of_a_row("Unauthorized grant type", FaultKind::UnknownRefusal)]
+#[case::keycloak("Invalid user credentials", FaultKind::RejectedByProvider)]
+#[case::another_uaa("Bad credentials", FaultKind::RejectedByProvider)]
+#[case::empty("", FaultKind::RejectedByProvider)]
 fn a_provider_answer_without_the_phrase_is_a_refusal(#[case] text: &str, #[case] kind: FaultKind) {
     assert_eq!(password(401, &provider_said("invalid_client", text)).kind, kind);
 }
 
+#[rstest]
+#[case::grant("invalid_grant", FaultKind::RejectedByProvider)]
+#[case::limited("too_many_requests", FaultKind::ProviderUnavailable)]
+#[case::slow("slow_down", FaultKind::ProviderUnavailable)]
+#[case::later("temporarily_unavailable", FaultKind::ProviderUnavailable)]
+#[case::broken("server_error", FaultKind::ProviderUnavailable)]
+#[case::trust("invalid_client", FaultKind::TrustIncomplete)]
+#[case::trust_grant("unauthorized_client", FaultKind::TrustIncomplete)]
+#[case::trust_scope("invalid_scope", FaultKind::TrustIncomplete)]
+#[case::other("access_denied", FaultKind::UnknownRefusal)]
+fn a_provider_answer_with_only_a_code_is_read_by_its_code(
+    #[case] code: &str,
+    #[case] kind: FaultKind,
+    #[values(r#"{"error":"_"}"#, r#"{"error": "_"}"#, "{&quot;error&quot;: &quot;_&quot;}")]
+    form: &str,
+) {
+    let fault = password(401, &said("invalid_client", &form.replace('_', code)));
+    assert_eq!((fault.kind, fault.excerpt.as_deref()), (kind, Some(code)));
+}
+
+/// UAA before 77.9 escapes its descriptions.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+#[rstest]
+#[case::f3(
+    r#"{"error":"invalid_grant","error_description":"User authentication failed: PASSWORD_LOCKED"}"#,
+    FaultKind::ProviderLocked
+)]
+#[case::f2(
+    r#"{"error":"invalid_grant","error_description":"User authentication failed: Unauthorized"}"#,
+    FaultKind::RejectedByProvider
+)]
+#[case::f7(
+    r#"{"error":"invalid_grant","error_description":"User authentication failed: INVALID_OTP_CODE"}"#,
+    FaultKind::SecondFactor
+)]
+#[case::f9(
+    "Client is not authorized for specified user's identity provider.",
+    FaultKind::ProviderNotAllowed
+)]
+#[case::html("<html>404</html>", FaultKind::UnknownRefusal)]
+fn escapes_of_html_are_removed_once(
+    #[case] description: &str,
+    #[case] kind: FaultKind,
+    #[values("invalid_client", "unauthorized")] code: &str,
+) {
+    let plain = password(401, &said(code, description));
+    let fault = password(401, &said(code, &escaped(description)));
+    assert_eq!((fault.kind, fault.excerpt), (kind, plain.excerpt));
+}
+
 #[test]
-fn a_provider_answer_with_only_a_code_is_a_refusal() {
-    let fault = password(401, &said("invalid_client", r#"{"error":"invalid_grant"}"#));
-    assert_eq!(fault.kind, FaultKind::BadCredentials);
-    assert_eq!(fault.excerpt.as_deref(), Some("invalid_grant"));
+fn only_one_layer_of_escapes_is_removed() {
+    let fault = password(401, &said("invalid_client", &escaped("a &lt; &#39;b&#39; &amp; c")));
+    assert_eq!(fault.excerpt.as_deref(), Some("a &lt; &#39;b&#39; &amp; c"));
 }
 
 #[test]
@@ -182,6 +268,52 @@ fn every_action_code_prints_the_providers_word() {
     400,
     said("invalid_scope", "User does not meet the client's required group criteria."),
     FaultKind::NoScopes
+)]
+#[case::f17_escaped(
+    400,
+    said("invalid_scope", "User does not meet the client&#39;s required group criteria."),
+    FaultKind::NoScopes
+)]
+#[case::scope_unknown(
+    400,
+    said("invalid_scope", "[x] is invalid. Please use a valid scope name in the request"),
+    FaultKind::ScopeUnknown
+)]
+#[case::csrf(
+    403,
+    r#"{"error":"Could not verify the provided CSRF token because no token was found to compare."}"#.into(),
+    FaultKind::WrongPath
+)]
+#[case::csrf_of_4_30(
+    403,
+    r#"{"error":"Could not verify the provided CSRF token because your session was not found."}"#.into(),
+    FaultKind::WrongPath
+)]
+#[case::csrf_invalid(
+    403,
+    said("access_denied", "Invalid CSRF Token 'null' was found on the request parameter '_csrf'"),
+    FaultKind::WrongPath
+)]
+#[case::client_may_not(400, r#"{"error":"unauthorized_client"}"#.into(), FaultKind::GrantNotAllowed)]
+#[case::audience(
+    401,
+    said("invalid_token", "Some parties were not in the token audience: uaa-rp"),
+    FaultKind::IdTokenRejected(IdTokenFault::Audience)
+)]
+#[case::signature(
+    401,
+    said("invalid_token", "Could not verify token signature."),
+    FaultKind::IdTokenRejected(IdTokenFault::Signature)
+)]
+#[case::garbage(
+    401,
+    said("invalid_token", "Invalid token"),
+    FaultKind::IdTokenRejected(IdTokenFault::Malformed)
+)]
+#[case::another_token_fault(
+    401,
+    said("invalid_token", "Something new"),
+    FaultKind::IdTokenRejected(IdTokenFault::Other)
 )]
 #[case::f18_missing(400, said("invalid_request", "Missing grant type"), FaultKind::BadRequest)]
 #[case::f18_unknown(
@@ -228,15 +360,15 @@ fn every_action_code_prints_the_providers_word() {
 #[case::row_with_another_code(
     401,
     said("access_denied", "Unauthorized grant type"),
-    FaultKind::BadCredentials
+    FaultKind::UnknownRefusal
 )]
-#[case::html(401, "<html>Unauthorized grant type</html>".into(), FaultKind::BadCredentials)]
-#[case::empty(401, String::new(), FaultKind::BadCredentials)]
-#[case::array(401, r#"["invalid_client","Unauthorized grant type"]"#.into(), FaultKind::BadCredentials)]
-#[case::other_types(400, r#"{"error":1,"error_description":{}}"#.into(), FaultKind::BadCredentials)]
-#[case::payment(402, said("invalid_client", "Unauthorized grant type"), FaultKind::BadCredentials)]
-#[case::conflict(409, String::new(), FaultKind::BadCredentials)]
-#[case::teapot(418, String::new(), FaultKind::BadCredentials)]
+#[case::html(401, "<html>Unauthorized grant type</html>".into(), FaultKind::UnknownRefusal)]
+#[case::empty(401, String::new(), FaultKind::UnknownRefusal)]
+#[case::array(401, r#"["invalid_client","Unauthorized grant type"]"#.into(), FaultKind::UnknownRefusal)]
+#[case::other_types(400, r#"{"error":1,"error_description":{}}"#.into(), FaultKind::UnknownRefusal)]
+#[case::payment(402, said("invalid_client", "Unauthorized grant type"), FaultKind::UnknownRefusal)]
+#[case::conflict(409, String::new(), FaultKind::UnknownRefusal)]
+#[case::teapot(418, String::new(), FaultKind::UnknownRefusal)]
 fn a_password_grant_is_classified_by_status_then_text(
     #[case] status: u16,
     #[case] body: String,
@@ -251,7 +383,7 @@ fn a_password_grant_is_classified_by_status_then_text(
 #[case::no_endpoints_gateway(502, "no_endpoints", FaultKind::Unavailable)]
 #[case::endpoint_failure(502, "endpoint_failure", FaultKind::ServerError)]
 #[case::other_on_404(404, "endpoint_failure", FaultKind::ServerError)]
-#[case::not_for_401(401, "unknown_route", FaultKind::BadCredentials)]
+#[case::not_for_401(401, "unknown_route", FaultKind::UnknownRefusal)]
 fn the_router_says_whether_uaa_was_reached(
     #[case] status: u16,
     #[case] router: &str,
@@ -388,7 +520,12 @@ fn what_is_no_error_object_leaves_no_text_in_the_log() {
 #[case(FaultKind::Unavailable, true, false)]
 #[case(FaultKind::ServerError, true, true)]
 #[case(FaultKind::Unreadable, true, true)]
+#[case(FaultKind::ProviderUnavailable, true, true)]
 #[case(FaultKind::BadCredentials, false, false)]
+#[case(FaultKind::RejectedByProvider, false, false)]
+#[case(FaultKind::UnknownRefusal, false, false)]
+#[case(FaultKind::ClientRejected, false, false)]
+#[case(FaultKind::WrongPath, false, false)]
 #[case(FaultKind::ProviderLocked, false, false)]
 #[case(FaultKind::UaaLocked, false, false)]
 #[case(FaultKind::ActionRequired(ActionCode::UserInactive), false, false)]

@@ -17,9 +17,9 @@ const fn seconds(count: u64) -> Duration {
 
 fn failure(class: FailureClass) -> ClassifiedFailure {
     let reason = match class {
-        FailureClass::Rejected => Reason::Rejected,
+        FailureClass::Rejected => Reason::Rejected { advice: String::new() },
         FailureClass::Blocked | FailureClass::BlockedWithProbe => Reason::SecondFactor,
-        FailureClass::Locked(_) => Reason::Locked,
+        FailureClass::Locked(_) => Reason::Locked { advice: String::new() },
         FailureClass::Waiting { .. } => Reason::UaaUnavailable,
         FailureClass::NoTokenEndpoint { .. } => Reason::NoTokenEndpoint { status: 404 },
     };

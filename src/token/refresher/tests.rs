@@ -42,7 +42,7 @@ impl TokenProvider for Scripted {
         match answer {
             Answer::Lives(lifetime) => Ok(lease(sent_at, lifetime)),
             Answer::Later(wait) => refuse(Reason::UaaUnavailable, later(wait)),
-            Answer::Never => refuse(Reason::Rejected, None),
+            Answer::Never => refuse(Reason::Rejected { advice: String::new() }, None),
             Answer::Panic => panic!("scripted"),
         }
     }
@@ -160,7 +160,7 @@ async fn a_refused_renewal_leaves_the_live_token_in_service() {
     // Remembered for 30 s: no flight per caller.
     assert_eq!(calls(&refresher), 2);
     advance(Duration::from_secs(300)).await;
-    assert_eq!(refresher.lease().await.unwrap_err().reason, Reason::Rejected);
+    assert!(matches!(refresher.lease().await.unwrap_err().reason, Reason::Rejected { .. }));
 }
 
 #[tokio::test(start_paused = true)]
