@@ -42,17 +42,14 @@ pub fn strike(text: &str, sent: &[&str], longest: usize) -> String {
     while let Some(character) = rest.chars().next().filter(|_| count < longest) {
         let secret = long.iter().filter_map(|secret| length_of(secret, rest)).max();
         let token = Some(jwt_length(rest.as_bytes())).filter(|length| *length >= SHORTEST_JWT);
-        let length = match secret.max(token) {
-            Some(length) => {
-                shown.push_str(STRUCK);
-                count += STRUCK.len();
-                length
-            }
-            None => {
-                shown.push(character);
-                count += 1;
-                character.len_utf8()
-            }
+        let length = if let Some(length) = secret.max(token) {
+            shown.push_str(STRUCK);
+            count += STRUCK.len();
+            length
+        } else {
+            shown.push(character);
+            count += 1;
+            character.len_utf8()
         };
         rest = rest.get(length..).unwrap_or_default();
     }
@@ -195,7 +192,8 @@ mod tests {
     /// The forms in which a system may repeat what it was sent.
     fn forms(secret: &str) -> Vec<String> {
         let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-        let percent: String = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent: Vec<String> = secret.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let percent = percent.concat();
         let html = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         let html = html.replace('"', "&quot;").replace('\'', "&#39;");
         let json = serde_json::Value::from(secret).to_string();
