@@ -117,23 +117,30 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
                 "The CF login server does not answer as it should, and there is no valid token for {name}."
             )
         }
-        Reason::Unclear { until } => format!(
-            "The CF login server gave no clear answer to a logon, so it may count as a wrong password, and five lock the \
-             user. To protect the technical user of destination {name}, the broker sends the next password at {} or \
-             later. An operator can release one attempt before: POST /destinations/{name}/retry.",
-            clock_time(*until)
-        ),
-        Reason::NoTokenEndpoint { status } => {
-            let at = refusal.retry_at.map(clock_time).unwrap_or_default();
-            let note = restart_note(refusal);
-            format!(
-                "The token URL of destination {name} was answered with HTTP {status}, which is no answer of a token \
-                 endpoint. The broker asks again at {at}, without a password, and logs on as soon as a token endpoint \
-                 answers. If this lasts, check host and path of the token URL.{note}"
-            )
-        }
+        Reason::Unclear { until } => unclear_detail(name, *until),
+        Reason::NoTokenEndpoint { status } => no_token_endpoint_detail(refusal, *status),
         Reason::Internal => OUR_MISTAKE.to_owned(),
     }
+}
+
+fn unclear_detail(name: &str, until: Instant) -> String {
+    format!(
+        "The CF login server gave no clear answer to a logon, so it may count as a wrong password, and five lock the \
+         user. To protect the technical user of destination {name}, the broker sends the next password at {} or \
+         later. An operator can release one attempt before: POST /destinations/{name}/retry.",
+        clock_time(until)
+    )
+}
+
+fn no_token_endpoint_detail(refusal: &LeaseRefusal, status: u16) -> String {
+    let name = &refusal.destination;
+    let note = restart_note(refusal);
+    let at = refusal.retry_at.map(|at| format!(" from {} on", clock_time(at))).unwrap_or_default();
+    format!(
+        "The token URL of destination {name} was answered with HTTP {status}, which is no answer of a token endpoint. \
+         With the first request{at} the broker asks again, without a password, and logs on as soon as a token endpoint \
+         answers. If this lasts, check host and path of the token URL.{note}"
+    )
 }
 
 /// When a correction of the destination is in use, as the end of a sentence.

@@ -92,6 +92,7 @@ pub(super) fn unreachable(cause: Option<UnreachableCause>) -> Reason {
 }
 
 /// Returns the public reason why there is no assertion to send.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the standard library may add kinds")]
 pub(super) fn no_assertion(error: &io::Error) -> Reason {
     let what = match error.kind() {
         io::ErrorKind::NotFound => "the assertion file (token.assertion_file) does not exist",
@@ -210,6 +211,7 @@ fn idle_origin(to: &Destination) -> Option<&'static str> {
 }
 
 /// An answer that does not come from where the origin points.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these answers tell who has answered")]
 fn other_provider(kind: FaultKind, sent: SentLogon<'_>) -> Option<String> {
     let key = sent.origin()?;
     let is_inside = INSIDE_UAA.contains(&key);
@@ -227,6 +229,7 @@ fn other_provider(kind: FaultKind, sent: SentLogon<'_>) -> Option<String> {
 }
 
 /// UAA answers a wrong client and a wrong user alike (F15).
+#[expect(clippy::wildcard_enum_match_arm, reason = "only these answers may be about the client")]
 fn client_in_doubt(kind: FaultKind, sent: SentLogon<'_>) -> Option<String> {
     let almost = almost_cf(sent).map(str::to_owned);
     match kind {
@@ -321,6 +324,7 @@ fn demanded(code: ActionCode, sent: SentLogon<'_>) -> Reason {
 }
 
 /// F11, F13, and tokens of the provider that UAA refuses.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds get the general advice")]
 fn trust(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
     let is_assertion = sent.is_assertion();
     match kind {

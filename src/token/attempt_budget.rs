@@ -1,9 +1,9 @@
 //! Budget for password attempts without a clear result: a time-out, a reset or a 5xx may each hide
 //! a counted failure.
 //!
-//! Invariant: at most two of them per process in 65 min, and the second not soon after the first.
-//! One password is in flight at a time, so that the second cannot be sent before the first has a
-//! result. See `docs/explanation/lockout-guard.md`. Used by `lockout_guard`.
+//! Invariant: at most two of them per process and user in 65 min, and the second not soon after
+//! the first. One password of a user is in flight at a time, so that the second cannot be sent
+//! before the first has a result. See `docs/explanation/lockout-guard.md`. Used by `lockout_guard`.
 
 use std::{
     collections::VecDeque,

@@ -246,7 +246,7 @@ impl<B: Backend> DestinationEntry<B> {
 
     fn new_refresher(self: &Arc<Self>, content: &Destination) -> SharedRefresher<B> {
         let shared = &self.context;
-        let guard = shared.guards.of(content.fingerprint);
+        let guard = shared.guards.of(content.fingerprint, &content.credentials.user);
         let deps = RefresherDeps {
             name: self.name.clone(),
             tasks: shared.tasks.clone(),

@@ -94,10 +94,15 @@ pub(super) fn name(text: &str) -> DestinationName {
 
 /// A destination; `password` makes different passwords.
 pub(super) fn destination(text: &str, password: u32) -> Destination {
+    destination_of("tech@example.com", text, password)
+}
+
+/// The same for another user.
+pub(super) fn destination_of(user: &str, text: &str, password: u32) -> Destination {
     let credentials = model::PasswordCredentials {
         client_id: "cf".to_owned(),
         client_secret: SecretString::from(""),
-        user: "tech@example.com".to_owned(),
+        user: user.to_owned(),
         password: SecretString::from(format!("canary-password-{password}")),
     };
     let token_url = Url::parse("https://login.cf.example.test/oauth/token").unwrap();

@@ -4,7 +4,7 @@ use crate::{
     oauth::fault::{ActionCode, FaultKind},
     token::{
         Freshness, GuardState, LogonGrant, Reason, Revoked,
-        fake::{LIFE, ScriptedAnswer, TestVault, destination, name},
+        fake::{LIFE, ScriptedAnswer, TestVault, destination, destination_of, name},
     },
 };
 use rstest::rstest;
@@ -644,7 +644,7 @@ async fn a_sent_password_is_not_repeated_within_its_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_without_a_clear_result_are_counted_over_all_credentials() {
+async fn attempts_without_a_clear_result_are_counted_over_all_credentials_of_a_user() {
     let test = TestVault::with(&["CFAPI", "OTHER"], LogonGrant::Password);
     test.fake.put(destination("OTHER", 2));
     test.fake.usually(PASSWORD, ScriptedAnswer::Broken);
@@ -654,6 +654,16 @@ async fn attempts_without_a_clear_result_are_counted_over_all_credentials() {
         pass(1).await;
     }
     assert_eq!(test.fake.count(PASSWORD), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_without_a_clear_result_does_not_hold_another_user() {
+    let test = TestVault::with(&["CFAPI", "OTHER"], LogonGrant::Password);
+    test.fake.put(destination_of("other@example.com", "OTHER", 2));
+    test.fake.next(PASSWORD, [ScriptedAnswer::Broken]);
+    assert!(test.lease().await.is_err());
+    assert!(test.lease_of("OTHER").await.is_ok());
+    assert!(test.lease().await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
