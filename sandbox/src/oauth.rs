@@ -211,7 +211,8 @@ pub(crate) fn authenticate(
     known.cloned().ok_or_else(|| OAuthRefusal::invalid_client("Bad credentials"))
 }
 
-/// Nobody authenticated a client: the password grant notices it itself (source).
+/// The request had no client authentication: the password grant itself notices it (read in UAA's
+/// source).
 fn without_client(parameters: &TokenParameters) -> OAuthRefusal {
     if parameters.get("grant_type") == Some("password") {
         return OAuthRefusal::invalid_client("No client authentication found.");

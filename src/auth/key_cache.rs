@@ -132,8 +132,8 @@ impl<S: KeySource> KeyCache<S> {
         cached.ok_or_else(|| self.inner.schedule().unavailable(now))
     }
 
-    /// Fetches for a `kid` that the cached set does not have: the issuer may have a new key. A fetch
-    /// that was under way before may have been answered earlier, so it does not decide.
+    /// Fetches for a `kid` that the cached set does not have: the issuer may have a new key. A
+    /// fetch that was under way before may have been answered earlier, so it does not decide.
     async fn refetch(&self, kid: &str) -> Result<FoundKey, KeyError> {
         loop {
             let decision = self.inner.schedule().decide_missing(kid, Instant::now());

@@ -1,8 +1,8 @@
 //! The HTTP interface: all paths in one place, and everything between a request and a call of a
 //! module.
 //!
-//! Invariant: handlers decide nothing; they extract, call one module, and build the response. Called
-//! by `app`.
+//! Invariant: handlers decide nothing; they extract, call one module, and build the response.
+//! Called by `app`.
 
 mod access_log;
 pub mod code;

@@ -137,8 +137,8 @@ impl FaultRow {
     }
 }
 
-/// F1, F4, F5, F8–F18, the refused client and the refused token of a provider, with UAA's own texts. The
-/// first row that matches counts.
+/// F1, F4, F5, F8–F18, the refused client and the refused token of a provider, with UAA's own
+/// texts. The first row that matches counts.
 const ROWS: &[FaultRow] = &[
     FaultRow::credentials("Bad credentials", FaultKind::BadCredentials),
     FaultRow::credentials(
@@ -278,8 +278,8 @@ pub(super) fn kind_of(answer: &ErrorAnswer) -> FaultKind {
         .unwrap_or(FaultKind::UnknownRefusal)
 }
 
-/// Classifies the provider's own answer. It has the password by now, so an unknown text is no reason
-/// to send it again.
+/// Classifies the provider's own answer. It has the password by now, so an unknown text is no
+/// reason to send it again.
 fn kind_of_provider(inner: &ErrorParts) -> FaultKind {
     let code = inner.code.as_deref().unwrap_or_default();
     let description = inner.description.as_deref().unwrap_or_default();

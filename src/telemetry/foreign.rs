@@ -84,7 +84,8 @@ fn jwt_length(text: &[u8]) -> usize {
     text.iter().take_while(is_part).count()
 }
 
-/// Returns the length of a secret at the start of a text, however each of its characters is written.
+/// Returns the length of a secret at the start of a text, however each of its characters is
+/// written.
 fn length_of(secret: &str, text: &str) -> Option<usize> {
     let mut ends = vec![0];
     for character in secret.chars() {

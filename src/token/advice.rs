@@ -1,8 +1,8 @@
 //! What an administrator reads about a refused logon: made of what is known about the answer and
 //! about what was sent.
 //!
-//! Invariant: every text is ours, and none states what is not known. A text belongs to one cause, or
-//! names all that give the same answer. Pure. Used by `failure_policy`.
+//! Invariant: every text is ours, and none states what is not known. A text belongs to one cause,
+//! or names all that give the same answer. Pure. Used by `failure_policy`.
 
 use super::error::Reason;
 use crate::{

@@ -1,7 +1,7 @@
 //! How long to pause after a transient failure of a grant. Pure.
 //!
-//! Invariant: 1–60 s; at most 5 s if no answer came; 1–10.5 min after an answer of something that is
-//! no token endpoint. Used by `lockout` and `provider`.
+//! Invariant: 1–60 s; at most 5 s if no answer came; 1–10.5 min after an answer of something that
+//! is no token endpoint. Used by `lockout` and `provider`.
 
 use std::time::Duration;
 

@@ -148,8 +148,8 @@ impl TokenVault {
     /// returns the result. It counts as a logon like any other.
     ///
     /// # Errors
-    /// The name is not configured; or without `force`: a lock is still running, or an attempt of this
-    /// destination was released in the last 65 min.
+    /// The name is not configured; or without `force`: a lock is still running, or an attempt of
+    /// this destination was released in the last 65 min.
     ///
     /// # Cancel safety
     /// The attempt runs to its end, also when this future is dropped.

@@ -45,8 +45,8 @@ pub(super) enum Flight {
 
 impl NegativeCache {
     /// Returns the refusal that counts for a caller without a lease. A caller that has waited for a
-    /// flight shares its refusal even if its time is already over. The refusal of a flight that began
-    /// while the lease was alive holds nobody: the end of the lease has opened other ways.
+    /// flight shares its refusal even if its time is already over. The refusal of a flight that
+    /// began while the lease was alive holds no caller: the end of the lease has opened other ways.
     pub(super) fn refusal(&self, now: Instant, has_waited: bool) -> Option<LeaseRefusal> {
         let remembered = self.refusal.as_ref()?;
         let holds = now < remembered.until && remembered.flight == Flight::ForCallers;

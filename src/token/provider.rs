@@ -120,8 +120,8 @@ impl<B: Backend> UaaTokenProvider<B> {
         }
     }
 
-    /// The token URL was last answered by something else. Asks whether a token endpoint is back, without
-    /// a password.
+    /// The token URL was last answered by something else. Asks whether a token endpoint is back,
+    /// without a password.
     async fn probe(&self, to: &Destination) -> Result<(), LeaseRefusal> {
         let grant = Grant::probe();
         match self.exchange(to, &grant, self.guard.rounds()).await {

@@ -127,7 +127,8 @@ impl RenewalHistory {
         Some(PastRefusal { reason: refusal.reason, hint, ago })
     }
 
-    /// Takes note of an operator's release. Returns how many there were in 65 min, this one included.
+    /// Takes note of an operator's release. Returns how many there were in 65 min, this one
+    /// included.
     ///
     /// # Errors
     /// There was one before, and `force` does not override it.

@@ -183,7 +183,8 @@ fn the_table_of_modules_is_that_of_the_test() {
     }
 }
 
-/// Returns whether a path in backticks exists, from the root or below `src/`, with or without `.rs`.
+/// Returns whether a path in backticks exists, from the root or below `src/`, with or without
+/// `.rs`.
 fn is_path(path: &str) -> bool {
     let starts = [root(), root().join("src")];
     let spellings = [path.to_owned(), format!("{path}.rs"), format!("{path}/mod.rs")];

@@ -1,7 +1,7 @@
 //! What a fixed scenario costs the upstreams: the requests in the sandbox's journal, counted.
 //!
-//! A change that must not change behaviour leaves the snapshot as it is. Any other change shows here
-//! which calls to the Destination service, the UAA and the CF API it adds or saves.
+//! A change that must not change behaviour leaves the snapshot as it is. Any other change shows
+//! here which calls to the Destination service, the UAA and the CF API it adds or saves.
 
 use std::collections::BTreeMap;
 

@@ -261,7 +261,8 @@ fn no_file_is_too_long() {
     }
 }
 
-/// Returns the names of the types that `text` declares, at any depth. Associated types do not count.
+/// Returns the names of the types that `text` declares, at any depth. Associated types do not
+/// count.
 fn declared(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in text.lines() {

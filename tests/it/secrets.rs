@@ -154,7 +154,7 @@ async fn no_secret_leaves_the_program_at_trace(#[case] format: &str, #[case] deb
     }
 }
 
-/// A token that nobody has issued, as a stranger would send it.
+/// A token that no server has issued, as a stranger would send it.
 const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LXNpZ25hdHVyZQ";
 
 /// Texts with a secret in each form, in the middle and where a long text is cut.

@@ -88,8 +88,8 @@ async fn info(State(uaa): State<Arc<Uaa>>) -> Response<Body> {
     json_answer(StatusCode::OK, &body)
 }
 
-/// Any other path or method. What changes something is for the login pages, which want a CSRF token.
-/// Reading is a 404, as for an unknown zone (F24).
+/// Any other path or method. What changes something is for the login pages, which want a CSRF
+/// token. Reading is a 404, as for an unknown zone (F24).
 pub(super) async fn elsewhere(State(uaa): State<Arc<Uaa>>, method: Method) -> Response<Body> {
     if method.is_safe() {
         return json_answer(StatusCode::NOT_FOUND, &json!({"error": "Not Found"}));
@@ -103,8 +103,8 @@ async fn forbidden() -> Response<Body> {
     OAuthRefusal::new(StatusCode::FORBIDDEN, "access_denied", "Access is denied").answer()
 }
 
-/// A user can end its own opaque refresh tokens. UAA keeps no access tokens of `cf`, so nobody owns
-/// their ids.
+/// A user can end its own opaque refresh tokens. UAA keeps no access tokens of `cf`, so no user
+/// owns their ids.
 async fn revoke(
     State(uaa): State<Arc<Uaa>>,
     Path(id): Path<String>,

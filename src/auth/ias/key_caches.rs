@@ -20,8 +20,8 @@ use std::{
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Most caches of callers that are not verified yet, per [`IssuerKind`]. Each may fetch every 16 s while its issuer
-/// fails: two fetches a second in all.
+/// Most caches of callers that are not verified yet, per [`IssuerKind`]. Each may fetch every 16 s
+/// while its issuer fails: two fetches a second in all.
 const UNVERIFIED_LIMIT: usize = 32;
 
 /// Most caches of verified callers, per [`IssuerKind`]. Each takes some ten kilobytes.
@@ -118,8 +118,8 @@ impl<S: KeySource> KeyCachePool<S> {
         Some(cache.keys.clone())
     }
 
-    /// Returns the key with this `kid`, if the issuer returned it for a verified caller, or if it is
-    /// the home issuer.
+    /// Returns the key with this `kid`, if the issuer returned it for a verified caller, or if it
+    /// is the home issuer.
     pub(super) fn known_key(&self, issuer: &Issuer, kid: &str) -> Option<FoundKey> {
         let state = self.state();
         let mut known = state.by_address.iter().filter(|(address, cache)| {

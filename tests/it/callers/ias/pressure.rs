@@ -21,7 +21,7 @@ fn forged(sandbox: &Sandbox, changes: &Value) -> String {
     SigningKey::first("attacker").sign_with(&header, &claims)
 }
 
-/// As [`forged`], with a key id that nobody has.
+/// As [`forged`], with a key id that no key has.
 fn invented(sandbox: &Sandbox, kid: &str, changes: &Value) -> String {
     let [mut header, mut claims, _] = split(&good(sandbox)).map(decoded);
     header["kid"] = json!(kid);
