@@ -3,7 +3,7 @@
 //!
 //! Invariant: a struck text tells nothing about the secret, not even where a short one stood. Pure.
 //! `oauth` and `capi` pass every text of an answer through [`strike`]; `writer` passes every log
-//! line through [`without_tokens`].
+//! line through `without_tokens`.
 
 use std::borrow::Cow;
 
