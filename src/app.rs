@@ -193,7 +193,7 @@ fn state(
     let draining = components.lifecycle.draining;
     AppState::new(AppStateParts {
         defaults: Defaults {
-            destination: routes.policies().broker().destination.clone(),
+            destination: routes.providers().broker().destination.clone(),
             call_timeout: server.request_timeout.saturating_sub(RESERVE),
         },
         readiness: Readiness::new(

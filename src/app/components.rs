@@ -17,7 +17,7 @@ use crate::{
     destination::{Destination, DestinationDependencies, Destinations, DestinationsConfig},
     lifecycle::Lifecycle,
     oauth::{FingerprintKey, TokenEndpoint, random_key, sealing_key},
-    routes::{BrokerIdentity, OperationKey, Policies, TenantRoutes},
+    routes::{BrokerIdentity, OperationKey, ProviderTable, TenantRoutes},
     telemetry::metrics::Metrics,
     token::{self, TokenVault},
     upstream::{ClientFactory, Purpose, UpstreamError},
@@ -83,9 +83,9 @@ impl Components {
         settings: &Settings,
         bound: &BoundServices,
     ) -> Result<TenantRoutes, ConfigProblems> {
-        let policies = policies(settings, bound, &self.destinations)?;
+        let providers = providers(settings, bound, &self.destinations)?;
         let (capi, tasks) = (self.capi.clone(), self.lifecycle.tasks.clone());
-        Ok(TenantRoutes::new(policies, operation_key(bound)?, capi, tasks, self.metrics.clone()))
+        Ok(TenantRoutes::new(providers, operation_key(bound)?, capi, tasks, self.metrics.clone()))
     }
 }
 
@@ -106,12 +106,12 @@ fn destinations(
     })
 }
 
-/// The policy of each provider; without entries, one for the broker's own space.
-fn policies(
+/// The provider entry of each provider; without entries, one for the broker's own space.
+fn providers(
     settings: &Settings,
     bound: &BoundServices,
     destinations: &Destinations,
-) -> Result<Policies, ConfigProblems> {
+) -> Result<ProviderTable, ConfigProblems> {
     let application = bound.all.application().cloned().unwrap_or_default();
     let Some(destination) = destinations.names().first().cloned() else {
         return Err(ConfigProblem::from_source(
@@ -132,8 +132,8 @@ fn policies(
         app_guid: application.application_id.as_deref().and_then(Guid::parse),
         uris: application.uris.iter().chain(&settings.server.names).cloned().collect(),
     };
-    Policies::validate(&settings.routes, &settings.providers, broker, destinations.names()).map_err(
-        |findings| {
+    ProviderTable::validate(&settings.routes, &settings.providers, broker, destinations.names())
+        .map_err(|findings| {
             let mut problems = ConfigProblems::default();
             for finding in findings {
                 problems.push(ConfigProblem::from_source(
@@ -144,8 +144,7 @@ fn policies(
                 ));
             }
             problems
-        },
-    )
+        })
 }
 
 /// The key that seals ids of operations. All instances have the same xsuaa binding (or identity

@@ -139,7 +139,7 @@ pub(super) enum AuthRejection {
 
 impl AuthRejection {
     /// The word for log and metric.
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::HeaderRepeated => "authorization_repeated",
             Self::HeaderForm => "authorization_form",
@@ -169,6 +169,6 @@ impl AuthRejection {
 
 impl From<AuthRejection> for AuthError {
     fn from(refusal: AuthRejection) -> Self {
-        Self::Invalid { reason: refusal.word() }
+        Self::Invalid { reason: refusal.as_str() }
     }
 }

@@ -184,7 +184,7 @@ impl CapiError {
     }
 
     /// Returns a constant word for audit lines and metrics.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Token(_) => "no_token",
             Self::Unauthorized { .. } => "upstream_auth_failed",

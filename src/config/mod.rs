@@ -309,7 +309,7 @@ fn provider_findings(settings: &Settings) -> Vec<routes::Finding> {
         app_guid: None,
         uris: Vec::new(),
     };
-    routes::Policies::validate(&settings.routes, &settings.providers, broker, &names)
+    routes::ProviderTable::validate(&settings.routes, &settings.providers, broker, &names)
         .err()
         .unwrap_or_default()
 }

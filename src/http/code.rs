@@ -8,7 +8,7 @@ use tracing::Level;
 
 /// What is fixed for a code.
 #[derive(Clone, Copy, Debug)]
-pub struct Spec {
+pub struct CodeSpec {
     /// The stable word, also the end of the problem's `type` (with hyphens).
     pub name: &'static str,
     /// The HTTP status.
@@ -30,16 +30,16 @@ macro_rules! codes {
         /// Every code that a problem of the broker can carry.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "each row below says what it means")]
-        pub enum Code { $($code),+ }
+        pub enum ProblemCode { $($code),+ }
 
-        impl Code {
+        impl ProblemCode {
             /// All codes, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$code),+];
 
             /// Returns what is fixed for this code.
-            pub const fn spec(self) -> Spec {
+            pub const fn spec(self) -> CodeSpec {
                 match self {
-                    $(Self::$code => Spec {
+                    $(Self::$code => CodeSpec {
                         name: $name, status: StatusCode::$status, title: $title, retryable: $retryable,
                         proxy: $proxy, level: Level::$level,
                     },)+
@@ -55,7 +55,7 @@ const UNAVAILABLE: Option<&str> = Some("destination_unavailable");
 
 #[rustfmt::skip]
 mod table {
-    use super::{Level, Spec, StatusCode, CONFIGURATION, UNAVAILABLE};
+    use super::{Level, CodeSpec, StatusCode, CONFIGURATION, UNAVAILABLE};
     codes! {
         Unauthenticated, "unauthenticated", UNAUTHORIZED, "Caller not authenticated", false, None, INFO;
         ForbiddenScope, "forbidden_scope", FORBIDDEN, "Scope missing", false, None, INFO;
@@ -114,18 +114,18 @@ mod table {
         Internal, "internal", INTERNAL_SERVER_ERROR, "Internal error", false, Some("proxy_internal_error"), ERROR;
     }
 }
-pub use table::Code;
+pub use table::ProblemCode;
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use super::Code;
+    use super::ProblemCode;
 
     #[test]
     fn names_are_unique_and_snake_case() {
-        let names: HashSet<_> = Code::ALL.iter().map(|code| code.spec().name).collect();
-        assert_eq!(names.len(), Code::ALL.len());
+        let names: HashSet<_> = ProblemCode::ALL.iter().map(|code| code.spec().name).collect();
+        assert_eq!(names.len(), ProblemCode::ALL.len());
         assert!(names.iter().all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
     }
 
@@ -133,7 +133,7 @@ mod tests {
     fn the_reference_lists_every_code_in_this_order() {
         let reference = include_str!("../../docs/reference/problems.md");
         let listed: Vec<_> = reference.lines().filter(|line| line.starts_with("| `")).collect();
-        let expected = Code::ALL.iter().map(|code| {
+        let expected = ProblemCode::ALL.iter().map(|code| {
             let spec = code.spec();
             let again = if spec.retryable { "yes" } else { "no" };
             format!("| `{}` | {} | {again} | {} |", spec.name, spec.status.as_u16(), spec.title)
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn every_503_is_retryable() {
-        for code in Code::ALL {
+        for code in ProblemCode::ALL {
             let spec = code.spec();
             if spec.status == 503 {
                 assert!(spec.retryable, "{}", spec.name);

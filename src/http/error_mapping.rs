@@ -14,7 +14,7 @@ use crate::{
     capi::{CapiError, Unavailability},
     destination::SourceKind,
     http::{
-        code::Code,
+        code::ProblemCode,
         problem::{Problem, Retryable},
     },
     policy::{Breach, Denial},
@@ -42,22 +42,22 @@ impl From<LeaseRefusal> for Problem {
 }
 
 /// Returns the public code of a reason why there is no token.
-pub(crate) fn code_of_reason(reason: &Reason) -> Code {
+pub(crate) fn code_of_reason(reason: &Reason) -> ProblemCode {
     match reason {
-        Reason::DestinationMissing => Code::DestinationMissing,
+        Reason::DestinationMissing => ProblemCode::DestinationMissing,
         Reason::DestinationInvalid { .. } | Reason::Misconfigured { .. } => {
-            Code::DestinationInvalid
+            ProblemCode::DestinationInvalid
         }
-        Reason::DestinationUnavailable => Code::DestinationUnavailable,
-        Reason::Rejected { .. } => Code::TechnicalUserRejected,
-        Reason::SecondFactor => Code::TechnicalUserMfa,
-        Reason::ActionRequired { .. } => Code::TechnicalUserActionRequired,
-        Reason::Locked { .. } => Code::TechnicalUserLocked,
+        Reason::DestinationUnavailable => ProblemCode::DestinationUnavailable,
+        Reason::Rejected { .. } => ProblemCode::TechnicalUserRejected,
+        Reason::SecondFactor => ProblemCode::TechnicalUserMfa,
+        Reason::ActionRequired { .. } => ProblemCode::TechnicalUserActionRequired,
+        Reason::Locked { .. } => ProblemCode::TechnicalUserLocked,
         Reason::UaaUnavailable
         | Reason::UaaUnreachable { .. }
         | Reason::Unclear { .. }
-        | Reason::NoTokenEndpoint { .. } => Code::UaaUnavailable,
-        Reason::Internal => Code::Internal,
+        | Reason::NoTokenEndpoint { .. } => ProblemCode::UaaUnavailable,
+        Reason::Internal => ProblemCode::Internal,
     }
 }
 
@@ -175,56 +175,61 @@ impl From<CapiError> for Problem {
         if code.spec().status == StatusCode::SERVICE_UNAVAILABLE {
             problem = problem.retry_after(Some(error.retry_after().unwrap_or(SOON)));
         }
-        if code == Code::CfError && !error.is_transient() {
+        if code == ProblemCode::CfError && !error.is_transient() {
             problem = problem.retryable(Retryable::No);
         }
         problem.source(error)
     }
 }
 
-fn code_of_call(error: &CapiError) -> (Code, &'static str) {
+fn code_of_call(error: &CapiError) -> (ProblemCode, &'static str) {
     match error {
         // Handled by the calling function; the refusal has its own texts.
-        CapiError::Token(_) => (Code::UaaUnavailable, "There is no token for the technical user."),
+        CapiError::Token(_) => {
+            (ProblemCode::UaaUnavailable, "There is no token for the technical user.")
+        }
         CapiError::Unauthorized { .. } => (
-            Code::UpstreamAuthFailed,
+            ProblemCode::UpstreamAuthFailed,
             "The CF API refuses the technical user's token, also a new one. Check that the token URL and the API URL of \
              the destination belong to the same region.",
         ),
         CapiError::LacksRole(_) => (
-            Code::TechnicalUserLacksRole,
+            ProblemCode::TechnicalUserLacksRole,
             "The technical user may not do this in CF. Give it the role Space Supporter (or Space Developer) in the \
              space, with the origin of the destination.",
         ),
         CapiError::NotFound(_) => (
-            Code::CfError,
+            ProblemCode::CfError,
             "The CF API does not know something that it named before; it may have been deleted just now.",
         ),
         CapiError::Refused(_) if error.is_bad_request() => {
-            (Code::CfError, "The CF API did not understand the broker's request.")
+            (ProblemCode::CfError, "The CF API did not understand the broker's request.")
         }
         CapiError::Refused(_) => {
-            (Code::CfRefused, "The CF API refused; its own errors are attached.")
+            (ProblemCode::CfRefused, "The CF API refused; its own errors are attached.")
         }
-        CapiError::Failed(_) => {
-            (Code::CfError, "The CF API failed; its own errors are attached where it gave any.")
-        }
+        CapiError::Failed(_) => (
+            ProblemCode::CfError,
+            "The CF API failed; its own errors are attached where it gave any.",
+        ),
         CapiError::RateLimited { .. } => (
-            Code::CfRateLimited,
+            ProblemCode::CfRateLimited,
             "The technical user has used up its rate limit at the CF API; every app behind it shares that limit.",
         ),
         CapiError::Unavailable { cause: Unavailability::Busy, .. } => {
-            (Code::Overloaded, "Too many calls to the CF API are in flight.")
+            (ProblemCode::Overloaded, "Too many calls to the CF API are in flight.")
         }
-        CapiError::Unavailable { cause, .. } => (Code::CfUnavailable, why_unavailable(*cause)),
+        CapiError::Unavailable { cause, .. } => {
+            (ProblemCode::CfUnavailable, why_unavailable(*cause))
+        }
         CapiError::Timeout { .. } => (
-            Code::CfTimeout,
+            ProblemCode::CfTimeout,
             "The CF API did not answer in time. What was begun is looked up before it is repeated.",
         ),
         CapiError::Unreadable { .. } => {
-            (Code::CfError, "An answer of the CF API could not be read.")
+            (ProblemCode::CfError, "An answer of the CF API could not be read.")
         }
-        CapiError::Internal(_) => (Code::Internal, OUR_MISTAKE),
+        CapiError::Internal(_) => (ProblemCode::Internal, OUR_MISTAKE),
     }
 }
 
@@ -251,11 +256,12 @@ impl From<ProxyError> for Problem {
             ProxyError::Capi(error) => error.into(),
             ProxyError::Denied(denial) => denial.into(),
             ProxyError::Unclear(error) => unclear(error),
-            ProxyError::Unpassable => {
-                Self::new(Code::CfError, "The CF API answered in a form that is not passed on.")
-                    .retryable(Retryable::No)
-                    .source(error)
-            }
+            ProxyError::Unpassable => Self::new(
+                ProblemCode::CfError,
+                "The CF API answered in a form that is not passed on.",
+            )
+            .retryable(Retryable::No)
+            .source(error),
         }
     }
 }
@@ -264,7 +270,7 @@ impl From<ProxyError> for Problem {
 /// before a retry.
 fn unclear(error: CapiError) -> Problem {
     let code = match &error {
-        CapiError::Timeout { .. } => Code::CfTimeout,
+        CapiError::Timeout { .. } => ProblemCode::CfTimeout,
         CapiError::Token(_)
         | CapiError::Unauthorized { .. }
         | CapiError::LacksRole(_)
@@ -274,7 +280,7 @@ fn unclear(error: CapiError) -> Problem {
         | CapiError::RateLimited { .. }
         | CapiError::Unavailable { .. }
         | CapiError::Unreadable { .. }
-        | CapiError::Internal(_) => Code::CfError,
+        | CapiError::Internal(_) => ProblemCode::CfError,
     };
     let detail = "The CF API got the request but gave no answer, so it may have been executed. Look before you repeat it.";
     Problem::new(code, detail).retryable(Retryable::No).source(error)
@@ -285,16 +291,16 @@ impl From<Denial> for Problem {
         match &denial {
             Denial::Scope(scope) => Self::scope_missing(*scope),
             Denial::Malformed(malformed) => Self::new(
-                Code::BadRequest,
+                ProblemCode::BadRequest,
                 "The body is not of the form that this call takes; unknown and repeated members are refused.",
             )
             .field("body", malformed.to_string()),
             Denial::NoRule => {
                 let detail = "No rule of the broker's allow list lets this method and path pass.";
-                Self::new(Code::DeniedByPolicy, detail).source(denial)
+                Self::new(ProblemCode::DeniedByPolicy, detail).source(denial)
             }
             Denial::Breach(breach) => {
-                Self::new(Code::DeniedByPolicy, what_was_breached(*breach)).source(denial)
+                Self::new(ProblemCode::DeniedByPolicy, what_was_breached(*breach)).source(denial)
             }
         }
     }
@@ -339,43 +345,49 @@ impl From<RouteError> for Problem {
 fn not_deleted(all: &[NotDeleted]) -> Problem {
     let problem = |one: &NotDeleted| Problem::from(RouteError::clone(&one.error));
     let first = NotDeleted::representative(all).map(problem);
-    let whole = first.unwrap_or_else(|| Problem::new(Code::Internal, "No route was named."));
+    let whole = first.unwrap_or_else(|| Problem::new(ProblemCode::Internal, "No route was named."));
     all.iter().fold(whole, |whole, one| {
         let code = problem(one).code().spec().name;
         whole.field(one.guid.to_string(), format!("{}: {code}", one.host))
     })
 }
 
-fn code_of_route(error: &RouteError) -> Code {
+fn code_of_route(error: &RouteError) -> ProblemCode {
     match error {
-        RouteError::BadRequest(_) => Code::BadRequest,
-        RouteError::TenantMismatch => Code::TenantMismatch,
-        RouteError::AppRequired { .. } => Code::AppRequired,
-        RouteError::ForbiddenScope => Code::ForbiddenScope,
-        RouteError::ForbiddenProvider => Code::ForbiddenProvider,
-        RouteError::ForbiddenApp => Code::ForbiddenApp,
-        RouteError::ForbiddenDomain => Code::ForbiddenDomain,
-        RouteError::NotFound => Code::NotFound,
-        RouteError::HostTaken(_) => Code::HostTaken,
-        RouteError::HostTakenElsewhere(_) => Code::HostTakenElsewhere,
-        RouteError::HostOfOtherTenant(_) => Code::HostOfOtherTenant,
-        RouteError::RouteQuotaExceeded => Code::RouteQuotaExceeded,
-        RouteError::AppRouteLimit { .. } => Code::AppRouteLimit,
-        RouteError::WildcardNotMapped { .. } => Code::WildcardNotMapped,
-        RouteError::ReconcileGuard { .. } | RouteError::SubscribedAgain => Code::ReconcileGuard,
-        RouteError::HostInvalid => Code::HostInvalid,
-        RouteError::HostTooLong { .. } => Code::HostTooLong,
-        RouteError::HostReserved => Code::HostReserved,
-        RouteError::HostPatternMismatch { .. } => Code::HostPatternMismatch,
-        RouteError::AppNotFound { .. } => Code::AppNotFound,
-        RouteError::DomainNotFound | RouteError::InternalDomain { .. } => Code::DomainNotFound,
-        RouteError::BeingDeleted => Code::RouteBeingDeleted,
-        RouteError::Busy => Code::Overloaded,
-        RouteError::Unclear | RouteError::Unfinished => Code::CfTimeout,
-        RouteError::JobFailed { .. } => Code::CfJobFailed,
-        RouteError::SpaceInvisible => Code::TechnicalUserLacksRole,
+        RouteError::BadRequest(_) => ProblemCode::BadRequest,
+        RouteError::TenantMismatch => ProblemCode::TenantMismatch,
+        RouteError::AppRequired { .. } => ProblemCode::AppRequired,
+        RouteError::ForbiddenScope => ProblemCode::ForbiddenScope,
+        RouteError::ForbiddenProvider => ProblemCode::ForbiddenProvider,
+        RouteError::ForbiddenApp => ProblemCode::ForbiddenApp,
+        RouteError::ForbiddenDomain => ProblemCode::ForbiddenDomain,
+        RouteError::NotFound => ProblemCode::NotFound,
+        RouteError::HostTaken(_) => ProblemCode::HostTaken,
+        RouteError::HostTakenElsewhere(_) => ProblemCode::HostTakenElsewhere,
+        RouteError::HostOfOtherTenant(_) => ProblemCode::HostOfOtherTenant,
+        RouteError::RouteQuotaExceeded => ProblemCode::RouteQuotaExceeded,
+        RouteError::AppRouteLimit { .. } => ProblemCode::AppRouteLimit,
+        RouteError::WildcardNotMapped { .. } => ProblemCode::WildcardNotMapped,
+        RouteError::ReconcileGuard { .. } | RouteError::SubscribedAgain => {
+            ProblemCode::ReconcileGuard
+        }
+        RouteError::HostInvalid => ProblemCode::HostInvalid,
+        RouteError::HostTooLong { .. } => ProblemCode::HostTooLong,
+        RouteError::HostReserved => ProblemCode::HostReserved,
+        RouteError::HostPatternMismatch { .. } => ProblemCode::HostPatternMismatch,
+        RouteError::AppNotFound { .. } => ProblemCode::AppNotFound,
+        RouteError::DomainNotFound | RouteError::InternalDomain { .. } => {
+            ProblemCode::DomainNotFound
+        }
+        RouteError::BeingDeleted => ProblemCode::RouteBeingDeleted,
+        RouteError::Busy => ProblemCode::Overloaded,
+        RouteError::Unclear | RouteError::Unfinished => ProblemCode::CfTimeout,
+        RouteError::JobFailed { .. } => ProblemCode::CfJobFailed,
+        RouteError::SpaceInvisible => ProblemCode::TechnicalUserLacksRole,
         // Handled by the calling function.
-        RouteError::Capi(_) | RouteError::NotDeleted(_) | RouteError::Internal(_) => Code::Internal,
+        RouteError::Capi(_) | RouteError::NotDeleted(_) | RouteError::Internal(_) => {
+            ProblemCode::Internal
+        }
     }
 }
 
@@ -387,7 +399,7 @@ mod tests {
 
     use crate::{
         capi::{CapiError, RequestSent, Unavailability},
-        http::{code::Code, problem::Problem},
+        http::{code::ProblemCode, problem::Problem},
         proxy::ProxyError,
         telemetry::trace::CorrelationId,
     };
@@ -399,7 +411,7 @@ mod tests {
     #[test]
     fn a_full_concurrency_limit_is_overloaded_for_one_second() {
         let problem = Problem::from(unavailable(Unavailability::Busy));
-        assert_eq!(problem.code(), Code::Overloaded);
+        assert_eq!(problem.code(), ProblemCode::Overloaded);
         let answer = problem.render(&CorrelationId::random());
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["retry-after"]),

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     auth::{AuthError, Caller, Scope, UnboundIssuer, Verifier},
     http::{
-        code::Code,
+        code::ProblemCode,
         problem::{Problem, TokenPresence},
         request_record::RequestRecord,
     },
@@ -129,21 +129,21 @@ impl From<AuthError> for Problem {
             AuthError::KeysUnavailable { retry_after } => {
                 let wait = Some(*retry_after);
                 let detail = "The keys of the token's issuer cannot be read now, so this caller cannot be verified.";
-                Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
+                Self::new(ProblemCode::KeysUnavailable, detail).retry_after(wait).source(error)
             }
             AuthError::KeyUndecided { retry_after } => {
                 let wait = Some(*retry_after);
                 let detail = "The broker does not have the key that this token names, and may ask the token's issuer again only after the given time. Other callers are not affected.";
-                Self::new(Code::KeysUnavailable, detail).retry_after(wait).source(error)
+                Self::new(ProblemCode::KeysUnavailable, detail).retry_after(wait).source(error)
             }
             AuthError::NotBound(unbound) => {
-                Self::new(Code::IssuerNotBound, what_to_bind(*unbound)).source(error)
+                Self::new(ProblemCode::IssuerNotBound, what_to_bind(*unbound)).source(error)
             }
             AuthError::TooMany { retry_after, .. } => {
                 let wait = Some(*retry_after);
                 let detail =
                     "This client sends more requests than the broker accepts from one client.";
-                Self::new(Code::TooManyRequests, detail).retry_after(wait).source(error)
+                Self::new(ProblemCode::TooManyRequests, detail).retry_after(wait).source(error)
             }
         }
     }
@@ -208,12 +208,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Ok(Path(text)) = Path::<String>::from_request_parts(parts, state).await else {
             return Err(Problem::new(
-                Code::BadRequest,
+                ProblemCode::BadRequest,
                 "The tenant id in the path cannot be read.",
             ));
         };
         TenantId::parse(&text).map(Self).ok_or_else(|| {
-            Problem::new(Code::BadRequest, "The tenant id in the path is not valid.").field(
+            Problem::new(ProblemCode::BadRequest, "The tenant id in the path is not valid.").field(
                 "tenant",
                 "1 to 128 characters of A-Z a-z 0-9 . _ - and none of the reserved words",
             )
@@ -235,7 +235,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AppQuery<T> {
                 let detail = error.to_string();
                 let detail = detail.rsplit(": ").next().unwrap_or("unreadable").to_owned();
                 Problem::new(
-                    Code::BadRequest,
+                    ProblemCode::BadRequest,
                     "A query parameter is unknown or has the wrong form.",
                 )
                 .field("query", detail)
@@ -269,7 +269,7 @@ where
         refuse_by_head(request.headers(), limits)?;
         let bytes = read_body(request, limits).await?;
         body::decode(&bytes).map(Self).map_err(|error| {
-            Problem::new(Code::BadRequest, "The body is not JSON of the expected form.")
+            Problem::new(ProblemCode::BadRequest, "The body is not JSON of the expected form.")
                 .field("body", error.to_string())
         })
     }
@@ -285,7 +285,7 @@ fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem
     let essence = kind.split(';').next().unwrap_or("").trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         let detail = "The body must be sent as Content-Type: application/json.";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
     }
     Ok(())
 }
@@ -303,11 +303,11 @@ pub(crate) async fn read_body(request: Request, limits: BodyLimits) -> Result<By
         }
         Ok(Err(_)) => {
             let detail = "The body ended early or is not framed correctly.";
-            Err(Problem::new(Code::BadRequest, detail).closing())
+            Err(Problem::new(ProblemCode::BadRequest, detail).closing())
         }
         Err(_) => {
             let detail = "The body did not arrive in time.";
-            Err(Problem::new(Code::RequestTimeout, detail).closing())
+            Err(Problem::new(ProblemCode::RequestTimeout, detail).closing())
         }
     }
 }

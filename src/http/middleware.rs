@@ -40,8 +40,8 @@ use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 
 use crate::{
     http::{
-        access_log::AccessLog, code::Code, problem::Problem, request_validation::RequestValidator,
-        state::AppState,
+        access_log::AccessLog, code::ProblemCode, problem::Problem,
+        request_validation::RequestValidator, state::AppState,
     },
     telemetry::{metrics::Metrics, writer::LogWriter},
 };
@@ -101,8 +101,11 @@ pub(super) type WithMiddleware<S> = AccessLog<CatchPanic<AdmissionControl<S>, On
 /// Turns a panic into a problem. The panic's text is not shown or logged, because it may quote
 /// data.
 pub(crate) fn on_panic(_panic: Box<dyn Any + Send + 'static>) -> Response {
-    Problem::new(Code::Internal, "The broker made a mistake; its log has the correlation id.")
-        .into_response()
+    Problem::new(
+        ProblemCode::Internal,
+        "The broker made a mistake; its log has the correlation id.",
+    )
+    .into_response()
 }
 
 /// The rules of admission.
@@ -132,15 +135,15 @@ impl AdmissionRules {
         let second = Some(Duration::from_secs(1));
         if self.admission.draining.is_cancelled() {
             let detail = "This instance is stopping; repeat the request.";
-            return Err(Problem::new(Code::Draining, detail).retry_after(second).closing());
+            return Err(Problem::new(ProblemCode::Draining, detail).retry_after(second).closing());
         }
         if !self.admission.log.has_room() && !SAFE_METHODS.contains(&request.method().as_str()) {
             let detail = "The broker's log is not read, so no change can be audited.";
-            return Err(Problem::new(Code::Overloaded, detail).retry_after(second));
+            return Err(Problem::new(ProblemCode::Overloaded, detail).retry_after(second));
         }
         Arc::clone(&self.admission.permits).try_acquire_owned().map(Some).map_err(|_| {
             let detail = "Too many requests are being answered; repeat in a second.";
-            Problem::new(Code::Overloaded, detail).retry_after(second)
+            Problem::new(ProblemCode::Overloaded, detail).retry_after(second)
         })
     }
 }
@@ -194,7 +197,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for AdmissionFutur
                 answer.unwrap_or_else(|_elapsed| {
                     let detail =
                         "The request took too long. A change that has begun is completed and audited.";
-                    Ok(Problem::new(Code::CfTimeout, detail).into_response())
+                    Ok(Problem::new(ProblemCode::CfTimeout, detail).into_response())
                 })
             }),
             AdmissionFutureProjection::Refused { problem } => match problem.take() {

@@ -12,7 +12,7 @@ use http::{
 };
 use serde::Serialize;
 
-use crate::{auth::Scope, capi::CfError, http::code::Code, telemetry::trace::CorrelationId};
+use crate::{auth::Scope, capi::CfError, http::code::ProblemCode, telemetry::trace::CorrelationId};
 
 /// RFC 9209 response header.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -20,7 +20,7 @@ const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// An error document of the broker, not yet bound to a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    code: Code,
+    code: ProblemCode,
     parts: Box<ProblemFields>,
 }
 
@@ -74,13 +74,13 @@ struct ProblemDocument<'a> {
 
 impl Problem {
     /// Makes a problem; `detail` is for the caller: what happened, where, what to do.
-    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
         let parts = ProblemFields { detail: detail.into(), ..ProblemFields::default() };
         Self { code, parts: Box::new(parts) }
     }
 
     /// Returns the code.
-    pub(crate) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> ProblemCode {
         self.code
     }
 
@@ -140,18 +140,18 @@ impl Problem {
 
     /// 404 for every unknown path.
     pub(crate) fn not_found() -> Self {
-        Self::new(Code::NotFound, "There is nothing under this path.")
+        Self::new(ProblemCode::NotFound, "There is nothing under this path.")
     }
 
     /// 413 for a body over this many bytes.
     pub(crate) fn too_large(limit: usize) -> Self {
-        Self::new(Code::TooLarge, format!("The body is larger than {limit} bytes."))
+        Self::new(ProblemCode::TooLarge, format!("The body is larger than {limit} bytes."))
     }
 
     /// 405 with `Allow` (RFC 9110, 15.5.6).
     pub(crate) fn method_not_allowed(allow: &HeaderMap) -> Self {
         let problem = Self::new(
-            Code::MethodNotAllowed,
+            ProblemCode::MethodNotAllowed,
             "This path does not support this method; see the Allow header.",
         );
         match allow.get(ALLOW) {
@@ -167,7 +167,7 @@ impl Problem {
             TokenPresence::Invalid => "Bearer realm=\"cfapi-broker\", error=\"invalid_token\"",
         };
         Self::new(
-            Code::Unauthenticated,
+            ProblemCode::Unauthenticated,
             "A valid bearer token is needed in the Authorization header.",
         )
         .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
@@ -181,7 +181,7 @@ impl Problem {
              the broker says why it does not count.",
             scope.name()
         );
-        Self::new(Code::ForbiddenScope, detail).lacking(scope)
+        Self::new(ProblemCode::ForbiddenScope, detail).lacking(scope)
     }
 
     /// Returns the scope that the caller does not have.

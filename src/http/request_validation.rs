@@ -17,7 +17,7 @@ use http::{
 
 use crate::{
     http::{
-        code::Code,
+        code::ProblemCode,
         hosts::{HostPort, ServedHosts},
         problem::Problem,
         request_record::RequestRecord,
@@ -88,7 +88,7 @@ fn check_method(method: &Method) -> Result<(), Problem> {
         _ if method.as_str() == "PRI" => Err(bad("HTTP/2 is not supported.").closing()),
         _ => {
             let detail = "This method is not supported; see the Allow header.";
-            Err(Problem::new(Code::MethodNotAllowed, detail).header(ALLOW, METHODS))
+            Err(Problem::new(ProblemCode::MethodNotAllowed, detail).header(ALLOW, METHODS))
         }
     }
 }
@@ -194,7 +194,7 @@ fn check_body(
 ) -> Result<(), Problem> {
     if headers.expects_more {
         let detail = "The only supported expectation is 100-continue.";
-        return Err(Problem::new(Code::ExpectationFailed, detail));
+        return Err(Problem::new(ProblemCode::ExpectationFailed, detail));
     }
     let is_chunked = match headers.transfer_coding {
         HeaderLines::None => false,
@@ -205,7 +205,7 @@ fn check_body(
     };
     if headers.is_encoded {
         let detail = "The body must be sent without a content coding.";
-        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
     }
     // The parser has checked that it is a number.
     let length = headers.length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -221,13 +221,13 @@ fn check_body(
 }
 
 fn bad(detail: &'static str) -> Problem {
-    Problem::new(Code::BadRequest, detail)
+    Problem::new(ProblemCode::BadRequest, detail)
 }
 
 fn misdirected() -> Problem {
     let detail =
         "This host is not served here; hosts are those of the app's routes and server.names.";
-    Problem::new(Code::Misdirected, detail)
+    Problem::new(ProblemCode::Misdirected, detail)
 }
 
 fn path_problem(fault: TargetFault) -> Problem {
@@ -240,9 +240,9 @@ fn query_problem(fault: TargetFault) -> Problem {
 
 fn refused(fault: TargetFault, detail: &'static str) -> Problem {
     match fault {
-        TargetFault::Malformed => Problem::new(Code::MalformedPath, detail),
+        TargetFault::Malformed => Problem::new(ProblemCode::MalformedPath, detail),
         TargetFault::TooLong => Problem::new(
-            Code::UriTooLong,
+            ProblemCode::UriTooLong,
             "A path may have 2048 bytes and a query 4096 bytes; this one has more.",
         ),
     }

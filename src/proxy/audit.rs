@@ -98,7 +98,7 @@ impl WriteAudit {
         let (status, code) = (self.status_of)(error);
         let outcome = match error {
             ProxyError::Denied(_) => DENIED,
-            ProxyError::Capi(_) | ProxyError::Unclear(_) | ProxyError::Unpassable => error.word(),
+            ProxyError::Capi(_) | ProxyError::Unclear(_) | ProxyError::Unpassable => error.as_str(),
         };
         let (status, upstream_request_id) = (Some(status.as_u16()), upstream);
         self.end(&AuditEntry {

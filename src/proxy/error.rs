@@ -21,9 +21,9 @@ pub enum ProxyError {
 
 impl ProxyError {
     /// Returns a constant word for audit lines.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Capi(error) | Self::Unclear(error) => error.word(),
+            Self::Capi(error) | Self::Unclear(error) => error.as_str(),
             Self::Denied(_) => "denied_by_policy",
             Self::Unpassable => "cf_error",
         }

@@ -126,7 +126,7 @@ impl Audit {
                 let route = done.view.route.as_ref().map(ToString::to_string);
                 self.location.update(|location| location.route = route);
                 let status = if done.outcome == EnsureOutcome::Created { 201 } else { 200 };
-                self.end(done.outcome.word(), status, upstream);
+                self.end(done.outcome.as_str(), status, upstream);
             }
             Err(error) => self.failed(error, upstream),
         }
@@ -135,8 +135,8 @@ impl Audit {
     /// Writes the outcome of a delete.
     pub(super) fn deleted(&self, result: &Result<Deleted, RouteError>, upstream: Option<&str>) {
         match result {
-            Ok(done @ Deleted::Done) => self.end(done.word(), 204, upstream),
-            Ok(done @ Deleted::Running { .. }) => self.end(done.word(), 202, upstream),
+            Ok(done @ Deleted::Done) => self.end(done.as_str(), 204, upstream),
+            Ok(done @ Deleted::Running { .. }) => self.end(done.as_str(), 202, upstream),
             Err(error) => self.failed(error, upstream),
         }
     }
@@ -169,10 +169,10 @@ impl Audit {
     fn failed(&self, error: &RouteError, upstream: Option<&str>) {
         let verdict = self.request_context.status_mapping.map(|status_of| status_of(error));
         let (status, code) =
-            verdict.map_or((None, error.word()), |(status, code)| (Some(status), code));
-        // A refusal by the caller's scopes or policy has the outcome `denied`; `code` names the
+            verdict.map_or((None, error.as_str()), |(status, code)| (Some(status), code));
+        // A refusal by the caller's scopes or entry has the outcome `denied`; `code` names the
         // rule.
-        let word = if error.is_denial() { DENIED } else { error.word() };
+        let word = if error.is_denial() { DENIED } else { error.as_str() };
         self.outcome(&OutcomeFields { word, code, status, request_id: upstream });
     }
 

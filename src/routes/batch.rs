@@ -70,7 +70,7 @@ impl Item {
     }
 
     /// Returns its name in requests and answers.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Ensure { .. } => "ensure",
             Self::Delete { .. } | Self::DeleteObserved { .. } => "remove",
@@ -107,7 +107,7 @@ pub(super) async fn run_items(
                 let result = match item {
                     // An item that cannot end in time is not started.
                     Ok(item) if Instant::now() >= latest => {
-                        let (action, tenant) = (item.word(), item.tenant().as_str());
+                        let (action, tenant) = (item.as_str(), item.tenant().as_str());
                         Err(not_started(action, request_context, tenant, run, RouteError::Busy))
                     }
                     Ok(item) => {

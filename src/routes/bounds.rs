@@ -22,8 +22,8 @@ impl TenantRoutes {
     /// [`RouteError::ForbiddenProvider`] for a caller without an entry.
     pub fn outline(&self, request_context: &RequestContext) -> Result<Outline, RouteError> {
         let owner = self.owner_context(request_context)?;
-        let space = &owner.policy.terms.space;
-        let names = known_names(space, self.policies().broker());
+        let space = &owner.provider.terms.space;
+        let names = known_names(space, self.providers().broker());
         let guid = match space {
             SpaceRef::Guid(guid) => Some(guid.to_string()),
             SpaceRef::Named { .. } => None,
@@ -44,7 +44,7 @@ impl TenantRoutes {
         // A caller of this function is about to write.
         owner.cf = owner.cf.for_write();
         let space = resolve_space(&owner).await?;
-        let terms = &owner.policy.terms;
+        let terms = &owner.provider.terms;
         let guid = space.guid.to_string();
         let (domains, apps) = match names(&owner, &space).await {
             Err(error) if error.is_absence() => return Err(explain_absence(&owner, error).await),
@@ -55,7 +55,7 @@ impl TenantRoutes {
             domains,
             apps,
             outline: outline(&owner, Some(guid.clone()), &space.names),
-            marks: label::marks(self.policies().prefix(), &owner.policy.owner, provenance),
+            marks: label::marks(self.providers().prefix(), &owner.provider.owner, provenance),
             legacy: Legacy { map: terms.adopt, delete: terms.legacy_delete },
             space: guid,
         };
@@ -71,7 +71,7 @@ impl TenantRoutes {
     /// As [`TenantRoutes::bounds`].
     pub async fn forget_apps(&self, request_context: &RequestContext) -> Result<bool, RouteError> {
         let owner = self.owner_context(request_context)?;
-        let Apps::Listed(names) = &owner.policy.terms.apps else {
+        let Apps::Listed(names) = &owner.provider.terms.apps else {
             return Ok(false);
         };
         let space = resolve_space(&owner).await?.guid;
@@ -84,13 +84,13 @@ impl TenantRoutes {
 }
 
 fn outline(owner: &OwnerContext, space: Option<String>, names: &SpaceNames) -> Outline {
-    let terms = &owner.policy.terms;
-    let own = owner.routes.policies().own_hosts().iter().cloned();
+    let terms = &owner.provider.terms;
+    let own = owner.routes.providers().own_hosts().iter().cloned();
     Outline {
         space,
         hosts: shapes(terms, names),
         refused_hosts: own.chain(RESERVED.map(str::to_owned)).collect(),
-        reserved_prefix: owner.routes.policies().prefix().as_str().to_owned(),
+        reserved_prefix: owner.routes.providers().prefix().as_str().to_owned(),
     }
 }
 
@@ -114,7 +114,7 @@ async fn names(
 /// Returns the guids of the domains. A domain that CF does not show is left out; if none is left,
 /// that is an error.
 async fn domains(owner: &OwnerContext, organization: &Guid) -> Result<Vec<String>, RouteError> {
-    let listed = owner.policy.terms.domains.iter().map(|name| Some(name.as_str()));
+    let listed = owner.provider.terms.domains.iter().map(|name| Some(name.as_str()));
     let names: Vec<_> = listed.collect();
     let names = if names.is_empty() { vec![None] } else { names };
     let (mut guids, mut internal) = (Vec::new(), None);
@@ -133,9 +133,9 @@ async fn domains(owner: &OwnerContext, organization: &Guid) -> Result<Vec<String
 }
 
 async fn apps(owner: &OwnerContext, space: &Guid) -> Result<AppBounds, RouteError> {
-    let names = match &owner.policy.terms.apps {
+    let names = match &owner.provider.terms.apps {
         Apps::AnyBut(broker) => {
-            let guid = owner.routes.policies().broker().app_guid.as_ref();
+            let guid = owner.routes.providers().broker().app_guid.as_ref();
             let guid = guid.map(ToString::to_string);
             return Ok(AppBounds::AnyBut { name: broker.clone(), guid });
         }

@@ -1,6 +1,6 @@
-//! The context of an operation: the owner's policy, the CF client, the tenant.
+//! The context of an operation: the owner's provider entry, the CF client, the tenant.
 //!
-//! Invariant: policy and CF client are those of the owner for whom the request acts. Callers: this
+//! Invariant: entry and CF client are those of the owner for whom the request acts. Callers: this
 //! module.
 
 use super::{
@@ -8,16 +8,16 @@ use super::{
     audit::{Audit, SharedLocation},
     label::Ownership,
     locks::{KeyGuard, KeyedLocks, LockKey},
-    provider::ProviderPolicy,
+    provider::Provider,
 };
 use crate::capi::{CapiError, CfRequestClient, Guid, model::Route};
 use std::time::SystemTime;
 
-/// An owner's policy, and CF as the technical user of that policy.
+/// An owner's provider entry, and CF as its technical user.
 #[derive(Clone, Debug)]
 pub(super) struct OwnerContext {
     pub(super) routes: TenantRoutes,
-    pub(super) policy: ProviderPolicy,
+    pub(super) provider: Provider,
     pub(super) cf: CfRequestClient,
     pub(super) now: SystemTime,
 }
@@ -48,7 +48,7 @@ impl OperationContext {
     }
 
     pub(super) fn tenant_key(&self) -> LockKey {
-        let owner = self.owner.policy.owner.clone();
+        let owner = self.owner.provider.owner.clone();
         LockKey::Tenant { owner, tenant: self.tenant.to_string() }
     }
 

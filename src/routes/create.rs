@@ -142,9 +142,9 @@ impl Creator<'_> {
         self.classify(route).await
     }
 
-    /// Returns whether policy and request allow to adopt unlabelled routes.
+    /// Returns whether provider entry and request allow to adopt unlabelled routes.
     pub(super) fn allows_adoption(&self) -> bool {
-        self.op.owner.policy.terms.adopt && self.request.adoption == Adoption::Allowed
+        self.op.owner.provider.terms.adopt && self.request.adoption == Adoption::Allowed
     }
 
     fn spec(&self) -> RouteSpec {
@@ -324,7 +324,7 @@ impl Creator<'_> {
         let deleted = op.cf().delete_route(&route.guid).await;
         match &deleted {
             Ok(_) => audit.settled("deleted_again", op.cf().last_request_id().as_deref()),
-            Err(error) => audit.settled(error.word(), error.request_id()),
+            Err(error) => audit.settled(error.as_str(), error.request_id()),
         }
         deleted?;
         Ok(())

@@ -73,7 +73,7 @@ impl DeleteScope {
 
 impl Deleted {
     /// Returns its name in audit lines and metrics.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::Done => "removed",
             Self::Running { .. } => "running",
@@ -138,7 +138,7 @@ fn finish(op: &OperationContext, results: Vec<DeletionResult>) -> Result<Deleted
     if running.is_empty() {
         return Ok(Deleted::Done);
     }
-    let (owner, tenant) = (op.owner.policy.owner.clone(), op.tenant.to_string());
+    let (owner, tenant) = (op.owner.provider.owner.clone(), op.tenant.to_string());
     Ok(Deleted::Running { operation: Operation { owner, tenant, routes: running } })
 }
 

@@ -90,7 +90,7 @@ impl Creator<'_> {
         &mut self,
         warnings: &mut Vec<Warning>,
     ) -> Result<Option<AcquiredRoute>, RouteError> {
-        let limit = self.op.owner.policy.terms.max_routes_per_app;
+        let limit = self.op.owner.provider.terms.max_routes_per_app;
         let count = match self.op.cf().routes_of_app(&self.target.app.guid).await {
             Err(CapiError::NotFound(_)) => {
                 self.target.refresh_app(self.op, self.request).await?;
@@ -179,7 +179,7 @@ pub(super) async fn wildcard(
     request: &RouteRequest,
     target: &mut ResolvedRoute,
 ) -> Result<Option<Ensured>, RouteError> {
-    let mode = op.owner.policy.terms.mode;
+    let mode = op.owner.provider.terms.mode;
     if mode == Mode::Route {
         return Ok(None);
     }

@@ -19,23 +19,23 @@ pub enum RouteError {
     /// `tenant_mismatch`: body and path, or two members of the body, name different tenants.
     #[error("two tenants are named")]
     TenantMismatch,
-    /// `app_required`: the policy has several apps, or any app of the space, and none was named.
+    /// `app_required`: the entry has several apps, or any app of the space, and none was named.
     #[error("no app is named")]
     AppRequired {
-        /// The policy's apps; empty where it does not list them.
+        /// The provider entry's apps; empty where it does not list them.
         apps: Vec<String>,
     },
     /// `forbidden_scope`: acting on behalf of an owner needs `Routes.Admin`.
     #[error("scope lacking")]
     ForbiddenScope,
-    /// `forbidden_provider`: no policy serves this caller.
-    #[error("no policy for this caller")]
+    /// `forbidden_provider`: no provider entry serves this caller.
+    #[error("no provider entry for this caller")]
     ForbiddenProvider,
-    /// `forbidden_app`: the app is outside the policy.
-    #[error("app outside the policy")]
+    /// `forbidden_app`: the app is outside the provider entry.
+    #[error("app outside the provider entry")]
     ForbiddenApp,
-    /// `forbidden_domain`: the domain is outside the policy.
-    #[error("domain outside the policy")]
+    /// `forbidden_domain`: the domain is outside the provider entry.
+    #[error("domain outside the provider entry")]
     ForbiddenDomain,
     /// `not_found`: no route of this owner and tenant, or no such operation.
     #[error("not found")]
@@ -55,7 +55,7 @@ pub enum RouteError {
     /// `app_route_limit`: the app may have no more routes.
     #[error("app route limit reached")]
     AppRouteLimit {
-        /// The policy's limit.
+        /// The provider entry's limit.
         limit: u64,
     },
     /// `wildcard_not_mapped`: the domain has no wildcard route to the app.
@@ -97,10 +97,10 @@ pub enum RouteError {
         /// The pattern of the provider's entry.
         pattern: String,
     },
-    /// `app_not_found`: the app does not exist in the policy's space.
+    /// `app_not_found`: the app does not exist in the provider entry's space.
     #[error("app not found")]
     AppNotFound {
-        /// Its name, as the policy or the caller gives it.
+        /// Its name, as the provider entry or the caller gives it.
         app: String,
     },
     /// `domain_not_found`: the organization may not use such a domain, or has no default domain.
@@ -133,7 +133,7 @@ pub enum RouteError {
     /// The code of one failure: some routes of the tenant could not be deleted.
     #[error("{} routes not removed", .0.len())]
     NotDeleted(Vec<NotDeleted>),
-    /// `technical_user_lacks_role`: the policy's space is not visible to the technical user.
+    /// `technical_user_lacks_role`: the entry's space is not visible to the technical user.
     #[error("space not visible")]
     SpaceInvisible,
     /// The code of the CF client's error.
@@ -250,7 +250,7 @@ impl RouteError {
         matches!(self, Self::AppNotFound { .. } | Self::DomainNotFound)
     }
 
-    /// Returns whether the caller's scopes or policy forbid the request.
+    /// Returns whether the caller's scopes or provider entry forbid the request.
     pub fn is_denial(&self) -> bool {
         matches!(
             self,
@@ -262,7 +262,7 @@ impl RouteError {
     }
 
     /// Returns a constant word for the audit line. For our own refusals it is the public code.
-    pub fn word(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
             Self::TenantMismatch => "tenant_mismatch",
@@ -290,10 +290,10 @@ impl RouteError {
             Self::Unclear | Self::Unfinished => "cf_timeout",
             Self::JobFailed { .. } => "cf_job_failed",
             Self::NotDeleted(all) => {
-                NotDeleted::representative(all).map_or("internal", |one| one.error.word())
+                NotDeleted::representative(all).map_or("internal", |one| one.error.as_str())
             }
             Self::SpaceInvisible => "technical_user_lacks_role",
-            Self::Capi(error) => error.word(),
+            Self::Capi(error) => error.as_str(),
             Self::Internal(_) => "internal",
         }
     }

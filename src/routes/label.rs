@@ -70,11 +70,11 @@ pub struct Ownership {
 /// Who owns a route, from the view of one [`Ownership`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// This owner's, for this tenant, in the policy's space.
+    /// This owner's, for this tenant, in the provider entry's space.
     Ours(DeletionState),
     /// This owner's, for another tenant.
     OtherTenant,
-    /// Without labels, or this owner's without a tenant, in the policy's space.
+    /// Without labels, or this owner's without a tenant, in the provider entry's space.
     Unclaimed,
     /// Someone else's.
     Foreign,
@@ -100,7 +100,7 @@ pub(super) struct Provenance<'a> {
 }
 
 impl Ownership {
-    /// Makes the claim of `owner` (the verified client id, or the policy's fixed name) for
+    /// Makes the claim of `owner` (the verified client id, or the provider entry's fixed name) for
     /// `tenant`.
     pub fn new(prefix: LabelPrefix, owner: &str, tenant: &str) -> Self {
         Self { prefix, owner: owner.to_owned(), tenant: tenant.to_owned() }
@@ -166,7 +166,7 @@ impl Ownership {
         RouteMetadata { annotations: annotations.into(), ..RouteMetadata::default() }
     }
 
-    /// Finds out who owns a route. `space` is the policy's space.
+    /// Finds out who owns a route. `space` is the provider entry's space.
     pub fn claim(&self, route: &Route, space: &Guid, now: SystemTime) -> Claim {
         let label = |name: &str| route.metadata.label(&self.key(name));
         let here = route.space() == Some(space);

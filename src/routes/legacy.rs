@@ -11,10 +11,10 @@ use super::{
 };
 use crate::capi::model::Route;
 
-/// Labels the legacy route of a tenant, if there is one and the policy allows to delete it.
+/// Labels the legacy route of a tenant, if there is one and the provider entry allows to delete it.
 ///
 /// # Errors
-/// [`RouteError::HostTaken`] if the policy forbids it, or the route may belong to someone else.
+/// [`RouteError::HostTaken`] if the entry forbids it, or the route may belong to someone else.
 pub(super) async fn label_route(
     op: &OperationContext,
     request: &RouteRequest,
@@ -22,7 +22,7 @@ pub(super) async fn label_route(
     let choice = Choice::of(op, request)?;
     let target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
     let taken = || RouteError::HostTaken(target.fqdn());
-    if !op.owner.policy.terms.legacy_delete {
+    if !op.owner.provider.terms.legacy_delete {
         return Err(taken());
     }
     let _host = op.lock(target.key()).await?;
@@ -50,8 +50,12 @@ async fn serves_only_ours(
     target: &ResolvedRoute,
     route: &Route,
 ) -> Result<bool, RouteError> {
-    let apps =
-        mapped_apps::of_route(op, &target.space, &mapped_apps::policy_app_names(op, target), route)
-            .await?;
+    let apps = mapped_apps::of_route(
+        op,
+        &target.space,
+        &mapped_apps::provider_app_names(op, target),
+        route,
+    )
+    .await?;
     Ok(apps.foreign.is_empty())
 }

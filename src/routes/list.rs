@@ -17,7 +17,7 @@ use crate::capi::{
 };
 use std::collections::{BTreeSet, HashMap};
 
-/// Most apps whose routes are counted if the policy names no apps: each costs one call in five
+/// Most apps whose routes are counted if the entry names no apps: each costs one call in five
 /// minutes.
 const MAX_COUNTED_APPS: usize = 5;
 
@@ -35,8 +35,8 @@ pub(super) async fn of_tenant(
 /// Returns all routes of the owner.
 pub(super) async fn all(owner: &OwnerContext) -> Result<Vec<RouteView>, RouteError> {
     let space = resolve_space(owner).await?;
-    let prefix = owner.routes.policies().prefix();
-    let selector = owner_selector(prefix, &owner.policy.owner);
+    let prefix = owner.routes.providers().prefix();
+    let selector = owner_selector(prefix, &owner.provider.owner);
     let routes = labelled(owner, &space, &selector).await?;
     views(owner, &space, routes).await
 }
@@ -47,10 +47,10 @@ pub(super) async fn list(owner: &OwnerContext, query: &ListQuery) -> Result<Rout
         return Err(RouteError::BadRequest(RequestField::Page));
     }
     let space = resolve_space(owner).await?;
-    let prefix = owner.routes.policies().prefix();
+    let prefix = owner.routes.providers().prefix();
     let selector = match &query.tenant {
-        Some(tenant) => Ownership::new(prefix.clone(), &owner.policy.owner, tenant).selector(),
-        None => owner_selector(prefix, &owner.policy.owner),
+        Some(tenant) => Ownership::new(prefix.clone(), &owner.provider.owner, tenant).selector(),
+        None => owner_selector(prefix, &owner.provider.owner),
     };
     let routes = labelled(owner, &space, &selector).await?;
     let mut views = views(owner, &space, routes).await?;
@@ -83,10 +83,10 @@ async fn views(
     space: &ResolvedSpace,
     routes: Vec<Route>,
 ) -> Result<Vec<RouteView>, RouteError> {
-    let prefix = owner.routes.policies().prefix();
+    let prefix = owner.routes.providers().prefix();
     let found = routes.into_iter().filter_map(|route| {
         let tenant = prefix.annotation(&route, "tenant-id")?.to_owned();
-        let ownership = Ownership::new(prefix.clone(), &owner.policy.owner, &tenant);
+        let ownership = Ownership::new(prefix.clone(), &owner.provider.owner, &tenant);
         match ownership.claim(&route, &space.guid, owner.now) {
             Claim::Ours(deletion_state) => Some((route, tenant, deletion_state)),
             Claim::OtherTenant | Claim::Unclaimed | Claim::Foreign => None,
@@ -106,9 +106,9 @@ async fn views(
         .collect())
 }
 
-/// Returns the names of the domains of the current policy.
+/// Returns the names of the domains of the current provider entry.
 async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<String>, RouteError> {
-    let terms = &owner.policy.terms;
+    let terms = &owner.provider.terms;
     if !terms.domains.is_empty() {
         return Ok(terms.domains.clone());
     }
@@ -140,7 +140,7 @@ fn replaced(owned: &[(Route, String, DeletionState)]) -> BTreeSet<Guid> {
     replaced
 }
 
-/// What is needed to compare a route with its policy.
+/// What is needed to compare a route with its provider entry.
 struct ViewContext<'a> {
     owner: &'a OwnerContext,
     space: &'a ResolvedSpace,
@@ -151,7 +151,7 @@ struct ViewContext<'a> {
 
 impl ViewContext<'_> {
     fn view(&self, route: &Route, tenant: String, deletion_state: DeletionState) -> RouteView {
-        let prefix = self.owner.routes.policies().prefix();
+        let prefix = self.owner.routes.providers().prefix();
         let subdomain = prefix.annotation(route, "subdomain").unwrap_or_default().to_owned();
         let domain = route.domain_name().to_owned();
         let view = RouteView {
@@ -172,11 +172,11 @@ impl ViewContext<'_> {
         RouteView { state, warnings, ..view }
     }
 
-    /// Returns the app that the route is for: of the policy's apps that are mapped, the one that
+    /// Returns the app that the route is for: of the entry's apps that are mapped, the one that
     /// gives this host, otherwise any.
     fn own_app(&self, view: &RouteView) -> Option<&CfApp> {
         let mapped = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
-        let covered = mapped.filter(|app| self.owner.policy.terms.apps.covers(&app.name));
+        let covered = mapped.filter(|app| self.owner.provider.terms.apps.covers(&app.name));
         let covered = covered.collect::<Vec<_>>();
         let by_host = covered.iter().find(|app| self.expects(view, app));
         by_host.or(covered.first()).copied()
@@ -207,7 +207,7 @@ impl ViewContext<'_> {
         if drifted { RouteState::Drifted } else { RouteState::Ok }
     }
 
-    /// Returns whether the current policy gives this host.
+    /// Returns whether the current provider entry gives this host.
     fn expects(&self, view: &RouteView, app: &CfApp) -> bool {
         let names = HostNames {
             subdomain: &view.subdomain,
@@ -216,7 +216,7 @@ impl ViewContext<'_> {
             org: self.space.names.organization.as_deref(),
             space: self.space.names.space.as_deref(),
         };
-        let host = self.owner.policy.terms.template.render(&names, &[]);
+        let host = self.owner.provider.terms.template.render(&names, &[]);
         host.and_then(Result::ok).is_some_and(|host| host.to_string() == view.host)
     }
 }
@@ -249,7 +249,7 @@ async fn quotas(
         let used = cf.count_routes("space_guids", &space.guid).await?;
         view.space = Some(Usage { limit, used });
     }
-    let limit = owner.policy.terms.max_routes_per_app;
+    let limit = owner.provider.terms.max_routes_per_app;
     view.app = most_of_an_app(owner, space, views).await?.map(|used| Usage { limit, used });
     Ok(view)
 }
@@ -262,7 +262,7 @@ async fn most_of_an_app(
 ) -> Result<Option<u64>, CapiError> {
     let cf = &owner.cf;
     let mut most = None;
-    if let Apps::Listed(names) = &owner.policy.terms.apps {
+    if let Apps::Listed(names) = &owner.provider.terms.apps {
         for name in names {
             most = most.max(routes_of_app(cf, &space.guid, name).await?);
         }

@@ -1,4 +1,4 @@
-//! Which apps of a route belong to the policy.
+//! Which apps of a route belong to the provider entry.
 //!
 //! Invariant: before an app counts as foreign, or a wildcard route as another app's, the guids are
 //! looked up in this request. A deployment may have recreated the app under its name. Callers:
@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 /// The apps of a route.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MappedApps {
-    /// The policy's apps.
+    /// The provider entry's apps.
     pub(super) ours: BTreeSet<Guid>,
     /// All other apps.
     pub(super) foreign: BTreeSet<Guid>,
 }
 
-/// Sorts the apps of a route. `names` are the policy's apps.
+/// Sorts the apps of a route. `names` are the provider entry's apps.
 pub(super) async fn of_route(
     op: &OperationContext,
     space: &ResolvedSpace,
@@ -41,10 +41,10 @@ pub(super) async fn of_route(
     Ok(MappedApps::of(&apps, &existing_guids(op, space, names).await?))
 }
 
-/// Returns the names of the policy's apps. If the policy allows any app of the space, only the
+/// Returns the names of the entry's apps. If the entry allows any app of the space, only the
 /// chosen app counts: the other apps have their own routes, which are not the tenant's.
-pub(super) fn policy_app_names(op: &OperationContext, target: &ResolvedRoute) -> Vec<String> {
-    match &op.owner.policy.terms.apps {
+pub(super) fn provider_app_names(op: &OperationContext, target: &ResolvedRoute) -> Vec<String> {
+    match &op.owner.provider.terms.apps {
         Apps::Listed(names) => names.clone(),
         Apps::AnyBut(_) => vec![target.choice.app.clone()],
     }
@@ -90,13 +90,13 @@ impl ResolvedRoute {
 }
 
 impl Creator<'_> {
-    /// Returns whether a route may be adopted: policy and request allow it, and it serves only the
-    /// policy's apps.
+    /// Returns whether a route may be adopted: entry and request allow it, and it serves only the
+    /// provider entry's apps.
     pub(super) async fn is_adoptable(&self, route: &Route) -> Result<bool, RouteError> {
         if !self.allows_adoption() {
             return Ok(false);
         }
-        let names = policy_app_names(self.op, &self.target);
+        let names = provider_app_names(self.op, &self.target);
         let apps = of_route(self.op, &self.target.space, &names, route).await?;
         Ok(apps.foreign.is_empty())
     }

@@ -41,7 +41,7 @@ pub use batch::{Item, ItemOutcome};
 pub use delete::{Deleted, ObservedRoutes, WaitMode};
 pub use error::RouteError;
 pub use operation::{Operation, OperationKey, OperationState};
-pub use provider::{BrokerIdentity, Policies};
+pub use provider::{BrokerIdentity, ProviderTable};
 pub use provider_check::ProviderStatus;
 pub use reconcile::{ReconcileReport, ReconcileRequest, TenantChange};
 pub use request::{RouteRequest, RouteRequestBody, TenantId};
@@ -65,7 +65,7 @@ use tracing::Instrument as _;
 pub struct TenantRoutes(Arc<RoutesState>);
 
 struct RoutesState {
-    policies: Policies,
+    providers: ProviderTable,
     key: OperationKey,
     capi: CapiClient,
     tasks: TaskTracker,
@@ -87,36 +87,36 @@ impl TenantRoutes {
     /// Makes the tenant routes. `key` encrypts the operation ids; all instances share it. Mutations
     /// run on `tasks`.
     pub fn new(
-        policies: Policies,
+        providers: ProviderTable,
         key: OperationKey,
         capi: CapiClient,
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
         let (locks, provider_check) = (KeyedLocks::default(), ProviderCheck::default());
-        Self(Arc::new(RoutesState { policies, key, capi, tasks, metrics, locks, provider_check }))
+        Self(Arc::new(RoutesState { providers, key, capi, tasks, metrics, locks, provider_check }))
     }
 
     /// Checks in the background that everything exists that the provider entries name. Starts after
     /// `delay`, ends with `stop`. Does nothing without entries.
     pub fn check_providers(&self, delay: Duration, stop: CancellationToken) {
-        if self.0.policies.entries().is_empty() {
+        if self.0.providers.entries().is_empty() {
             return;
         }
-        let (provider_check, policies) = (self.0.provider_check.clone(), self.0.policies.clone());
+        let (provider_check, providers) = (self.0.provider_check.clone(), self.0.providers.clone());
         let capi = self.0.capi.clone();
-        self.0.tasks.spawn(async move { provider_check.run(policies, capi, delay, stop).await });
+        self.0.tasks.spawn(async move { provider_check.run(providers, capi, delay, stop).await });
     }
 
     /// Returns the result of the provider check so far. It makes no call.
     pub fn provider_status(&self) -> ProviderStatus {
-        self.0.provider_check.status(&self.0.policies)
+        self.0.provider_check.status(&self.0.providers)
     }
 
     /// Creates or repairs the route of a tenant. A dry run only reports the steps.
     ///
     /// # Errors
-    /// Each [`RouteError`] that names a host, an app, a domain or the policy; [`RouteError::Capi`].
+    /// Each [`RouteError`] that names a host, an app, a domain or the entry; [`RouteError::Capi`].
     ///
     /// # Cancel safety
     /// A real run continues when the future is dropped.
@@ -142,12 +142,12 @@ impl TenantRoutes {
                 Err(error) => Err(error.clone()),
             };
             if let (Ok(op), Ok(done)) = (&op, &result) {
-                let terms = &op.owner.policy.terms;
-                this.0.provider_check.clear_proven(&this.0.policies, terms, &done.view);
+                let terms = &op.owner.provider.terms;
+                this.0.provider_check.clear_proven(&this.0.providers, terms, &done.view);
             }
             let upstream = op.ok().and_then(|op| op.cf().last_request_id());
             audit.ensured(&result, upstream.as_deref());
-            this.count("ensure", result.as_ref().map(|done| done.outcome.word()));
+            this.count("ensure", result.as_ref().map(|done| done.outcome.as_str()));
             result
         })
         .await
@@ -156,7 +156,7 @@ impl TenantRoutes {
     /// Deletes all routes of a tenant and waits for CF for a limited time.
     ///
     /// # Errors
-    /// [`RouteError::NotDeleted`] with the routes that are still there, policy errors,
+    /// [`RouteError::NotDeleted`] with the routes that are still there, errors of the entry,
     /// [`RouteError::Capi`].
     ///
     /// # Cancel safety
@@ -171,7 +171,7 @@ impl TenantRoutes {
     }
 
     /// Deletes all routes of a tenant, and the unlabelled route at the host that `request` gives,
-    /// if the policy allows it.
+    /// if the provider entry allows it.
     ///
     /// # Errors
     /// As [`TenantRoutes::delete`]; [`RouteError::HostTaken`] if the unlabelled route must stay.
@@ -213,7 +213,7 @@ impl TenantRoutes {
             };
             let upstream = op.ok().and_then(|op| op.cf().last_request_id());
             audit.deleted(&result, upstream.as_deref());
-            this.count("remove", result.as_ref().map(Deleted::word));
+            this.count("remove", result.as_ref().map(Deleted::as_str));
             result
         })
         .await
@@ -222,7 +222,7 @@ impl TenantRoutes {
     /// Returns the routes of a tenant.
     ///
     /// # Errors
-    /// [`RouteError::NotFound`] when it has none, policy errors, [`RouteError::Capi`].
+    /// [`RouteError::NotFound`] when it has none, errors of the entry, [`RouteError::Capi`].
     pub async fn get(
         &self,
         request_context: &RequestContext,
@@ -267,7 +267,7 @@ impl TenantRoutes {
     /// changes.
     ///
     /// # Errors
-    /// [`RouteError::ReconcileGuard`], [`RouteError::BadRequest`], policy errors,
+    /// [`RouteError::ReconcileGuard`], [`RouteError::BadRequest`], errors of the provider entry,
     /// [`RouteError::Capi`].
     ///
     /// # Cancel safety
@@ -283,7 +283,7 @@ impl TenantRoutes {
     /// Returns the state of a delete that was still running when its request was answered.
     ///
     /// # Errors
-    /// [`RouteError::NotFound`] if the id is not an operation of this owner, policy errors,
+    /// [`RouteError::NotFound`] if the id is not an operation of this owner, errors of the entry,
     /// [`RouteError::Capi`].
     pub async fn operation(
         &self,
@@ -291,7 +291,7 @@ impl TenantRoutes {
         id: &str,
     ) -> Result<(Operation, OperationState), RouteError> {
         let owner = self.owner_context(request_context)?;
-        let found = self.0.key.open(id).filter(|found| found.owner == owner.policy.owner);
+        let found = self.0.key.open(id).filter(|found| found.owner == owner.provider.owner);
         let operation = found.ok_or(RouteError::NotFound)?;
         let state = operation::state(&operation, &owner).await?;
         Ok((operation, state))
@@ -305,23 +305,23 @@ impl TenantRoutes {
         self.0.key.seal(operation).ok_or(RouteError::Internal("operation_seal"))
     }
 
-    /// Returns the policies, for checks and for `/v3`.
-    pub fn policies(&self) -> &Policies {
-        &self.0.policies
+    /// Returns the providers, for checks and for `/v3`.
+    pub fn providers(&self) -> &ProviderTable {
+        &self.0.providers
     }
 
     fn owner_context(&self, request_context: &RequestContext) -> Result<OwnerContext, RouteError> {
-        let policy = match &request_context.on_behalf_of {
-            Some(owner) => self.0.policies.on_behalf_of(&request_context.caller, owner)?,
-            None => self.0.policies.of(&request_context.caller)?,
+        let provider = match &request_context.on_behalf_of {
+            Some(owner) => self.0.providers.on_behalf_of(&request_context.caller, owner)?,
+            None => self.0.providers.of(&request_context.caller)?,
         };
-        let destination = &policy.terms.destination;
+        let destination = &provider.terms.destination;
         let cf = self.0.capi.for_request(
             destination,
             &request_context.correlation,
             request_context.deadline,
         );
-        Ok(OwnerContext { routes: self.clone(), policy, cf, now: request_context.now })
+        Ok(OwnerContext { routes: self.clone(), provider, cf, now: request_context.now })
     }
 
     fn operation_context(
@@ -330,8 +330,8 @@ impl TenantRoutes {
         tenant: &TenantId,
     ) -> Result<OperationContext, RouteError> {
         let owner = self.owner_context(request_context)?;
-        let prefix = self.0.policies.prefix().clone();
-        let ownership = Ownership::new(prefix, &owner.policy.owner, tenant.as_str());
+        let prefix = self.0.providers.prefix().clone();
+        let ownership = Ownership::new(prefix, &owner.provider.owner, tenant.as_str());
         let (request_context, tenant, location) =
             (request_context.clone(), tenant.clone(), SharedLocation::default());
         Ok(OperationContext { owner, request_context, ownership, tenant, location })
@@ -347,7 +347,7 @@ impl TenantRoutes {
     }
 
     fn count(&self, operation: &'static str, outcome: Result<&'static str, &RouteError>) {
-        let outcome = outcome.unwrap_or_else(RouteError::word);
+        let outcome = outcome.unwrap_or_else(RouteError::as_str);
         self.0.metrics.route_operation(operation, outcome);
     }
 }

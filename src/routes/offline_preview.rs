@@ -1,6 +1,6 @@
 //! The answer of a dry run while CF does not answer: the URL, from what is known.
 //!
-//! Invariant: CF is not called. What policy and names refuse is refused here too. Callers:
+//! Invariant: CF is not called. What provider entry and names refuse is refused here too. Callers:
 //! `ensure`.
 
 use super::{
@@ -13,7 +13,7 @@ use crate::capi::{CapiError, spaces::SpaceRef};
 /// Predicts the URL without a call to CF.
 ///
 /// # Errors
-/// `error`, the failure of the CF call, if app, domain or host are not known; what policy and names
+/// `error`, the failure of the CF call, if app, domain or host are not known; what entry and names
 /// refuse.
 pub(super) async fn offline_preview(
     op: &OperationContext,
@@ -37,12 +37,12 @@ async fn known_view(
     request: &RouteRequest,
     choice: &Choice,
 ) -> Result<Option<RouteView>, RouteError> {
-    let terms = &op.owner.policy.terms;
+    let terms = &op.owner.provider.terms;
     let space = last_known_space(&op.owner).await;
     let Some(domain) = domain(op, request, choice, space.as_ref()).await? else {
         return Ok(None);
     };
-    let known = known_names(&terms.space, op.owner.routes.policies().broker());
+    let known = known_names(&terms.space, op.owner.routes.providers().broker());
     let names = space.as_ref().map_or(&known, |space| &space.names);
     let Some(host) = choice.host_from(op, request, names, &domain).transpose()? else {
         return Ok(None);

@@ -130,7 +130,7 @@ async fn by_labels(
     owner: &OwnerContext,
 ) -> Result<OperationState, RouteError> {
     let space = resolve_space(owner).await?;
-    let prefix = owner.routes.policies().prefix().clone();
+    let prefix = owner.routes.providers().prefix().clone();
     let ownership = Ownership::new(prefix, &operation.owner, &operation.tenant);
     let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
     let claims = routes.iter().map(|route| ownership.claim(route, &space.guid, owner.now));

@@ -1,6 +1,6 @@
 //! What each provider may use: client id → space, apps, domains, host template, mode.
 //!
-//! Invariant: a caller chooses only within its policy. A caller without a policy gets nothing.
+//! Invariant: a caller chooses only within its entry. A caller without a entry gets nothing.
 //! Callers: this module; `config` and `app` for the settings.
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
 };
 use std::{collections::HashMap, sync::Arc};
 
-/// What the broker knows about itself. The built-in policy uses it.
+/// What the broker knows about itself. The built-in provider entry uses it.
 #[derive(Clone, Debug)]
 pub struct BrokerIdentity {
     /// The default destination.
@@ -40,12 +40,12 @@ pub struct BrokerIdentity {
     pub uris: Vec<String>,
 }
 
-/// All policies; a clone is shallow.
+/// All provider entries; a clone is shallow.
 #[derive(Clone, Debug)]
-pub struct Policies(Arc<PolicyTable>);
+pub struct ProviderTable(Arc<ValidEntries>);
 
 #[derive(Debug)]
-struct PolicyTable {
+struct ValidEntries {
     broker: BrokerIdentity,
     prefix: LabelPrefix,
     max_orphan_percent: u8,
@@ -54,9 +54,9 @@ struct PolicyTable {
     by_client: HashMap<String, Arc<ProviderTerms>>,
 }
 
-/// The policy of one owner.
+/// The provider entry of one owner.
 #[derive(Clone, Debug)]
-pub struct ProviderPolicy {
+pub struct Provider {
     /// The owner of the routes.
     pub owner: String,
     /// The terms of its entry.
@@ -91,7 +91,7 @@ pub struct ProviderTerms {
     pub(super) client_ids: Vec<String>,
 }
 
-/// Which apps a policy covers.
+/// Which apps a provider entry covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Apps {
     /// These.
@@ -100,7 +100,7 @@ pub enum Apps {
     AnyBut(Option<String>),
 }
 
-impl Policies {
+impl ProviderTable {
     /// Validates the settings. `destinations` are the configured ones.
     ///
     /// # Errors
@@ -141,16 +141,16 @@ impl Policies {
         let label = |uri: &String| uri.split('.').next().unwrap_or_default().to_ascii_lowercase();
         let own_hosts = broker.uris.iter().map(label).filter(|host| !host.is_empty()).collect();
         let table =
-            PolicyTable { broker, prefix, max_orphan_percent, own_hosts, entries, by_client };
+            ValidEntries { broker, prefix, max_orphan_percent, own_hosts, entries, by_client };
         Ok(Self(Arc::new(table)))
     }
 
-    /// Returns the policy of a caller.
+    /// Returns the provider entry of a caller.
     ///
     /// # Errors
     /// [`RouteError::ForbiddenProvider`] if no entry names it, or if there are no entries and the
     /// broker does not know its own space.
-    pub fn of(&self, caller: &Caller) -> Result<ProviderPolicy, RouteError> {
+    pub fn of(&self, caller: &Caller) -> Result<Provider, RouteError> {
         self.of_client(caller.client_id())
     }
 
@@ -159,17 +159,17 @@ impl Policies {
         self.0.by_client.get(caller.client_id()).map(|terms| &terms.destination)
     }
 
-    /// Returns the policy of another owner, for an administrator that acts for it.
+    /// Returns the provider entry of another owner, for an administrator that acts for it.
     ///
     /// # Errors
-    /// [`RouteError::ForbiddenScope`] without `Routes.Admin`; as [`Policies::of`].
-    pub fn on_behalf_of(&self, caller: &Caller, owner: &str) -> Result<ProviderPolicy, RouteError> {
+    /// [`RouteError::ForbiddenScope`] without `Routes.Admin`; as [`ProviderTable::of`].
+    pub fn on_behalf_of(&self, caller: &Caller, owner: &str) -> Result<Provider, RouteError> {
         if !caller.has(Scope::RoutesAdmin) {
             return Err(RouteError::ForbiddenScope);
         }
         let entry = self.0.entries.iter().find(|terms| terms.owner.as_deref() == Some(owner));
         match entry {
-            Some(terms) => Ok(ProviderPolicy { owner: owner.to_owned(), terms: Arc::clone(terms) }),
+            Some(terms) => Ok(Provider { owner: owner.to_owned(), terms: Arc::clone(terms) }),
             None => self.of_client(owner),
         }
     }
@@ -197,17 +197,17 @@ impl Policies {
         &self.0.own_hosts
     }
 
-    fn of_client(&self, client_id: &str) -> Result<ProviderPolicy, RouteError> {
+    fn of_client(&self, client_id: &str) -> Result<Provider, RouteError> {
         let terms = match self.0.by_client.get(client_id) {
             Some(terms) => Arc::clone(terms),
             None if self.0.entries.is_empty() => Arc::new(self.built_in()?),
             None => return Err(RouteError::ForbiddenProvider),
         };
         let owner = terms.owner.clone().unwrap_or_else(|| client_id.to_owned());
-        Ok(ProviderPolicy { owner, terms })
+        Ok(Provider { owner, terms })
     }
 
-    /// Returns the policy that applies without entries: the broker's own space.
+    /// Returns the provider entry that applies without entries: the broker's own space.
     fn built_in(&self) -> Result<ProviderTerms, RouteError> {
         let broker = &self.0.broker;
         let space = broker.space.clone().ok_or(RouteError::ForbiddenProvider)?;
@@ -231,7 +231,7 @@ impl Policies {
 }
 
 impl ProviderTerms {
-    /// Returns the app that a caller chose within the policy.
+    /// Returns the app that a caller chose within the provider entry.
     ///
     /// # Errors
     /// [`RouteError::AppRequired`] and [`RouteError::ForbiddenApp`].
@@ -251,7 +251,7 @@ impl ProviderTerms {
         }
     }
 
-    /// Returns the domain that a caller chose within the policy; `None` for the organization's
+    /// Returns the domain that a caller chose within the entry; `None` for the organization's
     /// default one.
     ///
     /// # Errors

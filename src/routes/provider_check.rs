@@ -4,7 +4,7 @@
 //! result is one word; the names are in the log. Callers: [`super::TenantRoutes`].
 
 use super::{
-    provider::{Apps, Policies, ProviderTerms},
+    provider::{Apps, ProviderTable, ProviderTerms},
     view::RouteView,
 };
 use crate::{
@@ -68,9 +68,9 @@ struct CheckState {
 
 impl ProviderCheck {
     /// Returns the result so far.
-    pub(super) fn status(&self, policies: &Policies) -> ProviderStatus {
+    pub(super) fn status(&self, providers: &ProviderTable) -> ProviderStatus {
         let state = self.state();
-        if policies.entries().is_empty() {
+        if providers.entries().is_empty() {
             ProviderStatus::Resolved
         } else if !state.missing.is_empty() {
             ProviderStatus::Unresolved
@@ -84,14 +84,14 @@ impl ProviderCheck {
     /// Checks each entry once, after `delay`. Repeats while CF cannot be reached, until `stop`.
     pub(super) async fn run(
         self,
-        policies: Policies,
+        providers: ProviderTable,
         capi: CapiClient,
         delay: Duration,
         stop: CancellationToken,
     ) {
         let checking = async {
             sleep(delay).await;
-            self.check_all(&policies, &capi).await;
+            self.check_all(&providers, &capi).await;
         };
         tokio::select! {
             () = stop.cancelled() => {}
@@ -102,11 +102,11 @@ impl ProviderCheck {
     /// Removes what a created route proves to exist: it was missing when its entry was checked.
     pub(super) fn clear_proven(
         &self,
-        policies: &Policies,
+        providers: &ProviderTable,
         terms: &Arc<ProviderTerms>,
         view: &RouteView,
     ) {
-        let entry = policies.entries().iter().position(|entry| Arc::ptr_eq(entry, terms));
+        let entry = providers.entries().iter().position(|entry| Arc::ptr_eq(entry, terms));
         let served = |app: &String| view.apps.iter().any(|seen| seen.name.as_ref() == Some(app));
         self.state().missing.retain(|missing| {
             Some(missing.entry) != entry
@@ -123,8 +123,8 @@ impl ProviderCheck {
         });
     }
 
-    async fn check_all(&self, policies: &Policies, capi: &CapiClient) {
-        let mut open = policies.entries().iter().enumerate().collect::<Vec<_>>();
+    async fn check_all(&self, providers: &ProviderTable, capi: &CapiClient) {
+        let mut open = providers.entries().iter().enumerate().collect::<Vec<_>>();
         let mut pause = FIRST_PAUSE;
         loop {
             let mut later = Vec::new();
@@ -145,7 +145,7 @@ impl ProviderCheck {
         let mut state = self.state();
         state.done = true;
         tracing::info!(
-            entries = policies.entries().len(),
+            entries = providers.entries().len(),
             gaps = state.missing.len(),
             "provider entries checked"
         );
@@ -171,7 +171,7 @@ async fn check_entry(terms: &ProviderTerms, capi: &CapiClient) -> Option<Vec<Mis
         Ok(kinds) => Some(kinds),
         // Without a token CF was not called. The lockout guard decides when there is one again.
         Err(error) if error.is_transient() || matches!(error, CapiError::Token(_)) => None,
-        Err(error) => Some(vec![MissingKind::Refused(error.word())]),
+        Err(error) => Some(vec![MissingKind::Refused(error.as_str())]),
     }
 }
 

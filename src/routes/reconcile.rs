@@ -53,7 +53,7 @@ pub struct ReconcileReport {
     pub orphans: Vec<RouteView>,
     /// Requested hosts that someone else has.
     pub foreign: Vec<RouteView>,
-    /// The owner's routes without an app of the policy.
+    /// The owner's routes without an app of the provider entry.
     pub unmapped: Vec<RouteView>,
     /// The result of each change, and why a request could not be resolved.
     pub results: Vec<TenantChange>,
@@ -97,7 +97,7 @@ pub(super) async fn reconcile(
     let deletions =
         if request.delete_orphans { deletions(&report.orphans, observed_at) } else { Vec::new() };
     if !deletions.is_empty() && !request.force {
-        let most = routes.policies().max_orphan_percent();
+        let most = routes.providers().max_orphan_percent();
         check_orphan_share(&request, &report, owned.len(), most)
             .map_err(|error| refused(request_context, error))?;
     }
@@ -234,7 +234,7 @@ impl ReconcileReport {
         self.applied = true;
         self.remaining = changes.len().saturating_sub(MAX_ITEMS);
         changes.truncate(MAX_ITEMS);
-        let names = changes.iter().map(|item| (item.tenant().clone(), item.word()));
+        let names = changes.iter().map(|item| (item.tenant().clone(), item.as_str()));
         let names = names.collect::<Vec<_>>();
         let items = changes.into_iter().map(Ok).collect();
         let results = batch::run_items(routes, request_context, items, Run::Real).await;

@@ -46,9 +46,9 @@ impl fmt::Display for TenantId {
 pub struct RouteRequest {
     /// The tenant's subdomain, as given.
     pub subdomain: String,
-    /// Which of the policy's apps; optional where there is one.
+    /// Which of the provider entry's apps; optional where there is one.
     pub app: Option<String>,
-    /// Which of the policy's domains; the first by default.
+    /// Which of the provider entry's domains; the first by default.
     pub domain: Option<String>,
     /// Whether an unlabelled route of that host may be adopted.
     pub adoption: Adoption,
@@ -245,7 +245,7 @@ mod tests {
         let body = format!(r#"{{"subdomain":"{}"}}"#, "a".repeat(length));
         match request(&body, Some("t1")) {
             Ok((_, subdomain)) => assert_eq!((subdomain.len(), length), (200, 200)),
-            Err(error) => assert_eq!((error.word(), length), ("host_too_long", 201)),
+            Err(error) => assert_eq!((error.as_str(), length), ("host_too_long", 201)),
         }
     }
 

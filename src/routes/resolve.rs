@@ -1,4 +1,4 @@
-//! Resolves a request within the policy: space, domain, app and host.
+//! Resolves a request within the provider entry: space, domain, app and host.
 //!
 //! Invariant: everything that can be checked without CF is checked before the first call. Callers:
 //! this module.
@@ -19,7 +19,7 @@ use crate::capi::{
 /// Longest label, for the error.
 const MAX_LABEL: usize = 63;
 
-/// The policy's space.
+/// The provider entry's space.
 #[derive(Clone, Debug)]
 pub(super) struct ResolvedSpace {
     pub(super) guid: Guid,
@@ -27,14 +27,14 @@ pub(super) struct ResolvedSpace {
     pub(super) names: SpaceNames,
 }
 
-/// Names of the policy's space and organization, as far as they are known.
+/// Names of the provider entry's space and organization, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpaceNames {
     pub(super) space: Option<String>,
     pub(super) organization: Option<String>,
 }
 
-/// App, domain and host, chosen within the policy before a call to CF.
+/// App, domain and host, chosen within the provider entry before a call to CF.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) app: String,
@@ -56,10 +56,10 @@ pub(super) struct ResolvedRoute {
 impl Choice {
     /// Chooses app, domain and host.
     pub(super) fn of(op: &OperationContext, request: &RouteRequest) -> Result<Self, RouteError> {
-        let terms = &op.owner.policy.terms;
+        let terms = &op.owner.provider.terms;
         let app = terms.app(request.app.as_deref())?;
         let domain = terms.domain(request.domain.as_deref())?;
-        let names = known_names(&terms.space, op.owner.routes.policies().broker());
+        let names = known_names(&terms.space, op.owner.routes.providers().broker());
         let host = host(op, request, &app, &names).transpose()?;
         if let (Some(host), Some(domain)) = (&host, &domain) {
             check_length(host, domain)?;
@@ -140,7 +140,7 @@ impl ResolvedRoute {
         let (domain, app) = (domain?, app?);
         // The name may be different: the broker itself cannot serve a tenant, because the requests
         // would loop.
-        if op.owner.routes.policies().broker().app_guid.as_ref() == Some(&app.guid) {
+        if op.owner.routes.providers().broker().app_guid.as_ref() == Some(&app.guid) {
             return Err(RouteError::ForbiddenApp);
         }
         let host = choice.host(op, request).await?;
@@ -200,25 +200,25 @@ impl OperationContext {
     /// Removes the cached guid of a named space if it was read before this request. Returns whether
     /// there was one.
     pub(super) async fn forget_named_space(&self) -> bool {
-        let space = &self.owner.policy.terms.space;
+        let space = &self.owner.provider.terms.space;
         self.owner.has_named_space()
             && self.cf().forget_space_before(space, self.request_context.started).await
     }
 }
 
 impl OwnerContext {
-    /// Returns whether the policy names its space; else it gives the guid.
+    /// Returns whether the provider entry names its space; else it gives the guid.
     pub(super) fn has_named_space(&self) -> bool {
-        matches!(self.policy.terms.space, SpaceRef::Named { .. })
+        matches!(self.provider.terms.space, SpaceRef::Named { .. })
     }
 }
 
-/// Resolves the policy's space. The broker's own space is known without a call.
+/// Resolves the provider entry's space. The broker's own space is known without a call.
 pub(super) async fn resolve_space(owner: &OwnerContext) -> Result<ResolvedSpace, RouteError> {
     if let Some(space) = known_space(owner) {
         return Ok(space);
     }
-    let read = owner.cf.space(&owner.policy.terms.space).await?;
+    let read = owner.cf.space(&owner.provider.terms.space).await?;
     read.and_then(ResolvedSpace::of).ok_or(RouteError::SpaceInvisible)
 }
 
@@ -228,17 +228,17 @@ pub(super) async fn explain_absence(owner: &OwnerContext, error: RouteError) -> 
     require_visible_space(owner).await.err().unwrap_or(error)
 }
 
-/// Checks that the technical user sees the policy's space now: an empty list proves nothing else.
+/// Checks that the technical user sees the entry's space now: an empty list proves nothing else.
 pub(super) async fn require_visible_space(owner: &OwnerContext) -> Result<(), RouteError> {
-    let is_seen = owner.cf.sees_space(&owner.policy.terms.space).await?;
+    let is_seen = owner.cf.sees_space(&owner.provider.terms.space).await?;
     if is_seen { Ok(()) } else { Err(RouteError::SpaceInvisible) }
 }
 
-/// Returns the policy's space as CF last showed it.
+/// Returns the provider entry's space as CF last showed it.
 pub(super) async fn last_known_space(owner: &OwnerContext) -> Option<ResolvedSpace> {
     match known_space(owner) {
         Some(space) => Some(space),
-        None => ResolvedSpace::of(owner.cf.last_known_space(&owner.policy.terms.space).await?),
+        None => ResolvedSpace::of(owner.cf.last_known_space(&owner.provider.terms.space).await?),
     }
 }
 
@@ -253,11 +253,11 @@ impl ResolvedSpace {
     }
 }
 
-/// Returns the policy's space without a call, if it is the broker's own and all names that the
+/// Returns the entry's space without a call, if it is the broker's own and all names that the
 /// template needs are known.
 fn known_space(owner: &OwnerContext) -> Option<ResolvedSpace> {
-    let broker = owner.routes.policies().broker();
-    let terms = &owner.policy.terms;
+    let broker = owner.routes.providers().broker();
+    let terms = &owner.provider.terms;
     let names = known_names(&terms.space, broker);
     let template = &terms.template;
     let complete = (names.space.is_some() || !template.names(Variable::Space))
@@ -308,8 +308,8 @@ fn host(
         org: names.organization.as_deref(),
         space: names.space.as_deref(),
     };
-    let own_hosts = op.owner.routes.policies().own_hosts();
-    let rendered = op.owner.policy.terms.template.render(&names, own_hosts)?;
+    let own_hosts = op.owner.routes.providers().own_hosts();
+    let rendered = op.owner.provider.terms.template.render(&names, own_hosts)?;
     Some(rendered.map_err(|fault| match fault {
         HostFault::Form => RouteError::HostInvalid,
         HostFault::Length(length) => RouteError::HostTooLong { length, limit: MAX_LABEL },
@@ -332,7 +332,7 @@ fn matches_pattern(
     host: &Host,
     domain: &str,
 ) -> Result<(), RouteError> {
-    let Some(pattern) = &op.owner.policy.terms.pattern else {
+    let Some(pattern) = &op.owner.provider.terms.pattern else {
         return Ok(());
     };
     let fqdn = format!("{host}.{domain}");

@@ -165,8 +165,8 @@ impl RouteDeletion {
 
     /// Returns the guids of our apps if the route also serves another app.
     async fn foreign(&self, route: &Route) -> Result<Option<BTreeSet<Guid>>, RouteError> {
-        // If the policy allows any app of the space, no app is foreign.
-        let Apps::Listed(names) = &self.op.owner.policy.terms.apps else {
+        // If the provider entry allows any app of the space, no app is foreign.
+        let Apps::Listed(names) = &self.op.owner.provider.terms.apps else {
             return Ok(None);
         };
         let apps = mapped_apps::of_route(&self.op, &self.space, names, route).await?;
@@ -272,7 +272,7 @@ impl RouteDeletion {
         error: RouteError,
         request_id: Option<String>,
     ) -> DeletionResult {
-        self.log_step(error.word(), &host, &guid, request_id);
+        self.log_step(error.as_str(), &host, &guid, request_id);
         DeletionResult::Failed(NotDeleted { guid, host, error: Box::new(error) })
     }
 }

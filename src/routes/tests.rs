@@ -1,7 +1,7 @@
 //! Whole operations against a scripted CF API. Names of apps and domains are looked up before.
 
 use super::{
-    BrokerIdentity, Deleted, Mode, OperationKey, Policies, ProviderSettings, RequestContext,
+    BrokerIdentity, Deleted, Mode, OperationKey, ProviderSettings, ProviderTable, RequestContext,
     RouteError, RouteRequest, Run, Settings, TenantId, TenantRoutes, WaitMode,
     label::{LabelPrefix, Ownership, Provenance},
     locks::LockKey,
@@ -142,12 +142,12 @@ impl Fixture {
         let request_client = cf.request_client();
         request_client.domain(&guid("o1"), None).await.unwrap();
         request_client.app(&guid("s1"), "app").await.unwrap();
-        let policies =
-            Policies::validate(&Settings::default(), providers, broker(), &[destination()])
+        let providers =
+            ProviderTable::validate(&Settings::default(), providers, broker(), &[destination()])
                 .unwrap();
         let key = OperationKey::new(&[7; 32]).unwrap();
         let routes = TenantRoutes::new(
-            policies,
+            providers,
             key,
             cf.client.clone(),
             cf.tasks.clone(),
@@ -313,7 +313,7 @@ async fn of_two_owners_that_adopt_together_one_gets_host_taken() {
     let replies =
         [exists(), RouteFixture::unlabelled().listed(), RouteFixture::ours().read(), other];
     let fixture = Fixture::answering(replies).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), "host_taken");
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), "host_taken");
     assert_eq!(fixture.calls(), [CREATE, FIND, LABEL, READ]);
 }
 
@@ -330,7 +330,7 @@ async fn the_owner_that_lost_an_adoption_unmaps_its_app_if_another_app_is_mapped
     let labelled = RouteFixture::ours().with_apps(&[]).read();
     let gone = Reply::with_headers("204 No Content", "", b"");
     let fixture = Fixture::answering([exists(), free, labelled, mapped(), other, gone]).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), "host_taken");
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), "host_taken");
     let unmap = unmapped.then_some("DELETE /v3/routes/r1/destinations/t-a1");
     let expected = [CREATE, FIND, LABEL, MAP, READ].into_iter().chain(unmap);
     assert_eq!(fixture.calls(), expected.collect::<Vec<_>>());
@@ -360,7 +360,7 @@ async fn a_wrong_subdomain_annotation_is_repaired_if_possible(
     seen.metadata.annotations.insert(key, Some("former".to_owned()));
     let fixture = Fixture::answering([exists(), seen.listed(), reply]).await;
     let done = fixture.ensure().await;
-    assert_eq!(done.as_ref().map(|done| done.outcome).map_err(RouteError::word), expected);
+    assert_eq!(done.as_ref().map(|done| done.outcome).map_err(RouteError::as_str), expected);
     assert_eq!(fixture.calls(), [CREATE, FIND, LABEL]);
 }
 
@@ -370,7 +370,7 @@ async fn adoption_can_be_refused_by_the_caller() {
     let request = RouteRequest { adoption: Adoption::Refused, ..request() };
     let error =
         fixture.routes.ensure(&request_context(), &tenant(), request, Run::Real).await.unwrap_err();
-    assert_eq!(error.word(), "host_taken");
+    assert_eq!(error.as_str(), "host_taken");
 }
 
 #[rstest]
@@ -381,7 +381,7 @@ async fn adoption_can_be_refused_by_the_caller() {
 #[tokio::test]
 async fn a_route_that_is_not_ours_is_a_conflict(#[case] seen: RouteFixture, #[case] word: &str) {
     let fixture = Fixture::answering([exists(), seen.listed()]).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), word);
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), word);
     assert_eq!(fixture.calls(), [CREATE, FIND]);
 }
 
@@ -410,7 +410,7 @@ async fn an_invisible_conflict_is_found_by_the_reservation(
 ) {
     let replies = [refusal, list(&[])].into_iter().chain(reservation);
     let fixture = Fixture::answering(replies).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), word);
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), word);
 }
 
 #[tokio::test]
@@ -439,7 +439,7 @@ async fn a_host_that_becomes_free_twice_ends_the_attempt() {
 #[tokio::test]
 async fn other_refusals_are_reported_unchanged(#[case] detail: &str, #[case] word: &str) {
     let fixture = Fixture::answering([unprocessable(detail)]).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), word);
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), word);
     assert_eq!(fixture.calls(), [CREATE]);
 }
 
@@ -451,7 +451,7 @@ async fn a_stale_domain_is_looked_up_again_once() {
     let domain = Reply::json("200 OK", r#"{"guid":"d2","name":"example.test"}"#);
     let space = Reply::json("200 OK", r#"{"guid":"s1","name":"dev"}"#);
     let fixture = Fixture::answering([stale(), domain, stale(), missing(), space]).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), "domain_not_found");
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), "domain_not_found");
 }
 
 #[tokio::test]
@@ -466,7 +466,7 @@ async fn the_host_of_a_recreated_domain_is_locked_too() {
     let request_context = RequestContext { deadline: soon, ..request_context() };
     let error =
         fixture.routes.ensure(&request_context, &tenant(), request(), Run::Real).await.unwrap_err();
-    assert_eq!((error.word(), fixture.calls().len()), ("overloaded", 2));
+    assert_eq!((error.as_str(), fixture.calls().len()), ("overloaded", 2));
 }
 
 #[rstest]
@@ -506,7 +506,7 @@ async fn a_create_that_succeeded_without_an_answer_is_not_repeated(#[case] reply
 async fn a_create_that_stays_unclear_is_reported_as_unclear(#[case] reply: Reply) {
     let replies = [reply.clone(), list(&[]), reply, list(&[])];
     let fixture = Fixture::with_head_timeout(ANSWER_TIMEOUT, (&[], 0), replies).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), "cf_timeout");
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), "cf_timeout");
     assert_eq!(fixture.calls(), [CREATE, FIND, CREATE, FIND]);
 }
 
@@ -645,7 +645,7 @@ async fn at_the_apps_limit_only_our_own_route_passes() {
     let found = Fixture::with(&[], 900, [RouteFixture::ours().listed()]).await;
     assert_eq!(found.ensure().await.unwrap().outcome, EnsureOutcome::Unchanged);
     let absent = Fixture::with(&[], 900, [list(&[])]).await;
-    assert_eq!(absent.ensure().await.unwrap_err().word(), "app_route_limit");
+    assert_eq!(absent.ensure().await.unwrap_err().as_str(), "app_route_limit");
 }
 
 #[tokio::test]
@@ -660,7 +660,7 @@ async fn a_refused_host_costs_no_call() {
     let request = RouteRequest { subdomain: "ac me".to_owned(), ..request() };
     let error =
         fixture.routes.ensure(&request_context(), &tenant(), request, Run::Real).await.unwrap_err();
-    assert_eq!((error.word(), fixture.calls().len()), ("host_invalid", 0));
+    assert_eq!((error.as_str(), fixture.calls().len()), ("host_invalid", 0));
 }
 
 #[tokio::test]
@@ -669,7 +669,7 @@ async fn the_broker_itself_is_refused_as_an_app_in_any_case() {
     let request = RouteRequest { app: Some("CFAPI-Broker".to_owned()), ..request() };
     let error =
         fixture.routes.ensure(&request_context(), &tenant(), request, Run::Real).await.unwrap_err();
-    assert_eq!((error.word(), fixture.calls().len()), ("forbidden_app", 0));
+    assert_eq!((error.as_str(), fixture.calls().len()), ("forbidden_app", 0));
 }
 
 #[tokio::test]
@@ -678,7 +678,7 @@ async fn a_domain_that_is_not_the_default_one_is_forbidden() {
     let request = RouteRequest { domain: Some("other.test".to_owned()), ..request() };
     let error =
         fixture.routes.ensure(&request_context(), &tenant(), request, Run::Real).await.unwrap_err();
-    assert_eq!(error.word(), "forbidden_domain");
+    assert_eq!(error.as_str(), "forbidden_domain");
 }
 
 #[rstest]
@@ -702,7 +702,7 @@ async fn a_dry_run_predicts_with_one_read(
 #[tokio::test]
 async fn a_dry_run_reports_the_same_conflict() {
     let fixture = Fixture::answering([RouteFixture::owned("sb-other!t1", "t1").listed()]).await;
-    assert_eq!(fixture.preview().await.unwrap_err().word(), "host_taken");
+    assert_eq!(fixture.preview().await.unwrap_err().as_str(), "host_taken");
 }
 
 #[tokio::test]
@@ -752,7 +752,7 @@ async fn deleting_a_tenant_without_routes_succeeds() {
 async fn a_user_who_does_not_see_the_space_deletes_nothing() {
     let fixture = Fixture::answering([list(&[]), missing()]).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
-    assert_eq!((error.word(), fixture.calls().len()), ("technical_user_lacks_role", 2));
+    assert_eq!((error.as_str(), fixture.calls().len()), ("technical_user_lacks_role", 2));
 }
 
 #[tokio::test]
@@ -789,7 +789,7 @@ async fn a_route_whose_delete_has_no_known_outcome_is_marked() {
     let fixture =
         Fixture::answering([RouteFixture::ours().listed(), failed, RouteFixture::ours().read()])
             .await;
-    assert_eq!(fixture.delete(WaitMode::Wait).await.unwrap_err().word(), "cf_error");
+    assert_eq!(fixture.delete(WaitMode::Wait).await.unwrap_err().as_str(), "cf_error");
     assert_eq!(fixture.calls()[1..], ["DELETE /v3/routes/r1", "PATCH /v3/routes/r1"]);
 }
 
@@ -798,7 +798,7 @@ async fn a_route_whose_delete_is_refused_is_not_marked() {
     let refused = cf_error("403 Forbidden", 10003, "x");
     let fixture = Fixture::answering([RouteFixture::ours().listed(), refused]).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
-    assert_eq!((error.word(), fixture.calls().len()), ("technical_user_lacks_role", 2));
+    assert_eq!((error.as_str(), fixture.calls().len()), ("technical_user_lacks_role", 2));
 }
 
 #[tokio::test]
@@ -811,7 +811,7 @@ async fn of_several_failures_a_permanent_one_is_reported() {
     let replies = [list(&[&one, &other]), failed, refused, RouteFixture::ours().read()];
     let fixture = Fixture::answering(replies).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
-    assert_eq!((error.word(), error.is_transient()), ("technical_user_lacks_role", false));
+    assert_eq!((error.as_str(), error.is_transient()), ("technical_user_lacks_role", false));
     assert!(matches!(error, RouteError::NotDeleted(all) if all.len() == 2));
 }
 
@@ -827,7 +827,7 @@ async fn an_operation_of_another_owner_is_not_found() {
     let deadline = Instant::now() + Duration::from_secs(5);
     let request_context = RequestContext::new(&other, &CorrelationId::random(), now(), deadline);
     assert_eq!(
-        fixture.routes.operation(&request_context, &id).await.unwrap_err().word(),
+        fixture.routes.operation(&request_context, &id).await.unwrap_err().as_str(),
         "not_found"
     );
 }
@@ -843,7 +843,7 @@ async fn a_failed_job_is_reported_and_the_mark_removed() {
     ];
     let fixture = Fixture::answering(replies).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
-    assert_eq!((error.word(), error.cf_errors().len()), ("cf_job_failed", 1));
+    assert_eq!((error.as_str(), error.cf_errors().len()), ("cf_job_failed", 1));
 }
 
 #[rstest]
@@ -895,7 +895,7 @@ async fn an_unlabelled_route_of_a_recreated_app_is_adopted() {
 async fn an_unlabelled_route_of_another_app_of_the_space_is_a_conflict() {
     let free = RouteFixture::unlabelled().with_apps(&["a2"]);
     let fixture = Fixture::answering([exists(), free.listed(), app_now("a1")]).await;
-    assert_eq!(fixture.ensure().await.unwrap_err().word(), "host_taken");
+    assert_eq!(fixture.ensure().await.unwrap_err().as_str(), "host_taken");
     assert_eq!(fixture.calls(), [CREATE, FIND, APP_NAMED]);
 }
 
@@ -1021,7 +1021,7 @@ async fn the_state_of_a_route_is_shown(#[case] seen: RouteFixture, #[case] state
 async fn a_route_of_another_owner_is_not_found() {
     let fixture = Fixture::answering([RouteFixture::owned("sb-other!t1", "t1").listed()]).await;
     let error = fixture.routes.get(&request_context(), &tenant()).await.unwrap_err();
-    assert_eq!(error.word(), "not_found");
+    assert_eq!(error.as_str(), "not_found");
 }
 
 #[tokio::test]

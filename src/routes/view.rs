@@ -44,11 +44,11 @@ pub struct AppView {
 /// The state of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteState {
-    /// As the policy wants it.
+    /// As the provider entry wants it.
     Ok,
-    /// No app of the policy is mapped.
+    /// No app of the provider entry is mapped.
     Unmapped,
-    /// Host, domain or apps differ from the current policy.
+    /// Host, domain or apps differ from the current provider entry.
     Drifted,
     /// It is being deleted.
     Deleting,
@@ -141,8 +141,8 @@ pub struct QuotaView {
     pub organization: Option<Usage>,
     /// Of the space.
     pub space: Option<Usage>,
-    /// Of the app that has the most routes: of the policy's apps, or of the apps of the owner's
-    /// routes if the policy allows any app.
+    /// Of the app that has the most routes: of the entry's apps, or of the apps of the owner's
+    /// routes if the provider entry allows any app.
     pub app: Option<Usage>,
 }
 
@@ -157,7 +157,7 @@ pub struct Usage {
 
 impl EnsureOutcome {
     /// Returns its name in answers, audit lines and metrics.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
             Self::Unchanged => "unchanged",

@@ -84,7 +84,7 @@ impl AuditEntry<'_> {
     pub fn write(&self, phase: AuditPhase) {
         tracing::info!(
             target: TARGET,
-            phase = phase.word(),
+            phase = phase.as_str(),
             action = self.action,
             caller = self.actor.caller,
             subject = self.actor.subject,
@@ -110,7 +110,7 @@ impl AuditEntry<'_> {
 }
 
 impl AuditPhase {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Intent => "intent",
             Self::Step => "step",

@@ -9,8 +9,9 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::support::{
-    APP, client, parse, pull, sandbox,
-    scene::Scene,
+    APP,
+    audited_program::AuditedProgram,
+    client, parse, pull, sandbox,
     tenant::{CREATE, DOMAIN, HOST, MAP, until},
     variables,
 };
@@ -87,24 +88,32 @@ async fn a_mutation_of_a_tenant_route_writes_two_lines(
     #[case] code: &str,
 ) {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     let token = sandbox.provider_token();
     if before == "unmapped" {
         // The map fails and so does the rollback.
         fail(&sandbox, MAP, "fail_next", 403);
         fail(&sandbox, "GET /v3/routes/", "fail_next", 403);
-        assert_eq!(scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await.0, 502);
+        assert_eq!(
+            audited_program.ask(Method::PUT, "/routes/t1", &token, &route_request()).await.0,
+            502
+        );
         let is_end = |line: &Value| line["outcome"] == "not_taken_back";
-        scene.program.wait_for(|line| Some(parse(line)).filter(is_end)).await;
+        audited_program.program.wait_for(|line| Some(parse(line)).filter(is_end)).await;
         pull(&sandbox, "clear", &json!({"part": "cf"}));
     } else if before == "there" || method == "DELETE" {
-        assert_eq!(scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await.0, 201);
+        assert_eq!(
+            audited_program.ask(Method::PUT, "/routes/t1", &token, &route_request()).await.0,
+            201
+        );
     }
     prepare(&sandbox, before);
     let (got, lines) = match (before, method) {
-        ("running", _) => scene.ask_async("/routes/t1", &token).await,
-        (_, "PUT") => scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await,
-        _ => scene.ask(Method::DELETE, "/routes/t1", &token, "").await,
+        ("running", _) => audited_program.ask_async("/routes/t1", &token).await,
+        (_, "PUT") => {
+            audited_program.ask(Method::PUT, "/routes/t1", &token, &route_request()).await
+        }
+        _ => audited_program.ask(Method::DELETE, "/routes/t1", &token, "").await,
     };
     let (phases, end) = phases_and_outcome(&lines);
     assert_eq!((got, phases.first(), phases.last()), (status, Some(&"intent"), Some(&"outcome")));
@@ -121,9 +130,12 @@ async fn a_mutation_of_a_tenant_route_writes_two_lines(
 #[tokio::test]
 async fn a_mutation_of_a_disconnected_caller_has_its_outcome() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
-    let (base, token) = (scene.base.clone(), sandbox.provider_token());
-    assert_eq!(scene.ask(Method::PUT, "/routes/t0", &token, &route_request()).await.0, 201);
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
+    let (base, token) = (audited_program.base.clone(), sandbox.provider_token());
+    assert_eq!(
+        audited_program.ask(Method::PUT, "/routes/t0", &token, &route_request()).await.0,
+        201
+    );
     pull(&sandbox, "latency", &json!({"part": "cf", "ms": 700}));
     let body = json!({"subdomain": "beta", "app": APP}).to_string();
     let request = client().put(format!("{base}/routes/t1")).bearer_auth(&token).body(body);
@@ -131,8 +143,8 @@ async fn a_mutation_of_a_disconnected_caller_has_its_outcome() {
     let request = request.header("x-correlationid", "left-1").timeout(Duration::from_millis(300));
     request.send().await.unwrap_err();
     let is_end = |line: &Value| line["correlation_id"] == "left-1" && line["outcome"].is_string();
-    scene.program.wait_for(|line| Some(parse(line)).filter(is_end)).await;
-    let lines = scene.audited("left-1");
+    audited_program.program.wait_for(|line| Some(parse(line)).filter(is_end)).await;
+    let lines = audited_program.audited("left-1");
     let (phases, end) = phases_and_outcome(&lines);
     assert_eq!((phases, &end["outcome"]), (vec!["intent", "outcome"], &json!("created")));
     assert!(end["upstream_request_id"].is_string(), "{end}");
@@ -141,19 +153,19 @@ async fn a_mutation_of_a_disconnected_caller_has_its_outcome() {
 #[tokio::test]
 async fn a_delete_for_a_put_has_an_intent_before_it_is_sent() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     let token = sandbox.provider_token();
     // The map is refused, the route is rolled back, and CF never answers the delete.
     fail(&sandbox, MAP, "fail_next", 403);
     pull(&sandbox, "hang", &json!({"part": "cf", "n": 1, "only": "DELETE /v3/routes/"}));
-    let (_, lines) = scene.ask(Method::PUT, "/routes/t1", &token, &route_request()).await;
+    let (_, lines) = audited_program.ask(Method::PUT, "/routes/t1", &token, &route_request()).await;
     let id = lines[0]["correlation_id"].as_str().unwrap().to_owned();
     let sent = || {
         let journal = sandbox.journal();
         journal.iter().any(|entry| entry.method == "DELETE" && entry.path.starts_with("/v3/routes"))
     };
     until("the delete was sent", sent).await;
-    let lines = scene.audited(&id);
+    let lines = audited_program.audited(&id);
     let intent = lines.iter().find(|line| line["action"] == "take_back");
     let intent = intent.unwrap_or_else(|| panic!("no intent: {lines:#?}"));
     let place = ["phase", "host", "domain"].map(|name| intent[name].as_str());
@@ -164,7 +176,7 @@ async fn a_delete_for_a_put_has_an_intent_before_it_is_sent() {
 #[tokio::test]
 async fn every_item_of_a_batch_has_its_outcome() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     let items = json!({"items": [
         {"op": "ensure", "tenantId": "t1", "subdomain": "acme"},
         {"op": "ensure", "tenantId": "t2"},
@@ -172,7 +184,7 @@ async fn every_item_of_a_batch_has_its_outcome() {
     ]});
     let token = sandbox.provider_token();
     let (status, lines) =
-        scene.ask(Method::POST, "/routes/batch", &token, &items.to_string()).await;
+        audited_program.ask(Method::POST, "/routes/batch", &token, &items.to_string()).await;
     assert_eq!(status, 200, "{lines:#?}");
     let outcomes = lines.iter().filter(|line| line["phase"] == "outcome");
     let mut sorted: Vec<_> = outcomes
@@ -218,9 +230,9 @@ const ROWS: &[Row] = &[
 #[tokio::test]
 async fn a_write_through_v3_has_exactly_one_outcome() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     let foreign = sandbox.world().take_host("other-saas-approuter", DOMAIN, "other").unwrap();
-    let domain = domain(&sandbox, &mut scene).await;
+    let domain = domain(&sandbox, &mut audited_program).await;
     let app = sandbox.world().apps().into_iter().find(|app| app.name == APP).unwrap().guid;
     let create = |space: &str| {
         let to = |guid: &str| json!({"data": {"guid": guid}});
@@ -240,7 +252,7 @@ async fn a_write_through_v3_has_exactly_one_outcome() {
             other => other.to_owned(),
         };
         let token = sandbox.caller_token(CLIENT, scopes);
-        let (got, lines) = scene.ask(method.parse().unwrap(), path, &token, &body).await;
+        let (got, lines) = audited_program.ask(method.parse().unwrap(), path, &token, &body).await;
         let (seen, end) = phases_and_outcome(&lines);
         assert_eq!((got, seen.as_slice()), (*status, *phases), "{request}: {lines:#?}");
         let facts = (&end["outcome"], end["code"].as_str().unwrap_or_default(), &end["status"]);
@@ -254,13 +266,14 @@ async fn a_write_through_v3_has_exactly_one_outcome() {
 #[tokio::test]
 async fn a_write_through_v3_that_cf_does_not_answer_has_its_outcome() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
-    let domain = domain(&sandbox, &mut scene).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
+    let domain = domain(&sandbox, &mut audited_program).await;
     fail(&sandbox, CREATE, "cut", 0);
     let to = |guid: &str| json!({"data": {"guid": guid}});
     let body = json!({"host": HOST, "relationships": {"space": to(SPACE), "domain": to(&domain)}});
     let token = sandbox.caller_token(CLIENT, ALL);
-    let (status, lines) = scene.ask(Method::POST, "/v3/routes", &token, &body.to_string()).await;
+    let (status, lines) =
+        audited_program.ask(Method::POST, "/v3/routes", &token, &body.to_string()).await;
     let (phases, end) = phases_and_outcome(&lines);
     assert_eq!((status, phases), (502, vec!["intent", "outcome"]), "{lines:#?}");
     assert_eq!((&end["outcome"], &end["host"]), (&json!("cf_unavailable"), &json!(HOST)));
@@ -268,9 +281,9 @@ async fn a_write_through_v3_that_cf_does_not_answer_has_its_outcome() {
 }
 
 /// The guid of the shared domain, as the proxy shows it.
-async fn domain(sandbox: &Sandbox, scene: &mut Scene) -> String {
+async fn domain(sandbox: &Sandbox, audited_program: &mut AuditedProgram) -> String {
     let token = sandbox.caller_token(CLIENT, ALL);
-    let url = format!("{}/v3/domains?names={DOMAIN}", scene.base);
+    let url = format!("{}/v3/domains?names={DOMAIN}", audited_program.base);
     let got = crate::support::answer(client().get(url).bearer_auth(token)).await;
     got.json()["resources"][0]["guid"].as_str().unwrap().to_owned()
 }

@@ -12,13 +12,13 @@ use tokio::time::{Duration, Instant, sleep};
 use crate::support::{APP, client, parse, sandbox, variables};
 
 /// A program whose output is read up to its first matching line and then no more.
-struct Unread {
+struct ProgramWithUnreadLog {
     child: Child,
     base: String,
     _out: BufReader<PipeReader>,
 }
 
-impl Unread {
+impl ProgramWithUnreadLog {
     fn start(variables: &std::collections::BTreeMap<String, String>) -> Self {
         let (reader, writer) = pipe().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_cfapi-broker"))
@@ -43,7 +43,7 @@ impl Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for ProgramWithUnreadLog {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
@@ -53,7 +53,7 @@ impl Drop for Unread {
 #[tokio::test]
 async fn an_unread_log_blocks_neither_requests_nor_the_stop() {
     let sandbox = sandbox().await;
-    let mut program = Unread::start(&variables(&sandbox));
+    let mut program = ProgramWithUnreadLog::start(&variables(&sandbox));
     let client = client();
     // A pipe buffers 64 KiB, about 150 lines.
     for _ in 0..600 {

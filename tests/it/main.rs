@@ -3,23 +3,13 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod audit_refusals;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
-mod canonical;
-#[cfg(test)]
-mod crowd;
-#[cfg(test)]
-mod denied;
-#[cfg(test)]
 mod documents;
-#[cfg(test)]
-mod embedded;
-#[cfg(test)]
-mod engine;
-#[cfg(test)]
-mod hardened;
 #[cfg(test)]
 mod hiccups;
 #[cfg(test)]
@@ -29,7 +19,11 @@ mod limits;
 #[cfg(test)]
 mod log_writer;
 #[cfg(test)]
+mod logon_bytes;
+#[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod many_connections;
 #[cfg(test)]
 mod modules;
 #[cfg(test)]
@@ -37,23 +31,25 @@ mod problems;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod process_hardening;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod proxy_answers;
+#[cfg(test)]
+mod proxy_broken_answers;
 #[cfg(test)]
 mod proxy_headers;
 #[cfg(test)]
 mod proxy_links;
 #[cfg(test)]
-mod proxy_odd;
-#[cfg(test)]
 mod proxy_policy;
 #[cfg(test)]
 mod proxy_stream;
 #[cfg(test)]
-mod revoked;
+mod revoked_tokens;
 #[cfg(test)]
-mod root;
+mod root_document;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
@@ -71,6 +67,8 @@ mod routes_refused;
 #[cfg(test)]
 mod routes_views;
 #[cfg(test)]
+mod sandbox_command;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod sources;
@@ -79,15 +77,17 @@ mod spaces;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
-mod stuck;
-#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod targets;
 #[cfg(test)]
 mod token;
 #[cfg(test)]
+mod token_handling;
+#[cfg(test)]
 mod uaa_faults;
+#[cfg(test)]
+mod unread_answers;
 #[cfg(test)]
 mod weak_roles;
 #[cfg(test)]

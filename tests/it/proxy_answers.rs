@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     proxy::Landscape,
     support::{Answer, pull},
-    wire::Add,
+    wire::HeaderLines,
 };
 
 const HOST: &str = "acme-saas-approuter";
@@ -21,13 +21,13 @@ const LIMIT: &str =
     r#"{"errors":[{"code":10013,"title":"CF-RateLimitExceeded","detail":"Rate Limit Exceeded"}]}"#;
 
 /// One call to `/v3` that can be repeated.
-struct Ask {
+struct ProxyRequest {
     method: Method,
     path: String,
     body: Option<Value>,
 }
 
-impl Ask {
+impl ProxyRequest {
     async fn new(cf: &Landscape, method: Method) -> Self {
         let body = cf.route_body(HOST).await;
         let ask = |path: String, body| Self { method: method.clone(), path, body };
@@ -78,7 +78,7 @@ async fn a_401_costs_one_renewal_and_the_same_call_once_more(
     call: (Method, u16),
 ) {
     let cf = Landscape::start().await;
-    let ask = Ask::new(&cf, call.0).await;
+    let ask = ProxyRequest::new(&cf, call.0).await;
     cf.sandbox.clear_journal();
     ask.fail(&cf, 1, &json!({"status": 401, "body": EXPIRED}));
     let got = ask.send(&cf).await;
@@ -97,7 +97,7 @@ async fn a_second_401_is_502_and_ends_renewing_for_a_while(
     #[values(Method::GET, Method::POST, Method::DELETE)] method: Method,
 ) {
     let cf = Landscape::start().await;
-    let ask = Ask::new(&cf, method).await;
+    let ask = ProxyRequest::new(&cf, method).await;
     cf.sandbox.clear_journal();
     ask.fail(
         &cf,
@@ -124,7 +124,7 @@ async fn a_401_about_our_own_header_renews_nothing(
     #[values(Method::GET, Method::POST)] method: Method,
 ) {
     let cf = Landscape::start().await;
-    let ask = Ask::new(&cf, method).await;
+    let ask = ProxyRequest::new(&cf, method).await;
     cf.sandbox.clear_journal();
     ask.fail(&cf, 1, &json!({"status": 401, "body": NO_HEADER}));
     let got = ask.send(&cf).await;
@@ -138,7 +138,7 @@ async fn a_429_of_cf_passes_as_it_is_and_the_next_call_is_not_sent(
     #[values(Method::GET, Method::POST, Method::DELETE)] method: Method,
 ) {
     let cf = Landscape::start().await;
-    let ask = Ask::new(&cf, method).await;
+    let ask = ProxyRequest::new(&cf, method).await;
     cf.sandbox.clear_journal();
     let headers = json!({"Content-Type": "text/plain", "Retry-After": "37", "X-RateLimit-Limit": "20000",
         "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1764370000"});
@@ -169,7 +169,7 @@ async fn a_page_of_html_is_not_passed_on(
 ) {
     let cf = Landscape::start().await;
     let tries = if method == Method::GET { reads } else { 1 };
-    let ask = Ask::new(&cf, method).await;
+    let ask = ProxyRequest::new(&cf, method).await;
     cf.sandbox.clear_journal();
     let html = json!({"status": status, "body": "<html>nginx</html>", "headers": {"Content-Type": "text/html"}});
     ask.fail(&cf, 3, &html);
@@ -186,7 +186,7 @@ async fn an_empty_refusal_passes_as_it_is(
     #[values(Method::GET, Method::POST, Method::DELETE)] method: Method,
 ) {
     let cf = Landscape::start().await;
-    let ask = Ask::new(&cf, method).await;
+    let ask = ProxyRequest::new(&cf, method).await;
     ask.fail(&cf, 3, &json!({"status": status}));
     let got = ask.send(&cf).await;
     assert_eq!((got.status, got.text.as_str()), (status, ""));
@@ -200,7 +200,7 @@ async fn an_empty_refusal_passes_as_it_is(
 #[tokio::test]
 async fn a_write_that_is_not_answered_is_504_and_sent_once(#[case] lever: &str) {
     let cf = Landscape::with(&[("CFAPI_SERVER__REQUEST_TIMEOUT", "5s")]).await;
-    let ask = Ask::new(&cf, Method::POST).await;
+    let ask = ProxyRequest::new(&cf, Method::POST).await;
     cf.sandbox.clear_journal();
     pull(&cf.sandbox, lever, &json!({"part": "cf", "only": "POST /v3/routes"}));
     let got = ask.send(&cf).await;
@@ -222,7 +222,7 @@ async fn the_response_to_head_never_has_a_body(#[case] raw: Option<&str>) {
     if let Some(raw) = raw {
         pull(&cf.sandbox, "fail_next", &json!({"part": "cf", "only": "HEAD /v3/apps", "raw": raw}));
     }
-    let bytes = cf.bytes(b"HEAD /v3/apps HTTP/1.1", Add::All, "");
+    let bytes = cf.bytes(b"HEAD /v3/apps HTTP/1.1", HeaderLines::All, "");
     let mut stream = cf.connect().await;
     tokio::io::AsyncWriteExt::write_all(&mut stream, &bytes).await.unwrap();
     let mut got = Vec::new();

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::{
     proxy::Landscape,
     support::{APP, answer, client, parse},
-    wire::Add,
+    wire::HeaderLines,
 };
 
 /// One request as the CF API received it.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     pub(crate) first: String,
     /// In lower case, sorted, with repetitions.
     pub(crate) names: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Seen {
     pub(crate) body: String,
 }
 
-impl Seen {
+impl ReceivedRequest {
     fn of(bytes: Vec<u8>) -> Self {
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -41,8 +41,8 @@ impl Seen {
 
 /// Requests to CF since the journal was cleared, without the read of its version, which can come at
 /// any time.
-pub(crate) fn seen(sandbox: &Sandbox) -> Vec<Seen> {
-    let all = sandbox.requests(Part::Cf).into_iter().map(Seen::of);
+pub(crate) fn seen(sandbox: &Sandbox) -> Vec<ReceivedRequest> {
+    let all = sandbox.requests(Part::Cf).into_iter().map(ReceivedRequest::of);
     all.filter(|seen| seen.first != "GET / HTTP/1.1").collect()
 }
 
@@ -89,7 +89,7 @@ const READ: [&str; 7] = [
 ];
 
 /// Checks every header name, and each value that is known beforehand.
-fn assert_built(seen: &Seen, cf: &Landscape) {
+fn assert_built(seen: &ReceivedRequest, cf: &Landscape) {
     let mut names = READ.map(str::to_owned).to_vec();
     if seen.first.starts_with("POST ") {
         names.extend(["content-length", "content-type"].map(str::to_owned));
@@ -182,10 +182,11 @@ async fn trailers_of_a_write_are_dropped_and_never_merged(#[case] trailers: &str
     cf.sandbox.clear_journal();
     let first = b"POST /v3/routes HTTP/1.1";
     let forged = format!("{trailers}\nAuthorization: Bearer {}", cf.token);
-    let refused = cf.exchange(&cf.bytes(first, Add::NoToken, &chunked(&body, &forged))).await;
+    let refused =
+        cf.exchange(&cf.bytes(first, HeaderLines::NoToken, &chunked(&body, &forged))).await;
     assert_eq!((refused.len(), refused[0].status), (1, 401), "{refused:?}");
     assert_eq!(seen(&cf.sandbox).len(), 0);
-    let made = cf.exchange(&cf.bytes(first, Add::All, &chunked(&body, trailers))).await;
+    let made = cf.exchange(&cf.bytes(first, HeaderLines::All, &chunked(&body, trailers))).await;
     assert_eq!((made.len(), made[0].status), (1, 201), "{made:?}");
     let all = seen(&cf.sandbox);
     let writes: Vec<_> = all.iter().filter(|seen| seen.first.starts_with("POST")).collect();

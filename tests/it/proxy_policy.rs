@@ -27,14 +27,14 @@ const GENEROUS: [(&str, &str); 2] =
 
 /// Callers, by what they lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+enum CallerRights {
     Anonymous,
     WithoutProxy,
     WithoutWrite,
     Complete,
 }
 
-impl Who {
+impl CallerRights {
     const ALL: [Self; 4] =
         [Self::Anonymous, Self::WithoutProxy, Self::WithoutWrite, Self::Complete];
 
@@ -62,7 +62,7 @@ impl Who {
 }
 
 /// Resources of CF for the matrix, and a new host each time.
-struct Things {
+struct CfObjects {
     app: String,
     space: String,
     organization: String,
@@ -71,13 +71,13 @@ struct Things {
     hosts: u32,
 }
 
-impl Things {
+impl CfObjects {
     async fn make(cf: &Landscape) -> Self {
         let gone = cf.post("/v3/routes", &cf.route_body("z-saas-approuter").await).await.json();
         let gone = format!("/v3/routes/{}", gone["guid"].as_str().unwrap());
         let gone = cf.broker.delete(&gone, &cf.token).await;
         let job = gone.headers["location"].to_str().unwrap().rsplit('/').next().unwrap().to_owned();
-        let mut things = Self {
+        let mut objects = Self {
             app: cf.first(&format!("/v3/apps?names={APP}")).await,
             space: cf.first("/v3/spaces?names=dev").await,
             organization: cf.first("/v3/organizations?names=provider-org").await,
@@ -85,8 +85,8 @@ impl Things {
             job,
             hosts: 0,
         };
-        things.route = things.fresh(cf).await;
-        things
+        objects.route = objects.fresh(cf).await;
+        objects
     }
 
     async fn body(&mut self, cf: &Landscape) -> Value {
@@ -117,25 +117,25 @@ impl Things {
 #[tokio::test]
 async fn every_row_with_every_method_and_every_lack_of_scope() {
     let cf = Landscape::with(&GENEROUS).await.warmed().await;
-    let mut things = Things::make(&cf).await;
+    let mut objects = CfObjects::make(&cf).await;
     let policy = Policy::shipped().unwrap();
     let rows: Vec<String> = policy.rows().map(|row| row.as_str().to_owned()).collect();
     let mut templates: Vec<&str> = rows.iter().map(|row| row.split_once(' ').unwrap().1).collect();
     templates.sort_unstable();
     templates.dedup();
     assert_eq!((rows.len(), templates.len()), (16, 13));
-    let tokens = Who::ALL.map(|who| (who, who.token(&cf)));
+    let tokens = CallerRights::ALL.map(|who| (who, who.token(&cf)));
     let mut wrong = Vec::new();
     for template in templates {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
             let row = if method == "HEAD" { "GET" } else { method };
             let is_listed = rows.contains(&format!("{row} {template}"));
             for (who, token) in &tokens {
-                let path = things.path(&cf, template, method).await;
+                let path = objects.path(&cf, template, method).await;
                 let body = match (method, template) {
-                    ("POST", "/v3/routes") => Some(things.body(&cf).await),
+                    ("POST", "/v3/routes") => Some(objects.body(&cf).await),
                     ("POST", "/v3/routes/{guid}/destinations") => {
-                        Some(json!({"destinations": [{"app": {"guid": things.app}}]}))
+                        Some(json!({"destinations": [{"app": {"guid": objects.app}}]}))
                     }
                     ("POST" | "PUT" | "PATCH", _) => Some(json!({})),
                     _ => None,

@@ -81,31 +81,31 @@ fn in_chunks(text: &str) -> String {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum BodyFraming {
     WithLength,
     InChunks,
     UntilClose,
 }
 
 #[rstest]
-#[case::large_with_length(1000, Form::WithLength)]
-#[case::large_in_chunks(1000, Form::InChunks)]
-#[case::small_in_chunks(3, Form::InChunks)]
-#[case::large_until_the_connection_ends(1000, Form::UntilClose)]
+#[case::large_with_length(1000, BodyFraming::WithLength)]
+#[case::large_in_chunks(1000, BodyFraming::InChunks)]
+#[case::small_in_chunks(3, BodyFraming::InChunks)]
+#[case::large_until_the_connection_ends(1000, BodyFraming::UntilClose)]
 #[tokio::test]
 async fn every_link_of_a_streamed_page_leads_to_the_broker(
     #[case] resources: usize,
-    #[case] form: Form,
+    #[case] form: BodyFraming,
 ) {
     let cf = Landscape::start().await;
     let (api, own) = (cf.sandbox.cf_url(), cf.broker.base.clone());
     let text = page(&api, resources).to_string();
     match form {
-        Form::WithLength => cf.answers(
+        BodyFraming::WithLength => cf.answers(
             &json!({"body": text, "headers": {"Content-Type": "application/json; charset=utf-8"}}),
         ),
-        Form::InChunks => cf.answers_raw(CHUNKED, &format!("{}0\r\n\r\n", in_chunks(&text))),
-        Form::UntilClose => cf.answers_raw(UNTIL_CLOSE, &text),
+        BodyFraming::InChunks => cf.answers_raw(CHUNKED, &format!("{}0\r\n\r\n", in_chunks(&text))),
+        BodyFraming::UntilClose => cf.answers_raw(UNTIL_CLOSE, &text),
     }
     assert!(resources < 1000 || text.len() > 64 * 1024);
     let got = cf.get(PATH).await;

@@ -205,7 +205,7 @@ const DELETE: &str = "DELETE /v3/routes/";
 
 /// Whether two calls go to one instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Through {
+enum SecondBroker {
     One,
     Two,
 }
@@ -213,12 +213,12 @@ enum Through {
 #[rstest]
 #[tokio::test]
 async fn a_parallel_put_and_delete_end_like_one_of_the_two_orders(
-    #[values(Through::One, Through::Two)] through: Through,
+    #[values(SecondBroker::One, SecondBroker::Two)] through: SecondBroker,
     #[values(CREATE, MAP, DELETE)] held: &str,
 ) {
     let sandbox = sandbox().await;
     let (one, two) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
-    let other = if through == Through::One { &one } else { &two };
+    let other = if through == SecondBroker::One { &one } else { &two };
     if held == DELETE {
         assert_eq!(put(&one, &sandbox).await.status, 201);
     }
@@ -244,18 +244,18 @@ async fn a_parallel_put_and_delete_end_like_one_of_the_two_orders(
     let left = routes_of(&sandbox, HOST);
     match (through, held, left.as_slice()) {
         // The second request determines the result.
-        (Through::One, DELETE, [route]) => {
+        (SecondBroker::One, DELETE, [route]) => {
             assert_eq!((made.status, &*route.apps), (201, &[APP.to_owned()][..]));
         }
-        (Through::One, _, []) => assert_eq!(made.status, 201, "{}", made.text),
+        (SecondBroker::One, _, []) => assert_eq!(made.status, 201, "{}", made.text),
         // The created route exists and is complete.
-        (Through::Two, _, [route]) => {
+        (SecondBroker::Two, _, [route]) => {
             assert!(made.status < 300, "{}", made.text);
             assert_eq!(made.json()["route"]["guid"], route.guid.as_str());
             assert_eq!(route.apps, [APP]);
         }
         // It came first, or its route was deleted before its end; then it gets an error.
-        (Through::Two, _, []) => {
+        (SecondBroker::Two, _, []) => {
             let valid = made.status < 300 || made.json()["retryable"] == json!(true);
             assert!(valid, "{}", made.text);
         }

@@ -1,11 +1,11 @@
 //! Random histories: subscriptions, unsubscriptions, crashes and faults, and the expected routes at
 //! their end.
 //!
-//! During a history the ledger records what each tenant was answered, and compares it with the
+//! During a history the expectations record what each tenant was answered, and compare it with the
 //! sandbox. For a tenant without a definite answer, the model starts from the route that exists
 //! when the faults end. It predicts the result of one last request of each tenant.
 
-mod ledger;
+mod expectations;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,7 +30,7 @@ use tokio::{
 };
 
 use crate::support::{APP, Answer, answer, client, pull, sandbox, variables};
-use ledger::{Ledger, is_complete};
+use expectations::{Expectations, is_complete};
 
 /// Each seed is one history. Add a seed that found a bug.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=24;
@@ -96,32 +96,32 @@ const VALID: [(u16, &str); 15] = [
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum Operation {
     Put,
     Delete,
     DeleteAsync,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Act {
+struct Mutation {
     tenant: usize,
     broker: usize,
-    what: What,
+    what: Operation,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
-    Act(Act),
+enum Event {
+    Mutation(Mutation),
     /// Both at once.
-    Pair(Act, Act),
+    Pair(Mutation, Mutation),
     /// One after the other, with jobs that take this many milliseconds.
     Return {
-        acts: [Act; 3],
+        mutations: [Mutation; 3],
         delay: u16,
     },
     /// The broker stops while CF processes this call, or before.
     Crash {
-        act: Act,
+        mutation: Mutation,
         lever: &'static str,
         call: &'static str,
     },
@@ -160,22 +160,22 @@ impl Broker {
         Self { base: base.await.unwrap(), runtime: Some(runtime) }
     }
 
-    async fn ask(&self, sandbox: &Sandbox, act: Act) -> Result<Answer, String> {
-        let (owner, tenant, subdomain) = TENANTS[act.tenant];
+    async fn ask(&self, sandbox: &Sandbox, mutation: Mutation) -> Result<Answer, String> {
+        let (owner, tenant, subdomain) = TENANTS[mutation.tenant];
         let token = sandbox.caller_token(owner, &["Routes.Read", "Routes.Write"]);
         let url = format!("{}/routes/{tenant}", self.base);
-        let request = match act.what {
-            What::Put => {
+        let request = match mutation.what {
+            Operation::Put => {
                 let body = json!({"subdomain": subdomain, "app": APP}).to_string();
                 let put = client().request(Method::PUT, url);
                 put.header("content-type", "application/json").body(body)
             }
-            What::Delete => client().delete(url),
-            What::DeleteAsync => client().delete(url).header("prefer", "respond-async"),
+            Operation::Delete => client().delete(url),
+            Operation::DeleteAsync => client().delete(url).header("prefer", "respond-async"),
         };
         let answering = answer(request.bearer_auth(token));
         let answered = timeout(LONGEST_ANSWER, answering).await;
-        answered.map_err(|_| format!("no answer within {LONGEST_ANSWER:?} to {act:?}"))
+        answered.map_err(|_| format!("no answer within {LONGEST_ANSWER:?} to {mutation:?}"))
     }
 }
 
@@ -205,38 +205,38 @@ struct History {
     calm: bool,
     /// A job may have failed since then.
     jobs_fail: bool,
-    ledger: Ledger,
+    expectations: Expectations,
     begun: Instant,
     log: String,
 }
 
 /// Half of the time the last tenant is chosen again.
-fn draw_act(rng: &mut Rng, last: &mut usize) -> Act {
+fn draw_mutation(rng: &mut Rng, last: &mut usize) -> Mutation {
     let what = match rng.u8(0..8) {
-        0..5 => What::Put,
-        5 | 6 => What::Delete,
-        _ => What::DeleteAsync,
+        0..5 => Operation::Put,
+        5 | 6 => Operation::Delete,
+        _ => Operation::DeleteAsync,
     };
     if rng.bool() {
         *last = rng.usize(..TENANTS.len());
     }
-    Act { tenant: *last, broker: rng.usize(..2), what }
+    Mutation { tenant: *last, broker: rng.usize(..2), what }
 }
 
 /// A tenant that subscribes, unsubscribes, and subscribes again while CF still deletes.
-fn draw_return(rng: &mut Rng, last: &mut usize) -> Step {
-    let come = Act { what: What::Put, ..draw_act(rng, last) };
-    let go = Act { what: What::DeleteAsync, broker: rng.usize(..2), ..come };
-    let back = Act { broker: rng.usize(..2), ..come };
-    Step::Return { acts: [come, go, back], delay: rng.u16(100..1500) }
+fn draw_return(rng: &mut Rng, last: &mut usize) -> Event {
+    let come = Mutation { what: Operation::Put, ..draw_mutation(rng, last) };
+    let go = Mutation { what: Operation::DeleteAsync, broker: rng.usize(..2), ..come };
+    let back = Mutation { broker: rng.usize(..2), ..come };
+    Event::Return { mutations: [come, go, back], delay: rng.u16(100..1500) }
 }
 
-fn draw_fault(rng: &mut Rng) -> Step {
+fn draw_fault(rng: &mut Rng) -> Event {
     let call = CALLS[rng.usize(..CALLS.len())];
     let n = rng.u8(1..=3);
     let fail = |status: u16, headers: Value, body: &str| {
         let args = json!({"part": "cf", "n": n, "status": status, "headers": headers, "body": body, "only": call});
-        Step::Fault { lever: "fail_next", args }
+        Event::Fault { lever: "fail_next", args }
     };
     let json = json!({"content-type": "application/json"});
     let error = r#"{"errors":[{"code":10001,"title":"UnknownError","detail":"x"}]}"#;
@@ -246,14 +246,14 @@ fn draw_fault(rng: &mut Rng) -> Step {
         2 => fail(502, json!({"content-type": "text/html"}), "<html></html>"),
         3 => fail(404, json!({"x-cf-routererror": "unknown_route"}), "404 Not Found"),
         4 => fail(429, json!({"retry-after": "1"}), "{}"),
-        5 | 6 => Step::Fault { lever: "cut", args: json!({"part": "cf", "n": n, "only": call}) },
-        7 => Step::Fault { lever: "truncate", args: json!({"part": "cf", "n": n, "only": call}) },
-        8 => Step::Fault { lever: "hang", args: json!({"part": "cf", "only": call}) },
-        _ => Step::Fault { lever: "commit_then_hang", args: json!({"part": "cf", "only": call}) },
+        5 | 6 => Event::Fault { lever: "cut", args: json!({"part": "cf", "n": n, "only": call}) },
+        7 => Event::Fault { lever: "truncate", args: json!({"part": "cf", "n": n, "only": call}) },
+        8 => Event::Fault { lever: "hang", args: json!({"part": "cf", "only": call}) },
+        _ => Event::Fault { lever: "commit_then_hang", args: json!({"part": "cf", "only": call}) },
     }
 }
 
-fn draw_lever(rng: &mut Rng) -> Step {
+fn draw_lever(rng: &mut Rng) -> Event {
     let (lever, args) = match rng.u8(0..7) {
         0 => ("pause_jobs", json!({})),
         1 => ("resume_jobs", json!({})),
@@ -267,21 +267,25 @@ fn draw_lever(rng: &mut Rng) -> Step {
             ("take_host", json!({"host": host, "domain": DOMAIN, "space": space}))
         }
     };
-    Step::Lever { lever, args }
+    Event::Lever { lever, args }
 }
 
-fn draw_step(rng: &mut Rng, last: &mut usize) -> Step {
+fn draw_event(rng: &mut Rng, last: &mut usize) -> Event {
     match rng.u8(0..20) {
-        0..8 => Step::Act(draw_act(rng, last)),
-        8..11 => Step::Pair(draw_act(rng, last), draw_act(rng, last)),
+        0..8 => Event::Mutation(draw_mutation(rng, last)),
+        8..11 => Event::Pair(draw_mutation(rng, last), draw_mutation(rng, last)),
         11 => draw_return(rng, last),
         12 => {
             let lever = if rng.bool() { "hang" } else { "commit_then_hang" };
-            Step::Crash { act: draw_act(rng, last), lever, call: CALLS[rng.usize(..CALLS.len())] }
+            Event::Crash {
+                mutation: draw_mutation(rng, last),
+                lever,
+                call: CALLS[rng.usize(..CALLS.len())],
+            }
         }
         13..15 => draw_fault(rng),
         15 | 16 => draw_lever(rng),
-        _ => Step::Settle,
+        _ => Event::Settle,
     }
 }
 
@@ -292,7 +296,7 @@ impl History {
         guard.spawn(end_silences(Arc::clone(&sandbox)));
         let brokers = [Broker::start(&sandbox).await, Broker::start(&sandbox).await];
         let rng = Rng::with_seed(seed);
-        let ledger = Ledger::new(sandbox.world().routes());
+        let expectations = Expectations::new(sandbox.world().routes());
         Self {
             rng,
             sandbox,
@@ -303,7 +307,7 @@ impl History {
             paused: STEPS,
             calm: true,
             jobs_fail: false,
-            ledger,
+            expectations,
             begun: Instant::now(),
             log: String::new(),
         }
@@ -311,13 +315,13 @@ impl History {
 
     async fn run(&mut self) -> Result<(), String> {
         for number in 0..STEPS {
-            let step = draw_step(&mut self.rng, &mut self.last);
+            let step = draw_event(&mut self.rng, &mut self.last);
             // While jobs are paused, each answer takes the complete request time.
             if number > self.paused + 2 {
                 self.sandbox.world().resume_jobs();
             }
             _ = writeln!(self.log, "{number:>3} {:?} {step:?}", self.begun.elapsed());
-            if matches!(step, Step::Lever { lever: "pause_jobs", .. }) {
+            if matches!(step, Event::Lever { lever: "pause_jobs", .. }) {
                 self.paused = number;
             }
             self.step(step).await?;
@@ -325,24 +329,24 @@ impl History {
         self.end().await
     }
 
-    async fn step(&mut self, step: Step) -> Result<(), String> {
+    async fn step(&mut self, step: Event) -> Result<(), String> {
         match step {
-            Step::Act(act) => self.run_act(act).await.map(drop),
-            Step::Pair(one, two) => self.run_both(one, two).await,
-            Step::Return { acts, delay } => {
+            Event::Mutation(mutation) => self.run_mutation(mutation).await.map(drop),
+            Event::Pair(one, two) => self.run_both(one, two).await,
+            Event::Return { mutations, delay } => {
                 self.sandbox.world().job_delay(Duration::from_millis(delay.into()));
-                for act in acts {
-                    self.run_act(act).await?;
+                for mutation in mutations {
+                    self.run_mutation(mutation).await?;
                 }
                 Ok(())
             }
-            Step::Crash { act, lever, call } => self.crash(act, lever, call).await,
-            Step::Fault { lever, args } => {
+            Event::Crash { mutation, lever, call } => self.crash(mutation, lever, call).await,
+            Event::Fault { lever, args } => {
                 self.calm = false;
                 pull(&self.sandbox, lever, &args);
                 Ok(())
             }
-            Step::Lever { lever, args } => {
+            Event::Lever { lever, args } => {
                 // One forced renewal in 30 s: the broker correctly refuses a second one.
                 if lever == "revoke_all" && std::mem::replace(&mut self.revoked, true) {
                     return Ok(());
@@ -359,27 +363,27 @@ impl History {
                         .routes()
                         .pop()
                         .into_iter()
-                        .for_each(|route| self.ledger.add_foreign(route));
+                        .for_each(|route| self.expectations.add_foreign(route));
                 }
                 Ok(())
             }
-            Step::Settle => self.settle().await,
+            Event::Settle => self.settle().await,
         }
     }
 
-    async fn run_act(&mut self, act: Act) -> Result<Answer, String> {
-        self.ledger.begin(act);
+    async fn run_mutation(&mut self, mutation: Mutation) -> Result<Answer, String> {
+        self.expectations.begin(mutation);
         let before = self.sandbox.world().routes();
-        let answer = self.brokers[act.broker].ask(&self.sandbox, act).await?;
-        self.note(act, &answer)?;
+        let answer = self.brokers[mutation.broker].ask(&self.sandbox, mutation).await?;
+        self.note(mutation, &answer)?;
         let after = self.sandbox.world().routes();
-        self.ledger.record(act, &answer, self.calm, [&before, &after])?;
+        self.expectations.record(mutation, &answer, self.calm, [&before, &after])?;
         Ok(answer)
     }
 
-    async fn run_both(&mut self, one: Act, two: Act) -> Result<(), String> {
-        self.ledger.begin(one);
-        self.ledger.begin(two);
+    async fn run_both(&mut self, one: Mutation, two: Mutation) -> Result<(), String> {
+        self.expectations.begin(one);
+        self.expectations.begin(two);
         let (first, second) = tokio::join!(
             self.brokers[one.broker].ask(&self.sandbox, one),
             self.brokers[two.broker].ask(&self.sandbox, two),
@@ -388,16 +392,17 @@ impl History {
         self.note(one, &first)?;
         self.note(two, &second)?;
         let after = self.sandbox.world().routes();
-        self.ledger.record_both([(one, &first), (two, &second)], self.calm, &after)
+        self.expectations.record_both([(one, &first), (two, &second)], self.calm, &after)
     }
 
     /// Records the answer. Fails if it is not a valid one.
-    fn note(&mut self, act: Act, answer: &Answer) -> Result<(), String> {
+    fn note(&mut self, mutation: Mutation, answer: &Answer) -> Result<(), String> {
         let code = if answer.status < 400 { String::new() } else { answer.code() };
-        _ = writeln!(self.log, "    {act:?}: {} {code}", answer.status);
-        let valid = match (answer.status, act.what) {
-            (200 | 201, What::Put) | (202 | 204, What::Delete | What::DeleteAsync) => true,
-            (status, What::Put | What::Delete | What::DeleteAsync) => {
+        _ = writeln!(self.log, "    {mutation:?}: {} {code}", answer.status);
+        let valid = match (answer.status, mutation.what) {
+            (200 | 201, Operation::Put)
+            | (202 | 204, Operation::Delete | Operation::DeleteAsync) => true,
+            (status, Operation::Put | Operation::Delete | Operation::DeleteAsync) => {
                 VALID.contains(&(status, code.as_str()))
             }
         };
@@ -407,18 +412,18 @@ impl History {
         if valid && consistent {
             return Ok(());
         }
-        Err(format!("invalid answer to {act:?}: {} {}", answer.status, answer.text))
+        Err(format!("invalid answer to {mutation:?}: {} {}", answer.status, answer.text))
     }
 
-    async fn crash(&mut self, act: Act, lever: &str, call: &str) -> Result<(), String> {
+    async fn crash(&mut self, mutation: Mutation, lever: &str, call: &str) -> Result<(), String> {
         self.calm = false;
-        self.ledger.begin(act);
-        self.ledger.lost(act);
+        self.expectations.begin(mutation);
+        self.expectations.lost(mutation);
         pull(&self.sandbox, "clear", &json!({"part": "cf"}));
         pull(&self.sandbox, lever, &json!({"part": "cf", "only": call}));
         let before = silent(&self.sandbox).len();
         tokio::select! {
-            answer = self.brokers[act.broker].ask(&self.sandbox, act) => drop(answer?),
+            answer = self.brokers[mutation.broker].ask(&self.sandbox, mutation) => drop(answer?),
             () = async {
                 while silent(&self.sandbox).len() == before {
                     sleep(Duration::from_millis(5)).await;
@@ -427,7 +432,7 @@ impl History {
                 sleep(Duration::from_millis(20)).await;
             } => {}
         }
-        self.brokers[act.broker] = Broker::start(&self.sandbox).await;
+        self.brokers[mutation.broker] = Broker::start(&self.sandbox).await;
         pull(&self.sandbox, "clear", &json!({"part": "cf"}));
         Ok(())
     }
@@ -440,9 +445,9 @@ impl History {
         self.sandbox.world().job_delay(Duration::from_millis(50));
         let settled = timeout(Duration::from_secs(10), wait_until_idle(&self.sandbox)).await;
         settled.map_err(|_| "the calls to CF do not end".to_owned())?;
-        self.ledger.settled(!self.jobs_fail);
+        self.expectations.settled(!self.jobs_fail);
         (self.calm, self.jobs_fail) = (true, false);
-        self.ledger.compare(&self.sandbox.world().routes())
+        self.expectations.compare(&self.sandbox.world().routes())
     }
 
     /// One last request of each tenant without faults, compared with the model.
@@ -452,32 +457,33 @@ impl History {
         let mut order = (0..TENANTS.len()).collect::<Vec<_>>();
         self.rng.shuffle(&mut order);
         for tenant in order {
-            let what = if self.rng.u8(0..3) == 0 { What::Delete } else { What::Put };
-            let act = Act { tenant, broker: self.rng.usize(..2), what };
-            _ = writeln!(self.log, "end {act:?}");
-            let expected = model.take(act);
-            let answer = self.last_request(act).await?;
+            let what = if self.rng.u8(0..3) == 0 { Operation::Delete } else { Operation::Put };
+            let mutation = Mutation { tenant, broker: self.rng.usize(..2), what };
+            _ = writeln!(self.log, "end {mutation:?}");
+            let expected = model.take(mutation);
+            let answer = self.last_request(mutation).await?;
             if answer.status / 100 * 100 != expected {
-                let text = format!("{act:?} expects {expected}: {} {}", answer.status, answer.text);
+                let text =
+                    format!("{mutation:?} expects {expected}: {} {}", answer.status, answer.text);
                 return Err(text);
             }
         }
         let routes = self.sandbox.world().routes();
         model.compare(&routes)?;
-        self.ledger.compare(&routes)
+        self.expectations.compare(&routes)
     }
 
     /// Repeats while the broker says that a repeat helps.
-    async fn last_request(&mut self, act: Act) -> Result<Answer, String> {
+    async fn last_request(&mut self, mutation: Mutation) -> Result<Answer, String> {
         let end = Instant::now() + LAST_REQUEST;
         loop {
-            let answer = self.run_act(act).await?;
+            let answer = self.run_mutation(mutation).await?;
             let again = answer.status == 202 || answer.json()["retryable"] == json!(true);
             if !again {
                 return Ok(answer);
             }
             if Instant::now() > end {
-                return Err(format!("{act:?} never ends: {}", answer.text));
+                return Err(format!("{mutation:?} never ends: {}", answer.text));
             }
             sleep(Duration::from_millis(250)).await;
         }
@@ -502,7 +508,7 @@ fn host_of(tenant: usize) -> String {
 
 /// Who has a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Holder {
+enum HostHolder {
     Tenant(usize),
     /// Without labels: it may be adopted.
     Unclaimed,
@@ -512,16 +518,16 @@ enum Holder {
 
 /// The routes by host.
 #[derive(Debug)]
-struct Model(BTreeMap<String, Holder>);
+struct Model(BTreeMap<String, HostHolder>);
 
 impl Model {
     fn of(routes: &[RouteView]) -> Self {
         let hosts = (0..TENANTS.len()).map(host_of).collect::<BTreeSet<_>>();
         let held = routes.iter().filter(|route| hosts.contains(&route.host)).map(|route| {
             let holder = match owner_of(route) {
-                Some(tenant) => Holder::Tenant(tenant),
-                None if route.space == "dev" => Holder::Unclaimed,
-                None => Holder::Foreign(Box::new(route.clone())),
+                Some(tenant) => HostHolder::Tenant(tenant),
+                None if route.space == "dev" => HostHolder::Unclaimed,
+                None => HostHolder::Foreign(Box::new(route.clone())),
             };
             (route.host.clone(), holder)
         });
@@ -529,22 +535,22 @@ impl Model {
     }
 
     /// Applies the request and returns the class of its answer.
-    fn take(&mut self, act: Act) -> u16 {
-        let host = host_of(act.tenant);
-        let mine = Holder::Tenant(act.tenant);
+    fn take(&mut self, mutation: Mutation) -> u16 {
+        let host = host_of(mutation.tenant);
+        let mine = HostHolder::Tenant(mutation.tenant);
         let holder = self.0.get(&host);
-        match (act.what, holder) {
-            (What::Delete | What::DeleteAsync, Some(holder)) if *holder == mine => {
+        match (mutation.what, holder) {
+            (Operation::Delete | Operation::DeleteAsync, Some(holder)) if *holder == mine => {
                 self.0.remove(&host);
                 200
             }
-            (What::Delete | What::DeleteAsync, _) => 200,
-            (What::Put, None | Some(Holder::Unclaimed)) => {
+            (Operation::Delete | Operation::DeleteAsync, _) => 200,
+            (Operation::Put, None | Some(HostHolder::Unclaimed)) => {
                 self.0.insert(host, mine);
                 200
             }
-            (What::Put, Some(holder)) if *holder == mine => 200,
-            (What::Put, Some(Holder::Tenant(_) | Holder::Foreign(_))) => 400,
+            (Operation::Put, Some(holder)) if *holder == mine => 200,
+            (Operation::Put, Some(HostHolder::Tenant(_) | HostHolder::Foreign(_))) => 400,
         }
     }
 
@@ -609,8 +615,8 @@ async fn history(seed: u64, permits: Arc<Semaphore>) -> Result<usize, String> {
     let done = history.run().await;
     done.map_err(|error| format!("seed {seed}\n{}{error}", history.log))?;
     // Shown with `--nocapture`.
-    println!("seed {seed}: {} comparisons\n{}", history.ledger.kept, history.log);
-    Ok(history.ledger.kept)
+    println!("seed {seed}: {} comparisons\n{}", history.expectations.kept, history.log);
+    Ok(history.expectations.kept)
 }
 
 fn seeds() -> std::ops::RangeInclusive<u64> {

@@ -10,7 +10,7 @@ use proptest::{
     test_runner::TestRunner,
 };
 
-use crate::wire::{Add::All, Wire};
+use crate::wire::{HeaderLines::All, Wire};
 
 /// How many accepted targets are sent.
 const SENT: usize = 500;

@@ -32,18 +32,18 @@ pub(crate) struct Raw {
 
 /// The expected response to a row of the table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Must {
+pub(crate) enum Expected {
     /// This status from the parser itself, without a problem document.
     Bare(u16),
     /// A problem with this status and code.
-    Be(u16, &'static str),
+    Problem(u16, &'static str),
     /// An answer that is not a problem.
-    Serve,
+    Served,
 }
 
 /// What is added to a row's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Add {
+pub(crate) enum HeaderLines {
     /// `Host`, `Connection: close`, a token with all scopes.
     All,
     /// All but `Host`.
@@ -56,14 +56,14 @@ pub(crate) enum Add {
 
 /// Number, first line (or more lines), what is added, the rest after the added lines, the expected
 /// response.
-pub(crate) type Row = (u16, Vec<u8>, Add, &'static str, Must);
+pub(crate) type Row = (u16, Vec<u8>, HeaderLines, &'static str, Expected);
 
 pub(crate) fn row(
     number: u16,
     first: impl AsRef<[u8]>,
-    add: Add,
+    add: HeaderLines,
     rest: &'static str,
-    must: Must,
+    must: Expected,
 ) -> Row {
     (number, first.as_ref().to_vec(), add, rest, must)
 }
@@ -112,16 +112,16 @@ impl Wire {
     }
 
     /// Builds the bytes of a row; a line feed in the table means CRLF.
-    pub(crate) fn bytes(&self, first: &[u8], add: Add, rest: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, first: &[u8], add: HeaderLines, rest: &str) -> Vec<u8> {
         let mut bytes = first.to_vec();
         let mut line = |text: &str| bytes.extend_from_slice(format!("\r\n{text}").as_bytes());
-        if add != Add::NoHost {
+        if add != HeaderLines::NoHost {
             line(&format!("Host: {}", self.own_host()));
         }
-        if add != Add::NoClose {
+        if add != HeaderLines::NoClose {
             line("Connection: close");
         }
-        if add != Add::NoToken {
+        if add != HeaderLines::NoToken {
             line(&format!("Authorization: Bearer {}", self.token));
         }
         if !rest.contains("\n\n") {
@@ -147,7 +147,7 @@ impl Wire {
         of_cf.map(|e| format!("{} {}?{}", e.method, e.path, e.query)).collect()
     }
 
-    /// Runs the rows and returns the failures by row number. `Serve` rows need further checks by
+    /// Runs the rows and returns the failures by row number. `Served` rows need further checks by
     /// the caller.
     pub(crate) async fn run(&self, rows: Vec<Row>) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -156,12 +156,12 @@ impl Wire {
             let got = self.exchange(&self.bytes(&first, add, rest)).await;
             let seen = self.upstream().len() - before;
             let verdict = match (must, got.as_slice()) {
-                (Must::Bare(status), [one]) => one.status == status && seen == 0,
-                (Must::Be(status, code), [one]) => {
+                (Expected::Bare(status), [one]) => one.status == status && seen == 0,
+                (Expected::Problem(status, code), [one]) => {
                     (one.status, one.code().as_str()) == (status, code) && seen == 0
                 }
-                (Must::Serve, [one]) => one.status == 200,
-                (Must::Bare(_) | Must::Be(..) | Must::Serve, _) => false,
+                (Expected::Served, [one]) => one.status == 200,
+                (Expected::Bare(_) | Expected::Problem(..) | Expected::Served, _) => false,
             };
             if !verdict {
                 wrong.push(format!("row {number}: {must:?}, {seen} upstream, {got:?}"));
@@ -207,49 +207,49 @@ fn lines(name: &str, count: usize) -> String {
 /// Rows 1 to 35 of the table of bad inputs (`docs/reference/proxy-rules.md`): refused before the
 /// caller is authenticated, or for the broker's own paths.
 fn rows() -> Vec<Row> {
-    use Add::{All, NoHost, NoToken};
-    use Must::{Bare, Be, Serve};
-    const ODD: Must = Be(400, "malformed_path");
-    const BAD: Must = Be(400, "bad_request");
-    const LOST: Must = Be(404, "not_found");
-    const ELSEWHERE: Must = Be(421, "misdirected");
-    const METHOD: Must = Be(405, "method_not_allowed");
-    const LONG: Must = Be(414, "uri_too_long");
+    use Expected::{Bare, Problem, Served};
+    use HeaderLines::{All, NoHost, NoToken};
+    const MALFORMED_PATH: Expected = Problem(400, "malformed_path");
+    const BAD_REQUEST: Expected = Problem(400, "bad_request");
+    const NOT_FOUND: Expected = Problem(404, "not_found");
+    const MISDIRECTED: Expected = Problem(421, "misdirected");
+    const METHOD: Expected = Problem(405, "method_not_allowed");
+    const LONG: Expected = Problem(414, "uri_too_long");
     let get = |target: &str| format!("GET {target} HTTP/1.1");
     let long = "a".repeat(8200);
     let post = "POST /v3/routes HTTP/1.1";
     vec![
-        row(1, get("/v3/../v2/info"), All, "", ODD),
-        row(2, get("/v3/.%2E/v2/info"), All, "", ODD),
-        row(3, get("/v3/..;/oauth/token"), All, "", ODD),
-        row(4, get("/v3/%252e%252e/v2"), All, "", ODD),
-        row(5, get("//evil.example/v3/apps"), All, "", ODD),
-        row(6, get("/v3//apps"), All, "", ODD),
-        row(7, get("/v3/apps%2f..%2f.."), All, "", ODD),
-        row(8, get("/v3\\..\\v2"), All, "", ODD),
-        row(9, get("/v3/apps%00.json"), All, "", ODD),
-        row(10, get("/v3/apps%0d%0aX-Evil:1"), All, "", ODD),
-        row(11, get("/v3@evil.example/"), All, "", LOST),
-        row(12, get("/v3/apps#x"), All, "", ODD),
-        row(13, get("/v3/%c0%ae%c0%ae/x"), All, "", ODD),
+        row(1, get("/v3/../v2/info"), All, "", MALFORMED_PATH),
+        row(2, get("/v3/.%2E/v2/info"), All, "", MALFORMED_PATH),
+        row(3, get("/v3/..;/oauth/token"), All, "", MALFORMED_PATH),
+        row(4, get("/v3/%252e%252e/v2"), All, "", MALFORMED_PATH),
+        row(5, get("//evil.example/v3/apps"), All, "", MALFORMED_PATH),
+        row(6, get("/v3//apps"), All, "", MALFORMED_PATH),
+        row(7, get("/v3/apps%2f..%2f.."), All, "", MALFORMED_PATH),
+        row(8, get("/v3\\..\\v2"), All, "", MALFORMED_PATH),
+        row(9, get("/v3/apps%00.json"), All, "", MALFORMED_PATH),
+        row(10, get("/v3/apps%0d%0aX-Evil:1"), All, "", MALFORMED_PATH),
+        row(11, get("/v3@evil.example/"), All, "", NOT_FOUND),
+        row(12, get("/v3/apps#x"), All, "", MALFORMED_PATH),
+        row(13, get("/v3/%c0%ae%c0%ae/x"), All, "", MALFORMED_PATH),
         row(14, b"GET /v3/\xe9 HTTP/1.1", All, "", Bare(400)),
-        row(15, get("/V3/apps"), All, "", LOST),
+        row(15, get("/V3/apps"), All, "", NOT_FOUND),
         row(16, get(&format!("/v3/{long}")), All, "", LONG),
         row(19, get(&format!("/v3/apps?{long}")), All, "", LONG),
-        row(20, get("/v3/apps?names={x}"), All, "", ODD),
-        row(21, get("*"), All, "", BAD),
+        row(20, get("/v3/apps?names={x}"), All, "", MALFORMED_PATH),
+        row(21, get("*"), All, "", BAD_REQUEST),
         row(22, get("v3/apps"), All, "", Bare(400)),
-        row(23, get("http://evil.example/v3/apps"), All, "", ELSEWHERE),
+        row(23, get("http://evil.example/v3/apps"), All, "", MISDIRECTED),
         row(24, "TRACE /v3/apps HTTP/1.1", All, "", METHOD),
         row(25, "CONNECT b.example:443 HTTP/1.1", All, "", METHOD),
         row(26, "get /v3/apps HTTP/1.1", All, "", METHOD),
-        row(27, get("/"), NoHost, "", BAD),
-        row(28, get("/"), All, "Host: evil.example\n", BAD),
-        row(29, get("/"), NoHost, "Host: evil.example\n", ELSEWHERE),
-        row(30, get("/"), NoToken, "X-Forwarded-Host: evil.example\n", Serve),
+        row(27, get("/"), NoHost, "", BAD_REQUEST),
+        row(28, get("/"), All, "Host: evil.example\n", BAD_REQUEST),
+        row(29, get("/"), NoHost, "Host: evil.example\n", MISDIRECTED),
+        row(30, get("/"), NoToken, "X-Forwarded-Host: evil.example\n", Served),
         row(32, post, All, "\nContent-Length: 4\nContent-Length: 5\n\nabcde", Bare(400)),
         row(33, post, All, "\nContent-Length: +4\n\nabcd", Bare(400)),
-        row(34, post, All, "\nTransfer-Encoding: gzip, chunked\n\n0\n\n", BAD),
+        row(34, post, All, "\nTransfer-Encoding: gzip, chunked\n\n0\n\n", BAD_REQUEST),
         row(35, get("/"), All, "X-A: 1\n 2\n", Bare(400)),
     ]
 }
@@ -267,7 +267,7 @@ async fn row_30_a_forged_host_does_not_appear_in_the_response() {
     let wire = Wire::start(&[]).await;
     let first = b"GET / HTTP/1.1";
     let rest = "X-Forwarded-Host: evil.example\nForwarded: host=evil.example\n";
-    let got = wire.exchange(&wire.bytes(first, Add::All, rest)).await;
+    let got = wire.exchange(&wire.bytes(first, HeaderLines::All, rest)).await;
     assert_eq!(got[0].status, 200);
     assert!(!got[0].head.contains("evil") && !got[0].body.contains("evil"), "{got:?}");
 }
@@ -278,12 +278,12 @@ async fn row_39_too_many_or_too_long_headers_are_431() {
     let long = format!("x-long: {}\n", "a".repeat(70 * 1024));
     for (case, headers) in [lines("x", 200), lines("x", 99), long].into_iter().enumerate() {
         let first = format!("GET / HTTP/1.1\n{headers}").trim_end().replace('\n', "\r\n");
-        let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
+        let got = wire.exchange(&wire.bytes(first.as_bytes(), HeaderLines::All, "")).await;
         assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [431], "{case}");
     }
     // With the three added headers these are 101.
     let first = format!("GET / HTTP/1.1\n{}", lines("x", 98)).trim_end().replace('\n', "\r\n");
-    let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
+    let got = wire.exchange(&wire.bytes(first.as_bytes(), HeaderLines::All, "")).await;
     assert_eq!(got[0].status, 200);
 }
 
@@ -313,7 +313,8 @@ async fn mixed_lengths_get_one_answer_and_a_closed_connection() {
         for header in headers {
             let first = format!("POST {path} HTTP/1.1");
             let rest = format!("\n{header}\nContent-Type: application/json\n\n{smuggled}");
-            let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::NoClose, &rest)).await;
+            let got =
+                wire.exchange(&wire.bytes(first.as_bytes(), HeaderLines::NoClose, &rest)).await;
             assert_eq!(got.len(), 1, "{path} {header}: {got:?}");
             assert!((400..500).contains(&got[0].status), "{path} {header}: {got:?}");
             assert!(got[0].head.contains("connection: close"), "{path} {header}: {got:?}");
@@ -330,7 +331,8 @@ async fn mixed_lengths_get_one_answer_and_a_closed_connection() {
 async fn a_broken_chunk_is_400_and_the_connection_closes() {
     let wire = Wire::start(&[]).await;
     let rest = "\nTransfer-Encoding: chunked\nContent-Type: application/json\n\nzz\nabc\n0\n\n";
-    let got = wire.exchange(&wire.bytes(b"POST /routes HTTP/1.1", Add::NoClose, rest)).await;
+    let got =
+        wire.exchange(&wire.bytes(b"POST /routes HTTP/1.1", HeaderLines::NoClose, rest)).await;
     assert_eq!((got.len(), got[0].status, got[0].code().as_str()), (1, 400, "bad_request"));
     assert!(got[0].head.contains("connection: close"), "{got:?}");
 }
@@ -340,7 +342,8 @@ async fn a_body_that_stops_is_408_and_the_connection_closes() {
     let wire = Wire::start(&[("CFAPI_SERVER__BODY_TIMEOUT", "1s")]).await;
     for length in ["Transfer-Encoding: chunked\n\n5\nab", "Content-Length: 5\n\nab"] {
         let rest = format!("\nContent-Type: application/json\n{length}");
-        let got = wire.exchange(&wire.bytes(b"POST /routes HTTP/1.1", Add::NoClose, &rest)).await;
+        let got =
+            wire.exchange(&wire.bytes(b"POST /routes HTTP/1.1", HeaderLines::NoClose, &rest)).await;
         assert_eq!((got.len(), got[0].status, got[0].code().as_str()), (1, 408, "request_timeout"));
         assert!(got[0].head.contains("connection: close"), "{got:?}");
     }
@@ -351,15 +354,17 @@ async fn a_body_that_stops_is_408_and_the_connection_closes() {
 async fn a_body_over_the_limit_is_refused_by_its_length_without_being_read() {
     let wire = Wire::start(&[]).await;
     let rest = "\nContent-Type: application/json\nContent-Length: 2000000\n\nab";
-    for (path, add) in
-        [("/v3/routes", Add::NoToken), ("/routes", Add::NoToken), ("/routes/reconcile", Add::All)]
-    {
+    for (path, add) in [
+        ("/v3/routes", HeaderLines::NoToken),
+        ("/routes", HeaderLines::NoToken),
+        ("/routes/reconcile", HeaderLines::All),
+    ] {
         let first = format!("POST {path} HTTP/1.1");
         let got = wire.exchange(&wire.bytes(first.as_bytes(), add, rest)).await;
         assert_eq!((got[0].status, got[0].code().as_str()), (413, "too_large"), "{path}");
     }
     let large = "\nContent-Type: application/json\nContent-Length: 70000\n\nab";
-    let large = wire.bytes(b"POST /routes/reconcile HTTP/1.1", Add::NoToken, large);
+    let large = wire.bytes(b"POST /routes/reconcile HTTP/1.1", HeaderLines::NoToken, large);
     assert_eq!(wire.exchange(&large).await[0].status, 401);
 }
 
@@ -381,14 +386,14 @@ async fn other_heads_that_are_refused_or_accepted() {
         ("GET /routes HTTP/1.1", "\nTransfer-Encoding: chunked\n\n0\n\n".to_owned(), 400),
         ("GET /health HTTP/1.1", "Upgrade: websocket\n".to_owned(), 200),
     ] {
-        let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, &rest)).await;
+        let got = wire.exchange(&wire.bytes(first.as_bytes(), HeaderLines::All, &rest)).await;
         assert_eq!(
             got.iter().map(|one| one.status).collect::<Vec<_>>(),
             [status],
             "{first} {rest}"
         );
     }
-    let probe = wire.bytes(b"GET /health HTTP/1.1", Add::NoHost, "Host: 10.1.2.3:8080\n");
+    let probe = wire.bytes(b"GET /health HTTP/1.1", HeaderLines::NoHost, "Host: 10.1.2.3:8080\n");
     assert_eq!(wire.exchange(&probe).await[0].status, 200);
     assert_eq!(wire.upstream(), Vec::<String>::new());
 }
@@ -410,7 +415,7 @@ async fn at_a_foundation_no_loopback_name_is_served() {
         ("EXTRA.example.test:443", 200),
     ] {
         let rest = format!("Host: {host}\n");
-        let got = there.exchange(&there.bytes(b"GET / HTTP/1.1", Add::NoHost, &rest)).await;
+        let got = there.exchange(&there.bytes(b"GET / HTTP/1.1", HeaderLines::NoHost, &rest)).await;
         assert_eq!(got[0].status, status, "{host}");
     }
 }
@@ -426,7 +431,7 @@ async fn the_preface_of_http2_is_closed_without_an_answer() {
 async fn an_upgrade_to_http2_is_ignored() {
     let wire = Wire::start(&[]).await;
     let first = b"GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk";
-    let got = wire.exchange(&wire.bytes(first, Add::All, "")).await;
+    let got = wire.exchange(&wire.bytes(first, HeaderLines::All, "")).await;
     assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [200]);
 }
 
@@ -440,11 +445,12 @@ async fn trailers_are_dropped_and_never_merged() {
         format!("\n{head}\n\n{:x}\n{body}\n0\n{trailer}\n\n", body.len())
     };
     let first = b"POST /routes HTTP/1.1";
-    let refused = wire.exchange(&wire.bytes(first, Add::NoToken, &chunked(&forged))).await;
+    let refused = wire.exchange(&wire.bytes(first, HeaderLines::NoToken, &chunked(&forged))).await;
     assert_eq!((refused.len(), refused[0].status), (1, 401), "{refused:?}");
     assert_eq!(wire.upstream(), Vec::<String>::new());
-    let made =
-        wire.exchange(&wire.bytes(first, Add::All, &chunked("X-Evil: trailer-canary"))).await;
+    let made = wire
+        .exchange(&wire.bytes(first, HeaderLines::All, &chunked("X-Evil: trailer-canary")))
+        .await;
     assert_eq!((made.len(), made[0].status), (1, 201), "{made:?}");
     let all = seen(&wire.sandbox);
     assert!(all.iter().any(|seen| seen.first.starts_with("POST /v3/routes ")), "{all:?}");
@@ -457,7 +463,7 @@ async fn headers_named_by_two_connection_lines_are_not_forwarded() {
     let wire = Wire::start(&[]).await;
     let first = b"GET /spaces HTTP/1.1\r\nConnection: X-A, Authorization\r\nConnection: X-B";
     let rest = "X-A: hop-canary\nX-B: hop-canary\nKeep-Alive: hop-canary\nTE: hop-canary\n";
-    let got = wire.exchange(&wire.bytes(first, Add::All, rest)).await;
+    let got = wire.exchange(&wire.bytes(first, HeaderLines::All, rest)).await;
     assert_eq!(got.iter().map(|one| one.status).collect::<Vec<_>>(), [200], "{got:?}");
     let all = seen(&wire.sandbox);
     assert!(!all.is_empty() && !format!("{all:?}").contains("hop-canary"), "{all:?}");

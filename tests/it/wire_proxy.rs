@@ -13,13 +13,13 @@ use crate::{
     proxy_headers::seen,
     support::parse,
     wire::{
-        Add::{All, NoClose, NoToken},
-        Must::{self, Be},
+        Expected::{self, Problem},
+        HeaderLines::{All, NoClose, NoToken},
         Wire, row,
     },
 };
 
-const UNAUTHENTICATED: Must = Be(401, "unauthenticated");
+const UNAUTHENTICATED: Expected = Problem(401, "unauthenticated");
 const TARGETS: [&str; 2] = ["/v3/apps?x=/../", "/v3/apps?x=%0d%0aSet-Cookie:a"];
 
 /// The only request that the CF API received: its request line, and its headers in lower case.
@@ -73,13 +73,13 @@ async fn rows_37_38_and_42_to_45_are_refused_without_a_call() {
     let silent = "\nTransfer-Encoding: chunked\n\n5\nab";
     let wrong = wire
         .run(vec![
-            row(37, post, All, zz, Be(400, "bad_request")),
-            row(38, post, NoClose, silent, Be(408, "request_timeout")),
+            row(37, post, All, zz, Problem(400, "bad_request")),
+            row(38, post, NoClose, silent, Problem(408, "request_timeout")),
             row(42, get, NoToken, "", UNAUTHENTICATED),
             row(43, get, NoToken, two, UNAUTHENTICATED),
             row(44, get, NoToken, "Authorization: Bearer  t\n", UNAUTHENTICATED),
             row(45, asking, NoToken, "", UNAUTHENTICATED),
-            row(45, asking, All, "", Be(400, "malformed_path")),
+            row(45, asking, All, "", Problem(400, "malformed_path")),
         ])
         .await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::{
     destination::DestinationName,
     http::{
-        code::Code,
+        code::ProblemCode,
         error_mapping::code_of_reason,
         extract::{
             Allowed, AppQuery, Correlation, RequestAuditTrail, RoutesAdmin, SpacesRead, wall_time,
@@ -170,7 +170,7 @@ pub(crate) async fn retry(
     State(vault): State<TokenVault>,
 ) -> Result<impl IntoResponse, Problem> {
     let unknown =
-        || Problem::new(Code::NotFound, "There is no configured destination of that name.");
+        || Problem::new(ProblemCode::NotFound, "There is no configured destination of that name.");
     let destination = DestinationName::parse(&name).ok_or_else(unknown)?;
     let force = if query.force { Force::Yes } else { Force::No };
     let line = |phase: &'static str, outcome: &'static str| {
@@ -252,7 +252,7 @@ fn problem_of_repeated(
          attempt {} now, add force=true; without it the next release is possible at {at}.",
         earlier.saturating_add(1)
     );
-    Problem::new(Code::ReleaseRepeated, detail)
+    Problem::new(ProblemCode::ReleaseRepeated, detail)
 }
 
 fn instance_name(index: Option<u32>) -> String {

@@ -55,20 +55,20 @@ pub(crate) async fn ready(State(readiness): State<Readiness>) -> Response {
     let degraded =
         named.iter().filter(|(_, part)| part.is_degraded()).map(|(name, _)| *name).collect();
     let parts = PartsBody {
-        destination: report.destination.word(),
-        token: report.token.word(),
-        cf_api: report.cf_api.word(),
-        uaa: report.uaa.word(),
-        keys: report.keys.word(),
-        providers: report.providers.word(),
+        destination: report.destination.as_str(),
+        token: report.token.as_str(),
+        cf_api: report.cf_api.as_str(),
+        uaa: report.uaa.as_str(),
+        keys: report.keys.as_str(),
+        providers: report.providers.as_str(),
     };
     let status =
         if phase == LifecyclePhase::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { status: phase.word(), degraded, parts })).into_response()
+    (status, Json(Ready { status: phase.as_str(), degraded, parts })).into_response()
 }
 
 impl LifecyclePhase {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Up => "UP",
             Self::Starting => "STARTING",
@@ -78,7 +78,7 @@ impl LifecyclePhase {
 }
 
 impl ComponentHealth {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Stale => "stale",

@@ -25,7 +25,7 @@ use crate::{
     auth::{Caller, Scope},
     capi::CfRequestClient,
     http::{
-        code::Code,
+        code::ProblemCode,
         extract::{read_body, require_scope, verify_caller, wall_time},
         problem::Problem,
         request_record::RequestRecord,
@@ -104,7 +104,7 @@ struct ProxyCall {
 impl ProxyCall {
     /// Returns a client for the destination of the caller's provider entry, or the default one.
     fn request_client(&self, state: &ProxyState) -> CfRequestClient {
-        let own = state.routes.policies().destination_of(&self.caller);
+        let own = state.routes.providers().destination_of(&self.caller);
         let destination = own.unwrap_or(&state.defaults.destination);
         state.capi.for_request(destination, self.record.correlation(), self.deadline)
     }
@@ -157,7 +157,7 @@ async fn checked_write(
         let body = read_body(request, state.body).await?;
         if !kind {
             let detail = "The body must be sent as Content-Type: application/json.";
-            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+            return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
         }
         body
     } else {
@@ -186,7 +186,7 @@ async fn checked_write(
 
 /// Returns the target that `request_validation` has checked.
 pub(in crate::http) fn request_line(request: &Request) -> Result<RequestLine, Problem> {
-    let odd = |_| Problem::new(Code::MalformedPath, "The path or the query is malformed.");
+    let odd = |_| Problem::new(ProblemCode::MalformedPath, "The path or the query is malformed.");
     let checked =
         request.extensions().get::<RequestRecord>().and_then(RequestRecord::target).cloned();
     let (path, query) = match checked {
@@ -199,7 +199,7 @@ pub(in crate::http) fn request_line(request: &Request) -> Result<RequestLine, Pr
     if query.names_credential() {
         let detail =
             "A query must not carry a credential; send the token in the Authorization header.";
-        return Err(Problem::new(Code::MalformedPath, detail));
+        return Err(Problem::new(ProblemCode::MalformedPath, detail));
     }
     Ok(RequestLine { method: request.method().clone(), path, query })
 }
@@ -235,7 +235,7 @@ fn audited_denial(denial: Denial, state: &ProxyState, audited: Option<&WriteAudi
 
 /// Audits that the caller's bounds could not be determined.
 fn bounds_failed(error: RouteError, audited: &WriteAudit) -> Problem {
-    let (word, denied) = (error.word(), error.is_denial());
+    let (word, denied) = (error.as_str(), error.is_denial());
     let problem = Problem::from(error);
     let spec = problem.code().spec();
     audited.refused(if denied { audit::DENIED } else { word }, spec.name, spec.status);

@@ -86,14 +86,14 @@ impl EnsuredBody {
                 warnings: warning_bodies(&done.warnings),
                 ..RouteBody::of(&done.view)
             },
-            outcome: done.outcome.word(),
+            outcome: done.outcome.as_str(),
             dry_run: done.plan.is_some().then_some(true),
             plan,
         }
     }
 
     pub(super) fn is_created(&self) -> bool {
-        self.outcome == EnsureOutcome::Created.word()
+        self.outcome == EnsureOutcome::Created.as_str()
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::{
     http::{
-        code::Code,
+        code::ProblemCode,
         extract::{
             Allowed, AppJson, AppQuery, Correlation, RequestAuditTrail, RequiredScope, RoutesRead,
             RoutesWrite, Tenant, wall_time,
@@ -191,7 +191,7 @@ pub(crate) async fn list(
 
 fn state_of(word: &str) -> Result<view::RouteState, Problem> {
     state_named(word).ok_or_else(|| {
-        let problem = Problem::new(Code::BadRequest, "The state is not known.");
+        let problem = Problem::new(ProblemCode::BadRequest, "The state is not known.");
         problem.field("state", "ok, unmapped, drifted or deleting")
     })
 }

@@ -46,7 +46,7 @@ pub(crate) async fn list(
     State(defaults): State<Defaults>,
 ) -> Result<impl IntoResponse, Problem> {
     let deadline = Instant::now() + defaults.call_timeout;
-    let own = routes.policies().destination_of(&caller);
+    let own = routes.providers().destination_of(&caller);
     let destination = own.unwrap_or(&defaults.destination);
     let spaces = capi.for_request(destination, &correlation, deadline).spaces().await?;
     let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();

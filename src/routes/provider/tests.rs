@@ -1,4 +1,4 @@
-use super::{Apps, BrokerIdentity, Policies, ProviderPolicy};
+use super::{Apps, BrokerIdentity, Provider, ProviderTable};
 use crate::{
     auth::{Caller, Scope},
     capi::{DestinationName, Guid, spaces::SpaceRef},
@@ -31,9 +31,9 @@ fn entry() -> ProviderSettings {
     }
 }
 
-fn validate(providers: &[ProviderSettings]) -> Result<Policies, Vec<String>> {
+fn validate(providers: &[ProviderSettings]) -> Result<ProviderTable, Vec<String>> {
     let destinations = [DestinationName::parse("CFAPI").unwrap()];
-    Policies::validate(&Settings::default(), providers, broker(), &destinations)
+    ProviderTable::validate(&Settings::default(), providers, broker(), &destinations)
         .map_err(|findings| findings.into_iter().map(|finding| finding.key).collect())
 }
 
@@ -41,7 +41,7 @@ fn caller(client_id: &str, scopes: &[Scope]) -> Caller {
     Caller::for_tests(client_id, scopes)
 }
 
-fn policy(policies: &Policies, client_id: &str) -> Result<ProviderPolicy, RouteError> {
+fn policy(policies: &ProviderTable, client_id: &str) -> Result<Provider, RouteError> {
     policies.of(&caller(client_id, &[]))
 }
 
@@ -203,7 +203,7 @@ fn a_tenant_host_pattern_that_cannot_be_checked_is_a_finding(
 #[test]
 fn a_share_above_100_percent_is_a_finding() {
     let settings = Settings { max_orphan_percent: 101, ..Settings::default() };
-    let findings = Policies::validate(&settings, &[], broker(), &[]).unwrap_err();
+    let findings = ProviderTable::validate(&settings, &[], broker(), &[]).unwrap_err();
     assert_eq!(findings[0].key, "routes.max_orphan_percent");
 }
 

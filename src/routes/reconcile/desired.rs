@@ -79,7 +79,7 @@ async fn resolve_one(
         }
         other => other?,
     };
-    if op.owner.policy.terms.mode == Mode::Route {
+    if op.owner.provider.terms.mode == Mode::Route {
         return Ok(Some(target));
     }
     let key = (target.domain.guid.clone(), target.app.guid.clone());

@@ -12,7 +12,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::{Mint, PATH};
+use super::{PATH, TokenIssuer};
 use crate::support::{TestBroker, answer, client, sandbox, variables};
 
 const OWN: &[u8] = b"\x30\x82\x03\x01the caller's certificate in DER, as far as it is read here";
@@ -57,9 +57,9 @@ async fn status(broker: &TestBroker, token: &str, host: &str, shown: &[&str]) ->
 async fn a_bound_token_is_accepted_with_its_certificate_on_the_right_host_only() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(with_certificates_required(&sandbox)).await;
-    let mint = Mint::of(&sandbox);
+    let issuer = TokenIssuer::of(&sandbox);
     let token =
-        |changes: &Value| mint.claims("", 0, changes).authorization[0].replace("Bearer ", "");
+        |changes: &Value| issuer.claims("", 0, changes).authorization[0].replace("Bearer ", "");
     let bound = token(&bound_to(OWN));
     let (flat, blanks, joined) = (STANDARD.encode(OWN), pem(OWN, " "), pem(OWN, ""));
     let two = |first: &[u8], last: &[u8]| format!("{},{}", envoy(first), envoy(last));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Case, Mint, Row};
+use super::{Case, Row, TokenIssuer};
 
 /// One changed claim each.
 const ROWS: &[Row] = &[
@@ -89,15 +89,15 @@ const ROWS: &[Row] = &[
     ("scope without prefix", 403, "scope", r#"["Spaces.Read"]"#),
 ];
 
-pub(super) fn rows(mint: &Mint) -> Vec<Case> {
+pub(super) fn rows(issuer: &TokenIssuer) -> Vec<Case> {
     ROWS.iter()
         .map(|row| match row.2 {
             // The value in the table is too far ahead for a valid token.
             "exp" if row.0 == "exp with a fraction" => {
-                let exp = mint.claims["iat"].as_i64().unwrap() + 100;
-                mint.payload_with_exp(row.0, row.1, &format!("{exp}.5"))
+                let exp = issuer.claims["iat"].as_i64().unwrap() + 100;
+                issuer.payload_with_exp(row.0, row.1, &format!("{exp}.5"))
             }
-            _ => mint.claim(*row),
+            _ => issuer.claim(*row),
         })
         .collect()
 }
@@ -120,33 +120,33 @@ const TEXTS: &[(&str, u16, &str)] = &[
     ("user name a number", 401, r#"{…,"user_name":7}"#),
 ];
 
-pub(super) fn texts(mint: &Mint) -> Vec<Case> {
+pub(super) fn texts(issuer: &TokenIssuer) -> Vec<Case> {
     let deep = format!("{{\"deep\":{}{},…}}", "[".repeat(4000), "]".repeat(4000));
-    let texts = TEXTS.iter().map(|(name, status, text)| mint.payload(name, *status, text));
-    texts.chain([mint.payload("deep unknown claim", 200, &deep)]).collect()
+    let texts = TEXTS.iter().map(|(name, status, text)| issuer.payload(name, *status, text));
+    texts.chain([issuer.payload("deep unknown claim", 200, &deep)]).collect()
 }
 
 /// Tokens of each kind.
-pub(super) fn kinds(mint: &Mint) -> Vec<Case> {
-    let application = &mint.application;
+pub(super) fn kinds(issuer: &TokenIssuer) -> Vec<Case> {
+    let application = &issuer.application;
     let own = format!("sb-{application}");
     let scopes = json!([format!("{application}.Spaces.Read")]);
     vec![
-        mint.claims("user", 200, &json!({"user_name": "ada", "origin": "corporate", "user_id": "1"})),
-        mint.claims(
+        issuer.claims("user", 200, &json!({"user_name": "ada", "origin": "corporate", "user_id": "1"})),
+        issuer.claims(
             "user forwarded by an approuter",
             200,
             &json!({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "user_name": "ada",
                 "cid": own, "xs.user.attributes": {}}),
         ),
-        mint.claims("own client as caller", 200, &json!({"cid": own, "aud": ["other"]})),
-        mint.claims("id token", 403, &json!({"nonce": "n", "aud": own, "scope": ["openid"]})),
-        mint.claims(
+        issuer.claims("own client as caller", 200, &json!({"cid": own, "aud": ["other"]})),
+        issuer.claims("id token", 403, &json!({"nonce": "n", "aud": own, "scope": ["openid"]})),
+        issuer.claims(
             "token for another application",
             401,
             &json!({"aud": ["destination-xsappname!b404", "sb-caller!t7"], "scope": ["uaa.resource"]}),
         ),
-        mint.claims(
+        issuer.claims(
             "token of the UAA for the CF API",
             401,
             &json!({"aud": ["cloud_controller", "cf"], "zid": "uaa", "cid": "cf", "scope": scopes}),
@@ -154,7 +154,7 @@ pub(super) fn kinds(mint: &Mint) -> Vec<Case> {
     ]
 }
 
-impl Mint {
+impl TokenIssuer {
     /// A valid token with this text as `exp`.
     fn payload_with_exp(&self, name: &'static str, status: u16, exp: &str) -> Case {
         let mut claims = self.claims.clone();

@@ -1,6 +1,6 @@
 //! The form of the header, of the token and of its JOSE header.
 
-use super::{Case, Mint, Row, decoded, split};
+use super::{Case, Row, TokenIssuer, decoded, split};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// Values of `Authorization`. `T` stands for the valid token.
@@ -27,8 +27,8 @@ const SENT: &[(&str, u16, &[&str])] = &[
     ("a parameter at the end", 401, &["Bearer T; charset=utf-8"]),
 ];
 
-pub(super) fn authorization(mint: &Mint) -> Vec<Case> {
-    let token = mint.token();
+pub(super) fn authorization(issuer: &TokenIssuer) -> Vec<Case> {
+    let token = issuer.token();
     // No scheme contains this letter.
     let fill = |text: &&str| match text.split_once('T') {
         None => (*text).to_owned(),
@@ -65,8 +65,8 @@ const WRITTEN: &[(&str, &str)] = &[
     ("signature of two bytes with unused bits set", "H.P.AAB"),
 ];
 
-pub(super) fn encoding(mint: &Mint) -> Vec<Case> {
-    let token = mint.token();
+pub(super) fn encoding(issuer: &TokenIssuer) -> Vec<Case> {
+    let token = issuer.token();
     let [header, payload, signature] = split(&token);
     let fill = |form: &str| -> String {
         let parts = form.chars().map(|letter| match letter {
@@ -84,8 +84,8 @@ pub(super) fn encoding(mint: &Mint) -> Vec<Case> {
     let loose = format!("{header}.{payload}.{loose}{last}");
     cases.push(Case::token("signature with unused bits set", 401, &loose));
     let pad = |length: usize| format!("{{…,\"pad\":\"{}\"}}", "x".repeat(length));
-    cases.push(mint.payload("token just below the limit", 200, &pad(11_000)));
-    cases.push(mint.payload("token above the limit", 401, &pad(12_400)));
+    cases.push(issuer.payload("token just below the limit", 200, &pad(11_000)));
+    cases.push(issuer.payload("token above the limit", 401, &pad(12_400)));
     cases
 }
 
@@ -140,9 +140,9 @@ const HEADERS: &[(&str, u16, &str)] = &[
     ("unknown header member twice", 401, r#"{"alg":"RS256","kid":"KID","x":1,"x":1}"#),
 ];
 
-pub(super) fn header(mint: &Mint) -> Vec<Case> {
-    let members = MEMBERS.iter().map(|row| mint.header(*row));
-    let texts = HEADERS.iter().map(|(name, status, text)| mint.header_text(name, *status, text));
+pub(super) fn header(issuer: &TokenIssuer) -> Vec<Case> {
+    let members = MEMBERS.iter().map(|row| issuer.header(*row));
+    let texts = HEADERS.iter().map(|(name, status, text)| issuer.header_text(name, *status, text));
     let mut cases: Vec<_> = members.chain(texts).collect();
     let [_, payload, _] = split(&cases[0].authorization[0]).map(str::to_owned);
     assert!(decoded(&payload).is_object());

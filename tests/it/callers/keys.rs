@@ -12,11 +12,11 @@ use cfapi_sandbox::{
 };
 use serde_json::{Value, json};
 
-use super::{Case, Mint, split};
+use super::{Case, TokenIssuer, split};
 use crate::support::pull;
 
 /// Other keys than the usual one.
-pub(super) struct Others {
+pub(super) struct ExtraKeys {
     /// A second valid key of the set.
     second: SigningKey,
     /// A third one, of 3072 bit.
@@ -28,7 +28,7 @@ pub(super) struct Others {
     elliptic: EcdsaKeyPair,
 }
 
-impl Others {
+impl ExtraKeys {
     /// Makes the keys and publishes them in the set of XSUAA.
     pub(super) fn publish(sandbox: &Sandbox) -> Self {
         let others = Self {
@@ -70,19 +70,19 @@ impl Others {
 }
 
 /// A valid token with another algorithm, key id and signature.
-fn signed(mint: &Mint, alg: &str, kid: &str, sign: impl Fn(&str) -> String) -> String {
-    let mut header = mint.header.clone();
+fn signed(issuer: &TokenIssuer, alg: &str, kid: &str, sign: impl Fn(&str) -> String) -> String {
+    let mut header = issuer.header.clone();
     header["alg"] = json!(alg);
     header["kid"] = json!(kid);
     let [header, claims] =
-        [&header, &mint.claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        [&header, &issuer.claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let text = format!("{header}.{claims}");
     let signature = sign(&text);
     format!("{text}.{signature}")
 }
 
 /// Only RS256 is accepted, whatever the token was signed with and whatever the set contains.
-pub(super) fn algorithms(mint: &Mint) -> Vec<Case> {
+pub(super) fn algorithms(issuer: &TokenIssuer) -> Vec<Case> {
     let rsa = [
         ("RS384", "RS384", Scheme::Rs384),
         ("RS512", "RS512", Scheme::Rs512),
@@ -93,9 +93,9 @@ pub(super) fn algorithms(mint: &Mint) -> Vec<Case> {
         ("RS512 signature under RS256", "RS256", Scheme::Rs512),
         ("RS256 signature under RS512", "RS512", Scheme::Rs256),
     ];
-    let key = &mint.key;
+    let key = &issuer.key;
     let rsa = rsa.map(|(name, alg, scheme)| {
-        let token = signed(mint, alg, key.kid(), |text| key.signature(text, scheme));
+        let token = signed(issuer, alg, key.kid(), |text| key.signature(text, scheme));
         Case::token(name, 401, &token)
     });
     let hmac = |secret: &[u8], text: &str| {
@@ -104,33 +104,33 @@ pub(super) fn algorithms(mint: &Mint) -> Vec<Case> {
     };
     let pem = key.pem();
     let elliptic = |text: &str| {
-        let signature = mint.other.elliptic.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
+        let signature = issuer.other.elliptic.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
         URL_SAFE_NO_PAD.encode(signature)
     };
     let others = [
         (
             "HS256 with the public key",
-            signed(mint, "HS256", key.kid(), |t| hmac(pem.as_bytes(), t)),
+            signed(issuer, "HS256", key.kid(), |t| hmac(pem.as_bytes(), t)),
         ),
-        ("HS256 with a key of the set", signed(mint, "HS256", "oct", |t| hmac(b"sesame", t))),
-        ("HMAC under RS256", signed(mint, "RS256", "oct", |t| hmac(b"sesame", t))),
-        ("ES256 with a key of the set", signed(mint, "ES256", "elliptic", elliptic)),
-        ("ECDSA under RS256", signed(mint, "RS256", "elliptic", elliptic)),
+        ("HS256 with a key of the set", signed(issuer, "HS256", "oct", |t| hmac(b"sesame", t))),
+        ("HMAC under RS256", signed(issuer, "RS256", "oct", |t| hmac(b"sesame", t))),
+        ("ES256 with a key of the set", signed(issuer, "ES256", "elliptic", elliptic)),
+        ("ECDSA under RS256", signed(issuer, "RS256", "elliptic", elliptic)),
     ];
     rsa.into_iter().chain(others.map(|(name, token)| Case::token(name, 401, &token))).collect()
 }
 
 /// Which entries of the set may verify.
-pub(super) fn sets(mint: &Mint) -> Vec<Case> {
+pub(super) fn sets(issuer: &TokenIssuer) -> Vec<Case> {
     let by = |name: &'static str, status: u16, key: &SigningKey, kid: &str| {
-        let token = signed(mint, "RS256", kid, |text| key.signature(text, Scheme::Rs256));
+        let token = signed(issuer, "RS256", kid, |text| key.signature(text, Scheme::Rs256));
         Case::token(name, status, &token)
     };
-    let Others { second, long, unfit, foreign, .. } = &mint.other;
+    let ExtraKeys { second, long, unfit, foreign, .. } = &issuer.other;
     let embedded = |name: &'static str, member: &str, value: Value| {
-        let mut header = mint.header.clone();
+        let mut header = issuer.header.clone();
         header[member] = value;
-        Case::token(name, 401, &foreign.sign_with(&header, &mint.claims))
+        Case::token(name, 401, &foreign.sign_with(&header, &issuer.claims))
     };
     vec![
         by("second key of the set", 200, second, "second"),
@@ -141,10 +141,10 @@ pub(super) fn sets(mint: &Mint) -> Vec<Case> {
         by("key with an even exponent", 401, unfit, "even"),
         by("key that is not base64url", 401, unfit, "not base64url"),
         by("key whose name stands there twice", 401, unfit, "twice"),
-        by("foreign key under our name", 401, foreign, mint.key.kid()),
+        by("foreign key under our name", 401, foreign, issuer.key.kid()),
         by("foreign key under its own name", 401, foreign, "foreign"),
-        by("second key under the first one's name", 401, second, mint.key.kid()),
-        by("first key under the second one's name", 401, &mint.key, "second"),
+        by("second key under the first one's name", 401, second, issuer.key.kid()),
+        by("first key under the second one's name", 401, &issuer.key, "second"),
         by("long key under a shorter one's name", 401, long, "second"),
         embedded("attacker's jwk", "jwk", foreign.jwk()),
         embedded("attacker's x5c", "x5c", json!([URL_SAFE_NO_PAD.encode(foreign.pem())])),
@@ -152,17 +152,18 @@ pub(super) fn sets(mint: &Mint) -> Vec<Case> {
 }
 
 /// Signatures that do not match the text.
-pub(super) fn tampering(mint: &Mint) -> Vec<Case> {
-    let token = mint.token();
+pub(super) fn tampering(issuer: &TokenIssuer) -> Vec<Case> {
+    let token = issuer.token();
     let [header, payload, signature] = split(&token);
     let first = if signature.starts_with('A') { "B" } else { "A" };
     let other = format!("{first}{}", signature.chars().skip(1).collect::<String>());
     let cut: String = signature.chars().take(300).collect();
-    let mut claims = mint.claims.clone();
-    claims["scope"] = json!([format!("{}.Routes.Admin", mint.application)]);
+    let mut claims = issuer.claims.clone();
+    claims["scope"] = json!([format!("{}.Routes.Admin", issuer.application)]);
     let richer = URL_SAFE_NO_PAD.encode(claims.to_string());
     let zeros = URL_SAFE_NO_PAD.encode([0; 256]);
-    let plain = URL_SAFE_NO_PAD.encode(json!({"alg": "RS256", "kid": mint.key.kid()}).to_string());
+    let plain =
+        URL_SAFE_NO_PAD.encode(json!({"alg": "RS256", "kid": issuer.key.kid()}).to_string());
     let forged = [
         ("first character of the signature changed", [header, payload, &other].join(".")),
         ("signature cut", [header, payload, &cut].join(".")),

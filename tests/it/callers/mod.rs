@@ -35,10 +35,10 @@ struct Case {
 }
 
 /// Makes variants of a valid token.
-struct Mint {
+struct TokenIssuer {
     key: SigningKey,
     /// Further keys, some in the set, some not acceptable.
-    other: keys::Others,
+    other: keys::ExtraKeys,
     header: Value,
     claims: Value,
     /// `uaadomain` of the binding.
@@ -50,13 +50,13 @@ struct Mint {
 /// stand for those of the landscape; `@+5` is the time in five seconds, as a number.
 type Row = (&'static str, u16, &'static str, &'static str);
 
-impl Mint {
+impl TokenIssuer {
     fn of(sandbox: &Sandbox) -> Self {
         let token = sandbox.caller_token(CALLER, &["Spaces.Read"]);
         let [header, claims, _] = split(&token).map(decoded);
         Self {
             key: sandbox.xsuaa_key(),
-            other: keys::Others::publish(sandbox),
+            other: keys::ExtraKeys::publish(sandbox),
             header,
             claims,
             domain: sandbox.uaa_domain(),
@@ -217,8 +217,8 @@ async fn send_all(start: impl AsyncFn() -> TestBroker, cases: &[Case]) -> Result
 #[tokio::test]
 async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     let sandbox = sandbox().await;
-    let mint = Mint::of(&sandbox);
-    let cases = mint.cases();
+    let issuer = TokenIssuer::of(&sandbox);
+    let cases = issuer.cases();
     let start = async || TestBroker::start(&sandbox).await;
     let Results { faults, refusals, statuses, brokers } = send_all(start, &cases).await;
     assert_eq!(faults, Vec::<String>::new());
@@ -228,12 +228,12 @@ async fn each_token_of_the_corpus_gets_the_status_that_it_must() {
     assert!((1..=2 * brokers).contains(&fetches), "one, and one for the unknown: {fetches}");
     assert!(brokers <= 20, "only unknown key ids: {brokers}");
     assert_eq!(journal.iter().filter(|entry| entry.part == Part::Cf).count(), 0);
-    record::write(&sandbox, &mint, &cases, &statuses).await;
+    record::write(&sandbox, &issuer, &cases, &statuses).await;
 }
 
 #[tokio::test]
 async fn the_corpus_is_large_and_mixed_and_names_are_unique() {
-    let cases = Mint::of(&sandbox().await).cases();
+    let cases = TokenIssuer::of(&sandbox().await).cases();
     let names: HashSet<_> = cases.iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases.len());
     let count = |status: u16| cases.iter().filter(|case| case.status == status).count();
@@ -246,12 +246,12 @@ async fn the_corpus_is_large_and_mixed_and_names_are_unique() {
 #[tokio::test]
 async fn a_wrong_expectation_is_reported() {
     let sandbox = sandbox().await;
-    let mint = Mint::of(&sandbox);
-    let forged = mint.other.foreign.sign_with(&mint.header, &mint.claims);
+    let issuer = TokenIssuer::of(&sandbox);
+    let forged = issuer.other.foreign.sign_with(&issuer.header, &issuer.claims);
     let cases = [
-        Case::token("right", 200, &mint.token()),
+        Case::token("right", 200, &issuer.token()),
         Case::token("forged", 200, &forged),
-        Case::token("good", 401, &mint.token()),
+        Case::token("good", 401, &issuer.token()),
     ];
     let start = async || TestBroker::start(&sandbox).await;
     let Results { faults, .. } = send_all(start, &cases).await;

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{CALLER, Mint, PATH, split};
+use super::{CALLER, PATH, TokenIssuer, split};
 use crate::support::{TestBroker, answer, client, pull, sandbox};
 
 fn fetches(sandbox: &Sandbox) -> usize {
@@ -25,14 +25,14 @@ fn good(sandbox: &Sandbox) -> String {
 async fn an_attackers_key_server_is_never_called() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    let mint = Mint::of(&sandbox);
+    let issuer = TokenIssuer::of(&sandbox);
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = server.local_addr().unwrap();
     let url = json!(format!("http://{address}/token_keys"));
     let attacker = SigningKey::first("attacker");
-    for kid in [mint.key.kid(), attacker.kid()] {
+    for kid in [issuer.key.kid(), attacker.kid()] {
         for member in ["jku", "x5u", "iss", "jwks_uri", "kid"] {
-            let (mut header, mut claims) = (mint.header.clone(), mint.claims.clone());
+            let (mut header, mut claims) = (issuer.header.clone(), issuer.claims.clone());
             header["kid"] = json!(kid);
             header[member] = url.clone();
             // A second unknown key id is not decided at once.
@@ -46,7 +46,7 @@ async fn an_attackers_key_server_is_never_called() {
     let redirect = json!({"part": "xsuaa", "only": "GET /token_keys", "status": 302, "headers": {"location": url}});
     let fresh = TestBroker::start(&sandbox).await;
     pull(&sandbox, "fail_next", &redirect);
-    assert_eq!(fresh.get(PATH, &mint.token()).await.code(), "keys_unavailable");
+    assert_eq!(fresh.get(PATH, &issuer.token()).await.code(), "keys_unavailable");
     // Connections are accepted in order: the first one is ours, so no other came before.
     let own = TcpStream::connect(address).await.unwrap();
     let (_, first) = server.accept().await.unwrap();

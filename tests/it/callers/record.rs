@@ -10,7 +10,7 @@ use jsonwebtoken::{
 };
 use serde_json::{Value, json};
 
-use super::{Case, Mint};
+use super::{Case, TokenIssuer};
 use crate::support::{answer, client, parse, sandbox};
 
 /// The file, in the target folder of this build.
@@ -18,7 +18,12 @@ const FILE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/callers.json");
 
 /// Writes each case about a token, with the broker's status and the result of a naive verifier.
 /// Adds what another verifier needs: the keys, the binding and the time.
-pub(super) async fn write(sandbox: &Sandbox, mint: &Mint, cases: &[Case], statuses: &[u16]) {
+pub(super) async fn write(
+    sandbox: &Sandbox,
+    issuer: &TokenIssuer,
+    cases: &[Case],
+    statuses: &[u16],
+) {
     let keys = published(sandbox).await;
     let set = readable(&keys);
     let results = cases.iter().zip(statuses).filter_map(|(case, status)| {
@@ -26,9 +31,9 @@ pub(super) async fn write(sandbox: &Sandbox, mint: &Mint, cases: &[Case], status
         let naive = is_accepted_by_a_naive_verifier(token, &set);
         Some(json!({"name": case.name, "status": status, "token": token, "naive": naive}))
     });
-    let application = &mint.application;
+    let application = &issuer.application;
     let record = json!({
-        "now": mint.claims["iat"], "keys": keys, "cases": results.collect::<Vec<_>>(),
+        "now": issuer.claims["iat"], "keys": keys, "cases": results.collect::<Vec<_>>(),
         "xsappname": application, "clientid": format!("sb-{application}"), "scope": "Spaces.Read",
     });
     std::fs::write(Path::new(FILE), record.to_string()).unwrap();
@@ -72,8 +77,8 @@ impl Case {
 #[tokio::test]
 async fn a_naive_verifier_accepts_forged_tokens() {
     let sandbox = sandbox().await;
-    let mint = Mint::of(&sandbox);
-    let forged: Vec<_> = mint.cases().into_iter().filter(|case| case.status == 401).collect();
+    let issuer = TokenIssuer::of(&sandbox);
+    let forged: Vec<_> = issuer.cases().into_iter().filter(|case| case.status == 401).collect();
     let keys = readable(&published(&sandbox).await);
     let taken = forged.iter().filter(|case| {
         case.sent_token().is_some_and(|token| is_accepted_by_a_naive_verifier(token, &keys))

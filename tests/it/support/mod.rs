@@ -1,7 +1,7 @@
 //! A broker in this process that uses a sandbox, and a client of it.
 
+pub(crate) mod audited_program;
 pub(crate) mod process;
-pub(crate) mod scene;
 pub(crate) mod tenant;
 
 use std::collections::BTreeMap;

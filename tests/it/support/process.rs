@@ -22,7 +22,7 @@ pub(crate) struct Program {
 }
 
 /// How a program ended.
-pub(crate) struct Ended {
+pub(crate) struct ProgramExit {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
 }
@@ -128,18 +128,18 @@ impl Program {
     }
 
     /// Sends SIGTERM and waits for the end.
-    pub(crate) async fn terminate(mut self) -> Ended {
+    pub(crate) async fn terminate(mut self) -> ProgramExit {
         self.stop();
         self.ended().await
     }
 
     /// Waits for the end.
-    pub(crate) async fn ended(&mut self) -> Ended {
+    pub(crate) async fn ended(&mut self) -> ProgramExit {
         for _ in 0..600 {
             if let Some(status) = self.child.try_wait().unwrap() {
                 // The pipes are closed, so the reader threads end now.
                 self.readers.drain(..).for_each(|reader| reader.join().unwrap());
-                return Ended { code: status.code(), out: self.output() };
+                return ProgramExit { code: status.code(), out: self.output() };
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

@@ -16,12 +16,12 @@ const WORKERS: usize = 32;
 
 /// What the workers have counted.
 #[derive(Default)]
-struct Tally {
+struct AnswerCount {
     answered: AtomicUsize,
     enough: AtomicBool,
 }
 
-impl Tally {
+impl AnswerCount {
     /// Waits until this many more requests were answered.
     async fn see(&self, more: usize) {
         let goal = self.answered.load(Ordering::SeqCst) + more;
@@ -59,7 +59,7 @@ async fn tokens_that_end_under_load_cost_two_token_calls_and_no_caller_a_refusal
     let token = sandbox.caller_token("sb-bookshop!t4711", &scopes);
     let put = broker.put("/routes/t1", &token, &json!({"subdomain": "one", "app": APP})).await;
     assert_eq!(put.status, 201, "{}", put.text);
-    let tally = Arc::new(Tally::default());
+    let tally = Arc::new(AnswerCount::default());
     let (http, mut workers) = (client(), JoinSet::new());
     for _ in 0..WORKERS {
         let request = http.get(format!("{}{path}", broker.base)).bearer_auth(&token);

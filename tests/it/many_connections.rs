@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     support::{answer, client, process::Program, pull, sandbox, variables},
-    wire::{Add, READ_TIMEOUT, Wire, read},
+    wire::{HeaderLines, READ_TIMEOUT, Wire, read},
 };
 
 /// Both ends of each connection are in this process: the usual soft limit of 1024 files is too low.
@@ -26,7 +26,7 @@ fn allow_files(count: u64) {
 
 /// Sends a request over its own connection and returns the statuses.
 async fn asked(wire: &Wire, first: &str) -> Vec<u16> {
-    let got = wire.exchange(&wire.bytes(first.as_bytes(), Add::All, "")).await;
+    let got = wire.exchange(&wire.bytes(first.as_bytes(), HeaderLines::All, "")).await;
     got.iter().map(|one| one.status).collect()
 }
 
@@ -58,7 +58,7 @@ async fn three_thousand_idle_connections_and_slow_heads_block_no_other_client() 
     for mut stream in slow {
         assert!(read(&mut stream).await.is_empty());
     }
-    let get = wire.bytes(b"GET /health HTTP/1.1", Add::NoClose, "");
+    let get = wire.bytes(b"GET /health HTTP/1.1", HeaderLines::NoClose, "");
     for stream in idle.iter_mut().step_by(1000) {
         assert_eq!(status_over(stream, &get).await, "200");
     }
@@ -86,7 +86,7 @@ async fn a_dribbled_head_is_closed_and_a_slow_body_is_served() {
     let body = r#"{"tenantId":"t1","subdomain":"acme","app":"saas-approuter"}"#;
     let head = format!("\nContent-Type: application/json\nContent-Length: {}\n\n", body.len());
     let mut slow = wire.connect().await;
-    let head = wire.bytes(b"POST /routes HTTP/1.1", Add::All, &head);
+    let head = wire.bytes(b"POST /routes HTTP/1.1", HeaderLines::All, &head);
     slow.write_all(&head).await.unwrap();
     for piece in body.as_bytes().chunks(10) {
         sleep(Duration::from_millis(300)).await;
@@ -109,7 +109,7 @@ async fn beyond_the_limit_of_connections_new_ones_are_refused_and_the_others_ser
         assert!(refused[0].head.contains("retry-after: 1"), "{refused:?}");
         assert!(refused[0].head.contains("connection: close"), "{refused:?}");
     }
-    let get = wire.bytes(b"GET /health HTTP/1.1", Add::NoClose, "");
+    let get = wire.bytes(b"GET /health HTTP/1.1", HeaderLines::NoClose, "");
     for stream in &mut first {
         assert_eq!(status_over(stream, &get).await, "200");
     }
@@ -141,7 +141,7 @@ async fn slow_heads_free_all_connections_after_the_head_timeout() {
     for stream in &mut slow {
         assert!(read(stream).await.is_empty());
     }
-    let get = wire.bytes(b"GET /health HTTP/1.1", Add::NoClose, "");
+    let get = wire.bytes(b"GET /health HTTP/1.1", HeaderLines::NoClose, "");
     for _ in 0..200 {
         // A slot is free a moment after its connection is closed.
         if status_over(&mut wire.connect().await, &get).await == "200" {
@@ -157,7 +157,7 @@ async fn a_stop_answers_what_is_under_way_and_waits_for_nothing_else() {
     let wire = Wire::start(&[("CFAPI_SERVER__DRAIN_TIMEOUT", "50s")]).await;
     assert_eq!(asked(&wire, "GET /spaces HTTP/1.1").await, [200]);
     let mut used = wire.connect().await;
-    let get = wire.bytes(b"GET /health HTTP/1.1", Add::NoClose, "");
+    let get = wire.bytes(b"GET /health HTTP/1.1", HeaderLines::NoClose, "");
     assert_eq!(status_over(&mut used, &get).await, "200");
     let mut idle = wire.connect().await;
     let mut stuck = wire.connect().await;
@@ -165,7 +165,7 @@ async fn a_stop_answers_what_is_under_way_and_waits_for_nothing_else() {
     pull(&wire.sandbox, "latency", &json!({"part": "cf", "ms": 1000}));
     let before = wire.upstream().len();
     let mut under_way = wire.connect().await;
-    let slow = wire.bytes(b"GET /spaces HTTP/1.1", Add::NoClose, "");
+    let slow = wire.bytes(b"GET /spaces HTTP/1.1", HeaderLines::NoClose, "");
     under_way.write_all(&slow).await.unwrap();
     while wire.upstream().len() == before {
         sleep(Duration::from_millis(10)).await;

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{answer, client, parse, process::Program};
 
 /// The program and the log lines of each request.
-pub(crate) struct Scene {
+pub(crate) struct AuditedProgram {
     pub(crate) program: Program,
     pub(crate) base: String,
     count: usize,
 }
 
-impl Scene {
+impl AuditedProgram {
     pub(crate) async fn start(variables: &BTreeMap<String, String>) -> Self {
         let mut program = Program::start(&["--log", "json"], variables);
         let base = program.base().await;

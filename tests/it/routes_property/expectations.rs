@@ -1,4 +1,4 @@
-//! What the answers of a history say, and whether the routes agree.
+//! Operation the answers of a history say, and whether the routes agree.
 //!
 //! An answer is definite or not. After an indefinite answer a tenant is in doubt until all work of
 //! CF has ended. Answers in this time are recorded, but hold only for that moment.
@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 use cfapi_sandbox::world::RouteView;
 
-use super::{Act, TENANTS, What, host_of, owner_of};
+use super::{Mutation, Operation, TENANTS, host_of, owner_of};
 use crate::support::{APP, Answer};
 
 /// The label of a route that is being deleted.
 const STATE: &str = "cfapi-broker.internal/state";
 
-/// What is known of a tenant's route.
+/// Operation is known of a tenant's route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Known {
+enum ExpectedRoute {
     Unsure,
     Nothing,
     /// Marked, and the delete was sent to CF.
@@ -24,9 +24,9 @@ enum Known {
     Route(String),
 }
 
-/// What an answer says about the tenant's route.
+/// Operation an answer says about the tenant's route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answered {
+enum AnsweredRoute {
     Route(String),
     Nothing,
     Deleting,
@@ -38,8 +38,8 @@ enum Answered {
 
 /// The last definite answer for each tenant, and all foreign routes.
 #[derive(Debug)]
-pub(super) struct Ledger {
-    known: Vec<Known>,
+pub(super) struct Expectations {
+    known: Vec<ExpectedRoute>,
     doubt: Vec<bool>,
     foreign: Vec<RouteView>,
     requested: BTreeSet<(usize, bool)>,
@@ -47,11 +47,11 @@ pub(super) struct Ledger {
     pub(super) kept: usize,
 }
 
-impl Ledger {
+impl Expectations {
     /// Starts without routes of the tenants.
     pub(super) fn new(routes: Vec<RouteView>) -> Self {
         Self {
-            known: vec![Known::Nothing; TENANTS.len()],
+            known: vec![ExpectedRoute::Nothing; TENANTS.len()],
             doubt: vec![false; TENANTS.len()],
             foreign: routes,
             requested: BTreeSet::new(),
@@ -64,86 +64,86 @@ impl Ledger {
         self.foreign.push(route);
     }
 
-    /// From now on the act may have effects.
-    pub(super) fn begin(&mut self, act: Act) {
-        self.requested.insert((act.tenant, act.what == What::Put));
+    /// From now on the mutation may have effects.
+    pub(super) fn begin(&mut self, mutation: Mutation) {
+        self.requested.insert((mutation.tenant, mutation.what == Operation::Put));
     }
 
-    /// The answer to an act was lost.
-    pub(super) fn lost(&mut self, act: Act) {
-        self.set_known(act.tenant, Known::Unsure);
-        self.doubt[act.tenant] = true;
+    /// The answer to an mutation was lost.
+    pub(super) fn lost(&mut self, mutation: Mutation) {
+        self.set_known(mutation.tenant, ExpectedRoute::Unsure);
+        self.doubt[mutation.tenant] = true;
     }
 
-    /// Records the answer to an act that ran alone. `calm`: there are no faults.
+    /// Records the answer to an mutation that ran alone. `calm`: there are no faults.
     pub(super) fn record(
         &mut self,
-        act: Act,
+        mutation: Mutation,
         answer: &Answer,
         calm: bool,
         [before, after]: [&[RouteView]; 2],
     ) -> Result<(), String> {
-        let answered = Answered::of(act, answer);
-        if answered == Answered::Refused && !self.doubt[act.tenant] {
-            let host = host_of(act.tenant);
+        let answered = AnsweredRoute::of(mutation, answer);
+        if answered == AnsweredRoute::Refused && !self.doubt[mutation.tenant] {
+            let host = host_of(mutation.tenant);
             let other =
-                |route: &&RouteView| route.host == host && owner_of(route) != Some(act.tenant);
+                |route: &&RouteView| route.host == host && owner_of(route) != Some(mutation.tenant);
             let held = before.iter().chain(after).any(|route| other(&route));
-            if !held || matches!(self.known[act.tenant], Known::Route(_)) {
-                return Err(format!("{act:?} was refused without a reason: {}", answer.text));
+            if !held || matches!(self.known[mutation.tenant], ExpectedRoute::Route(_)) {
+                return Err(format!("{mutation:?} was refused without a reason: {}", answer.text));
             }
         }
-        if answered == Answered::Deleting {
-            return self.record_deleting(act, calm, after);
+        if answered == AnsweredRoute::Deleting {
+            return self.record_deleting(mutation, calm, after);
         }
-        self.apply(act, answered);
-        self.check(act.tenant, after)
+        self.apply(mutation, answered);
+        self.check(mutation.tenant, after)
     }
 
-    /// Records the answers to two acts that ran together, in either order.
+    /// Records the answers to two mutations that ran together, in either order.
     pub(super) fn record_both(
         &mut self,
-        [(one, first), (two, second)]: [(Act, &Answer); 2],
+        [(one, first), (two, second)]: [(Mutation, &Answer); 2],
         calm: bool,
         after: &[RouteView],
     ) -> Result<(), String> {
-        let (first, second) = (Answered::of(one, first), Answered::of(two, second));
+        let (first, second) = (AnsweredRoute::of(one, first), AnsweredRoute::of(two, second));
         let pair = [first.clone(), second.clone()];
         if one.tenant == two.tenant {
             match pair {
-                [Answered::Route(first), Answered::Route(second)]
+                [AnsweredRoute::Route(first), AnsweredRoute::Route(second)]
                     if first != second && !self.doubt[one.tenant] =>
                 {
                     return Err(format!("one tenant has two routes: {first} {second}"));
                 }
-                [Answered::Lost, _] | [_, Answered::Lost] => {
+                [AnsweredRoute::Lost, _] | [_, AnsweredRoute::Lost] => {
                     self.lost(one);
                     return Ok(());
                 }
-                [Answered::Route(_), Answered::Deleting]
-                | [Answered::Deleting, Answered::Route(_)] => {
-                    self.set_known(one.tenant, Known::Unsure);
+                [AnsweredRoute::Route(_), AnsweredRoute::Deleting]
+                | [AnsweredRoute::Deleting, AnsweredRoute::Route(_)] => {
+                    self.set_known(one.tenant, ExpectedRoute::Unsure);
                     self.doubt[one.tenant] |= !calm;
                     return Ok(());
                 }
-                [Answered::Route(_), Answered::Nothing]
-                | [Answered::Nothing, Answered::Route(_)] => {
-                    self.set_known(one.tenant, Known::Unsure);
+                [AnsweredRoute::Route(_), AnsweredRoute::Nothing]
+                | [AnsweredRoute::Nothing, AnsweredRoute::Route(_)] => {
+                    self.set_known(one.tenant, ExpectedRoute::Unsure);
                     return Ok(());
                 }
-                [Answered::Deleting, Answered::Nothing | Answered::Deleting]
-                | [Answered::Nothing, Answered::Deleting] => {
+                [AnsweredRoute::Deleting, AnsweredRoute::Nothing | AnsweredRoute::Deleting]
+                | [AnsweredRoute::Nothing, AnsweredRoute::Deleting] => {
                     return self.record_deleting(one, calm, after);
                 }
                 _ => {}
             }
         }
-        for (act, answered) in [(one, first), (two, second)] {
-            if answered == Answered::Deleting {
-                self.record_deleting(act, calm, after)?;
+        for (mutation, answered) in [(one, first), (two, second)] {
+            if answered == AnsweredRoute::Deleting {
+                self.record_deleting(mutation, calm, after)?;
             } else {
-                self.apply(act, answered);
-                self.check(act.tenant, after)?;
+                self.apply(mutation, answered);
+                self.check(mutation.tenant, after)?;
             }
         }
         Ok(())
@@ -151,13 +151,18 @@ impl Ledger {
 
     /// A route that is being deleted must be marked, so that no instance uses it. A fault may
     /// prevent the mark.
-    fn record_deleting(&mut self, act: Act, calm: bool, after: &[RouteView]) -> Result<(), String> {
-        let mut owned = after.iter().filter(|route| owner_of(route) == Some(act.tenant));
+    fn record_deleting(
+        &mut self,
+        mutation: Mutation,
+        calm: bool,
+        after: &[RouteView],
+    ) -> Result<(), String> {
+        let mut owned = after.iter().filter(|route| owner_of(route) == Some(mutation.tenant));
         let marked = owned.all(|route| route.labels.contains_key(STATE));
         match (marked, calm) {
-            (true, _) => self.apply(act, Answered::Deleting),
-            (false, false) => self.lost(act),
-            (false, true) => return Err(format!("{act:?} left no mark: {after:#?}")),
+            (true, _) => self.apply(mutation, AnsweredRoute::Deleting),
+            (false, false) => self.lost(mutation),
+            (false, true) => return Err(format!("{mutation:?} left no mark: {after:#?}")),
         }
         Ok(())
     }
@@ -166,8 +171,8 @@ impl Ledger {
     pub(super) fn settled(&mut self, jobs: bool) {
         self.doubt.fill(false);
         for known in &mut self.known {
-            if *known == Known::Deleting {
-                *known = if jobs { Known::Nothing } else { Known::Unsure };
+            if *known == ExpectedRoute::Deleting {
+                *known = if jobs { ExpectedRoute::Nothing } else { ExpectedRoute::Unsure };
             }
         }
     }
@@ -190,19 +195,19 @@ impl Ledger {
         })
     }
 
-    fn apply(&mut self, act: Act, answered: Answered) {
+    fn apply(&mut self, mutation: Mutation, answered: AnsweredRoute) {
         let known = match answered {
-            Answered::Refused => return,
-            Answered::Lost => return self.lost(act),
-            Answered::Deleting => Known::Deleting,
-            Answered::Nothing => Known::Nothing,
-            Answered::Route(guid) => Known::Route(guid),
+            AnsweredRoute::Refused => return,
+            AnsweredRoute::Lost => return self.lost(mutation),
+            AnsweredRoute::Deleting => ExpectedRoute::Deleting,
+            AnsweredRoute::Nothing => ExpectedRoute::Nothing,
+            AnsweredRoute::Route(guid) => ExpectedRoute::Route(guid),
         };
-        let known = if self.doubt[act.tenant] { Known::Unsure } else { known };
-        self.set_known(act.tenant, known);
+        let known = if self.doubt[mutation.tenant] { ExpectedRoute::Unsure } else { known };
+        self.set_known(mutation.tenant, known);
     }
 
-    fn set_known(&mut self, tenant: usize, known: Known) {
+    fn set_known(&mut self, tenant: usize, known: ExpectedRoute) {
         self.known[tenant] = known;
     }
 
@@ -211,9 +216,9 @@ impl Ledger {
         let owned = routes.iter().filter(|route| owner_of(route) == Some(tenant));
         let owned = owned.collect::<Vec<_>>();
         let kept = match &self.known[tenant] {
-            Known::Unsure | Known::Deleting => return Ok(()),
-            Known::Nothing => owned.is_empty(),
-            Known::Route(guid) => match owned.as_slice() {
+            ExpectedRoute::Unsure | ExpectedRoute::Deleting => return Ok(()),
+            ExpectedRoute::Nothing => owned.is_empty(),
+            ExpectedRoute::Route(guid) => match owned.as_slice() {
                 [route] => route.guid == *guid && is_complete(route),
                 _ => false,
             },
@@ -248,17 +253,17 @@ impl Ledger {
     }
 }
 
-impl Answered {
-    fn of(act: Act, answer: &Answer) -> Self {
-        match (act.what, answer.status) {
-            (What::Put, 200 | 201) => {
+impl AnsweredRoute {
+    fn of(mutation: Mutation, answer: &Answer) -> Self {
+        match (mutation.what, answer.status) {
+            (Operation::Put, 200 | 201) => {
                 let guid = answer.json()["route"]["guid"].as_str().unwrap_or_default().to_owned();
                 Self::Route(guid)
             }
-            (What::Delete | What::DeleteAsync, 204) => Self::Nothing,
-            (What::Delete | What::DeleteAsync, 202) => Self::Deleting,
-            (What::Put, 409) => Self::Refused,
-            (What::Put | What::Delete | What::DeleteAsync, _) => Self::Lost,
+            (Operation::Delete | Operation::DeleteAsync, 204) => Self::Nothing,
+            (Operation::Delete | Operation::DeleteAsync, 202) => Self::Deleting,
+            (Operation::Put, 409) => Self::Refused,
+            (Operation::Put | Operation::Delete | Operation::DeleteAsync, _) => Self::Lost,
         }
     }
 }

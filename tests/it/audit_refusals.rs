@@ -7,7 +7,7 @@ use http::Method;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::support::{APP, TestBroker, sandbox, scene::Scene, variables};
+use crate::support::{APP, TestBroker, audited_program::AuditedProgram, sandbox, variables};
 
 const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
 
@@ -47,7 +47,7 @@ const REFUSED: &[Row] = &[
 #[tokio::test]
 async fn a_mutation_that_is_refused_before_it_starts_writes_one_line_with_caller_and_reason() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     for (request, client, body, status, template, code) in REFUSED {
         let (method, path) = request.split_once(' ').unwrap();
         let scope = if *client == READER { "Routes.Read" } else { "Routes.Write" };
@@ -56,7 +56,7 @@ async fn a_mutation_that_is_refused_before_it_starts_writes_one_line_with_caller
             "BODY" => json!({"subdomain": "acme", "app": APP}).to_string(),
             other => other.to_owned(),
         };
-        let (got, lines) = scene.ask(method.parse().unwrap(), path, &token, &body).await;
+        let (got, lines) = audited_program.ask(method.parse().unwrap(), path, &token, &body).await;
         let line = one(&lines);
         assert_eq!(got, *status, "{request}: {line}");
         let fields = ["phase", "outcome", "action", "code", "caller", "subject", "zone", "path"];
@@ -77,7 +77,7 @@ async fn a_mutation_that_is_refused_before_it_starts_writes_one_line_with_caller
 #[tokio::test]
 async fn a_mutation_that_the_policy_refuses_has_the_outcome_denied_and_a_code() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     let stranger = sandbox.caller_token("sb-stranger!t1", &["Routes.Write"]);
     let provider = sandbox.provider_token();
     let body_of = |app: &str, domain: Option<&str>| {
@@ -103,7 +103,7 @@ async fn a_mutation_that_the_policy_refuses_has_the_outcome_denied_and_a_code() 
         ),
     ];
     for (method, path, token, body, code) in cases {
-        let (status, lines) = scene.ask(method, path, token, &body).await;
+        let (status, lines) = audited_program.ask(method, path, token, &body).await;
         assert_eq!(status, 403, "{lines:?}");
         let phases: Vec<_> = lines.iter().map(|line| line["phase"].as_str().unwrap()).collect();
         assert_eq!(phases, ["intent", "outcome"]);
@@ -114,7 +114,7 @@ async fn a_mutation_that_the_policy_refuses_has_the_outcome_denied_and_a_code() 
 #[tokio::test]
 async fn reads_unknown_callers_and_started_mutations_write_no_denied_line() {
     let sandbox = sandbox().await;
-    let mut scene = Scene::start(&entry(&sandbox)).await;
+    let mut audited_program = AuditedProgram::start(&entry(&sandbox)).await;
     let reader = sandbox.caller_token("sb-reader!t1", &["Spaces.Read"]);
     let put_body = json!({"subdomain": "acme", "app": APP}).to_string();
     for (method, path, token, status) in [
@@ -124,10 +124,14 @@ async fn reads_unknown_callers_and_started_mutations_write_no_denied_line() {
         (Method::PATCH, "/routes/t1", reader.as_str(), 405),
     ] {
         let body = if method == Method::GET { "" } else { put_body.as_str() };
-        assert_eq!(scene.ask(method, path, token, body).await, (status, Vec::new()), "{path}");
+        assert_eq!(
+            audited_program.ask(method, path, token, body).await,
+            (status, Vec::new()),
+            "{path}"
+        );
     }
     let (status, lines) =
-        scene.ask(Method::PUT, "/routes/t1", &sandbox.provider_token(), &put_body).await;
+        audited_program.ask(Method::PUT, "/routes/t1", &sandbox.provider_token(), &put_body).await;
     assert_eq!(status, 201);
     let outcomes: Vec<_> = lines.iter().filter_map(|line| line["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["created"]);
