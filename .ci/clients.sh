@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real clients with broker and sandbox, see tests/clients/README.md. Packages go from the registries into target/clients.
 set -euo pipefail
-for tool in node npm python3; do
+for tool in node npm python3 go java mvn; do
   command -v "$tool" >/dev/null || { echo "$tool is needed, see tests/clients/README.md"; exit 1; }
 done
 cargo build -q --locked
