@@ -4,7 +4,7 @@ use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
 use crate::capi::errors::{ApiRefusal, bad_query, not_found};
 use crate::capi::json::{Json, object};
-use crate::capi::list::{ListQuery, ListRule};
+use crate::capi::list::{ListQuery, ListRule, SelectorCheck};
 use crate::capi::spaces::includes;
 use crate::world::App;
 
@@ -21,6 +21,7 @@ const APPS: ListRule = ListRule {
     plain: &["label_selector", "lifecycle_type"],
     order: &["created_at", "updated_at", "name", "state"],
     includes: &["space", "org", "space.organization"],
+    selector: SelectorCheck::Full,
 };
 
 impl CallContext<'_> {

@@ -5,7 +5,7 @@ use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
 use crate::capi::errors::{ApiRefusal, not_found};
 use crate::capi::json::object;
-use crate::capi::list::{ListQuery, ListRule, comma_list};
+use crate::capi::list::{ListQuery, ListRule, SelectorCheck, comma_list};
 use crate::world::{Domain, Org, same_text};
 
 /// CC names `guids` twice: as a common filter and as a filter of domains (source).
@@ -14,6 +14,7 @@ const DOMAINS: ListRule = ListRule {
     plain: &["label_selector"],
     order: &["created_at", "updated_at"],
     includes: &[],
+    selector: SelectorCheck::Full,
 };
 
 impl CallContext<'_> {

@@ -8,7 +8,9 @@ use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::{CallContext, FlagDefault};
 use crate::capi::errors::{unknown_error, unprocessable};
 use crate::capi::json::{Json, object};
-use crate::capi::list::{ListQuery, ListRule, comma_list, include_faults, unknown_parameters};
+use crate::capi::list::{
+    ListQuery, ListRule, SelectorCheck, comma_list, include_faults, unknown_parameters,
+};
 use crate::capi::route_check;
 use crate::capi::route_form::{RouteForm, RoutePatch};
 use crate::world::{JobSubject, Metadata, Route, new_guid};
@@ -29,6 +31,7 @@ const ROUTES: ListRule = ListRule {
     plain: &["label_selector"],
     order: &["created_at", "updated_at"],
     includes: &["domain", "space", "space.organization", "route_policies"],
+    selector: SelectorCheck::None,
 };
 
 impl CallContext<'_> {

@@ -45,6 +45,12 @@ impl Requirement {
     }
 }
 
+/// Parses a selector as lists of routes do: CC does not check keys and values there. `None` if the
+/// selector has no form at all, which CC does not handle.
+pub(crate) fn parse_unchecked(text: &str) -> Option<Vec<Requirement>> {
+    split(text).iter().map(|part| requirement(part)).collect()
+}
+
 /// Parses a selector. The error is CC's text.
 pub(crate) fn parse(text: &str) -> Result<Vec<Requirement>, String> {
     let parts = split(text);

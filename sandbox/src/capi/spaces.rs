@@ -5,7 +5,9 @@ use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
 use crate::capi::errors::{bad_query, not_found, unprocessable};
 use crate::capi::json::object;
-use crate::capi::list::{ListQuery, ListRule, comma_list, include_faults, unknown_parameters};
+use crate::capi::list::{
+    ListQuery, ListRule, SelectorCheck, comma_list, include_faults, unknown_parameters,
+};
 use crate::capi::query::Query;
 use crate::world::{JobSubject, Route, Space};
 
@@ -14,6 +16,7 @@ const SPACES: ListRule = ListRule {
     plain: &["label_selector"],
     order: &["created_at", "updated_at", "name"],
     includes: &["org", "organization"],
+    selector: SelectorCheck::Full,
 };
 
 const ORGS: ListRule = ListRule {
@@ -21,6 +24,7 @@ const ORGS: ListRule = ListRule {
     plain: &["label_selector", "isolation_segment_guid"],
     order: &["created_at", "updated_at", "name"],
     includes: &[],
+    selector: SelectorCheck::Full,
 };
 
 impl CallContext<'_> {

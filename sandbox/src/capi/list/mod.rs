@@ -3,7 +3,7 @@
 
 mod page;
 
-use crate::capi::errors::{ApiRefusal, bad_query};
+use crate::capi::errors::{ApiRefusal, bad_query, unknown_error};
 use crate::capi::query::{Param, Query};
 use crate::capi::selector::{self, Requirement};
 
@@ -23,6 +23,16 @@ pub(crate) struct ListRule {
     pub(crate) plain: &'static [&'static str],
     pub(crate) order: &'static [&'static str],
     pub(crate) includes: &'static [&'static str],
+    pub(crate) selector: SelectorCheck,
+}
+
+/// Whether CC checks the label selector of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SelectorCheck {
+    /// Keys and values must have the form of labels.
+    Full,
+    /// They are not checked. A selector without a form is CC's 500 (recorded).
+    None,
 }
 
 /// A valid query of a list.
@@ -58,13 +68,15 @@ impl ListQuery {
         let filters = filters(query, rule);
         timestamps("created_ats", "Created ats", &filters, &mut faults);
         timestamps("updated_ats", "Updated ats", &filters, &mut faults);
-        let selector = match query.text("label_selector").map(selector::parse) {
-            Some(Ok(requirements)) => requirements,
-            Some(Err(fault)) => {
+        let selector = match (query.text("label_selector"), rule.selector) {
+            (Some(text), SelectorCheck::Full) => selector::parse(text).unwrap_or_else(|fault| {
                 faults.push(fault);
                 Vec::new()
+            }),
+            (Some(text), SelectorCheck::None) => {
+                selector::parse_unchecked(text).ok_or_else(unknown_error)?
             }
-            None => Vec::new(),
+            (None, _) => Vec::new(),
         };
         let allowed: Vec<&str> = COMMON.iter().chain(rule.filters).copied().collect();
         faults.extend(unknown_parameters(query, &allowed));

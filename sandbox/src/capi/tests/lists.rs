@@ -87,8 +87,6 @@ async fn bad_parameters_are_refused_with_ccs_texts() {
         ("per_page=x", "Per page must be a positive integer"),
         ("page=0", "Page must be a positive integer"),
         ("order_by=host", "Order by can only be: 'created_at', 'updated_at'"),
-        ("label_selector=", "Missing label_selector value"),
-        ("label_selector=a%20in%20(", "Invalid label_selector value"),
         (
             "include=bad",
             "Invalid included resource: 'bad'. Valid included resources are: 'domain', 'space', 'space.organization', 'route_policies'",
@@ -107,6 +105,29 @@ async fn bad_parameters_are_refused_with_ccs_texts() {
         let text = format!("The query parameter is invalid: {text}");
         assert_eq!(answer.refusal(), (400, 10_005, text.as_str()), "{query}");
     }
+}
+
+#[tokio::test]
+async fn only_lists_of_routes_do_not_check_the_label_selector() {
+    let api = TestApi::new();
+    api.created("a").await;
+    let long = format!("a%3D{}", "v".repeat(64));
+    for selector in ["a%3Db%20c", "nodot%2Fa%3Db", "-a%3Db", long.as_str()] {
+        let answer = api.get(&format!("/v3/routes?label_selector={selector}")).await;
+        assert_eq!((answer.status, answer.hosts()), (200, vec![]), "{selector}");
+        let answer = api.get(&format!("/v3/spaces?label_selector={selector}")).await;
+        assert_eq!((answer.status, answer.refusal().1), (400, 10_005), "{selector}");
+    }
+    for selector in ["%3Da", "a%20in()", "a%20b%3Dc", "a%20in%20(b"] {
+        let answer = api.get(&format!("/v3/routes?label_selector={selector}")).await;
+        assert_eq!(answer.refusal(), (500, 10_001, "An unknown error occurred."), "{selector}");
+        let answer = api.get(&format!("/v3/spaces?label_selector={selector}")).await;
+        let text = "The query parameter is invalid: Invalid label_selector value";
+        assert_eq!(answer.refusal(), (400, 10_005, text), "{selector}");
+    }
+    let answer = api.get("/v3/spaces?label_selector=").await;
+    let text = "The query parameter is invalid: Missing label_selector value";
+    assert_eq!(answer.refusal(), (400, 10_005, text));
 }
 
 #[tokio::test]

@@ -207,3 +207,15 @@ async fn roles_decide_who_sees_and_who_writes() {
     assert_eq!(somebody.get(&space).await.status, 404, "an org's auditor does not see spaces");
     assert_eq!(somebody.get(&format!("/v3/organizations/{ORG}")).await.status, 200);
 }
+
+#[tokio::test]
+async fn a_route_on_an_internal_domain_is_allowed() {
+    let api = TestApi::new();
+    let internal = "5930476f-657d-4277-941a-c8fb4c08bd39";
+    let answer = api.create_at("backend", DEV, internal, "").await;
+    assert_eq!((answer.status, &answer.json["url"]), (201, &"backend.apps.internal".into()));
+    let answer = api.create_at("*", DEV, internal, "").await;
+    assert_eq!(answer.refusal().0, 422);
+    let answer = api.create_at("path", DEV, internal, r#""path":"/p","#).await;
+    assert_eq!(answer.refusal().2, "Paths are not supported for internal domains.");
+}
