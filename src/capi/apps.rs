@@ -17,8 +17,6 @@ use tokio::time::Instant;
 
 /// How long a resolved name is cached. Deployments recreate apps and domains, but not every minute.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
-/// How long a count of routes is cached.
-const COUNTED_FOR: Duration = Duration::from_secs(300);
 /// How long the last value is kept as an unchecked fallback: longer than an outage of CF.
 const LAST_KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 /// Cached names of each kind; an entry is below 1 kB.
@@ -30,7 +28,6 @@ pub(super) struct ResourceCache {
     pub(super) spaces: TtlCache<(DestinationName, SpaceRef), SpaceInOrganization>,
     apps: TtlCache<(DestinationName, Guid, String), CfApp>,
     domains: TtlCache<(DestinationName, Guid, Option<String>), Domain>,
-    counts: TtlCache<(DestinationName, Guid), u64>,
 }
 
 impl CfRequestClient {
@@ -103,18 +100,14 @@ impl CfRequestClient {
         self.cache().domains.forget(&key).await;
     }
 
-    /// Counts the routes of an app. Cached for 5 minutes.
+    /// Counts the routes of an app.
     ///
     /// # Errors
     /// Any [`CapiError`] of the call, `NotFound` too.
-    pub async fn routes_of_app(&self, app: &Guid) -> Result<u64, CapiError> {
-        let key = (self.destination.clone(), app.clone());
-        let count = async {
-            let query = Query::default().with("per_page", "1");
-            let call = Call::new("count_routes", Method::GET, format!("/v3/apps/{app}/routes"));
-            self.total(call.with_query(query.into_text())).await.map(Some)
-        };
-        Ok(self.cache().counts.find(key, count).await?.unwrap_or_default())
+    pub async fn count_routes_of_app(&self, app: &Guid) -> Result<u64, CapiError> {
+        let query = Query::default().with("per_page", "1");
+        let call = Call::new("count_routes", Method::GET, format!("/v3/apps/{app}/routes"));
+        self.total(call.with_query(query.into_text())).await
     }
 
     async fn read_app(&self, space: &Guid, name: &str) -> Result<Option<CfApp>, CapiError> {
@@ -148,7 +141,6 @@ impl Default for ResourceCache {
             spaces: TtlCache::new(KNOWN_FOR),
             apps: TtlCache::new(KNOWN_FOR),
             domains: TtlCache::new(KNOWN_FOR),
-            counts: TtlCache::new(COUNTED_FOR),
         }
     }
 }

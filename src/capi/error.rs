@@ -14,6 +14,13 @@ use tokio::time::Instant;
 
 /// CF-UniquenessError: two writers at once; a read shows who won.
 const UNIQUENESS: u32 = 10016;
+/// CF-LabelLimitExceeded and CF-AnnotationLimitExceeded.
+const METADATA_LIMITS: [u32; 2] = [390_020, 390_023];
+/// What CF says when a destination is added beside weighted ones, or a weighted one is removed.
+const WEIGHTED: [&str; 2] = [
+    "there are weighted destinations already configured",
+    "Weighted destinations cannot be deleted individually",
+];
 
 /// `retry_after` when the CF API is not available; the breaker probes again after 5 s.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
@@ -238,6 +245,17 @@ impl CapiError {
             return false;
         };
         answered.status == StatusCode::UNPROCESSABLE_ENTITY && answered.errors.mentions(text)
+    }
+
+    /// Returns whether the resource would have more labels or annotations than CF allows.
+    pub fn is_metadata_limit(&self) -> bool {
+        matches!(self, Self::Refused(_))
+            && self.code().is_some_and(|code| METADATA_LIMITS.contains(&code))
+    }
+
+    /// Returns whether CF refused to change one of several weighted destinations.
+    pub fn is_about_weights(&self) -> bool {
+        WEIGHTED.iter().any(|text| self.is_unprocessable(text))
     }
 
     /// Returns CF's request id, for the log and the audit line.

@@ -81,6 +81,8 @@ mod table {
         RouteQuotaExceeded, "route_quota_exceeded", CONFLICT, "Route quota exhausted", false, None, INFO;
         AppRouteLimit, "app_route_limit", CONFLICT, "App has too many routes", false, None, INFO;
         WildcardNotMapped, "wildcard_not_mapped", CONFLICT, "Wildcard route not mapped", false, None, INFO;
+        WeightedDestinations, "weighted_destinations", CONFLICT, "Route has weighted destinations", false, None, INFO;
+        RouteMetadataFull, "route_metadata_full", CONFLICT, "No room for labels on the route", false, None, INFO;
         ReconcileGuard, "reconcile_guard", CONFLICT, "Refused to delete so many routes", false, None, INFO;
         ReleaseRepeated, "release_repeated", CONFLICT, "Attempt already released", false, None, WARN;
         HostInvalid, "host_invalid", UNPROCESSABLE_ENTITY, "Host name not valid", false, None, INFO;

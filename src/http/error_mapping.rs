@@ -368,6 +368,8 @@ fn code_of_route(error: &RouteError) -> ProblemCode {
         RouteError::RouteQuotaExceeded => ProblemCode::RouteQuotaExceeded,
         RouteError::AppRouteLimit { .. } => ProblemCode::AppRouteLimit,
         RouteError::WildcardNotMapped { .. } => ProblemCode::WildcardNotMapped,
+        RouteError::WeightedDestinations(_) => ProblemCode::WeightedDestinations,
+        RouteError::MetadataFull(_) => ProblemCode::RouteMetadataFull,
         RouteError::ReconcileGuard { .. } | RouteError::SubscribedAgain => {
             ProblemCode::ReconcileGuard
         }

@@ -8,7 +8,7 @@ use super::{
     Deleted, Ensured, RequestContext, RouteError, RouteRequest, RouteView, Run, TenantId,
     TenantRoutes, WaitMode,
     audit::Audit,
-    delete::{DeleteScope, ObservedRoutes},
+    delete::{self, DeleteScope, ObservedRoutes},
     error::RequestField,
 };
 use std::{
@@ -194,11 +194,8 @@ async fn one(
                 .map(ItemOutcome::Deleted)
         }
         (Item::Delete { tenant } | Item::DeleteObserved { tenant, .. }, Run::Dry) => {
-            match routes.get(request_context, &tenant).await {
-                Ok(views) => Ok(ItemOutcome::WouldDelete(views)),
-                Err(RouteError::NotFound) => Ok(ItemOutcome::WouldDelete(Vec::new())),
-                Err(error) => Err(error),
-            }
+            let op = routes.operation_context(request_context, &tenant)?;
+            delete::preview(&op).await.map(ItemOutcome::WouldDelete)
         }
     }
 }

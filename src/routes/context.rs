@@ -9,6 +9,7 @@ use super::{
     label::Ownership,
     locks::{KeyGuard, KeyedLocks, LockKey},
     provider::Provider,
+    route_counts::RouteCounts,
 };
 use crate::capi::{CapiError, CfRequestClient, Guid, model::Route};
 use std::time::SystemTime;
@@ -72,6 +73,10 @@ impl OperationContext {
 
     pub(super) fn cf(&self) -> &CfRequestClient {
         &self.owner.cf
+    }
+
+    pub(super) fn counts(&self) -> &RouteCounts {
+        &self.owner.routes.0.counts
     }
 
     pub(super) fn locks(&self) -> &KeyedLocks {

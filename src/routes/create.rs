@@ -5,7 +5,7 @@
 //! Callers: `ensure`, `reconcile`.
 
 use super::{
-    OperationContext, RouteError, RouteRequest,
+    OperationContext, RouteError, RouteRequest, adoption,
     audit::{Audit, SharedLocation},
     label::{Claim, DeletionState, Provenance},
     locks::KeyGuard,
@@ -15,7 +15,7 @@ use super::{
 use crate::capi::{
     CapiError, Guid, Unavailability,
     jobs::{Pace, Turn},
-    model::Route,
+    model::{Route, RouteMetadata},
     routes::RouteSpec,
 };
 use std::time::Duration;
@@ -68,6 +68,8 @@ pub(super) struct Creator<'a> {
     pub(super) target: ResolvedRoute,
     /// The lock of the target's host. A dry run has none.
     pub(super) host_guard: Option<KeyGuard>,
+    /// The patch that takes back the adoption of this request.
+    pub(super) undo: Option<RouteMetadata>,
 }
 
 /// Why a create has no result yet. The conflict must be examined before another attempt.
@@ -134,7 +136,7 @@ impl Creator<'_> {
     }
 
     /// Looks the host up; `None` if it is free.
-    pub(super) async fn find_existing(&self) -> Result<Option<AcquiredRoute>, RouteError> {
+    pub(super) async fn find_existing(&mut self) -> Result<Option<AcquiredRoute>, RouteError> {
         let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
         let Some(route) = self.op.cf().find_route(domain, host).await? else {
             return Ok(None);
@@ -156,7 +158,7 @@ impl Creator<'_> {
         }
     }
 
-    fn provenance(&self) -> Provenance<'_> {
+    pub(super) fn provenance(&self) -> Provenance<'_> {
         Provenance {
             subdomain: &self.request.subdomain,
             created_by: self.op.request_context.caller.client_id(),
@@ -166,7 +168,7 @@ impl Creator<'_> {
 
     /// Finds out what a conflict means; `None` if another attempt makes sense.
     async fn resolve_conflict(
-        &self,
+        &mut self,
         conflict: &Conflict,
     ) -> Result<Option<AcquiredRoute>, RouteError> {
         let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
@@ -190,11 +192,14 @@ impl Creator<'_> {
     }
 
     /// Decides what to do with the route that has the host; `None` if it is or will be deleted.
-    async fn classify(&self, route: Route) -> Result<Option<AcquiredRoute>, RouteError> {
+    async fn classify(&mut self, route: Route) -> Result<Option<AcquiredRoute>, RouteError> {
         let space = &self.target.space.guid;
         self.op.location.update(|location| location.route = Some(route.guid.to_string()));
         match self.op.ownership.claim(&route, space, self.op.request_context.now) {
-            Claim::Ours(DeletionState::DeleteFailed) => self.clear_mark(&route.guid).await,
+            Claim::Ours(DeletionState::DeleteFailed) => {
+                self.require_mappable(&route).await?;
+                self.clear_mark(&route.guid).await
+            }
             Claim::Ours(DeletionState::Deleting) => {
                 // From now on the label says so.
                 self.op.locks().forget_deleting(&route.guid).await;
@@ -208,7 +213,7 @@ impl Creator<'_> {
                 Ok(Some(AcquiredRoute { route, acquisition: Acquisition::Found }))
             }
             Claim::OtherTenant => Err(RouteError::HostOfOtherTenant(self.target.fqdn())),
-            Claim::Unclaimed if self.is_adoptable(&route).await? => self.adopt(&route.guid).await,
+            Claim::Unclaimed if self.is_adoptable(&route).await? => self.adopt(&route).await,
             Claim::Unclaimed | Claim::Foreign => Err(RouteError::HostTaken(self.target.fqdn())),
         }
     }
@@ -222,12 +227,6 @@ impl Creator<'_> {
             return AcquiredRoute { acquisition: Acquisition::Created, ..acquired };
         }
         acquired
-    }
-
-    async fn adopt(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
-        let metadata = self.op.ownership.metadata(self.provenance());
-        let labelled = self.op.cf().label_route(route, &metadata).await?;
-        Ok(labelled.map(|route| AcquiredRoute { route, acquisition: Acquisition::Adopted }))
     }
 
     /// Checks who owns an adopted route now. CF lets two owners label it one after the other; the
@@ -251,7 +250,8 @@ impl Creator<'_> {
         if mapped == Mapped::ByUs && current.apps().any(|other| other != app) {
             let ours = current.destinations.iter().filter(|one| one.app.guid.as_ref() == Some(app));
             for target in ours.filter_map(|one| one.guid.as_ref()) {
-                self.op.cf().unmap_route(route, target).await?;
+                let unmapped = self.op.cf().unmap_route(route, target).await;
+                unmapped.map_err(|error| adoption::explain(error, self.target.fqdn()))?;
             }
         }
         Err(RouteError::HostTaken(self.target.fqdn()))

@@ -5,9 +5,10 @@
 //! [`super::TenantRoutes`].
 
 use super::{
-    OperationContext, RouteError, RouteRequest,
+    OperationContext, RouteError, RouteRequest, RouteView,
     audit::Audit,
-    legacy,
+    error::NotDeleted,
+    legacy, list,
     operation::Operation,
     resolve::{ResolvedSpace, require_visible_space, resolve_space},
     route_deletion::{DeletionResult, MAX_DELETES, RouteDeletion},
@@ -120,6 +121,23 @@ pub(super) async fn delete(
         wait_mode,
     };
     finish(op, deletion.all(routes).await)
+}
+
+/// Returns the routes that a real run would delete.
+///
+/// # Errors
+/// [`RouteError::NotDeleted`] with the routes that a real run could not delete.
+pub(super) async fn preview(op: &OperationContext) -> Result<Vec<RouteView>, RouteError> {
+    let views = match list::of_tenant(&op.owner, &op.ownership).await {
+        Err(RouteError::NotFound) => Vec::new(),
+        other => other?,
+    };
+    let failures = views.iter().filter_map(|view| {
+        let error = Box::new(view.blocks_delete(&op.owner.provider.terms.apps)?);
+        Some(NotDeleted { guid: view.route.clone()?, host: view.host.clone(), error })
+    });
+    let failures = failures.collect::<Vec<_>>();
+    if failures.is_empty() { Ok(views) } else { Err(RouteError::NotDeleted(failures)) }
 }
 
 /// Combines the results of all routes.

@@ -5,16 +5,18 @@
 //! [`super::TenantRoutes`].
 
 use super::{
-    OperationContext, RouteError, RouteRequest,
+    OperationContext, RouteError, RouteRequest, adoption,
     create::{AcquiredRoute, Acquisition, Creator, Mapped},
     label::{Claim, DeletionState},
     offline_preview::offline_preview,
     resolve::{Choice, ResolvedRoute},
     rollback::roll_back,
+    route_counts::{Admission, RoutePlace, Wanted},
     settings::Mode,
     view::{EnsureOutcome, Ensured, PlanStep, RouteState, RouteView, Warning},
 };
 use crate::capi::{CapiError, model::Route};
+use tokio::time::Instant;
 
 /// Creates or repairs.
 pub(super) async fn ensure(
@@ -31,7 +33,7 @@ pub(super) async fn ensure(
         return Ok(served);
     }
     let host_guard = Some(op.lock(target.key()).await?);
-    Creator { op, request, target, host_guard }.run().await
+    Creator { op, request, target, host_guard, undo: None }.run().await
 }
 
 /// Predicts the result, with one read of the host.
@@ -58,9 +60,9 @@ pub(super) async fn preview(
 
 impl Creator<'_> {
     async fn run(&mut self) -> Result<Ensured, RouteError> {
-        let mut warnings = Vec::new();
-        let limited = self.check_limit(&mut warnings).await?;
-        let acquired = match limited {
+        let (mut reservation, found) = self.reserve().await?;
+        let mut warnings = self.limit_warning(&reservation).into_iter().collect::<Vec<_>>();
+        let acquired = match found {
             Some(acquired) => acquired,
             None => self.acquire().await?,
         };
@@ -68,14 +70,20 @@ impl Creator<'_> {
         let mut route = acquired.route;
         let mut mapped = Mapped::Before;
         if !self.target.is_served_by(self.op, self.request, &route).await? {
+            reservation.mapped();
             if let Err(error) = self.map(&mut route).await {
-                if acquired.acquisition == Acquisition::Created {
-                    roll_back(self.op, route, self.host_guard.take());
+                match acquired.acquisition {
+                    Acquisition::Created => roll_back(self.op, route, self.host_guard.take()),
+                    // A repeat of the request finishes it.
+                    Acquisition::Adopted if error.is_transient() => {}
+                    Acquisition::Adopted => self.undo_adoption(&route.guid).await,
+                    Acquisition::Found | Acquisition::Relabelled => {}
                 }
                 return Err(error);
             }
             (mapped, outcome) = (Mapped::ByUs, repaired(outcome));
         }
+        drop(reservation);
         if acquired.acquisition == Acquisition::Adopted {
             self.verify_adoption(&route.guid, mapped).await?;
         }
@@ -85,30 +93,48 @@ impl Creator<'_> {
         Ok(Ensured { view, outcome, warnings, plan: None })
     }
 
-    /// Counts the app's routes. At the limit only a route that is already the tenant's passes.
-    async fn check_limit(
-        &mut self,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Option<AcquiredRoute>, RouteError> {
-        let limit = self.op.owner.provider.terms.max_routes_per_app;
-        let count = match self.op.cf().routes_of_app(&self.target.app.guid).await {
+    /// Reserves one of the app's routes. At the limit only a route that is already the tenant's, or
+    /// may be adopted, passes.
+    async fn reserve(&mut self) -> Result<(RoutePlace, Option<AcquiredRoute>), RouteError> {
+        let (op, limit) = (self.op, self.op.owner.provider.terms.max_routes_per_app);
+        let mut since = op.request_context.started;
+        let mut is_looked_up = false;
+        loop {
+            let admission = self.admission(limit, since).await?;
+            if let Admission::Reserved(reservation) = admission {
+                return Ok((reservation, None));
+            }
+            if !std::mem::replace(&mut is_looked_up, true)
+                && let Some(acquired) = self.find_existing().await?
+            {
+                return Ok((op.counts().exceed(&self.target.app.guid).await, Some(acquired)));
+            }
+            if let Admission::Full = admission {
+                return Err(RouteError::AppRouteLimit { limit });
+            }
+            op.counts().changed(&self.target.app.guid, op.request_context.deadline).await?;
+            since = Instant::now();
+        }
+    }
+
+    /// Asks for one more route of the app. If CF does not know its guid, the app is looked up again.
+    async fn admission(&mut self, limit: u64, since: Instant) -> Result<Admission, RouteError> {
+        let (cf, counts) = (self.op.cf(), self.op.counts());
+        let wanted = Wanted { app: &self.target.app.guid, limit, since };
+        match counts.reserve(cf, wanted).await {
             Err(CapiError::NotFound(_)) => {
                 self.target.refresh_app(self.op, self.request).await?;
-                self.op.cf().routes_of_app(&self.target.app.guid).await?
+                let wanted = Wanted { app: &self.target.app.guid, limit, since };
+                Ok(counts.reserve(cf, wanted).await?)
             }
-            other => other?,
-        };
-        // A warning from 90 % of the limit on.
-        if count.saturating_mul(10) >= limit.saturating_mul(9) {
-            warnings.push(Warning::AppRouteLimitNear);
+            other => Ok(other?),
         }
-        if count < limit {
-            return Ok(None);
-        }
-        self.find_existing().await?.map(Some).ok_or(RouteError::AppRouteLimit { limit })
     }
 
     async fn map(&mut self, route: &mut Route) -> Result<(), RouteError> {
+        if route.is_weighted() {
+            return Err(RouteError::WeightedDestinations(self.target.fqdn()));
+        }
         let cf = self.op.cf();
         let mut mapped = cf.map_route(&route.guid, &self.target.app.guid).await;
         if mapped.as_ref().is_err_and(|error| error.is_unprocessable("App(s) with guid(s)")) {
@@ -122,7 +148,7 @@ impl Creator<'_> {
             Err(error) if error.is_unprocessable("App(s) with guid(s)") => {
                 return Err(RouteError::AppNotFound { app: self.target.choice.app.clone() });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(adoption::explain(error, self.target.fqdn())),
         };
         Ok(())
     }
@@ -149,6 +175,13 @@ impl Creator<'_> {
                 Ok(outcome)
             }
         }
+    }
+
+    /// Warns from 90 % of the limit on.
+    fn limit_warning(&self, reservation: &RoutePlace) -> Option<Warning> {
+        let limit = self.op.owner.provider.terms.max_routes_per_app;
+        let near = reservation.known().saturating_mul(10) >= limit.saturating_mul(9);
+        near.then_some(Warning::AppRouteLimitNear)
     }
 
     fn warnings(&self, route: &Route) -> impl Iterator<Item = Warning> {
@@ -213,9 +246,12 @@ async fn predict(
     }
     let host = target.host.as_str();
     let route = op.cf().find_route(&target.domain.guid, host).await?;
-    let mut creator = Creator { op, request, target: target.clone(), host_guard: None };
+    let mut creator = Creator { op, request, target: target.clone(), host_guard: None, undo: None };
     let (outcome, plan) = match &route {
-        None => (EnsureOutcome::Created, vec![PlanStep::Create, PlanStep::Map]),
+        None => {
+            creator.predict_limit().await?;
+            (EnsureOutcome::Created, vec![PlanStep::Create, PlanStep::Map])
+        }
         Some(route) => creator.predict_for(route).await?,
     };
     let stays = route.as_ref().filter(|_| outcome != EnsureOutcome::Created);
@@ -228,6 +264,15 @@ async fn predict(
 }
 
 impl Creator<'_> {
+    /// Refuses what the app's limit would refuse.
+    async fn predict_limit(&mut self) -> Result<(), RouteError> {
+        let limit = self.op.owner.provider.terms.max_routes_per_app;
+        match self.admission(limit, self.op.request_context.started).await? {
+            Admission::Full => Err(RouteError::AppRouteLimit { limit }),
+            Admission::Reserved(_) | Admission::Pending => Ok(()),
+        }
+    }
+
     /// Predicts what a real run would do with the route that has the host.
     pub(super) async fn predict_for(
         &mut self,
@@ -244,6 +289,11 @@ impl Creator<'_> {
             }
             Claim::OtherTenant | Claim::Foreign => None,
         };
+        match claim {
+            Claim::Ours(DeletionState::Live) if !deleting => self.require_mappable(route).await?,
+            Claim::Ours(DeletionState::DeleteFailed) => self.require_mappable(route).await?,
+            Claim::Ours(_) | Claim::Unclaimed | Claim::OtherTenant | Claim::Foreign => {}
+        }
         Ok(match claim {
             Claim::Ours(DeletionState::Live) if !deleting => {
                 let outcome =
@@ -258,6 +308,7 @@ impl Creator<'_> {
                 (EnsureOutcome::Repaired, [PlanStep::Label].into_iter().chain(map).collect())
             }
             Claim::Unclaimed if self.is_adoptable(route).await? => {
+                self.adoption_of(route).await?;
                 (EnsureOutcome::Adopted, [PlanStep::Label].into_iter().chain(map).collect())
             }
             Claim::OtherTenant => return Err(RouteError::HostOfOtherTenant(fqdn)),

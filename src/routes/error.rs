@@ -64,6 +64,13 @@ pub enum RouteError {
         /// The domain.
         domain: String,
     },
+    /// `weighted_destinations`: the route's destinations have weights, so CF neither adds nor
+    /// removes one of them.
+    #[error("weighted destinations")]
+    WeightedDestinations(Fqdn),
+    /// `route_metadata_full`: the route has no room for our labels and annotations.
+    #[error("no room for labels")]
+    MetadataFull(Fqdn),
     /// `reconcile_guard`: too many routes would be deleted.
     #[error("reconcile guard")]
     ReconcileGuard {
@@ -209,6 +216,8 @@ impl RouteError {
             | Self::RouteQuotaExceeded
             | Self::AppRouteLimit { .. }
             | Self::WildcardNotMapped { .. }
+            | Self::WeightedDestinations(_)
+            | Self::MetadataFull(_)
             | Self::ReconcileGuard { .. }
             | Self::SubscribedAgain
             | Self::HostInvalid
@@ -250,6 +259,11 @@ impl RouteError {
         matches!(self, Self::AppNotFound { .. } | Self::DomainNotFound)
     }
 
+    /// Returns whether CF allows no single change of the route.
+    pub(super) fn is_stuck(&self) -> bool {
+        matches!(self, Self::WeightedDestinations(_) | Self::MetadataFull(_))
+    }
+
     /// Returns whether the caller's scopes or provider entry forbid the request.
     pub fn is_denial(&self) -> bool {
         matches!(
@@ -278,6 +292,8 @@ impl RouteError {
             Self::RouteQuotaExceeded => "route_quota_exceeded",
             Self::AppRouteLimit { .. } => "app_route_limit",
             Self::WildcardNotMapped { .. } => "wildcard_not_mapped",
+            Self::WeightedDestinations(_) => "weighted_destinations",
+            Self::MetadataFull(_) => "route_metadata_full",
             Self::ReconcileGuard { .. } | Self::SubscribedAgain => "reconcile_guard",
             Self::HostInvalid => "host_invalid",
             Self::HostTooLong { .. } => "host_too_long",

@@ -61,6 +61,8 @@ impl RouteError {
             Self::RouteQuotaExceeded => QUOTA.into(),
             Self::AppRouteLimit { limit } => app_limit(*limit).into(),
             Self::WildcardNotMapped { domain } => wildcard(domain).into(),
+            Self::WeightedDestinations(fqdn) => weighted(fqdn).into(),
+            Self::MetadataFull(fqdn) => metadata_full(fqdn).into(),
             Self::SubscribedAgain => SUBSCRIBED_AGAIN.into(),
             Self::ReconcileGuard { orphans, routes } => guard(*orphans, *routes).into(),
             Self::HostInvalid => HOST_INVALID.into(),
@@ -105,6 +107,23 @@ fn app_limit(limit: u64) -> String {
 
 fn wildcard(domain: &str) -> String {
     format!("The domain {domain} has no wildcard route to the app. Create and map it first.")
+}
+
+fn weighted(fqdn: &Fqdn) -> String {
+    format!(
+        "The destinations of the route {fqdn} have weights. Cloud Foundry adds and removes such destinations only all \
+         together, and the broker does not replace the list, because it would lose what others map at the same time. \
+         Remove the weights, or the destinations, with PATCH /v3/routes/{{guid}}/destinations at the CF API, then \
+         repeat the request."
+    )
+}
+
+fn metadata_full(fqdn: &Fqdn) -> String {
+    format!(
+        "The route {fqdn} has no room for the broker's 3 labels and 5 annotations: Cloud Foundry allows 50 labels and \
+         200 annotations, unless it is configured otherwise. Remove some of the route's labels or annotations, then \
+         repeat the request."
+    )
 }
 
 fn guard(orphans: usize, routes: usize) -> String {

@@ -4,7 +4,7 @@
 //! routes hold for it: marks, waits, repeats. Callers: `delete`.
 
 use super::{
-    OperationContext, RouteError, RouteRequest,
+    OperationContext, RouteError, RouteRequest, adoption,
     label::{Claim, Provenance},
     mapped_apps,
     resolve::{Choice, ResolvedRoute},
@@ -33,12 +33,15 @@ pub(super) async fn label_route(
     match op.ownership.claim(&route, &target.space.guid, op.request_context.now) {
         Claim::Ours(_) => Ok(()),
         Claim::Unclaimed if serves_only_ours(op, &target, &route).await? => {
-            let metadata = op.ownership.metadata(Provenance {
+            let provenance = Provenance {
                 subdomain: &request.subdomain,
                 created_by: op.request_context.caller.client_id(),
                 correlation: op.request_context.correlation.as_str(),
-            });
-            op.cf().label_route(&route.guid, &metadata).await?;
+            };
+            let metadata = adoption::metadata(op, &route, provenance)
+                .ok_or_else(|| RouteError::MetadataFull(target.fqdn()))?;
+            let labelled = op.cf().label_route(&route.guid, &metadata).await;
+            labelled.map_err(|error| adoption::explain(error, target.fqdn()))?;
             Ok(())
         }
         Claim::Unclaimed | Claim::OtherTenant | Claim::Foreign => Err(taken()),

@@ -12,13 +12,12 @@ use super::{
     view::{AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, Usage, Warning},
 };
 use crate::capi::{
-    CapiError, CfRequestClient, Guid,
+    CapiError, Guid,
     model::{CfApp, Quota, Route},
 };
 use std::collections::{BTreeSet, HashMap};
 
-/// Most apps whose routes are counted if the entry names no apps: each costs one call in five
-/// minutes.
+/// Most apps whose routes are counted if the entry names no apps: each costs one call.
 const MAX_COUNTED_APPS: usize = 5;
 
 /// Returns the routes of a tenant.
@@ -160,6 +159,7 @@ impl ViewContext<'_> {
             route: Some(route.guid.clone()),
             space: Some(self.space.guid.clone()),
             apps: self.mapped_apps(route),
+            weighted: route.is_weighted(),
             state: RouteState::Ok,
             warnings: Vec::new(),
             tenant,
@@ -260,18 +260,17 @@ async fn most_of_an_app(
     space: &ResolvedSpace,
     views: &[RouteView],
 ) -> Result<Option<u64>, CapiError> {
-    let cf = &owner.cf;
     let mut most = None;
     if let Apps::Listed(names) = &owner.provider.terms.apps {
         for name in names {
-            most = most.max(routes_of_app(cf, &space.guid, name).await?);
+            most = most.max(routes_of_app(owner, &space.guid, name).await?);
         }
         return Ok(most);
     }
     let apps = views.iter().flat_map(|view| &view.apps);
     let known = apps.filter(|app| app.name.is_some()).filter_map(|app| app.guid.as_ref());
     for app in known.collect::<BTreeSet<_>>().into_iter().take(MAX_COUNTED_APPS) {
-        match cf.routes_of_app(app).await {
+        match owner.routes.0.counts.now(&owner.cf, app).await {
             Err(CapiError::NotFound(_)) => {}
             counted => most = most.max(Some(counted?)),
         }
@@ -282,13 +281,14 @@ async fn most_of_an_app(
 /// Counts the routes of an app by its name. If the app was recreated since it was looked up, it is
 /// looked up again. `None` if the technical user sees no such app.
 async fn routes_of_app(
-    cf: &CfRequestClient,
+    owner: &OwnerContext,
     space: &Guid,
     name: &str,
 ) -> Result<Option<u64>, CapiError> {
+    let (cf, counts) = (&owner.cf, &owner.routes.0.counts);
     for _ in 0..2 {
         let Some(app) = cf.app(space, name).await? else { break };
-        match cf.routes_of_app(&app.guid).await {
+        match counts.now(cf, &app.guid).await {
             Err(CapiError::NotFound(_)) => cf.forget_app(space, name).await,
             counted => return counted.map(Some),
         }

@@ -17,6 +17,7 @@ pub mod request;
 pub mod settings;
 pub mod view;
 
+mod adoption;
 mod audit;
 mod bounds;
 mod context;
@@ -33,6 +34,7 @@ mod provider_check;
 mod request_context;
 mod resolve;
 mod rollback;
+mod route_counts;
 mod route_deletion;
 #[cfg(test)]
 mod tests;
@@ -56,6 +58,7 @@ use delete::DeleteScope;
 use label::Ownership;
 use locks::KeyedLocks;
 use provider_check::ProviderCheck;
+use route_counts::RouteCounts;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
@@ -71,6 +74,7 @@ struct RoutesState {
     tasks: TaskTracker,
     metrics: Metrics,
     locks: KeyedLocks,
+    counts: RouteCounts,
     provider_check: ProviderCheck,
 }
 
@@ -93,8 +97,18 @@ impl TenantRoutes {
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let (locks, provider_check) = (KeyedLocks::default(), ProviderCheck::default());
-        Self(Arc::new(RoutesState { providers, key, capi, tasks, metrics, locks, provider_check }))
+        let (locks, counts) = (KeyedLocks::default(), RouteCounts::default());
+        let provider_check = ProviderCheck::default();
+        Self(Arc::new(RoutesState {
+            providers,
+            key,
+            capi,
+            tasks,
+            metrics,
+            locks,
+            counts,
+            provider_check,
+        }))
     }
 
     /// Checks in the background that everything exists that the provider entries name. Starts after

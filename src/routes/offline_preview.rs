@@ -60,6 +60,7 @@ async fn known_view(
         route: None,
         space,
         apps: vec![AppView { name: Some(choice.app.clone()), guid: None }],
+        weighted: false,
         state: RouteState::Ok,
         warnings: Vec::new(),
         domain,

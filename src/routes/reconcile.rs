@@ -92,6 +92,9 @@ pub(super) async fn reconcile(
     let changes = report.classify(desired, &owned).await?;
     report.compare(&listed, &owned);
     if !request.apply {
+        if request.delete_orphans {
+            report.predict_deletes(routes, request_context)?;
+        }
         return Ok(report);
     }
     let deletions =
@@ -188,6 +191,7 @@ impl ReconcileReport {
                 request: &one.request,
                 target: one.target.clone(),
                 host_guard: None,
+                undo: None,
             };
             // If two tenants of the list have one host, the first gets it.
             let predicted = match route {
@@ -206,6 +210,14 @@ impl ReconcileReport {
                     &mut self.repair
                 }
                 Some(Some(Err(RouteError::Capi(error)))) => return Err(error.into()),
+                Some(Some(Err(error))) if error.is_stuck() => {
+                    self.results.push(TenantChange {
+                        tenant: one.op.tenant,
+                        operation: "ensure",
+                        result: Err(error),
+                    });
+                    continue;
+                }
                 Some(Some(Err(_))) | None => {
                     self.foreign.push(view);
                     continue;
@@ -222,6 +234,22 @@ impl ReconcileReport {
             owned.iter().filter(|view| !listed.contains(&view.tenant)).cloned().collect();
         let unmapped = owned.iter().filter(|view| view.state == RouteState::Unmapped);
         self.unmapped = unmapped.cloned().collect();
+    }
+
+    /// Reports the orphans that a real run could not delete.
+    fn predict_deletes(
+        &mut self,
+        routes: &TenantRoutes,
+        request_context: &RequestContext,
+    ) -> Result<(), RouteError> {
+        let provider = routes.owner_context(request_context)?.provider;
+        let failures = self.orphans.iter().filter_map(|view| {
+            let (tenant, operation) = (TenantId::parse(&view.tenant)?, "remove");
+            let error = view.blocks_delete(&provider.terms.apps)?;
+            Some(TenantChange { tenant, operation, result: Err(error) })
+        });
+        self.results.extend(failures);
+        Ok(())
     }
 
     async fn apply(

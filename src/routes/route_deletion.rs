@@ -6,9 +6,9 @@
 //! `delete`.
 
 use super::{
-    OperationContext, RouteError, WaitMode,
+    OperationContext, RouteError, WaitMode, adoption,
     audit::{Audit, StepLine},
-    error::NotDeleted,
+    error::{Fqdn, NotDeleted},
     label::Claim,
     locks::{KeyGuard, LockKey},
     mapped_apps,
@@ -175,12 +175,17 @@ impl RouteDeletion {
 
     /// Gives up a route to the foreign app that it serves: our destinations and labels are removed.
     async fn give_up(&self, route: &Route, ours: &BTreeSet<Guid>) -> Result<(), RouteError> {
+        let fqdn = || Fqdn(format!("{}.{}", route.host, route.domain_name()));
+        if route.is_weighted() && !ours.is_empty() {
+            return Err(RouteError::WeightedDestinations(fqdn()));
+        }
         let targets = route
             .destinations
             .iter()
             .filter(|target| target.app.guid.as_ref().is_some_and(|app| ours.contains(app)));
         for target in targets.filter_map(|target| target.guid.as_ref()) {
-            self.op.cf().unmap_route(&route.guid, target).await?;
+            let unmapped = self.op.cf().unmap_route(&route.guid, target).await;
+            unmapped.map_err(|error| adoption::explain(error, fqdn()))?;
         }
         self.op.cf().label_route(&route.guid, &self.op.ownership.released()).await?;
         Ok(())

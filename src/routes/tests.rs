@@ -27,6 +27,7 @@ const MAPPED: &str = r#"{"destinations":[{"guid":"t1","app":{"guid":"a1"}}]}"#;
 const CREATE: &str = "POST /v3/routes";
 const FIND: &str = "GET /v3/routes?hosts=acme-app&paths=&domain_guids=d1&per_page=1000";
 const MAP: &str = "POST /v3/routes/r1/destinations";
+const COUNT: &str = "GET /v3/apps/a1/routes?per_page=1";
 const APP_NAMED: &str = "GET /v3/apps?names=app&space_guids=s1";
 const LABEL: &str = "PATCH /v3/routes/r1";
 const READ: &str = "GET /v3/routes/r1";
@@ -114,11 +115,10 @@ impl Fixture {
         (providers, count): (&[ProviderSettings], u64),
         replies: impl IntoIterator<Item = Reply>,
     ) -> Self {
-        let total =
-            format!(r#"{{"pagination":{{"total_results":{count},"next":null}},"resources":[]}}"#);
-        let replies = [Reply::json("200 OK", &total)].into_iter().chain(replies);
+        let replies = [counted(count)].into_iter().chain(replies);
         let mut fixture = Self::begin(head, providers, replies).await;
-        fixture.cf.request_client().routes_of_app(&guid("a1")).await.unwrap();
+        let cf = fixture.cf.request_client();
+        fixture.routes.0.counts.now(&cf, &guid("a1")).await.unwrap();
         fixture.learned += 1;
         fixture
     }
@@ -232,6 +232,13 @@ impl RouteFixture {
     fn read(&self) -> Reply {
         Reply::json("200 OK", &self.json())
     }
+}
+
+/// CF's count of the app's routes.
+fn counted(count: u64) -> Reply {
+    let total =
+        format!(r#"{{"pagination":{{"total_results":{count},"next":null}},"resources":[]}}"#);
+    Reply::json("200 OK", &total)
 }
 
 fn created() -> Reply {
@@ -642,15 +649,18 @@ async fn a_route_whose_delete_failed_counts_as_live() {
 
 #[tokio::test]
 async fn at_the_apps_limit_only_our_own_route_passes() {
-    let found = Fixture::with(&[], 900, [RouteFixture::ours().listed()]).await;
+    let found = Fixture::with(&[], 0, [counted(900), RouteFixture::ours().listed()]).await;
+    found.routes.forget_counts();
     assert_eq!(found.ensure().await.unwrap().outcome, EnsureOutcome::Unchanged);
-    let absent = Fixture::with(&[], 900, [list(&[])]).await;
+    let absent = Fixture::with(&[], 900, [counted(900), list(&[])]).await;
     assert_eq!(absent.ensure().await.unwrap_err().as_str(), "app_route_limit");
+    assert_eq!(absent.calls(), [COUNT, FIND]);
 }
 
 #[tokio::test]
 async fn near_the_apps_limit_there_is_a_warning() {
-    let fixture = Fixture::with(&[], 810, [created(), mapped()]).await;
+    let fixture = Fixture::with(&[], 800, [counted(810), created(), mapped()]).await;
+    fixture.routes.forget_counts();
     assert_eq!(fixture.ensure().await.unwrap().warnings, [Warning::AppRouteLimitNear]);
 }
 
@@ -1032,11 +1042,12 @@ async fn the_list_is_paged_and_shows_the_quota_usage() {
     let used = Reply::json("200 OK", r#"{"usage_summary":{"routes":37}}"#);
     let space = Reply::json("200 OK", r#"{"guid":"s1","relationships":{"quota":{"data":null}}}"#);
     let apps = list(&[r#"{"guid":"a1","name":"app"}"#]);
-    let replies = [RouteFixture::ours().listed(), apps, organization, quota, used, space];
+    let count = counted(9);
+    let replies = [RouteFixture::ours().listed(), apps, organization, quota, used, space, count];
     let fixture = Fixture::answering(replies).await;
     let query = ListQuery { tenant: None, state: None, page: 1, per_page: 50 };
     let listing = fixture.routes.list(&request_context(), &query).await.unwrap();
     assert_eq!((listing.total, listing.resources.len()), (1, 1));
     assert_eq!(listing.quota.organization.unwrap().used, 37);
-    assert_eq!(listing.quota.app.unwrap(), Usage { limit: 900, used: 0 });
+    assert_eq!(listing.quota.app.unwrap(), Usage { limit: 900, used: 9 });
 }

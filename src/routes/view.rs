@@ -4,7 +4,12 @@
 //! Invariant: plain data. A value that is not known is `None`, never a guess. Callers: this module,
 //! `http`.
 
-use super::{OperationContext, resolve::ResolvedRoute};
+use super::{
+    OperationContext,
+    error::{Fqdn, RouteError},
+    provider::Apps,
+    resolve::ResolvedRoute,
+};
 use crate::capi::{Guid, model::Route};
 
 /// A tenant's route.
@@ -26,6 +31,8 @@ pub struct RouteView {
     pub space: Option<Guid>,
     /// The mapped apps.
     pub apps: Vec<AppView>,
+    /// Whether its destinations have weights.
+    pub weighted: bool,
     /// Its state.
     pub state: RouteState,
     /// Warnings for a route that was read. An ensure has its own warnings.
@@ -170,6 +177,19 @@ impl EnsureOutcome {
 }
 
 impl RouteView {
+    /// Returns why the route could not be deleted: it serves another app as well, so our
+    /// destinations would have to be removed, and they have weights.
+    pub(super) fn blocks_delete(&self, apps: &Apps) -> Option<RouteError> {
+        // If the entry allows any app of the space, no app is foreign.
+        let Apps::Listed(_) = apps else { return None };
+        let is_ours = |app: &AppView| app.name.as_deref().is_some_and(|name| apps.covers(name));
+        let (ours, foreign): (Vec<_>, Vec<_>) = self.apps.iter().partition(|app| is_ours(app));
+        let is_stuck = self.weighted && !ours.is_empty() && !foreign.is_empty();
+        is_stuck.then(|| {
+            RouteError::WeightedDestinations(Fqdn(format!("{}.{}", self.host, self.domain)))
+        })
+    }
+
     /// Makes the view of the route that an ensure resolved.
     pub(super) fn at(
         op: &OperationContext,
@@ -188,6 +208,7 @@ impl RouteView {
             route: route.map(|route| route.guid.clone()),
             space: Some(target.space.guid.clone()),
             apps: vec![app],
+            weighted: route.is_some_and(Route::is_weighted),
             state: RouteState::Ok,
             warnings: Vec::new(),
         }

@@ -59,6 +59,8 @@ mod routes_entries;
 #[cfg(test)]
 mod routes_faults;
 #[cfg(test)]
+mod routes_limit;
+#[cfg(test)]
 mod routes_policy;
 #[cfg(test)]
 mod routes_property;
@@ -66,6 +68,8 @@ mod routes_property;
 mod routes_refused;
 #[cfg(test)]
 mod routes_views;
+#[cfg(test)]
+mod routes_weighted;
 #[cfg(test)]
 mod sandbox_command;
 #[cfg(test)]

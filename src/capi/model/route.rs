@@ -81,12 +81,23 @@ impl Route {
         self.destinations.iter().any(|target| target.is_web_of(app))
     }
 
+    /// Returns whether its destinations have weights. CF adds and removes such destinations only
+    /// all together.
+    pub fn is_weighted(&self) -> bool {
+        self.destinations.iter().any(|target| target.weight.is_some())
+    }
+
     /// Returns whether it is mapped to anything but one port of the app's web process.
     pub fn serves_more_than(&self, app: &Guid) -> bool {
         let web = self.destinations.iter().filter(|target| target.is_web_of(app)).count();
         self.destinations.len() > web.min(1)
     }
 }
+
+/// Most labels of a resource, as CF is configured by default.
+const MAX_LABELS: usize = 50;
+/// Most annotations of a resource, as CF is configured by default.
+const MAX_ANNOTATIONS: usize = 200;
 
 /// The response of the destination calls of a route.
 #[derive(Clone, Debug, Deserialize)]
@@ -149,6 +160,8 @@ pub struct Reservation {
     pub matching_route: bool,
 }
 
+type Entries = BTreeMap<String, Option<String>>;
+
 /// Labels and annotations. When sent, `None` as a value removes the entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct RouteMetadata {
@@ -169,5 +182,30 @@ impl RouteMetadata {
     /// Returns the value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key)?.as_deref()
+    }
+
+    /// Returns whether CF accepts the entries of `patch` besides those that are there, if it has
+    /// its usual limits.
+    pub fn has_room_for(&self, patch: &Self) -> bool {
+        let fits = |present: &Entries, added: &Entries, limit: usize| {
+            let new = added.iter().filter(|(key, value)| {
+                value.is_some() && present.get(*key).is_none_or(Option::is_none)
+            });
+            let new = new.count();
+            new == 0 || present.values().flatten().count() + new <= limit
+        };
+        fits(&self.labels, &patch.labels, MAX_LABELS)
+            && fits(&self.annotations, &patch.annotations, MAX_ANNOTATIONS)
+    }
+
+    /// Returns the patch that takes back `patch`, which is applied to these labels and annotations.
+    pub fn undo_of(&self, patch: &Self) -> Self {
+        let former = |present: &Entries, changed: &Entries| {
+            changed.keys().map(|key| (key.clone(), present.get(key).cloned().flatten())).collect()
+        };
+        Self {
+            labels: former(&self.labels, &patch.labels),
+            annotations: former(&self.annotations, &patch.annotations),
+        }
     }
 }

@@ -140,7 +140,9 @@ async fn write(
     let rule = draft.rule().clone();
     let mut audited = call.audited(rule.as_str().to_owned());
     let (verdict, cf) = checked_write(draft, &call, state, request, &mut audited).await?;
-    let answer = state.proxy.write(verdict, cf, audited).await?;
+    let answer = state.proxy.write(verdict, cf, audited).await;
+    state.routes.forget_counts();
+    let answer = answer?;
     Ok(call.passed_on(answer, rule))
 }
 

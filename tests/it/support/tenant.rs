@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cfapi_sandbox::{Part, Sandbox, world::RouteView};
+use cfapi_sandbox::{Part, Sandbox, TECHNICAL_USER, world::RouteView};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::{APP, Answer, TestBroker, answer, client};
@@ -58,4 +59,29 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     panic!("never: {what}");
+}
+
+/// Sends a request straight to the CF API, as the technical user.
+pub(crate) async fn cf(sandbox: &Sandbox, method: Method, path: &str, body: &Value) -> Answer {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "password")
+        .append_pair("username", TECHNICAL_USER)
+        .append_pair("password", "sandbox-only-p&ss w=rd%ü")
+        .append_pair("login_hint", r#"{"origin":"sandbox-platform"}"#)
+        .finish();
+    let post = client().post(format!("{}/oauth/token", sandbox.uaa_url()));
+    let post = post.basic_auth("cf", Some("")).body(form);
+    let post = post.header("content-type", "application/x-www-form-urlencoded");
+    let token = answer(post).await.json()["access_token"].as_str().unwrap().to_owned();
+    let request = client().request(method, format!("{}{path}", sandbox.cf_url()));
+    let request = request.bearer_auth(token).header("content-type", "application/json");
+    let got = answer(request.body(body.to_string())).await;
+    assert!(got.status < 300, "{path}: {}", got.text);
+    got
+}
+
+/// The guid of an app.
+pub(crate) fn app_guid(sandbox: &Sandbox, name: &str) -> String {
+    let apps = sandbox.world().apps();
+    apps.iter().find(|app| app.name == name).unwrap().guid.clone()
 }
