@@ -11,4 +11,5 @@ cargo test -q --locked --test it callers::each_token_of_the_corpus
 node --test --test-reporter=spec tests/clients/oracles/oracles.test.mjs
 node --test --test-reporter=spec tests/clients/cap/subscribe.test.mjs
 node --test --test-reporter=spec tests/clients/approuter/zones.test.mjs
+node --test --test-reporter=spec tests/clients/approuter/login.test.mjs
 node --test --test-reporter=spec tests/clients/capi/clients.test.mjs

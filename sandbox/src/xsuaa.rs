@@ -21,7 +21,7 @@ use crate::token::key::SigningKey;
 use crate::token::ring::KeyRing;
 use crate::uaa::answer::AnswerPatch;
 use crate::uaa::pages::{TagForm, keys_answer};
-use crate::xsuaa::browser::AuthorizationCodes;
+use crate::xsuaa::browser::{AuthorizationCodes, BrowserSessions};
 
 /// The application name of the Destination service. Its tokens must have it as audience.
 pub(crate) const DESTINATION_XSAPPNAME: &str = "destination-xsappname!b404";
@@ -75,6 +75,7 @@ pub(crate) struct Xsuaa {
     pub(crate) ring: KeyRing,
     clock: Clock,
     codes: AuthorizationCodes,
+    sessions: BrowserSessions,
     pub(crate) settings: Mutex<Settings>,
 }
 
@@ -90,7 +91,8 @@ impl Xsuaa {
     pub(crate) fn new(base: String, clock: Clock) -> Self {
         let settings = Mutex::new(Settings { lifetime: 43_200, patch: None });
         let ring = KeyRing::new("sandbox-xsuaa", clock.clone());
-        Self { base, ring, clock, codes: AuthorizationCodes::default(), settings }
+        let (codes, sessions) = (AuthorizationCodes::default(), BrowserSessions::default());
+        Self { base, ring, clock, codes, sessions, settings }
     }
 
     /// Returns the claims of a token of this XSUAA that has not expired.
@@ -238,6 +240,6 @@ async fn discovery(State(xsuaa): State<Arc<Xsuaa>>) -> Response<Body> {
         "token_endpoint": format!("{base}/oauth/token"),
         "jwks_uri": format!("{base}/token_keys"),
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "code_challenge_methods_supported": ["S256"]});
+        "code_challenge_methods_supported": ["S256", "plain"]});
     json_answer(StatusCode::OK, &body)
 }

@@ -4,7 +4,7 @@
 # neither committed nor shipped.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-for folder in node22 cap/cds9 cap/cds10 approuter capi oracles; do
+for folder in node22 cap/cds9 cap/cds10 approuter approuter20 capi oracles; do
   from=tests/clients/$folder to=target/clients/$folder
   if cmp -s "$from/package-lock.json" "$to/installed.json"; then continue; fi
   mkdir -p "$to"

@@ -112,12 +112,12 @@ fn by_code(
     client: &OAuthClient,
     call: &TokenParameters,
 ) -> Result<XsuaaTokens, OAuthRefusal> {
-    let code = xsuaa.codes.redeem(call, xsuaa.clock.seconds())?;
+    let code = xsuaa.codes.redeem(&client.id, call, xsuaa.clock.seconds())?;
     let person = PEOPLE.iter().find(|(name, _, _)| *name == code.user);
     let scopes = with_openid(person.map_or(&[][..], |(_, _, scopes)| *scopes));
     Ok(XsuaaTokens {
-        access_token: xsuaa.user_token(&client.id, &code.user, &scopes),
-        id_token: Some(xsuaa.id_token(&client.id, &code.user, code.nonce.as_deref())),
+        access_token: xsuaa.user_token(&client.id, code.user, &scopes),
+        id_token: Some(xsuaa.id_token(&client.id, code.user, code.nonce.as_deref())),
         scopes,
     })
 }
@@ -164,10 +164,14 @@ fn clients() -> Vec<OAuthClient> {
     let second = full_scopes(&["Routes.Read", "Routes.Write"]);
     let admin = full_scopes(&["Routes.Read", "Routes.Write", "Routes.Admin", "Metrics.Read"]);
     let mut broker = client(BROKER_CLIENT, BROKER_SECRET, vec!["uaa.resource".to_owned()]);
-    broker.grants.extend([PASSWORD, AUTHORIZATION_CODE].map(str::to_owned));
+    // The provider app's approuter logs people on with the app's own client.
+    let mut provider = client(PROVIDER_CLIENT, PROVIDER_SECRET, provider);
+    for application in [&mut broker, &mut provider] {
+        application.grants.extend([PASSWORD, AUTHORIZATION_CODE].map(str::to_owned));
+    }
     vec![
         client(DESTINATION_CLIENT, DESTINATION_SECRET, of_service),
-        client(PROVIDER_CLIENT, PROVIDER_SECRET, provider),
+        provider,
         client(SECOND_PROVIDER_CLIENT, SECOND_PROVIDER_SECRET, second),
         client(ADMIN_CLIENT, ADMIN_SECRET, admin),
         broker,

@@ -154,34 +154,68 @@ async fn claims_can_be_replaced_and_removed() {
     assert_eq!(changed["cid"], PROVIDER_CLIENT);
 }
 
-/// An authorization request; the verifier is 43 letters.
-fn authorize(sandbox: &Sandbox, redirect: &str, more: &[(&str, &str)]) -> String {
+const CALLBACK: &str = "http://127.0.0.1:8080/login/callback";
+
+/// The pairs of a code challenge; the verifier is 43 letters.
+fn challenge() -> [(&'static str, String); 2] {
     use aws_lc_rs::digest::{SHA256, digest};
     let hash = digest(&SHA256, "v".repeat(43).as_bytes());
     let challenge = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash);
+    [("code_challenge", challenge), ("code_challenge_method", "S256".to_owned())]
+}
+
+/// An authorization request of a client.
+fn authorize_as(sandbox: &Sandbox, client: &str, redirect: &str, more: &[(&str, &str)]) -> String {
     let mut pairs = vec![
         ("response_type", "code"),
-        ("client_id", BROKER_CLIENT),
+        ("client_id", client),
         ("redirect_uri", redirect),
         ("state", "s t&a"),
         ("nonce", "n1"),
-        ("code_challenge", &challenge),
-        ("code_challenge_method", "S256"),
     ];
     pairs.extend(more);
     format!("{}/oauth/authorize?{}", sandbox.xsuaa_url(), form(&pairs))
 }
 
+/// An authorization request of the broker with PKCE.
+fn authorize(sandbox: &Sandbox, redirect: &str, more: &[(&str, &str)]) -> String {
+    let challenge = challenge();
+    let mut pairs: Vec<(&str, &str)> =
+        challenge.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    pairs.extend(more);
+    authorize_as(sandbox, BROKER_CLIENT, redirect, &pairs)
+}
+
 async fn exchange(sandbox: &Sandbox, code: &str, verifier: &str) -> Answer {
-    let pairs = [
+    exchange_as(sandbox, (BROKER_CLIENT, BROKER_SECRET), code, verifier).await
+}
+
+/// Without a verifier when it is empty.
+async fn exchange_as(
+    sandbox: &Sandbox,
+    (id, secret): (&str, &str),
+    code: &str,
+    verifier: &str,
+) -> Answer {
+    let mut pairs = vec![
         ("grant_type", "authorization_code"),
-        ("client_id", BROKER_CLIENT),
-        ("client_secret", BROKER_SECRET),
+        ("client_id", id),
+        ("client_secret", secret),
         ("code", code),
-        ("redirect_uri", "http://127.0.0.1:8080/login/callback"),
-        ("code_verifier", verifier),
+        ("redirect_uri", CALLBACK),
     ];
+    if !verifier.is_empty() {
+        pairs.push(("code_verifier", verifier));
+    }
     call(sandbox, &pairs, &[]).await
+}
+
+/// Follows an authorization request that logs on at once.
+async fn code_of(url: String) -> String {
+    let answer = send(client().get(url)).await;
+    assert_eq!(answer.status, 302, "{}", answer.text);
+    let location = answer.header("location").to_owned();
+    location.split("code=").nth(1).expect("a code").split('&').next().unwrap().to_owned()
 }
 
 async fn fresh_code(sandbox: &Sandbox) -> String {
@@ -198,8 +232,7 @@ async fn fresh_code(sandbox: &Sandbox) -> String {
 #[tokio::test]
 async fn a_browser_login_takes_one_click_and_its_code_is_good_once() {
     let sandbox = landscape().await;
-    let page =
-        send(client().get(authorize(&sandbox, "http://127.0.0.1:8080/login/callback", &[]))).await;
+    let page = send(client().get(authorize(&sandbox, CALLBACK, &[]))).await;
     assert_eq!(page.status, 200);
     assert!(page.text.contains("&amp;user=developer@example.test\""));
     let code = fresh_code(&sandbox).await;
@@ -232,6 +265,82 @@ async fn a_wrong_verifier_uses_up_the_code_and_a_foreign_address_gets_no_redirec
         sandbox.xsuaa_url()
     );
     assert_eq!(send(client().get(out)).await.header("location"), "/login");
+}
+
+const APPROUTER: (&str, &str) = (PROVIDER_CLIENT, PROVIDER_SECRET);
+const AS_DEVELOPER: (&str, &str) = ("user", cfapi_sandbox::DEVELOPER_USER);
+
+#[tokio::test]
+async fn an_approuter_logs_people_on_with_its_own_client_and_without_pkce() {
+    let sandbox = landscape().await;
+    let url = authorize_as(&sandbox, PROVIDER_CLIENT, CALLBACK, &[AS_DEVELOPER]);
+    let body = exchange_as(&sandbox, APPROUTER, &code_of(url).await, "").await.json();
+    let token = claims(body["access_token"].as_str().unwrap_or_default());
+    assert_eq!(token["cid"], PROVIDER_CLIENT);
+    assert_eq!(token["user_name"], cfapi_sandbox::DEVELOPER_USER);
+    assert_eq!(token["scope"], json!(["cfapi-broker!t1.Spaces.Read", "openid"]));
+}
+
+#[tokio::test]
+async fn a_verifier_is_needed_exactly_if_the_request_had_a_challenge() {
+    let sandbox = landscape().await;
+    let with = code_of(authorize(&sandbox, CALLBACK, &[AS_DEVELOPER])).await;
+    let missing = exchange(&sandbox, &with, "").await;
+    assert_eq!(missing.status, 400);
+    assert_eq!(
+        missing.json(),
+        json!({"error": "invalid_grant", "error_description":
+            "PKCE error: Code verifier must be provided for this authorization code."})
+    );
+    let without = code_of(authorize_as(&sandbox, PROVIDER_CLIENT, CALLBACK, &[AS_DEVELOPER])).await;
+    let superfluous = exchange_as(&sandbox, APPROUTER, &without, &"v".repeat(43)).await;
+    assert_eq!(
+        superfluous.json()["error_description"],
+        "PKCE error: Code verifier not required for this authorization code."
+    );
+    let plain = [AS_DEVELOPER, ("code_challenge", &"p".repeat(43))];
+    let plain = code_of(authorize_as(&sandbox, BROKER_CLIENT, CALLBACK, &plain)).await;
+    assert_eq!(exchange(&sandbox, &plain, &"p".repeat(43)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_bad_challenge_leads_back_with_an_error_and_a_code_belongs_to_its_client() {
+    let sandbox = landscape().await;
+    let challenge = "c".repeat(43);
+    for (pairs, text) in [
+        ([("code_challenge", "short"), ("code_challenge_method", "S256")], "Code+challenge+length"),
+        (
+            [("code_challenge", challenge.as_str()), ("code_challenge_method", "S512")],
+            "Unsupported+code+challenge+method.",
+        ),
+    ] {
+        let url = authorize_as(&sandbox, BROKER_CLIENT, CALLBACK, &pairs);
+        let location = send(client().get(url)).await.header("location").to_owned();
+        let start = format!("{CALLBACK}?error=invalid_request&error_description={text}");
+        assert!(location.starts_with(&start), "{location}");
+        assert!(location.ends_with("&state=s+t%26a"), "{location}");
+    }
+    let code = code_of(authorize(&sandbox, CALLBACK, &[AS_DEVELOPER])).await;
+    let foreign = exchange_as(&sandbox, APPROUTER, &code, &"v".repeat(43)).await;
+    assert_eq!(foreign.status, 401);
+    assert_eq!(foreign.json()["error"], "invalid_client");
+}
+
+#[tokio::test]
+async fn a_session_logs_on_without_a_click_until_the_logout() {
+    let sandbox = landscape().await;
+    let first = send(client().get(authorize(&sandbox, CALLBACK, &[AS_DEVELOPER]))).await;
+    let cookie = first.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert!(cookie.starts_with("JSESSIONID="), "{cookie}");
+    let within = |url: String| send(client().get(url).header("cookie", cookie.clone()));
+    let url = authorize_as(&sandbox, PROVIDER_CLIENT, CALLBACK, &[]);
+    let again = within(url.clone()).await;
+    assert_eq!(again.status, 302, "{}", again.text);
+    let page = "https://acme-bookshop.cfapps.example.test/bye";
+    let pairs = form(&[("redirect", page), ("client_id", PROVIDER_CLIENT)]);
+    let out = within(format!("{}/logout.do?{pairs}", sandbox.xsuaa_url())).await;
+    assert_eq!((out.status.as_u16(), out.header("location")), (302, page));
+    assert_eq!(within(url).await.status, 200);
 }
 
 #[tokio::test]

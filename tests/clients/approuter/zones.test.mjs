@@ -1,13 +1,10 @@
 // The real approuter finds the tenant in the hosts that the broker creates, and the broker accepts the JWT that it forwards.
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import http from 'node:http'
 import path from 'node:path'
 import { describe, it, before, after, beforeEach, afterEach } from 'node:test'
-import { app, ask, authority, end, freePort, installed, landscape, secure, start, until } from '../lib/landscape.mjs'
-
-const node22 = path.join(installed, `node22/node_modules/node-linux-${process.arch}/bin/node`)
-const UAA_DOMAIN = 'authentication.example.test'
+import { approuter, UAA_DOMAIN } from '../lib/approuter.mjs'
+import { app, ask, installed, landscape, secure } from '../lib/landscape.mjs'
 
 /** One provider app each: host template, domain, and the pattern of its approuter. */
 const setups = [
@@ -27,45 +24,6 @@ domains = ["${domain}"]
 host_template = "${template}"
 tenant_host_pattern = '${pattern}'
 `
-
-/**
- * Starts an approuter with this pattern. `logon(host)` returns the address where a browser must log on; `get` is any call.
- * `uaaDomain` is the domain of its XSUAA, `broker` the address of its only destination.
- */
-async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, broker } = {}) {
-  const port = await freePort()
-  const xsuaa = {
-    clientid: 'sb-bookshop!t4711', clientsecret: 'sandbox-only-bookshop-secret', xsappname: 'bookshop!t4711', identityzone: 'provider',
-    tenantmode: 'shared', uaadomain: uaaDomain, url: `https://provider.${uaaDomain}`, 'credential-type': 'binding-secret', verificationkey: 'none',
-  }
-  const child = start(node22, [path.join(installed, 'approuter/node_modules/@sap/approuter/approuter.js')], {
-    PORT: String(port), TENANT_HOST_PATTERN: pattern, HOME: folder, NODE_EXTRA_CA_CERTS: authority,
-    destinations: JSON.stringify([{ name: 'broker', url: broker ?? 'https://broker.example.test', forwardAuthToken: true }]),
-    VCAP_SERVICES: JSON.stringify({ xsuaa: [{ name: 'auth', label: 'xsuaa', tags: ['xsuaa'], plan: 'application', credentials: xsuaa }] }),
-  }, { cwd: folder })
-  const get = (path, headers) => new Promise((resolve, reject) => {
-    http.get({ host: '127.0.0.1', port, path, headers }, answer => {
-      let text = ''
-      answer.on('data', chunk => { text += chunk })
-      answer.on('end', () => resolve({ status: answer.statusCode, headers: answer.headers, text }))
-    }).on('error', reject)
-  })
-  // The approuter redirects a browser with a page whose script sets `location`.
-  const logon = async host => {
-    const { status, text } = await get('/', { host, accept: 'text/html' })
-    return /;location="([^"]+)"/.exec(text)?.[1] ?? `status ${status}: ${text}`
-  }
-  try {
-    await until('the approuter answers', async () => {
-      if (child.exitCode !== null) throw new Error(`the approuter ended:\n${child.text}`)
-      return logon('localhost').catch(() => null)
-    })
-  } catch (error) {
-    await end(child)
-    throw error
-  }
-  return { logon, get, child, stop: () => end(child) }
-}
 
 describe('approuter 21.2.0', () => {
   let system, folder, router
