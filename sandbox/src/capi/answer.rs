@@ -77,6 +77,17 @@ impl Answer {
         Self::typed(StatusCode::INTERNAL_SERVER_ERROR, AnswerFamily::Crash, TEXT, text.to_owned())
     }
 
+    /// The answer to a body with an empty content type.
+    pub(crate) fn not_acceptable() -> Self {
+        let status = StatusCode::NOT_ACCEPTABLE;
+        Self::typed(status, AnswerFamily::Crash, "text/html; charset=utf-8", String::new())
+    }
+
+    /// The answer to a browser's question before a request from another origin.
+    pub(crate) fn preflight() -> Self {
+        Self::typed(StatusCode::OK, AnswerFamily::Plain, "text/plain", String::new())
+    }
+
     /// The answer of the HTTP server to a query that is too long: an empty 400.
     pub(crate) fn query_too_long() -> Self {
         Self::bare(StatusCode::BAD_REQUEST, AnswerFamily::Server)
@@ -98,6 +109,11 @@ impl Answer {
         let text = "The sandbox does not imitate this call of the Cloud Controller.\n";
         Self::typed(StatusCode::NOT_IMPLEMENTED, AnswerFamily::Server, TEXT, text.to_owned())
             .with(HeaderName::from_static(UNCOVERED), "true")
+    }
+
+    /// Returns whether a body was rendered, as opposed to a head alone.
+    pub(crate) fn is_rendered(&self) -> bool {
+        !self.body.is_empty()
     }
 
     /// Adds a header. A value that is not allowed in a header is left out.

@@ -5,6 +5,8 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::capi::empty_lists::EmptyList;
+
 /// A call of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ApiCall {
@@ -41,13 +43,24 @@ pub(crate) enum GuardedCall {
     OrgDomains(String),
     DefaultDomain(String),
     OrgQuota(String),
+    SpaceQuota(String),
     OrgUsage(String),
+    SpaceUsage(String),
+    DefaultIsolationSegment(String),
     Domains,
     Domain(String),
     Reservations(String),
     Apps,
     App(String),
     AppRoutes(String),
+    Processes,
+    AppProcesses(String),
+    /// The guid of a process, or of an app with the type of its process.
+    Process(String, Option<String>),
+    Stats(String, Option<String>),
+    Instances(String),
+    /// A list of what this world does not have.
+    Empty(&'static EmptyList),
     Routes,
     CreateRoute,
     Route(String),
@@ -171,6 +184,13 @@ impl ApiCall {
             ("GET", ["organization_quotas", guid]) => {
                 Self::Guarded(GuardedCall::OrgQuota(owned(guid)))
             }
+            ("GET", ["organizations", guid, "relationships", "default_isolation_segment"]) => {
+                Self::Guarded(GuardedCall::DefaultIsolationSegment(owned(guid)))
+            }
+            ("GET", ["space_quotas", guid]) => Self::Guarded(GuardedCall::SpaceQuota(owned(guid))),
+            ("GET", ["spaces", guid, "usage_summary"]) => {
+                Self::Guarded(GuardedCall::SpaceUsage(owned(guid)))
+            }
             ("GET", ["domains"]) => Self::Guarded(GuardedCall::Domains),
             ("GET", ["domains", guid]) => Self::Guarded(GuardedCall::Domain(owned(guid))),
             ("GET", ["domains", guid, "route_reservations"]) => {
@@ -181,6 +201,13 @@ impl ApiCall {
             ("GET", ["apps", guid, "routes"]) => Self::Guarded(GuardedCall::AppRoutes(owned(guid))),
             ("GET", ["jobs", guid]) => Self::Guarded(GuardedCall::Job(owned(guid))),
             (_, ["routes", rest @ ..]) => Self::routes(method, rest),
+            ("GET", ["processes", ..] | ["apps", _, "processes", ..]) => {
+                Self::processes(segments).unwrap_or_else(|| Self::rest(method, segments))
+            }
+            ("GET", [name]) => match EmptyList::named(name) {
+                Some(list) => Self::Guarded(GuardedCall::Empty(list)),
+                None => Self::rest(method, segments),
+            },
             _ => Self::rest(method, segments),
         }
     }
@@ -209,6 +236,25 @@ impl ApiCall {
             | ("PATCH", [_, "relationships", "space"]) => Self::Guarded(GuardedCall::Sharing),
             _ => Self::Open(OpenCall::Unknown),
         }
+    }
+
+    fn processes(segments: &[&str]) -> Option<Self> {
+        let owned = |text: &&str| (*text).to_owned();
+        let call = match segments {
+            ["processes"] => GuardedCall::Processes,
+            ["processes", guid] => GuardedCall::Process(owned(guid), None),
+            ["processes", guid, "stats"] => GuardedCall::Stats(owned(guid), None),
+            ["processes", guid, "process_instances"] => GuardedCall::Instances(owned(guid)),
+            ["apps", guid, "processes"] => GuardedCall::AppProcesses(owned(guid)),
+            ["apps", guid, "processes", kind] => {
+                GuardedCall::Process(owned(guid), Some(owned(kind)))
+            }
+            ["apps", guid, "processes", kind, "stats"] => {
+                GuardedCall::Stats(owned(guid), Some(owned(kind)))
+            }
+            _ => return None,
+        };
+        Some(Self::Guarded(call))
     }
 
     /// Separates calls that only the real API has from calls that do not exist.

@@ -50,6 +50,13 @@ impl CallContext<'_> {
             .ok_or_else(|| not_found("Space"))
     }
 
+    /// Returns the organisation if the user sees it.
+    pub(crate) fn org(&self, guid: &str) -> Result<&Org, ApiRefusal> {
+        let org = self.state.org(guid);
+        org.filter(|org| self.state.reads_org(self.user, org))
+            .ok_or_else(|| not_found("Organization"))
+    }
+
     /// Checks that the user may change routes of the space now. First the role, then suspensions,
     /// as in CC.
     pub(crate) fn may_write(&self, space: &str) -> Result<(), ApiRefusal> {

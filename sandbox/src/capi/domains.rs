@@ -6,7 +6,7 @@ use crate::capi::call_context::CallContext;
 use crate::capi::errors::{ApiRefusal, not_found};
 use crate::capi::json::object;
 use crate::capi::list::{ListQuery, ListRule, SelectorCheck, comma_list};
-use crate::world::{Domain, Org, same_text};
+use crate::world::{Domain, same_text};
 
 /// CC names `guids` twice: as a common filter and as a filter of domains (source).
 const DOMAINS: ListRule = ListRule {
@@ -85,11 +85,5 @@ impl CallContext<'_> {
         domain
             .filter(|domain| self.state.reads_domain(self.user, domain))
             .ok_or_else(|| not_found("Domain"))
-    }
-
-    fn org(&self, guid: &str) -> Result<&Org, ApiRefusal> {
-        let org = self.state.org(guid);
-        org.filter(|org| self.state.reads_org(self.user, org))
-            .ok_or_else(|| not_found("Organization"))
     }
 }

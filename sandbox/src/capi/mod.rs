@@ -7,13 +7,16 @@ mod apps;
 mod call;
 mod call_context;
 mod domains;
+mod empty_lists;
 mod errors;
 mod jobs;
 pub(crate) mod json;
 mod list;
 mod metadata;
 mod present;
+mod processes;
 mod query;
+mod quotas;
 mod response_headers;
 mod roots;
 mod route_check;
@@ -74,11 +77,15 @@ fn respond(world: &CfWorld, parts: &Parts, bytes: &Bytes) -> Response {
     }
     let header = parts.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or("bearer"));
     let bearer = world.tokens().check(header);
+    if let Some(answer) = response_headers::preflight(parts) {
+        return answer.into_response(head);
+    }
     let count = count(world, parts, &bearer);
     let refused = count.filter(|count| count.exceeded).and_then(|_| limited(parts, &bearer));
     let answer = match (refused, Query::parse(raw)) {
         (Some(answer), _) => answer,
         (None, Err(_)) => Answer::crash(),
+        (None, Ok(_)) if has_empty_type(parts, bytes) => Answer::not_acceptable(),
         (None, Ok(query)) => match ApiCall::read(&parts.method, parts.uri.path()) {
             ApiCall::Open(call) => open(world, call),
             ApiCall::Guarded(call) => {
@@ -147,13 +154,22 @@ fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
         GuardedCall::OrgDomains(guid) => context.org_domains(guid),
         GuardedCall::DefaultDomain(guid) => context.default_domain(guid),
         GuardedCall::OrgQuota(guid) => context.one_org_quota(guid),
+        GuardedCall::SpaceQuota(guid) => context.one_space_quota(guid),
         GuardedCall::OrgUsage(guid) => context.org_usage(guid),
+        GuardedCall::SpaceUsage(guid) => context.space_usage(guid),
+        GuardedCall::DefaultIsolationSegment(guid) => context.default_isolation_segment(guid),
         GuardedCall::Domains => context.domains(),
         GuardedCall::Domain(guid) => context.one_domain(guid),
         GuardedCall::Reservations(guid) => context.reservations(guid),
         GuardedCall::Apps => context.apps(),
         GuardedCall::App(guid) => context.one_app(guid),
         GuardedCall::AppRoutes(guid) => context.app_routes(guid),
+        GuardedCall::Processes => context.processes(),
+        GuardedCall::AppProcesses(guid) => context.app_processes(guid),
+        GuardedCall::Process(guid, kind) => context.one_process(guid, kind.as_deref()),
+        GuardedCall::Stats(guid, kind) => context.process_stats(guid, kind.as_deref()),
+        GuardedCall::Instances(guid) => context.process_instances(guid),
+        GuardedCall::Empty(list) => context.empty_list(list),
         GuardedCall::Routes => context.routes(),
         GuardedCall::CreateRoute => context.create_route(),
         GuardedCall::Route(guid) => context.one_route(guid),
@@ -183,6 +199,13 @@ fn body(parts: &Parts, bytes: &Bytes) -> Result<Json, ApiRefusal> {
     } else {
         object! {"_json" => json}
     })
+}
+
+/// Returns whether a body comes with an empty content type. Rails cannot look that up.
+fn has_empty_type(parts: &Parts, bytes: &Bytes) -> bool {
+    let kind = parts.headers.get(CONTENT_TYPE);
+    let is_empty = kind.is_some_and(|kind| kind.as_bytes().trim_ascii().is_empty());
+    is_empty && !bytes.is_empty() && parts.uri.path().starts_with("/v3")
 }
 
 /// Counts the request. A few paths are exempt if path and query are exactly the listed text.

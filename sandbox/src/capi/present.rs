@@ -88,7 +88,6 @@ impl Presenter<'_> {
     }
 
     pub(crate) fn space(self, space: &Space) -> Json {
-        let path = format!("spaces/{}", space.guid);
         let mut json = object! {
             "guid" => &space.guid,
             "created_at" => &space.stamp.created_at,
@@ -102,19 +101,25 @@ impl Presenter<'_> {
             "relationships",
             object! {
                 "organization" => to_one(&space.org),
-                "quota" => object! {"data" => Json::Null},
+                "quota" => space.quota_guid.as_ref().map_or_else(none, |guid| to_one(guid)),
             },
         )
         .with("metadata", metadata(&space.metadata))
-        .with(
-            "links",
-            object! {
-                "self" => self.link(&path),
-                "organization" => self.link(&format!("organizations/{}", space.org)),
-                "features" => self.link(&format!("{path}/features")),
-                "apply_manifest" => self.post_link(&format!("{path}/actions/apply_manifest")),
-            },
-        )
+        .with("links", self.space_links(space))
+    }
+
+    fn space_links(self, space: &Space) -> Json {
+        let path = format!("spaces/{}", space.guid);
+        let links = object! {
+            "self" => self.link(&path),
+            "organization" => self.link(&format!("organizations/{}", space.org)),
+            "features" => self.link(&format!("{path}/features")),
+            "apply_manifest" => self.post_link(&format!("{path}/actions/apply_manifest")),
+        };
+        match &space.quota_guid {
+            Some(guid) => links.with("quota", self.link(&format!("space_quotas/{guid}"))),
+            None => links,
+        }
     }
 
     pub(crate) fn org(self, org: &Org) -> Json {
@@ -132,26 +137,6 @@ impl Presenter<'_> {
                 "domains" => self.link(&format!("{path}/domains")),
                 "default_domain" => self.link(&format!("{path}/domains/default")),
                 "quota" => self.link(&format!("organization_quotas/{}", org.quota_guid)),
-            },
-        }
-    }
-
-    /// The quota of an organisation. The sandbox knows only the limit of routes.
-    pub(crate) fn org_quota(self, org: &Org) -> Json {
-        object! {
-            "guid" => &org.quota_guid,
-            "created_at" => &org.stamp.created_at,
-            "updated_at" => &org.stamp.updated_at,
-            "name" => format!("{}-quota", org.name),
-            "routes" => object! {
-                "total_routes" => org.route_quota.map_or(Json::Null, |most| Json::from(u64::try_from(most).unwrap_or(u64::MAX))),
-                "total_reserved_ports" => Json::Null,
-            },
-            "relationships" => object! {
-                "organizations" => object! {"data" => vec![object! {"guid" => &org.guid}]},
-            },
-            "links" => object! {
-                "self" => self.link(&format!("organization_quotas/{}", org.quota_guid)),
             },
         }
     }
@@ -267,16 +252,20 @@ impl Presenter<'_> {
         }
     }
 
-    fn link(self, path: &str) -> Json {
+    pub(crate) fn link(self, path: &str) -> Json {
         object! {"href" => format!("{}/v3/{path}", self.base)}
     }
 
-    fn post_link(self, path: &str) -> Json {
+    pub(crate) fn post_link(self, path: &str) -> Json {
         self.link(path).with("method", "POST")
     }
 }
 
-fn to_one(guid: &str) -> Json {
+fn none() -> Json {
+    object! {"data" => Json::Null}
+}
+
+pub(crate) fn to_one(guid: &str) -> Json {
     object! {"data" => object! {"guid" => guid}}
 }
 

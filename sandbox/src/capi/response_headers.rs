@@ -2,9 +2,14 @@
 //! Nothing removes `X-USER-GUID` and `X-Runtime` here, so a test can find a client that passes them
 //! on.
 
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
+    ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
+    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD,
+    CONTENT_LENGTH, ORIGIN, RETRY_AFTER, VARY,
+};
 use http::request::Parts;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use uuid::Uuid;
 
 use crate::capi::answer::{Answer, AnswerFamily};
@@ -21,7 +26,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("x-permitted-cross-domain-policies", "none"),
     ("referrer-policy", "strict-origin-when-cross-origin"),
 ];
+/// Zipkin's ids; they come back if both were sent.
 const ECHOED: &[&str] = &["x-b3-traceid", "x-b3-spanid"];
+const EXPOSED: &str = "x-cf-warnings,x-app-staging-log,x-vcap-request-id,location,range";
 
 /// Adds the headers of the part that answers.
 pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answer {
@@ -44,12 +51,62 @@ pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answe
     if let Some(user) = user {
         answer = answer.with(header("x-user-guid"), &user.guid);
     }
-    for name in ECHOED {
-        if let Some(value) = parts.headers.get(*name).and_then(|value| value.to_str().ok()) {
-            answer = answer.with(header(name), value);
+    if answer.family == AnswerFamily::V3 && answer.is_rendered() && names_formats(parts) {
+        answer = answer.with(VARY, "Accept");
+    }
+    let ids: Option<Vec<&str>> = ECHOED.iter().map(|name| text(parts, name)).collect();
+    for (name, value) in ECHOED.iter().zip(ids.unwrap_or_default()) {
+        answer = answer.with(header(name), value);
+    }
+    match text(parts, ORIGIN.as_str()) {
+        Some(origin) => with_cors(answer, origin),
+        None => answer,
+    }
+}
+
+/// Adds what a browser needs (source: `middleware/cors.rb`). This landscape allows every origin.
+fn with_cors(answer: Answer, origin: &str) -> Answer {
+    let vary = match answer.headers.get(VARY) {
+        Some(_) => "Accept,Origin",
+        None => "Origin",
+    };
+    answer
+        .with(VARY, vary)
+        .with(ACCESS_CONTROL_ALLOW_ORIGIN, origin)
+        .with(ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")
+        .with(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)
+}
+
+/// Returns the answer to a browser's question before a request from another origin; `None` for any
+/// other request.
+pub(crate) fn preflight(parts: &Parts) -> Option<Answer> {
+    let origin = text(parts, ORIGIN.as_str()).filter(|_| parts.method == Method::OPTIONS)?;
+    let method = text(parts, ACCESS_CONTROL_REQUEST_METHOD.as_str())?;
+    if !["get", "put", "delete", "post"].contains(&method.to_lowercase().as_str()) {
+        return None;
+    }
+    let mut allowed = vec!["origin".to_owned(), "content-type".into(), "authorization".into()];
+    let asked = text(parts, ACCESS_CONTROL_REQUEST_HEADERS.as_str()).unwrap_or_default();
+    for name in asked.split(',').map(|name| name.trim().to_lowercase()) {
+        if !name.is_empty() && !allowed.contains(&name) {
+            allowed.push(name);
         }
     }
-    answer
+    let answer = with_cors(Answer::preflight(), origin)
+        .with(ACCESS_CONTROL_ALLOW_METHODS, "GET,PUT,POST,DELETE")
+        .with(ACCESS_CONTROL_MAX_AGE, "900")
+        .with(ACCESS_CONTROL_ALLOW_HEADERS, &allowed.join(","));
+    Some(answer)
+}
+
+/// Returns whether Rails looks at `Accept`: it does, unless the value looks like a browser's.
+fn names_formats(parts: &Parts) -> bool {
+    let accept = text(parts, ACCEPT.as_str()).unwrap_or_default().replace(' ', "");
+    !accept.is_empty() && !accept.contains(",*/*") && !accept.contains("*/*,")
+}
+
+fn text<'a>(parts: &'a Parts, name: &str) -> Option<&'a str> {
+    parts.headers.get(name)?.to_str().ok()
 }
 
 /// Adds the headers of the rate limiter. `Retry-After` comes with a used-up limit, also with the

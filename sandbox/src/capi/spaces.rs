@@ -3,13 +3,13 @@
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
-use crate::capi::errors::{bad_query, not_found, unprocessable};
+use crate::capi::errors::{bad_query, unprocessable};
 use crate::capi::json::object;
 use crate::capi::list::{
     ListQuery, ListRule, SelectorCheck, comma_list, include_faults, unknown_parameters,
 };
 use crate::capi::query::Query;
-use crate::world::{JobSubject, Route, Space};
+use crate::world::{JobSubject, Space};
 
 const SPACES: ListRule = ListRule {
     filters: &["names", "organization_guids", "include", "label_selector"],
@@ -86,34 +86,7 @@ impl CallContext<'_> {
 
     /// `GET /v3/organizations/{guid}`.
     pub(crate) fn one_org(&self, guid: &str) -> Reply {
-        let org = self.state.org(guid);
-        let org = org.filter(|org| self.state.reads_org(self.user, org));
-        let org = org.ok_or_else(|| not_found("Organization"))?;
-        Ok(Answer::ok(&self.present().org(org)))
-    }
-
-    /// `GET /v3/organizations/{guid}/usage_summary` (source), only the number of routes. It counts
-    /// routes that the user does not see, too.
-    pub(crate) fn org_usage(&self, guid: &str) -> Reply {
-        let org = self.state.org(guid);
-        let org = org.filter(|org| self.state.reads_org(self.user, org));
-        let org = org.ok_or_else(|| not_found("Organization"))?;
-        let of_org = |route: &&Route| {
-            self.state.space(&route.space).is_some_and(|space| space.org == org.guid)
-        };
-        let routes = u64::try_from(self.state.routes.iter().filter(of_org).count());
-        Ok(Answer::ok(&object! {
-            "usage_summary" => object! {"routes" => routes.unwrap_or(u64::MAX)},
-        }))
-    }
-
-    /// `GET /v3/organization_quotas/{guid}`: visible if the user sees an organisation with this
-    /// quota.
-    pub(crate) fn one_org_quota(&self, guid: &str) -> Reply {
-        let mut orgs = self.state.orgs.iter().filter(|org| org.quota_guid == guid);
-        let org = orgs.find(|org| self.state.reads_org(self.user, org));
-        let org = org.ok_or_else(|| not_found("Organization quota"))?;
-        Ok(Answer::ok(&self.present().org_quota(org)))
+        Ok(Answer::ok(&self.present().org(self.org(guid)?)))
     }
 }
 

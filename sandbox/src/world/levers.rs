@@ -98,7 +98,7 @@ impl CfWorld {
         })
     }
 
-    /// Sets the route quota of a space; `None` = no space quota.
+    /// Gives a space a quota of its own with this number of routes; `None` = no quota.
     ///
     /// # Errors
     /// The space is unknown.
@@ -107,21 +107,23 @@ impl CfWorld {
             let mut spaces = state.spaces.iter_mut();
             let space = spaces.find(|entry| entry.name == space).ok_or("no such space")?;
             space.route_quota = routes;
+            space.quota_guid = routes.map(|_| new_guid());
             Ok(())
         })
     }
 
-    /// Gives each user this many requests per window of `retry_after` seconds. `None` turns the
-    /// limiter off.
+    /// Gives each user this many requests per window of `retry_after` seconds. `None` turns this
+    /// limit off.
     pub fn rate_limit(&self, requests: Option<u64>, retry_after: u64) {
         let window = Duration::from_secs(retry_after);
-        self.with_state(|state| state.rate.set(requests, None, window));
+        self.with_state(|state| state.rate.limit_users(requests, window));
     }
 
-    /// Limits requests without a good token, by address. Users have no limit.
-    pub fn rate_limit_addresses(&self, requests: u64, retry_after: u64) {
+    /// Limits requests without a good token, by address, besides the limit of users. `None` turns
+    /// this limit off.
+    pub fn rate_limit_addresses(&self, requests: Option<u64>, retry_after: u64) {
         let window = Duration::from_secs(retry_after);
-        self.with_state(|state| state.rate.set(None, Some(requests), window));
+        self.with_state(|state| state.rate.limit_addresses(requests, window));
     }
 
     /// Leaves out the newer fields, as Cloud Controllers of 2024 do, or shows them again.

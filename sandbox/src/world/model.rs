@@ -55,7 +55,9 @@ pub(crate) struct Space {
     pub(crate) suspended: bool,
     /// The whole space is being deleted. It can still be read.
     pub(crate) deleting: bool,
-    /// The most routes of the space; `None` = no space quota.
+    /// Its own quota, if it has one.
+    pub(crate) quota_guid: Option<String>,
+    /// The most routes of the space; `None` = unlimited.
     pub(crate) route_quota: Option<usize>,
     pub(crate) metadata: Metadata,
     pub(crate) stamp: Timestamps,

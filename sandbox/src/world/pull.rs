@@ -25,7 +25,7 @@ impl CfWorld {
             ),
             (
                 "rate_limit",
-                "limits requests: {\"n\":100,\"retry_after\":60}; null = off; {\"unauthenticated\":n} by address",
+                "limits requests: {\"n\":100,\"retry_after\":60} of users, {\"unauthenticated\":n} by address, or both; null = off",
             ),
             ("older_release", "leaves newer fields out: {\"on\":true}"),
             ("add_app", "adds an app: {\"name\",\"space\"}"),
@@ -112,9 +112,12 @@ impl CfWorld {
 
     fn pull_rate_limit(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         let retry_after = args.number("retry_after").unwrap_or(60);
-        match args.number("unauthenticated") {
-            Ok(requests) => self.rate_limit_addresses(requests, retry_after),
-            Err(_) => self.rate_limit(args.optional_number("n")?, retry_after),
+        let by_address = args.0.get("unauthenticated").is_some();
+        if by_address {
+            self.rate_limit_addresses(args.optional_number("unauthenticated")?, retry_after);
+        }
+        if !by_address || args.0.get("n").is_some() {
+            self.rate_limit(args.optional_number("n")?, retry_after);
         }
         Ok(())
     }

@@ -18,10 +18,16 @@ pub(crate) enum RateKey {
 /// The limits and the counters.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimiter {
-    user_limit: Option<u64>,
-    address_limit: Option<u64>,
-    window: Duration,
+    users: RateLimit,
+    addresses: RateLimit,
     counters: HashMap<RateKey, (u64, Instant)>,
+}
+
+/// A number of requests in a window; `None` = no limit.
+#[derive(Clone, Copy, Debug, Default)]
+struct RateLimit {
+    requests: Option<u64>,
+    window: Duration,
 }
 
 /// The state of a counter after one request.
@@ -35,23 +41,28 @@ pub(crate) struct RateUsage {
 }
 
 impl RateLimiter {
-    /// Starts new windows with these limits. `None` turns a limit off.
-    pub(crate) fn set(&mut self, user: Option<u64>, address: Option<u64>, window: Duration) {
-        self.user_limit = user;
-        self.address_limit = address;
-        self.window = window;
-        self.counters.clear();
+    /// Starts new windows of all users. `None` turns the limit off.
+    pub(crate) fn limit_users(&mut self, requests: Option<u64>, window: Duration) {
+        self.users = RateLimit { requests, window };
+        self.counters.retain(|who, _| *who == RateKey::Address);
+    }
+
+    /// Starts a new window of requests without a good token. `None` turns the limit off.
+    pub(crate) fn limit_addresses(&mut self, requests: Option<u64>, window: Duration) {
+        self.addresses = RateLimit { requests, window };
+        self.counters.remove(&RateKey::Address);
     }
 
     /// Counts one request. `None` if no limit applies.
     pub(crate) fn count(&mut self, who: RateKey, now: Instant) -> Option<RateUsage> {
-        let limit = match who {
-            RateKey::User(_) => self.user_limit,
-            RateKey::Address => self.address_limit,
-        }?;
-        let entry = self.counters.entry(who).or_insert((0, now + self.window));
+        let RateLimit { requests, window } = match who {
+            RateKey::User(_) => self.users,
+            RateKey::Address => self.addresses,
+        };
+        let limit = requests?;
+        let entry = self.counters.entry(who).or_insert((0, now + window));
         if entry.1 <= now {
-            *entry = (0, now + self.window);
+            *entry = (0, now + window);
         }
         entry.0 += 1;
         let (used, end) = *entry;
@@ -79,7 +90,7 @@ mod tests {
     #[test]
     fn remaining_is_floored_to_tenths_and_a_new_window_starts_at_zero() {
         let (mut rate, start) = (RateLimiter::default(), Instant::now());
-        rate.set(Some(100), None, Duration::from_secs(60));
+        rate.limit_users(Some(100), Duration::from_secs(60));
         let user = || RateKey::User("u".to_owned());
         let seen: Vec<u64> = (0..12)
             .filter_map(|_| rate.count(user(), start))

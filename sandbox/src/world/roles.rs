@@ -71,6 +71,11 @@ impl WorldState {
         self.holds(user, &space.guid, &[Role::SpaceDeveloper, Role::SpaceSupporter])
     }
 
+    /// Tells whether the user sees commands and variables of the apps in the space.
+    pub(crate) fn reads_secrets(&self, user: &str, space: &str) -> bool {
+        self.holds(user, space, &[Role::SpaceDeveloper])
+    }
+
     /// Tells whether the user sees the organisation. A user with a role in a space is always a
     /// member of its organisation.
     pub(crate) fn reads_org(&self, user: &str, org: &Org) -> bool {

@@ -118,6 +118,7 @@ impl WorldState {
             org: org.to_owned(),
             suspended: false,
             deleting: false,
+            quota_guid: None,
             route_quota: None,
             metadata: Metadata::default(),
             stamp,

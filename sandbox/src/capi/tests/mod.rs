@@ -1,5 +1,6 @@
 //! Tests of the API without sockets: what a client sees.
 
+mod cli;
 mod jobs;
 mod lists;
 mod refusals;

@@ -98,7 +98,7 @@ async fn a_used_up_limit_is_json_with_the_content_type_of_text() {
 #[tokio::test]
 async fn the_address_limit_applies_only_without_a_token() {
     let api = TestApi::new();
-    api.world.rate_limit_addresses(0, 60);
+    api.world.rate_limit_addresses(Some(0), 60);
     let none = ask(&api, "/v3/info", &[]).await;
     assert_eq!((none.refusal().0, none.refusal().1), (429, 10_014));
     let bad = ask(&api, "/v3/spaces", &[("authorization", "bearer x")]).await;

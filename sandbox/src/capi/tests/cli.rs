@@ -1,0 +1,215 @@
+//! What the cf CLI asks besides routes: processes, quotas, bindings, isolation segments; and the
+//! headers that browsers and proxies ask for.
+
+use axum::body::Body;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::capi::tests::{APP, BASE, DEV, ORG, TestAnswer, TestApi};
+
+const QUOTA: &str = "fc59742a-6a50-44d1-924f-972d47838789";
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[tokio::test]
+async fn each_app_has_a_web_process_whose_command_lists_hide() {
+    let api = TestApi::new();
+    let all = api.get(&format!("/v3/processes?space_guids={DEV}")).await.json;
+    assert_eq!(all["pagination"]["total_results"], 3);
+    let only = api.get(&format!("/v3/processes?app_guids={APP}&types=web")).await.json;
+    let process = &only["resources"][0];
+    assert_eq!(process["command"], "[PRIVATE DATA HIDDEN IN LISTS]");
+    assert!(process.get("process_instances").is_none());
+    assert_eq!(process["links"]["stats"]["href"], format!("{BASE}/v3/processes/{APP}/stats"));
+    assert_eq!(process["links"]["scale"]["method"], "POST");
+    let none = api.get(&format!("/v3/processes?app_guids={APP}&types=worker")).await.json;
+    assert_eq!(none["resources"], json!([]));
+    let nested = api.get(&format!("/v3/apps/{APP}/processes?embed=process_instances")).await.json;
+    assert_eq!(nested["resources"][0]["process_instances"][0]["state"], "RUNNING");
+    let one = api.get(&format!("/v3/apps/{APP}/processes/web")).await.json;
+    assert!(one["command"].as_str().unwrap().contains("sandbox-only-command-secret"));
+    api.world
+        .set_role("helper@example.test", "dev", Some(crate::world::Role::SpaceSupporter))
+        .unwrap();
+    let helper = api.acting_as("helper@example.test");
+    let hidden = helper.get(&format!("/v3/processes/{APP}")).await.json;
+    assert_eq!(hidden["command"], "[PRIVATE DATA HIDDEN]");
+    let stats = helper.get(&format!("/v3/processes/{APP}/stats")).await.json;
+    assert_eq!(stats["resources"][0]["state"], "RUNNING");
+    let nobody = api.acting_as("nobody@example.test");
+    let gone = nobody.get(&format!("/v3/processes/{APP}/stats")).await;
+    assert_eq!(gone.refusal(), (404, 10_010, "Process not found"));
+    assert_eq!(nobody.get("/v3/processes").await.json["resources"], json!([]));
+    let bad = api.get(&format!("/v3/apps/{APP}/processes?app_guids={APP}")).await;
+    assert_eq!(
+        bad.refusal().2,
+        "The query parameter is invalid: Unknown query parameter(s): 'app_guids'"
+    );
+}
+
+#[tokio::test]
+async fn a_quota_of_an_organisation_is_for_every_user() {
+    let api = TestApi::new();
+    let members = [
+        "apps",
+        "created_at",
+        "domains",
+        "guid",
+        "links",
+        "name",
+        "relationships",
+        "routes",
+        "services",
+        "updated_at",
+    ];
+    let path = format!("/v3/organization_quotas/{QUOTA}");
+    let quota = api.get(&path).await.json;
+    assert_eq!(keys(&quota), members);
+    assert_eq!(quota["routes"], json!({"total_routes": 1000, "total_reserved_ports": 0}));
+    assert_eq!(quota["relationships"]["organizations"]["data"], json!([{"guid": ORG}]));
+    let foreign = api.acting_as("nobody@example.test").get(&path).await;
+    assert_eq!((foreign.status, keys(&foreign.json)), (200, members.to_vec()));
+    assert_eq!(foreign.json["relationships"]["organizations"]["data"], json!([]));
+    let gone = api.get("/v3/organization_quotas/x").await;
+    assert_eq!(gone.refusal(), (404, 10_010, "Organization quota not found"));
+}
+
+#[tokio::test]
+async fn a_space_with_a_quota_names_it() {
+    let api = TestApi::new();
+    let space = api.get(&format!("/v3/spaces/{DEV}")).await.json;
+    assert_eq!(space["relationships"]["quota"]["data"], Value::Null);
+    assert!(space["links"].get("quota").is_none());
+    api.world.space_quota("dev", Some(7)).unwrap();
+    let space = api.get(&format!("/v3/spaces/{DEV}")).await.json;
+    let guid = space["relationships"]["quota"]["data"]["guid"].as_str().unwrap();
+    assert_eq!(space["links"]["quota"]["href"], format!("{BASE}/v3/space_quotas/{guid}"));
+    let path = format!("/v3/space_quotas/{guid}");
+    let quota = api.get(&path).await.json;
+    assert_eq!(quota["routes"]["total_routes"], 7);
+    assert_eq!(quota["relationships"]["spaces"]["data"], json!([{"guid": DEV}]));
+    let foreign = api.acting_as("nobody@example.test").get(&path).await;
+    assert_eq!(foreign.refusal(), (404, 10_010, "Space quota not found"));
+    api.world.space_quota("dev", None).unwrap();
+    assert_eq!(api.get(&path).await.status, 404);
+}
+
+#[tokio::test]
+async fn usage_has_eight_numbers_and_links() {
+    let api = TestApi::new();
+    api.created("a").await;
+    for (path, related) in [
+        (format!("/v3/organizations/{ORG}"), "organization"),
+        (format!("/v3/spaces/{DEV}"), "space"),
+    ] {
+        let usage = api.get(&format!("{path}/usage_summary")).await.json;
+        assert_eq!(keys(&usage["usage_summary"]).len(), 8, "{usage}");
+        assert_eq!(usage["usage_summary"]["routes"], 1);
+        assert_eq!(usage["usage_summary"]["started_instances"], 3);
+        assert_eq!(usage["links"][related]["href"], format!("{BASE}{path}"));
+    }
+}
+
+#[tokio::test]
+async fn what_this_world_does_not_have_is_an_empty_list() {
+    let api = TestApi::new();
+    let plain = api.get("/v3/service_route_bindings?route_guids=x").await;
+    assert_eq!((plain.status, &plain.json["resources"]), (200, &json!([])));
+    assert!(plain.json.get("included").is_none());
+    let more = api.get("/v3/service_route_bindings?include=service_instance").await.json;
+    assert_eq!(more["included"], json!({"service_instances": []}));
+    let bad = api.get("/v3/service_route_bindings?include=app").await;
+    assert_eq!(bad.refusal().1, 10_005);
+    let bad = api.get("/v3/isolation_segments?foo=1").await;
+    assert_eq!(
+        bad.refusal().2,
+        "The query parameter is invalid: Unknown query parameter(s): 'foo'. Valid parameters are: 'page', 'per_page', 'order_by', 'created_ats', 'updated_ats', 'guids', 'names', 'organization_guids', 'label_selector'"
+    );
+    let path = format!("/v3/organizations/{ORG}/relationships/default_isolation_segment");
+    let segment = api.get(&path).await.json;
+    assert_eq!(
+        segment,
+        json!({"data": null, "links": {"self": {"href": format!("{BASE}{path}")}}})
+    );
+}
+
+async fn ask(api: &TestApi, method: Method, headers: &[(&str, &str)], body: &str) -> TestAnswer {
+    let request = Request::builder().method(method).uri("/v3/routes");
+    let request = request.header("authorization", &api.bearer);
+    let request =
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    api.raw(request.body(Body::from(body.to_owned())).unwrap()).await
+}
+
+#[tokio::test]
+async fn vary_names_accept_where_rails_looks_at_it() {
+    let api = TestApi::new();
+    for (accept, vary) in [
+        ("application/json", Some("Accept")),
+        ("*/*", Some("Accept")),
+        ("text/html,application/xml;q=0.9,*/*;q=0.8", None),
+    ] {
+        let got = ask(&api, Method::GET, &[("accept", accept)], "").await;
+        assert_eq!((got.status, got.header("vary")), (200, vary), "{accept}");
+    }
+    assert_eq!(api.get("/v3/routes").await.header("vary"), None);
+}
+
+#[tokio::test]
+async fn a_body_with_an_empty_content_type_is_not_acceptable() {
+    let api = TestApi::new();
+    let got = ask(&api, Method::POST, &[("content-type", "")], "{}").await;
+    assert_eq!((got.status, got.text.as_str()), (406, ""));
+    assert_eq!(got.header("content-type"), Some("text/html; charset=utf-8"));
+    let got = ask(&api, Method::GET, &[("content-type", "")], "").await;
+    assert_eq!(got.status, 200);
+}
+
+#[tokio::test]
+async fn another_origin_and_zipkins_ids_are_answered() {
+    let api = TestApi::new();
+    let origin = ("origin", "https://ui.example.test");
+    let got = ask(&api, Method::GET, &[origin, ("accept", "application/json")], "").await;
+    assert_eq!(got.header("access-control-allow-origin"), Some(origin.1));
+    assert_eq!(got.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(got.header("vary"), Some("Accept,Origin"));
+    let asks = [
+        origin,
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "X-A, Authorization"),
+    ];
+    let got = ask(&api, Method::OPTIONS, &asks, "").await;
+    assert_eq!((got.status, got.text.as_str()), (200, ""));
+    let allowed = "origin,content-type,authorization,x-a";
+    assert_eq!(got.header("access-control-allow-headers"), Some(allowed));
+    assert_eq!(got.header("vary"), Some("Origin"));
+    let got = ask(&api, Method::OPTIONS, &[origin], "").await;
+    assert_eq!(got.refusal(), (404, 10_000, "Unknown request"));
+    let ids = [("x-b3-traceid", "a1"), ("x-b3-spanid", "b2")];
+    let got = ask(&api, Method::GET, &ids, "").await;
+    assert_eq!((got.header("x-b3-traceid"), got.header("x-b3-spanid")), (Some("a1"), Some("b2")));
+    let got = ask(&api, Method::GET, &ids[..1], "").await;
+    assert_eq!(got.header("x-b3-traceid"), None);
+}
+
+#[tokio::test]
+async fn both_rate_limits_apply_at_once() {
+    let api = TestApi::new();
+    api.world.rate_limit(Some(1), 60);
+    api.world.rate_limit_addresses(Some(0), 30);
+    let nameless = api.raw(Request::get("/v3/info").body(Body::empty()).unwrap()).await;
+    assert_eq!(nameless.refusal().1, 10_014);
+    assert_eq!(api.get("/v3/spaces").await.status, 200);
+    assert_eq!(api.get("/v3/spaces").await.refusal().1, 10_013);
+    let pull = |args: Value| api.world.pull("rate_limit", &args).unwrap().unwrap();
+    pull(json!({"n": 5, "unauthenticated": 5}));
+    assert_eq!(api.get("/v3/spaces").await.header("x-ratelimit-limit"), Some("5"));
+    pull(json!({"n": null}));
+    assert_eq!(api.get("/v3/spaces").await.header("x-ratelimit-limit"), None);
+    let nameless = api.raw(Request::get("/v3/info").body(Body::empty()).unwrap()).await;
+    assert_eq!(nameless.header("x-ratelimit-limit"), Some("5"));
+}
