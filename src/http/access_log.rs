@@ -26,7 +26,11 @@ use tracing::{Instrument, Level, Span, instrument::Instrumented};
 
 use crate::{
     auth::Caller,
-    http::{middleware::SAFE_METHODS, problem::Problem, request_record::RequestRecord},
+    http::{
+        middleware::SAFE_METHODS,
+        problem::{Problem, ProblemForm},
+        request_record::RequestRecord,
+    },
     policy::path::is_upstream,
     telemetry::{
         audit,
@@ -135,8 +139,9 @@ impl AccessEntry {
         let correlation = self.record.correlation();
         let (mut parts, body) = answer.into_parts();
         let problem = problem_of(&mut parts);
+        let form = ProblemForm::of(self.request.uri.path());
         let written =
-            problem.as_ref().map(|problem| render_problem(&mut parts, problem, correlation));
+            problem.as_ref().map(|problem| render_problem(&mut parts, problem, correlation, form));
         add_common_headers(&mut parts.headers, correlation);
         let took = self.started.elapsed();
         drop(self.in_flight);
@@ -163,9 +168,14 @@ fn problem_of(parts: &mut Parts) -> Option<Problem> {
 }
 
 /// Replaces the head by that of the problem, keeps the `Connection` header, and returns the body.
-fn render_problem(parts: &mut Parts, problem: &Problem, correlation: &CorrelationId) -> Body {
+fn render_problem(
+    parts: &mut Parts,
+    problem: &Problem,
+    correlation: &CorrelationId,
+    form: ProblemForm,
+) -> Body {
     let connection = parts.headers.remove(http::header::CONNECTION);
-    let (rendered, body) = problem.render(correlation).into_parts();
+    let (rendered, body) = problem.render(correlation, form).into_parts();
     *parts = rendered;
     if let Some(value) = connection {
         parts.headers.insert(http::header::CONNECTION, value);

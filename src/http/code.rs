@@ -24,6 +24,22 @@ pub struct CodeSpec {
     pub level: Level,
 }
 
+/// The code and title of an entry in CF's own `errors` array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CfErrorCode {
+    /// CF's number.
+    pub code: u32,
+    /// CF's name, with its prefix.
+    pub title: &'static str,
+}
+
+/// The caller sent no token.
+pub(crate) const CF_NOT_AUTHENTICATED: CfErrorCode = cf(10_002, "CF-NotAuthenticated");
+
+const fn cf(code: u32, title: &'static str) -> CfErrorCode {
+    CfErrorCode { code, title }
+}
+
 /// Declares the codes: one row each.
 macro_rules! codes {
     ($($code:ident, $name:literal, $status:ident, $title:literal, $retryable:literal, $proxy:expr, $level:ident;)+) => {
@@ -118,11 +134,75 @@ mod table {
 }
 pub use table::ProblemCode;
 
+impl ProblemCode {
+    /// Returns how CF would name the problem. Clients of the CF API read this, and some log on
+    /// again at 1000 or 10002: only faults of the caller's own token may have these.
+    pub const fn cf_error(self) -> CfErrorCode {
+        match self {
+            Self::Unauthenticated => cf(1000, "CF-InvalidAuthToken"),
+            Self::ForbiddenScope
+            | Self::ForbiddenProvider
+            | Self::ForbiddenApp
+            | Self::ForbiddenDomain
+            | Self::DeniedByPolicy => cf(10_003, "CF-NotAuthorized"),
+            Self::BadRequest
+            | Self::TenantMismatch
+            | Self::AppRequired
+            | Self::MalformedPath
+            | Self::RequestTimeout
+            | Self::TooLarge
+            | Self::UriTooLong
+            | Self::ExpectationFailed
+            | Self::Misdirected => cf(1004, "CF-BadRequest"),
+            Self::UnsupportedMediaType => cf(1003, "CF-InvalidContentType"),
+            Self::NotFound | Self::MethodNotAllowed => cf(10_000, "CF-NotFound"),
+            Self::HostTaken
+            | Self::HostTakenElsewhere
+            | Self::HostOfOtherTenant
+            | Self::RouteQuotaExceeded
+            | Self::AppRouteLimit
+            | Self::WildcardNotMapped
+            | Self::WeightedDestinations
+            | Self::RouteMetadataFull
+            | Self::ReconcileGuard
+            | Self::ReleaseRepeated
+            | Self::HostInvalid
+            | Self::HostTooLong
+            | Self::HostReserved
+            | Self::HostPatternMismatch
+            | Self::AppNotFound
+            | Self::DomainNotFound => cf(10_008, "CF-UnprocessableEntity"),
+            Self::TooManyRequests | Self::CfRateLimited => cf(10_013, "CF-RateLimitExceeded"),
+            Self::Overloaded
+            | Self::Draining
+            | Self::RouteBeingDeleted
+            | Self::KeysUnavailable
+            | Self::DestinationUnavailable
+            | Self::TechnicalUserLocked
+            | Self::CfUnavailable => cf(10_015, "CF-ServiceUnavailable"),
+            Self::UaaUnavailable => cf(20_004, "CF-UaaUnavailable"),
+            Self::IssuerNotBound
+            | Self::DestinationMissing
+            | Self::DestinationInvalid
+            | Self::TechnicalUserRejected
+            | Self::TechnicalUserMfa
+            | Self::TechnicalUserActionRequired
+            | Self::UpstreamAuthFailed
+            | Self::TechnicalUserLacksRole
+            | Self::CfTimeout
+            | Self::CfError
+            | Self::CfJobFailed
+            | Self::CfRefused
+            | Self::Internal => cf(10_001, "CF-ServerError"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use super::ProblemCode;
+    use super::{CF_NOT_AUTHENTICATED, ProblemCode};
 
     #[test]
     fn names_are_unique_and_snake_case() {
@@ -136,11 +216,30 @@ mod tests {
         let reference = include_str!("../../docs/reference/problems.md");
         let listed: Vec<_> = reference.lines().filter(|line| line.starts_with("| `")).collect();
         let expected = ProblemCode::ALL.iter().map(|code| {
-            let spec = code.spec();
+            let (spec, cf) = (code.spec(), code.cf_error());
             let again = if spec.retryable { "yes" } else { "no" };
-            format!("| `{}` | {} | {again} | {} |", spec.name, spec.status.as_u16(), spec.title)
+            let status = spec.status.as_u16();
+            format!("| `{}` | {status} | {again} | {} | {} |", spec.name, spec.title, cf.code)
         });
         assert_eq!(listed, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_reference_names_every_title_of_cf() {
+        let reference = include_str!("../../docs/reference/problems.md");
+        let all = ProblemCode::ALL.iter().map(|code| code.cf_error()).chain([CF_NOT_AUTHENTICATED]);
+        for cf in all {
+            let pair = format!("{} `{}`", cf.code, cf.title);
+            assert!(reference.contains(&pair), "{pair}");
+        }
+    }
+
+    /// A client that reads 1000 or 10002 logs on again, which cannot help here.
+    #[test]
+    fn only_a_fault_of_the_callers_token_makes_a_client_log_on_again() {
+        for code in ProblemCode::ALL.iter().filter(|code| code.spec().status != 401) {
+            assert!(![1000, 10_002].contains(&code.cf_error().code), "{code:?}");
+        }
     }
 
     #[test]

@@ -401,7 +401,10 @@ mod tests {
 
     use crate::{
         capi::{CapiError, RequestSent, Unavailability},
-        http::{code::ProblemCode, problem::Problem},
+        http::{
+            code::ProblemCode,
+            problem::{Problem, ProblemForm},
+        },
         proxy::ProxyError,
         telemetry::trace::CorrelationId,
     };
@@ -414,7 +417,7 @@ mod tests {
     fn a_full_concurrency_limit_is_overloaded_for_one_second() {
         let problem = Problem::from(unavailable(Unavailability::Busy));
         assert_eq!(problem.code(), ProblemCode::Overloaded);
-        let answer = problem.render(&CorrelationId::random());
+        let answer = problem.render(&CorrelationId::random(), ProblemForm::Own);
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["retry-after"]),
             (503, &"1".parse().unwrap())
@@ -431,7 +434,8 @@ mod tests {
         #[case] error: CapiError,
         #[case] status: u16,
     ) {
-        let answer = Problem::from(ProxyError::Unclear(error)).render(&CorrelationId::random());
+        let answer = Problem::from(ProxyError::Unclear(error))
+            .render(&CorrelationId::random(), ProblemForm::Own);
         assert_eq!(answer.status(), status);
         let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();

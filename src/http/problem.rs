@@ -12,7 +12,13 @@ use http::{
 };
 use serde::Serialize;
 
-use crate::{auth::Scope, capi::CfError, http::code::ProblemCode, telemetry::trace::CorrelationId};
+use crate::{
+    auth::Scope,
+    capi::CfError,
+    http::code::{CF_NOT_AUTHENTICATED, CfErrorCode, ProblemCode},
+    policy::path::is_upstream,
+    telemetry::trace::CorrelationId,
+};
 
 /// RFC 9209 response header.
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -30,6 +36,8 @@ struct ProblemFields {
     detail: String,
     errors: Vec<FieldError>,
     cf_errors: Vec<CfError>,
+    /// Overrides how CF would name the code.
+    cf_error: Option<CfErrorCode>,
     retry_after: Option<Duration>,
     retryable: Option<Retryable>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -66,10 +74,50 @@ struct ProblemDocument<'a> {
     code: &'static str,
     retryable: bool,
     correlation_id: &'a str,
+    #[serde(skip_serializing_if = "ProblemErrors::is_absent")]
+    errors: ProblemErrors<'a>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
+    field_errors: &'a [FieldError],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     cf_errors: &'a [CfError],
+}
+
+/// Who reads a problem document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProblemForm {
+    /// A caller of the broker's own API: `errors` holds the wrong members of the request.
+    Own,
+    /// A client of the CF API: `errors` holds one entry in CF's form, because such clients show
+    /// nothing else. The wrong members are in `field_errors`.
+    CfApi,
+}
+
+impl ProblemForm {
+    /// Returns the form for a request with this path.
+    pub(crate) fn of(path: &str) -> Self {
+        if is_upstream(path) { Self::CfApi } else { Self::Own }
+    }
+}
+
+/// The member `errors`.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ProblemErrors<'a> {
+    Fields(&'a [FieldError]),
+    Cf([CfErrorEntry<'a>; 1]),
+}
+
+#[derive(Debug, Serialize)]
+struct CfErrorEntry<'a> {
+    code: u32,
+    title: &'static str,
+    detail: &'a str,
+}
+
+impl ProblemErrors<'_> {
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Fields([]))
+    }
 }
 
 impl Problem {
@@ -166,11 +214,14 @@ impl Problem {
             TokenPresence::Absent => "Bearer realm=\"cfapi-broker\"",
             TokenPresence::Invalid => "Bearer realm=\"cfapi-broker\", error=\"invalid_token\"",
         };
-        Self::new(
+        let mut problem = Self::new(
             ProblemCode::Unauthenticated,
             "A valid bearer token is needed in the Authorization header.",
-        )
-        .header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+        );
+        if token == TokenPresence::Absent {
+            problem.parts.cf_error = Some(CF_NOT_AUTHENTICATED);
+        }
+        problem.header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     }
 
     /// 403 (RFC 6750): the token is good, a scope is missing. One text, whether the token lacks the
@@ -211,8 +262,8 @@ impl Problem {
     }
 
     /// Writes the document for the request with this correlation id.
-    pub(crate) fn render(&self, correlation: &CorrelationId) -> Response {
-        let body = serde_json::to_vec(&self.document(correlation)).unwrap_or_default();
+    pub(crate) fn render(&self, correlation: &CorrelationId, form: ProblemForm) -> Response {
+        let body = serde_json::to_vec(&self.document(correlation, form)).unwrap_or_default();
         let mut response = (self.code.spec().status, body).into_response();
         self.decorate(response.headers_mut());
         response
@@ -220,11 +271,20 @@ impl Problem {
 
     /// Returns the document as a value, for responses that hold several.
     pub(crate) fn to_value(&self, correlation: &CorrelationId) -> serde_json::Value {
-        serde_json::to_value(self.document(correlation)).unwrap_or_default()
+        serde_json::to_value(self.document(correlation, ProblemForm::Own)).unwrap_or_default()
     }
 
-    fn document<'a>(&'a self, correlation: &'a CorrelationId) -> ProblemDocument<'a> {
+    fn document<'a>(
+        &'a self,
+        correlation: &'a CorrelationId,
+        form: ProblemForm,
+    ) -> ProblemDocument<'a> {
         let spec = self.code.spec();
+        let fields = self.parts.errors.as_slice();
+        let (errors, field_errors): (_, &[_]) = match form {
+            ProblemForm::Own => (ProblemErrors::Fields(fields), &[]),
+            ProblemForm::CfApi => (ProblemErrors::Cf([self.cf_entry()]), fields),
+        };
         ProblemDocument {
             r#type: format!("/problems/{}", spec.name.replace('_', "-")),
             title: spec.title,
@@ -237,9 +297,16 @@ impl Problem {
                 .retryable
                 .map_or(spec.retryable, |retryable| retryable == Retryable::Yes),
             correlation_id: correlation.as_str(),
-            errors: &self.parts.errors,
+            errors,
+            field_errors,
             cf_errors: &self.parts.cf_errors,
         }
+    }
+
+    /// Returns the problem as an entry of CF's `errors`.
+    fn cf_entry(&self) -> CfErrorEntry<'_> {
+        let CfErrorCode { code, title } = self.parts.cf_error.unwrap_or(self.code.cf_error());
+        CfErrorEntry { code, title, detail: &self.parts.detail }
     }
 
     fn decorate(&self, headers: &mut HeaderMap) {

@@ -9,6 +9,8 @@ mod auth;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod cf_errors;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod hiccups;

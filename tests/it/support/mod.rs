@@ -57,6 +57,21 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The number and title of CF's only error in a problem below `/v3`; also checks its form.
+    pub(crate) fn cf_error(&self) -> (u64, String) {
+        self.code();
+        let body = self.json();
+        let errors = body["errors"].as_array().map_or(&[] as &[_], Vec::as_slice);
+        let [error] = errors else { panic!("no single error: {}", self.text) };
+        assert_eq!(error.as_object().map(serde_json::Map::len), Some(3), "{}", self.text);
+        assert_eq!(error["detail"], body["detail"], "{}", self.text);
+        let title = error["title"].as_str().unwrap().to_owned();
+        assert!(title.starts_with("CF-"), "{}", self.text);
+        (error["code"].as_u64().unwrap(), title)
+    }
+}
+
 /// Parses JSON; null if it is not JSON.
 #[expect(clippy::disallowed_methods, reason = "tests read what the broker wrote")]
 pub(crate) fn parse(text: &str) -> Value {
@@ -109,7 +124,8 @@ impl TestBroker {
         Self { base, stop, running }
     }
 
-    /// Sends a request with an optional bearer token and JSON body.
+    /// Sends a request with an optional bearer token and JSON body. `path` may be a whole link to
+    /// this broker.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -117,6 +133,7 @@ impl TestBroker {
         token: Option<&str>,
         body: Option<&Value>,
     ) -> Answer {
+        let path = path.strip_prefix(&self.base).unwrap_or(path);
         let mut request = client().request(method, format!("{}{path}", self.base));
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
