@@ -1,8 +1,9 @@
 //! The state of the handlers. Each field is a handle; a clone is shallow.
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
+use http::{HeaderMap, HeaderValue, header::LOCATION};
 
 use crate::{
     auth::Verifier,
@@ -155,12 +156,22 @@ pub struct Defaults {
 }
 
 /// The broker's own address as callers see it, without a slash at the end; from configuration,
-/// never from a request.
+/// never from a request. Every link of the broker's own is made here: behind a path prefix a link
+/// without it would lead nowhere.
 #[derive(Clone, Debug)]
 pub struct PublicBase(pub Arc<str>);
 
-impl fmt::Display for PublicBase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl PublicBase {
+    /// Returns the absolute URL of one of the broker's paths.
+    pub(crate) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    /// Adds `Location` with the absolute URL of one of the broker's paths. A path that is not
+    /// allowed in a header is left out.
+    pub(crate) fn locate(&self, headers: &mut HeaderMap, path: &str) {
+        if let Ok(location) = HeaderValue::try_from(self.link(path)) {
+            headers.insert(LOCATION, location);
+        }
     }
 }

@@ -166,8 +166,8 @@ fn is_nominated(connection: &[HeaderValue], name: &HeaderName) -> bool {
     tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
 }
 
-/// Turns a `Location` of the API into one of the broker. A relative one stays, if the broker
-/// accepts such a path.
+/// Turns a `Location` of the API into one of the broker. A relative one stays behind the path of
+/// the broker's base, if the broker accepts such a path.
 fn rewrite_location(location: &HeaderValue, bases: &LinkBases) -> Option<HeaderValue> {
     let text = location.to_str().ok()?;
     if let Some(rest) = bases.below(text) {
@@ -178,7 +178,8 @@ fn rewrite_location(location: &HeaderValue, bases: &LinkBases) -> Option<HeaderV
         None => (text, None),
     };
     let is_allowed = check_path(path).is_ok() && UpstreamQuery::parse(query).is_ok();
-    is_allowed.then(|| location.clone())
+    let located = || HeaderValue::try_from(format!("{}{text}", bases.own_path())).ok();
+    is_allowed.then(located).flatten()
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub(super) struct LinkBases {
     /// The API's external name in CC's links, if it differs from the name that is called.
     alias: Option<OriginMatcher>,
     own: Arc<str>,
+    /// Where the path of the broker's base begins in `own`.
+    own_path: usize,
 }
 
 impl LinkBases {
@@ -34,6 +36,7 @@ impl LinkBases {
             external: external.cloned(),
             upstream: OriginMatcher::of(api),
             alias,
+            own_path: path_begin(own),
             own: Arc::clone(own),
         }
     }
@@ -54,6 +57,11 @@ impl LinkBases {
         &self.own
     }
 
+    /// Returns the path of the broker's base: empty, or `/` and more.
+    pub(super) fn own_path(&self) -> &str {
+        self.own.get(self.own_path..).unwrap_or_default()
+    }
+
     /// Compares the beginning of a JSON text with both origins.
     fn match_origin(&self, text: &[u8]) -> OriginMatch {
         match (self.upstream.match_prefix(text), &self.alias) {
@@ -65,6 +73,13 @@ impl LinkBases {
             (begin, _) => begin,
         }
     }
+}
+
+/// Returns where the path of a base URL begins.
+fn path_begin(base: &str) -> usize {
+    let authority = base.find("://").map_or(0, |at| at + 3);
+    let rest = base.get(authority..).unwrap_or_default();
+    rest.find('/').map_or(base.len(), |at| authority + at)
 }
 
 /// Rewrites a JSON text that arrives in chunks, or whole.

@@ -142,6 +142,52 @@ async fn a_location_of_the_api_leads_to_the_broker(
     assert_eq!(got.headers["location"], expected.replace("OWN", &cf.broker.base));
 }
 
+/// The broker's public name has a path: a gateway in front takes it away.
+#[tokio::test]
+async fn behind_a_path_prefix_every_link_begins_with_the_public_base() {
+    let names = "gw.example.test/cfapi";
+    let cf = Landscape::with(&[("CFAPI_SERVER__NAMES", names)]).await.warmed().await;
+    let base = "https://gw.example.test/cfapi";
+    let located = |got: &Answer| got.headers["location"].to_str().unwrap().to_owned();
+    let root = cf.broker.send(Method::GET, "/", None, None).await;
+    let others = cf.get("/v3/apps").await;
+    for got in [root, others] {
+        let links = hrefs(&got.json());
+        assert!(!links.is_empty() && links.iter().all(|link| link.starts_with(base)), "{links:?}");
+    }
+    let page = client().get(format!("{}/", cf.broker.base)).header("accept", "text/html");
+    assert_eq!(located(&answer(page).await), format!("{base}/spaces"));
+
+    let token = cf.sandbox.provider_token();
+    let body = json!({"subdomain": "acme", "app": APP});
+    let created = cf.broker.put("/routes/t1", &token, &body).await;
+    assert_eq!(located(&created), format!("{base}/routes/t1"), "{}", created.text);
+    let body = json!({"subdomain": "nine", "app": APP, "tenantId": "t9"});
+    let created = cf.broker.send(Method::POST, "/routes", Some(&token), Some(&body)).await;
+    assert_eq!(located(&created), format!("{base}/routes/t9"), "{}", created.text);
+
+    cf.sandbox.world().pause_jobs();
+    let items = json!({"items": [{"op": "remove", "tenantId": "t9"}]});
+    let batch = cf.broker.send(Method::POST, "/routes/batch", Some(&token), Some(&items)).await;
+    let operation = format!("{base}/routes/operations/");
+    let told = batch.json()["results"][0]["location"].clone();
+    assert!(told.as_str().is_some_and(|link| link.starts_with(&operation)), "{}", batch.text);
+    let request = client().delete(format!("{}/routes/t1", cf.broker.base)).bearer_auth(&token);
+    let accepted = answer(request.header("prefer", "respond-async")).await;
+    assert!(located(&accepted).starts_with(&operation), "{}", accepted.text);
+    let path = located(&accepted).replace(base, "");
+    assert_eq!(cf.broker.get(&path, &token).await.json()["status"], "running");
+}
+
+/// A client resolves a relative `Location` against the public address.
+#[tokio::test]
+async fn a_relative_location_of_the_api_stays_behind_the_path_prefix() {
+    let names = "gw.example.test/cfapi";
+    let cf = Landscape::with(&[("CFAPI_SERVER__NAMES", names)]).await;
+    let got = cf.answered(&Method::GET, 302, &json!({"Location": "/v3/jobs/1b2f"})).await;
+    assert_eq!(got.headers["location"], "/cfapi/v3/jobs/1b2f");
+}
+
 #[rstest]
 #[tokio::test]
 async fn a_redirect_is_passed_on_and_never_followed(

@@ -33,7 +33,8 @@ async fn a_browser_at_the_root_is_redirected_to_the_spaces() {
     let broker = TestBroker::start(&sandbox).await;
     let page = client().get(&broker.base).header("accept", "text/html,*/*;q=0.8");
     let sent = answer(page).await;
-    assert_eq!((sent.status, sent.headers["location"].to_str().unwrap()), (303, "/spaces"));
+    let spaces = format!("{}/spaces", broker.base);
+    assert_eq!((sent.status, sent.headers["location"].to_str().unwrap()), (303, &*spaces));
 }
 
 /// The destination has one host name of the CF API, the Cloud Controller builds its links with

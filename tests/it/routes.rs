@@ -21,7 +21,7 @@ async fn post_reads_the_tenant_from_the_body_and_accepts_the_payload_of_the_regi
     let body = json!({"app": APP, "subscribedTenantId": "t-9", "subscribedSubdomain": "Nine", "eventType": "CREATE", "globalAccountGUID": "x"});
     let created = broker.send(Method::POST, "/routes", Some(&token), Some(&body)).await;
     assert_eq!(created.status, 201, "{}", created.text);
-    assert_eq!(created.headers["location"], "/routes/t-9");
+    assert_eq!(created.headers["location"], format!("{}/routes/t-9", broker.base));
     assert_eq!(created.json()["host"], "nine-saas-approuter");
 }
 

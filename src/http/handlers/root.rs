@@ -63,12 +63,12 @@ pub(crate) async fn document(
     headers: HeaderMap,
 ) -> Response {
     if wants_html(&headers) {
-        return Redirect::to("/spaces").into_response();
+        return Redirect::to(&base.link("/spaces")).into_response();
     }
     let links = RootDocumentLinks {
-        own: LinkBody { href: base.to_string() },
+        own: LinkBody { href: base.link("") },
         cloud_controller_v3: VersionedLinkBody {
-            href: format!("{base}/v3"),
+            href: base.link("/v3"),
             meta: LinkMetaBody { version: capi.version() },
         },
         network_policy_v0: (),

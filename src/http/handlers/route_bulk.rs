@@ -13,6 +13,7 @@ use crate::{
             routes::{NoParameters, RoutesRequest, operation_path},
         },
         problem::Problem,
+        state::PublicBase,
     },
     routes::{
         Deleted, Item, ItemOutcome, ReconcileReport, ReconcileRequest, RouteError,
@@ -86,6 +87,7 @@ enum DoneBody {
 /// Turns results into response bodies.
 struct ResultRenderer<'a> {
     routes: &'a TenantRoutes,
+    base: &'a PublicBase,
     correlation: &'a CorrelationId,
 }
 
@@ -112,7 +114,7 @@ impl ResultRenderer<'_> {
             }
             ItemOutcome::Deleted(Deleted::Done) => (StatusCode::NO_CONTENT, None, None),
             ItemOutcome::Deleted(Deleted::Running { operation }) => {
-                let location = operation_path(self.routes, &operation)?;
+                let location = self.base.link(&operation_path(self.routes, &operation)?);
                 let body = DoneBody::Running(OperationBody::running(&operation));
                 (StatusCode::ACCEPTED, Some(location), Some(body))
             }
@@ -137,13 +139,14 @@ fn bodies(views: &[RouteView]) -> Vec<RouteBody> {
 pub(crate) async fn batch(
     request: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
+    State(base): State<PublicBase>,
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<BatchBody>,
 ) -> Result<Json<BatchResults>, Problem> {
     let run = if body.dry_run { Run::Dry } else { Run::Real };
     let items = body.items.into_iter().map(ItemBody::into_item).collect();
     let results = routes.batch(&request.request_context, items, run).await?;
-    let renderer = ResultRenderer { routes: &routes, correlation: &correlation };
+    let renderer = ResultRenderer { routes: &routes, base: &base, correlation: &correlation };
     let results = results.into_iter().enumerate();
     let results =
         results.map(|(index, result)| IndexedResult { index, result: renderer.render(result) });
@@ -229,10 +232,11 @@ impl ReconciledBody {
 pub(crate) async fn reconcile(
     request: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
+    State(base): State<PublicBase>,
     Correlation(correlation): Correlation,
     AppJson(body): AppJson<ReconcileBody>,
 ) -> Result<Json<ReconciledBody>, Problem> {
     let done = routes.reconcile(&request.request_context, body.into_request()?).await?;
-    let renderer = ResultRenderer { routes: &routes, correlation: &correlation };
+    let renderer = ResultRenderer { routes: &routes, base: &base, correlation: &correlation };
     Ok(Json(ReconciledBody::of(done, &renderer)))
 }

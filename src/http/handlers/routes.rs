@@ -7,11 +7,7 @@ use axum::{
     extract::{FromRequestParts, Path, State},
     response::{IntoResponse, Response},
 };
-use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{LOCATION, RETRY_AFTER},
-    request::Parts,
-};
+use http::{HeaderMap, HeaderValue, StatusCode, header::RETRY_AFTER, request::Parts};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
@@ -24,7 +20,7 @@ use crate::{
         },
         handlers::route_body::{EnsuredBody, ListBody, OperationBody, TenantBody, state_named},
         problem::Problem,
-        state::AppState,
+        state::{AppState, PublicBase},
     },
     routes::{
         Deleted, ListQuery, Operation, RequestContext, RouteError, RouteRequest, RouteRequestBody,
@@ -121,9 +117,10 @@ pub(crate) async fn ensure(
     request: RoutesRequest<RoutesWrite, EnsureQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
+    State(base): State<PublicBase>,
     AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    ensure_route(&routes, &request, Some(&tenant), body).await
+    ensure_route((&routes, &base), &request, Some(&tenant), body).await
 }
 
 /// `POST /routes`: the same with the tenant in the body.
@@ -133,13 +130,14 @@ pub(crate) async fn ensure(
 pub(crate) async fn create(
     request: RoutesRequest<RoutesWrite, EnsureQuery>,
     State(routes): State<TenantRoutes>,
+    State(base): State<PublicBase>,
     AppJson(body): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    ensure_route(&routes, &request, None, body).await
+    ensure_route((&routes, &base), &request, None, body).await
 }
 
 async fn ensure_route(
-    routes: &TenantRoutes,
+    (routes, base): (&TenantRoutes, &PublicBase),
     request: &RoutesRequest<RoutesWrite, EnsureQuery>,
     path: Option<&TenantId>,
     body: RouteRequestBody,
@@ -151,8 +149,8 @@ async fn ensure_route(
     let created = body.is_created() && run == Run::Real;
     let mut answer =
         (if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)).into_response();
-    if created && let Ok(location) = HeaderValue::try_from(format!("/routes/{tenant}")) {
-        answer.headers_mut().insert(LOCATION, location);
+    if created {
+        base.locate(answer.headers_mut(), &format!("/routes/{tenant}"));
     }
     Ok(answer)
 }
@@ -204,6 +202,7 @@ pub(crate) async fn remove(
     mut request: RoutesRequest<RoutesWrite, RemoveQuery>,
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
+    State(base): State<PublicBase>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wait_mode = if prefers_async(&headers) { WaitMode::DontWait } else { WaitMode::Wait };
@@ -219,12 +218,10 @@ pub(crate) async fn remove(
         Deleted::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
         Deleted::Running { operation } => operation,
     };
-    let location = operation_path(&routes, &operation)?;
+    let path = operation_path(&routes, &operation)?;
     let mut answer =
         (StatusCode::ACCEPTED, Json(OperationBody::running(&operation))).into_response();
-    if let Ok(location) = HeaderValue::try_from(location) {
-        answer.headers_mut().insert(LOCATION, location);
-    }
+    base.locate(answer.headers_mut(), &path);
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(POLL_AGAIN));
     if wait_mode == WaitMode::DontWait {
         answer
