@@ -318,6 +318,7 @@ fn what_was_breached(breach: Breach) -> &'static str {
         Breach::Label => "Labels and annotations under the broker's prefix are the broker's own.",
         Breach::App => "An app does not belong to the provider.",
         Breach::Owner => "The route was not created by this caller.",
+        Breach::Destination => "The route has no such destination.",
     }
 }
 

@@ -75,7 +75,7 @@ impl TestHarness {
         self.assert_leaves(&call.with_exact_query(line.query.as_str()), target);
         match self.policy.admit(&self.caller, line) {
             Ok(RuleOutcome::Granted(permit)) => {
-                self.assert_leaves(&proxy::call_of(&permit), target);
+                self.assert_leaves(&proxy::call_of(&permit), &without_include(target));
                 TargetOutcome::Sent
             }
             Ok(RuleOutcome::Write(_)) | Err(_) => TargetOutcome::Denied,
@@ -96,6 +96,25 @@ impl TestHarness {
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         assert_eq!(record, Some((self.api.host(), self.api.port(), path)));
     }
+}
+
+/// The one row that sends less than it got leaves out the parameters that are named so.
+fn without_include(target: &[u8]) -> Vec<u8> {
+    let (path, query) =
+        target.split_at(target.iter().position(|byte| *byte == b'?').unwrap_or(target.len()));
+    let path_alone = path.strip_suffix(b"/").unwrap_or(path);
+    let is_narrowed = |piece: &&[u8]| {
+        let mut pairs = form_urlencoded::parse(piece);
+        pairs.any(|(name, _)| name.to_ascii_lowercase().contains("include"))
+    };
+    let query = query.get(1..).unwrap_or_default();
+    let pieces = || query.split(|byte| matches!(byte, b'&' | b';'));
+    if path_alone != b"/v3/service_route_bindings" || !pieces().any(|piece| is_narrowed(&piece)) {
+        return target.to_vec();
+    }
+    let kept: Vec<_> = pieces().filter(|piece| !is_narrowed(piece)).collect();
+    let kept = kept.join(&b'&');
+    if kept.is_empty() { path.to_vec() } else { [path, b"?", &kept].concat() }
 }
 
 /// The request as the parser returns it; `None` if the parser refuses the target.
@@ -125,7 +144,7 @@ mod tests {
     fn granted() -> impl Strategy<Value = String> {
         let path = prop_oneof![
             Just("/v3".to_owned()),
-            "/v3/(apps|domains|organizations|routes|spaces)",
+            "/v3/(apps|domains|organizations|routes|spaces|processes|service_route_bindings)",
             "/v3/apps/[a-zA-Z0-9-]{1,64}/routes",
             "/v3/(jobs|routes|organizations|spaces)/[a-zA-Z0-9-]{1,64}",
             "/v3/routes/[a-zA-Z0-9-]{1,12}/destinations",
@@ -133,6 +152,7 @@ mod tests {
         let query = prop_oneof![
             Just(String::new()),
             "[?][a-z_]{1,8}=[-_.~!$'()*+,;:@/?&=a-zA-Z0-9]{0,24}",
+            "[?]([&;=]|include|route_guids|[%]69nclude|[a-z]){0,8}",
             "[?]([a-z=&,/'@:]|%[0-9a-fA-F]{2}){0,16}",
             "[?][ -~é]{0,16}",
         ];

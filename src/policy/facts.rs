@@ -18,6 +18,8 @@ pub struct RouteFacts {
     pub domain: String,
     /// Guids of the apps mapped to it.
     pub apps: Vec<String>,
+    /// Guids of its destinations, and of the app of each.
+    pub targets: BTreeMap<String, String>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Its annotations.

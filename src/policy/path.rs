@@ -148,6 +148,27 @@ impl UpstreamQuery {
         self.0.as_deref()
     }
 
+    /// Returns the query without the parameters whose name holds one of these words, with any
+    /// escapes or brackets; unchanged if there is none. A semicolon separates parameters too.
+    pub(super) fn without(&self, words: &[String]) -> Self {
+        let Some(query) = self.as_str().filter(|_| !words.is_empty()) else {
+            return self.clone();
+        };
+        let is_left_out = |piece: &&str| {
+            let mut pairs = form_urlencoded::parse(piece.as_bytes());
+            pairs.any(|(name, _)| {
+                let name = name.to_ascii_lowercase();
+                words.iter().any(|word| name.contains(word.as_str()))
+            })
+        };
+        let pieces = || query.split(['&', ';']);
+        if !pieces().any(|piece| is_left_out(&piece)) {
+            return self.clone();
+        }
+        let kept = pieces().filter(|piece| !is_left_out(piece)).collect::<Vec<_>>().join("&");
+        Self((!kept.is_empty()).then(|| kept.into()))
+    }
+
     /// Returns whether a parameter is named like a credential, in any case and with any escapes. A
     /// semicolon separates parameters too, because some parsers do so.
     pub fn names_credential(&self) -> bool {
@@ -303,6 +324,26 @@ mod tests {
         #[case] expected: bool,
     ) {
         assert_eq!(UpstreamQuery::parse(Some(query)).unwrap().names_credential(), expected);
+    }
+
+    #[rstest]
+    #[case("include=service_instance", None)]
+    #[case("page=2&include=route", Some("page=2"))]
+    #[case("include=route&route_guids=a,b&include[]=x", Some("route_guids=a,b"))]
+    #[case("%69nclude=route&per_page=1", Some("per_page=1"))]
+    #[case("[include]=route&page=1", Some("page=1"))]
+    #[case("page=1;include=route", Some("page=1"))]
+    #[case("Include", None)]
+    #[case("names=include;a&page=1", Some("names=include;a&page=1"))]
+    #[case("", Some(""))]
+    fn a_parameter_is_left_out_by_its_name_and_the_rest_stays(
+        #[case] query: &str,
+        #[case] expected: Option<&str>,
+    ) {
+        let parsed = UpstreamQuery::parse(Some(query)).unwrap();
+        let left = parsed.without(&["include".to_owned()]);
+        assert_eq!(left.as_str(), expected);
+        assert_eq!(parsed.without(&[]), parsed);
     }
 
     proptest! {

@@ -3,7 +3,10 @@
 //! Invariant: a row that lets a write pass unchecked cannot be expressed: each body rule belongs to
 //! one method and one template, and `none` is for `GET` only. Used inside this module.
 
-use super::{path::UpstreamPath, template::Template};
+use super::{
+    path::{UpstreamPath, UpstreamQuery},
+    template::Template,
+};
 use crate::auth::{Caller, Scope};
 use http::Method;
 use serde::Deserialize;
@@ -48,6 +51,8 @@ pub(super) enum BodyRule {
     DestinationsAdd,
     /// No body; the route in the path is the caller's.
     OwnRoute,
+    /// No body; the route in the path is the caller's, and the app of its destination too.
+    OwnDestination,
 }
 
 /// One method and template of a row.
@@ -59,6 +64,8 @@ pub(super) struct Rule {
     /// Required besides `Api.Proxy`, which every row requires.
     scope: Option<Scope>,
     body: BodyRule,
+    /// Parameters that are not sent.
+    without: Vec<String>,
 }
 
 impl Rule {
@@ -79,9 +86,14 @@ impl Rule {
         self.method == *method && self.template.matches(below)
     }
 
-    /// Returns the guid in a path that this row matches.
-    pub(super) fn guid<'a>(&self, path: &'a UpstreamPath) -> Option<&'a str> {
-        self.template.guid(path.below())
+    /// Returns the guids in a path that this row matches.
+    pub(super) fn guids<'a>(&self, path: &'a UpstreamPath) -> impl Iterator<Item = &'a str> {
+        self.template.guids(path.below())
+    }
+
+    /// Returns the query to send: as received, without the parameters that the row leaves out.
+    pub(super) fn narrow(&self, query: &UpstreamQuery) -> UpstreamQuery {
+        query.without(&self.without)
     }
 
     /// Returns the scope that a caller lacks for this row.
@@ -109,6 +121,8 @@ struct RuleRow {
     paths: Vec<String>,
     scope: Option<String>,
     body: BodyRule,
+    #[serde(default)]
+    without: Vec<String>,
 }
 
 /// Reads all rows.
@@ -166,12 +180,25 @@ impl RuleRow {
                 (method, path) == ("POST", "/v3/routes/{guid}/destinations")
             }
             BodyRule::OwnRoute => (method, path) == ("DELETE", "/v3/routes/{guid}"),
+            BodyRule::OwnDestination => {
+                (method, path) == ("DELETE", "/v3/routes/{guid}/destinations/{guid}")
+            }
         };
         if !fits {
             return Err("its body rule does not belong to this method and path");
         }
+        let is_word = |text: &String| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        };
+        if !self.without.iter().all(is_word) {
+            return Err("a name in without is not of a-z and _");
+        }
+        if !self.without.is_empty() && self.body != BodyRule::None {
+            return Err("without is for reads only");
+        }
         let id = RuleId(format!("{method} {path}").into());
-        Ok(Rule { id, method: known, template, scope: self.scope()?, body: self.body })
+        let (scope, without) = (self.scope()?, self.without.clone());
+        Ok(Rule { id, method: known, template, scope, body: self.body, without })
     }
 
     fn scope(&self) -> Result<Option<Scope>, &'static str> {

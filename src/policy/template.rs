@@ -47,10 +47,10 @@ impl Template {
         self.depth() == other.depth() && pairs().all(|(own, other)| own.hides(other))
     }
 
-    /// Returns the text at the template's first `{guid}`.
-    pub(super) fn guid<'a>(&self, below: &'a str) -> Option<&'a str> {
-        let mut pairs = self.0.iter().zip(below.split('/').skip(1));
-        pairs.find(|(own, _)| **own == Segment::Guid).map(|(_, given)| given)
+    /// Returns the texts at the template's `{guid}`s.
+    pub(super) fn guids<'a>(&self, below: &'a str) -> impl Iterator<Item = &'a str> {
+        let pairs = self.0.iter().zip(below.split('/').skip(1));
+        pairs.filter(|(own, _)| **own == Segment::Guid).map(|(_, given)| given)
     }
 }
 

@@ -112,7 +112,7 @@ fn the_matrix_of_methods_and_rows_is_complete() {
     let policy = Policy::shipped().unwrap();
     let caller = Caller::for_tests("client", &Scope::ALL);
     let rows: Vec<_> = policy.rows().map(|id| id.as_str().to_owned()).collect();
-    assert_eq!(rows.len(), 16);
+    assert_eq!(rows.len(), 29);
     let mut granted = Vec::new();
     for row in &rows {
         let (_, path) = row.split_once(' ').unwrap();
@@ -146,6 +146,13 @@ fn segment() -> impl Strategy<Value = String> {
         "domains",
         "jobs",
         "destinations",
+        "processes",
+        "stats",
+        "service_route_bindings",
+        "organization_quotas",
+        "route_reservations",
+        "default",
+        "info",
         "env",
         "relationships",
         "shared_spaces",
@@ -235,7 +242,35 @@ fn each_row_requires_its_scopes_and_no_others_help() {
 #[case("PATCH", "/v3/routes/r-1/relationships/space")]
 #[case("PATCH", "/v3/routes/r-1")]
 #[case("PATCH", "/v3/routes/r-1/destinations")]
-#[case("DELETE", "/v3/routes/r-1/destinations/d-1")]
+#[case("PATCH", "/v3/routes/r-1/destinations/d-1")]
+#[case("DELETE", "/v3/routes/r-1/destinations")]
+#[case("GET", "/v3/routes/r-1/destinations/d-1")]
+#[case("GET", "/v3/processes/p-1")]
+#[case("PATCH", "/v3/processes/p-1")]
+#[case("GET", "/v3/processes/p-1/sidecars")]
+#[case("GET", "/v3/processes/p-1/process_instances")]
+#[case("DELETE", "/v3/processes/p-1/instances/0")]
+#[case("POST", "/v3/processes/p-1/actions/scale")]
+#[case("GET", "/v3/apps/a-1/processes/web")]
+#[case("GET", "/v3/apps/a-1/processes/web/stats")]
+#[case("GET", "/v3/apps/a-1/sidecars")]
+#[case("GET", "/v3/apps/a-1/droplets")]
+#[case("GET", "/v3/apps/a-1/droplets/current")]
+#[case("GET", "/v3/droplets")]
+#[case("GET", "/v3/droplets/d-1")]
+#[case("PATCH", "/v3/apps/a-1")]
+#[case("POST", "/v3/apps/a-1/actions/stop")]
+#[case("GET", "/v3/organization_quotas")]
+#[case("PATCH", "/v3/organization_quotas/q-1")]
+#[case("PATCH", "/v3/domains/d-1")]
+#[case("DELETE", "/v3/domains/d-1")]
+#[case("GET", "/v3/domains/d-1/relationships/shared_organizations")]
+#[case("GET", "/v3/service_route_bindings/b-1")]
+#[case("GET", "/v3/service_route_bindings/b-1/parameters")]
+#[case("POST", "/v3/service_route_bindings")]
+#[case("DELETE", "/v3/service_route_bindings/b-1")]
+#[case("GET", "/v3/service_instances")]
+#[case("GET", "/v3/info/usage_summary")]
 #[case("GET", "/v3/apps/a-1/env")]
 #[case("GET", "/v3/apps/a-1/environment_variables")]
 #[case("PATCH", "/v3/apps/a-1/environment_variables")]
@@ -248,7 +283,6 @@ fn each_row_requires_its_scopes_and_no_others_help() {
 #[case("DELETE", "/v3/apps/a-1")]
 #[case("DELETE", "/v3/spaces/s-1")]
 #[case("DELETE", "/v3/organizations/o-1")]
-#[case("GET", "/v3/info")]
 #[case("GET", "/v3/apps/a.1/routes")]
 #[case("GET", "/v3/apps/a/b/routes")]
 #[case("GET", "/v3/Apps")]
@@ -427,6 +461,7 @@ fn owned() -> RouteFacts {
         space: "space-1".to_owned(),
         domain: "domain-1".to_owned(),
         apps: vec!["app-1".to_owned()],
+        targets: BTreeMap::from([pair("d-1", "app-1"), pair("d-9", "app-9")]),
         labels: BTreeMap::from([pair("broker.internal/owner", "hash")]),
         annotations: BTreeMap::from([pair("broker.internal/owner-id", "client")]),
     }
@@ -487,6 +522,93 @@ fn an_unmarked_route_may_be_deleted_if_the_terms_allow_it_and_all_its_apps_are_t
     assert_eq!(settle(&allowing, &route, &[]).unwrap_err(), Denial::Breach(Breach::Owner));
 }
 
+fn unmap(
+    bounds: &Bounds,
+    target: &str,
+    route: &RouteFacts,
+    apps: &[AppFacts],
+) -> Result<Permit, Denial> {
+    let path = format!("/v3/routes/r-1/destinations/{target}");
+    match verdict_within(bounds, "DELETE", &path, "")? {
+        Verdict::Permit(permit) => panic!("{permit:?}"),
+        Verdict::Depends(question) => {
+            assert_eq!((question.needs(), question.needs_apps()), ("r-1", &[] as &[String]));
+            question.settle(route, apps)
+        }
+    }
+}
+
+#[test]
+fn the_callers_own_app_may_be_taken_off_the_callers_own_route() {
+    let permit = unmap(&bounds(), "d-1", &owned(), &[]).unwrap();
+    let path = "/v3/routes/r-1/destinations/d-1";
+    assert_eq!((permit.method(), permit.path().as_str()), (&Method::DELETE, path));
+    assert!(permit.body().is_none());
+}
+
+#[rstest]
+#[case::foreign_app("d-9", owned(), Breach::App)]
+#[case::of_another_route("d-2", owned(), Breach::Destination)]
+#[case::foreign_route("d-1", RouteFacts { labels: BTreeMap::new(), ..owned() }, Breach::Owner)]
+#[case::hash_alone("d-1", RouteFacts { annotations: BTreeMap::new(), ..owned() }, Breach::Owner)]
+#[case::other_space("d-1", RouteFacts { space: "other".to_owned(), ..owned() }, Breach::Space)]
+#[case::own_host("d-1", RouteFacts { host: "broker-app".to_owned(), ..owned() }, Breach::RefusedHost)]
+fn another_destination_is_not_taken_away(
+    #[case] target: &str,
+    #[case] route: RouteFacts,
+    #[case] breach: Breach,
+) {
+    let denied = unmap(&bounds(), target, &route, &[]).unwrap_err();
+    assert_eq!(denied, Denial::Breach(breach));
+}
+
+/// It can end what the route serves.
+#[test]
+fn off_an_unmarked_route_an_app_is_taken_as_far_as_the_route_may_be_deleted() {
+    let mut route = owned();
+    route.labels.clear();
+    let allowing = |map, delete| Bounds { legacy: Legacy { map, delete }, ..bounds() };
+    assert!(unmap(&allowing(false, true), "d-1", &route, &[]).is_ok());
+    assert!(unmap(&allowing(true, false), "d-1", &route, &[]).is_err());
+}
+
+#[test]
+fn without_listed_apps_the_unmapped_app_is_read_too() {
+    let guid = Some("app-8".to_owned());
+    let bounds = Bounds { apps: AppBounds::AnyBut { name: None, guid }, ..bounds() };
+    let path = "/v3/routes/r-1/destinations/d-9";
+    let Ok(Verdict::Depends(question)) = verdict_within(&bounds, "DELETE", path, "") else {
+        panic!("no question");
+    };
+    assert_eq!(question.needs_apps_of(&owned()), ["app-9"]);
+    let app = |guid: &str, space: &str| AppFacts {
+        guid: guid.to_owned(),
+        name: "any".to_owned(),
+        space: space.to_owned(),
+    };
+    assert!(unmap(&bounds, "d-9", &owned(), &[app("app-9", "space-1")]).is_ok());
+    for seen in [vec![], vec![app("app-9", "other")], vec![app("app-1", "space-1")]] {
+        let denied = unmap(&bounds, "d-9", &owned(), &seen).unwrap_err();
+        assert_eq!(denied, Denial::Breach(Breach::App), "{seen:?}");
+    }
+}
+
+#[test]
+fn bindings_of_routes_are_read_without_what_include_would_add() {
+    let sent = |query: &str| {
+        let query = UpstreamQuery::parse(Some(query)).unwrap();
+        let path = UpstreamPath::parse("/v3/service_route_bindings").unwrap();
+        let line = RequestLine { method: Method::GET, path, query };
+        match Policy::shipped().unwrap().admit(&Caller::for_tests("client", ALL), line) {
+            Ok(RuleOutcome::Granted(permit)) => permit.query().as_str().map(str::to_owned),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(sent("include=service_instance&route_guids=a").as_deref(), Some("route_guids=a"));
+    assert_eq!(sent("include=service_instance"), None);
+    assert_eq!(sent("route_guids=a%2Cb").as_deref(), Some("route_guids=a%2Cb"));
+}
+
 #[test]
 fn an_unmarked_route_without_apps_may_be_mapped_but_not_deleted() {
     let mut route = owned();
@@ -537,7 +659,7 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
 #[case::nothing("", "it has no rules, so everything would be denied")]
 #[case::unknown_member(
     "[[rules]]\nmethods=['GET']\npaths=['/v3']\nbody='none'\nx=1",
-    "unknown field `x`, expected one of `methods`, `paths`, `scope`, `body`"
+    "unknown field `x`, expected one of `methods`, `paths`, `scope`, `body`, `without`"
 )]
 #[case::head(
     "[[rules]]\nmethods=['HEAD']\npaths=['/v3']\nbody='none'",
@@ -578,6 +700,18 @@ fn without_listed_apps_those_of_the_space_count_but_never_the_broker() {
 #[case::odd_scope(
     "[[rules]]\nmethods=['GET']\npaths=['/v3']\nscope='Root'\nbody='none'",
     "its scope is not a scope of the broker"
+)]
+#[case::odd_parameter(
+    "[[rules]]\nmethods=['GET']\npaths=['/v3']\nbody='none'\nwithout=['']",
+    "a name in without is not of a-z and _"
+)]
+#[case::a_write_without(
+    "[[rules]]\nmethods=['POST']\npaths=['/v3/routes']\nscope='Routes.Write'\nbody='route_create'\nwithout=['include']",
+    "without is for reads only"
+)]
+#[case::borrowed_unmap(
+    "[[rules]]\nmethods=['DELETE']\npaths=['/v3/routes/{guid}']\nscope='Routes.Write'\nbody='own_destination'",
+    "its body rule does not belong to this method and path"
 )]
 #[case::hidden(
     "[[rules]]\nmethods=['GET']\npaths=['/v3/{guid}','/v3/apps']\nbody='none'",

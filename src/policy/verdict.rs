@@ -39,7 +39,8 @@ pub enum RuleOutcome {
 pub struct Draft {
     permit: Permit,
     kind: BodyRule,
-    route: Option<String>,
+    /// The guids in the path, in order.
+    guids: Vec<String>,
 }
 
 /// A write with its parsed body, to be checked against the caller's bounds.
@@ -54,6 +55,7 @@ enum RouteChange {
     Create(RouteCreate),
     Map { route: String, targets: DestinationsAdd },
     Delete { route: String },
+    Unmap { route: String, target: String },
 }
 
 /// The result of the check against the bounds.
@@ -72,6 +74,8 @@ pub struct Question {
     bounds: Bounds,
     route: String,
     apps: Vec<String>,
+    /// The destination that is taken away.
+    target: Option<String>,
     action: RouteAction,
 }
 
@@ -119,6 +123,9 @@ pub enum Breach {
     /// A route that is not the caller's.
     #[error("owner")]
     Owner,
+    /// A destination that the route does not have.
+    #[error("destination")]
+    Destination,
 }
 
 impl Permit {
@@ -156,12 +163,16 @@ impl Permit {
 impl RuleOutcome {
     pub(super) fn of(rule: &Rule, line: RequestLine) -> Self {
         let RequestLine { method, path, query } = line;
+        let query = rule.narrow(&query);
         let permit = Permit { method, path, query, body: None, rule: rule.id() };
         match rule.body() {
             BodyRule::None => Self::Granted(permit),
-            kind @ (BodyRule::RouteCreate | BodyRule::DestinationsAdd | BodyRule::OwnRoute) => {
-                let route = rule.guid(&permit.path).map(str::to_owned);
-                Self::Write(Draft { permit, kind, route })
+            kind @ (BodyRule::RouteCreate
+            | BodyRule::DestinationsAdd
+            | BodyRule::OwnRoute
+            | BodyRule::OwnDestination) => {
+                let guids = rule.guids(&permit.path).map(str::to_owned).collect();
+                Self::Write(Draft { permit, kind, guids })
             }
         }
     }
@@ -170,7 +181,7 @@ impl RuleOutcome {
 impl Draft {
     /// Returns whether it has a body.
     pub fn takes_body(&self) -> bool {
-        self.kind != BodyRule::OwnRoute
+        matches!(self.kind, BodyRule::RouteCreate | BodyRule::DestinationsAdd)
     }
 
     /// Returns the row that matched.
@@ -183,12 +194,16 @@ impl Draft {
     /// # Errors
     /// [`Denial::Malformed`].
     pub fn read(self, body: &[u8]) -> Result<WriteRequest, Denial> {
-        let route = self.route.unwrap_or_default();
+        let mut guids = self.guids.into_iter();
+        let route = guids.next().unwrap_or_default();
         let change = match self.kind {
             BodyRule::RouteCreate => RouteChange::Create(body::read(body)?),
             BodyRule::DestinationsAdd => {
                 let targets = body::read::<DestinationsAdd>(body)?.checked()?;
                 RouteChange::Map { route, targets }
+            }
+            BodyRule::OwnDestination => {
+                RouteChange::Unmap { route, target: guids.next().unwrap_or_default() }
             }
             BodyRule::OwnRoute | BodyRule::None => RouteChange::Delete { route },
         };
@@ -201,7 +216,9 @@ impl WriteRequest {
     pub fn host(&self) -> Option<&str> {
         match &self.change {
             RouteChange::Create(create) => Some(&create.host),
-            RouteChange::Map { .. } | RouteChange::Delete { .. } => None,
+            RouteChange::Map { .. } | RouteChange::Delete { .. } | RouteChange::Unmap { .. } => {
+                None
+            }
         }
     }
 
@@ -209,7 +226,9 @@ impl WriteRequest {
     pub fn place(&self) -> Option<(&str, &str)> {
         match &self.change {
             RouteChange::Create(create) => Some((create.space(), create.domain())),
-            RouteChange::Map { .. } | RouteChange::Delete { .. } => None,
+            RouteChange::Map { .. } | RouteChange::Delete { .. } | RouteChange::Unmap { .. } => {
+                None
+            }
         }
     }
 
@@ -217,7 +236,9 @@ impl WriteRequest {
     pub fn route(&self) -> Option<&str> {
         match &self.change {
             RouteChange::Create(_) => None,
-            RouteChange::Map { route, .. } | RouteChange::Delete { route } => Some(route),
+            RouteChange::Map { route, .. }
+            | RouteChange::Delete { route }
+            | RouteChange::Unmap { route, .. } => Some(route),
         }
     }
 
@@ -261,13 +282,17 @@ impl WriteRequest {
                     return Err(Denial::Breach(Breach::App));
                 }
                 let permit = Permit { body: body::write(&targets), ..self.permit };
-                let (bounds, action) = (bounds.clone(), RouteAction::Map);
-                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, action })))
+                let question = Question::new((permit, route), bounds, RouteAction::Map);
+                Ok(Verdict::Depends(Box::new(Question { apps, ..question })))
             }
             RouteChange::Delete { route } => {
-                let (bounds, action) = (bounds.clone(), RouteAction::Delete);
-                let (permit, apps) = (self.permit, Vec::new());
-                Ok(Verdict::Depends(Box::new(Question { permit, bounds, route, apps, action })))
+                let question = Question::new((self.permit, route), bounds, RouteAction::Delete);
+                Ok(Verdict::Depends(Box::new(question)))
+            }
+            RouteChange::Unmap { route, target } => {
+                // It can end what a route serves, so the rule is that of a delete.
+                let question = Question::new((self.permit, route), bounds, RouteAction::Delete);
+                Ok(Verdict::Depends(Box::new(Question { target: Some(target), ..question })))
             }
         }
     }
@@ -284,6 +309,11 @@ impl Verdict {
 }
 
 impl Question {
+    fn new((permit, route): (Permit, String), bounds: &Bounds, action: RouteAction) -> Self {
+        let bounds = bounds.clone();
+        Self { permit, bounds, route, apps: Vec::new(), target: None, action }
+    }
+
     /// Returns the guid of the route that must be read.
     pub fn needs(&self) -> &str {
         &self.route
@@ -295,10 +325,16 @@ impl Question {
     }
 
     /// Returns the guids of the apps that must also be read, now that the route is known: those
-    /// mapped to a route without the caller's mark.
+    /// mapped to a route without the caller's mark, or the one that is unmapped.
     pub fn needs_apps_of<'a>(&self, route: &'a RouteFacts) -> &'a [String] {
-        let by_apps = self.bounds.asks_for_apps() && !route.is_marked(&self.bounds.marks);
-        if by_apps { &route.apps } else { &[] }
+        if !self.bounds.asks_for_apps() {
+            return &[];
+        }
+        if !route.is_marked(&self.bounds.marks) {
+            return &route.apps;
+        }
+        let unmapped = self.target.as_ref().and_then(|target| route.targets.get(target));
+        unmapped.map_or(&[], std::slice::from_ref)
     }
 
     /// Decides with what the CF API returned.
@@ -312,12 +348,24 @@ impl Question {
             Err(breach) => Some(breach),
             Ok(()) if !route.path.is_empty() => Some(Breach::PathOrPort),
             Ok(()) if !route.is_owned(bounds, apps, self.action) => Some(Breach::Owner),
-            Ok(()) => {
-                let all = self.apps.iter().all(|app| bounds.has_app(app, apps));
-                (!all).then_some(Breach::App)
-            }
+            Ok(()) => self.breach_of_apps(route, apps),
         };
         breach.map_or(Ok(self.permit), |breach| Err(Denial::Breach(breach)))
+    }
+}
+
+impl Question {
+    /// Returns the breach if an app that is mapped or unmapped is not the caller's.
+    fn breach_of_apps(&self, route: &RouteFacts, seen: &[AppFacts]) -> Option<Breach> {
+        let is_own = |app: &String| self.bounds.has_app(app, seen);
+        let unmapped = match &self.target {
+            Some(target) => match route.targets.get(target) {
+                Some(app) => Some(app),
+                None => return Some(Breach::Destination),
+            },
+            None => None,
+        };
+        (!self.apps.iter().chain(unmapped).all(is_own)).then_some(Breach::App)
     }
 }
 

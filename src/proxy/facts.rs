@@ -5,7 +5,10 @@
 
 use super::error::ProxyError;
 use crate::{
-    capi::{Call, CfRequestClient, Guid, OpenedResponse, model::Route},
+    capi::{
+        Call, CfRequestClient, Guid, OpenedResponse,
+        model::{Route, RouteTarget},
+    },
     policy::{AppFacts, Permit, Question, RouteFacts},
 };
 use http::{Method, StatusCode};
@@ -76,6 +79,10 @@ async fn apps(guids: &[String], cf: &CfRequestClient) -> Result<Vec<AppFacts>, P
     Ok(facts.collect())
 }
 
+fn target_and_app(target: &RouteTarget) -> Option<(String, String)> {
+    Some((target.guid.as_ref()?.to_string(), target.app.guid.as_ref()?.to_string()))
+}
+
 fn route_facts(route: Route) -> RouteFacts {
     let text = |guid: Option<&Guid>| guid.map(ToString::to_string).unwrap_or_default();
     let known = |entries: BTreeMap<String, Option<String>>| {
@@ -85,6 +92,7 @@ fn route_facts(route: Route) -> RouteFacts {
         space: text(route.space()),
         domain: text(route.domain()),
         apps: route.apps().map(ToString::to_string).collect(),
+        targets: route.destinations.iter().filter_map(target_and_app).collect(),
         host: route.host,
         path: route.path,
         labels: known(route.metadata.labels),

@@ -9,6 +9,8 @@ mod auth;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod cf_cli;
+#[cfg(test)]
 mod cf_errors;
 #[cfg(test)]
 mod documents;
@@ -18,6 +20,8 @@ mod hiccups;
 mod journal;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod link_walk;
 #[cfg(test)]
 mod log_writer;
 #[cfg(test)]
