@@ -2,9 +2,11 @@
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
-use crate::capi::errors::{ApiRefusal, bad_query, not_found};
+use crate::capi::errors::{ApiRefusal, bad_query, not_authorized, not_found};
 use crate::capi::json::{Json, object};
 use crate::capi::list::{ListQuery, ListRule, SelectorCheck};
+use crate::capi::metadata::MetadataChange;
+use crate::capi::route_form::{refuse, unknown_fields};
 use crate::capi::spaces::includes;
 use crate::world::App;
 
@@ -43,6 +45,58 @@ impl CallContext<'_> {
         let json = self.present().app(app);
         let wants = |names: &[&str]| asked.iter().any(|name| names.contains(&name.as_str()));
         Ok(Answer::ok(&self.with_included(json, wants, &[&app.space])))
+    }
+
+    /// `PATCH /v3/apps/{guid}`, metadata only.
+    pub(crate) fn patch_app(&mut self, guid: &str) -> Reply {
+        let mut faults = Vec::new();
+        let change = MetadataChange::read(self.body, &mut faults);
+        let known = ["metadata"];
+        if unknown_fields(self.body, &known).is_some() {
+            return Ok(Answer::uncovered());
+        }
+        refuse(&faults)?;
+        let mut app = self.app(guid)?.clone();
+        self.may_write(&app.space)?;
+        if !self.state.reads_secrets(self.user, &app.space) {
+            return Err(not_authorized());
+        }
+        change.apply(&mut app.metadata)?;
+        self.state.touch(&mut app.stamp);
+        let json = self.present().app(&app);
+        let mut apps = self.state.apps.iter_mut();
+        if let Some(old) = apps.find(|old| old.guid == app.guid) {
+            *old = app;
+        }
+        Ok(Answer::ok(&json))
+    }
+
+    /// `GET /v3/apps/{guid}/env`: for developers only.
+    pub(crate) fn app_env(&self, guid: &str) -> Reply {
+        let app = self.app(guid)?;
+        if !self.state.reads_secrets(self.user, &app.space) {
+            return Err(not_authorized());
+        }
+        let space = self.state.space(&app.space);
+        let application = object! {
+            "cf_api" => self.base,
+            "limits" => object! {"fds" => 16_384_u64},
+            "application_name" => &app.name,
+            "application_uris" => Vec::<Json>::new(),
+            "name" => &app.name,
+            "space_name" => space.map(|space| &space.name),
+            "space_id" => &app.space,
+            "organization_id" => space.map(|space| &space.org),
+            "uris" => Vec::<Json>::new(),
+            "application_id" => &app.guid,
+        };
+        Ok(Answer::ok(&object! {
+            "environment_variables" => object! {"TOKEN" => "sandbox-only-env-secret"},
+            "staging_env_json" => object! {},
+            "running_env_json" => object! {},
+            "system_env_json" => object! {"VCAP_SERVICES" => object! {}},
+            "application_env_json" => object! {"VCAP_APPLICATION" => application},
+        }))
     }
 
     /// Returns the app if the user sees its space.

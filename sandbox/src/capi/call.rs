@@ -59,8 +59,15 @@ pub(crate) enum GuardedCall {
     Process(String, Option<String>),
     Stats(String, Option<String>),
     Instances(String),
-    /// A list of what this world does not have.
-    Empty(&'static EmptyList),
+    AppEnv(String),
+    PatchApp(String),
+    OrgQuotas,
+    SpaceQuotas,
+    FeatureFlags,
+    FeatureFlag(String),
+    Stacks,
+    /// A list of what this world does not have, with the guid of what it would belong to.
+    Empty(&'static EmptyList, String),
     Routes,
     CreateRoute,
     Route(String),
@@ -204,10 +211,15 @@ impl ApiCall {
             ("GET", ["processes", ..] | ["apps", _, "processes", ..]) => {
                 Self::processes(segments).unwrap_or_else(|| Self::rest(method, segments))
             }
-            ("GET", [name]) => match EmptyList::named(name) {
-                Some(list) => Self::Guarded(GuardedCall::Empty(list)),
-                None => Self::rest(method, segments),
-            },
+            ("GET", ["apps", guid, "env"]) => Self::Guarded(GuardedCall::AppEnv(owned(guid))),
+            ("PATCH", ["apps", guid]) => Self::Guarded(GuardedCall::PatchApp(owned(guid))),
+            ("GET", ["organization_quotas"]) => Self::Guarded(GuardedCall::OrgQuotas),
+            ("GET", ["space_quotas"]) => Self::Guarded(GuardedCall::SpaceQuotas),
+            ("GET", ["feature_flags"]) => Self::Guarded(GuardedCall::FeatureFlags),
+            ("GET", ["feature_flags", name]) => {
+                Self::Guarded(GuardedCall::FeatureFlag(owned(name)))
+            }
+            ("GET", ["stacks"]) => Self::Guarded(GuardedCall::Stacks),
             _ => Self::rest(method, segments),
         }
     }
@@ -259,6 +271,9 @@ impl ApiCall {
 
     /// Separates calls that only the real API has from calls that do not exist.
     fn rest(method: &str, segments: &[&str]) -> Self {
+        if let Some((list, guid)) = EmptyList::at(segments).filter(|_| method == "GET") {
+            return Self::Guarded(GuardedCall::Empty(list, guid.to_owned()));
+        }
         let known = match (method, segments) {
             (_, [first, ..]) if FURTHER.contains(first) => true,
             ("POST", ["spaces" | "organizations" | "domains" | "apps"])

@@ -13,6 +13,7 @@ mod jobs;
 pub(crate) mod json;
 mod list;
 mod metadata;
+mod platform;
 mod present;
 mod processes;
 mod query;
@@ -169,7 +170,14 @@ fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
         GuardedCall::Process(guid, kind) => context.one_process(guid, kind.as_deref()),
         GuardedCall::Stats(guid, kind) => context.process_stats(guid, kind.as_deref()),
         GuardedCall::Instances(guid) => context.process_instances(guid),
-        GuardedCall::Empty(list) => context.empty_list(list),
+        GuardedCall::Empty(list, guid) => context.empty_list(list, guid),
+        GuardedCall::AppEnv(guid) => context.app_env(guid),
+        GuardedCall::PatchApp(guid) => context.patch_app(guid),
+        GuardedCall::OrgQuotas => context.org_quotas(),
+        GuardedCall::SpaceQuotas => context.space_quotas(),
+        GuardedCall::FeatureFlags => context.feature_flags(),
+        GuardedCall::FeatureFlag(name) => context.one_feature_flag(name),
+        GuardedCall::Stacks => context.stacks(),
         GuardedCall::Routes => context.routes(),
         GuardedCall::CreateRoute => context.create_route(),
         GuardedCall::Route(guid) => context.one_route(guid),

@@ -5,15 +5,124 @@ use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
 use crate::capi::errors::not_found;
 use crate::capi::json::{Json, object};
+use crate::capi::list::{ListQuery, ListRule, SelectorCheck};
 use crate::capi::present::{Presenter, to_one};
-use crate::world::{App, Org, Space};
+use crate::world::{App, Metadata, Org, Resource, Space, Timestamps};
+
+/// A quota in a list.
+#[derive(Debug)]
+struct Quota {
+    guid: String,
+    name: String,
+    /// An organisation or a space that has it.
+    holder: String,
+    metadata: Metadata,
+    stamp: Timestamps,
+}
+
+impl Quota {
+    fn of(guid: &str, holder_name: &str, holder: &str, stamp: &Timestamps) -> Self {
+        Self {
+            guid: guid.to_owned(),
+            name: quota_name(holder_name),
+            holder: holder.to_owned(),
+            metadata: Metadata::default(),
+            stamp: stamp.clone(),
+        }
+    }
+}
+
+impl Resource for Quota {
+    fn guid(&self) -> &str {
+        &self.guid
+    }
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+    fn state(&self) -> Option<&str> {
+        None
+    }
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+    fn stamp(&self) -> &Timestamps {
+        &self.stamp
+    }
+}
+
+fn quota_name(holder: &str) -> String {
+    format!("{holder}-quota")
+}
 
 /// Memory of CF's default quota, in MB.
 const TOTAL_MEMORY: u64 = 10_240;
 /// Memory of one app, in MB.
 const APP_MEMORY: u64 = 1024;
 
+const ORG_QUOTAS: ListRule = ListRule {
+    filters: &["names", "organization_guids"],
+    plain: &[],
+    order: &["created_at", "updated_at", "name"],
+    includes: &[],
+    selector: SelectorCheck::Full,
+};
+const SPACE_QUOTAS: ListRule = ListRule {
+    filters: &["names", "organization_guids", "space_guids"],
+    plain: &[],
+    order: &["created_at", "updated_at", "name"],
+    includes: &[],
+    selector: SelectorCheck::Full,
+};
+
 impl CallContext<'_> {
+    /// `GET /v3/organization_quotas`: those of the organisations that the user sees.
+    pub(crate) fn org_quotas(&self) -> Reply {
+        let list = ListQuery::read(self.query, &ORG_QUOTAS)?;
+        let seen: Vec<&Org> =
+            self.state.orgs.iter().filter(|org| self.state.reads_org(self.user, org)).collect();
+        let mut quotas: Vec<Quota> = Vec::new();
+        for org in &seen {
+            if quotas.iter().all(|quota| quota.guid != org.quota_guid)
+                && list.admits("organization_guids", &org.guid)
+            {
+                quotas.push(Quota::of(&org.quota_guid, &org.name, &org.guid, &org.stamp));
+            }
+        }
+        let present = self.present();
+        let write = |quota: &Quota| {
+            let of_quota = |org: &&&Org| org.quota_guid == quota.guid;
+            let users: Vec<&Org> = seen.iter().filter(of_quota).copied().collect();
+            users.first().map_or(Json::Null, |org| present.org_quota(org, &users))
+        };
+        let href = self.href("/v3/organization_quotas");
+        let (json, _) = Self::page(&list, quotas.iter().collect(), &href, write);
+        Ok(Answer::ok(&json))
+    }
+
+    /// `GET /v3/space_quotas`: those of the spaces that the user sees.
+    pub(crate) fn space_quotas(&self) -> Reply {
+        let list = ListQuery::read(self.query, &SPACE_QUOTAS)?;
+        let spaces = self.state.spaces.iter().filter(|space| {
+            self.state.reads_space(self.user, space)
+                && list.admits("space_guids", &space.guid)
+                && list.admits("organization_guids", &space.org)
+        });
+        let quotas: Vec<Quota> = spaces
+            .filter_map(|space| {
+                let guid = space.quota_guid.as_ref()?;
+                Some(Quota::of(guid, &space.name, &space.guid, &space.stamp))
+            })
+            .collect();
+        let present = self.present();
+        let write = |quota: &Quota| {
+            let space = self.state.space(&quota.holder);
+            space.map_or(Json::Null, |space| present.space_quota(space, &quota.guid))
+        };
+        let href = self.href("/v3/space_quotas");
+        let (json, _) = Self::page(&list, quotas.iter().collect(), &href, write);
+        Ok(Answer::ok(&json))
+    }
+
     /// `GET /v3/organization_quotas/{guid}`. Every user may read it; of its organisations it names
     /// those that the user sees.
     pub(crate) fn one_org_quota(&self, guid: &str) -> Reply {
@@ -93,7 +202,7 @@ impl Presenter<'_> {
             "guid" => &org.quota_guid,
             "created_at" => &org.stamp.created_at,
             "updated_at" => &org.stamp.updated_at,
-            "name" => format!("{}-quota", org.name),
+            "name" => quota_name(&org.name),
             "apps" => apps_limit(),
             "services" => services_limit(),
             "routes" => routes_limit(org.route_quota),
@@ -110,7 +219,7 @@ impl Presenter<'_> {
             "guid" => guid,
             "created_at" => &space.stamp.created_at,
             "updated_at" => &space.stamp.updated_at,
-            "name" => format!("{}-quota", space.name),
+            "name" => quota_name(&space.name),
             "apps" => apps_limit(),
             "services" => services_limit(),
             "routes" => routes_limit(space.route_quota),

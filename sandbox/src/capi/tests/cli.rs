@@ -213,3 +213,67 @@ async fn both_rate_limits_apply_at_once() {
     let nameless = api.raw(Request::get("/v3/info").body(Body::empty()).unwrap()).await;
     assert_eq!(nameless.header("x-ratelimit-limit"), Some("5"));
 }
+
+#[tokio::test]
+async fn lists_of_the_landscape_and_of_its_limits() {
+    let api = TestApi::new();
+    let flags = api.get("/v3/feature_flags").await.json;
+    assert_eq!(flags["pagination"]["total_results"], 19);
+    assert_eq!(flags["resources"][0]["name"], "app_bits_upload");
+    api.world
+        .pull("feature", &json!({"name": "route_creation", "on": false, "message": "later"}))
+        .unwrap()
+        .unwrap();
+    let flag = api.get("/v3/feature_flags/route_creation").await.json;
+    assert_eq!((&flag["enabled"], &flag["custom_error_message"]), (&json!(false), &json!("later")));
+    assert_eq!(api.get("/v3/feature_flags/x").await.refusal().2, "Feature flag not found");
+    let stacks = api.get("/v3/stacks?names=cflinuxfs4&page=1&per_page=1").await.json;
+    assert_eq!(stacks["resources"][0]["name"], "cflinuxfs4");
+    let quotas = api.get("/v3/organization_quotas").await.json;
+    assert_eq!(quotas["resources"][0]["guid"], QUOTA);
+    assert_eq!(api.get("/v3/space_quotas").await.json["resources"], json!([]));
+    api.world.space_quota("dev", Some(7)).unwrap();
+    let own = api.get(&format!("/v3/space_quotas?organization_guids={ORG}")).await.json;
+    assert_eq!(own["resources"][0]["routes"]["total_routes"], 7);
+}
+
+#[tokio::test]
+async fn services_events_and_tasks_are_empty() {
+    let api = TestApi::new();
+    for path in [
+        format!(
+            "/v3/service_instances?fields%5Bservice_plan%5D=guid%2Cname&order_by=name&space_guids={DEV}"
+        ),
+        "/v3/service_plans?available=true&include=service_offering".to_owned(),
+        format!("/v3/audit_events?order_by=-created_at&page=1&target_guids={APP}"),
+        "/v3/buildpacks".to_owned(),
+        format!("/v3/apps/{APP}/tasks?per_page=5000"),
+        format!("/v3/processes/{APP}/sidecars"),
+        format!("/v3/spaces/{DEV}/running_security_groups"),
+    ] {
+        let got = api.get(&path).await;
+        assert_eq!((got.status, &got.json["resources"]), (200, &json!([])), "{path}");
+        let first = got.json["pagination"]["first"]["href"].as_str().unwrap();
+        let bare = path.split('?').next().unwrap();
+        assert!(first.starts_with(&format!("{BASE}{bare}?")), "{first}");
+    }
+    assert_eq!(api.get("/v3/apps/x/tasks").await.refusal().2, "App not found");
+}
+
+#[tokio::test]
+async fn variables_are_for_developers_and_labels_can_be_set() {
+    let api = TestApi::new();
+    let path = format!("/v3/apps/{APP}");
+    let env = api.get(&format!("{path}/env")).await.json;
+    assert_eq!(env["environment_variables"]["TOKEN"], "sandbox-only-env-secret");
+    api.world
+        .set_role("helper@example.test", "dev", Some(crate::world::Role::SpaceSupporter))
+        .unwrap();
+    let helper = api.acting_as("helper@example.test");
+    assert_eq!(helper.get(&format!("{path}/env")).await.refusal().1, 10_003);
+    let body = r#"{"metadata":{"labels":{"a":"b"}}}"#;
+    assert_eq!(helper.send(Method::PATCH, &path, body).await.refusal().1, 10_003);
+    let changed = api.send(Method::PATCH, &path, body).await;
+    assert_eq!((changed.status, &changed.json["metadata"]["labels"]), (200, &json!({"a": "b"})));
+    assert_eq!(api.get(&path).await.json["metadata"]["labels"]["a"], "b");
+}

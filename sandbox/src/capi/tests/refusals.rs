@@ -137,7 +137,7 @@ async fn a_request_id_is_cleaned_and_echoed() {
 #[tokio::test]
 async fn an_uncovered_call_has_its_own_answer() {
     let api = TestApi::new();
-    let answer = api.get("/v3/service_instances").await;
+    let answer = api.get("/v3/service_brokers").await;
     assert_eq!((answer.status, answer.header("x-sandbox-uncovered")), (501, Some("true")));
 }
 
