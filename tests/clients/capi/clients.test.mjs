@@ -60,6 +60,18 @@ describe('clients of the CF API', () => {
         assert.deepEqual(comparable(seen), comparable(direct))
         await onlyTheBroker(token)
       })
+
+      if (['Go', 'Java'].some(language => name.endsWith(` for ${language}`))) {
+        it('shows the text of a refusal by the broker', async () => {
+          const token = await system.token()
+          const headers = { authorization: `Bearer ${token}` }
+          const [{ guid }] = (await ask('GET', `${system.url}/v3/apps?names=${app}`, { headers })).json.resources
+          const refused = await ask('GET', `${system.url}/v3/apps/${guid}/env`, { headers })
+          assert.equal(refused.status, 403, refused.text)
+          const { message } = await run(system.url, token, { REFUSED: 'true' })
+          assert.ok(message.includes(refused.json.detail), message)
+        })
+      }
     })
   }
 
@@ -90,6 +102,8 @@ describe('clients of the CF API', () => {
     assert.deepEqual(saw.found, [saw.route])
     assert.deepEqual(saw.destinations, [true])
     assert.equal(saw.space, 'dev')
+    // Some packages have calls for these.
+    if ('reserved' in saw) assert.deepEqual([saw.reserved, saw.unmapped], [true, 0])
     assert.equal(saw.job, 'COMPLETE')
     assert.equal(saw.left, 0)
     for (const url of saw.followed) assert.ok(url.startsWith(`${base}/v3/`), url)

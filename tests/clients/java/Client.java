@@ -17,6 +17,7 @@ import org.cloudfoundry.client.v3.applications.ApplicationResource;
 import org.cloudfoundry.client.v3.applications.GetApplicationEnvironmentRequest;
 import org.cloudfoundry.client.v3.applications.ListApplicationRoutesRequest;
 import org.cloudfoundry.client.v3.applications.ListApplicationsRequest;
+import org.cloudfoundry.client.v3.domains.CheckReservedRoutesRequest;
 import org.cloudfoundry.client.v3.domains.ListDomainsRequest;
 import org.cloudfoundry.client.v3.jobs.GetJobRequest;
 import org.cloudfoundry.client.v3.organizations.ListOrganizationsRequest;
@@ -29,6 +30,7 @@ import org.cloudfoundry.client.v3.routes.GetRouteRequest;
 import org.cloudfoundry.client.v3.routes.InsertRouteDestinationsRequest;
 import org.cloudfoundry.client.v3.routes.ListRouteDestinationsRequest;
 import org.cloudfoundry.client.v3.routes.ListRoutesRequest;
+import org.cloudfoundry.client.v3.routes.RemoveRouteDestinationsRequest;
 import org.cloudfoundry.client.v3.routes.RouteRelationships;
 import org.cloudfoundry.client.v3.spaces.GetSpaceRequest;
 import org.cloudfoundry.client.v3.spaces.ListSpacesRequest;
@@ -107,13 +109,21 @@ public class Client {
         List<String> found = cf.applicationsV3()
                 .listRoutes(ListApplicationRoutesRequest.builder().applicationId(app.getId()).host(host).build())
                 .block(LIMIT).getResources().stream().map(one -> one.getId()).toList();
-        List<Boolean> destinations = cf.routesV3()
-                .listDestinations(ListRouteDestinationsRequest.builder().routeId(route.getId()).build())
-                .block(LIMIT).getDestinations().stream()
+        List<Destination> targets = targets(cf, route.getId());
+        List<Boolean> destinations = targets.stream()
                 .map(one -> app.getId().equals(one.getApplication().getApplicationId())).toList();
         String home = cf.routesV3().get(GetRouteRequest.builder().routeId(route.getId()).build())
                 .block(LIMIT).getRelationships().getSpace().getData().getId();
         String homeName = cf.spacesV3().get(GetSpaceRequest.builder().spaceId(home).build()).block(LIMIT).getName();
+
+        boolean reserved = cf.domainsV3()
+                .checkReservedRoutes(CheckReservedRoutesRequest.builder().domainId(domain).host(host).build())
+                .block(LIMIT).getMatchingRoute();
+        for (Destination one : targets) {
+            cf.routesV3().removeDestinations(RemoveRouteDestinationsRequest.builder()
+                    .routeId(route.getId()).destinationId(one.getDestinationId()).build()).block(LIMIT);
+        }
+        int unmapped = targets(cf, route.getId()).size();
 
         String job = cf.routesV3().delete(DeleteRouteRequest.builder().routeId(route.getId()).build()).block(LIMIT);
         JobUtils.waitForCompletion(cf, LIMIT, job).block(LIMIT);
@@ -130,10 +140,17 @@ public class Client {
         result.put("found", found);
         result.put("destinations", destinations);
         result.put("space", homeName);
+        result.put("reserved", reserved);
+        result.put("unmapped", unmapped);
         result.put("job", state);
         result.put("left", left);
         result.put("followed", asked);
         return result;
+    }
+
+    private static List<Destination> targets(CloudFoundryClient cf, String route) {
+        return cf.routesV3().listDestinations(ListRouteDestinationsRequest.builder().routeId(route).build())
+                .block(LIMIT).getDestinations();
     }
 
     /** The status and the errors of a call that CF refuses. */

@@ -126,11 +126,26 @@ func work(ctx context.Context, cf *client.Client, app *resource.App, record *rec
 	for _, one := range destinations.Destinations {
 		same = append(same, *one.App.GUID == app.GUID)
 	}
-	again2, err := cf.Routes.Get(ctx, route.GUID)
+	read, err := cf.Routes.Get(ctx, route.GUID)
 	if err != nil {
 		return err
 	}
-	home, err := cf.Spaces.Get(ctx, again2.Relationships.Space.Data.GUID)
+	home, err := cf.Spaces.Get(ctx, read.Relationships.Space.Data.GUID)
+	if err != nil {
+		return err
+	}
+	reservation := client.NewRouteReservationListOptions()
+	reservation.Hosts = host
+	reserved, err := cf.Routes.IsRouteReserved(ctx, domain.GUID, reservation)
+	if err != nil {
+		return err
+	}
+	for _, one := range destinations.Destinations {
+		if err := cf.Routes.RemoveDestination(ctx, route.GUID, *one.GUID); err != nil {
+			return err
+		}
+	}
+	unmapped, err := cf.Routes.GetDestinations(ctx, route.GUID)
 	if err != nil {
 		return err
 	}
@@ -156,7 +171,7 @@ func work(ctx context.Context, cf *client.Client, app *resource.App, record *rec
 		"spaces": names, "organizations": len(organizations), "route": route.GUID,
 		"again":  []any{refused, map[string]any{"errors": []any{refusal}}},
 		"mapped": mapped, "found": guids, "destinations": same, "space": home.Name,
-		"job": done.State, "left": len(left), "followed": record.asked,
+		"reserved": reserved, "unmapped": len(unmapped.Destinations), "job": done.State, "left": len(left), "followed": record.asked,
 	})
 }
 
