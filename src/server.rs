@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     http::Dispatch,
     server::{connection::ConnectionLimits, guard::HeaderBudget},
+    upstream::is_host,
 };
 
 /// First pause after a failing `accept` (no file descriptors left); doubles up to
@@ -34,6 +35,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The platform's router keeps an idle connection this long; ours must live longer.
 const ROUTER_IDLE: Duration = Duration::from_secs(90);
+/// Longer is a slip: an idle connection costs memory.
+const LONGEST_IDLE: Duration = Duration::from_secs(3600);
 /// Response to a connection beyond the limit; the request is not read.
 const FULL_RESPONSE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
@@ -94,6 +97,9 @@ impl Settings {
         if self.idle_timeout <= ROUTER_IDLE {
             wrong("idle_timeout", "must be above 90s, or the router sometimes answers 502");
         }
+        if self.idle_timeout > LONGEST_IDLE {
+            wrong("idle_timeout", "must be at most 1h");
+        }
         let seconds = |duration: Duration, from: u64, to: u64| {
             duration >= Duration::from_secs(from) && duration <= Duration::from_secs(to)
         };
@@ -118,8 +124,20 @@ impl Settings {
         if !(1..=4096).contains(&self.max_in_flight) {
             wrong("max_in_flight", "must be 1 to 4096");
         }
+        if let Some(name) = self.names.iter().find(|name| !is_public_name(name)) {
+            let hint = "write host, host:port or host/path, without https:// and without wildcard";
+            found.push(("names", format!("{name:?} is not a public name"), hint.to_owned()));
+        }
         found
     }
+}
+
+/// Returns whether a text is a host, with or without port and path, on which links can be built.
+fn is_public_name(text: &str) -> bool {
+    let (authority, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let is_name = !authority.starts_with('[') && is_host(authority);
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
+    is_name && !authority.contains('_') && path.bytes().all(is_usual)
 }
 
 /// Serves until `stop` is cancelled, then waits for requests in flight within the drain time;

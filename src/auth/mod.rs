@@ -44,7 +44,7 @@ pub use ias::IasSettings;
 pub use rate_limit::InFlightPermit;
 pub use scope::Scope;
 pub use scope_grants::{AllowedClients, ScopeGrants};
-pub use settings::Settings;
+pub use settings::{Settings, is_client_id};
 
 use crate::{
     binding::{IdentityBinding, XsuaaBinding},

@@ -3,8 +3,18 @@
 //! Invariant: with the defaults only callers of the bound XSUAA are accepted, each within the
 //! default limits.
 
-use super::{ias::IasSettings, scope_grants::AllowedClients};
-use crate::binding::SettingFinding;
+use super::{
+    Scope,
+    caller::IAS_MARK,
+    ias::{IasSettings, is_caller_name},
+    scope_grants::AllowedClients,
+};
+use crate::{binding::SettingFinding, upstream::is_host};
+
+/// Longest zone id; a guid has 36 characters.
+const LONGEST_ZONE: usize = 64;
+/// Longest client id: UAA stores no longer one.
+const LONGEST_CLIENT_ID: usize = 255;
 
 /// Settings about callers. Their bounds are in `config/default.toml`.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -67,7 +77,59 @@ impl Settings {
                 message: message.to_owned(),
                 hint: String::new(),
             })
+            .chain(self.form_findings())
             .chain(self.ias.validate())
             .collect()
+    }
+
+    /// Checks the form of each entry of the lists.
+    fn form_findings(&self) -> Vec<SettingFinding> {
+        let finding = |field, wrong: &String, what: &str, hint: &str| SettingFinding {
+            field,
+            message: format!("{wrong:?} is not {what}"),
+            hint: hint.to_owned(),
+        };
+        let zone = self.zones.iter().find(|zone| !is_zone(zone)).map(|wrong| {
+            let hint = "name the id of each subaccount: letters, digits, -, _ and .";
+            finding("zones", wrong, "the id of a zone", hint)
+        });
+        let host = self.cert_hosts.iter().find(|host| !is_host(host)).map(|wrong| {
+            let hint = "write host names without scheme and path, such as broker.cert.example.com";
+            finding("cert_hosts", wrong, "a host name", hint)
+        });
+        let pins = Scope::ALL.into_iter().filter_map(|scope| {
+            let wrong = self.pins.0.of(scope).iter().find(|client| !is_client_id(client))?;
+            let hint =
+                "write the client id as it is in cid of the token, such as sb-bookshop!t4711";
+            Some(finding(pin_field(scope), wrong, "a client id", hint))
+        });
+        zone.into_iter().chain(host).chain(pins).collect()
+    }
+}
+
+/// Returns whether a text can be the id of a zone: a subaccount's guid, or a shorter name.
+fn is_zone(text: &str) -> bool {
+    (1..=LONGEST_ZONE).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// Returns whether a text can be a verified client id: XSUAA's `cid`, or `ias:<app_tid>:<client>`.
+pub fn is_client_id(text: &str) -> bool {
+    /// In no client id; in a list that was not read as one.
+    const FOREIGN: &[u8] = b"\"'`[]{}<>,;\\";
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !FOREIGN.contains(&byte);
+    let is_ias = text.starts_with(IAS_MARK);
+    let is_xsuaa = || (1..=LONGEST_CLIENT_ID).contains(&text.len()) && text.bytes().all(is_plain);
+    if is_ias { is_caller_name(text) } else { is_xsuaa() }
+}
+
+fn pin_field(scope: Scope) -> &'static str {
+    match scope {
+        Scope::RoutesRead => "pins.routes_read",
+        Scope::RoutesWrite => "pins.routes_write",
+        Scope::RoutesAdmin => "pins.routes_admin",
+        Scope::ApiProxy => "pins.api_proxy",
+        Scope::SpacesRead => "pins.spaces_read",
+        Scope::MetricsRead => "pins.metrics_read",
     }
 }

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use crate::config::{
     env::EnvSnapshot,
+    form::{self, FormFault},
     problem::{ConfigProblem, ConfigProblems},
 };
 
@@ -97,33 +98,35 @@ impl Layers {
         let mut values = BTreeMap::new();
         flatten("", table, &mut values);
         for (key, value) in values {
-            self.put(key, value, source.clone(), problems);
+            let checked = match self.defaults.get(&key) {
+                Some(default) => form::check(default, &value).map(|()| value.clone()),
+                None => Ok(value.clone()),
+            };
+            self.put(key, (value, checked), source.clone(), problems);
         }
     }
 
-    /// Adds the layer of the `CFAPI_*` variables.
+    /// Adds the layer of the `CFAPI_*` variables; an empty one counts as absent.
     pub fn add_variables(&mut self, snapshot: &EnvSnapshot, problems: &mut ConfigProblems) {
         for (name, text) in snapshot.with_prefix(PREFIX) {
-            if NOT_KEYS.contains(&name) {
+            if NOT_KEYS.contains(&name) || text.trim().is_empty() {
                 continue;
             }
             let key =
                 name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase().replace("__", ".");
-            let value = match self.defaults.get(&key) {
-                Some(Value::Array(_)) => list(text),
-                _ => Value::String(text.to_owned()),
-            };
-            self.put(key, value, ValueSource::Variable(name.to_owned()), problems);
+            self.put_text(key, text, ValueSource::Variable(name.to_owned()), problems);
         }
     }
 
     /// Adds one flag as the top layer.
-    pub fn add_flag(&mut self, key: &str, value: &str, flag: &'static str) {
-        let entry = LayeredValue {
-            value: Value::String(value.to_owned()),
-            source: ValueSource::Flag(flag),
-        };
-        self.entries.insert(key.to_owned(), entry);
+    pub fn add_flag(
+        &mut self,
+        key: &str,
+        value: &str,
+        flag: &'static str,
+        problems: &mut ConfigProblems,
+    ) {
+        self.put_text(key.to_owned(), value, ValueSource::Flag(flag), problems);
     }
 
     /// Restores the default of a key with an invalid value; `false` if there is nothing to restore.
@@ -159,15 +162,42 @@ impl Layers {
         self.entries.get(key)
     }
 
-    fn put(
+    fn put_text(
         &mut self,
         key: String,
-        value: Value,
+        text: &str,
         source: ValueSource,
         problems: &mut ConfigProblems,
     ) {
-        if self.defaults.contains_key(&key) || key == PROVIDERS {
-            self.entries.insert(key, LayeredValue { value, source });
+        let given = Value::String(text.to_owned());
+        let checked = match self.defaults.get(&key) {
+            Some(default) => form::from_text(default, text),
+            None => Ok(given.clone()),
+        };
+        self.put(key, (given, checked), source, problems);
+    }
+
+    /// Stores a value that has the form of its key; else the value of the layer below stays.
+    fn put(
+        &mut self,
+        key: String,
+        (given, checked): (Value, Result<Value, FormFault>),
+        source: ValueSource,
+        problems: &mut ConfigProblems,
+    ) {
+        if let Some(default) = self.defaults.get(&key) {
+            match checked {
+                Ok(value) => drop(self.entries.insert(key, LayeredValue { value, source })),
+                Err(FormFault { message, hint }) => {
+                    let hint = if hint.is_empty() { default_hint(default) } else { hint };
+                    let subject = format!("{key} = {given}");
+                    problems.push(ConfigProblem::of(subject, &source, message, hint));
+                }
+            }
+            return;
+        }
+        if key == PROVIDERS {
+            self.entries.insert(key, LayeredValue { value: given, source });
             return;
         }
         let last = key.rsplit('.').next().unwrap_or(&key);
@@ -205,9 +235,9 @@ fn flatten(prefix: &str, table: Table, into: &mut BTreeMap<String, Value>) {
     }
 }
 
-fn list(text: &str) -> Value {
-    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-    Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
+/// What to do about a value that a key cannot have.
+pub(super) fn default_hint(default: &Value) -> String {
+    format!("remove it; the default is {default}")
 }
 
 /// Returns the known key that is most similar to `key`, if one is similar enough.

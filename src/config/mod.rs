@@ -5,6 +5,7 @@
 //! this module.
 
 pub mod env;
+mod form;
 pub mod layer;
 pub mod problem;
 
@@ -158,7 +159,7 @@ pub fn read(snapshot: &EnvSnapshot, flags: &Flags) -> ReadResult {
     }
     layers.add_variables(snapshot, &mut problems);
     if let Some(log) = &flags.log {
-        layers.add_flag("log.format", log, "--log");
+        layers.add_flag("log.format", log, "--log", &mut problems);
     }
     let settings = deserialize(&mut layers, &mut problems);
     let loaded = settings.map(|mut settings| {
@@ -242,10 +243,18 @@ fn key_and_message(error: &::config::ConfigError) -> (Option<String>, String) {
             let (inner, message) = key_and_message(error);
             (key.clone().or(inner), message)
         }
+        // `form` has checked the type, so a number here has no room in the setting.
+        ConfigError::Type { unexpected, key, .. } if unexpected.to_string().contains("integer") => {
+            (key.clone(), form::out_of_range().message)
+        }
         ConfigError::Type { unexpected, expected, key, .. } => {
             (key.clone(), format!("{unexpected} where {expected} is expected"))
         }
         ConfigError::NotFound(key) => (Some(key.clone()), "missing".to_owned()),
+        // The crate's text names a Rust type.
+        ConfigError::Message(text) if text.contains("variant constructor") => {
+            (None, "is none of the values that config/default.toml names".to_owned())
+        }
         _ => (None, error.to_string()),
     }
 }
@@ -255,10 +264,9 @@ fn key_with_value(key: &str, value: &Value) -> String {
 }
 
 fn default_hint(layers: &Layers, key: &str) -> String {
-    layers.default_of(key).map_or_else(
-        || "config/default.toml lists all keys".to_owned(),
-        |default| format!("remove it; the default is {default}"),
-    )
+    layers
+        .default_of(key)
+        .map_or_else(|| "config/default.toml lists all keys".to_owned(), layer::default_hint)
 }
 
 /// Lets each module validate its own section. `reported`: keys of provider entries that already

@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use crate::{
     config::{
         env::EnvSnapshot,
+        form,
         layer::{LayeredValue, Layers, PROVIDERS, ValueSource},
         problem::{ConfigProblem, ConfigProblems},
     },
@@ -40,11 +41,15 @@ pub(super) fn read(
         let mut valid = Table::new();
         for (key, value) in table {
             let alone = Table::from_iter([(key.clone(), value.clone())]);
-            match alone.try_into::<ProviderSettings>() {
-                Ok(_) => drop(valid.insert(key, value)),
-                Err(error) => {
+            let wrong = match alone.try_into::<ProviderSettings>() {
+                Ok(_) => check_texts(&value).err(),
+                Err(error) => Some((error.message().to_owned(), HINT.to_owned())),
+            };
+            match wrong {
+                None => drop(valid.insert(key, value)),
+                Some((message, hint)) => {
                     let key = format!("{PROVIDERS}[{index}].{key}");
-                    problems.push(ConfigProblem::of(key.clone(), &source, error.message(), HINT));
+                    problems.push(ConfigProblem::of(key.clone(), &source, message, hint));
                     reported.insert(key);
                 }
             }
@@ -55,6 +60,20 @@ pub(super) fn read(
     (entries, reported)
 }
 
+/// Checks the texts of one member as those of any other setting. Returns message and hint.
+fn check_texts(value: &Value) -> Result<(), (String, String)> {
+    let checked = match value {
+        Value::String(text) => form::check_text(text),
+        Value::Array(entries) => form::check_entries(entries),
+        Value::Integer(_)
+        | Value::Float(_)
+        | Value::Boolean(_)
+        | Value::Datetime(_)
+        | Value::Table(_) => Ok(()),
+    };
+    checked.map_err(|fault| (fault.message, fault.hint))
+}
+
 /// Returns the entries as written, and their source.
 fn tables(
     layers: &Layers,
@@ -62,7 +81,7 @@ fn tables(
 ) -> Result<Option<(Vec<Table>, ValueSource)>, ConfigProblem> {
     if let Some(text) = snapshot.get(VARIABLE) {
         let source = ValueSource::Variable(VARIABLE.to_owned());
-        return match body::decode::<Vec<BTreeMap<String, Option<Value>>>>(text.as_bytes()) {
+        return match body::decode_local::<Vec<BTreeMap<String, Option<Value>>>>(text.as_bytes()) {
             Ok(entries) => {
                 let given = |entry: BTreeMap<_, Option<_>>| {
                     entry.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
@@ -70,7 +89,7 @@ fn tables(
                 Ok(Some((entries.into_iter().map(given).collect(), source)))
             }
             Err(error) => {
-                let message = format!("not a JSON list of provider entries: {error}");
+                let message = format!("is not a JSON list of provider entries: {error}");
                 Err(ConfigProblem::of(PROVIDERS, &source, message, HINT))
             }
         };

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use super::{ConfigProblems, EnvSnapshot, Flags, load};
+use rstest::rstest;
+use toml::Value;
+
+use super::{ConfigProblems, EnvSnapshot, Flags, layer::Layers, load};
 
 fn problems(vars: &[(&str, &str)]) -> ConfigProblems {
     load(&EnvSnapshot::from_vars(vars.iter().copied()), &Flags::default()).unwrap_err()
@@ -128,4 +131,197 @@ fn provider_entries_of_a_file_are_read_like_those_of_the_variable() {
     {
         assert_eq!(text.matches(key).count(), 1, "{key}: {text}");
     }
+}
+
+fn load_file(text: &str) -> Result<super::Loaded, ConfigProblems> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("settings.toml");
+    fs::write(&path, text).unwrap();
+    load(&EnvSnapshot::default(), &Flags { file: Some(path), log: None })
+}
+
+#[rstest]
+#[case::json(r#"["z1","z2"]"#, &["z1", "z2"])]
+#[case::spaced(r#" [ "z1", "z2" ] "#, &["z1", "z2"])]
+#[case::pretty("\n[\n  \"z1\",\n  \"z2\"\n]\n", &["z1", "z2"])]
+#[case::byte_order_mark("\u{feff}[\"z1\"]", &["z1"])]
+#[case::escapes(r#"["z\u0031"]"#, &["z1"])]
+#[case::empty("[]", &[])]
+#[case::empty_over_lines("[\n]", &[])]
+#[case::commas("z1,z2", &["z1", "z2"])]
+#[case::commas_and_blanks(" z1 , z2 ,", &["z1", "z2"])]
+#[case::one("z1", &["z1"])]
+#[case::nothing("", &[])]
+fn a_list_in_a_variable_is_json_or_has_commas(#[case] text: &str, #[case] expected: &[&str]) {
+    let vars = EnvSnapshot::from_vars([("CFAPI_AUTH__ZONES", text)]);
+    assert_eq!(load(&vars, &Flags::default()).unwrap().settings.auth.zones, expected);
+}
+
+#[rstest]
+#[case::null("null", "is null, not a list")]
+#[case::cut(r#"["z1","#, "is no JSON list: unexpected end")]
+#[case::single_quotes("['z1']", "is no JSON list: syntax error at line 1, column 2")]
+#[case::rest_behind(r#"["z1"],z2"#, "is no JSON list: syntax error")]
+#[case::ruby("[nil]", "is no JSON list")]
+#[case::no_quotes("[z1, z2]", "is no JSON list")]
+#[case::number("[12]", "entry 1 is a number, not a text")]
+#[case::null_inside(r#"["z1", null]"#, "entry 2 is null, not a text")]
+#[case::truth("[true]", "entry 1 is true or false, not a text")]
+#[case::nested(r#"[["z1"]]"#, "entry 1 is a list, not a text")]
+#[case::object(r#"[{"z":1}]"#, "entry 1 is an object, not a text")]
+#[case::object_alone(r#"{"z":1}"#, "entry 1 is JSON where one text is expected")]
+#[case::quotes(r#""z1","z2""#, "entry 1 is JSON where one text is expected")]
+#[case::empty_entry(r#"["z1",""]"#, "entry 2 is empty")]
+#[case::blank(r#"["z1 "]"#, "entry 1 begins or ends with a blank")]
+#[case::lost("z1,,z2", "entry 2 is empty")]
+#[case::only_a_comma(",", "entry 1 is empty")]
+#[case::null_as_text("z1,null", "entry 2 is null, which stands for no value")]
+#[case::lines("z1\nz2", "entry 1 has a line break")]
+#[case::other_separator("z1;z2", "\"z1;z2\" is not the id of a zone")]
+fn any_other_list_is_named_with_its_variable(#[case] text: &str, #[case] expected: &str) {
+    let found = problems(&[("CFAPI_AUTH__ZONES", text)]);
+    let shown = found.to_string();
+    assert_eq!(found.iter().count(), 1, "{shown}");
+    assert!(shown.contains("auth.zones"), "{shown}");
+    assert!(shown.contains(&format!("(variable CFAPI_AUTH__ZONES): {expected}")), "{shown}");
+}
+
+#[rstest]
+#[case("[::1]:8443", &["[::1]:8443"])]
+#[case("[::1],uaa.example.com", &["[::1]", "uaa.example.com"])]
+#[case("uaa.example.com:8443,10.0.0.1", &["uaa.example.com:8443", "10.0.0.1"])]
+#[case(r#"["[::1]:8443"]"#, &["[::1]:8443"])]
+fn an_ipv6_address_is_no_json(#[case] text: &str, #[case] expected: &[&str]) {
+    let vars = EnvSnapshot::from_vars([("CFAPI_DESTINATION__ALLOW_TOKEN_HOSTS", text)]);
+    let settings = load(&vars, &Flags::default()).unwrap().settings;
+    assert_eq!(settings.destination.allow_token_hosts, expected);
+}
+
+/// One entry of the wrong form for every list setting there is.
+fn wrong_entries() -> Vec<(String, &'static str)> {
+    let defaults = Layers::defaults().unwrap();
+    let lists = defaults.entries().filter(|(_, entry)| matches!(entry.value, Value::Array(_)));
+    lists
+        .map(|(key, _)| {
+            let wrong = match key {
+                "server.names" | "destination.allow_token_hosts" | "auth.cert_hosts" => {
+                    "https://a.example"
+                }
+                "destination.names" => "[CFAPI",
+                "auth.zones" => "a/b",
+                "auth.ias.tenants" => "a:b",
+                key if key.starts_with("auth.pins.") => "sb-a t1",
+                key if key.starts_with("auth.ias.clients.") => "sb-a!t1",
+                key if key.starts_with("auth.ias.apis.") => "undefined",
+                other => panic!("{other} needs a wrong entry here, and a check of its form"),
+            };
+            (key.to_owned(), wrong)
+        })
+        .collect()
+}
+
+#[test]
+fn every_entry_of_every_list_is_checked_from_every_source() {
+    for (key, wrong) in wrong_entries() {
+        let variable = format!("CFAPI_{}", key.to_uppercase().replace('.', "__"));
+        for text in [wrong.to_owned(), format!("[\"{wrong}\"]")] {
+            let vars = EnvSnapshot::from_vars([(variable.as_str(), text.as_str())]);
+            let shown = load(&vars, &Flags::default()).unwrap_err().to_string();
+            let named = shown.contains(&key) && shown.contains(&format!("variable {variable}"));
+            assert!(named, "{key}: {shown}");
+        }
+        let shown = load_file(&format!("{key} = [{wrong:?}]\n")).unwrap_err().to_string();
+        assert!(shown.contains(&key) && shown.contains("settings.toml"), "{key}: {shown}");
+        let shown = load_file(&format!("{key} = [12]\n")).unwrap_err().to_string();
+        assert!(shown.contains("entry 1 is a whole number, not a text"), "{key}: {shown}");
+    }
+}
+
+#[rstest]
+#[case::null("DESTINATION__NAME", "null", "is null, which stands for no value")]
+#[case::undefined("BINDING__XSUAA", "undefined", "is undefined")]
+#[case::list("DESTINATION__NAME", r#"["CFAPI"]"#, "is JSON where one text is expected")]
+#[case::cut_list("DESTINATION__NAME", r#"["CFAPI""#, "is not a destination name")]
+#[case::quotes("DESTINATION__NAME", r#""CFAPI""#, "is JSON where one text is expected")]
+#[case::blank("DESTINATION__NAME", "CFAPI ", "is not a destination name")]
+#[case::lines("TOKEN__ASSERTION_FILE", "/a\n/b", "has a line break")]
+#[case::list_for_a_name("BINDING__XSUAA", "[]", "is JSON where one text is expected")]
+#[case::fraction("AUTH__BURST", "471100.0", "is not a whole number")]
+#[case::negative("AUTH__BURST", "-1", "is out of range")]
+#[case::long("AUTH__BURST", "99999999999999999999", "is out of range")]
+#[case::large("AUTH__BURST", "45045000", "must be 1 to 1000000")]
+#[case::truth_for_a_number("AUTH__BURST", "true", "is not a whole number")]
+#[case::percent("ROUTES__MAX_ORPHAN_PERCENT", "45045", "is out of range")]
+#[case::sexagesimal("SERVER__IDLE_TIMEOUT", "45045", "not a duration")]
+#[case::endless("SERVER__IDLE_TIMEOUT", "500y", "must be at most 1h")]
+#[case::no_truth("AUTH__REQUIRE_MTLS", "2", "is not true or false")]
+#[case::no_level("DESTINATION__LEVEL", "instance", "is none of the values")]
+#[case::no_grant("TOKEN__GRANT", "basic", "is none of the values")]
+fn a_single_value_is_checked_too(#[case] key: &str, #[case] text: &str, #[case] expected: &str) {
+    let variable = format!("CFAPI_{key}");
+    let found = problems(&[(&variable, text)]);
+    let shown = found.to_string();
+    assert_eq!(found.iter().count(), 1, "{shown}");
+    assert!(
+        shown.contains(&format!("(variable {variable})")) && shown.contains(expected),
+        "{shown}"
+    );
+}
+
+#[rstest]
+#[case("auth.burst = 1.5", "a number with a fraction where a whole number is expected")]
+#[case("auth.burst = \"100\"", "a text where a whole number is expected")]
+#[case("auth.ias.enabled = \"yes\"", "a text where true or false is expected")]
+#[case("auth.require_mtls = 1", "a whole number where true or false is expected")]
+#[case("auth.zones = \"z1\"", "a text where a list is expected")]
+#[case("destination.name = 5", "a whole number where a text is expected")]
+#[case("destination.name = \"\"", "is empty")]
+#[case("server.names = [[\"a\"]]", "entry 1 is a list, not a text")]
+#[case("proxy.policy_file = true", "true or false where a text is expected")]
+#[case("upstream.extra_ca_file = 3", "a whole number where a text is expected")]
+#[case("binding.xsuaa = 1979-05-27", "a date where a text is expected")]
+fn a_value_of_another_type_in_a_file_is_named(#[case] text: &str, #[case] expected: &str) {
+    let found = load_file(text).unwrap_err();
+    let shown = found.to_string();
+    assert_eq!(found.iter().count(), 1, "{shown}");
+    assert!(shown.contains("settings.toml") && shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn an_empty_variable_leaves_the_value_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.toml");
+    fs::write(&path, "\u{feff}[auth]\nburst = 7\n[auth.pins]\nroutes_write = ['sb-a!t1']\n")
+        .unwrap();
+    let empty = [("CFAPI_AUTH__BURST", ""), ("CFAPI_AUTH__PINS__ROUTES_WRITE", " ")];
+    let flags = Flags { file: Some(path), log: None };
+    let auth = load(&EnvSnapshot::from_vars(empty), &flags).unwrap().settings.auth;
+    assert_eq!((auth.burst, auth.pins.0.routes_write), (7, vec!["sb-a!t1".to_owned()]));
+    let none = [("CFAPI_AUTH__PINS__ROUTES_WRITE", "[]")];
+    let auth = load(&EnvSnapshot::from_vars(none), &flags).unwrap().settings.auth;
+    assert!(auth.pins.0.routes_write.is_empty());
+}
+
+#[rstest]
+#[case("client_ids", r#"["sb a!t1"]"#, "\"sb a!t1\" is not a client id")]
+#[case("client_ids", r#"["ias:no-client"]"#, "is not a client id")]
+#[case("client_ids", r#"["[\"a\"]"]"#, "entry 1 is JSON where one text is expected")]
+#[case("apps", r#"["null"]"#, "entry 1 is null")]
+#[case("apps", r#"["a\nb"]"#, "entry 1 has a line break")]
+#[case("domains", r#"["https://a.example"]"#, "is not a domain")]
+#[case("domains", r#"["a.example/path"]"#, "is not a domain")]
+#[case("owner", r#""undefined""#, "is undefined")]
+#[case("space", r#""[\"s1\"]""#, "is JSON where one text is expected")]
+#[case("apps", r#""a""#, "expected a sequence")]
+fn a_name_of_a_provider_entry_is_checked(
+    #[case] member: &str,
+    #[case] value: &str,
+    #[case] expected: &str,
+) {
+    let mut entry = serde_json::json!({"client_ids": ["sb-a!t1"], "space": "s1", "apps": ["a"]});
+    entry[member] = crate::upstream::body::decode(value.as_bytes()).unwrap();
+    let text = format!("\u{feff}[{entry}]");
+    let shown = problems(&[("CFAPI_PROVIDERS", &text)]).to_string();
+    let key = format!("providers[0].{member}");
+    assert!(shown.contains(&key) && shown.contains(expected), "{shown}");
 }

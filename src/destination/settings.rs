@@ -1,7 +1,7 @@
 //! Settings of the section `[destination]`. Read by `config`; used by this module only.
 
 use super::DestinationName;
-use crate::binding::SettingFinding;
+use crate::{binding::SettingFinding, upstream::is_host};
 use std::path::PathBuf;
 
 /// Most names that may be configured: each has its own entry, gate and cache.
@@ -49,11 +49,18 @@ impl Settings {
     /// Checks the settings by themselves; an empty list means that all is well.
     pub fn validate(&self) -> Vec<SettingFinding> {
         let mut findings = Vec::new();
-        if DestinationName::parse(&self.name).is_none() {
-            findings.push(name_finding("name"));
-        }
-        if self.names.iter().any(|name| DestinationName::parse(name).is_none()) {
-            findings.push(name_finding("names"));
+        for (field, names) in
+            [("name", std::slice::from_ref(&self.name)), ("names", self.names.as_slice())]
+        {
+            if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+                findings.push(SettingFinding {
+                    field,
+                    message: format!("{wrong:?} is not a destination name"),
+                    hint: "1 to 200 characters, no control characters, no blank at either end, \
+                           no bracket or quotation mark at the beginning"
+                        .to_owned(),
+                });
+            }
         }
         if self.all_names().len() > MAX_NAMES {
             findings.push(SettingFinding {
@@ -62,10 +69,10 @@ impl Settings {
                 hint: "remove those that no provider uses".to_owned(),
             });
         }
-        if self.allow_token_hosts.iter().any(|host| !is_host(host)) {
+        if let Some(wrong) = self.allow_token_hosts.iter().find(|host| !is_host(host)) {
             findings.push(SettingFinding {
                 field: "allow_token_hosts",
-                message: "has an entry that is not a host name".to_owned(),
+                message: format!("{wrong:?} is not a host name"),
                 hint: "write exact host names without scheme and path, such as uaa.cf.example.com"
                     .to_owned(),
             });
@@ -86,17 +93,11 @@ impl Settings {
     }
 }
 
-fn name_finding(field: &'static str) -> SettingFinding {
-    SettingFinding {
-        field,
-        message: "is not a destination name".to_owned(),
-        hint: "1 to 200 characters, no control characters".to_owned(),
-    }
-}
-
-fn is_host(text: &str) -> bool {
-    let is_valid = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_valid)
+/// A name of the settings. One that begins like a list was not meant as a name.
+fn is_name(text: &str) -> bool {
+    DestinationName::parse(text).is_some()
+        && text.trim() == text
+        && !text.starts_with(['[', '{', '"', '\''])
 }
 
 #[cfg(test)]

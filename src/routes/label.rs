@@ -31,16 +31,20 @@ const DELETING_FOR: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelPrefix(String);
 
+/// Returns whether a text is a DNS name in lower case with at least one dot.
+pub(super) fn is_domain(text: &str) -> bool {
+    let label = |part: &str| {
+        let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        let ends = part.starts_with('-') || part.ends_with('-');
+        !part.is_empty() && part.len() <= MAX_LABEL && !ends && part.bytes().all(valid)
+    };
+    text.contains('.') && text.split('.').all(label) && text.len() <= 253
+}
+
 impl LabelPrefix {
     /// Parses a prefix: a DNS name with at least one dot, and not CF's own. CF refuses the others.
     pub fn parse(text: &str) -> Option<Self> {
-        let label = |part: &str| {
-            let valid = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-            let ends = part.starts_with('-') || part.ends_with('-');
-            !part.is_empty() && part.len() <= MAX_LABEL && !ends && part.bytes().all(valid)
-        };
-        let dotted = text.contains('.') && text.split('.').all(label) && text.len() <= 253;
-        (dotted && text != "cloudfoundry.org").then(|| Self(text.to_owned()))
+        (is_domain(text) && text != "cloudfoundry.org").then(|| Self(text.to_owned()))
     }
 
     /// Returns the DNS name.

@@ -1,14 +1,18 @@
 //! The settings of tenant routes, and their validation.
 //!
-//! Invariant: all findings are reported together, and none repeats a value. Callers:
+//! Invariant: all findings are reported together. Callers:
 //! [`super::provider`]; `config` for the types.
 
 use super::{
     host::HostTemplate,
+    label::is_domain,
     pattern::TenantPattern,
     provider::{Apps, BrokerIdentity, ProviderTerms},
 };
-use crate::capi::{DestinationName, Guid, spaces::SpaceRef};
+use crate::{
+    auth::is_client_id,
+    capi::{DestinationName, Guid, spaces::SpaceRef},
+};
 use serde::Deserialize;
 use std::fmt;
 
@@ -139,18 +143,24 @@ impl EntryValidation<'_> {
         (!is_invalid).then_some(terms)
     }
 
-    /// Refuses empty names.
+    /// Checks the form of each name.
     fn names(&mut self, from: &ProviderSettings) {
-        let owner = from.owner.as_slice();
+        let one = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
         let lists = [
-            ("client_ids", from.client_ids.as_slice()),
-            ("owner", owner),
-            ("apps", from.apps.as_slice()),
-            ("domains", from.domains.as_slice()),
+            ("client_ids", from.client_ids.clone(), NameForm::ClientId),
+            ("owner", one(&from.owner), NameForm::Plain),
+            ("apps", from.apps.clone(), NameForm::Plain),
+            ("domains", from.domains.clone(), NameForm::Domain),
+            ("organization", one(&from.organization), NameForm::Plain),
         ];
-        for (key, names) in lists {
-            let named = names.iter().all(|name| !name.trim().is_empty());
-            self.require(named, key, "a name in it is empty", "give the name, or leave it out");
+        for (key, names, form) in lists {
+            if names.iter().any(|name| name.trim().is_empty()) {
+                let hint = "give the name, or leave it out";
+                self.add_finding(key, "a name in it is empty".to_owned(), hint);
+            } else if let Some(wrong) = names.iter().find(|name| !form.fits(name)) {
+                let (what, hint) = form.words();
+                self.add_finding(key, format!("{wrong:?} is not {what}"), hint);
+            }
         }
     }
 
@@ -205,6 +215,36 @@ impl EntryValidation<'_> {
     fn add_finding(&mut self, key: &str, problem: String, hint: &'static str) {
         let key = format!("providers[{}].{key}", self.index);
         self.findings.push(Finding { key, problem, hint });
+    }
+}
+
+/// The form that a name in an entry must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameForm {
+    /// A verified client id.
+    ClientId,
+    /// A DNS name.
+    Domain,
+    /// Any name of CF.
+    Plain,
+}
+
+impl NameForm {
+    fn fits(self, text: &str) -> bool {
+        match self {
+            Self::ClientId => is_client_id(text),
+            Self::Domain => is_domain(&text.to_ascii_lowercase()),
+            Self::Plain => text.trim() == text && !text.contains(char::is_control),
+        }
+    }
+
+    /// What the name must be, and how it is written.
+    fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ClientId => ("a client id", "write cid of the token, such as sb-bookshop!t4711"),
+            Self::Domain => ("a domain", "write a DNS name, such as cfapps.eu10.hana.ondemand.com"),
+            Self::Plain => ("a name", "remove line breaks and the blanks at the ends"),
+        }
     }
 }
 

@@ -37,6 +37,22 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
     })
 }
 
+/// Decodes JSON of a local file or variable, as [`decode`]; a byte order mark before it is skipped.
+///
+/// # Errors
+/// As [`decode`]; UTF-16 is named, because editors on Windows write it.
+pub fn decode_local<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(DecodeError { line: 1, column: 1, kind: "UTF-16 instead of UTF-8" });
+    }
+    decode(without_mark(bytes))
+}
+
+/// Returns a local text without the byte order mark that editors on Windows write before UTF-8.
+pub fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
 /// Where and how an input differs from what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} at line {line}, column {column}")]
@@ -80,7 +96,7 @@ fn grow(body: &Zeroizing<Vec<u8>>, capacity: usize) -> Zeroizing<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, decode_local};
     use rstest::rstest;
     use secrecy::SecretString;
     use serde::Deserialize;
@@ -113,6 +129,14 @@ mod tests {
     fn an_error_tells_the_position() {
         let error = decode::<Shape>(b"{\n  \"number\": x\n}").unwrap_err();
         assert_eq!(error.to_string(), "syntax error at line 2, column 13");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_in_local_texts_only() {
+        assert_eq!(decode_local::<Vec<u32>>(b"\xef\xbb\xbf[1]").unwrap(), [1]);
+        assert!(decode::<Vec<u32>>(b"\xef\xbb\xbf[1]").is_err());
+        let error = decode_local::<Vec<u32>>(b"\xff\xfe[\0]\0").unwrap_err();
+        assert_eq!(error.to_string(), "UTF-16 instead of UTF-8 at line 1, column 1");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use client::{HttpClient, HttpResponse, IncomingResponse};
 pub use error::{ConnectFault, TransportError, UpstreamError};
 pub use stream::{ResponseBody, StreamedResponse};
-pub use target::{COMPONENT, is_loopback, is_unambiguous_path};
+pub use target::{COMPONENT, is_host, is_loopback, is_unambiguous_path};
 
 /// The broker's name in outgoing requests. CF and SAP log it, so their support can find our calls.
 pub const USER_AGENT: &str = concat!("cfapi-broker/", env!("CARGO_PKG_VERSION"));
@@ -157,7 +157,7 @@ impl ClientFactory {
         };
         let pem = std::fs::read(path)
             .map_err(|source| UpstreamError::CaFile { path: path.clone(), source })?;
-        let extra_roots = CertificateDer::pem_slice_iter(&pem)
+        let extra_roots = CertificateDer::pem_slice_iter(body::without_mark(&pem))
             .collect::<Result<Vec<_>, _>>()
             .ok()
             .filter(|roots| !roots.is_empty())

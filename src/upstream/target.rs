@@ -29,6 +29,40 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// Returns whether a text is a host as settings name it: a DNS name, an IPv4 address or an IPv6
+/// address in brackets, each with an optional port. No scheme, no path, no trailing dot.
+pub fn is_host(text: &str) -> bool {
+    let after_address = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (is_valid, port) = match after_address {
+        Some((address, "")) => (address.parse::<Ipv6Addr>().is_ok(), None),
+        Some((address, rest)) => {
+            let port = rest.strip_prefix(':');
+            (address.parse::<Ipv6Addr>().is_ok() && port.is_some(), port)
+        }
+        None => match text.split_once(':') {
+            Some((name, port)) => (is_dns_name(name), Some(port)),
+            None => (is_dns_name(text), None),
+        },
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    is_valid && port.is_none_or(is_port)
+}
+
+/// Returns whether a text has the form of a DNS name or an IPv4 address (RFC 1035, 2.3.4); `_`
+/// occurs in names of CF routes.
+fn is_dns_name(text: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
 /// Parses a target into the `Url` that reqwest would send, if that is the same target and allowed.
 pub(super) fn parsed(uri: &Uri) -> Option<Url> {
     let url = Url::parse(&uri.to_string()).ok()?;

@@ -28,6 +28,41 @@ async fn an_invalid_configuration_ends_the_start_with_every_problem_at_once() {
 }
 
 #[tokio::test]
+async fn a_list_that_is_no_list_ends_the_start_and_names_the_variable() {
+    let bad = [
+        ("CFAPI_AUTH__ZONES", "null"),
+        ("CFAPI_AUTH__PINS__ROUTES_WRITE", "[\"sb-a!t1\","),
+        ("CFAPI_SERVER__NAMES", "[\n  8080\n]"),
+        ("CFAPI_DESTINATION__NAME", "[\"CFAPI\"]"),
+    ];
+    let ended = Program::start(&["serve"], &vars(&bad)).ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    assert!(ended.out.contains("4 problems in the configuration"), "{}", ended.out);
+    for (name, _) in bad {
+        assert!(ended.out.contains(&format!("(variable {name})")), "{name}: {}", ended.out);
+    }
+    assert_eq!(ended.out.matches("write a JSON list of texts").count(), 3, "{}", ended.out);
+}
+
+#[tokio::test]
+async fn a_list_of_a_deployer_is_read() {
+    let good = [
+        ("CFAPI_AUTH__ZONES", "[\"z1\", \"z2\"]"),
+        ("CFAPI_AUTH__CERT_HOSTS", "[]"),
+        ("CFAPI_SERVER__NAMES", "[\n  \"a.example\",\n  \"b.example\"\n]"),
+    ];
+    let ended = Program::start(&["config"], &vars(&good)).ended().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.out);
+    for line in [
+        "auth.zones = [\"z1\", \"z2\"]   # variable",
+        "auth.cert_hosts = []   # variable",
+        "server.names = [\"a.example\", \"b.example\"]   # variable",
+    ] {
+        assert!(ended.out.contains(line), "{line}: {}", ended.out);
+    }
+}
+
+#[tokio::test]
 async fn on_the_platform_each_problem_is_a_line_of_json() {
     let bad = [
         ("VCAP_APPLICATION", "{}"),

@@ -17,7 +17,7 @@ mod settings;
 pub use settings::IasSettings;
 
 pub(super) use endpoint::IasEndpoint;
-pub(super) use rules::IasRules;
+pub(super) use rules::{IasRules, is_caller_name};
 
 use super::{
     AuthError,

@@ -169,7 +169,7 @@ fn caller_name(tenant: &str, client: &str) -> String {
 }
 
 /// Whether a text is the name of an IAS caller.
-pub(super) fn is_caller_name(text: &str) -> bool {
+pub(in crate::auth) fn is_caller_name(text: &str) -> bool {
     let parts = text.strip_prefix(IAS_MARK).and_then(|rest| rest.split_once(':'));
     parts.is_some_and(|(tenant, client)| is_tenant_name(tenant) && is_sendable(client))
 }
