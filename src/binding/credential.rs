@@ -10,10 +10,11 @@ use super::{
     address::base_url,
     lenient::{LenientList, LenientText},
 };
-use crate::upstream::body::decode;
+use crate::upstream::body::decode_local;
 use secrecy::SecretString;
 use std::{fs, path::Path};
 use url::Url;
+use zeroize::Zeroizing;
 
 /// Reads a binding of the Destination service.
 pub(super) fn destination(
@@ -57,7 +58,7 @@ pub(super) fn xsuaa(
 /// accepted.
 pub(super) fn identity(binding: &ServiceBinding) -> Result<IdentityBinding, BindingError> {
     let [client_id, domains] = required(binding, ["clientid", "domains"])?;
-    let domains = decode::<LenientList<LenientText>>(domains.as_bytes())
+    let domains = decode_local::<LenientList<LenientText>>(domains.as_bytes())
         .map_err(|_| incomplete(binding, vec!["domains"]))?;
     let secret = binding.credentials.sealed("clientsecret");
     Ok(IdentityBinding {
@@ -150,11 +151,10 @@ fn from_file(
     let Some(path) = path else {
         return Err(BindingError::PartMissing { binding: binding.name.clone(), field, setting });
     };
-    fs::read_to_string(path).map(SecretString::from).map_err(|error| BindingError::Unreadable {
-        source_name: setting,
-        path: path.to_owned(),
-        kind: error.kind(),
-    })
+    let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+        BindingError::Unreadable { source_name: setting, path: path.to_owned(), kind: error.kind() }
+    })?;
+    Ok(SecretString::from(text.trim_start_matches('\u{feff}')))
 }
 
 fn required<'a, const N: usize>(

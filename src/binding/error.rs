@@ -106,13 +106,15 @@ impl BindingError {
             Self::Malformed { source_name, .. } => format!("correct {source_name}"),
             Self::Conflict => "unset one of the two variables".to_owned(),
             Self::NotFound { kind, .. } => {
-                format!("correct binding.{kind}, or remove it to choose by label")
+                format!("correct binding.{kind}, or remove it to choose by label or tag")
             }
             Self::Ambiguous { kind, .. } => {
                 format!("unbind all but one, or name one in the setting binding.{kind}")
             }
             Self::Incomplete { .. } | Self::Address { .. } => {
-                "unbind the service, bind it again and restart".to_owned()
+                "unbind the service, bind it again and restart; a user-provided service needs a \
+                 whole service key"
+                    .to_owned()
             }
             Self::Attested { .. } => {
                 "bind again with credential-type x509 or binding-secret and restart".to_owned()

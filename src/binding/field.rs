@@ -8,7 +8,7 @@ use super::{
     lenient::{LenientList, LenientReader, LenientSeed, LenientText},
     sealed::Sealed,
 };
-use crate::upstream::body::decode;
+use crate::upstream::body::decode_local;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess};
 use std::fmt;
 use zeroize::Zeroizing;
@@ -65,6 +65,25 @@ const OPEN: &[&str] = &[
 /// that some deliveries use themselves.
 const LISTS: &[&str] = &["domains"];
 
+/// Properties that only a destination has, in the cockpit's and in the SAP Cloud SDK's spelling. A
+/// service key has `url`, `uri`, `clientid` and others.
+const DESTINATION: &[&str] = &[
+    "Authentication",
+    "authentication",
+    "Name",
+    "Password",
+    "ProxyType",
+    "proxyType",
+    "Type",
+    "URL",
+    "User",
+    "username",
+    "clientId",
+    "clientSecret",
+    "tokenServiceURL",
+    "tokenServiceUrl",
+];
+
 /// Header values must be readable to be sent as headers; there they are marked sensitive.
 const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
 
@@ -91,10 +110,10 @@ impl Fields {
     /// Adds a field whose value is JSON; `None` if it is not valid JSON. A value of an unsupported
     /// type is skipped.
     pub(super) fn push_json(&mut self, name: String, json: &[u8]) -> Option<()> {
-        match decode::<LenientText>(json).ok()?.0.map(Zeroizing::new) {
+        match decode_local::<LenientText>(json).ok()?.0.map(Zeroizing::new) {
             Some(text) => self.push(name, &text),
             None if LISTS.contains(&name.as_str()) => {
-                let items: LenientList<LenientText> = decode(json).ok()?;
+                let items: LenientList<LenientText> = decode_local(json).ok()?;
                 self.push(name, &list_text(&items.into_texts())?);
             }
             None => {}
@@ -121,6 +140,16 @@ impl Fields {
     /// Returns whether the name occurs.
     pub fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
+    }
+
+    /// Returns whether these are properties of a destination, perhaps not all of them.
+    pub fn is_destination(&self) -> bool {
+        DESTINATION.iter().any(|property| self.has(property))
+    }
+
+    /// Returns whether the kind of logon is given.
+    pub(super) fn has_authentication(&self) -> bool {
+        self.has("Authentication") || self.has("authentication")
     }
 
     /// Returns all fields in order.
@@ -297,6 +326,8 @@ mod tests {
     #[case("a\0b", SecretForm::HasNul)]
     #[case(" ", SecretForm::Usable)]
     #[case("<<a", SecretForm::Usable)]
+    #[case("<password>", SecretForm::Placeholder)]
+    #[case("YOUR_PASSWORD", SecretForm::Placeholder)]
     fn the_form_of_a_secret_is_recognised(#[case] text: &str, #[case] form: SecretForm) {
         assert_eq!(Sealed::new(text).form, form);
     }

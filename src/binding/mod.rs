@@ -11,6 +11,7 @@ mod error;
 mod field;
 mod lenient;
 mod model;
+mod placeholder;
 mod root;
 mod sealed;
 mod settings;
@@ -22,6 +23,7 @@ pub use model::{
     Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
     XsuaaBinding,
 };
+pub(crate) use placeholder::is_unfilled;
 pub use sealed::{Sealed, SecretForm};
 pub use settings::{SettingFinding, Settings};
 
@@ -118,22 +120,34 @@ impl Bindings {
     }
 
     /// Returns the credentials of the user-provided service that is itself the destination called
-    /// `name`: `Authentication` is present, and `Name`, or without it the instance's name, is
-    /// equal.
+    /// `name`: its own name, or without one the instance's name, is equal, and it has properties of
+    /// a destination. What is missing there is for the destination's validation to say.
     ///
     /// # Errors
     /// Several match.
     pub fn destination_properties(&self, name: &str) -> Result<Option<Fields>, BindingError> {
-        let is_meant = |binding: &&ServiceBinding| {
-            binding.label == USER_PROVIDED
-                && binding.credentials.has("Authentication")
-                && binding
-                    .credentials
-                    .text("Name")
-                    .map_or_else(|| binding.is_called(name), |own| own == name)
-        };
-        let found: Vec<_> = self.bindings.iter().filter(is_meant).collect();
+        let mut found: Vec<_> = self
+            .user_provided(name)
+            .filter(|binding| binding.credentials.is_destination())
+            .collect();
+        if found.iter().any(|binding| binding.credentials.has_authentication()) {
+            found.retain(|binding| binding.credentials.has_authentication());
+        }
         Ok(only("user-provided destination", &found)?.map(|binding| binding.credentials.clone()))
+    }
+
+    /// Returns whether a user-provided service has this name, whatever its credentials are.
+    pub fn has_user_provided(&self, name: &str) -> bool {
+        self.user_provided(name).next().is_some()
+    }
+
+    fn user_provided<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a ServiceBinding> {
+        self.bindings.iter().filter(move |binding| {
+            let fields = &binding.credentials;
+            let own = fields.text("Name").or_else(|| fields.text("name"));
+            binding.label == USER_PROVIDED
+                && own.map_or_else(|| binding.is_called(name), |own| own == name)
+        })
     }
 
     /// Returns `VCAP_APPLICATION`, which exists only on Cloud Foundry.
@@ -146,7 +160,7 @@ impl Bindings {
         self.bindings.iter().map(ServiceBinding::summary).collect()
     }
 
-    /// Chooses by setting, else by label or tag. User-provided entries are found by name only.
+    /// Chooses by setting, else by label or tag.
     fn choose(
         &self,
         kind: &'static str,
@@ -167,9 +181,14 @@ impl Bindings {
 }
 
 impl ServiceBinding {
+    /// A user-provided service with the tag holds a service key; one with the properties of a
+    /// destination is a destination itself.
     fn is(&self, kind: &str) -> bool {
-        self.label != USER_PROVIDED
-            && (self.label == kind || self.tags.iter().any(|tag| tag == kind))
+        let is_tagged = self.tags.iter().any(|tag| tag == kind);
+        if self.label == USER_PROVIDED {
+            return is_tagged && !self.credentials.is_destination();
+        }
+        self.label == kind || is_tagged
     }
 
     fn is_called(&self, name: &str) -> bool {

@@ -8,7 +8,7 @@ use super::{
     BindingError, Delivery, Fields, ServiceBinding,
     lenient::{LenientList, LenientText},
 };
-use crate::upstream::body::decode;
+use crate::upstream::body::{decode_local, without_mark};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -113,7 +113,8 @@ fn read_platform_layout(directory: &Path, name: String) -> Option<ServiceBinding
 /// The layout of SAP's service operator: `.metadata` says which file contains what, and in which
 /// format.
 fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding> {
-    let metadata: OperatorMetadata = decode(&fs::read(directory.join(METADATA)).ok()?).ok()?;
+    let metadata: OperatorMetadata =
+        decode_local(&fs::read(directory.join(METADATA)).ok()?).ok()?;
     let mut envelope = Envelope::default();
     for property in metadata.meta_data_properties {
         let (name, _, bytes) = property.read(directory)?;
@@ -125,7 +126,7 @@ fn read_operator_layout(directory: &Path, name: String) -> Option<ServiceBinding
         match content {
             FileContent::Text => credentials.push(name, trimmed(&bytes)?),
             FileContent::Json => credentials.push_json(name, &bytes)?,
-            FileContent::Container => credentials.append(decode(&bytes).ok()?),
+            FileContent::Container => credentials.append(decode_local(&bytes).ok()?),
         }
     }
     Some(envelope.into_binding(name, Delivery::OperatorDirectory, credentials))
@@ -184,15 +185,16 @@ impl MetadataProperty {
     }
 }
 
-/// Returns a file's text without the one line break that editors and tools leave at its end.
+/// Returns a file's text without a byte order mark, and without the one line break that editors and
+/// tools leave at its end.
 fn trimmed(bytes: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(bytes).ok()?;
+    let text = std::str::from_utf8(without_mark(bytes)).ok()?;
     let text = text.strip_suffix('\n').unwrap_or(text);
     Some(text.strip_suffix('\r').unwrap_or(text))
 }
 
 fn tags(text: &str) -> Vec<String> {
-    match decode::<LenientList<LenientText>>(text.as_bytes()) {
+    match decode_local::<LenientList<LenientText>>(text.as_bytes()) {
         Ok(list) => list.into_texts(),
         Err(_) => vec![text.to_owned()],
     }

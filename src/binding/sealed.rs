@@ -2,6 +2,7 @@
 //!
 //! Invariant: the text leaves as a `SecretString` only. Used by this module and by `destination`.
 
+use super::placeholder::is_placeholder;
 use secrecy::SecretString;
 
 /// A cockpit export writes a remark of this form in place of a secret.
@@ -25,6 +26,8 @@ pub enum SecretForm {
     ExportMark,
     /// Contains a NUL character, which UAA answers with an error page.
     HasNul,
+    /// A variable or a sample's text that nobody replaced by the secret.
+    Placeholder,
     /// Anything else.
     Usable,
 }
@@ -38,6 +41,8 @@ impl Sealed {
             SecretForm::ExportMark
         } else if text.contains('\0') {
             SecretForm::HasNul
+        } else if is_placeholder(text) {
+            SecretForm::Placeholder
         } else {
             SecretForm::Usable
         };

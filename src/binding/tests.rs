@@ -250,6 +250,82 @@ fn a_user_provided_service_key_counts_only_by_name() {
     assert!(found.destination(&settings).unwrap().is_some());
 }
 
+/// A user-provided service with a tag.
+fn tagged(tag: &str, credentials: &str) -> String {
+    format!(
+        r#"{{"label":"user-provided","name":"mine","tags":["{tag}"],"credentials":{{{credentials}}}}}"#
+    )
+}
+
+#[test]
+fn a_user_provided_service_key_is_found_by_its_tag() {
+    let found = bindings(&format!(r#"{{"user-provided":[{}]}}"#, tagged("destination", SECRET)));
+    assert_eq!(found.destination(&Settings::default()).unwrap().unwrap().name, "mine");
+    assert!(found.xsuaa(&Settings::default()).unwrap().is_none());
+    let xsuaa = SECRET.replace(
+        r#""uri":"https://destination.example""#,
+        r#""uaadomain":"a.example","xsappname":"x!t1","zoneid":"z""#,
+    );
+    let found = bindings(&format!(r#"{{"user-provided":[{}]}}"#, tagged("xsuaa", &xsuaa)));
+    assert_eq!(found.xsuaa(&Settings::default()).unwrap().unwrap().xsappname, "x!t1");
+    let identity = tagged("identity", r#""clientid":"c","domains":["a.example"]"#);
+    let found = bindings(&format!(r#"{{"user-provided":[{identity}]}}"#));
+    assert!(found.identity(&Settings::default()).unwrap().is_some());
+}
+
+#[test]
+fn a_tagged_user_provided_service_beside_a_managed_one_is_ambiguous() {
+    let text = vcap(&[entry("managed", SECRET)]);
+    let both = text.replacen(
+        '{',
+        &format!(r#"{{"user-provided":[{}],"#, tagged("destination", SECRET)),
+        1,
+    );
+    let error = bindings(&both).destination(&Settings::default()).unwrap_err().to_string();
+    assert!(error.contains("managed (") && error.contains("mine ("), "{error}");
+}
+
+#[test]
+fn a_tagged_user_provided_service_without_the_whole_key_is_named() {
+    let text = format!(r#"{{"user-provided":[{}]}}"#, tagged("destination", r#""clientid":"c""#));
+    let error = bindings(&text).destination(&Settings::default()).unwrap_err();
+    assert_eq!(error.to_string(), "binding mine (VCAP_SERVICES) lacks uri, url");
+    assert!(error.hint().contains("user-provided"));
+}
+
+#[test]
+fn a_tagged_destination_is_no_service_key() {
+    let properties = r#""Name":"CFAPI","Authentication":"OAuth2Password","URL":"u""#;
+    let found =
+        bindings(&format!(r#"{{"user-provided":[{}]}}"#, tagged("destination", properties)));
+    assert!(found.destination(&Settings::default()).unwrap().is_none());
+    assert!(found.destination_properties("CFAPI").unwrap().is_some());
+}
+
+#[rstest]
+fn a_byte_order_mark_is_skipped_in_every_delivery(
+    #[values(Layout::Variable, Layout::File, Layout::Platform, Layout::Operator)] layout: Layout,
+) {
+    let mark = "\u{feff}";
+    let mut environment = deliver(layout, &[("dest", SECRET)]);
+    let sources = &mut environment.sources;
+    if let Some(text) = &sources.vcap_services {
+        sources.vcap_services = Some(SourceText::from(format!("{mark}{}", text.as_str())));
+    }
+    let files =
+        sources.binding_root.iter().flat_map(|root| fs::read_dir(root.join("dest")).unwrap());
+    let files = files.map(|file| file.unwrap().path());
+    for path in files.chain(sources.vcap_services_file.clone()) {
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{mark}{text}")).unwrap();
+    }
+    sources.vcap_application = Some(format!("{mark}{{\"name\":\"broker\"}}"));
+    let binding = only_destination(sources).unwrap().unwrap();
+    assert_eq!(binding.client_id, "sb-clone1!b2|destination-xsappname!b404");
+    let found = Bindings::read(sources).unwrap();
+    assert_eq!(found.application().unwrap().name.as_deref(), Some("broker"));
+}
+
 #[rstest]
 #[case::own_name(
     r#"[{"name":"x","credentials":{"Name":"CFAPI","Authentication":"OAuth2Password"}}]"#,
@@ -263,7 +339,15 @@ fn a_user_provided_service_key_counts_only_by_name() {
     r#"[{"name":"CFAPI","credentials":{"Name":"other","Authentication":"OAuth2Password"}}]"#,
     false
 )]
-#[case::no_authentication(r#"[{"name":"CFAPI","credentials":{"Name":"CFAPI"}}]"#, false)]
+#[case::no_authentication(r#"[{"name":"CFAPI","credentials":{"Name":"CFAPI"}}]"#, true)]
+#[case::only_a_user(r#"[{"name":"CFAPI","credentials":{"User":"u"}}]"#, true)]
+#[case::sdk_spelling(r#"[{"name":"x","credentials":{"name":"CFAPI","authentication":"x"}}]"#, true)]
+#[case::a_service_key(r#"[{"name":"CFAPI","credentials":{"clientid":"c","url":"u"}}]"#, false)]
+#[case::no_credentials(r#"[{"name":"CFAPI","credentials":{}}]"#, false)]
+#[case::one_with_and_one_without_authentication(
+    r#"[{"name":"CFAPI","credentials":{"User":"u"}},{"name":"CFAPI","credentials":{"Authentication":"x"}}]"#,
+    true
+)]
 fn a_user_provided_service_can_be_the_destination(#[case] entries: &str, #[case] is_one: bool) {
     let found = bindings(&format!(r#"{{"user-provided":{entries}}}"#));
     let properties = found.destination_properties("CFAPI").unwrap();

@@ -8,7 +8,7 @@ use super::{
     address::base_url,
     lenient::{LenientList, LenientReader, LenientSeed, LenientText},
 };
-use crate::upstream::body::decode;
+use crate::upstream::body::{decode_local, without_mark};
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use std::{collections::BTreeMap, fs, path::Path};
 use zeroize::Zeroizing;
@@ -19,20 +19,23 @@ const APPLICATION: &str = "VCAP_APPLICATION";
 
 /// Reads all entries of the variable or the file.
 pub(super) fn read(sources: &BindingSources) -> Result<Vec<ServiceBinding>, BindingError> {
-    let inline = sources.vcap_services.as_ref().map(|text| text.as_str().trim());
+    let inline = sources.vcap_services.as_ref().map(|text| text.as_str().as_bytes());
     let file = sources.vcap_services_file.as_deref().map(read_file).transpose()?;
-    let file = file.as_deref().map(|bytes| bytes.trim_ascii());
-    match (inline, file) {
+    match (inline.map(bare), file.as_deref().map(|bytes| bare(bytes))) {
         (None, None) => Ok(Vec::new()),
-        (Some(inline), Some(file)) if inline.as_bytes() != file => Err(BindingError::Conflict),
-        (Some(inline), _) => parse(inline.as_bytes(), INLINE, Delivery::Variable),
+        (Some(inline), Some(file)) if inline != file => Err(BindingError::Conflict),
+        (Some(inline), _) => parse(inline, INLINE, Delivery::Variable),
         (None, Some(file)) => parse(file, FILE, Delivery::File),
     }
 }
 
+fn bare(bytes: &[u8]) -> &[u8] {
+    without_mark(bytes).trim_ascii()
+}
+
 /// Reads `VCAP_APPLICATION`.
 pub(super) fn application(text: &str) -> Result<Application, BindingError> {
-    let raw: RawApplication = decode(text.as_bytes())
+    let raw: RawApplication = decode_local(text.as_bytes())
         .map_err(|error| BindingError::Malformed { source_name: APPLICATION, error })?;
     let cf_api = match raw.cf_api.0 {
         None => None,
@@ -136,7 +139,7 @@ fn parse(
     delivery: Delivery,
 ) -> Result<Vec<ServiceBinding>, BindingError> {
     let labels: BTreeMap<String, LenientList<VcapEntry>> =
-        decode(text).map_err(|error| BindingError::Malformed { source_name, error })?;
+        decode_local(text).map_err(|error| BindingError::Malformed { source_name, error })?;
     let bindings = labels.into_iter().flat_map(|(label, entries)| {
         let entries = entries.0.into_iter();
         entries.map(move |entry| entry.into_binding(&label, delivery)).collect::<Vec<_>>()

@@ -5,13 +5,23 @@
 
 use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::upstream::body;
 
 /// File with variables for local development, as `cf env` and the CAP tools write it.
 const DEFAULT_ENV: &str = "default-env.json";
+
+/// Groups of variables in Cloud Foundry's answer about an app; an earlier one wins. `staging_env_json`
+/// is not for running apps. The older API says `environment_json`.
+const GROUPS: [&str; 5] = [
+    "system_env_json",
+    "application_env_json",
+    "environment_variables",
+    "environment_json",
+    "running_env_json",
+];
 
 /// The environment variables, read once at start.
 #[derive(Default)]
@@ -71,9 +81,9 @@ impl EnvSnapshot {
         let Ok(bytes) = fs::read(path).map(Zeroizing::new) else {
             return Ok(());
         };
-        let file: BTreeMap<String, Value> = body::decode(&bytes)
+        let file: Map<String, Value> = body::decode_local(&bytes)
             .map_err(|error| format!("{} is not a JSON object: {error}", path.display()))?;
-        for (name, value) in file {
+        for (name, value) in variables_of(file) {
             let text = match value {
                 Value::String(text) => text,
                 Value::Null => continue,
@@ -85,6 +95,30 @@ impl EnvSnapshot {
         }
         Ok(())
     }
+}
+
+/// Returns the variables of a file, the first of a name being the one that counts.
+///
+/// The file has the variables as members; or it is what Cloud Foundry says about an app
+/// (`cf curl /v3/apps/<guid>/env`), which groups them; or it is the value of `VCAP_SERVICES` alone.
+fn variables_of(mut file: Map<String, Value>) -> Vec<(String, Value)> {
+    if is_services(&file) {
+        return vec![("VCAP_SERVICES".to_owned(), Value::Object(file))];
+    }
+    let groups = GROUPS.iter().filter_map(|group| match file.remove(*group) {
+        Some(Value::Object(variables)) => Some(variables),
+        Some(_) | None => None,
+    });
+    let groups: Vec<_> = groups.flatten().collect();
+    file.into_iter().chain(groups).collect()
+}
+
+/// Returns whether every member is a list of bindings.
+fn is_services(file: &Map<String, Value>) -> bool {
+    let is_binding = |entry: &Value| entry.get("credentials").is_some();
+    let is_list = |value: &Value| value.as_array().is_some_and(|list| list.iter().all(is_binding));
+    file.values().any(|value| value.as_array().is_some_and(|list| !list.is_empty()))
+        && file.values().all(is_list)
 }
 
 #[cfg(test)]
@@ -103,6 +137,42 @@ mod tests {
         assert_eq!(snapshot.get("A"), Some("process"));
         assert_eq!(snapshot.get("B"), Some(r#"{"x":1}"#));
         assert_eq!(snapshot.get("destinations"), Some(r#"[{"name":"CFAPI"}]"#));
+    }
+
+    fn of_file(text: &str) -> EnvSnapshot {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("default-env.json");
+        fs::write(&path, text).unwrap();
+        let mut snapshot = EnvSnapshot::default();
+        snapshot.add_default_env(&path).unwrap();
+        snapshot
+    }
+
+    #[test]
+    fn what_cloud_foundry_says_about_an_app_is_read() {
+        let snapshot = of_file(
+            r#"{"staging_env_json":{"S":"staging"},"running_env_json":{"A":"all apps","B":"all apps"},
+                "environment_variables":{"A":"own"},"system_env_json":{"VCAP_SERVICES":{"xsuaa":[]}},
+                "application_env_json":{"VCAP_APPLICATION":{"cf_api":"x"}},"destinations":[]}"#,
+        );
+        assert_eq!(snapshot.get("A"), Some("own"));
+        assert_eq!(snapshot.get("B"), Some("all apps"));
+        assert_eq!(snapshot.get("S"), None);
+        assert_eq!(snapshot.get("VCAP_SERVICES"), Some(r#"{"xsuaa":[]}"#));
+        assert_eq!(snapshot.get("VCAP_APPLICATION"), Some(r#"{"cf_api":"x"}"#));
+        assert_eq!(snapshot.get("destinations"), Some("[]"));
+    }
+
+    #[test]
+    fn the_value_of_vcap_services_alone_is_read() {
+        let snapshot = of_file(r#"{"xsuaa":[{"credentials":{}}]}"#);
+        assert_eq!(snapshot.get("VCAP_SERVICES"), Some(r#"{"xsuaa":[{"credentials":{}}]}"#));
+        assert_eq!(of_file(r#"{"xsuaa":[]}"#).get("VCAP_SERVICES"), None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_file_is_skipped() {
+        assert_eq!(of_file("\u{feff}{\"A\":\"1\"}").get("A"), Some("1"));
     }
 
     #[test]

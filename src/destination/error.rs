@@ -6,6 +6,11 @@ use crate::{
 };
 use std::{io::ErrorKind, path::PathBuf, time::Duration};
 
+/// What a JSON file may hold.
+const NO_DESTINATION_HINT: &str = "put in the properties as one object (Name or name, URL or url, \
+     …), an array of such objects, destinationConfiguration, init_data or destinations. A file with \
+     VCAP_SERVICES is default-env.json in the working directory";
+
 /// Why no destination can be returned now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DestinationError {
@@ -64,9 +69,9 @@ pub enum DestinationSetupError {
         /// Position and kind of the syntax error.
         error: DestinationFileError,
     },
-    /// The variable `destinations` is not a JSON array of objects.
+    /// The variable `destinations` is not JSON, or has no destination.
     #[error("variable destinations is not readable: {0}")]
-    VariableMalformed(DecodeError),
+    VariableMalformed(DestinationFileError),
     /// The bindings cannot be used, for example several user-provided services match.
     #[error(transparent)]
     Binding(#[from] BindingError),
@@ -98,11 +103,14 @@ impl DestinationSetupError {
     pub fn hint(&self) -> String {
         match self {
             Self::FileUnreadable { .. } => "correct destination.file, or leave it out".to_owned(),
+            Self::FileMalformed { error: DestinationFileError::NoDestination, .. } => {
+                NO_DESTINATION_HINT.to_owned()
+            }
             Self::FileMalformed { .. } => {
                 "export the destination again, as Properties or JSON".to_owned()
             }
             Self::VariableMalformed(_) => {
-                "destinations is a JSON array of objects with name or Name".to_owned()
+                "destinations is JSON: objects with name or Name, in an array".to_owned()
             }
             Self::Binding(error) => error.hint(),
             Self::Identity { .. } | Self::Mismatch { .. } => {
@@ -119,6 +127,9 @@ pub enum DestinationFileError {
     /// As JSON.
     #[error("{0}")]
     Json(#[from] DecodeError),
+    /// It is JSON of another kind.
+    #[error("no destination is in it")]
+    NoDestination,
     /// As Java properties.
     #[error("{kind} at line {line}")]
     Properties {

@@ -4,6 +4,10 @@
 //! Invariant: returns properties under their cockpit names, whatever spelling the input had. Used
 //! by `setup` and, for the file, by `cache`.
 
+mod document;
+
+pub(super) use document::cockpit_spelling;
+
 use super::{
     DestinationName, DestinationSetupError, SourceKind,
     cache::{Content, DestinationSource, FindResponse},
@@ -13,7 +17,7 @@ use super::{
 };
 use crate::{
     binding::{Fields, SourceText},
-    upstream::body::decode,
+    upstream::body::without_mark,
 };
 use http::HeaderValue;
 use std::{
@@ -78,7 +82,7 @@ impl DestinationSource for DestinationFile {
             Some(Ok(Some(content))) => Ok(FindResponse::Content(content)),
             Some(Ok(None)) => Ok(FindResponse::Absent),
             Some(Err(DestinationSetupError::FileMalformed { .. })) => Err(FindFault::Refused(
-                "the destination file is neither JSON nor Java properties: correct it",
+                "the destination file holds neither JSON nor Java properties of a destination: correct it",
             )),
             Some(Err(_)) | None => {
                 Err(FindFault::Refused("the destination file cannot be read: restore it"))
@@ -92,37 +96,17 @@ pub(super) fn from_variable(
     text: &SourceText,
     name: &DestinationName,
 ) -> Result<Option<Fields>, DestinationSetupError> {
-    let items =
-        decode(text.as_str().as_bytes()).map_err(DestinationSetupError::VariableMalformed)?;
-    Ok(pick(items, name))
+    document::read(text.as_str().as_bytes(), name).map_err(DestinationSetupError::VariableMalformed)
 }
 
 fn parse_file(
     bytes: &[u8],
     name: &DestinationName,
 ) -> Result<Option<Fields>, DestinationFileError> {
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
-    let fields = match text.first() {
-        Some(b'[') => return Ok(pick(decode(text)?, name)),
-        Some(b'{') => {
-            let wrapped: Wrapped = decode(text)?;
-            match wrapped.configuration {
-                Some(fields) => fields,
-                None => decode(text)?,
-            }
-        }
-        Some(_) | None => exported(properties::parse(bytes)?),
-    };
-    // A file with one destination without a name counts as a match: validation reports the missing
-    // name.
-    let is_meant = fields.text("Name").is_none_or(|own| own == name.as_str());
-    Ok(is_meant.then_some(fields))
-}
-
-#[derive(serde::Deserialize)]
-struct Wrapped {
-    #[serde(default, rename = "destinationConfiguration")]
-    configuration: Option<Fields>,
+    match without_mark(bytes).trim_ascii_start().first() {
+        Some(b'[' | b'{') => document::read(bytes, name),
+        _ => Ok(document::pick_only(exported(properties::parse(bytes)?), name)),
+    }
 }
 
 /// A `.properties` export. A removed secret counts as removed unless it was added again by hand.
@@ -137,37 +121,6 @@ fn exported(file: properties::Properties) -> Fields {
         }
     }
     fields
-}
-
-/// Returns the first item of that name; more than one is a warning.
-fn pick(items: Vec<Fields>, name: &DestinationName) -> Option<Fields> {
-    let called = |fields: &Fields| fields.text("Name") == Some(name.as_str());
-    let mut found = items.into_iter().map(cockpit_spelling).filter(called);
-    let first = found.next();
-    if found.next().is_some() {
-        tracing::warn!(destination = %name, "destination is defined twice, the first one is used");
-    }
-    first
-}
-
-/// Renames the properties of an item without `URL`, which has the spelling of the SAP Cloud SDK.
-/// `name` is accepted in both spellings because SAP's Java SDK reads it.
-fn cockpit_spelling(fields: Fields) -> Fields {
-    let is_cockpit = fields.has("URL");
-    let has_name = fields.has("Name");
-    fields.renamed(|property| match property {
-        "name" if !has_name => Some("Name"),
-        _ if is_cockpit => None,
-        "url" => Some("URL"),
-        "username" => Some("User"),
-        "password" => Some("Password"),
-        "authentication" => Some("Authentication"),
-        "proxyType" => Some("ProxyType"),
-        "type" => Some("Type"),
-        "tokenServiceUrl" => Some("tokenServiceURL"),
-        "isTrustingAllCertificates" => Some("TrustAll"),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

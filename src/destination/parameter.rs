@@ -92,7 +92,10 @@ fn check_value(name: &str, sealed: &Sealed) -> Option<String> {
     }
     match sealed.form {
         SecretForm::HasNul => Some(format!("{} holds a NUL character", shown(name))),
-        SecretForm::Empty | SecretForm::ExportMark | SecretForm::Usable => None,
+        SecretForm::Empty
+        | SecretForm::ExportMark
+        | SecretForm::Placeholder
+        | SecretForm::Usable => None,
     }
 }
 

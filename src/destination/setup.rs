@@ -126,7 +126,7 @@ fn read_environment(
         return Ok(Some((SourceKind::Variable, fields)));
     }
     let provided = config.bindings.destination_properties(name.as_str())?;
-    Ok(provided.map(|fields| (SourceKind::UserProvided, fields)))
+    Ok(provided.map(|fields| (SourceKind::UserProvided, local::cockpit_spelling(fields))))
 }
 
 /// Outside Cloud Foundry `VCAP_APPLICATION` is not set.
@@ -173,9 +173,13 @@ fn missing(
         }
         (true, Some(_), Some(_)) => "destination.file and variable destinations (hold others), ",
     };
-    let tried = format!(
-        "{local}user-provided service (none of that name), Destination service (not bound)"
-    );
+    let provided = if config.bindings.has_user_provided(name.as_str()) {
+        "one of that name, without properties of a destination"
+    } else {
+        "none of that name"
+    };
+    let tried =
+        format!("{local}user-provided service ({provided}), Destination service (not bound)");
     tracing::warn!(destination = %name, tried, "destination not found in any source");
     Err(DestinationError::Missing { name: name.to_string(), tried })
 }

@@ -102,7 +102,7 @@ async fn read_assertion(path: &PathBuf) -> io::Result<SecretString> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let text = Zeroizing::new(tokio::fs::read_to_string(path).await?);
-    match text.trim() {
+    match text.trim_start_matches('\u{feff}').trim() {
         "" => Err(io::ErrorKind::UnexpectedEof.into()),
         assertion => Ok(SecretString::from(assertion)),
     }

@@ -125,9 +125,82 @@ fn the_first_of_two_with_one_name_wins() {
     assert_eq!(fields.unwrap().text("URL"), Some("first"));
 }
 
-#[test]
-fn a_variable_that_is_not_an_array_is_an_error() {
-    let text = SourceText::from(r#"{"name":"CFAPI"}"#.to_owned());
-    let error = from_variable(&text, &name("CFAPI")).unwrap_err();
+#[rstest]
+#[case("5")]
+#[case("\"canary\"")]
+#[case("[{")]
+#[case("{}")]
+#[case(r#"{"VCAP_SERVICES":{"xsuaa":[]}}"#)]
+fn a_variable_without_any_destination_is_an_error(#[case] text: &str) {
+    let error = from_variable(&SourceText::from(text.to_owned()), &name("CFAPI")).unwrap_err();
     assert!(matches!(error, DestinationSetupError::VariableMalformed(_)));
+    assert!(!format!("{error} {error:?}").contains("canary"));
+}
+
+const SDK: &str = r#"{"name":"CFAPI","url":"https://a.example","username":"u","password":"p9","authentication":"OAuth2Password",
+    "clientId":"cf","tokenServiceUrl":"https://t.example"}"#;
+
+#[rstest]
+#[case::one_object("SDK")]
+#[case::list("[SDK]")]
+#[case::answer(r#"{"destinationConfiguration":SDK}"#)]
+#[case::init_data(
+    r#"{"HTML5Runtime_enabled":"true","init_data":{"subaccount":{"existing_destinations_policy":"update","destinations":[SDK]}}}"#
+)]
+#[case::content_of_init_data(r#"{"instance":{"destinations":[SDK]}}"#)]
+#[case::environment(r#"{"VCAP_SERVICES":{},"destinations":[SDK]}"#)]
+#[case::environment_with_one(r#"{"destinations":SDK}"#)]
+#[case::byte_order_mark("\u{feff}[SDK]")]
+fn each_json_is_read_in_the_spelling_of_the_sdk(#[case] text: &str) {
+    let text = text.replace("SDK", SDK);
+    let of_variable = from_variable(&SourceText::from(text.clone()), &name("CFAPI")).unwrap();
+    let of_file = parse_file(text.as_bytes(), &name("CFAPI")).unwrap();
+    for fields in [of_variable.unwrap(), of_file.unwrap()] {
+        assert_eq!((fields.text("Type"), fields.text("User")), (Some("HTTP"), Some("u")));
+        assert_eq!(fields.text("tokenServiceURL"), Some("https://t.example"));
+        assert_eq!(fields.sealed("Password").unwrap().form, SecretForm::Usable);
+    }
+    assert!(parse_file(text.as_bytes(), &name("other")).unwrap().is_none());
+}
+
+#[test]
+fn a_list_as_text_is_read() {
+    let text = format!(r#"{{"destinations":{:?}}}"#, r#"[{"name":"CFAPI","url":"u"}]"#);
+    assert!(parse_file(text.as_bytes(), &name("CFAPI")).unwrap().is_some());
+}
+
+#[test]
+fn the_instance_level_is_first() {
+    let text = r#"{"init_data":{"subaccount":{"destinations":[{"Name":"CFAPI","URL":"subaccount"}]},
+        "instance":{"destinations":[{"Name":"CFAPI","URL":"instance"}]}}}"#;
+    let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
+    assert_eq!(fields.text("URL"), Some("instance"));
+}
+
+#[test]
+fn the_type_is_optional_in_the_spelling_of_the_sdk_only() {
+    let text = r#"[{"Name":"CFAPI","URL":"u"}]"#;
+    assert!(parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap().text("Type").is_none());
+    let text = r#"[{"name":"CFAPI","url":"u","type":"MAIL"}]"#;
+    let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
+    assert_eq!(fields.text("Type"), Some("MAIL"));
+}
+
+#[test]
+fn spellings_may_be_mixed_and_the_cockpit_wins() {
+    let text = r#"{"Name":"CFAPI","URL":"u","username":"sdk","User":"cockpit","authentication":"x","name":"other"}"#;
+    let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
+    assert_eq!((fields.text("User"), fields.text("Authentication")), (Some("cockpit"), Some("x")));
+}
+
+#[rstest]
+#[case::bindings(r#"{"VCAP_SERVICES":{"xsuaa":[]}}"#)]
+#[case::app(r#"{"system_env_json":{"VCAP_SERVICES":{}},"application_env_json":{}}"#)]
+#[case::nothing("{}")]
+fn a_file_of_another_kind_is_named(#[case] text: &str) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    let error = DestinationFile::new(file.path()).read(&name("CFAPI")).unwrap_err();
+    assert!(error.to_string().contains("no destination is in it"), "{error}");
+    assert!(error.hint().contains("default-env.json"));
 }

@@ -1,11 +1,11 @@
 //! Client and user of the password grant, as the properties give them.
 //!
-//! Invariant: no empty password, no leftover client secret and no NUL character reaches a grant.
+//! Invariant: no empty password, no placeholder, no leftover client secret and no NUL character reaches a grant.
 //! Used by `validate`.
 
 use super::{ValidationReport, required};
 use crate::{
-    binding::{Fields, SecretForm},
+    binding::{Fields, SecretForm, is_unfilled},
     destination::model::PasswordCredentials,
 };
 use secrecy::SecretString;
@@ -21,6 +21,9 @@ pub(super) fn read(fields: &Fields, report: &mut ValidationReport) -> Option<Pas
         if fields.text(property).is_some_and(|text| text.contains('\0')) {
             report.finding(format!("{property} holds a NUL character"));
         }
+    }
+    if user.is_some_and(is_unfilled) {
+        report.finding("User is a placeholder that nobody replaced: enter the technical user");
     }
     let password = password(fields, report);
     let client_secret = client_secret(fields, client_id, report);
@@ -41,6 +44,9 @@ fn password(fields: &Fields, report: &mut ValidationReport) -> Option<SecretStri
         SecretForm::Usable => return Some(password.text.clone()),
         SecretForm::Empty => report.finding("Password is empty"),
         SecretForm::HasNul => report.finding("Password holds a NUL character"),
+        SecretForm::Placeholder => report.finding(
+            "Password is a placeholder that nobody replaced: enter the technical user's password",
+        ),
         SecretForm::ExportMark => report.finding(
             "Password missing: removed on export. Add a line Password=… to the file by hand",
         ),
@@ -70,13 +76,17 @@ fn client_secret(
             report.finding("clientSecret holds a NUL character");
             None
         }
-        SecretForm::Usable if client_id == Some(CF_CLIENT) => {
+        SecretForm::Placeholder if client_id != Some(CF_CLIENT) => {
+            report.finding("clientSecret is a placeholder that nobody replaced");
+            None
+        }
+        SecretForm::Usable | SecretForm::Placeholder if client_id == Some(CF_CLIENT) => {
             report.finding(
                 "clientSecret is not empty, but client cf has an empty secret: probably a dummy is \
                  left over; edit the destination, clear the field, save",
             );
             None
         }
-        SecretForm::Usable => Some(secret.text.clone()),
+        SecretForm::Usable | SecretForm::Placeholder => Some(secret.text.clone()),
     }
 }

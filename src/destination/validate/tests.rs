@@ -196,6 +196,33 @@ fn the_fingerprint_changes_with_the_credentials_and_with_nothing_else() {
 }
 
 #[rstest]
+#[case("Password", "<the canary's password>")]
+#[case("Password", "changeme")]
+#[case("Password", "YOUR_CANARY_PASSWORD")]
+#[case("Password", "((canary))")]
+#[case("User", "<canary>")]
+#[case("User", "${CANARY}")]
+fn a_placeholder_is_a_finding_that_says_so(#[case] property: &str, #[case] text: &str) {
+    let (destination, report) = validate(&[(property, Some(text))]);
+    assert!(destination.is_none());
+    let shown = report.findings().join("; ");
+    assert!(
+        shown.starts_with(&format!("{property} is a placeholder that nobody replaced")),
+        "{shown}"
+    );
+    assert!(!shown.to_lowercase().contains("canary"), "{shown}");
+}
+
+#[test]
+fn a_placeholder_as_the_secret_of_another_client_is_a_finding() {
+    let own_client = ("clientId", Some("own"));
+    let (_, report) = validate(&[own_client, ("clientSecret", Some("<secret>"))]);
+    assert_eq!(report.findings(), ["clientSecret is a placeholder that nobody replaced"]);
+    let (_, report) = validate(&[("clientId", Some("cf")), ("clientSecret", Some("<secret>"))]);
+    assert!(report.findings()[0].contains("client cf has an empty secret"));
+}
+
+#[rstest]
 #[case(&[("Password", Some("")), ("User", Some("canary-user\0"))])]
 #[case(&[("tokenServiceURL", Some("http://canary.example/canary")), ("origin", Some("canary canary"))])]
 #[case(&[("URL", Some("https://canary.example")), ("Authentication", Some("canary"))])]
