@@ -138,6 +138,16 @@ impl CfRequestClient {
         Ok(self.list::<Route>(call.with_query(query.into_text())).await?.resources)
     }
 
+    /// Lists the routes of all visible spaces that match a label selector.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls.
+    pub async fn all_labelled_routes(&self, selector: &str) -> Result<Vec<Route>, CapiError> {
+        let query = Query::default().with("label_selector", selector).with("per_page", PER_PAGE);
+        let call = Call::new("list_routes", Method::GET, "/v3/routes");
+        Ok(self.list::<Route>(call.with_query(query.into_text())).await?.resources)
+    }
+
     /// Counts the routes that match a filter.
     ///
     /// # Errors

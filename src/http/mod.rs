@@ -36,7 +36,8 @@ use axum::{
 
 use crate::http::{
     handlers::{
-        destinations, health, metrics, proxy::ProxyHandler, root, route_bulk, routes, spaces,
+        destinations, health, metrics, proxy::ProxyHandler, root, route_bulk, route_transfer,
+        routes, spaces,
     },
     middleware::MiddlewareStack,
 };
@@ -58,6 +59,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/metrics", get(metrics::read))
         .route("/routes", get(routes::list).merge(post(routes::create)))
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))
+        .route("/routes/transfer", post(route_transfer::transfer))
         .route("/routes/operations/{id}", get(routes::operation))
         .route(BATCH, post(route_bulk::batch).with_state(with_list_limit(state)))
         .route(RECONCILE, post(route_bulk::reconcile).with_state(with_list_limit(state)))

@@ -393,6 +393,13 @@ fn in_bounds(space: &str, domain: &str, host: &str, bounds: &Bounds) -> Result<(
     check_host(host, &bounds.outline)
 }
 
+impl Outline {
+    /// Returns whether the caller may use a host.
+    pub fn admits_host(&self, host: &str) -> bool {
+        check_host(host, self).is_ok()
+    }
+}
+
 fn check_host(host: &str, outline: &Outline) -> Result<(), Breach> {
     if !is_host(host) || !outline.hosts.iter().any(|shape| shape.fits(host)) {
         return Err(Breach::Host);

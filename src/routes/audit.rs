@@ -41,6 +41,8 @@ pub(super) struct RouteLocation {
     pub(super) domain: Option<String>,
     pub(super) host: Option<String>,
     pub(super) route: Option<String>,
+    /// Only of a transfer.
+    pub(super) former_owner: Option<String>,
 }
 
 /// The result of one route within the operation.
@@ -74,6 +76,7 @@ impl SharedLocation {
             domain: Some(route.domain_name().to_owned()),
             host: Some(route.host.clone()),
             route: Some(route.guid.to_string()),
+            former_owner: None,
         })))
     }
 
@@ -195,6 +198,7 @@ impl Audit {
         let entry = AuditEntry {
             actor: self.request_context.caller.audit_actor(),
             on_behalf_of: self.request_context.on_behalf_of.as_deref(),
+            former_owner: location.former_owner.as_deref(),
             action: self.action,
             tenant: &self.tenant,
             space: location.space.as_deref(),

@@ -146,7 +146,7 @@ fn group_by_tenant(items: Vec<Result<Item, RouteError>>) -> Vec<TenantItems> {
 
 /// Returns the latest time at which an item may start. A quarter of the request time, but at most
 /// [`ITEM_TIME`], is kept for the last item.
-fn latest_start(now: Instant, deadline: Instant) -> Instant {
+pub(super) fn latest_start(now: Instant, deadline: Instant) -> Instant {
     let time = deadline.saturating_duration_since(now);
     now + time.saturating_sub(ITEM_TIME.min(time / 4))
 }

@@ -9,9 +9,10 @@ use super::{
     label,
     provider::{Apps, ProviderTerms},
     resolve::{ResolvedSpace, SpaceNames, explain_absence, known_names, resolve_space},
+    transfer::TransferRefusal,
 };
 use crate::{
-    capi::{CfRequestClient, Guid, spaces::SpaceRef},
+    capi::{CfRequestClient, Guid, model::Route, spaces::SpaceRef},
     policy::{AppBounds, Bounds, HostShape, Legacy, Outline},
 };
 
@@ -80,6 +81,48 @@ impl TenantRoutes {
             forgotten |= owner.cf.forget_app_before(&space, name, request_context.started).await;
         }
         Ok(forgotten)
+    }
+}
+
+/// What the provider entry of an owner allows for a route that exists.
+#[derive(Clone, Debug)]
+pub(super) struct RouteBounds {
+    space: Guid,
+    domains: Vec<String>,
+    apps: AppBounds,
+    outline: Outline,
+}
+
+impl RouteBounds {
+    /// Resolves the entry.
+    pub(super) async fn of(owner: &OwnerContext) -> Result<Self, RouteError> {
+        let space = resolve_space(owner).await?;
+        let (domains, apps) = match names(owner, &space).await {
+            Err(error) if error.is_absence() => return Err(explain_absence(owner, error).await),
+            found => found?,
+        };
+        let outline = outline(owner, Some(space.guid.to_string()), &space.names);
+        Ok(Self { space: space.guid, domains, apps, outline })
+    }
+
+    /// Returns why the entry does not allow a route; `None` if it does.
+    pub(super) fn refusal(&self, route: &Route) -> Option<TransferRefusal> {
+        let is_listed = |app: &Guid| match &self.apps {
+            AppBounds::Listed(guids) => guids.iter().any(|guid| guid == app.as_str()),
+            AppBounds::AnyBut { guid, .. } => guid.as_deref() != Some(app.as_str()),
+        };
+        let has_domain = |domain: &Guid| self.domains.iter().any(|guid| guid == domain.as_str());
+        if route.space() != Some(&self.space) {
+            Some(TransferRefusal::Space)
+        } else if !route.domain().is_some_and(has_domain) {
+            Some(TransferRefusal::Domain)
+        } else if !route.path.is_empty()
+            || !self.outline.admits_host(&route.host.to_ascii_lowercase())
+        {
+            Some(TransferRefusal::Host)
+        } else {
+            (!route.apps().all(is_listed)).then_some(TransferRefusal::App)
+        }
     }
 }
 

@@ -11,11 +11,11 @@ use super::{
     legacy, list,
     operation::Operation,
     resolve::{ResolvedSpace, require_visible_space, resolve_space},
-    route_deletion::{DeletionResult, MAX_DELETES, RouteDeletion},
+    route_deletion::{DeletionResult, RouteDeletion},
 };
 use crate::capi::{Guid, model::Route};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::time::Instant;
 
 /// How long a request waits for all delete jobs together.
 const JOB_WAIT: Duration = Duration::from_secs(25);
@@ -109,18 +109,16 @@ pub(super) async fn delete(
         location.host = only.map(|route| route.host.clone());
         location.route = only.map(|route| route.guid.to_string());
     });
+    let deletion = RouteDeletion::waiting(op, audit, space, (listed, job_deadline(op)));
+    let deletion = RouteDeletion { wait_mode, ..deletion };
+    finish(op, deletion.all(routes).await)
+}
+
+/// Returns until when a request waits for CF's jobs.
+pub(super) fn job_deadline(op: &OperationContext) -> Instant {
     let now = Instant::now();
     let latest = op.request_context.deadline.checked_sub(RESERVE).unwrap_or(now);
-    let deletion = RouteDeletion {
-        op: op.clone(),
-        audit: Arc::clone(audit),
-        send_permits: Arc::new(Semaphore::new(MAX_DELETES)),
-        end: (now + JOB_WAIT).min(latest).max(now),
-        space,
-        listed,
-        wait_mode,
-    };
-    finish(op, deletion.all(routes).await)
+    (now + JOB_WAIT).min(latest).max(now)
 }
 
 /// Returns the routes that a real run would delete.

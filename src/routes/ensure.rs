@@ -6,9 +6,11 @@
 
 use super::{
     OperationContext, RouteError, RouteRequest, adoption,
+    audit::Audit,
     create::{AcquiredRoute, Acquisition, Creator, Mapped},
     label::{Claim, DeletionState},
     offline_preview::offline_preview,
+    replace,
     resolve::{Choice, ResolvedRoute},
     rollback::roll_back,
     route_counts::{Admission, RoutePlace, Wanted},
@@ -16,12 +18,14 @@ use super::{
     view::{EnsureOutcome, Ensured, PlanStep, RouteState, RouteView, Warning},
 };
 use crate::capi::{CapiError, model::Route};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Creates or repairs.
 pub(super) async fn ensure(
     op: &OperationContext,
     request: &RouteRequest,
+    audit: &Arc<Audit>,
 ) -> Result<Ensured, RouteError> {
     let choice = Choice::of(op, request)?;
     let _tenant = op.lock_tenant().await?;
@@ -29,11 +33,19 @@ pub(super) async fn ensure(
     // here.
     op.locks().remember_requested(op.tenant_key()).await;
     let mut target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
-    if let Some(served) = wildcard(op, request, &mut target).await? {
-        return Ok(served);
+    let mut done = match wildcard(op, request, &mut target).await? {
+        Some(served) => served,
+        None => {
+            let host_guard = Some(op.lock(target.key()).await?);
+            // The host is free again before a former route is locked: two tenants may exchange
+            // their hosts.
+            Creator { op, request, target, host_guard, undo: None }.run().await?
+        }
+    };
+    if op.replaces(request) {
+        Box::pin(replace::remove(op, &mut done, audit)).await;
     }
-    let host_guard = Some(op.lock(target.key()).await?);
-    Creator { op, request, target, host_guard, undo: None }.run().await
+    Ok(done)
 }
 
 /// Predicts the result, with one read of the host.
@@ -50,7 +62,13 @@ pub(super) async fn preview(
         }
         Err(error) => return Err(error),
     };
-    match predict(op, request, &mut target).await {
+    let predicted = match predict(op, request, &mut target).await {
+        Ok(mut done) if op.replaces(request) => {
+            Box::pin(replace::predict(op, &mut done)).await.map(|()| done)
+        }
+        other => other,
+    };
+    match predicted {
         Err(RouteError::Capi(error)) if error.is_transient() => {
             offline_preview(op, request, &choice, Some(&target), error).await
         }
@@ -90,7 +108,7 @@ impl Creator<'_> {
         outcome = self.repair_subdomain(&route, outcome).await?;
         warnings.extend(self.warnings(&route));
         let view = RouteView::at(self.op, &self.request.subdomain, &self.target, Some(&route));
-        Ok(Ensured { view, outcome, warnings, plan: None })
+        Ok(Ensured { view, outcome, warnings, plan: None, replaced: None })
     }
 
     /// Reserves one of the app's routes. At the limit only a route that is already the tenant's, or
@@ -226,7 +244,8 @@ pub(super) async fn wildcard(
             let view = RouteView::at(op, &request.subdomain, target, Some(&route));
             let stopped = target.app.is_stopped().then_some(Warning::AppStopped);
             let warnings = stopped.into_iter().collect();
-            Ok(Some(Ensured { view, outcome: EnsureOutcome::Wildcard, warnings, plan: None }))
+            let (outcome, plan, replaced) = (EnsureOutcome::Wildcard, None, None);
+            Ok(Some(Ensured { view, outcome, warnings, plan, replaced }))
         }
         (None, Mode::Wildcard) => {
             Err(RouteError::WildcardNotMapped { domain: target.domain.name.clone() })
@@ -260,7 +279,7 @@ async fn predict(
         view.state = RouteState::Deleting;
     }
     let warnings = stays.map(|route| creator.warnings(route).collect()).unwrap_or_default();
-    Ok(Ensured { view, outcome, warnings, plan: Some(plan) })
+    Ok(Ensured { view, outcome, warnings, plan: Some(plan), replaced: None })
 }
 
 impl Creator<'_> {

@@ -166,6 +166,8 @@ pub enum RequestField {
     Tenants,
     /// The operation of an item.
     Operation,
+    /// The owners of a transfer.
+    Owners,
 }
 
 /// Host and domain of a route, both valid names.

@@ -170,6 +170,7 @@ impl fmt::Display for RequestField {
             Self::Items => "list of items (1 to 100)",
             Self::Tenants => "list of tenants (at most 5000, each once for each app and domain)",
             Self::Operation => "op of an item (ensure or remove)",
+            Self::Owners => "from or to (two different owners)",
         })
     }
 }

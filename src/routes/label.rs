@@ -200,7 +200,8 @@ impl Ownership {
         &self.prefix
     }
 
-    fn deletion_state(&self, route: &Route, now: SystemTime) -> DeletionState {
+    /// Returns whether a route is being deleted.
+    pub(super) fn deletion_state(&self, route: &Route, now: SystemTime) -> DeletionState {
         if route.metadata.label(&self.key("state")) != Some("deleting") {
             return DeletionState::Live;
         }
@@ -214,8 +215,7 @@ impl Ownership {
     }
 
     fn is_owner(&self, route: &Route) -> bool {
-        route.metadata.label(&self.key("owner")) == Some(&hash_of(&self.owner))
-            && self.prefix.annotation(route, "owner-id") == Some(&self.owner)
+        is_owned(&self.prefix, &self.owner, route)
     }
 
     fn is_tenant(&self, route: &Route) -> bool {
@@ -234,6 +234,20 @@ impl Ownership {
 
     fn key(&self, name: &str) -> String {
         self.prefix.key(name)
+    }
+}
+
+/// Returns whether label and annotation of a route name this owner.
+pub(super) fn is_owned(prefix: &LabelPrefix, owner: &str, route: &Route) -> bool {
+    route.metadata.label(&prefix.key("owner")) == Some(&hash_of(owner))
+        && prefix.annotation(route, "owner-id") == Some(owner)
+}
+
+/// Returns the patch that gives a route to another owner.
+pub(super) fn owner_patch(prefix: &LabelPrefix, owner: &str) -> RouteMetadata {
+    RouteMetadata {
+        labels: [(prefix.key("owner"), Some(hash_of(owner)))].into(),
+        annotations: [(prefix.key("owner-id"), Some(owner.to_owned()))].into(),
     }
 }
 

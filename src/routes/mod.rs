@@ -15,6 +15,7 @@ pub mod provider;
 pub mod reconcile;
 pub mod request;
 pub mod settings;
+pub mod transfer;
 pub mod view;
 
 mod adoption;
@@ -31,6 +32,7 @@ mod locks;
 mod mapped_apps;
 mod offline_preview;
 mod provider_check;
+mod replace;
 mod request_context;
 mod resolve;
 mod rollback;
@@ -49,6 +51,7 @@ pub use reconcile::{ReconcileReport, ReconcileRequest, TenantChange};
 pub use request::{RouteRequest, RouteRequestBody, TenantId};
 pub use request_context::{RequestContext, StatusMapping};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
+pub use transfer::{TransferRefusal, TransferReport, TransferRequest, TransferResult};
 pub use view::{Ensured, ListQuery, RoutePage, RouteView};
 
 use crate::{capi::CapiClient, telemetry::metrics::Metrics};
@@ -148,11 +151,11 @@ impl TenantRoutes {
         let (this, request_context, tenant) =
             (self.clone(), request_context.clone(), tenant.clone());
         self.on_tracker(async move {
-            let audit = Audit::begin("ensure", &request_context, tenant.as_str());
+            let audit = Arc::new(Audit::begin("ensure", &request_context, tenant.as_str()));
             let op =
                 this.operation_context(&request_context, &tenant).map(|op| op.for_write(&audit));
             let result = match &op {
-                Ok(op) => Box::pin(ensure::ensure(op, &request)).await,
+                Ok(op) => Box::pin(ensure::ensure(op, &request, &audit)).await,
                 Err(error) => Err(error.clone()),
             };
             if let (Ok(op), Ok(done)) = (&op, &result) {
@@ -292,6 +295,29 @@ impl TenantRoutes {
         demand: ReconcileRequest,
     ) -> Result<ReconcileReport, RouteError> {
         Box::pin(reconcile::reconcile(self, request_context, demand)).await
+    }
+
+    /// Gives the routes of one owner to another one, as far as the provider entry of the new owner
+    /// allows. Without `apply` it only reports them.
+    ///
+    /// # Errors
+    /// [`RouteError::ForbiddenScope`] without `Routes.Admin`, [`RouteError::BadRequest`] for one
+    /// owner twice, [`RouteError::ForbiddenProvider`] for a new owner without an entry,
+    /// [`RouteError::Capi`].
+    ///
+    /// # Cancel safety
+    /// Started changes continue when the future is dropped.
+    pub async fn transfer(
+        &self,
+        request_context: &RequestContext,
+        request: &TransferRequest,
+    ) -> Result<TransferReport, RouteError> {
+        let result = Box::pin(transfer::transfer(self, request_context, request)).await;
+        result.inspect_err(|error| {
+            if request.apply {
+                Audit::begin("transfer", request_context, "").refused(error);
+            }
+        })
     }
 
     /// Returns the state of a delete that was still running when its request was answered.

@@ -28,7 +28,8 @@ pub(super) async fn offline_preview(
     };
     let view = view.ok_or(error)?;
     let warnings = vec![Warning::CfUnchecked];
-    Ok(Ensured { view, outcome: EnsureOutcome::Unknown, warnings, plan: Some(Vec::new()) })
+    let (outcome, plan) = (EnsureOutcome::Unknown, Some(Vec::new()));
+    Ok(Ensured { view, outcome, warnings, plan, replaced: None })
 }
 
 /// Returns the route as far as it is known. Names that were known last are good enough for a URL.

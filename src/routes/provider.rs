@@ -86,6 +86,8 @@ pub struct ProviderTerms {
     pub adopt: bool,
     /// Whether unlabelled routes may be deleted by host.
     pub legacy_delete: bool,
+    /// Whether former routes of a tenant are removed by default.
+    pub replace: bool,
     /// Routes that an app may have at most.
     pub max_routes_per_app: u64,
     pub(super) client_ids: Vec<String>,
@@ -224,6 +226,7 @@ impl ProviderTable {
             mode: Mode::Route,
             adopt: true,
             legacy_delete: false,
+            replace: false,
             max_routes_per_app: MAX_ROUTES_PER_APP,
             client_ids: Vec::new(),
         })

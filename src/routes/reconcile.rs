@@ -14,6 +14,7 @@ use super::{
     delete::ObservedRoutes,
     error::RequestField,
     list,
+    request::Replacement,
     resolve::ResolvedRoute,
     view::{EnsureOutcome, RouteState},
 };
@@ -59,6 +60,8 @@ pub struct ReconcileReport {
     pub results: Vec<TenantChange>,
     /// Changes that are left for the next call.
     pub remaining: usize,
+    /// Routes under former host names that are deleted.
+    replacing: usize,
 }
 
 /// The result for one tenant.
@@ -76,13 +79,19 @@ pub struct TenantChange {
 pub(super) async fn reconcile(
     routes: &TenantRoutes,
     request_context: &RequestContext,
-    request: ReconcileRequest,
+    mut request: ReconcileRequest,
 ) -> Result<ReconcileReport, RouteError> {
     if request.force && !request_context.caller.has(Scope::RoutesAdmin) {
         return Err(refused(request_context, RouteError::ForbiddenScope));
     }
     let observed_at = Instant::now();
     check(&request.tenants)?;
+    if !request.delete_orphans {
+        // A former route is deleted only where deletes are allowed.
+        for (_, wanted) in &mut request.tenants {
+            wanted.replacement = Replacement::Keep;
+        }
+    }
     let listed = request.tenants.iter().map(|(tenant, _)| tenant.to_string());
     let listed = listed.collect::<HashSet<_>>();
     let mut owned = list::all(&routes.owner_context(request_context)?).await?;
@@ -99,7 +108,7 @@ pub(super) async fn reconcile(
     }
     let deletions =
         if request.delete_orphans { deletions(&report.orphans, observed_at) } else { Vec::new() };
-    if !deletions.is_empty() && !request.force {
+    if (!deletions.is_empty() || report.replacing > 0) && !request.force {
         let most = routes.providers().max_orphan_percent();
         check_orphan_share(&request, &report, owned.len(), most)
             .map_err(|error| refused(request_context, error))?;
@@ -157,7 +166,7 @@ fn check_orphan_share(
     routes: usize,
     most: usize,
 ) -> Result<(), RouteError> {
-    let orphans = report.orphans.len();
+    let orphans = report.orphans.len() + report.replacing;
     let many = orphans.saturating_mul(100) > routes.saturating_mul(most);
     if many || request.tenants.is_empty() {
         return Err(RouteError::ReconcileGuard { orphans, routes });
@@ -180,6 +189,11 @@ impl ReconcileReport {
     ) -> Result<Vec<Item>, RouteError> {
         let existing = existing_routes(&desired).await?;
         self.repair = outdated(&desired, owned);
+        let replacing = desired.iter().filter(|one| one.op.replaces(&one.request));
+        let replacing = replacing.map(|one| one.op.tenant.to_string()).collect::<HashSet<_>>();
+        let former = self.repair.iter().map(|view| view.tenant.clone());
+        let former = former.filter(|tenant| replacing.contains(tenant)).collect::<Vec<_>>();
+        self.replacing = former.len();
         let mut changes = Vec::new();
         let mut given = HashSet::new();
         for one in desired {
@@ -203,6 +217,10 @@ impl ReconcileReport {
                 Some(None | Some(Ok((EnsureOutcome::Created, _)))) => &mut self.create,
                 Some(Some(Ok((EnsureOutcome::Unchanged, _)))) => {
                     self.unchanged += 1;
+                    if former.iter().any(|tenant| tenant == one.op.tenant.as_str()) {
+                        let (tenant, request) = (one.op.tenant.clone(), one.request);
+                        changes.push(Item::Ensure { tenant, request });
+                    }
                     continue;
                 }
                 Some(Some(Ok(_))) => {

@@ -9,7 +9,7 @@ use std::fmt;
 /// Longest tenant id; ids of the platforms are UUIDs.
 const MAX_TENANT: usize = 128;
 /// Tenant ids that are our own path words.
-const RESERVED: [&str; 3] = ["operations", "reconcile", "batch"];
+const RESERVED: [&str; 4] = ["operations", "reconcile", "batch", "transfer"];
 /// Longest subdomain that is processed.
 const MAX_SUBDOMAIN: usize = 200;
 /// Longest host label: the limit in the error for a subdomain that is too long.
@@ -52,6 +52,21 @@ pub struct RouteRequest {
     pub domain: Option<String>,
     /// Whether an unlabelled route of that host may be adopted.
     pub adoption: Adoption,
+    /// Whether the tenant's routes under former host names are removed.
+    pub replacement: Replacement,
+}
+
+/// Whether the tenant's other routes of the same app and domain are removed once its route is
+/// mapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replacement {
+    /// As the provider entry says.
+    #[default]
+    ByEntry,
+    /// They stay.
+    Keep,
+    /// They are removed.
+    Replace,
 }
 
 /// Whether an unlabelled route may be adopted. Policy and caller must both allow it.
@@ -71,6 +86,7 @@ pub struct RouteRequestBody {
     app: Option<String>,
     domain: Option<String>,
     adopt: Option<bool>,
+    replace: Option<bool>,
     #[serde(flatten)]
     names: Names,
     subscription: Option<Names>,
@@ -118,7 +134,13 @@ impl RouteRequestBody {
             Some(false) => Adoption::Refused,
             Some(true) | None => Adoption::Allowed,
         };
-        Ok((tenant, RouteRequest { subdomain, app: self.app, domain: self.domain, adoption }))
+        let replacement = match self.replace {
+            Some(true) => Replacement::Replace,
+            Some(false) => Replacement::Keep,
+            None => Replacement::ByEntry,
+        };
+        let (app, domain) = (self.app, self.domain);
+        Ok((tenant, RouteRequest { subdomain, app, domain, adoption, replacement }))
     }
 
     /// Returns only the tenant, for calls that need no subdomain.

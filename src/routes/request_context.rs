@@ -51,6 +51,11 @@ impl RequestContext {
         }
     }
 
+    /// Returns the correlation id of the request.
+    pub fn correlation(&self) -> &CorrelationId {
+        &self.correlation
+    }
+
     /// Records on this trail that an audit line was written.
     #[must_use]
     pub fn on_trail(mut self, trail: AuditTrail) -> Self {

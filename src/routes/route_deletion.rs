@@ -35,7 +35,7 @@ const SLOW_JOB: Duration = Duration::from_secs(2);
 /// A route from an older list is read again before its delete.
 const MAX_LIST_AGE: Duration = Duration::from_secs(1);
 /// Most deletes of one tenant that are sent to CF at the same time.
-pub(super) const MAX_DELETES: usize = 4;
+const MAX_DELETES: usize = 4;
 
 /// A route whose delete job runs. Its host stays locked while this exists.
 struct PendingDeletion {
@@ -73,6 +73,25 @@ pub(super) struct RouteDeletion {
 }
 
 impl RouteDeletion {
+    /// Makes a delete that waits for CF. `listed` is when the routes were read, `end` until when
+    /// it waits.
+    pub(super) fn waiting(
+        op: &OperationContext,
+        audit: &Arc<Audit>,
+        space: ResolvedSpace,
+        (listed, end): (Instant, Instant),
+    ) -> Self {
+        Self {
+            op: op.clone(),
+            audit: Arc::clone(audit),
+            send_permits: Arc::new(Semaphore::new(MAX_DELETES)),
+            wait_mode: WaitMode::Wait,
+            space,
+            listed,
+            end,
+        }
+    }
+
     /// Deletes all routes in parallel. Each route has its own two seconds before it is marked.
     pub(super) async fn all(self, routes: Vec<Route>) -> Vec<DeletionResult> {
         if let [_] = routes.as_slice() {

@@ -63,6 +63,9 @@ pub struct ProviderSettings {
     pub adopt: Option<bool>,
     /// Whether unlabelled routes may be deleted by host.
     pub allow_legacy_delete: bool,
+    /// Whether a tenant's routes under former host names are removed, unless a request says
+    /// otherwise.
+    pub replace: bool,
     /// Routes that an app may have at most.
     pub max_routes_per_app: Option<u64>,
 }
@@ -137,6 +140,7 @@ impl EntryValidation<'_> {
             mode: from.mode,
             adopt: from.adopt.unwrap_or(true),
             legacy_delete: from.allow_legacy_delete,
+            replace: from.replace,
             max_routes_per_app: from.max_routes_per_app.unwrap_or(MAX_ROUTES_PER_APP),
             client_ids: from.client_ids.clone(),
         };

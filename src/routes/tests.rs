@@ -5,7 +5,7 @@ use super::{
     RouteError, RouteRequest, Run, Settings, TenantId, TenantRoutes, WaitMode,
     label::{LabelPrefix, Ownership, Provenance},
     locks::LockKey,
-    request::Adoption,
+    request::{Adoption, Replacement},
     view::{EnsureOutcome, Ensured, ListQuery, PlanStep, RouteState, Usage, Warning},
 };
 use crate::{
@@ -57,6 +57,7 @@ fn request() -> RouteRequest {
         app: Some("app".to_owned()),
         domain: None,
         adoption: Adoption::Allowed,
+        replacement: Replacement::ByEntry,
     }
 }
 

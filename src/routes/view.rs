@@ -72,6 +72,34 @@ pub struct Ensured {
     pub warnings: Vec<Warning>,
     /// The steps of a real run; only in a dry run.
     pub plan: Option<Vec<PlanStep>>,
+    /// The tenant's former routes; only if they are replaced.
+    pub replaced: Option<Vec<Replaced>>,
+}
+
+/// A former route of the tenant.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// Its URL.
+    pub url: String,
+    /// Its host.
+    pub host: String,
+    /// The route.
+    pub route: Guid,
+    /// What became of it.
+    pub state: ReplacedState,
+}
+
+/// What became of a former route.
+#[derive(Clone, Debug)]
+pub enum ReplacedState {
+    /// A real run removes it.
+    Planned,
+    /// It is removed, or given up to the foreign app that it serves.
+    Removed,
+    /// CF is deleting it.
+    Deleting,
+    /// It is still there.
+    Failed(RouteError),
 }
 
 /// The result of an ensure.
@@ -102,6 +130,8 @@ pub enum PlanStep {
     Label,
     /// Maps the app.
     Map,
+    /// Removes the tenant's former routes.
+    Remove,
 }
 
 /// A warning for the caller.
@@ -113,6 +143,8 @@ pub enum Warning {
     AppRouteLimitNear,
     /// Other apps or processes are mapped too.
     ExtraDestinations,
+    /// A former route of the tenant could not be removed.
+    ReplaceIncomplete,
     /// CF was not called.
     CfUnchecked,
 }

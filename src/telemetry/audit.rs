@@ -53,6 +53,8 @@ pub struct AuditEntry<'a> {
     pub actor: AuditActor<'a>,
     /// The owner for whom an administrator acts.
     pub on_behalf_of: Option<&'a str>,
+    /// The owner from whom a route is transferred.
+    pub former_owner: Option<&'a str>,
     /// The requested action.
     pub action: &'a str,
     /// The tenant.
@@ -93,6 +95,7 @@ impl AuditEntry<'_> {
             zone = self.actor.zone,
             token_hash = self.actor.token_hash,
             on_behalf_of = self.on_behalf_of,
+            former_owner = self.former_owner,
             tenant = self.tenant,
             space = self.space,
             domain = self.domain,

@@ -73,6 +73,10 @@ mod routes_property;
 #[cfg(test)]
 mod routes_refused;
 #[cfg(test)]
+mod routes_replace;
+#[cfg(test)]
+mod routes_transfer;
+#[cfg(test)]
 mod routes_views;
 #[cfg(test)]
 mod routes_weighted;

@@ -8,6 +8,7 @@ pub(crate) mod proxy;
 pub(crate) mod root;
 mod route_body;
 pub(crate) mod route_bulk;
+pub(crate) mod route_transfer;
 pub(crate) mod routes;
 pub(crate) mod spaces;
 

@@ -7,7 +7,9 @@ use crate::{
     http::problem::Problem,
     routes::{
         Ensured, ListQuery, Operation, OperationState, RouteError, RoutePage, RouteView,
-        view::{EnsureOutcome, PlanStep, QuotaView, RouteState, Usage, Warning},
+        view::{
+            EnsureOutcome, PlanStep, QuotaView, Replaced, ReplacedState, RouteState, Usage, Warning,
+        },
     },
     telemetry::trace::CorrelationId,
 };
@@ -69,6 +71,37 @@ pub(super) struct EnsuredBody {
     dry_run: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced: Option<Vec<ReplacedBody>>,
+}
+
+/// A former route of the tenant.
+#[derive(Debug, Serialize)]
+struct ReplacedBody {
+    url: String,
+    host: String,
+    route: GuidBody,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Value>,
+}
+
+impl ReplacedBody {
+    fn of(one: &Replaced, correlation: &CorrelationId) -> Self {
+        let (status, error) = match &one.state {
+            ReplacedState::Planned => ("planned", None),
+            ReplacedState::Removed => ("removed", None),
+            ReplacedState::Deleting => ("deleting", None),
+            ReplacedState::Failed(error) => ("failed", Some(error.clone())),
+        };
+        Self {
+            url: one.url.clone(),
+            host: one.host.clone(),
+            route: GuidBody { guid: one.route.to_string() },
+            status,
+            problem: error.map(|error| Problem::from(error).to_value(correlation)),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -78,7 +111,9 @@ struct WarningBody {
 }
 
 impl EnsuredBody {
-    pub(super) fn of(done: &Ensured) -> Self {
+    /// `correlation`: id of the current request.
+    pub(super) fn of(done: &Ensured, correlation: &CorrelationId) -> Self {
+        let replaced = done.replaced.as_ref();
         let plan =
             done.plan.as_ref().map(|steps| steps.iter().map(|step| step_word(*step)).collect());
         Self {
@@ -89,6 +124,8 @@ impl EnsuredBody {
             outcome: done.outcome.as_str(),
             dry_run: done.plan.is_some().then_some(true),
             plan,
+            replaced: replaced
+                .map(|all| all.iter().map(|one| ReplacedBody::of(one, correlation)).collect()),
         }
     }
 
@@ -103,6 +140,7 @@ fn step_word(step: PlanStep) -> &'static str {
         PlanStep::Create => "create",
         PlanStep::Label => "label",
         PlanStep::Map => "map",
+        PlanStep::Remove => "remove",
     }
 }
 
@@ -119,6 +157,10 @@ fn warning_body(warning: Warning) -> WarningBody {
         Warning::ExtraDestinations => {
             ("extra_destinations", "Other apps or processes are behind the route too.")
         }
+        Warning::ReplaceIncomplete => (
+            "replace_incomplete",
+            "Not every former route of the tenant could be removed. Repeat the request.",
+        ),
         Warning::CfUnchecked => {
             ("cf_unchecked", "The CF API did not answer, so nothing was checked there.")
         }

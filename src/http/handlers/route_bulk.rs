@@ -107,7 +107,7 @@ impl ResultRenderer<'_> {
     fn done(&self, done: ItemOutcome) -> Result<ResultBody, Problem> {
         let (status, location, body) = match done {
             ItemOutcome::Ensured(ensured) => {
-                let body = EnsuredBody::of(&ensured);
+                let body = EnsuredBody::of(&ensured, self.correlation);
                 let created = body.is_created() && ensured.plan.is_none();
                 let status = if created { StatusCode::CREATED } else { StatusCode::OK };
                 (status, None, Some(DoneBody::Ensured(body)))

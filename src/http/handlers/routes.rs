@@ -24,7 +24,10 @@ use crate::{
     },
     routes::{
         Deleted, ListQuery, Operation, RequestContext, RouteError, RouteRequest, RouteRequestBody,
-        Run, TenantId, TenantRoutes, WaitMode, error::RequestField, request::Adoption, view,
+        Run, TenantId, TenantRoutes, WaitMode,
+        error::RequestField,
+        request::{Adoption, Replacement},
+        view,
     },
 };
 
@@ -72,6 +75,17 @@ query! {
 query! {
     /// Query of the list.
     ListParameters { tenant: Option<String>, state: Option<String>, page: Option<usize>, per_page: Option<usize> }
+}
+
+/// No query at all, not even `on_behalf_of`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NoQuery {}
+
+impl OnBehalf for NoQuery {
+    fn owner(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// The request context of a verified caller, with its query; `N` is the scope that it needs.
@@ -145,7 +159,7 @@ async fn ensure_route(
     let (tenant, route_request) = body.into_request(path)?;
     let run = if request.query.dry_run { Run::Dry } else { Run::Real };
     let done = routes.ensure(&request.request_context, &tenant, route_request, run).await?;
-    let body = EnsuredBody::of(&done);
+    let body = EnsuredBody::of(&done, request.request_context.correlation());
     let created = body.is_created() && run == Run::Real;
     let mut answer =
         (if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)).into_response();
@@ -240,7 +254,8 @@ impl RemoveQuery {
         let subdomain = self.subdomain.take().filter(|text| !text.is_empty());
         let subdomain = subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?;
         let (app, domain) = (self.app.take(), self.domain.take());
-        Ok(Some(RouteRequest { subdomain, app, domain, adoption: Adoption::Refused }))
+        let (adoption, replacement) = (Adoption::Refused, Replacement::Keep);
+        Ok(Some(RouteRequest { subdomain, app, domain, adoption, replacement }))
     }
 }
 

@@ -1,0 +1,125 @@
+//! `/routes/transfer`: the routes of an owner that is gone, for another owner.
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    http::{
+        extract::{AppJson, Correlation, RoutesAdmin},
+        handlers::{
+            route_body::RouteBody,
+            routes::{NoQuery, RoutesRequest},
+        },
+        problem::Problem,
+    },
+    routes::{TenantRoutes, TransferRefusal, TransferReport, TransferRequest, TransferResult},
+    telemetry::trace::CorrelationId,
+};
+
+/// Body of `POST /routes/transfer`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TransferBody {
+    from: String,
+    to: String,
+    apply: bool,
+}
+
+/// Answer of `POST /routes/transfer`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TransferredBody {
+    applied: bool,
+    from: String,
+    to: String,
+    transfer: Vec<RouteBody>,
+    refused: Vec<StayingBody>,
+    results: Vec<MovedBody>,
+    remaining: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct StayingBody {
+    #[serde(flatten)]
+    route: RouteBody,
+    reason: &'static str,
+    detail: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct MovedBody {
+    tenant: String,
+    host: String,
+    route: Option<String>,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Value>,
+}
+
+impl TransferredBody {
+    fn of(from: String, report: TransferReport, correlation: &CorrelationId) -> Self {
+        let staying = |(view, refusal)| {
+            let (reason, detail) = explain(refusal);
+            StayingBody { route: RouteBody::of(&view), reason, detail }
+        };
+        let results = report.results.into_iter();
+        Self {
+            applied: report.applied,
+            from,
+            to: report.owner,
+            transfer: report.transfer.iter().map(RouteBody::of).collect(),
+            refused: report.refused.into_iter().map(staying).collect(),
+            results: results.map(|result| MovedBody::of(result, correlation)).collect(),
+            remaining: report.remaining,
+        }
+    }
+}
+
+impl MovedBody {
+    fn of(done: TransferResult, correlation: &CorrelationId) -> Self {
+        let TransferResult { view, result } = done;
+        let problem = result.err().map(Problem::from);
+        Self {
+            tenant: view.tenant,
+            host: view.host,
+            route: view.route.map(|guid| guid.to_string()),
+            status: problem.as_ref().map_or(200, |one| one.code().spec().status.as_u16()),
+            problem: problem.map(|problem| problem.to_value(correlation)),
+        }
+    }
+}
+
+fn explain(refusal: TransferRefusal) -> (&'static str, &'static str) {
+    match refusal {
+        TransferRefusal::Space => {
+            ("space", "The route is not in the space of the new owner's entry.")
+        }
+        TransferRefusal::Domain => {
+            ("domain", "The domain is none of the domains of the new owner's entry.")
+        }
+        TransferRefusal::Host => {
+            ("host", "The host template of the new owner's entry does not give such a host.")
+        }
+        TransferRefusal::App => {
+            ("app", "An app behind the route is none of the apps of the new owner's entry.")
+        }
+        TransferRefusal::Deleting => ("deleting", "The route is being deleted."),
+    }
+}
+
+/// `POST /routes/transfer`: plans, and with `apply` makes the transfer; at most 100 routes in one
+/// call.
+///
+/// # Errors
+/// `forbidden_scope`, `forbidden_provider`, `bad_request`, those of the CF API.
+pub(crate) async fn transfer(
+    request: RoutesRequest<RoutesAdmin, NoQuery>,
+    State(routes): State<TenantRoutes>,
+    Correlation(correlation): Correlation,
+    AppJson(body): AppJson<TransferBody>,
+) -> Result<Json<TransferredBody>, Problem> {
+    let TransferBody { from, to, apply } = body;
+    let wanted = TransferRequest { from: from.clone(), to, apply };
+    let report = routes.transfer(&request.request_context, &wanted).await?;
+    Ok(Json(TransferredBody::of(from, report, &correlation)))
+}
