@@ -114,7 +114,21 @@ impl Caller {
     /// Makes a caller for unit tests of other modules.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn for_tests(client_id: &str, scopes: &[Scope]) -> Self {
-        Self::new(Identity {
+        Self::new(Identity::for_tests(client_id, scopes))
+    }
+
+    /// Makes a person who calls through a client, for unit tests.
+    #[cfg(test)]
+    pub(crate) fn user_for_tests(client_id: &str, user: &str) -> Self {
+        let (subject, user) = (Some(format!("id-of-{user}")), Some(user.to_owned()));
+        Self::new(Identity { subject, user, ..Identity::for_tests(client_id, &[]) })
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Identity {
+    fn for_tests(client_id: &str, scopes: &[Scope]) -> Self {
+        Self {
             client_id: client_id.to_owned(),
             zone: "test-zone".to_owned(),
             subject: Some(client_id.to_owned()),
@@ -124,7 +138,7 @@ impl Caller {
             certificate: None,
             scopes: scopes.to_vec(),
             pinned: Vec::new(),
-        })
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no variant contains any part of the token. Returned by [`Verifier`](super::Verifier).
 
+use super::CallerLimit;
 use std::time::Duration;
 
 /// Why there is no [`Caller`](super::Caller) for this request.
@@ -32,11 +33,11 @@ pub enum AuthError {
     #[error("no usable binding of the issuer")]
     NotBound(UnboundIssuer),
     /// The caller is verified and sends more than one caller may.
-    #[error("too many requests of one caller: {reason}")]
+    #[error("too many requests of one caller: {}", limit.as_str())]
     TooMany {
-        /// Constant word for log and metric.
-        reason: &'static str,
-        /// Time until the next request may be accepted.
+        /// The limit.
+        limit: CallerLimit,
+        /// The pause before a repeat. It grows with the number of refused requests.
         retry_after: Duration,
     },
 }
@@ -64,7 +65,8 @@ impl AuthError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Missing => "missing",
-            Self::Invalid { reason } | Self::TooMany { reason, .. } => reason,
+            Self::Invalid { reason } => reason,
+            Self::TooMany { limit, .. } => limit.as_str(),
             Self::KeysUnavailable { .. } => "keys_unavailable",
             Self::KeyUndecided { .. } => "key_undecided",
             Self::NotBound(_) => "not_bound",

@@ -6,6 +6,7 @@
 //! (`issuer`, `xsuaa`) or IAS (`ias`). `issuers` chooses one by the claims, before any key is
 //! fetched.
 
+mod allowance;
 mod bearer;
 mod cached_key_set;
 mod caller;
@@ -27,6 +28,7 @@ mod key_cache;
 pub mod parsers;
 mod rate_limit;
 mod raw_jwk;
+mod request_places;
 mod scope;
 mod scope_grants;
 mod settings;
@@ -41,10 +43,11 @@ mod xsuaa;
 pub use caller::Caller;
 pub use error::{AuthError, UnboundIssuer};
 pub use ias::IasSettings;
-pub use rate_limit::InFlightPermit;
+pub use rate_limit::{CallerLimit, InFlightPermit, LimitKind, LimitedCaller};
+pub use request_places::{IdlePart, ProcessPlace, RequestPart, RequestPlaces};
 pub use scope::Scope;
 pub use scope_grants::{AllowedClients, ScopeGrants};
-pub use settings::{Settings, is_client_id};
+pub use settings::{Settings, UsersSettings, is_client_id};
 
 use crate::{
     binding::{IdentityBinding, XsuaaBinding},
@@ -127,7 +130,7 @@ impl Verifier {
     /// As [`Verifier::verify`].
     pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Admitted, AuthError> {
         let caller = self.verify(headers, now).await?;
-        match self.inner.limits.admit(caller.client_id()).await {
+        match self.inner.limits.admit(&caller).await {
             Ok(permit) => Ok(Admitted { caller, permit }),
             Err(error) => {
                 self.inner.metrics.auth_refused(error.reason());

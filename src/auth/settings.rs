@@ -22,12 +22,17 @@ const LONGEST_CLIENT_ID: usize = 255;
 pub struct Settings {
     /// Further zones (subaccounts) whose tokens are accepted, besides the binding's own.
     pub zones: Vec<String>,
-    /// Requests per second of one client id, on average.
+    /// Requests per second of one caller, on average. A caller is a client id or, if the token is
+    /// that of a person, a user of a client id.
     pub requests_per_second: u32,
-    /// Requests of one client id at once after an idle time.
+    /// Requests of one caller at once after an idle time.
     pub burst: u32,
-    /// Requests of one client id in flight.
+    /// Requests of one caller in flight.
     pub max_in_flight: usize,
+    /// Requests of one client id that wait for jobs of CF; those of all its users together.
+    pub max_waiting: usize,
+    /// Limits of all users of one client id together.
+    pub users: UsersSettings,
     /// The client ids that may use a scope, for scopes that are restricted.
     pub pins: AllowedClients,
     /// Identity Authentication as the second issuer.
@@ -38,6 +43,24 @@ pub struct Settings {
     pub cert_hosts: Vec<String>,
 }
 
+/// Limits of all users of one client id together. People share the client id of an approuter.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UsersSettings {
+    /// Requests per second, on average.
+    pub requests_per_second: u32,
+    /// Requests at once after an idle time.
+    pub burst: u32,
+    /// Requests in flight.
+    pub max_in_flight: usize,
+}
+
+impl Default for UsersSettings {
+    fn default() -> Self {
+        Self { requests_per_second: 100, burst: 500, max_in_flight: 64 }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -45,6 +68,8 @@ impl Default for Settings {
             requests_per_second: 20,
             burst: 100,
             max_in_flight: 16,
+            max_waiting: 100,
+            users: UsersSettings::default(),
             pins: AllowedClients::default(),
             ias: IasSettings::default(),
             require_mtls: false,
@@ -56,14 +81,20 @@ impl Default for Settings {
 impl Settings {
     /// Checks the settings. An empty list means that all are valid.
     pub fn validate(&self) -> Vec<SettingFinding> {
+        let UsersSettings { requests_per_second, burst, max_in_flight } = self.users;
+        let is_rate = |rate: u32| (1..=100_000).contains(&rate);
+        let is_burst = |burst: u32| (1..=1_000_000).contains(&burst);
+        let is_count = |count: usize| (1..=4096).contains(&count);
+        let (rate, burst_bounds, count) =
+            ("must be 1 to 100000", "must be 1 to 1000000", "must be 1 to 4096");
         let bounds = [
-            (
-                "requests_per_second",
-                (1..=100_000).contains(&self.requests_per_second),
-                "must be 1 to 100000",
-            ),
-            ("burst", (1..=1_000_000).contains(&self.burst), "must be 1 to 1000000"),
-            ("max_in_flight", (1..=4096).contains(&self.max_in_flight), "must be 1 to 4096"),
+            ("requests_per_second", is_rate(self.requests_per_second), rate),
+            ("burst", is_burst(self.burst), burst_bounds),
+            ("max_in_flight", is_count(self.max_in_flight), count),
+            ("max_waiting", is_count(self.max_waiting), count),
+            ("users.requests_per_second", is_rate(requests_per_second), rate),
+            ("users.burst", is_burst(burst), burst_bounds),
+            ("users.max_in_flight", is_count(max_in_flight), count),
             (
                 "cert_hosts",
                 !self.require_mtls || !self.cert_hosts.is_empty(),

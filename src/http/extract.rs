@@ -19,7 +19,9 @@ use http_body_util::{BodyExt, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    auth::{AuthError, Caller, Scope, UnboundIssuer, Verifier},
+    auth::{
+        AuthError, Caller, CallerLimit, LimitKind, LimitedCaller, Scope, UnboundIssuer, Verifier,
+    },
     http::{
         code::ProblemCode,
         problem::{Problem, TokenPresence},
@@ -139,14 +141,40 @@ impl From<AuthError> for Problem {
             AuthError::NotBound(unbound) => {
                 Self::new(ProblemCode::IssuerNotBound, what_to_bind(*unbound)).source(error)
             }
-            AuthError::TooMany { retry_after, .. } => {
-                let wait = Some(*retry_after);
-                let detail =
-                    "This client sends more requests than the broker accepts from one client.";
+            AuthError::TooMany { limit, retry_after } => {
+                let (wait, detail) = (Some(*retry_after), what_is_too_many(*limit));
                 Self::new(ProblemCode::TooManyRequests, detail).retry_after(wait).source(error)
             }
         }
     }
+}
+
+/// Names the limit with its numbers. Rate and number at once have different remedies.
+fn what_is_too_many(limit: CallerLimit) -> String {
+    let who = match limit.of {
+        LimitedCaller::Client => "this client",
+        LimitedCaller::User => "this user of the client",
+        LimitedCaller::Users => "the users of this client together",
+        LimitedCaller::Newcomers => {
+            "the callers that share one limit, because too many callers are active,"
+        }
+    };
+    let (number, what) = match limit.kind {
+        LimitKind::Rate { per_second, burst } => {
+            let what = format!(
+                "a second from {who}, after a rest {burst} at once, and more than that was sent"
+            );
+            (usize::try_from(per_second).unwrap_or(usize::MAX), what)
+        }
+        LimitKind::InFlight { most } => {
+            let what = format!("of {who} at once, and no place became free within 1 second");
+            (most, what)
+        }
+    };
+    let noun = if number == 1 { "request" } else { "requests" };
+    format!(
+        "The broker answers {number} {noun} {what}. Nothing was begun: repeat it after the time in Retry-After."
+    )
 }
 
 fn what_to_bind(unbound: UnboundIssuer) -> &'static str {

@@ -39,8 +39,9 @@ use tower::{Layer, Service};
 use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 
 use crate::{
+    auth::ProcessPlace,
     http::{
-        access_log::AccessLog, code::ProblemCode, problem::Problem,
+        access_log::AccessLog, code::ProblemCode, problem::Problem, request_record::RequestRecord,
         request_validation::RequestValidator, state::AppState,
     },
     telemetry::{metrics::Metrics, writer::LogWriter},
@@ -170,8 +171,10 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         match self.rules.admit(&request) {
             Ok(permit) => {
+                let places = || RequestRecord::from_extensions(request.extensions());
+                let place = permit.map(|permit| places().places().hold_process(permit));
                 let work = timeout(self.rules.deadline.0, self.inner.call(request));
-                AdmissionFuture::Working { work, _permit: permit }
+                AdmissionFuture::Working { work, _place: place }
             }
             Err(problem) => AdmissionFuture::Refused { problem: Some(problem) },
         }
@@ -183,8 +186,8 @@ pin_project! {
     #[project = AdmissionFutureProjection]
     pub(crate) enum AdmissionFuture<F> {
         Refused { problem: Option<Problem> },
-        // The permit is held until the response head is ready.
-        Working { #[pin] work: Timeout<F>, _permit: Option<OwnedSemaphorePermit> },
+        // The place is held until the response head is ready.
+        Working { #[pin] work: Timeout<F>, _place: Option<ProcessPlace> },
     }
 }
 

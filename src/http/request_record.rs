@@ -1,8 +1,8 @@
 //! The record of one request: correlation id, target, caller, rule. Layers and handlers share it.
 //!
-//! Invariant: the caller's in-flight permit is released when the whole body is sent or dropped, not
-//! before. `access_log` creates the record and reads it at the end; `request_validation`, `extract`
-//! and the handlers add to it.
+//! Invariant: the caller's place is given back when the whole body is sent or dropped. Earlier only
+//! while the request waits for CF. `access_log` creates the record and reads it at the end;
+//! `request_validation`, `extract` and the handlers add to it.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ use http::{Extensions, HeaderMap};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
-    auth::{Admitted, Caller},
+    auth::{Admitted, Caller, RequestPlaces},
     policy::{
         RuleId,
         path::{UpstreamPath, UpstreamQuery},
@@ -34,7 +34,8 @@ struct RequestRecordInner {
     correlation: CorrelationId,
     trail: OnceLock<AuditTrail>,
     target: OnceLock<(UpstreamPath, UpstreamQuery)>,
-    admitted: OnceLock<Admitted>,
+    caller: OnceLock<Caller>,
+    places: RequestPlaces,
     rule: OnceLock<RuleId>,
 }
 
@@ -49,7 +50,8 @@ impl RequestRecord {
             correlation,
             trail: OnceLock::new(),
             target: OnceLock::new(),
-            admitted: OnceLock::new(),
+            caller: OnceLock::new(),
+            places: RequestPlaces::default(),
             rule: OnceLock::new(),
         }))
     }
@@ -84,15 +86,23 @@ impl RequestRecord {
         self.0.target.get()
     }
 
-    /// Sets the verified caller and holds its permit until the last clone is dropped.
+    /// Sets the verified caller and holds its place until the last clone is dropped.
     pub(crate) fn set_caller(&self, admitted: Admitted) {
+        let Admitted { caller, permit } = admitted;
         // A request has one caller, so only the first call counts.
-        drop(self.0.admitted.set(admitted));
+        if self.0.caller.set(caller).is_ok() {
+            self.0.places.hold_caller(permit);
+        }
+    }
+
+    /// Returns the places that the request holds.
+    pub(crate) fn places(&self) -> &RequestPlaces {
+        &self.0.places
     }
 
     /// Returns the caller, if one was verified.
     pub(crate) fn caller(&self) -> Option<&Caller> {
-        self.0.admitted.get().map(|admitted| &admitted.caller)
+        self.0.caller.get()
     }
 
     /// Notes which rule of the allow list let the request through.
@@ -116,6 +126,12 @@ impl RequestRecord {
             return answer.map(Body::new);
         }
         answer.map(|body| Body::new(PermitBody { body, _record: self }))
+    }
+}
+
+impl Drop for RequestRecordInner {
+    fn drop(&mut self) {
+        self.places.end();
     }
 }
 

@@ -12,14 +12,21 @@ use super::{
     error::RequestField,
 };
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tracing::Instrument as _;
 
 /// Most items of a batch, and most changes of a reconcile.
 pub(super) const MAX_ITEMS: usize = 100;
+/// Most items that work at the same time.
+const MAX_WORKING: usize = 4;
 /// Longest usual time of one item: one slow call to CF and its repeat. Delete jobs that do not end
 /// take longer.
 const ITEM_TIME: Duration = Duration::from_secs(12);
@@ -87,43 +94,93 @@ pub(super) fn check(items: &[Result<Item, RouteError>]) -> Result<(), RouteError
 /// The items of one tenant, with their positions in the list.
 type TenantItems = Vec<(usize, Result<Item, RouteError>)>;
 
-/// Runs the items, four at a time: other callers share the technical user's rate limit.
+/// Runs the items, four at a time: other callers share the technical user's rate limit. An item that
+/// only waits for a job of CF does not count.
 pub(super) async fn run_items(
     routes: &TenantRoutes,
     request_context: &RequestContext,
     items: Vec<Result<Item, RouteError>>,
     run: Run,
 ) -> Vec<Result<ItemOutcome, RouteError>> {
-    let latest = latest_start(Instant::now(), request_context.deadline);
-    let queue = Mutex::new(group_by_tenant(items).into_iter());
-    let worker = || async {
-        let mut done = Vec::new();
-        loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(group) = next else {
-                return done;
-            };
-            for (index, item) in group {
-                let result = match item {
-                    // An item that cannot end in time is not started.
-                    Ok(item) if Instant::now() >= latest => {
-                        let (action, tenant) = (item.as_str(), item.tenant().as_str());
-                        Err(not_started(action, request_context, tenant, run, RouteError::Busy))
-                    }
-                    Ok(item) => {
-                        in_time(request_context, Box::pin(one(routes, request_context, item, run)))
-                            .await
-                    }
-                    Err(error) => Err(not_started("batch", request_context, "", run, error)),
-                };
-                done.push((index, result));
-            }
-        }
+    let count = items.len();
+    let batch = RunningBatch {
+        routes: routes.clone(),
+        request_context: request_context.clone(),
+        run,
+        latest: latest_start(Instant::now(), request_context.deadline),
+        permits: Arc::new(Semaphore::new(MAX_WORKING)),
     };
-    let (one, two, three, four) = tokio::join!(worker(), worker(), worker(), worker());
-    let mut all = [one, two, three, four].into_iter().flatten().collect::<Vec<_>>();
-    all.sort_by_key(|(index, _)| *index);
-    all.into_iter().map(|(_, result)| result).collect()
+    let _idle = request_context.places.idle();
+    let mut groups = JoinSet::new();
+    for group in group_by_tenant(items) {
+        // Here, so that the groups begin in their order.
+        let permit = batch.permit().await;
+        groups.spawn(batch.clone().group(group, permit).in_current_span());
+    }
+    let mut results = BTreeMap::new();
+    while let Some(ended) = groups.join_next().await {
+        results.extend(ended.into_iter().flatten());
+    }
+    let panicked = || Err(RouteError::Internal("operation_panicked"));
+    (0..count).map(|index| results.remove(&index).unwrap_or_else(panicked)).collect()
+}
+
+/// What all items of a batch share; a clone is cheap.
+#[derive(Clone)]
+struct RunningBatch {
+    routes: TenantRoutes,
+    request_context: RequestContext,
+    run: Run,
+    /// Later than this no item starts.
+    latest: Instant,
+    permits: Arc<Semaphore>,
+}
+
+impl RunningBatch {
+    /// Waits for a place among the items; `None` if it is too late to start one.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = timeout_at(self.latest, Arc::clone(&self.permits).acquire_owned()).await;
+        permit.ok()?.ok().filter(|_| Instant::now() < self.latest)
+    }
+
+    /// Runs the items of one tenant one after the other.
+    async fn group(
+        self,
+        group: TenantItems,
+        first: Option<OwnedSemaphorePermit>,
+    ) -> Vec<(usize, Result<ItemOutcome, RouteError>)> {
+        let (mut done, mut first) = (Vec::new(), Some(first));
+        for (index, item) in group {
+            let permit = match first.take() {
+                Some(permit) => permit,
+                None => self.permit().await,
+            };
+            done.push((index, self.item(item, permit).await));
+        }
+        done
+    }
+
+    async fn item(
+        &self,
+        item: Result<Item, RouteError>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<ItemOutcome, RouteError> {
+        let (context, run) = (&self.request_context, self.run);
+        let item = match item {
+            Ok(item) => item,
+            Err(error) => return Err(not_started("batch", context, "", run, error)),
+        };
+        // An item that cannot end in time is not started.
+        let Some(permit) = permit else {
+            let (action, tenant) = (item.as_str(), item.tenant().as_str());
+            return Err(not_started(action, context, tenant, run, RouteError::Busy));
+        };
+        let places = context.places.of_item(permit);
+        let own = context.clone().holding(places.clone());
+        let result = in_time(&own, Box::pin(one(&self.routes, &own, item, run))).await;
+        places.end();
+        result
+    }
 }
 
 /// Groups the items by tenant. The groups are in the order of each tenant's first item.

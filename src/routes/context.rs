@@ -53,9 +53,18 @@ impl OperationContext {
         LockKey::Tenant { owner, tenant: self.tenant.to_string() }
     }
 
-    /// Waits for the lock of a tenant or a host.
+    /// Waits for the lock of a tenant or a host. Who has it may wait for a job of CF.
     pub(super) async fn lock(&self, key: LockKey) -> Result<KeyGuard, RouteError> {
-        self.locks().lock(key, self.request_context.deadline).await.ok_or(RouteError::Busy)
+        if let Some(guard) = self.locks().try_lock(&key) {
+            return Ok(guard);
+        }
+        let wait = self.request_context.places.begin_wait();
+        let guard = self.locks().lock(key, self.request_context.deadline).await;
+        let guard = guard.ok_or(RouteError::Busy)?;
+        if let Some(wait) = wait {
+            wait.resume().await;
+        }
+        Ok(guard)
     }
 
     /// Marks a route as being deleted, for all instances; `None` if it is gone. This process

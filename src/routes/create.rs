@@ -268,6 +268,15 @@ impl Creator<'_> {
     /// is deleted once more. The instance that marked it may have stopped before the delete, or the
     /// job failed after the request had ended.
     async fn await_deletion(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
+        let wait = self.op.request_context.places.begin_wait();
+        let outcome = self.watch_deletion(route).await?;
+        if let Some(wait) = wait {
+            wait.resume().await;
+        }
+        Ok(outcome)
+    }
+
+    async fn watch_deletion(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
         let now = Instant::now();
         let latest = self.op.request_context.deadline.checked_sub(RESERVE).unwrap_or(now);
         let end = (now + DELETE_WAIT).min(latest);

@@ -96,6 +96,12 @@ impl KeyedLocks {
         Some(KeyGuard { guard: Some(guard), key, locks: self.clone() })
     }
 
+    /// Takes a key if it is free.
+    pub(super) fn try_lock(&self, key: &LockKey) -> Option<KeyGuard> {
+        let guard = self.mutex(key).try_lock_owned().ok()?;
+        Some(KeyGuard { guard: Some(guard), key: key.clone(), locks: self.clone() })
+    }
+
     /// Remembers that a route is being deleted, until its label says so.
     pub(super) async fn remember_deleting(&self, route: &Guid) {
         self.deleting.insert(route.clone(), ()).await;

@@ -5,7 +5,7 @@
 
 use super::RouteError;
 use crate::{
-    auth::Caller,
+    auth::{Caller, RequestPlaces},
     telemetry::{audit::AuditTrail, trace::CorrelationId},
 };
 use std::time::SystemTime;
@@ -23,6 +23,8 @@ pub struct RequestContext {
     pub(super) on_behalf_of: Option<String>,
     pub(super) trail: AuditTrail,
     pub(super) status_mapping: Option<StatusMapping>,
+    /// What it gives back while it waits for CF.
+    pub(super) places: RequestPlaces,
 }
 
 /// Maps an error to the status and code of the answer, for audit lines.
@@ -48,12 +50,20 @@ impl RequestContext {
             on_behalf_of: None,
             trail,
             status_mapping: None,
+            places: RequestPlaces::default(),
         }
     }
 
     /// Returns the correlation id of the request.
     pub fn correlation(&self) -> &CorrelationId {
         &self.correlation
+    }
+
+    /// Sets the places that the request holds while it works.
+    #[must_use]
+    pub fn holding(mut self, places: RequestPlaces) -> Self {
+        self.places = places;
+        self
     }
 
     /// Records on this trail that an audit line was written.

@@ -101,13 +101,19 @@ impl RouteDeletion {
             }
             return results;
         }
-        let mut set = JoinSet::new();
+        let (mut set, places) = (JoinSet::new(), self.op.request_context.places.clone());
+        let _idle = places.idle();
         let names: Vec<_> =
             routes.iter().map(|route| (route.guid.clone(), route.host.clone())).collect();
         for (index, route) in routes.into_iter().enumerate() {
             let mut part = self.clone();
             part.op.owner.cf = part.op.owner.cf.with_own_request_id();
-            let task = async move { (index, part.one(route).await) };
+            let working = places.part();
+            let task = async move {
+                let result = part.one(route).await;
+                drop(working);
+                (index, result)
+            };
             set.spawn(task.in_current_span());
         }
         let mut results = BTreeMap::new();
@@ -212,14 +218,19 @@ impl RouteDeletion {
 
     /// Waits for the job of a route. Marks the route if the job is slow.
     async fn wait(&self, mut pending: PendingDeletion) -> DeletionResult {
-        if self.wait_mode == WaitMode::Wait {
+        // `None` as well if as many requests of the caller wait as may.
+        let waits = match self.wait_mode {
+            WaitMode::Wait => self.op.request_context.places.begin_wait(),
+            WaitMode::DontWait => None,
+        };
+        if waits.is_some() {
             let slow_after = pending.slow_after.min(self.end);
             if let Some(end) = self.poll(&mut pending, slow_after).await {
                 return end;
             }
         }
         self.mark(&pending.deleting.guid).await;
-        if self.wait_mode == WaitMode::Wait {
+        if waits.is_some() {
             let end = self.end;
             if let Some(end) = self.poll(&mut pending, end).await {
                 return end;

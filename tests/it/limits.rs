@@ -30,8 +30,22 @@ fn parallel(broker: &TestBroker, path: &str, token: &str, count: usize) -> JoinS
 
 fn assert_too_many(got: &Answer) {
     assert_eq!((got.status, got.code().as_str()), (429, "too_many_requests"), "{}", got.text);
-    assert_eq!(got.headers["retry-after"], "1");
+    assert!(pause(got) >= 1);
     assert_eq!(got.json()["retryable"], true);
+}
+
+/// Seconds of `Retry-After`.
+fn pause(got: &Answer) -> u64 {
+    got.headers["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
+/// A token that a person got through this client.
+fn user_token(sandbox: &Sandbox, client: &str, user: &str) -> String {
+    sandbox.token_with_claims(&json!({
+        "cid": client, "client_id": client, "azp": client, "sub": format!("id-of-{user}"), "user_id": format!("id-of-{user}"),
+        "user_name": user, "origin": "sap.default", "grant_type": "authorization_code",
+        "scope": ["cfapi-broker!t1.Spaces.Read"],
+    }))
 }
 
 #[tokio::test]
@@ -122,15 +136,104 @@ async fn a_caller_that_hangs_up_returns_its_permit() {
 #[tokio::test]
 async fn invalid_limits_are_startup_errors() {
     let sandbox = sandbox().await;
-    for limit in ["REQUESTS_PER_SECOND", "BURST", "MAX_IN_FLIGHT"] {
+    let users = ["USERS__REQUESTS_PER_SECOND", "USERS__BURST", "USERS__MAX_IN_FLIGHT"];
+    for limit in
+        ["REQUESTS_PER_SECOND", "BURST", "MAX_IN_FLIGHT", "MAX_WAITING"].into_iter().chain(users)
+    {
         let variables = limited(&sandbox, &[(limit, "0")]);
         let snapshot = cfapi_broker::config::env::EnvSnapshot::from_vars(variables);
         let problems =
             cfapi_broker::config::load(&snapshot, &cfapi_broker::config::Flags::default());
         let text = problems.unwrap_err().to_string();
         assert!(
-            text.contains(&limit.to_ascii_lowercase()) && text.contains("must be 1 to"),
+            text.contains(&limit.to_ascii_lowercase().replace("__", "."))
+                && text.contains("must be 1 to"),
             "{text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_pause_grows_with_the_queue_and_the_text_names_the_limit() {
+    let sandbox = sandbox().await;
+    let slow = limited(&sandbox, &[("REQUESTS_PER_SECOND", "1"), ("BURST", "2")]);
+    let broker = TestBroker::with(slow).await;
+    let token = sandbox.developer_token();
+    let all = parallel(&broker, "/destinations", &token, 12).join_all().await;
+    let refused = all.into_iter().filter(|one| one.status == 429).collect::<Vec<_>>();
+    let mut pauses = refused.iter().map(pause).collect::<Vec<_>>();
+    pauses.sort_unstable();
+    let longest = *pauses.last().unwrap();
+    pauses.dedup();
+    assert!(pauses.len() + 1 >= refused.len() && longest + 2 >= refused.len() as u64, "{pauses:?}");
+    let got = &refused[0];
+    let detail = got.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("1 request a second") && detail.contains("2 at once"), "{detail}");
+}
+
+#[tokio::test]
+async fn too_many_at_once_is_told_from_too_fast() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::with(limited(&sandbox, &[("MAX_IN_FLIGHT", "2")])).await;
+    let token = sandbox.provider_token();
+    assert_eq!(broker.get("/v3/spaces", &token).await.status, 200);
+    pull(&sandbox, "hang", &json!({"part": "cf", "n": 2}));
+    let mut all = parallel(&broker, "/v3/spaces", &token, 40);
+    let mut pauses = Vec::new();
+    for _ in 0..38 {
+        let got = all.join_next().await.unwrap().unwrap();
+        assert_too_many(&got);
+        let detail = got.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("2 requests of this client"), "{detail}");
+        assert!(!detail.contains("a second"), "{detail}");
+        pauses.push(pause(&got));
+    }
+    assert!(pauses.iter().any(|pause| *pause > 1), "{pauses:?}");
+    pull(&sandbox, "release", &json!({"part": "cf"}));
+    assert!(all.join_all().await.iter().all(|one| one.status == 200));
+}
+
+#[tokio::test]
+async fn people_who_share_a_client_have_limits_of_their_own() {
+    let sandbox = sandbox().await;
+    let slow = [("REQUESTS_PER_SECOND", "1"), ("BURST", "5")];
+    let broker = TestBroker::with(limited(&sandbox, &slow)).await;
+    let client = "sb-approuter!t1";
+    let anna = user_token(&sandbox, client, "anna@example.test");
+    let all = parallel(&broker, "/destinations", &anna, 20).join_all().await;
+    let refused = all.iter().filter(|one| one.status == 429).collect::<Vec<_>>();
+    assert!(refused.len() >= 10, "{}", refused.len());
+    assert!(
+        refused[0].json()["detail"].as_str().unwrap().contains("this user"),
+        "{}",
+        refused[0].text
+    );
+    let bert = user_token(&sandbox, client, "bert@example.test");
+    let technical = sandbox.caller_token(client, &["Spaces.Read"]);
+    for token in [bert, technical] {
+        let all = parallel(&broker, "/destinations", &token, 5).join_all().await;
+        assert!(all.iter().all(|one| one.status == 200), "{}", all[0].text);
+    }
+}
+
+#[tokio::test]
+async fn the_people_of_one_client_share_a_sum() {
+    let sandbox = sandbox().await;
+    let sums = [("USERS__REQUESTS_PER_SECOND", "1"), ("USERS__BURST", "6")];
+    let broker = TestBroker::with(limited(&sandbox, &sums)).await;
+    let mut all = Vec::new();
+    for number in 0..10 {
+        let token = user_token(&sandbox, "sb-approuter!t1", &format!("user{number}@example.test"));
+        all.extend(parallel(&broker, "/destinations", &token, 2).join_all().await);
+    }
+    let (good, refused): (Vec<_>, Vec<_>) = all.iter().partition(|one| one.status == 200);
+    assert!((6..=12).contains(&good.len()), "{}", good.len());
+    assert_too_many(refused[0]);
+    let detail = refused[0].json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("users of this client together"), "{detail}");
+    let other = user_token(&sandbox, "sb-other!t1", "user0@example.test");
+    let technical = sandbox.caller_token("sb-approuter!t1", &["Spaces.Read"]);
+    for token in [other, technical] {
+        assert_eq!(broker.get("/destinations", &token).await.status, 200);
     }
 }

@@ -103,6 +103,8 @@ mod uaa_faults;
 #[cfg(test)]
 mod unread_answers;
 #[cfg(test)]
+mod waiting;
+#[cfg(test)]
 mod weak_roles;
 #[cfg(test)]
 mod wire;

@@ -20,6 +20,7 @@ use crate::{
         },
         handlers::route_body::{EnsuredBody, ListBody, OperationBody, TenantBody, state_named},
         problem::Problem,
+        request_record::RequestRecord,
         state::{AppState, PublicBase},
     },
     routes::{
@@ -108,7 +109,9 @@ impl<N: RequiredScope, Q: OnBehalf + DeserializeOwned> FromRequestParts<AppState
             RequestAuditTrail::from_request_parts(parts, state).await;
         let AppQuery(mut query) = AppQuery::<Q>::from_request_parts(parts, state).await?;
         let deadline = Instant::now() + state.defaults.call_timeout;
+        let places = RequestRecord::from_extensions(&parts.extensions).places().clone();
         let request_context = RequestContext::new(&caller, &correlation, wall_time(), deadline)
+            .holding(places)
             .on_behalf_of(query.owner())
             .on_trail(trail)
             .with_status_mapping(status_and_code);
