@@ -46,6 +46,16 @@ function suite({ version, node, instances }) {
 
   for (const [name, channel] of Object.entries(channels)) describe(name, () => cases(channel))
 
+  if (instances === 1) {
+    describe('CF takes 3 s for each delete', () => {
+      before(() => system.lever('job_delay', { ms: 3000 }))
+      after(() => system.lever('job_delay', { ms: 0 }))
+      for (const [count, channel] of [[20, channels['SaaS registry']], [80, channels['Subscription Manager']]]) {
+        it(`${count} tenants subscribe at the same time, and then unsubscribe`, () => crowd(count, channel))
+      }
+    })
+  }
+
   if (instances > 1) {
     it('both brokers got requests', () => assert.ok(system.counts.every(count => count > 10), String(system.counts)))
   }
@@ -53,6 +63,17 @@ function suite({ version, node, instances }) {
     const grants = (await system.journal('uaa')).filter(entry => entry.grant_type === 'password')
     assert.equal(grants.length, instances + 1) // and once for the test itself
   })
+
+  async function crowd(count, channel) {
+    const hosts = Array.from({ length: count }, (_, n) => `${prefixOf(channel)}-crowd${n}`)
+    const subscribed = await Promise.all(hosts.map(host => shop.subscribe(channel, id(host), host)))
+    assert.deepEqual(subscribed.filter(answer => answer.status !== 200).map(answer => answer.text), [])
+    assert.deepEqual(subscribed.map(channel.url), hosts.map(url))
+    assert.equal((await cf.routes(...hosts)).length, count)
+    const left = await Promise.all(hosts.map(host => shop.unsubscribe(channel, id(host))))
+    assert.deepEqual(left.filter(answer => answer.status !== 204).map(answer => answer.text), [])
+    assert.deepEqual(await cf.routes(...hosts), [])
+  }
 
   function cases(channel) {
     const prefix = prefixOf(channel)
