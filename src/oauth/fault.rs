@@ -241,8 +241,7 @@ fn for_grant(kind: FaultKind, answer: &ErrorAnswer, grant: GrantKind) -> FaultKi
         GrantKind::RefreshToken
         | GrantKind::Password
         | GrantKind::JwtBearer
-        | GrantKind::ClientCredentials
-        | GrantKind::AuthorizationCode => kind,
+        | GrantKind::ClientCredentials => kind,
     }
 }
 

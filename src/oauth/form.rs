@@ -100,11 +100,6 @@ fn of_grant(grant: &Grant) -> Option<Vec<FormField<'_>>> {
         Grant::JwtBearer { assertion } => vec![FormField::secret("assertion", assertion)],
         Grant::RefreshToken { token } => vec![FormField::secret("refresh_token", token)],
         Grant::ClientCredentials => Vec::new(),
-        Grant::AuthorizationCode { code, redirect_uri, verifier } => vec![
-            FormField::secret("code", code),
-            FormField::new("redirect_uri", redirect_uri),
-            FormField::secret("code_verifier", verifier),
-        ],
     };
     Some(fields)
 }
@@ -280,16 +275,6 @@ mod tests {
         Grant::ClientCredentials,
         ClientAuthentication::Certificate { id: "x".into() },
         "grant_type=client_credentials&client_id=x"
-    )]
-    #[case::code(
-        Grant::AuthorizationCode {
-            code: "c".into(),
-            redirect_uri: "https://b.example/cb".into(),
-            verifier: "v".into(),
-        },
-        in_body("x", "s"),
-        "grant_type=authorization_code&code=c&redirect_uri=https%3A%2F%2Fb.example%2Fcb\
-         &code_verifier=v&client_id=x&client_secret=s"
     )]
     fn each_grant_has_its_body(
         #[case] grant: Grant,

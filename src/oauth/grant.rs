@@ -1,4 +1,4 @@
-//! Grants and client authentication (RFC 6749, 7523, 7636).
+//! Grants and client authentication (RFC 6749, 7523).
 //!
 //! Invariant: no `Debug` of these types shows a secret. Made by `token` and `destination`; only
 //! this module turns them into bytes.
@@ -34,15 +34,6 @@ pub enum Grant {
     },
     /// RFC 6749, 4.4: for the Destination service.
     ClientCredentials,
-    /// RFC 6749, 4.1 with PKCE (RFC 7636): browser login.
-    AuthorizationCode {
-        /// From the redirect.
-        code: SecretString,
-        /// As in the authorization request.
-        redirect_uri: String,
-        /// Belongs to the challenge of the authorization request.
-        verifier: SecretString,
-    },
 }
 
 impl Grant {
@@ -66,12 +57,10 @@ impl Grant {
             Self::JwtBearer { .. } => GrantKind::JwtBearer,
             Self::RefreshToken { .. } => GrantKind::RefreshToken,
             Self::ClientCredentials => GrantKind::ClientCredentials,
-            Self::AuthorizationCode { .. } => GrantKind::AuthorizationCode,
         }
     }
 
-    /// `password`, `jwt_bearer`, `refresh_token`, `client_credentials`, `authorization_code`: for
-    /// metrics and logs.
+    /// `password`, `jwt_bearer`, `refresh_token`, `client_credentials`: for metrics and logs.
     pub fn name(&self) -> &'static str {
         self.kind().name()
     }
@@ -88,8 +77,6 @@ pub enum GrantKind {
     RefreshToken,
     /// See [`Grant::ClientCredentials`].
     ClientCredentials,
-    /// See [`Grant::AuthorizationCode`].
-    AuthorizationCode,
 }
 
 impl GrantKind {
@@ -100,7 +87,6 @@ impl GrantKind {
             Self::JwtBearer => "jwt_bearer",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
-            Self::AuthorizationCode => "authorization_code",
         }
     }
 
@@ -108,10 +94,7 @@ impl GrantKind {
     pub(super) fn grant_type(self) -> &'static str {
         match self {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
-            Self::Password
-            | Self::RefreshToken
-            | Self::ClientCredentials
-            | Self::AuthorizationCode => self.name(),
+            Self::Password | Self::RefreshToken | Self::ClientCredentials => self.name(),
         }
     }
 }
@@ -156,14 +139,6 @@ mod tests {
         }
     }
 
-    fn code() -> Grant {
-        Grant::AuthorizationCode {
-            code: "canary".into(),
-            redirect_uri: "https://broker.example.com/login/callback".into(),
-            verifier: "canary".into(),
-        }
-    }
-
     #[rstest]
     #[case(password(), "password", "password")]
     #[case(
@@ -173,7 +148,6 @@ mod tests {
     )]
     #[case(Grant::RefreshToken { token: "canary".into() }, "refresh_token", "refresh_token")]
     #[case(Grant::ClientCredentials, "client_credentials", "client_credentials")]
-    #[case(code(), "authorization_code", "authorization_code")]
     fn each_grant_has_its_names_and_hides_its_secrets(
         #[case] grant: Grant,
         #[case] name: &str,

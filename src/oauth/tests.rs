@@ -327,7 +327,6 @@ async fn what_was_sent_is_struck_from_the_answer_before_it_is_cut() {
     const SECRET: &str = "Canary<1&2 \"3&amp;4";
     let basic = ClientAuthentication::Basic { id: "cf".into(), secret: SECRET.into() };
     let body = ClientAuthentication::Body { id: "cf".into(), secret: SECRET.into() };
-    let (code, redirect_uri) = (SECRET.into(), "https://b.example/cb".to_owned());
     let extra = Grant::Password {
         user: "tech".into(),
         password: "p".into(),
@@ -340,7 +339,6 @@ async fn what_was_sent_is_struck_from_the_answer_before_it_is_cut() {
         (extra, cf()),
         (Grant::JwtBearer { assertion: SECRET.into() }, cf()),
         (Grant::RefreshToken { token: SECRET.into() }, cf()),
-        (Grant::AuthorizationCode { code, redirect_uri, verifier: "v".repeat(50).into() }, cf()),
         (refresh(), basic),
         (Grant::ClientCredentials, body),
     ];
