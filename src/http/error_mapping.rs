@@ -127,7 +127,8 @@ fn unclear_detail(name: &str, until: Instant) -> String {
     format!(
         "The CF login server gave no clear answer to a logon, so it may count as a wrong password, and five lock the \
          user. To protect the technical user of destination {name}, the broker sends the next password at {} or \
-         later. An operator can release one attempt before: POST /destinations/{name}/retry.",
+         later. An operator can release one attempt before (POST /destinations/{name}/retry), but only with a password \
+         that is known to be right: it may be the fifth that counts.",
         clock_time(until)
     )
 }

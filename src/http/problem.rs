@@ -137,6 +137,14 @@ impl Problem {
         self.parts.detail
     }
 
+    /// Adds a sentence to the text.
+    #[must_use]
+    pub(crate) fn note(mut self, sentence: &str) -> Self {
+        self.parts.detail.push(' ');
+        self.parts.detail.push_str(sentence);
+        self
+    }
+
     /// Names a member of the request that is wrong.
     #[must_use]
     pub(crate) fn field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {

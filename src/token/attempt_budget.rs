@@ -38,15 +38,28 @@ pub(super) struct AttemptBudget {
 struct BudgetState {
     /// Times of attempts without a clear result, oldest first.
     unclear: VecDeque<Instant>,
+    /// Times of attempts that were refused, oldest first. They hold nothing back here.
+    refused: VecDeque<Instant>,
     in_flight: usize,
 }
 
-/// The permit to send one password. Report the result with `clear` or `spend`. A permit that is
-/// only dropped counts as an attempt without a clear result.
+/// The permit to send one password. Report the result with `clear`, `refuse` or `spend`. A permit
+/// that is only dropped counts as an attempt without a clear result.
 #[derive(Debug)]
 pub(super) struct AttemptPermit {
     budget: Arc<AttemptBudget>,
-    is_clear: bool,
+    result: AttemptResult,
+}
+
+/// What an attempt may have cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AttemptResult {
+    /// Perhaps a wrong logon.
+    Unclear,
+    /// A refused logon.
+    Refused,
+    /// Nothing: it succeeded, or nothing was sent.
+    Clear,
 }
 
 impl AttemptBudget {
@@ -79,12 +92,19 @@ impl AttemptBudget {
     /// other.
     pub(super) fn overdraw(self: Arc<Self>) -> AttemptPermit {
         self.state().in_flight += 1;
-        AttemptPermit { budget: self, is_clear: false }
+        AttemptPermit::of(self)
     }
 
     /// Returns when the next attempt may be sent; `None` if it may be sent now.
     pub(super) fn held_until(&self, now: Instant) -> Option<Instant> {
         self.state().held_until(self.spread, now)
+    }
+
+    /// Returns how many attempts of the window were refused or had no clear result.
+    pub(super) fn unsuccessful(&self, now: Instant) -> usize {
+        let mut state = self.state();
+        state.forget(now);
+        state.unclear.len().saturating_add(state.refused.len())
     }
 
     fn try_reserve(self: &Arc<Self>) -> Result<Option<AttemptPermit>, Instant> {
@@ -96,7 +116,7 @@ impl AttemptBudget {
             return Ok(None);
         }
         state.in_flight += 1;
-        Ok(Some(AttemptPermit { budget: Arc::clone(self), is_clear: false }))
+        Ok(Some(AttemptPermit::of(Arc::clone(self))))
     }
 
     fn state(&self) -> MutexGuard<'_, BudgetState> {
@@ -106,21 +126,36 @@ impl AttemptBudget {
 
 impl BudgetState {
     fn held_until(&mut self, spread: Duration, now: Instant) -> Option<Instant> {
-        while self.unclear.front().is_some_and(|oldest| now >= *oldest + WINDOW) {
-            self.unclear.pop_front();
-        }
+        self.forget(now);
         let is_spread = self.unclear.back().map(|last| *last + spread);
         // An operator's releases may have made more than the budget allows.
         let surplus = self.unclear.len().checked_sub(MOST);
         let is_left = surplus.and_then(|index| self.unclear.get(index)).map(|at| *at + WINDOW);
         is_spread.max(is_left).filter(|at| now < *at)
     }
+
+    fn forget(&mut self, now: Instant) {
+        for attempts in [&mut self.unclear, &mut self.refused] {
+            while attempts.front().is_some_and(|oldest| now >= *oldest + WINDOW) {
+                attempts.pop_front();
+            }
+        }
+    }
 }
 
 impl AttemptPermit {
-    /// The result was clear, or nothing was sent.
+    fn of(budget: Arc<AttemptBudget>) -> Self {
+        Self { budget, result: AttemptResult::Unclear }
+    }
+
+    /// The logon succeeded, or nothing was sent.
     pub(super) fn clear(mut self) {
-        self.is_clear = true;
+        self.result = AttemptResult::Clear;
+    }
+
+    /// The logon was refused.
+    pub(super) fn refuse(mut self) {
+        self.result = AttemptResult::Refused;
     }
 
     /// The attempt may hide a counted failure.
@@ -134,8 +169,10 @@ impl Drop for AttemptPermit {
         {
             let mut state = self.budget.state();
             state.in_flight = state.in_flight.saturating_sub(1);
-            if !self.is_clear {
-                state.unclear.push_back(Instant::now());
+            match self.result {
+                AttemptResult::Unclear => state.unclear.push_back(Instant::now()),
+                AttemptResult::Refused => state.refused.push_back(Instant::now()),
+                AttemptResult::Clear => {}
             }
         }
         self.budget.finished.notify_waiters();

@@ -205,7 +205,8 @@ impl Reason {
 fn unclear_hint(until: Instant) -> String {
     format!(
         "a logon without a clear answer may count as a wrong password, and five lock the user: the next one is sent at \
-         {} or later; an operator can release one attempt before (POST /destinations/{{name}}/retry)",
+         {} or later; an operator can release one attempt before (POST /destinations/{{name}}/retry), but only with a \
+         password that is known to be right: it may be the fifth",
         clock_time(until)
     )
 }

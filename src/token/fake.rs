@@ -384,6 +384,14 @@ impl TestVault {
         self.lease_of("CFAPI").await
     }
 
+    /// An operator's release for `CFAPI`.
+    pub(super) async fn release(
+        &self,
+        force: super::Force,
+    ) -> Result<super::ReleasedAttempt, super::RetryError> {
+        self.vault.retry(&name("CFAPI"), force, |_| ()).await
+    }
+
     pub(super) async fn lease_of(&self, text: &str) -> Result<Arc<Lease>, super::LeaseRefusal> {
         let name = name(text);
         match self.vault.fresh(&name) {

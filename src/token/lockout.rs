@@ -9,7 +9,7 @@ use super::{
     backoff::{self, RetryClass},
     error::Reason,
     failure_policy::{ClassifiedFailure, FailureClass},
-    state::{GuardState, Hold, LogonKind, Transition},
+    state::{GuardState, Hold, LogonKind, Release, Transition},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ pub(super) struct LockoutState {
     /// Why the credential is refused, if it is.
     reason: Option<Reason>,
     is_proven: bool,
-    is_released: bool,
+    release: Release,
     pause: Option<RetryPause>,
     /// Answers in a row that did not come from a token endpoint.
     foreign_answers: u32,
@@ -66,7 +66,7 @@ impl LockoutState {
     /// # Errors
     /// Why not, and until when.
     pub(super) fn check(&self, logon_kind: LogonKind, now: Instant) -> Result<(), Hold> {
-        if self.is_released {
+        if self.is_released() {
             return Ok(());
         }
         if logon_kind == LogonKind::Password {
@@ -96,7 +96,7 @@ impl LockoutState {
 
     /// Returns whether a token endpoint must be seen before anything else is sent.
     pub(super) fn needs_probe(&self) -> bool {
-        self.foreign_answers > 0 && !self.is_released
+        self.foreign_answers > 0 && !self.is_released()
     }
 
     /// The logon succeeded.
@@ -142,16 +142,32 @@ impl LockoutState {
 
     /// Lets exactly one more attempt through, in any state.
     pub(super) fn release(&mut self) {
-        self.is_released = true;
+        self.release = Release::Open;
     }
 
-    /// Takes the release back. Returns whether there was one.
+    /// Uses up the release. Returns whether there was one.
     pub(super) fn take_release(&mut self) -> bool {
-        std::mem::take(&mut self.is_released)
+        let is_open = self.is_released();
+        if is_open {
+            self.release = Release::Used;
+        }
+        is_open
+    }
+
+    /// The attempt that used up the release got no connection.
+    pub(super) fn note_unsent(&mut self) {
+        if self.release == Release::Used {
+            self.release = Release::Unsent;
+        }
+    }
+
+    /// Ends the release, used or not. Returns what became of it.
+    pub(super) fn end_release(&mut self) -> Release {
+        std::mem::take(&mut self.release)
     }
 
     pub(super) fn is_released(&self) -> bool {
-        self.is_released
+        self.release == Release::Open
     }
 
     /// Returns whether a logon has ever succeeded.

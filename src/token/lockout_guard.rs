@@ -12,7 +12,7 @@ use super::{
     failure_policy::ClassifiedFailure,
     lease::GrantedToken,
     lockout::LockoutState,
-    state::{GuardState, Hold, LogonKind, Transition},
+    state::{GuardState, Hold, LogonKind, Release, Transition},
 };
 use std::{
     fmt,
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 /// Protects one credential.
 pub(super) struct LockoutGuard {
     logon_lock: tokio::sync::Mutex<()>,
+    release_lock: tokio::sync::Mutex<()>,
     lockout: Mutex<LockoutState>,
     /// The last token of this credential, for its other refreshers. Weak: the token belongs to the
     /// refresher that fetched it.
@@ -44,6 +45,7 @@ impl LockoutGuard {
     pub(super) fn new(budget: Arc<AttemptBudget>) -> Self {
         Self {
             logon_lock: tokio::sync::Mutex::default(),
+            release_lock: tokio::sync::Mutex::default(),
             lockout: Mutex::default(),
             shared: Mutex::default(),
             budget,
@@ -54,6 +56,11 @@ impl LockoutGuard {
     /// Waits until no other logon with this credential runs.
     pub(super) async fn logon_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.logon_lock.lock().await
+    }
+
+    /// Waits until no other release of this credential is carried out.
+    pub(super) async fn release_lock(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.release_lock.lock().await
     }
 
     /// Returns the cooldown of forced renewals, which all refreshers of this credential share.
@@ -108,9 +115,25 @@ impl LockoutGuard {
         self.lockout().release();
     }
 
-    /// Takes a release back. Returns whether there was one.
+    /// Uses up the operator's release. Returns whether there was one.
     pub(super) fn take_release(&self) -> bool {
         self.lockout().take_release()
+    }
+
+    /// The attempt that used up the release got no connection.
+    pub(super) fn note_unsent(&self) {
+        self.lockout().note_unsent();
+    }
+
+    /// Ends a release, used or not. Returns what became of it.
+    pub(super) fn end_release(&self) -> Release {
+        self.lockout().end_release()
+    }
+
+    /// Returns how many passwords of this user were refused or had no clear answer in the last
+    /// 65 min.
+    pub(super) fn unsuccessful(&self, now: Instant) -> usize {
+        self.budget.unsuccessful(now)
     }
 
     pub(super) fn is_released(&self) -> bool {

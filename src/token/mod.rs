@@ -145,7 +145,8 @@ impl TokenVault {
     }
 
     /// Reads the destination past the cache, lets exactly one logon through the lockout guard and
-    /// returns the result. It counts as a logon like any other.
+    /// returns the result. It counts as a logon like any other. `on_end` gets the result also if
+    /// nobody waits for it any more.
     ///
     /// # Errors
     /// The name is not configured; or without `force`: a lock is still running, or an attempt of
@@ -157,8 +158,9 @@ impl TokenVault {
         &self,
         destination: &DestinationName,
         force: Force,
+        on_end: impl FnOnce(&Result<ReleasedAttempt, RetryError>) + Send + 'static,
     ) -> Result<ReleasedAttempt, RetryError> {
-        Box::pin(self.0.retry(destination, force)).await
+        Box::pin(self.0.retry(destination, force, on_end)).await
     }
 
     /// Returns the number of this instance of the app; `None` away from the platform.

@@ -11,7 +11,7 @@ use super::{
     backend::Backend,
     entry::DestinationEntry,
     error::LeaseRefusal,
-    exchange::parameters,
+    exchange::{is_unsent, parameters},
     failure_policy,
     lease::Lease,
     lockout_guard::LockoutGuard,
@@ -102,9 +102,16 @@ impl<B: Backend> UaaTokenProvider<B> {
                 self.publish_guard_state();
                 held(hold)
             })?),
-            LogonKind::Assertion => None,
+            LogonKind::Assertion => {
+                self.guard.take_release();
+                None
+            }
         };
-        match self.exchange(&to, &grant, self.guard.rounds()).await {
+        let outcome = self.exchange(&to, &grant, self.guard.rounds()).await;
+        if outcome.as_ref().is_err_and(is_unsent) {
+            self.guard.note_unsent();
+        }
+        match outcome {
             Ok(granted) => {
                 if let Some(permit) = permit {
                     permit.clear();
@@ -150,6 +157,10 @@ impl<B: Backend> UaaTokenProvider<B> {
             Some(permit) if failure.class.is_ambiguous() => {
                 permit.spend();
                 self.guard.spent(now)
+            }
+            Some(permit) if failure.class.is_definite() => {
+                permit.refuse();
+                None
             }
             Some(permit) => {
                 permit.clear();

@@ -28,6 +28,19 @@ pub(super) struct Hold {
     pub(super) retry_at: Option<Instant>,
 }
 
+/// An operator's release of one attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Release {
+    #[default]
+    None,
+    /// One attempt may pass.
+    Open,
+    /// It has passed, and may have been sent.
+    Used,
+    /// It has passed, but no connection was made.
+    Unsent,
+}
+
 /// A change of state, for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transition {

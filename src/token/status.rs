@@ -7,7 +7,6 @@ use super::{
     error::{LeaseRefusal, Reason},
     lease::Freshness,
     state::GuardState,
-    vault::Force,
 };
 use crate::destination::{DestinationName, SourceKind};
 use std::{
@@ -78,6 +77,8 @@ const RELEASE_WINDOW: Duration = Duration::from_secs(65 * 60);
 pub struct RepeatedRelease {
     /// How many were released in the last 65 min.
     pub earlier: usize,
+    /// Passwords of the user that this instance sent without success in the last 65 min.
+    pub unsuccessful: usize,
     /// From when on `force` is not needed.
     pub free_at: Instant,
 }
@@ -92,7 +93,7 @@ struct PastEvents {
     warning: Option<String>,
     refusal: Option<(LeaseRefusal, Instant)>,
     has_warned_of_no_refresh: bool,
-    /// Attempts that an operator released, oldest first.
+    /// Attempts that an operator released and that were sent, oldest first.
     releases: VecDeque<Instant>,
 }
 
@@ -127,33 +128,20 @@ impl RenewalHistory {
         Some(PastRefusal { reason: refusal.reason, hint, ago })
     }
 
-    /// Takes note of an operator's release. Returns how many there were in 65 min, this one
-    /// included.
-    ///
-    /// # Errors
-    /// There was one before, and `force` does not override it.
-    pub(super) fn release(&self, force: Force, now: Instant) -> Result<usize, RepeatedRelease> {
-        let mut past = self.past();
-        while past.releases.front().is_some_and(|oldest| now >= *oldest + RELEASE_WINDOW) {
-            past.releases.pop_front();
-        }
-        let earlier = past.releases.len();
-        if force == Force::No
-            && let Some(last) = past.releases.back()
-        {
-            let free_at = *last + RELEASE_WINDOW;
-            return Err(RepeatedRelease { earlier, free_at });
-        }
-        past.releases.push_back(now);
-        Ok(earlier.saturating_add(1))
+    /// Takes note of a released attempt that was sent.
+    pub(super) fn released(&self, now: Instant) {
+        self.past().releases.push_back(now);
     }
 
-    /// The release of `at` sent no password.
-    pub(super) fn take_back_release(&self, at: Instant) {
+    /// Returns how many released attempts were sent in the last 65 min.
+    pub(super) fn releases(&self, now: Instant) -> usize {
+        self.past().recent_releases(now).len()
+    }
+
+    /// Returns when the last released attempt is 65 min old; `None` if there was none.
+    pub(super) fn release_free_at(&self, now: Instant) -> Option<Instant> {
         let mut past = self.past();
-        if let Some(index) = past.releases.iter().rposition(|release| *release == at) {
-            past.releases.remove(index);
-        }
+        past.recent_releases(now).back().map(|last| *last + RELEASE_WINDOW)
     }
 
     /// Returns `true` the first time only: the missing refresh token is logged once.
@@ -163,6 +151,15 @@ impl RenewalHistory {
 
     fn past(&self) -> MutexGuard<'_, PastEvents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PastEvents {
+    fn recent_releases(&mut self, now: Instant) -> &VecDeque<Instant> {
+        while self.releases.front().is_some_and(|oldest| now >= *oldest + RELEASE_WINDOW) {
+            self.releases.pop_front();
+        }
+        &self.releases
     }
 }
 

@@ -10,14 +10,16 @@ use super::{
     entry::DestinationEntry,
     error::{LeaseRefusal, Reason},
     lease::{Freshness, Lease},
+    lockout_guard::LockoutGuard,
     shared_context::{SharedContext, SharedRefresher},
-    state::GuardState,
-    status::{DestinationStatus, RepeatedRelease},
+    state::{GuardState, Release},
+    status::{DestinationStatus, RenewalHistory, RepeatedRelease},
 };
 use crate::destination::{CachePolicy, DestinationName, SourceKind};
 use prometheus_client::metrics::counter::Counter;
 use std::{fmt, ptr, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 
 /// How often a caller follows changing credentials before it gets the last refusal.
 const MAX_CREDENTIAL_CHANGES: usize = 3;
@@ -57,9 +59,14 @@ pub enum Attempt {
 pub struct ReleasedAttempt {
     /// What came of it.
     pub attempt: Attempt,
-    /// Attempts of this destination that were released here in the last 65 min, this one included.
-    /// Zero if no password was sent.
+    /// Whether it may have reached the login server. If not, it does not count.
+    pub is_sent: bool,
+    /// Released attempts of this destination that were sent here in the last 65 min, this one
+    /// included.
     pub released: usize,
+    /// Passwords of the user that this instance sent in the last 65 min and that were refused or
+    /// had no clear answer.
+    pub unsuccessful: usize,
 }
 
 /// Why no attempt was released.
@@ -161,7 +168,28 @@ impl<B: Backend> Vault<B> {
         }
     }
 
+    /// Releases one attempt in its own task, so that a caller that goes away leaves nothing half
+    /// done. `on_end` gets the result in any case.
     pub(super) async fn retry(
+        self: &Arc<Self>,
+        name: &DestinationName,
+        force: Force,
+        on_end: impl FnOnce(&Result<ReleasedAttempt, RetryError>) + Send + 'static,
+    ) -> Result<ReleasedAttempt, RetryError> {
+        let (vault, wanted) = (Arc::clone(self), name.clone());
+        let task = async move {
+            let result = vault.release(&wanted, force).await;
+            on_end(&result);
+            result
+        };
+        let running = self.context.tasks.spawn(task.in_current_span());
+        running.await.unwrap_or_else(|_| {
+            let refusal = LeaseRefusal::new(name, Reason::Internal, None);
+            Ok(ReleasedAttempt::unsent(refusal))
+        })
+    }
+
+    async fn release(
         &self,
         name: &DestinationName,
         force: Force,
@@ -171,32 +199,27 @@ impl<B: Backend> Vault<B> {
         };
         let refresher = match self.refresher(&metered.entry, CachePolicy::PastCache).await {
             Ok(refresher) => refresher,
-            Err(refusal) => {
-                return Ok(ReleasedAttempt { attempt: Attempt::Refused(refusal), released: 0 });
-            }
+            Err(refusal) => return Ok(ReleasedAttempt::unsent(refusal)),
         };
-        let guard = Arc::clone(&refresher.provider().guard);
-        let now = Instant::now();
-        if force == Force::No
-            && guard.state(now) == GuardState::Locked
-            && let Some(hold) = guard.hold(now)
-        {
-            let refusal = LeaseRefusal::new(name, hold.reason, hold.retry_at);
-            return Err(RetryError::Locked(refusal));
-        }
+        let guard = &refresher.provider().guard;
+        // Held across the attempt on purpose: the next release counts this one.
+        let _release_lock = guard.release_lock().await;
         let history = metered.entry.history();
-        let mut released = history.release(force, now).map_err(RetryError::Repeated)?;
+        if force == Force::No {
+            may_release(name, guard, history)?;
+        }
         let outcome = refresher.attempt(|provider| provider.guard.release()).await;
-        // Still there: no password was sent.
-        if guard.take_release() {
-            history.take_back_release(now);
-            released = 0;
+        let now = Instant::now();
+        let is_sent = guard.end_release() == Release::Used;
+        if is_sent {
+            history.released(now);
         }
         let attempt = match outcome {
             Ok(_) => Attempt::Succeeded,
             Err(refusal) => Attempt::Refused(refusal),
         };
-        Ok(ReleasedAttempt { attempt, released })
+        let (released, unsuccessful) = (history.releases(now), guard.unsuccessful(now));
+        Ok(ReleasedAttempt { attempt, is_sent, released, unsuccessful })
     }
 
     pub(super) fn instance_index(&self) -> Option<u32> {
@@ -278,6 +301,34 @@ impl<B: Backend> Vault<B> {
             ptr::eq(known.as_str(), name.as_str()) || known == name
         })
     }
+}
+
+impl ReleasedAttempt {
+    fn unsent(refusal: LeaseRefusal) -> Self {
+        let attempt = Attempt::Refused(refusal);
+        Self { attempt, is_sent: false, released: 0, unsuccessful: 0 }
+    }
+}
+
+/// Whether an attempt may be released without force.
+fn may_release(
+    name: &DestinationName,
+    guard: &LockoutGuard,
+    history: &RenewalHistory,
+) -> Result<(), RetryError> {
+    let now = Instant::now();
+    // Also below a pause.
+    if let Some(hold) = guard.hold(now)
+        && matches!(hold.reason, Reason::Locked { .. })
+    {
+        let refusal = LeaseRefusal::new(name, hold.reason, hold.retry_at);
+        return Err(RetryError::Locked(refusal));
+    }
+    let Some(free_at) = history.release_free_at(now) else {
+        return Ok(());
+    };
+    let (earlier, unsuccessful) = (history.releases(now), guard.unsuccessful(now));
+    Err(RetryError::Repeated(RepeatedRelease { earlier, unsuccessful, free_at }))
 }
 
 impl<B: Backend> fmt::Debug for Vault<B> {

@@ -189,6 +189,7 @@ async fn an_unclear_logon_names_the_time_and_a_release_serves_at_once() {
     // The same minute, unless it ended in between.
     let (minute, _) = at.rsplit_once(':').unwrap();
     assert!(detail.contains(minute) || at.ends_with(":00Z"), "{detail} {at}");
+    assert!(detail.contains("known to be right"), "{detail}");
     let retry = "/destinations/CFAPI/retry";
     let released = broker.send(http::Method::POST, retry, Some(&admin), None).await.json();
     assert_eq!(
@@ -199,7 +200,9 @@ async fn an_unclear_logon_names_the_time_and_a_release_serves_at_once() {
     let repeated = broker.send(http::Method::POST, retry, Some(&admin), None).await;
     assert_eq!((repeated.status, repeated.code().as_str()), (409, "release_repeated"));
     let detail = repeated.json()["detail"].as_str().unwrap().to_owned();
-    for word in ["Instance 1", "already sent 1 ", "five", "attempt 2", "force=true"] {
+    for word in
+        ["Instance 1", "already sent 1 ", "sent 1 password", "Five", "attempt 2", "force=true"]
+    {
         assert!(detail.contains(word), "{word}: {detail}");
     }
     assert_eq!(sandbox.password_grants(), 2);

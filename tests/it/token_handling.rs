@@ -201,6 +201,9 @@ async fn a_release_respects_a_lock_unless_forced() {
         "{}",
         refused.text
     );
+    for word in ["This instance", "released no attempt", "force=true"] {
+        assert!(refused.text.contains(word), "{word}: {}", refused.text);
+    }
     assert_eq!(sandbox.password_grants(), 1);
     let forced =
         broker.send(Method::POST, &format!("{retry}?force=true"), Some(&admin), None).await;

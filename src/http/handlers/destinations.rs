@@ -3,7 +3,7 @@
 //!
 //! Invariant: no secret and no upstream text is shown. Every release writes two audit lines.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use axum::{
     Json,
@@ -25,8 +25,8 @@ use crate::{
     },
     telemetry::audit,
     token::{
-        Attempt, DestinationStatus, Force, Freshness, ReleasedAttempt, RepeatedRelease, RetryError,
-        TokenVault, clock_time,
+        Attempt, DestinationStatus, Force, Freshness, LeaseRefusal, ReleasedAttempt,
+        RepeatedRelease, RetryError, TokenVault, clock_time,
     },
 };
 
@@ -152,8 +152,12 @@ struct RetryBody {
     outcome: &'static str,
     code: Option<&'static str>,
     detail: Option<String>,
-    /// Attempts of this destination that this instance released in the last 65 minutes.
+    /// Whether the attempt was sent; if not, it does not count.
+    sent: bool,
+    /// Released attempts of this destination that this instance sent in the last 65 minutes.
     released: usize,
+    /// Passwords of the user that this instance sent without success in the last 65 minutes.
+    unsuccessful: usize,
 }
 
 /// `POST /destinations/{name}/retry`: allows exactly one more logon attempt and returns its
@@ -173,7 +177,8 @@ pub(crate) async fn retry(
         || Problem::new(ProblemCode::NotFound, "There is no configured destination of that name.");
     let destination = DestinationName::parse(&name).ok_or_else(unknown)?;
     let force = if query.force { Force::Yes } else { Force::No };
-    let line = |phase: &'static str, outcome: &'static str| {
+    let name = destination.clone();
+    let line = move |phase: &'static str, outcome: &'static str| {
         trail.mark();
         tracing::info!(
             target: audit::TARGET,
@@ -185,7 +190,7 @@ pub(crate) async fn retry(
             origin = caller.origin(),
             zone = caller.zone(),
             token_hash = caller.token_hash(),
-            destination = destination.as_str(),
+            destination = name.as_str(),
             forced = query.force,
             outcome,
             correlation_id = correlation.as_str(),
@@ -193,68 +198,105 @@ pub(crate) async fn retry(
         );
     };
     line("intent", "");
-    let body = match vault.retry(&destination, force).await {
-        Ok(released) => RetryBody::of(&destination, vault.instance_index(), released),
-        Err(RetryError::UnknownDestination(_)) => {
-            line("outcome", "not_found");
-            return Err(unknown());
-        }
-        Err(RetryError::Locked(refusal)) => {
-            line("outcome", "technical_user_locked");
-            return Err(refusal.into());
-        }
+    let instance = InstanceName(vault.instance_index());
+    let on_end = move |result: &_| line("outcome", outcome_word(result));
+    match vault.retry(&destination, force, on_end).await {
+        Ok(released) => Ok(Json(RetryBody::of(&destination, instance, released))),
+        Err(RetryError::UnknownDestination(_)) => Err(unknown()),
+        Err(RetryError::Locked(refusal)) => Err(problem_of_locked(instance, refusal)),
         Err(RetryError::Repeated(repeated)) => {
-            line("outcome", "release_repeated");
-            return Err(problem_of_repeated(&destination, vault.instance_index(), repeated));
+            Err(problem_of_repeated(&destination, instance, repeated))
         }
-    };
-    line("outcome", body.code.unwrap_or(body.outcome));
-    Ok(Json(body))
+    }
+}
+
+/// The word of the audit line.
+fn outcome_word(result: &Result<ReleasedAttempt, RetryError>) -> &'static str {
+    match result {
+        Ok(ReleasedAttempt { attempt: Attempt::Succeeded, .. }) => "succeeded",
+        Ok(ReleasedAttempt { attempt: Attempt::Refused(refusal), .. }) => {
+            code_of_reason(&refusal.reason).spec().name
+        }
+        Err(RetryError::UnknownDestination(_)) => "not_found",
+        Err(RetryError::Locked(_)) => "technical_user_locked",
+        Err(RetryError::Repeated(_)) => "release_repeated",
+    }
 }
 
 impl RetryBody {
-    fn of(name: &DestinationName, instance_index: Option<u32>, released: ReleasedAttempt) -> Self {
-        let ReleasedAttempt { attempt, released } = released;
+    fn of(name: &DestinationName, instance: InstanceName, done: ReleasedAttempt) -> Self {
+        let note = count_note(instance, &done);
+        let ReleasedAttempt { attempt, is_sent: sent, released, unsuccessful } = done;
         let (outcome, code, detail) = match attempt {
             Attempt::Succeeded => ("succeeded", None, None),
             Attempt::Refused(refusal) => {
                 let code = code_of_reason(&refusal.reason).spec().name;
                 let detail = Problem::from(refusal).into_detail();
-                ("refused", Some(code), Some(with_count(&detail, instance_index, released)))
+                ("refused", Some(code), Some(format!("{detail} {note}")))
             }
         };
-        Self { name: name.to_string(), instance_index, outcome, code, detail, released }
+        let (name, instance_index) = (name.to_string(), instance.0);
+        Self { name, instance_index, outcome, code, detail, sent, released, unsuccessful }
     }
 }
 
-/// Adds how many attempts operators have released: each may count at the identity provider.
-fn with_count(detail: &str, instance_index: Option<u32>, released: usize) -> String {
-    if released == 0 {
-        return format!("{detail} No password was sent.");
+/// What may count at the identity provider.
+fn count_note(instance: InstanceName, done: &ReleasedAttempt) -> String {
+    let ReleasedAttempt { is_sent, released, unsuccessful, .. } = done;
+    if !is_sent {
+        return format!("{instance} could not send the attempt, so it does not count.");
     }
-    let instance = instance_name(instance_index);
+    let sums = format!(
+        "{instance} has sent {released} released attempt(s) for this destination within 65 minutes"
+    );
+    // An assertion counts nowhere.
+    if *unsuccessful == 0 {
+        format!("{sums}.")
+    } else {
+        format!("{sums}. {}", wrong(*unsuccessful))
+    }
+}
+
+/// How many logons of this instance the identity provider may have counted.
+fn wrong(unsuccessful: usize) -> String {
     format!(
-        "{detail} {instance} has sent {released} released attempt(s) for this destination within 65 minutes; five wrong \
-         logons lock the user."
+        "In all it has sent {unsuccessful} password(s) of this user without success in that time. Five wrong logons \
+         lock the user, and those of other instances and people count as well."
     )
+}
+
+fn problem_of_locked(instance: InstanceName, refusal: LeaseRefusal) -> Problem {
+    let note = format!(
+        "{instance} has released no attempt: a logon before the end of the lock can prolong it. If an administrator has \
+         unlocked the user, add force=true."
+    );
+    Problem::from(refusal).note(&note)
 }
 
 fn problem_of_repeated(
     name: &DestinationName,
-    instance_index: Option<u32>,
+    instance: InstanceName,
     repeated: RepeatedRelease,
 ) -> Problem {
-    let (instance, earlier) = (instance_name(instance_index), repeated.earlier);
-    let at = clock_time(repeated.free_at);
+    let RepeatedRelease { earlier, unsuccessful, free_at } = repeated;
+    let (sums, at) = (wrong(unsuccessful), clock_time(free_at));
     let detail = format!(
-        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes; five wrong \
-         logons lock the user, and those of other instances and people count as well. Repair the cause first. To send \
-         attempt {} now, add force=true; without it the next release is possible at {at}.",
+        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes. {sums} \
+         Repair the cause first. To send attempt {} now, add force=true; without it the next release is possible at {at}.",
         earlier.saturating_add(1)
     );
     Problem::new(ProblemCode::ReleaseRepeated, detail)
 }
 
-fn instance_name(index: Option<u32>) -> String {
-    index.map_or_else(|| "This instance".to_owned(), |index| format!("Instance {index}"))
+/// The instance that answers, in a text.
+#[derive(Clone, Copy)]
+struct InstanceName(Option<u32>);
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(index) => write!(out, "Instance {index}"),
+            None => out.write_str("This instance"),
+        }
+    }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 const PASSWORD: &str = "password";
 const REFRESH: &str = "refresh_token";
+const ASSERTION: &str = "jwt_bearer";
 
 async fn pass(seconds: u64) {
     sleep(Duration::from_secs(seconds)).await;
@@ -804,7 +805,7 @@ async fn after_two_unclear_posts_the_time_is_named_and_a_release_serves_at_once(
     assert!(status.guard_opens_in.unwrap() > Duration::from_secs(60 * 60));
     test.fake.usually(PASSWORD, ScriptedAnswer::Token(LIFE));
     assert_eq!(test.callers_for(600).await, 600);
-    let released = test.vault.retry(&name("CFAPI"), Force::No).await.unwrap();
+    let released = test.release(Force::No).await.unwrap();
     assert!(matches!(released.attempt, Attempt::Succeeded));
     assert!(test.lease().await.is_ok());
     assert_eq!(test.fake.grants(), [PASSWORD; 3]);
@@ -862,7 +863,7 @@ async fn a_release_needs_no_probe() {
     let test = TestVault::new();
     test.fake.next(PASSWORD, [ScriptedAnswer::Fault(FaultKind::NotFound)]);
     assert!(test.lease().await.is_err());
-    let released = test.vault.retry(&name("CFAPI"), Force::No).await.unwrap();
+    let released = test.release(Force::No).await.unwrap();
     assert!(matches!(released.attempt, Attempt::Succeeded));
     assert_eq!(test.fake.grants(), [PASSWORD, PASSWORD]);
 }
@@ -942,10 +943,9 @@ async fn without_the_service_only_a_proven_password_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_release_lets_exactly_one_attempt_through() {
     let test = TestVault::new();
-    let cfapi = name("CFAPI");
     test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::SecondFactor));
     assert_eq!(reason(&test).await, Reason::SecondFactor);
-    let first = test.vault.retry(&cfapi, Force::No).await.unwrap();
+    let first = test.release(Force::No).await.unwrap();
     assert_eq!(first.released, 1);
     let Attempt::Refused(refusal) = first.attempt else {
         panic!("succeeded");
@@ -955,35 +955,34 @@ async fn a_release_lets_exactly_one_attempt_through() {
     test.callers_for(600).await;
     assert_eq!(test.fake.count(PASSWORD), 2);
     test.fake.usually(PASSWORD, ScriptedAnswer::Token(LIFE));
-    let repeated = test.vault.retry(&cfapi, Force::No).await.unwrap_err();
+    let repeated = test.release(Force::No).await.unwrap_err();
     let RetryError::Repeated(repeated) = repeated else {
         panic!("another error");
     };
     assert_eq!(repeated.earlier, 1);
     assert_eq!(test.fake.count(PASSWORD), 2);
-    let second = test.vault.retry(&cfapi, Force::Yes).await.unwrap();
+    let second = test.release(Force::Yes).await.unwrap();
     assert!(matches!(second.attempt, Attempt::Succeeded));
     assert_eq!(second.released, 2);
     assert!(test.lease().await.is_ok());
     assert_eq!(test.fake.count(PASSWORD), 3);
     pass(65 * 60).await;
-    let third = test.vault.retry(&cfapi, Force::No).await.unwrap();
+    let third = test.release(Force::No).await.unwrap();
     assert_eq!(third.released, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_respects_a_lock_unless_forced() {
     let test = TestVault::new();
-    let cfapi = name("CFAPI");
     test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::ProviderLocked));
     assert!(matches!(reason(&test).await, Reason::Locked { .. }));
-    let refused = test.vault.retry(&cfapi, Force::No).await.unwrap_err();
+    let refused = test.release(Force::No).await.unwrap_err();
     let RetryError::Locked(refusal) = refused else {
         panic!("another error");
     };
     assert!(refusal.retry_after(Instant::now()).unwrap() > Duration::from_secs(3600));
     assert_eq!(test.fake.count(PASSWORD), 1);
-    let forced = test.vault.retry(&cfapi, Force::Yes).await.unwrap();
+    let forced = test.release(Force::Yes).await.unwrap();
     assert!(matches!(forced.attempt, Attempt::Refused(_)));
     assert_eq!(test.fake.count(PASSWORD), 2);
 }
@@ -994,20 +993,115 @@ async fn a_release_without_its_attempt_is_taken_back() {
     test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::BadCredentials));
     assert!(matches!(reason(&test).await, Reason::Rejected { .. }));
     test.fake.service_is_down(true);
-    let released = test.vault.retry(&name("CFAPI"), Force::No).await.unwrap();
+    let released = test.release(Force::No).await.unwrap();
     assert!(matches!(released.attempt, Attempt::Refused(_)));
     // Nothing was sent, so it does not count.
-    assert_eq!(released.released, 0);
+    assert_eq!((released.is_sent, released.released), (false, 0));
     test.fake.service_is_down(false);
     test.callers_for(600).await;
     assert_eq!(test.fake.count(PASSWORD), 1);
-    assert_eq!(test.vault.retry(&name("CFAPI"), Force::No).await.unwrap().released, 1);
+    assert_eq!(test.release(Force::No).await.unwrap().released, 1);
+}
+
+#[rstest]
+#[case::password(LogonGrant::Password, PASSWORD)]
+#[case::assertion(LogonGrant::JwtBearer, ASSERTION)]
+#[tokio::test(start_paused = true)]
+async fn a_release_without_a_connection_does_not_count(
+    #[case] grant: LogonGrant,
+    #[case] sent: &'static str,
+) {
+    let test = TestVault::with(&["CFAPI"], grant);
+    test.fake.usually(sent, ScriptedAnswer::Unsent);
+    let away = test.release(Force::No).await.unwrap();
+    assert!(matches!(away.attempt, Attempt::Refused(_)));
+    assert_eq!((away.is_sent, away.released), (false, 0));
+    test.fake.usually(sent, ScriptedAnswer::Token(LIFE));
+    let back = test.release(Force::No).await.unwrap();
+    assert!(matches!(back.attempt, Attempt::Succeeded));
+    assert_eq!((back.is_sent, back.released), (true, 1));
+    assert!(matches!(test.release(Force::No).await, Err(RetryError::Repeated(_))));
+}
+
+#[rstest]
+#[case::password(LogonGrant::Password, PASSWORD)]
+#[case::assertion(LogonGrant::JwtBearer, ASSERTION)]
+#[tokio::test(start_paused = true)]
+async fn a_release_ends_although_its_caller_hangs_up(
+    #[case] grant: LogonGrant,
+    #[case] sent: &'static str,
+) {
+    let test = TestVault::with(&["CFAPI"], grant);
+    test.lease().await.unwrap();
+    test.fake.latency(Duration::from_secs(2));
+    let hung_up = timeout(Duration::from_secs(1), test.release(Force::No)).await;
+    assert!(hung_up.is_err());
+    pass(60).await;
+    test.fake.latency(Duration::ZERO);
+    assert_eq!(test.fake.count(sent), 2);
+    assert!(matches!(test.release(Force::No).await, Err(RetryError::Repeated(_))));
+    // Nothing is left of the release: renewals are refreshes.
+    assert_eq!(test.callers_for(3 * LIFE).await, 0);
+    assert_eq!(test.fake.count(sent), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_whose_caller_hung_up_before_nothing_was_sent_does_not_count() {
+    let test = TestVault::new();
+    test.fake.next(PASSWORD, [ScriptedAnswer::Unsent, ScriptedAnswer::Unsent]);
+    test.fake.usually(PASSWORD, ScriptedAnswer::Unsent);
+    test.fake.latency(Duration::from_secs(2));
+    assert!(timeout(Duration::from_secs(1), test.release(Force::No)).await.is_err());
+    pass(60).await;
+    test.fake.usually(PASSWORD, ScriptedAnswer::Token(LIFE));
+    assert_eq!(test.release(Force::No).await.unwrap().released, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_releases_at_once_are_one_attempt() {
+    let test = Arc::new(TestVault::with(&["CFAPI"], LogonGrant::Password));
+    test.fake.latency(Duration::from_secs(1));
+    let (one, other) = tokio::join!(test.release(Force::No), test.release(Force::No));
+    assert!(one.is_ok() != other.is_ok());
+    assert_eq!(test.fake.count(PASSWORD), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_counts_all_logons_of_the_user_without_success() {
+    let test = TestVault::instance(Arc::default(), &["CFAPI", "OTHER"], LogonGrant::Password, None);
+    test.fake.put(destination("CFAPI", 1));
+    test.fake.put(destination("OTHER", 2));
+    test.fake.next(PASSWORD, [ScriptedAnswer::Broken]);
+    test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::BadCredentials));
+    assert!(test.lease().await.is_err());
+    pass(60).await;
+    assert!(test.lease_of("OTHER").await.is_err());
+    let done = test.release(Force::No).await.unwrap();
+    assert_eq!((done.released, done.unsuccessful), (1, 3));
+    let Err(RetryError::Repeated(repeated)) = test.release(Force::No).await else {
+        panic!("released again");
+    };
+    assert_eq!((repeated.earlier, repeated.unsuccessful), (1, 3));
+    pass(65 * 60).await;
+    test.fake.usually(PASSWORD, ScriptedAnswer::Token(LIFE));
+    assert_eq!(test.release(Force::No).await.unwrap().unsuccessful, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_respects_a_lock_also_below_a_pause() {
+    let test = TestVault::new();
+    test.fake.next(PASSWORD, [ScriptedAnswer::Fault(FaultKind::ProviderLocked)]);
+    test.fake.usually(PASSWORD, ScriptedAnswer::Later(FaultKind::RateLimited, 60));
+    assert!(test.lease().await.is_err());
+    test.release(Force::Yes).await.unwrap();
+    assert_eq!(state(&test), GuardState::Waiting);
+    assert!(matches!(test.release(Force::No).await, Err(RetryError::Locked(_))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_release_for_an_unknown_name_is_an_error() {
     let test = TestVault::new();
-    let outcome = test.vault.retry(&name("OTHER"), Force::No).await;
+    let outcome = test.vault.retry(&name("OTHER"), Force::No, |_| ()).await;
     assert!(matches!(outcome, Err(RetryError::UnknownDestination(_))));
 }
 
@@ -1015,7 +1109,7 @@ async fn a_release_for_an_unknown_name_is_an_error() {
 async fn a_release_of_a_healthy_credential_logs_on_once() {
     let test = TestVault::new();
     test.lease().await.unwrap();
-    let released = test.vault.retry(&name("CFAPI"), Force::No).await.unwrap();
+    let released = test.release(Force::No).await.unwrap();
     assert!(matches!(released.attempt, Attempt::Succeeded));
     assert_eq!(test.fake.grants(), [PASSWORD, PASSWORD]);
 }
