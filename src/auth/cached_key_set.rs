@@ -23,6 +23,8 @@ const OUTAGE_AGE: Duration = Duration::from_secs(2 * 60 * 60);
 pub(super) enum Fetched {
     /// The set with the `ETag` that was sent is still the current one.
     Unchanged,
+    /// The issuer answers that it has no keys for this address.
+    NoKeys,
     /// The current set.
     Keys {
         /// The usable keys.
@@ -74,7 +76,7 @@ impl CachedKeySet {
             (Fetched::Unchanged, Some(previous)) => {
                 (Arc::clone(&previous.keys), previous.etag.clone())
             }
-            (Fetched::Unchanged, None) => (Arc::default(), None),
+            (Fetched::Unchanged, None) | (Fetched::NoKeys, _) => (Arc::default(), None),
         };
         let generation = match previous {
             Some(previous) if previous.keys == keys => previous.generation,
@@ -101,6 +103,11 @@ impl CachedKeySet {
     /// Whether the set may be served at all.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
         !matches!(self.age(now), Age::Expired)
+    }
+
+    /// Whether it has keys that may be served.
+    pub(super) fn has_usable_keys(&self, now: Instant) -> bool {
+        self.len() > 0 && self.is_usable(now)
     }
 
     /// Returns the key with exactly this `kid`.

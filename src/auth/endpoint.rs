@@ -10,7 +10,7 @@ use super::{
     source::KeySource,
 };
 use crate::upstream::{
-    HttpClient, HttpResponse, TransportError,
+    ConnectFault, HttpClient, HttpResponse, TransportError,
     retry::{RETRY_AFTER_CAP, RetryDecision, asked_pause, retry},
 };
 use bytes::Bytes;
@@ -82,6 +82,14 @@ impl KeysFault {
         }
     }
 
+    /// Why no connection was made; `None` if one was made.
+    pub(super) fn connect_fault(&self) -> Option<ConnectFault> {
+        match self {
+            Self::Transport(error) => error.connect_fault(),
+            Self::Request(_) | Self::Status(_) | Self::Document(_) | Self::NoUsableKey => None,
+        }
+    }
+
     /// The pause that the issuer asked for.
     pub(super) fn asked_pause(&self) -> Option<Duration> {
         match self {
@@ -121,6 +129,10 @@ impl KeySource for KeysEndpoint {
 
     fn asked_pause(fault: &KeysFault) -> Option<Duration> {
         fault.asked_pause()
+    }
+
+    fn connect_fault(fault: &KeysFault) -> Option<ConnectFault> {
+        fault.connect_fault()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: no variant contains any part of the token. Returned by [`Verifier`](super::Verifier).
 
 use super::CallerLimit;
+use crate::upstream::ConnectFault;
 use std::time::Duration;
 
 /// Why there is no [`Caller`](super::Caller) for this request.
@@ -22,6 +23,8 @@ pub enum AuthError {
     KeysUnavailable {
         /// Time until a retry may succeed.
         retry_after: Duration,
+        /// Why there is no connection to the issuer, if there is none.
+        cause: Option<ConnectFault>,
     },
     /// The key that the token names is not there, and its issuer may not be asked again yet.
     #[error("key not known yet")]
@@ -46,7 +49,8 @@ impl AuthError {
     /// Whether the same token may be accepted later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::KeysUnavailable { .. } | Self::KeyUndecided { .. } | Self::TooMany { .. } => true,
+            Self::KeysUnavailable { cause, .. } => *cause != Some(ConnectFault::TlsCertificate),
+            Self::KeyUndecided { .. } | Self::TooMany { .. } => true,
             Self::Missing | Self::Invalid { .. } | Self::NotBound(_) => false,
         }
     }
@@ -54,7 +58,7 @@ impl AuthError {
     /// Time until a retry may succeed, if it can succeed at all.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::KeysUnavailable { retry_after }
+            Self::KeysUnavailable { retry_after, .. }
             | Self::KeyUndecided { retry_after }
             | Self::TooMany { retry_after, .. } => Some(*retry_after),
             Self::Missing | Self::Invalid { .. } | Self::NotBound(_) => None,

@@ -6,6 +6,7 @@
 //! Pure except for the handle of the fetch under way. For [`key_cache`](super::key_cache) only.
 
 use super::source::KeyError;
+use crate::upstream::ConnectFault;
 use std::{collections::VecDeque, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
@@ -31,6 +32,8 @@ pub(super) struct FetchSchedule {
     /// Whether the last fetch was begun for an unknown key id.
     is_for_unknown: bool,
     failures: u32,
+    /// Why the last fetch made no connection.
+    cause: Option<ConnectFault>,
     /// No fetch before this moment.
     pause_until: Option<Instant>,
     /// No fetch for an unknown key id before this moment. Only a successful fetch sets it.
@@ -57,6 +60,15 @@ pub(super) enum FetchDecision {
     Join(PendingFetch),
     /// Do not fetch.
     Refuse(KeyError),
+}
+
+/// What the schedule learns of a failed fetch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FailedFetch {
+    /// The pause that the issuer asked for.
+    pub(super) asked_pause: Option<Duration>,
+    /// Why no connection was made; `None` if one was made.
+    pub(super) cause: Option<ConnectFault>,
 }
 
 /// A fetch under way.
@@ -133,6 +145,7 @@ impl FetchSchedule {
     /// that was asked for before the fetch began is decided now.
     pub(super) fn record_success(&mut self, now: Instant, has: impl Fn(&str) -> bool) {
         self.failures = 0;
+        self.cause = None;
         self.pause_until = None;
         let until = now + COOLDOWN;
         self.missing.retain(|missing| !has(&missing.kid));
@@ -149,11 +162,12 @@ impl FetchSchedule {
     }
 
     /// Each pause is twice as long as the one before, and not shorter than the issuer asked for.
-    pub(super) fn record_failure(&mut self, now: Instant, asked: Option<Duration>) {
+    pub(super) fn record_failure(&mut self, now: Instant, failed: FailedFetch) {
         let factor = 2_u32.saturating_pow(self.failures);
         self.failures = self.failures.saturating_add(1);
         let pause = SHORTEST_PAUSE.saturating_mul(factor).min(LONGEST_PAUSE);
-        self.pause_until = Some(now + pause.max(asked.unwrap_or_default()));
+        self.pause_until = Some(now + pause.max(failed.asked_pause.unwrap_or_default()));
+        self.cause = failed.cause;
     }
 
     /// Whether the last fetch failed.
@@ -163,14 +177,14 @@ impl FetchSchedule {
 
     /// The error while the keys cannot be fetched.
     pub(super) fn unavailable(&self, now: Instant) -> KeyError {
-        KeyError::Unavailable { retry_after: rest(self.pause_until, now) }
+        KeyError::Unavailable { retry_after: rest(self.pause_until, now), cause: self.cause }
     }
 
     /// The error for a key id that may be a new key: the next fetch decides.
     fn undecided(&self, now: Instant) -> KeyError {
         let retry_after = rest(self.pause_until.max(self.cooldown_until), now);
         if self.is_failing() {
-            KeyError::Unavailable { retry_after }
+            KeyError::Unavailable { retry_after, cause: self.cause }
         } else {
             KeyError::Undecided { retry_after }
         }
@@ -196,7 +210,9 @@ fn rest(until: Option<Instant>, now: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{COOLDOWN, FetchDecision, FetchSchedule, LONGEST_PAUSE, MISSING_LIMIT};
+    use super::{
+        COOLDOWN, FailedFetch, FetchDecision, FetchSchedule, LONGEST_PAUSE, MISSING_LIMIT,
+    };
     use crate::auth::source::KeyError;
     use std::time::Duration;
     use tokio::time::{self, Instant};
@@ -224,7 +240,7 @@ mod tests {
         let pauses: Vec<u64> = (0..7)
             .map(|_| {
                 let now = Instant::now();
-                schedule.record_failure(now, None);
+                schedule.record_failure(now, FailedFetch::default());
                 (schedule.pause_until.unwrap() - now).as_secs()
             })
             .collect();
@@ -238,18 +254,19 @@ mod tests {
     async fn a_pause_is_not_shorter_than_the_issuer_asked_for() {
         let mut schedule = FetchSchedule::default();
         let asked = Duration::from_secs(30);
-        schedule.record_failure(Instant::now(), Some(asked));
+        schedule
+            .record_failure(Instant::now(), FailedFetch { asked_pause: Some(asked), cause: None });
         let error = schedule.unavailable(Instant::now());
-        assert_eq!(error, KeyError::Unavailable { retry_after: asked });
+        assert_eq!(error, KeyError::Unavailable { retry_after: asked, cause: None });
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_failures_do_not_overflow() {
         let mut schedule = FetchSchedule { failures: u32::MAX, ..FetchSchedule::default() };
-        schedule.record_failure(Instant::now(), None);
+        schedule.record_failure(Instant::now(), FailedFetch::default());
         assert_eq!(
             schedule.unavailable(Instant::now()),
-            KeyError::Unavailable { retry_after: LONGEST_PAUSE }
+            KeyError::Unavailable { retry_after: LONGEST_PAUSE, cause: None }
         );
     }
 

@@ -87,7 +87,9 @@ impl<S: KeySource> XsuaaIssuer<S> {
 pub(super) fn key_error(error: KeyError) -> AuthError {
     match error {
         KeyError::Unknown => AuthRejection::KeyUnknown.into(),
-        KeyError::Unavailable { retry_after } => AuthError::KeysUnavailable { retry_after },
+        KeyError::Unavailable { retry_after, cause } => {
+            AuthError::KeysUnavailable { retry_after, cause }
+        }
         KeyError::Undecided { retry_after } => AuthError::KeyUndecided { retry_after },
     }
 }

@@ -7,12 +7,13 @@
 
 use super::{
     cached_key_set::{Age, CachedKeySet, Fetched, FoundKey},
-    fetch_schedule::{FetchDecision, FetchSchedule, PendingFetch},
+    fetch_schedule::{FailedFetch, FetchDecision, FetchSchedule, PendingFetch},
     source::{KeyError, KeySource},
 };
 use crate::telemetry::metrics::Metrics;
 use arc_swap::ArcSwapOption;
 use std::{
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -176,9 +177,21 @@ impl<S: KeySource> KeyCacheInner<S> {
     async fn fetch(&self) {
         let cached = self.cached.load_full();
         let etag = cached.as_ref().and_then(|cached| cached.etag());
-        match self.source.fetch(etag, self.retry_until(cached.as_deref())).await {
+        let fetched = self.source.fetch(etag, self.retry_until(cached.as_deref())).await;
+        let has_keys = cached.as_ref().is_some_and(|cached| cached.has_usable_keys(Instant::now()));
+        match fetched {
+            // One such answer must not end keys that are in use.
+            Ok(Fetched::NoKeys) if has_keys => {
+                self.record_failure(cached.as_deref(), &"no keys", FailedFetch::default());
+            }
             Ok(fetched) => self.store(cached.as_deref(), fetched),
-            Err(fault) => self.record_failure(cached.as_deref(), &fault),
+            Err(fault) => {
+                let failed = FailedFetch {
+                    asked_pause: S::asked_pause(&fault),
+                    cause: S::connect_fault(&fault),
+                };
+                self.record_failure(cached.as_deref(), &fault, failed);
+            }
         }
     }
 
@@ -209,9 +222,14 @@ impl<S: KeySource> KeyCacheInner<S> {
         schedule.record_success(now, |kid| next.find(kid).is_some());
     }
 
-    fn record_failure(&self, cached: Option<&CachedKeySet>, fault: &S::Fault) {
+    fn record_failure(
+        &self,
+        cached: Option<&CachedKeySet>,
+        fault: &dyn fmt::Display,
+        failed: FailedFetch,
+    ) {
         let now = Instant::now();
-        self.schedule().record_failure(now, S::asked_pause(fault));
+        self.schedule().record_failure(now, failed);
         self.metrics.jwks_fetched("error");
         if cached.is_some_and(|cached| cached.is_usable(now)) {
             tracing::warn!(error = %fault, "caller keys not fetched, the old ones stay in use");

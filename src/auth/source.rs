@@ -5,6 +5,7 @@
 //! [`key_cache`](super::key_cache) and its endpoints.
 
 use super::cached_key_set::Fetched;
+use crate::upstream::ConnectFault;
 use http::HeaderValue;
 use std::{error::Error, time::Duration};
 use tokio::time::Instant;
@@ -27,6 +28,11 @@ pub(super) trait KeySource: Send + Sync + 'static {
         None
     }
 
+    /// Why no connection was made; `None` if one was made.
+    fn connect_fault(_fault: &Self::Fault) -> Option<ConnectFault> {
+        None
+    }
+
     /// Whether callers may depend on these keys. `false` if only an unverified token, which anyone
     /// can write, has asked for them.
     fn is_needed(&self) -> bool {
@@ -43,6 +49,8 @@ pub(super) enum KeyError {
     Unavailable {
         /// Time until the next fetch is allowed, at least.
         retry_after: Duration,
+        /// Why there is no connection, if there is none.
+        cause: Option<ConnectFault>,
     },
     /// The last fetch was before the question and too recent for another one. The key may exist.
     Undecided {

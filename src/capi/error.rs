@@ -200,6 +200,9 @@ impl CapiError {
             Self::Refused(_) => "cf_refused",
             Self::Failed(_) | Self::Unreadable { .. } => "cf_error",
             Self::RateLimited { .. } => "cf_rate_limited",
+            Self::Unavailable { cause: Unavailability::TlsCertificate, .. } => {
+                "certificate_refused"
+            }
             Self::Unavailable { .. } => "cf_unavailable",
             Self::Timeout { .. } => "cf_timeout",
             Self::Internal(_) => "internal",

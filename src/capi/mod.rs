@@ -64,6 +64,9 @@ use tokio_util::task::TaskTracker;
 /// `retry_after` of a full gate: a permit is usually free again within a second.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 
+/// A token that comes later than this before the deadline leaves no time for the call.
+const TOKEN_RESERVE: Duration = Duration::from_secs(1);
+
 /// The client of the CF API, shared by all requests. A clone is shallow.
 #[derive(Clone)]
 pub struct CapiClient(Arc<CapiInner>);
@@ -343,12 +346,14 @@ impl CfRequestClient {
         Ok((report(permit, received)?, token))
     }
 
+    /// Waits for a token until shortly before the deadline, so that who waits for this call until
+    /// then still learns that nothing was sent.
     async fn wait_for_token(&self) -> Result<Arc<Lease>, CapiError> {
-        let leasing = self.client.0.tokens.lease(&self.destination);
-        timeout_at(self.deadline, leasing)
-            .await
-            .map_err(|_| CapiError::Timeout { sent: RequestSent::No })?
-            .map_err(CapiError::Token)
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let until = self.deadline - TOKEN_RESERVE.min(left / 10);
+        let tokens = &self.client.0.tokens;
+        let outcome = timeout_at(until, tokens.lease(&self.destination)).await;
+        outcome.unwrap_or_else(|_| Err(tokens.late(&self.destination))).map_err(CapiError::Token)
     }
 
     /// Receives a response until the request's deadline. A mutation that was sent is received in

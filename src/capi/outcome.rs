@@ -5,7 +5,7 @@
 
 use super::{Call, answer, call::RetrySafety, error::CapiError, stream::CfResponse};
 use crate::upstream::{
-    HttpResponse, StreamedResponse, TransportError,
+    ConnectFault, HttpResponse, StreamedResponse, TransportError,
     gate::{CallPermit, FailureKind},
     retry::{Backoff, asked_pause},
 };
@@ -113,6 +113,8 @@ pub(super) fn report(
         Err(error) => {
             match &error {
                 TransportError::TooLarge => permit.succeeded(),
+                // An open breaker would hide what must be repaired.
+                TransportError::Connect { kind: ConnectFault::TlsCertificate, .. } => drop(permit),
                 TransportError::Connect { .. } => permit.failed(FailureKind::Connect),
                 TransportError::Timeout { .. }
                 | TransportError::Interrupted { .. }
@@ -121,5 +123,30 @@ pub(super) fn report(
             }
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::report;
+    use crate::{
+        telemetry::metrics::Metrics,
+        upstream::{ConnectFault, TransportError, gate::Gate},
+    };
+
+    /// Calls until the gate admits no further one, at most twenty.
+    async fn calls_until_open(kind: ConnectFault) -> usize {
+        let gate = Gate::new("cf", 1, Metrics::default());
+        for calls in 0..20 {
+            let Ok(permit) = gate.enter().await else { return calls };
+            drop(report(permit, Err(TransportError::Connect { kind, source: None })));
+        }
+        20
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_certificate_opens_no_breaker_which_would_hide_it() {
+        assert_eq!(calls_until_open(ConnectFault::TlsCertificate).await, 20);
+        assert_eq!(calls_until_open(ConnectFault::Refused).await, 5);
     }
 }

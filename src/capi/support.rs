@@ -10,7 +10,7 @@ use super::{
 pub(crate) use crate::upstream::raw_server::Reply;
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},
-    token::{Lease, Revoked, lease_for_tests},
+    token::{Lease, LeaseRefusal, Reason, Revoked, lease_for_tests},
     upstream::{ClientFactory, Purpose, Settings, Timeouts, raw_server::RawServer},
 };
 use http::HeaderValue;
@@ -135,6 +135,15 @@ impl TokenLender for ScriptedTokens {
 
     fn lease<'a>(&'a self, _destination: &'a DestinationName) -> LeaseFuture<'a> {
         Box::pin(async { Ok(self.current()) })
+    }
+
+    fn late(&self, destination: &DestinationName) -> LeaseRefusal {
+        LeaseRefusal {
+            destination: destination.to_string(),
+            reason: Reason::UaaSlow,
+            retry_at: None,
+            read_from: None,
+        }
     }
 
     /// One renewal in 30 s, as in the vault.

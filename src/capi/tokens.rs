@@ -21,6 +21,9 @@ pub(super) trait TokenLender: fmt::Debug + Send + Sync {
     /// Returns a token and waits for it if necessary.
     fn lease<'a>(&'a self, destination: &'a DestinationName) -> LeaseFuture<'a>;
 
+    /// Returns the refusal for a caller whose time ended while it waited in [`Self::lease`].
+    fn late(&self, destination: &DestinationName) -> LeaseRefusal;
+
     /// Ends a token that CF refused, if it is still in service.
     fn revoke(&self, destination: &DestinationName, used: &Arc<Lease>) -> Revoked;
 }
@@ -32,6 +35,10 @@ impl TokenLender for TokenVault {
 
     fn lease<'a>(&'a self, destination: &'a DestinationName) -> LeaseFuture<'a> {
         Box::pin(Self::lease(self, destination))
+    }
+
+    fn late(&self, destination: &DestinationName) -> LeaseRefusal {
+        Self::late(self, destination)
     }
 
     fn revoke(&self, destination: &DestinationName, used: &Arc<Lease>) -> Revoked {

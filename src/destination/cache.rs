@@ -10,7 +10,7 @@ mod state;
 
 use super::{
     CachePolicy, Destination, DestinationError, DestinationName, SourceKind,
-    fault::{FindFault, Transient},
+    fault::{AskedSystem, FindFault, Transient},
     validate::Validator,
 };
 use crate::{binding::Fields, telemetry::metrics::Metrics};
@@ -179,7 +179,10 @@ impl<S: DestinationSource> CachedDestination<S> {
         match fetch.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
             // The task is gone (a panic, the runtime's end); the next caller starts a new fetch.
-            Ok(None) | Err(_) => Err(self.unavailable(FIRST_PAUSE)),
+            Ok(None) | Err(_) => {
+                let advice = "the read of it has broken off".to_owned();
+                Err(self.unavailable(advice, FIRST_PAUSE))
+            }
         }
     }
 
@@ -195,7 +198,11 @@ impl<S: DestinationSource> CachedDestination<S> {
                     self.count("unchanged");
                     Ok(destination)
                 }
-                None => self.apply_fault(&mut state, &FindFault::transient(Transient::Unreadable)),
+                None => {
+                    let asked = AskedSystem::DestinationService;
+                    let fault = FindFault::transient(Transient::Unreadable, asked);
+                    self.apply_fault(&mut state, &fault)
+                }
             },
             Ok(FindResponse::Absent) => self.apply_absence(&mut state),
             Err(fault) => self.apply_fault(&mut state, &fault),

@@ -8,7 +8,7 @@ mod answer;
 use super::{
     DestinationName,
     cache::{DestinationSource, FindResponse},
-    fault::{FindFault, failure, is_failure},
+    fault::{AskedSystem, FindFault, is_failure, report},
     service_token::ServiceToken,
     settings::DestinationLevel,
 };
@@ -122,7 +122,9 @@ impl DestinationClient {
         authorization: &HeaderValue,
     ) -> Result<HttpResponse, FindFault> {
         let request = self.request(name, tag, authorization)?;
-        let permit = self.gate.enter().await?;
+        let asked = AskedSystem::DestinationService;
+        let permit =
+            self.gate.enter().await.map_err(|error| FindFault::held_back(&error, asked))?;
         let began = Instant::now();
         match self.http.fetch(request, CAP).await {
             Ok(answer) => {
@@ -141,8 +143,8 @@ impl DestinationClient {
                 Ok(answer)
             }
             Err(error) => {
-                permit.failed(failure(&error));
-                Err(FindFault::transport(&error))
+                report(permit, &error);
+                Err(FindFault::transport(&error, asked))
             }
         }
     }

@@ -30,11 +30,22 @@ pub enum DestinationError {
         /// What is wrong, with what to do where that is not obvious.
         findings: Vec<String>,
     },
-    /// The service is down and no cached content is fresh enough.
-    #[error("destination service unavailable")]
+    /// The certificate of a system that is asked for it is refused, and no cached content is fresh
+    /// enough.
+    #[error("destination {name} cannot be read: {advice}")]
+    Untrusted {
+        /// Name of the destination.
+        name: String,
+        /// Which system, and what to do.
+        advice: String,
+    },
+    /// A system that is asked for it is down and no cached content is fresh enough.
+    #[error("destination {name} cannot be read now: {advice}")]
     Unavailable {
         /// Name of the destination.
         name: String,
+        /// Which system, and what is known.
+        advice: String,
         /// How long to wait before the next attempt.
         retry_after: Duration,
     },
@@ -45,6 +56,15 @@ impl DestinationError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
+            Self::Missing { .. } | Self::Invalid { .. } | Self::Untrusted { .. } => false,
+        }
+    }
+
+    /// Returns whether nothing was learned about the destination, so that what is known of it
+    /// stays.
+    pub fn tells_nothing(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Untrusted { .. } => true,
             Self::Missing { .. } | Self::Invalid { .. } => false,
         }
     }

@@ -4,12 +4,12 @@
 //! against the upstream. Used by `client`, `service_token` and `cache`.
 
 use crate::upstream::{
-    ConnectFault, TransportError,
-    gate::{FailureKind, GateError},
-    retry::{Backoff, RETRY_AFTER_CAP, RetryDecision, retry_after},
+    CERTIFICATE_ADVICE, ConnectFault, TransportError,
+    gate::{CallPermit, FailureKind, GateError},
+    retry::{Backoff, RETRY_AFTER_CAP, RetryDecision, asked_pause},
 };
-use http::{HeaderMap, StatusCode, header};
-use std::time::{Duration, SystemTime};
+use http::{HeaderMap, StatusCode};
+use std::{fmt, time::Duration};
 
 /// A call that returned neither a token nor a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum FindFault {
     Transient {
         /// What happened.
         kind: Transient,
+        /// Which system was called.
+        asked: AskedSystem,
         /// The pause that the other side asked for.
         retry_after: Option<Duration>,
     },
@@ -25,11 +27,31 @@ pub(super) enum FindFault {
     Refused(&'static str),
 }
 
+/// The two systems that are called for a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedSystem {
+    /// The Destination service.
+    DestinationService,
+    /// XSUAA, for the token of the Destination service.
+    Xsuaa,
+}
+
+impl fmt::Display for AskedSystem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::DestinationService => "the Destination service",
+            Self::Xsuaa => "XSUAA, which gives the token for the Destination service,",
+        })
+    }
+}
+
 /// Kinds of transient failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transient {
     /// The connection was never made.
     Connect,
+    /// The name of the host has no address.
+    Name,
     /// The certificate of the other side is not trusted; an immediate retry is useless.
     Certificate,
     /// Sent, but no complete answer; or a gateway's answer instead (408, 502, 504).
@@ -45,34 +67,49 @@ pub(super) enum Transient {
 }
 
 impl FindFault {
-    pub(super) fn transient(kind: Transient) -> Self {
-        Self::Transient { kind, retry_after: None }
+    pub(super) fn transient(kind: Transient, asked: AskedSystem) -> Self {
+        Self::Transient { kind, asked, retry_after: None }
     }
 
     /// Classifies a call without an answer.
-    pub(super) fn transport(error: &TransportError) -> Self {
-        Self::transient(match error {
+    pub(super) fn transport(error: &TransportError, asked: AskedSystem) -> Self {
+        let kind = match error {
             TransportError::Connect { kind: ConnectFault::TlsCertificate, .. } => {
                 Transient::Certificate
             }
+            TransportError::Connect { kind: ConnectFault::Dns, .. } => Transient::Name,
             TransportError::Connect { .. } => Transient::Connect,
             TransportError::Timeout { .. } | TransportError::Interrupted { .. } => {
                 Transient::NoAnswer
             }
             TransportError::TooLarge | TransportError::Unreadable { .. } => Transient::Unreadable,
             TransportError::Refused => return Self::Refused("its address is not allowed"),
-        })
+        };
+        Self::transient(kind, asked)
+    }
+
+    /// A call that the gate held back.
+    pub(super) fn held_back(error: &GateError, asked: AskedSystem) -> Self {
+        let retry_after = match error {
+            GateError::Open { retry_after } => Some(*retry_after),
+            GateError::Full => None,
+        };
+        Self::Transient { kind: Transient::Closed, asked, retry_after }
     }
 
     /// Classifies a transient status; `None` for all others.
-    pub(super) fn passing(status: StatusCode, retry_after: Option<Duration>) -> Option<Self> {
+    pub(super) fn passing(
+        status: StatusCode,
+        asked: AskedSystem,
+        retry_after: Option<Duration>,
+    ) -> Option<Self> {
         let kind = match status.as_u16() {
             429 => Transient::RateLimited,
             408 | 502 | 504 => Transient::NoAnswer,
             code if code >= 500 => Transient::Server,
             _ => return None,
         };
-        Some(Self::Transient { kind, retry_after })
+        Some(Self::Transient { kind, asked, retry_after })
     }
 
     /// Returns what happened, for the log.
@@ -81,6 +118,7 @@ impl FindFault {
             Self::Refused(finding) => finding,
             Self::Transient { kind, .. } => match kind {
                 Transient::Connect => "no connection",
+                Transient::Name => "the name of its host has no address",
                 Transient::Certificate => "certificate not trusted",
                 Transient::NoAnswer => "no answer",
                 Transient::Server => "error of the service",
@@ -95,10 +133,11 @@ impl FindFault {
     pub(super) fn again(&self) -> RetryDecision {
         match self {
             Self::Refused(_) => RetryDecision::No,
-            Self::Transient { kind, retry_after } => match kind {
-                Transient::Connect | Transient::NoAnswer | Transient::Unreadable => {
-                    RetryDecision::WithBackoff(Backoff::CONNECTION)
-                }
+            Self::Transient { kind, retry_after, .. } => match kind {
+                Transient::Connect
+                | Transient::Name
+                | Transient::NoAnswer
+                | Transient::Unreadable => RetryDecision::WithBackoff(Backoff::CONNECTION),
                 Transient::Server => RetryDecision::WithBackoff(Backoff::OVERLOADED),
                 Transient::RateLimited => retry_after
                     .map_or(RetryDecision::WithBackoff(Backoff::OVERLOADED), RetryDecision::After),
@@ -108,13 +147,26 @@ impl FindFault {
     }
 }
 
-impl From<GateError> for FindFault {
-    fn from(error: GateError) -> Self {
-        let retry_after = match error {
-            GateError::Open { retry_after } => Some(retry_after),
-            GateError::Full => None,
-        };
-        Self::Transient { kind: Transient::Closed, retry_after }
+/// What an administrator reads about a transient failure.
+pub(super) fn advice(kind: Transient, asked: AskedSystem) -> String {
+    match kind {
+        Transient::Connect => format!("{asked} cannot be reached"),
+        Transient::Name => {
+            let member = match asked {
+                AskedSystem::DestinationService => "uri",
+                AskedSystem::Xsuaa => "url",
+            };
+            format!(
+                "{asked} cannot be reached: the name of its host has no address; the host is that of the member \
+                 {member} of the destination binding, so check the DNS, and the binding if it lasts"
+            )
+        }
+        Transient::Certificate => format!("{asked} cannot be reached: {CERTIFICATE_ADVICE}"),
+        Transient::NoAnswer => format!("{asked} has not answered in time"),
+        Transient::Server => format!("{asked} answers with an error"),
+        Transient::RateLimited => format!("{asked} limits the calls of the broker"),
+        Transient::Unreadable => format!("{asked} gave an answer that cannot be read"),
+        Transient::Closed => format!("{asked} is not called for a moment, after failures"),
     }
 }
 
@@ -123,15 +175,18 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
     status.is_server_error()
 }
 
-/// Returns how a call without an answer counts.
-pub(super) fn failure(error: &TransportError) -> FailureKind {
-    if error.may_have_been_sent() { FailureKind::Response } else { FailureKind::Connect }
+/// Reports a call without an answer to its gate. A refused certificate counts as nothing there: an
+/// open breaker would hide what must be repaired.
+pub(super) fn report(permit: CallPermit, error: &TransportError) {
+    match error.connect_fault() {
+        Some(ConnectFault::TlsCertificate) => drop(permit),
+        Some(_) => permit.failed(FailureKind::Connect),
+        None if error.may_have_been_sent() => permit.failed(FailureKind::Response),
+        None => permit.failed(FailureKind::Connect),
+    }
 }
 
-/// Reads `Retry-After`. A date counts from the `Date` of the same answer, so that only the sender's
-/// clock matters.
+/// Reads `Retry-After`.
 pub(super) fn pause(headers: &HeaderMap) -> Option<Duration> {
-    let date = headers.get(header::DATE).and_then(|value| value.to_str().ok());
-    let sent = date.and_then(|text| httpdate::parse_http_date(text).ok());
-    retry_after(headers, sent.unwrap_or(SystemTime::UNIX_EPOCH), RETRY_AFTER_CAP)
+    asked_pause(headers, RETRY_AFTER_CAP)
 }

@@ -4,14 +4,14 @@
 //! fetched; only the provider's own credentials are used. Used by `client`.
 
 use super::{
-    fault::{FindFault, Transient, failure, is_failure},
+    fault::{AskedSystem, FindFault, Transient, is_failure, report},
     service_lease::ServiceLease,
 };
 use crate::{
     oauth::{ExchangeError, Grant, TokenEndpoint, TokenResponse},
     telemetry::metrics::Metrics,
     upstream::{
-        gate::{FailureKind, Gate},
+        gate::{FailureKind, Gate, GateError},
         retry::retry,
     },
 };
@@ -164,7 +164,8 @@ impl ServiceToken {
     }
 
     async fn ask(&self) -> Result<TokenResponse, FindFault> {
-        let permit = self.0.gate.enter().await?;
+        let held_back = |error: GateError| FindFault::held_back(&error, AskedSystem::Xsuaa);
+        let permit = self.0.gate.enter().await.map_err(held_back)?;
         let began = Instant::now();
         match self.0.endpoint.exchange(&Grant::ClientCredentials).await {
             Ok(answer) => {
@@ -173,8 +174,8 @@ impl ServiceToken {
                 Ok(answer)
             }
             Err(ExchangeError::Transport(error)) => {
-                permit.failed(failure(&error));
-                Err(FindFault::transport(&error))
+                report(permit, &error);
+                Err(FindFault::transport(&error, AskedSystem::Xsuaa))
             }
             Err(ExchangeError::Refused(fault)) => {
                 self.called(fault.status, began.elapsed());
@@ -200,11 +201,11 @@ impl fmt::Debug for ServiceTokenInner {
 }
 
 fn refused(status: StatusCode, retry_after: Option<Duration>) -> FindFault {
-    if let Some(fault) = FindFault::passing(status, retry_after) {
+    if let Some(fault) = FindFault::passing(status, AskedSystem::Xsuaa, retry_after) {
         return fault;
     }
     if status.is_success() {
-        return FindFault::transient(Transient::Unreadable);
+        return FindFault::transient(Transient::Unreadable, AskedSystem::Xsuaa);
     }
     FindFault::Refused(
         "XSUAA refused the credentials of the Destination service's binding: create a new \

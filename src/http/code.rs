@@ -123,6 +123,7 @@ mod table {
         UaaUnavailable, "uaa_unavailable", SERVICE_UNAVAILABLE, "CF login server unavailable", true, UNAVAILABLE, WARN;
         UpstreamAuthFailed, "upstream_auth_failed", BAD_GATEWAY, "CF API refuses our token", false, CONFIGURATION, ERROR;
         TechnicalUserLacksRole, "technical_user_lacks_role", BAD_GATEWAY, "The technical user lacks a role", false, CONFIGURATION, ERROR;
+        CertificateRefused, "certificate_refused", BAD_GATEWAY, "Certificate of another system refused", false, Some("tls_certificate_error"), ERROR;
         CfRateLimited, "cf_rate_limited", SERVICE_UNAVAILABLE, "CF API rate limit reached", true, None, WARN;
         CfUnavailable, "cf_unavailable", SERVICE_UNAVAILABLE, "CF API unavailable", true, Some("connection_terminated"), WARN;
         CfTimeout, "cf_timeout", GATEWAY_TIMEOUT, "CF API too slow", true, Some("http_response_timeout"), WARN;
@@ -189,6 +190,7 @@ impl ProblemCode {
             | Self::TechnicalUserActionRequired
             | Self::UpstreamAuthFailed
             | Self::TechnicalUserLacksRole
+            | Self::CertificateRefused
             | Self::CfTimeout
             | Self::CfError
             | Self::CfJobFailed

@@ -27,6 +27,10 @@ use crate::{
 const SOON: Duration = Duration::from_secs(5);
 /// Detail of an internal error.
 const OUR_MISTAKE: &str = "The broker made a mistake; its log has the correlation id.";
+/// Detail where the certificate of the CF API is refused.
+const UNTRUSTED_CF_API: &str = "The CF API cannot be reached: its certificate was refused: it has expired, is for \
+                                another host than that of the destination's property URL, or its authority is \
+                                missing in upstream.extra_ca_file, which is read when the broker starts.";
 
 impl From<LeaseRefusal> for Problem {
     fn from(refusal: LeaseRefusal) -> Self {
@@ -48,12 +52,16 @@ pub(crate) fn code_of_reason(reason: &Reason) -> ProblemCode {
         Reason::DestinationInvalid { .. } | Reason::Misconfigured { .. } => {
             ProblemCode::DestinationInvalid
         }
-        Reason::DestinationUnavailable => ProblemCode::DestinationUnavailable,
+        Reason::DestinationUnavailable { .. } => ProblemCode::DestinationUnavailable,
+        Reason::DestinationUntrusted { .. } | Reason::UaaUntrusted { .. } => {
+            ProblemCode::CertificateRefused
+        }
         Reason::Rejected { .. } => ProblemCode::TechnicalUserRejected,
         Reason::SecondFactor => ProblemCode::TechnicalUserMfa,
         Reason::ActionRequired { .. } => ProblemCode::TechnicalUserActionRequired,
         Reason::Locked { .. } => ProblemCode::TechnicalUserLocked,
         Reason::UaaUnavailable
+        | Reason::UaaSlow
         | Reason::UaaUnreachable { .. }
         | Reason::Unclear { .. }
         | Reason::NoTokenEndpoint { .. } => ProblemCode::UaaUnavailable,
@@ -82,10 +90,11 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             let note = restart_note(refusal);
             format!("The destination {name} cannot be used: {}.{note}", findings.join("; "))
         }
-        Reason::DestinationUnavailable => {
-            format!(
-                "The Destination service does not answer as it should, so the destination {name} is not known yet."
-            )
+        Reason::DestinationUnavailable { advice } => {
+            format!("The destination {name} cannot be read now: {advice}.")
+        }
+        Reason::DestinationUntrusted { advice } => {
+            format!("The destination {name} cannot be read: {advice}.")
         }
         Reason::Rejected { advice } => format!(
             "The CF login server refused the logon of destination {name}: {advice}. Correct what is wrong in {}; {}.",
@@ -108,7 +117,11 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             "The technical user of destination {name} is locked after too many failed logons: {advice}. The broker waits \
              for the end of the lock and then tries once."
         ),
-        Reason::UaaUnreachable { advice } => {
+        Reason::UaaSlow => format!(
+            "The CF login server has not answered in time, so there is no valid token for {name} yet. The broker goes on \
+             waiting for its answer; repeat the request."
+        ),
+        Reason::UaaUnreachable { advice } | Reason::UaaUntrusted { advice } => {
             let note = restart_note(refusal);
             format!("The CF login server of destination {name} cannot be reached: {advice}.{note}")
         }
@@ -220,9 +233,10 @@ fn code_of_call(error: &CapiError) -> (ProblemCode, &'static str) {
         CapiError::Unavailable { cause: Unavailability::Busy, .. } => {
             (ProblemCode::Overloaded, "Too many calls to the CF API are in flight.")
         }
-        CapiError::Unavailable { cause, .. } => {
-            (ProblemCode::CfUnavailable, why_unavailable(*cause))
+        CapiError::Unavailable { cause: Unavailability::TlsCertificate, .. } => {
+            (ProblemCode::CertificateRefused, UNTRUSTED_CF_API)
         }
+        CapiError::Unavailable { cause, .. } => (ProblemCode::CfUnavailable, why_unavailable(*cause)),
         CapiError::Timeout { .. } => (
             ProblemCode::CfTimeout,
             "The CF API did not answer in time. What was begun is looked up before it is repeated.",
@@ -236,11 +250,15 @@ fn code_of_call(error: &CapiError) -> (ProblemCode, &'static str) {
 
 fn why_unavailable(cause: Unavailability) -> &'static str {
     match cause {
-        Unavailability::TlsCertificate | Unavailability::TlsProtocol => {
-            "The CF API cannot be reached safely: its TLS certificate or protocol is refused."
+        Unavailability::TlsCertificate => UNTRUSTED_CF_API,
+        Unavailability::TlsProtocol => {
+            "No TLS connection to the CF API can be made: check host and port of the destination's property URL."
+        }
+        Unavailability::Dns => {
+            "The CF API cannot be reached: the name of its host has no address. It is the host of the destination's \
+             property URL: check it, and the DNS."
         }
         Unavailability::Busy
-        | Unavailability::Dns
         | Unavailability::ConnectionRefused
         | Unavailability::ConnectionTimeout
         | Unavailability::Connection
@@ -402,6 +420,7 @@ mod tests {
     use rstest::rstest;
 
     use crate::{
+        auth::AuthError,
         capi::{CapiError, RequestSent, Unavailability},
         http::{
             code::ProblemCode,
@@ -409,6 +428,7 @@ mod tests {
         },
         proxy::ProxyError,
         telemetry::trace::CorrelationId,
+        upstream::ConnectFault,
     };
 
     fn unavailable(cause: Unavailability) -> CapiError {
@@ -426,6 +446,45 @@ mod tests {
         );
         let proxy_status = answer.headers()["proxy-status"].to_str().unwrap();
         assert!(!proxy_status.contains("connection_terminated"), "{proxy_status}");
+    }
+
+    #[rstest]
+    #[case::certificate(
+        Unavailability::TlsCertificate,
+        ProblemCode::CertificateRefused,
+        "upstream.extra_ca_file"
+    )]
+    #[case::protocol(Unavailability::TlsProtocol, ProblemCode::CfUnavailable, "host and port")]
+    #[case::name(Unavailability::Dns, ProblemCode::CfUnavailable, "no address")]
+    #[case::refused(Unavailability::ConnectionRefused, ProblemCode::CfUnavailable, "cannot be reached")]
+    fn a_cf_api_without_connection_says_what_is_to_be_repaired(
+        #[case] cause: Unavailability,
+        #[case] code: ProblemCode,
+        #[case] word: &str,
+    ) {
+        let problem = Problem::from(unavailable(cause));
+        assert_eq!(problem.code(), code);
+        assert_eq!(code.spec().retryable, code != ProblemCode::CertificateRefused);
+        let detail = problem.into_detail();
+        assert!(detail.contains(word), "{detail}");
+    }
+
+    #[rstest]
+    #[case::certificate(Some(ConnectFault::TlsCertificate), 502, "upstream.extra_ca_file")]
+    #[case::name(Some(ConnectFault::Dns), 503, "no address")]
+    #[case::no_answer(None, 503, "cannot be read now")]
+    fn keys_that_cannot_be_read_say_what_is_to_be_repaired(
+        #[case] cause: Option<ConnectFault>,
+        #[case] status: u16,
+        #[case] word: &str,
+    ) {
+        let error = AuthError::KeysUnavailable { retry_after: Duration::from_secs(7), cause };
+        assert_eq!(error.is_transient(), status == 503);
+        let problem = Problem::from(error);
+        assert!(problem.clone().into_detail().contains(word));
+        let answer = problem.render(&CorrelationId::random(), ProblemForm::Own);
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
     }
 
     #[rstest]

@@ -29,7 +29,7 @@ use crate::{
     },
     routes::TenantId,
     telemetry::{audit::AuditTrail, trace::CorrelationId},
-    upstream::body,
+    upstream::{CERTIFICATE_ADVICE, ConnectFault, body},
 };
 
 /// A verified caller within its rate limits, with any scopes.
@@ -128,7 +128,18 @@ impl From<AuthError> for Problem {
             AuthError::Invalid { .. } => {
                 Self::unauthenticated(TokenPresence::Invalid).source(error)
             }
-            AuthError::KeysUnavailable { retry_after } => {
+            AuthError::KeysUnavailable { cause: Some(ConnectFault::TlsCertificate), .. } => {
+                let detail = format!(
+                    "The keys of the token's issuer cannot be read, so this caller cannot be verified: {CERTIFICATE_ADVICE}."
+                );
+                Self::new(ProblemCode::CertificateRefused, detail).source(error)
+            }
+            AuthError::KeysUnavailable { cause: Some(ConnectFault::Dns), retry_after } => {
+                let wait = Some(*retry_after);
+                let detail = "The keys of the token's issuer cannot be read now, so this caller cannot be verified: the name of its host has no address. The host comes from the binding of the issuer: check the DNS, and the binding if it lasts.";
+                Self::new(ProblemCode::KeysUnavailable, detail).retry_after(wait).source(error)
+            }
+            AuthError::KeysUnavailable { retry_after, .. } => {
                 let wait = Some(*retry_after);
                 let detail = "The keys of the token's issuer cannot be read now, so this caller cannot be verified.";
                 Self::new(ProblemCode::KeysUnavailable, detail).retry_after(wait).source(error)

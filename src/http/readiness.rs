@@ -141,7 +141,8 @@ fn destination(status: &DestinationStatus) -> ComponentHealth {
         (Some(_), _) => ComponentHealth::Ok,
         (None, Some(Reason::DestinationMissing)) => ComponentHealth::Missing,
         (None, Some(Reason::DestinationInvalid { .. })) => ComponentHealth::Refused,
-        (None, Some(Reason::DestinationUnavailable)) => ComponentHealth::Down,
+        (None, Some(Reason::DestinationUnavailable { .. })) => ComponentHealth::Down,
+        (None, Some(Reason::DestinationUntrusted { .. })) => ComponentHealth::Refused,
         (None, _) => ComponentHealth::Unknown,
     }
 }

@@ -12,10 +12,10 @@ use crate::{
         grant::GrantKind,
     },
     telemetry::foreign::strike,
-    upstream::retry::{RETRY_AFTER_CAP, retry_after},
+    upstream::retry::{RETRY_AFTER_CAP, asked_pause},
 };
-use http::{HeaderMap, StatusCode, header::DATE};
-use std::time::{Duration, SystemTime};
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use crate::oauth::dialect::{ActionCode, IdTokenFault};
@@ -251,17 +251,9 @@ fn is_error_code(code: &str) -> bool {
     !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Reads `Retry-After` if waiting may help. A date is compared with the answer's own `Date`, so
-/// that the two clocks need not agree. Without a `Date` the result is the cap.
+/// Reads `Retry-After` if waiting may help.
 fn wait(kind: FaultKind, headers: &HeaderMap) -> Option<Duration> {
-    if !kind.is_transient() {
-        return None;
-    }
-    let date = headers.get(DATE).and_then(|value| value.to_str().ok());
-    let now = date
-        .and_then(|text| httpdate::parse_http_date(text).ok())
-        .unwrap_or(SystemTime::UNIX_EPOCH);
-    retry_after(headers, now, RETRY_AFTER_CAP)
+    kind.is_transient().then(|| asked_pause(headers, RETRY_AFTER_CAP)).flatten()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::{
         Fault, GrantKind, UnreachableCause,
         fault::{ActionCode, FaultKind, IdTokenFault},
     },
+    upstream::CERTIFICATE_ADVICE,
 };
 use std::io;
 
@@ -77,8 +78,7 @@ impl SentLogon<'_> {
 pub(super) fn unreachable(cause: Option<UnreachableCause>) -> Reason {
     let advice = match cause {
         Some(UnreachableCause::Certificate) => {
-            "its certificate was refused: it has expired, is for another host, or its authority is \
-             missing in upstream.extra_ca_file"
+            return Reason::UaaUntrusted { advice: CERTIFICATE_ADVICE.to_owned() };
         }
         Some(UnreachableCause::Protocol) => {
             "no TLS connection can be made: check host and port of the token URL"

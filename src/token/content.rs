@@ -9,7 +9,10 @@ use super::{
     provider::UaaTokenProvider,
 };
 use crate::destination::{CachePolicy, Destination, DestinationError};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// When new credentials were found, their refresher is next at once. The refusal of the old one
@@ -21,7 +24,7 @@ impl<B: Backend> UaaTokenProvider<B> {
     pub(super) async fn content(&self) -> Result<Arc<Destination>, LeaseRefusal> {
         let found = match self.backend.known(&self.name) {
             Some(known) => Ok(known),
-            None => self.backend.find(&self.name, CachePolicy::Cached).await,
+            None => self.find(CachePolicy::Cached).await,
         };
         let found = found.map_err(|error| self.no_destination(error))?;
         self.require_same_credentials(found).await
@@ -29,16 +32,23 @@ impl<B: Backend> UaaTokenProvider<B> {
 
     /// Returns the confirmed content: a stale password would cost a failed logon.
     pub(super) async fn confirmed(&self) -> Result<Arc<Destination>, LeaseRefusal> {
-        match self.backend.find(&self.name, CachePolicy::Confirmed).await {
+        match self.find(CachePolicy::Confirmed).await {
             Ok(found) => self.require_same_credentials(found).await,
-            Err(error) if error.is_transient() && self.guard.is_proven() => {
-                // The service is down: only a credential that has worked may be used.
+            Err(error) if error.tells_nothing() && self.guard.is_proven() => {
+                // The service cannot be asked: only a credential that has worked may be used.
                 let known = self.backend.known(&self.name);
                 let known = known.ok_or_else(|| self.no_destination(error))?;
                 self.require_same_credentials(known).await
             }
             Err(error) => Err(self.no_destination(error)),
         }
+    }
+
+    async fn find(&self, wanted: CachePolicy) -> Result<Arc<Destination>, DestinationError> {
+        self.is_reading.store(true, Ordering::Relaxed);
+        let found = self.backend.find(&self.name, wanted).await;
+        self.is_reading.store(false, Ordering::Relaxed);
+        found
     }
 
     async fn require_same_credentials(
@@ -53,7 +63,7 @@ impl<B: Backend> UaaTokenProvider<B> {
 
     /// Reads the destination past the cache. A failed read counts as "unchanged".
     pub(super) async fn has_changed(&self) -> bool {
-        let found = self.backend.find(&self.name, CachePolicy::PastCache).await;
+        let found = self.find(CachePolicy::PastCache).await;
         found.is_ok_and(|found| found.fingerprint != self.fingerprint)
     }
 

@@ -262,6 +262,7 @@ impl<B: Backend> DestinationEntry<B> {
             metrics: shared.metrics.clone(),
             entry: Arc::downgrade(self),
             failures: RefreshFailures::default(),
+            is_reading: AtomicBool::new(false),
         };
         Arc::new(Refresher::new(provider, deps))
     }

@@ -38,7 +38,15 @@ pub enum Reason {
         findings: Vec<String>,
     },
     /// The Destination service cannot say what the destination holds.
-    DestinationUnavailable,
+    DestinationUnavailable {
+        /// Which system does not answer, and what is known.
+        advice: String,
+    },
+    /// The same, because a certificate is refused: waiting does not help.
+    DestinationUntrusted {
+        /// Which system, and what to do.
+        advice: String,
+    },
     /// The logon was refused; nothing is sent until the credentials change.
     Rejected {
         /// What is known, and what to do.
@@ -63,9 +71,16 @@ pub enum Reason {
     },
     /// The login server answers with 429, 5xx, an unreadable answer or not at all.
     UaaUnavailable,
+    /// The caller's time ended while the login server had not answered.
+    UaaSlow,
     /// The login server cannot be reached, perhaps until somebody acts.
     UaaUnreachable {
         /// What is known, and what to do.
+        advice: String,
+    },
+    /// The certificate of the login server is refused: waiting does not help.
+    UaaUntrusted {
+        /// What to do.
         advice: String,
     },
     /// The last passwords had no clear result and may count as wrong ones, so the next one waits.
@@ -86,18 +101,21 @@ impl LeaseRefusal {
     /// Returns whether waiting may help.
     pub fn is_transient(&self) -> bool {
         match self.reason {
-            Reason::DestinationUnavailable
+            Reason::DestinationUnavailable { .. }
             | Reason::Locked { .. }
             | Reason::UaaUnavailable
+            | Reason::UaaSlow
             | Reason::UaaUnreachable { .. }
             | Reason::Unclear { .. }
             | Reason::NoTokenEndpoint { .. } => true,
             Reason::DestinationMissing
             | Reason::DestinationInvalid { .. }
+            | Reason::DestinationUntrusted { .. }
             | Reason::Rejected { .. }
             | Reason::SecondFactor
             | Reason::ActionRequired { .. }
             | Reason::Misconfigured { .. }
+            | Reason::UaaUntrusted { .. }
             | Reason::Internal => false,
         }
     }
@@ -132,13 +150,16 @@ impl LeaseRefusal {
             | Reason::ActionRequired { .. }
             | Reason::Misconfigured { .. }
             | Reason::NoTokenEndpoint { .. }
-            | Reason::UaaUnreachable { .. } => {
+            | Reason::UaaUnreachable { .. }
+            | Reason::UaaUntrusted { .. } => {
                 self.read_from.is_some_and(|source| !source.is_read_again())
             }
-            Reason::DestinationUnavailable
+            Reason::DestinationUnavailable { .. }
+            | Reason::DestinationUntrusted { .. }
             | Reason::SecondFactor
             | Reason::Locked { .. }
             | Reason::UaaUnavailable
+            | Reason::UaaSlow
             | Reason::Unclear { .. }
             | Reason::Internal => false,
         }
@@ -165,8 +186,11 @@ impl LeaseRefusal {
             DestinationError::Invalid { findings, .. } => {
                 (Reason::DestinationInvalid { findings }, None)
             }
-            DestinationError::Unavailable { retry_after, .. } => {
-                (Reason::DestinationUnavailable, Some(now + retry_after))
+            DestinationError::Untrusted { advice, .. } => {
+                (Reason::DestinationUntrusted { advice }, None)
+            }
+            DestinationError::Unavailable { advice, retry_after, .. } => {
+                (Reason::DestinationUnavailable { advice }, Some(now + retry_after))
             }
         };
         Self::new(name, reason, retry_at)
@@ -179,16 +203,18 @@ impl Reason {
         let text = match self {
             Self::DestinationMissing => "create the destination in the subaccount",
             Self::DestinationInvalid { findings } => return findings.join("; "),
-            Self::DestinationUnavailable => "wait for the Destination service",
             Self::SecondFactor => {
                 "switch off two-factor authentication for the technical user, then release one attempt"
             }
-            Self::Rejected { advice }
+            Self::DestinationUnavailable { advice }
+            | Self::DestinationUntrusted { advice }
+            | Self::Rejected { advice }
             | Self::ActionRequired { advice }
             | Self::Misconfigured { advice }
             | Self::Locked { advice }
-            | Self::UaaUnreachable { advice } => advice,
-            Self::UaaUnavailable => "wait for the login server",
+            | Self::UaaUnreachable { advice }
+            | Self::UaaUntrusted { advice } => advice,
+            Self::UaaUnavailable | Self::UaaSlow => "wait for the login server",
             Self::Unclear { until } => return unclear_hint(*until),
             Self::NoTokenEndpoint { status } => {
                 return format!(
@@ -224,14 +250,17 @@ impl fmt::Display for Reason {
         out.write_str(match self {
             Self::DestinationMissing => "destination missing",
             Self::DestinationInvalid { .. } => "destination invalid",
-            Self::DestinationUnavailable => "destination service unavailable",
+            Self::DestinationUnavailable { .. } => "destination service unavailable",
+            Self::DestinationUntrusted { .. } => "certificate for the destination refused",
             Self::Rejected { .. } => "technical user rejected",
             Self::SecondFactor => "second factor required",
             Self::ActionRequired { .. } => "technical user needs a repair",
             Self::Misconfigured { .. } => "destination misconfigured",
             Self::Locked { .. } => "technical user locked",
             Self::UaaUnavailable => "login server unavailable",
+            Self::UaaSlow => "login server slow",
             Self::UaaUnreachable { .. } => "login server unreachable",
+            Self::UaaUntrusted { .. } => "certificate of the login server refused",
             Self::Unclear { .. } => "logon without a clear answer",
             Self::NoTokenEndpoint { .. } => "no token endpoint",
             Self::Internal => "internal",
@@ -260,7 +289,10 @@ mod tests {
     #[rstest]
     #[case(Reason::DestinationMissing, false)]
     #[case(Reason::DestinationInvalid { findings: Vec::new() }, false)]
-    #[case(Reason::DestinationUnavailable, true)]
+    #[case(Reason::DestinationUnavailable { advice: String::new() }, true)]
+    #[case(Reason::DestinationUntrusted { advice: String::new() }, false)]
+    #[case(Reason::UaaUntrusted { advice: String::new() }, false)]
+    #[case(Reason::UaaSlow, true)]
     #[case(Reason::Rejected { advice: String::new() }, false)]
     #[case(Reason::SecondFactor, false)]
     #[case(Reason::ActionRequired { advice: String::new() }, false)]

@@ -66,6 +66,8 @@ pub(super) struct SentGrant {
 struct FakeState {
     contents: HashMap<String, Arc<Destination>>,
     is_service_down: bool,
+    is_service_untrusted: bool,
+    find_latency: Duration,
     /// Answers to come, per grant; then the usual one.
     script: HashMap<&'static str, VecDeque<ScriptedAnswer>>,
     usual: HashMap<&'static str, ScriptedAnswer>,
@@ -216,6 +218,15 @@ impl FakeBackend {
         self.state().is_service_down = is_down;
     }
 
+    pub(super) fn service_is_untrusted(&self) {
+        self.state().is_service_untrusted = true;
+    }
+
+    /// How long a read past the cache takes.
+    pub(super) fn find_latency(&self, latency: Duration) {
+        self.state().find_latency = latency;
+    }
+
     pub(super) fn latency(&self, latency: Duration) {
         self.state().latency = latency;
     }
@@ -280,14 +291,24 @@ impl Backend for FakeBackend {
     ) -> Result<Arc<Destination>, DestinationError> {
         self.state().finds.push(wanted);
         // A real call takes a while; the caller must not rely on an immediate answer.
-        tokio::task::yield_now().await;
+        let latency = self.state().find_latency;
+        if wanted == CachePolicy::Cached {
+            tokio::task::yield_now().await
+        } else {
+            sleep(latency).await
+        }
         let state = self.state();
         let known = state.contents.get(name.as_str()).cloned();
         if state.is_service_down && (wanted != CachePolicy::Cached || known.is_none()) {
             return Err(DestinationError::Unavailable {
                 name: name.to_string(),
+                advice: "scripted".to_owned(),
                 retry_after: Duration::from_secs(2),
             });
+        }
+        if state.is_service_untrusted && wanted != CachePolicy::Cached {
+            let (name, advice) = (name.to_string(), "scripted".to_owned());
+            return Err(DestinationError::Untrusted { name, advice });
         }
         known.ok_or_else(|| DestinationError::Missing {
             name: name.to_string(),

@@ -133,6 +133,12 @@ impl TokenVault {
         self.0.fresh(destination)
     }
 
+    /// Returns the refusal for a caller whose time ended while it waited in [`Self::lease`]. It
+    /// names the system that has not answered.
+    pub fn late(&self, destination: &DestinationName) -> LeaseRefusal {
+        self.0.late(destination)
+    }
+
     /// CF refused exactly this lease (401, code 1000). Ends it if it is still in service. Forces at
     /// most one renewal in 30 s.
     pub fn revoke(&self, destination: &DestinationName, used: &Arc<Lease>) -> Revoked {

@@ -29,7 +29,7 @@ use crate::{
 };
 use std::{
     fmt,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicBool},
 };
 use tokio::time::Instant;
 
@@ -54,6 +54,8 @@ pub(super) struct UaaTokenProvider<B: Backend> {
     /// Notified when the credentials have changed or are refused.
     pub(super) entry: Weak<DestinationEntry<B>>,
     pub(super) failures: RefreshFailures,
+    /// Whether the flight waits for the destination, not for the login server.
+    pub(super) is_reading: AtomicBool,
 }
 
 impl<B: Backend> TokenProvider for UaaTokenProvider<B> {

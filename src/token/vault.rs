@@ -17,12 +17,19 @@ use super::{
 };
 use crate::destination::{CachePolicy, DestinationName, SourceKind};
 use prometheus_client::metrics::counter::Counter;
-use std::{fmt, ptr, sync::Arc, time::Duration};
+use std::{
+    fmt, ptr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
 /// How often a caller follows changing credentials before it gets the last refusal.
 const MAX_CREDENTIAL_CHANGES: usize = 3;
+
+/// When a caller whose time has ended may come back: what it waited for goes on meanwhile.
+const LATE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The entries of all configured destinations.
 pub(super) struct Vault<B: Backend> {
@@ -158,6 +165,22 @@ impl<B: Backend> Vault<B> {
             entry.history().refused(&refusal, now);
             refusal
         })
+    }
+
+    /// Returns the refusal for a caller whose time ended while it waited for a lease.
+    pub(super) fn late(&self, name: &DestinationName) -> LeaseRefusal {
+        let current = self.metered(name).and_then(|metered| metered.entry.current().clone());
+        let reason = match current {
+            Some(refresher) if !refresher.provider().is_reading.load(Ordering::Relaxed) => {
+                Reason::UaaSlow
+            }
+            Some(_) | None => {
+                let advice = "the Destination service, or the XSUAA of its binding, has not answered in time";
+                Reason::DestinationUnavailable { advice: advice.to_owned() }
+            }
+        };
+        let retry_at = Some(Instant::now() + LATE_PAUSE);
+        LeaseRefusal::new(name, reason, retry_at).with_source(self.context.backend.source(name))
     }
 
     pub(super) fn revoke(&self, name: &DestinationName, used: &Lease) -> Revoked {

@@ -55,7 +55,23 @@ pub enum TransportError {
     Refused,
 }
 
+/// What an administrator does about a refused certificate.
+pub const CERTIFICATE_ADVICE: &str = "its certificate was refused: it has expired, is for another host, or its \
+                                      authority is missing in upstream.extra_ca_file, which is read when the broker starts";
+
 impl TransportError {
+    /// Returns why no connection was made; `None` if one was made.
+    pub fn connect_fault(&self) -> Option<ConnectFault> {
+        match self {
+            Self::Connect { kind, .. } => Some(*kind),
+            Self::Timeout { .. }
+            | Self::Interrupted { .. }
+            | Self::Unreadable { .. }
+            | Self::TooLarge
+            | Self::Refused => None,
+        }
+    }
+
     /// Returns whether the request may have reached the other side.
     pub fn may_have_been_sent(&self) -> bool {
         match self {

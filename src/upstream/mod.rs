@@ -28,7 +28,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use client::{HttpClient, HttpResponse, IncomingResponse};
-pub use error::{ConnectFault, TransportError, UpstreamError};
+pub use error::{CERTIFICATE_ADVICE, ConnectFault, TransportError, UpstreamError};
 pub use stream::{ResponseBody, StreamedResponse};
 pub use target::{COMPONENT, is_host, is_loopback, is_unambiguous_path};
 

@@ -131,7 +131,7 @@ fn after(wait: Duration) -> Duration {
 
 /// Reads `Retry-After` (RFC 9110, 10.2.3) as seconds or HTTP date. An invalid value counts as
 /// absent, a date in the past as zero; never above `cap`.
-pub fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap, now: SystemTime, cap: Duration) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a u64 holds are a very long time, not an invalid value.

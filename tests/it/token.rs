@@ -3,7 +3,7 @@
 use cfapi_sandbox::Part;
 use serde_json::json;
 
-use crate::support::{APP, TestBroker, pull, sandbox, variables};
+use crate::support::{APP, Answer, TestBroker, pull, sandbox, variables};
 
 #[tokio::test]
 async fn a_hundred_cold_callers_cost_one_service_token_one_find_and_one_grant() {
@@ -209,6 +209,36 @@ async fn an_unclear_logon_names_the_time_and_a_release_serves_at_once() {
     let forced = format!("{retry}?force=true");
     let forced = broker.send(http::Method::POST, &forced, Some(&admin), None).await.json();
     assert_eq!((&forced["outcome"], &forced["released"]), (&json!("succeeded"), &json!(2)));
+}
+
+/// The broker is asked while this system accepts calls and does not answer.
+async fn asked_while_hanging(part: &str, only: &str) -> Answer {
+    let sandbox = sandbox().await;
+    pull(&sandbox, "hang", &json!({"part": part, "only": only, "n": 20}));
+    let mut vars = variables(&sandbox);
+    vars.insert("CFAPI_SERVER__REQUEST_TIMEOUT".to_owned(), "5s".to_owned());
+    let broker = TestBroker::with(vars).await;
+    let got = broker.get("/spaces", &sandbox.developer_token()).await;
+    pull(&sandbox, "release", &json!({"part": part}));
+    got
+}
+
+#[tokio::test]
+async fn a_system_that_hangs_is_named() {
+    let (uaa, xsuaa, service) = tokio::join!(
+        asked_while_hanging("uaa", "POST /oauth/token"),
+        asked_while_hanging("xsuaa", "POST /oauth/token"),
+        asked_while_hanging("destination", "GET /destination-configuration/"),
+    );
+    for (got, code, word) in [
+        (uaa, "uaa_unavailable", "CF login server"),
+        (xsuaa, "destination_unavailable", "XSUAA"),
+        (service, "destination_unavailable", "Destination service"),
+    ] {
+        assert_eq!((got.status, got.code().as_str()), (503, code), "{}", got.text);
+        assert!(got.text.contains(word), "{}", got.text);
+        assert_eq!(got.headers["retry-after"], "5", "{}", got.text);
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::domains::{Issuer, TrustedDomains};
 use crate::{
     auth::{duplicate_free::DuplicateFree, endpoint::RefusedStatus},
     upstream::{
-        HttpClient, TransportError, body,
+        ConnectFault, HttpClient, TransportError, body,
         retry::{RetryDecision, retry},
     },
 };
@@ -50,9 +50,9 @@ pub(in crate::auth) enum DiscoveryFault {
     /// The URL has a host that is not trusted.
     #[error("keys at a host that is not trusted")]
     Foreign,
-    /// Another request has just failed.
+    /// Another request has just failed; the reason, if no connection was made.
     #[error("failed a moment ago")]
-    Recent,
+    Recent(Option<ConnectFault>),
 }
 
 impl DiscoveryFault {
@@ -62,7 +62,16 @@ impl DiscoveryFault {
             Self::Transport(error) => RetryDecision::after_error(error),
             Self::Status(refused) => refused.again(),
             Self::Document => RetryDecision::UNREADABLE,
-            Self::Request(_) | Self::Foreign | Self::Recent => RetryDecision::No,
+            Self::Request(_) | Self::Foreign | Self::Recent(_) => RetryDecision::No,
+        }
+    }
+
+    /// Why no connection was made; `None` if one was made.
+    pub(super) fn connect_fault(&self) -> Option<ConnectFault> {
+        match self {
+            Self::Transport(error) => error.connect_fault(),
+            Self::Recent(cause) => *cause,
+            Self::Request(_) | Self::Status(_) | Self::Document | Self::Foreign => None,
         }
     }
 
@@ -74,7 +83,7 @@ impl DiscoveryFault {
             | Self::Transport(_)
             | Self::Document
             | Self::Foreign
-            | Self::Recent => None,
+            | Self::Recent(_) => None,
         }
     }
 }
@@ -90,8 +99,26 @@ pub(super) struct Discovery {
 
 #[derive(Default)]
 struct DiscoveryState {
-    found: Option<(String, Instant)>,
-    failed_at: Option<Instant>,
+    found: Option<FoundUrl>,
+    failed: Option<FailedDiscovery>,
+}
+
+struct FoundUrl {
+    url: String,
+    since: Instant,
+    /// The keys could not be fetched from it: it may have changed.
+    is_doubtful: bool,
+}
+
+struct FailedDiscovery {
+    at: Instant,
+    cause: Option<ConnectFault>,
+}
+
+impl FoundUrl {
+    fn is_current(&self, now: Instant) -> bool {
+        !self.is_doubtful && now < self.since + LIFETIME
+    }
 }
 
 #[derive(Deserialize)]
@@ -106,34 +133,49 @@ impl Discovery {
     }
 
     /// Returns the URL of the issuer's keys, from the cache or from a request. The request is
-    /// repeated by the retry table; no wait begins that ends after `retry_until`.
+    /// repeated by the retry table; no wait begins that ends after `retry_until`. If it fails, the
+    /// last URL is used again: it may still work.
     ///
     /// # Errors
     /// [`DiscoveryFault`].
     pub(super) async fn keys_url(&self, retry_until: Instant) -> Result<String, DiscoveryFault> {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        match &state.found {
-            Some((url, since)) if now < *since + LIFETIME => return Ok(url.clone()),
-            Some(_) | None => {}
+        let last = match &state.found {
+            Some(found) if found.is_current(now) => return Ok(found.url.clone()),
+            Some(found) => Some(found.url.clone()),
+            None => None,
+        };
+        if let Some(failed) = state.failed.as_ref().filter(|failed| now < failed.at + FAILURE_PAUSE)
+        {
+            return last.ok_or(DiscoveryFault::Recent(failed.cause));
         }
-        if state.failed_at.is_some_and(|failed| now < failed + FAILURE_PAUSE) {
-            return Err(DiscoveryFault::Recent);
-        }
+        // The time for repeats is left to the keys if they may still be at the last URL.
+        let retry_until = if last.is_some() { now } else { retry_until };
         let answer = retry(retry_until, || self.request(), DiscoveryFault::again).await;
         let now = Instant::now();
-        *state = match &answer {
-            Ok(url) => DiscoveryState { found: Some((url.clone(), now)), failed_at: None },
-            Err(_) => DiscoveryState { found: None, failed_at: Some(now) },
-        };
-        answer
+        match answer {
+            Ok(url) => {
+                let found = FoundUrl { url: url.clone(), since: now, is_doubtful: false };
+                *state = DiscoveryState { found: Some(found), failed: None };
+                Ok(url)
+            }
+            Err(fault) => {
+                state.failed = Some(FailedDiscovery { at: now, cause: fault.connect_fault() });
+                // The issuer itself names another place by now.
+                let last = last.filter(|_| !matches!(fault, DiscoveryFault::Foreign));
+                last.ok_or(fault)
+            }
+        }
     }
 
-    /// Forgets the URL after a failed fetch of keys, unless it is very young.
+    /// Doubts the URL after a failed fetch of keys, unless it is very young.
     pub(super) async fn invalidate(&self) {
         let mut state = self.state.lock().await;
         let now = Instant::now();
-        state.found = state.found.take().filter(|(_, since)| now < *since + SHORTEST_LIFETIME);
+        if let Some(found) = state.found.as_mut() {
+            found.is_doubtful |= now >= found.since + SHORTEST_LIFETIME;
+        }
     }
 
     async fn request(&self) -> Result<String, DiscoveryFault> {
@@ -151,5 +193,61 @@ impl Discovery {
         } else {
             Err(DiscoveryFault::Foreign)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Discovery, DiscoveryFault, LIFETIME, SHORTEST_LIFETIME};
+    use crate::{
+        auth::ias::domains::TrustedDomains,
+        upstream::{
+            ClientFactory, Purpose, Settings,
+            raw_server::{RawServer, Reply},
+        },
+    };
+    use tokio::time::{Instant, advance};
+
+    fn document(url: &str) -> Reply {
+        Reply::json("200 OK", &format!(r#"{{"jwks_uri":"{url}"}}"#))
+    }
+
+    async fn discovery(replies: Vec<Reply>) -> (Discovery, RawServer) {
+        let server = RawServer::answering(replies).await;
+        let domains = TrustedDomains::from_names(&["127.0.0.1".to_owned()]);
+        let issuer = domains.issuer(&server.url("")).unwrap();
+        let factory = ClientFactory::new(&Settings::default()).unwrap();
+        (Discovery::new(factory.client(Purpose::Keys).unwrap(), domains, issuer), server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_discovery_keeps_the_url_that_worked() {
+        let down = || Reply::json("404 Not Found", "");
+        let first = document("http://127.0.0.1/certs");
+        let moved = document("http://127.0.0.1/moved");
+        let (discovery, server) = discovery(vec![first, down(), down(), moved]).await;
+        let ask = || discovery.keys_url(Instant::now());
+        assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
+        advance(LIFETIME).await;
+        assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
+        advance(SHORTEST_LIFETIME).await;
+        discovery.invalidate().await;
+        assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
+        // No further request within the pause.
+        assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
+        assert_eq!(server.seen().len(), 3);
+        advance(SHORTEST_LIFETIME).await;
+        assert_eq!(ask().await.unwrap(), "http://127.0.0.1/moved");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_whose_keys_are_now_elsewhere_is_not_served_from_memory() {
+        let first = document("http://127.0.0.1/certs");
+        let foreign = document("https://keys.example.com/certs");
+        let (discovery, _server) = discovery(vec![first, foreign]).await;
+        discovery.keys_url(Instant::now()).await.unwrap();
+        advance(LIFETIME).await;
+        let outcome = discovery.keys_url(Instant::now()).await;
+        assert!(matches!(outcome, Err(DiscoveryFault::Foreign)), "{outcome:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Fetches the key set of an IAS tenant. IAS decides per client whether it returns keys, so the
 //! request names the broker and the caller.
 //!
-//! Invariant: 400 is an answer: there are no keys for this client or tenant. Any other answer
-//! without a key set decides nothing. A [`KeySource`] for [`key_cache`](crate::auth::key_cache).
+//! Invariant: 400 is an answer: there are no keys for this client or tenant. It ends no keys that
+//! are in use. Any other answer without a key set decides nothing. A [`KeySource`] for [`key_cache`](crate::auth::key_cache).
 
 use super::{
     KeyAddress,
@@ -12,10 +12,10 @@ use crate::{
     auth::{
         cached_key_set::Fetched,
         endpoint::{self, KeysFault},
-        jwks::{DOCUMENT_LIMIT, KeySet},
+        jwks::DOCUMENT_LIMIT,
         source::KeySource,
     },
-    upstream::{HttpClient, retry::retry},
+    upstream::{ConnectFault, HttpClient, retry::retry},
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header, request::Builder};
@@ -80,7 +80,7 @@ impl IasEndpoint {
                 issuer = self.address.issuer.base(),
                 "IAS hands out no keys for a client or tenant"
             );
-            return Ok(Fetched::Keys { keys: KeySet::default(), etag: None });
+            return Ok(Fetched::NoKeys);
         }
         endpoint::read(&answer, is_conditional)
     }
@@ -106,6 +106,13 @@ impl KeySource for IasEndpoint {
         match fault {
             IasFault::Discovery(fault) => fault.asked_pause(),
             IasFault::Keys(fault) => fault.asked_pause(),
+        }
+    }
+
+    fn connect_fault(fault: &IasFault) -> Option<ConnectFault> {
+        match fault {
+            IasFault::Discovery(fault) => fault.connect_fault(),
+            IasFault::Keys(fault) => fault.connect_fault(),
         }
     }
 

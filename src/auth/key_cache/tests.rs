@@ -1,7 +1,7 @@
 //! The key cache on a paused clock, with a scripted source.
 
 use super::{Fetched, KeyCache, KeyError, KeySource};
-use crate::{auth::jwks::KeySet, telemetry::metrics::Metrics};
+use crate::{auth::jwks::KeySet, telemetry::metrics::Metrics, upstream::ConnectFault};
 use http::HeaderValue;
 use rstest::rstest;
 use serde_json::json;
@@ -18,7 +18,7 @@ const UNKNOWN: Result<(), KeyError> = Err(KeyError::Unknown);
 
 #[derive(Debug, thiserror::Error)]
 #[error("scripted")]
-struct Scripted;
+struct Scripted(Option<ConnectFault>);
 
 /// What the source returns, and its recorded requests.
 struct Script {
@@ -33,6 +33,8 @@ struct Script {
 enum Answer {
     Keys(Vec<&'static str>),
     Unchanged,
+    NoKeys,
+    Untrusted,
     Fault,
     Panic,
 }
@@ -61,9 +63,15 @@ impl KeySource for Source {
                 etag: Some(HeaderValue::from_static("1717")),
             }),
             Answer::Unchanged => Ok(Fetched::Unchanged),
-            Answer::Fault => Err(Scripted),
+            Answer::NoKeys => Ok(Fetched::NoKeys),
+            Answer::Untrusted => Err(Scripted(Some(ConnectFault::TlsCertificate))),
+            Answer::Fault => Err(Scripted(None)),
             Answer::Panic => panic!("scripted"),
         }
+    }
+
+    fn connect_fault(fault: &Scripted) -> Option<ConnectFault> {
+        fault.0
     }
 }
 
@@ -133,7 +141,7 @@ impl Fixture {
 }
 
 fn is_unavailable(verdict: Result<(), KeyError>) -> bool {
-    matches!(verdict, Err(KeyError::Unavailable { retry_after }) if retry_after >= SECOND)
+    matches!(verdict, Err(KeyError::Unavailable { retry_after, .. }) if retry_after >= SECOND)
 }
 
 fn is_undecided(verdict: Result<(), KeyError>) -> bool {
@@ -351,7 +359,7 @@ async fn a_failed_fetch_for_a_new_key_delays_the_next_one_by_a_second_only() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::Fault);
     let failed = fixture.ask("b").await;
-    assert_eq!(failed, Err(KeyError::Unavailable { retry_after: SECOND }));
+    assert_eq!(failed, Err(KeyError::Unavailable { retry_after: SECOND, cause: None }));
     fixture.answer(Answer::Keys(vec!["a", "b"]));
     time::advance(SECOND).await;
     fixture.ask("b").await.unwrap();
@@ -500,11 +508,46 @@ async fn without_any_keys_lookups_fail_until_the_endpoint_is_back() {
     fixture.answer(Answer::Fault);
     assert!(is_unavailable(fixture.ask("a").await));
     fixture.answer(Answer::Keys(vec!["a"]));
-    let Err(KeyError::Unavailable { retry_after }) = fixture.ask("a").await else {
+    let Err(KeyError::Unavailable { retry_after, .. }) = fixture.ask("a").await else {
         panic!("fetched within the pause");
     };
     time::advance(retry_after).await;
     fixture.ask("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_denies_its_keys_once_ends_none() {
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::NoKeys);
+    time::advance(16 * MINUTE).await;
+    fixture.ask("a").await.unwrap();
+    assert_eq!(fixture.fetches(), 2);
+    // The key may exist: the answer is a failed fetch, and the next one decides.
+    assert!(is_unavailable(fixture.ask("b").await));
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    time::advance(5 * SECOND).await;
+    fixture.ask("b").await.unwrap();
+    fixture.ask("a").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_has_denied_its_keys_for_two_hours_has_none() {
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::NoKeys);
+    time::advance(121 * MINUTE).await;
+    assert_eq!(fixture.ask("a").await, UNKNOWN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_certificate_is_told_and_ends_no_key() {
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Untrusted);
+    time::advance(16 * MINUTE).await;
+    fixture.ask("a").await.unwrap();
+    let Err(KeyError::Unavailable { cause, .. }) = fixture.ask("b").await else {
+        panic!("decided without an answer");
+    };
+    assert_eq!(cause, Some(ConnectFault::TlsCertificate));
 }
 
 #[tokio::test(start_paused = true)]
@@ -513,7 +556,7 @@ async fn an_unknown_key_in_an_outage_is_unavailable_and_not_refused() {
     fixture.answer(Answer::Fault);
     assert!(is_unavailable(fixture.ask("b").await));
     fixture.ask("a").await.unwrap();
-    let Err(KeyError::Unavailable { retry_after }) = fixture.ask("b").await else {
+    let Err(KeyError::Unavailable { retry_after, .. }) = fixture.ask("b").await else {
         panic!("decided without an answer");
     };
     time::advance(retry_after).await;

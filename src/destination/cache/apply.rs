@@ -9,7 +9,7 @@ use super::{
 };
 use crate::destination::{
     Destination, DestinationError, SourceKind,
-    fault::{FindFault, Transient},
+    fault::{FindFault, Transient, advice},
     pin::DestinationHosts,
 };
 use std::{sync::Arc, time::Duration};
@@ -24,7 +24,8 @@ impl<S: DestinationSource> CachedDestination<S> {
     pub(super) fn apply_content(&self, state: &mut CacheState, content: &Content) -> FindResult {
         if state.held.as_ref().is_some_and(|held| held.digest == content.digest) {
             self.count("unchanged");
-            return state.confirm().ok_or_else(|| self.unavailable(FIRST_PAUSE));
+            let advice = || "its content was dropped just now".to_owned();
+            return state.confirm().ok_or_else(|| self.unavailable(advice(), FIRST_PAUSE));
         }
         let validator = &self.0.deps.validator;
         let (destination, report) =
@@ -95,7 +96,7 @@ impl<S: DestinationSource> CachedDestination<S> {
     pub(super) fn apply_fault(&self, state: &mut CacheState, fault: &FindFault) -> FindResult {
         self.count(if state.held.is_some() { "stale" } else { "error" });
         let cause = fault.cause();
-        let (kind, asked_pause) = match fault {
+        let (kind, asked, asked_pause) = match fault {
             FindFault::Refused(finding) => {
                 let findings = vec![(*finding).to_owned()];
                 let name = self.0.name.to_string();
@@ -106,15 +107,17 @@ impl<S: DestinationSource> CachedDestination<S> {
                 }
                 return state.record_failure(error, Self::definite_pause());
             }
-            FindFault::Transient { kind, retry_after } => (*kind, *retry_after),
+            FindFault::Transient { kind, asked, retry_after } => (*kind, *asked, *retry_after),
         };
-        if kind == Transient::Certificate {
-            tracing::error!(destination = %self.0.name, cause, "destination cannot be read");
-        } else {
-            tracing::warn!(destination = %self.0.name, cause, "destination cannot be read now");
-        }
+        let advice = advice(kind, asked);
         let pause = pause(kind, state.rounds()).max(asked_pause.unwrap_or_default());
-        state.record_failure(self.unavailable(pause), pause)
+        if kind == Transient::Certificate {
+            tracing::error!(destination = %self.0.name, cause, advice, "destination cannot be read");
+            let name = self.0.name.to_string();
+            return state.record_failure(DestinationError::Untrusted { name, advice }, pause);
+        }
+        tracing::warn!(destination = %self.0.name, cause, advice, "destination cannot be read now");
+        state.record_failure(self.unavailable(advice, pause), pause)
     }
 
     /// A source that is cheap to ask is asked again as soon as its content would be.
@@ -122,8 +125,8 @@ impl<S: DestinationSource> CachedDestination<S> {
         DEFINITE_PAUSE.min(S::SOFT_TTL)
     }
 
-    pub(super) fn unavailable(&self, retry_after: Duration) -> DestinationError {
-        DestinationError::Unavailable { name: self.0.name.to_string(), retry_after }
+    pub(super) fn unavailable(&self, advice: String, retry_after: Duration) -> DestinationError {
+        DestinationError::Unavailable { name: self.0.name.to_string(), advice, retry_after }
     }
 
     pub(super) fn count(&self, result: &'static str) {

@@ -110,10 +110,12 @@ impl CacheState {
             return None;
         }
         Some(match last_failure.error.clone() {
-            DestinationError::Unavailable { name, .. } => {
-                DestinationError::Unavailable { name, retry_after: left }
+            DestinationError::Unavailable { name, advice, .. } => {
+                DestinationError::Unavailable { name, advice, retry_after: left }
             }
-            error @ (DestinationError::Missing { .. } | DestinationError::Invalid { .. }) => error,
+            error @ (DestinationError::Missing { .. }
+            | DestinationError::Invalid { .. }
+            | DestinationError::Untrusted { .. }) => error,
         })
     }
 }
@@ -134,7 +136,7 @@ impl InFlightFetch {
 /// Returns the pause after a failed fetch; `rounds` have failed before it.
 pub(super) fn pause(kind: Transient, rounds: u32) -> Duration {
     let longest = match kind {
-        Transient::Connect | Transient::Closed => CONNECT_PAUSE,
+        Transient::Connect | Transient::Name | Transient::Closed => CONNECT_PAUSE,
         Transient::Certificate
         | Transient::NoAnswer
         | Transient::Server

@@ -5,7 +5,7 @@ use crate::{
     binding::Fields,
     destination::{
         CachePolicy, Destination, DestinationError, DestinationName, SourceKind,
-        fault::{FindFault, Transient},
+        fault::{AskedSystem, FindFault, Transient},
         pin::HostPin,
         validate::Validator,
     },
@@ -41,6 +41,7 @@ enum Next {
     Absent,
     NoConnection,
     NoAnswer,
+    Untrusted,
     RateLimited(Duration),
     Refused,
     Panic,
@@ -90,7 +91,7 @@ impl DestinationSource for Service {
         let next = self.take(tag);
         sleep(TOOK).await;
         let host = "login.cf.example.com";
-        let failed = |kind| Err(FindFault::transient(kind));
+        let failed = |kind| Err(FindFault::transient(kind, AskedSystem::DestinationService));
         match next {
             Next::Password(password) => Ok(content(&[("Password", password), ("User", "u")], host)),
             Next::Host(host) => Ok(content(&[("Password", "p"), ("User", "u")], host)),
@@ -99,9 +100,12 @@ impl DestinationSource for Service {
             Next::Absent => Ok(FindResponse::Absent),
             Next::NoConnection => failed(Transient::Connect),
             Next::NoAnswer => failed(Transient::NoAnswer),
-            Next::RateLimited(wait) => {
-                Err(FindFault::Transient { kind: Transient::RateLimited, retry_after: Some(wait) })
-            }
+            Next::Untrusted => failed(Transient::Certificate),
+            Next::RateLimited(wait) => Err(FindFault::Transient {
+                kind: Transient::RateLimited,
+                asked: AskedSystem::DestinationService,
+                retry_after: Some(wait),
+            }),
             Next::Refused => Err(FindFault::Refused("refused")),
             Next::Panic => panic!("a bug"),
         }
@@ -295,6 +299,17 @@ async fn while_the_service_is_down_old_content_is_served_for_a_day_but_not_confi
     service.then(&[Next::Password("p")]);
     advance(Duration::from_secs(5)).await;
     assert!(cached.find(CachePolicy::Confirmed).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_certificate_is_told_and_the_content_stays() {
+    let (cached, _service) = cached(&[Next::Password("p"), Next::Untrusted]);
+    found(&cached, CachePolicy::Cached).await;
+    advance(HOUR).await;
+    let outcome = cached.find(CachePolicy::Confirmed).await;
+    let Err(DestinationError::Untrusted { advice, .. }) = &outcome else { panic!("{outcome:?}") };
+    assert!(advice.contains("upstream.extra_ca_file"), "{advice}");
+    found(&cached, CachePolicy::Cached).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use crate::{
     destination::{
         SourceKind,
         cache::{Content, FindResponse},
-        fault::{FindFault, Transient, pause},
+        fault::{AskedSystem, FindFault, Transient, pause},
     },
     upstream::{HttpResponse, body::decode},
 };
@@ -28,7 +28,8 @@ impl DestinationClient {
         answer: &HttpResponse,
         tag: Option<&HeaderValue>,
     ) -> Result<FindResponse, FindFault> {
-        let unreadable = || FindFault::transient(Transient::Unreadable);
+        let unreadable =
+            || FindFault::transient(Transient::Unreadable, AskedSystem::DestinationService);
         let request_id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok());
         let status = answer.status.as_u16();
         tracing::debug!(status, upstream_request_id = request_id, "Destination service answered");
@@ -44,8 +45,12 @@ impl DestinationClient {
             403 => Err(FindFault::Refused(
                 "the binding lacks permission to read destinations (403): create a new binding and restart",
             )),
-            _ => Err(FindFault::passing(answer.status, pause(&answer.headers))
-                .unwrap_or(FindFault::Refused("the Destination service refused the call"))),
+            _ => {
+                let (asked, pause) = (AskedSystem::DestinationService, pause(&answer.headers));
+                let passing = FindFault::passing(answer.status, asked, pause);
+                Err(passing
+                    .unwrap_or(FindFault::Refused("the Destination service refused the call")))
+            }
         }
     }
 

@@ -4,14 +4,14 @@ use crate::{
     destination::{
         DestinationName, SourceKind,
         cache::{Content, DestinationSource},
-        fault::{FindFault, Transient},
+        fault::{AskedSystem, FindFault, Transient, advice},
         service_token::ServiceToken,
         settings::DestinationLevel,
     },
     oauth::{ClientAuthentication, TokenEndpoint},
     telemetry::metrics::Metrics,
     upstream::{
-        self, ClientFactory, Purpose,
+        self, ClientFactory, ConnectFault, Purpose, TransportError,
         gate::Gate,
         raw_server::{RawServer, Reply},
     },
@@ -244,8 +244,38 @@ async fn callers_that_waited_for_a_refused_token_share_the_refusal() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_service_is_given_up() {
     let landscape = Landscape::start(vec![token("t")], vec![Reply::Silence; 4]).await;
-    let Err(FindFault::Transient { kind, .. }) = landscape.find().await else { panic!("found") };
-    assert_eq!(kind, Transient::NoAnswer);
+    let Err(FindFault::Transient { kind, asked, .. }) = landscape.find().await else {
+        panic!("found")
+    };
+    assert_eq!((kind, asked), (Transient::NoAnswer, AskedSystem::DestinationService));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_xsuaa_is_named() {
+    let landscape = Landscape::start(vec![Reply::Silence; 4], vec![destination()]).await;
+    let Err(FindFault::Transient { kind, asked, .. }) = landscape.find().await else {
+        panic!("found")
+    };
+    assert_eq!((kind, asked), (Transient::NoAnswer, AskedSystem::Xsuaa));
+    assert!(advice(kind, asked).starts_with("XSUAA"), "{}", advice(kind, asked));
+}
+
+#[rstest]
+#[case::certificate(ConnectFault::TlsCertificate, Transient::Certificate, "upstream.extra_ca_file")]
+#[case::name(ConnectFault::Dns, Transient::Name, "no address")]
+#[case::refused(ConnectFault::Refused, Transient::Connect, "cannot be reached")]
+fn a_connection_that_cannot_be_made_says_why(
+    #[case] fault: ConnectFault,
+    #[case] expected: Transient,
+    #[case] word: &str,
+    #[values(AskedSystem::DestinationService, AskedSystem::Xsuaa)] system: AskedSystem,
+) {
+    let error = TransportError::Connect { kind: fault, source: None };
+    let FindFault::Transient { kind, asked, .. } = FindFault::transport(&error, system) else {
+        panic!("refused");
+    };
+    assert_eq!((kind, asked), (expected, system));
+    assert!(advice(kind, asked).contains(word), "{}", advice(kind, asked));
 }
 
 #[tokio::test(start_paused = true)]

@@ -485,7 +485,7 @@ fn a_transient_fault_keeps_the_refresh_token(
     ],
     Some(7)
 )]
-#[case::date_without_date(429, &[("Retry-After", "Sun, 06 Nov 1994 08:49:44 GMT")], Some(60))]
+#[case::date_without_date(429, &[("Retry-After", "Sun, 06 Nov 1994 08:49:44 GMT")], None)]
 #[case::junk(429, &[("Retry-After", "soon")], None)]
 #[case::absent(429, &[], None)]
 #[case::unavailable(503, &[("Retry-After", "7")], Some(7))]

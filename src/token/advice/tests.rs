@@ -299,11 +299,14 @@ fn a_missing_assertion_says_why(#[case] kind: io::ErrorKind, #[case] word: &str)
 }
 
 #[rstest]
-#[case::certificate(UnreachableCause::Certificate, "upstream.extra_ca_file")]
 #[case::protocol(UnreachableCause::Protocol, "host and port")]
 #[case::name(UnreachableCause::Name, "has no address")]
 fn what_waiting_may_not_repair_is_named(#[case] cause: UnreachableCause, #[case] word: &str) {
     let reason = unreachable(Some(cause));
     assert!(matches!(&reason, Reason::UaaUnreachable { advice } if advice.contains(word)));
     assert_eq!(unreachable(None), Reason::UaaUnavailable);
+    let certificate = unreachable(Some(UnreachableCause::Certificate));
+    assert!(
+        matches!(&certificate, Reason::UaaUntrusted { advice } if advice.contains("upstream.extra_ca_file"))
+    );
 }

@@ -921,11 +921,41 @@ async fn a_deleted_destination_drops_its_tokens() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_of_the_service_that_is_refused_keeps_what_is_known_in_service() {
+    let test = TestVault::new();
+    test.lease().await.unwrap();
+    test.fake.service_is_untrusted();
+    test.fake.usually(REFRESH, ScriptedAnswer::Fault(FaultKind::RefreshTokenRejected));
+    assert_eq!(test.callers_for(2 * LIFE).await, 0);
+    // Without a logon that has worked the password may be old: it is not sent.
+    let cold = TestVault::new();
+    cold.fake.service_is_untrusted();
+    let refusal = cold.lease().await.unwrap_err();
+    assert!(matches!(refusal.reason, Reason::DestinationUntrusted { .. }), "{refusal}");
+    assert_eq!(refusal.retry_after(Instant::now()), None);
+    assert_eq!(cold.fake.sent().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_whose_time_ends_learns_which_system_has_not_answered() {
+    let test = TestVault::new();
+    test.fake.find_latency(Duration::from_secs(20));
+    test.fake.latency(Duration::from_secs(20));
+    assert!(timeout(Duration::from_secs(10), test.lease()).await.is_err());
+    let late = test.vault.late(&name("CFAPI"));
+    assert!(matches!(late.reason, Reason::DestinationUnavailable { .. }), "{late}");
+    assert!(timeout(Duration::from_secs(15), test.lease()).await.is_err());
+    let late = test.vault.late(&name("CFAPI"));
+    assert_eq!(late.reason, Reason::UaaSlow);
+    assert_eq!(late.retry_after(Instant::now()), Some(Duration::from_secs(5)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_the_service_only_a_proven_password_is_sent() {
     let test = TestVault::new();
     test.fake.service_is_down(true);
     let refusal = test.lease().await.unwrap_err();
-    assert_eq!(refusal.reason, Reason::DestinationUnavailable);
+    assert!(matches!(refusal.reason, Reason::DestinationUnavailable { .. }));
     assert!(refusal.retry_after(Instant::now()).is_some());
     assert_eq!(test.fake.sent().len(), 0);
     test.fake.service_is_down(false);
