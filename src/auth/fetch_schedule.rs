@@ -20,6 +20,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// of invented key ids must not become a flood of fetches, and a new key must work soon.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
+/// A single answer "no keys" may be a mistake of the issuer. After this time it is believed.
+const DENIAL_TIME: Duration = Duration::from_secs(60);
+
 /// Most key ids that are remembered as missing: 256 KiB with the longest `kid`.
 const MISSING_LIMIT: usize = 1024;
 
@@ -32,6 +35,8 @@ pub(super) struct FetchSchedule {
     /// Whether the last fetch was begun for an unknown key id.
     is_for_unknown: bool,
     failures: u32,
+    /// Since when the issuer answers that it has no keys, although some are in use.
+    denied_since: Option<Instant>,
     /// Why the last fetch made no connection.
     cause: Option<ConnectFault>,
     /// No fetch before this moment.
@@ -145,6 +150,7 @@ impl FetchSchedule {
     /// that was asked for before the fetch began is decided now.
     pub(super) fn record_success(&mut self, now: Instant, has: impl Fn(&str) -> bool) {
         self.failures = 0;
+        self.denied_since = None;
         self.cause = None;
         self.pause_until = None;
         let until = now + COOLDOWN;
@@ -159,6 +165,12 @@ impl FetchSchedule {
         if is_for_unknown {
             self.cooldown_until = Some(until);
         }
+    }
+
+    /// Records that the issuer denies its keys. Returns whether it has done so for long enough to
+    /// believe it.
+    pub(super) fn record_denial(&mut self, now: Instant) -> bool {
+        now >= *self.denied_since.get_or_insert(now) + DENIAL_TIME
     }
 
     /// Each pause is twice as long as the one before, and not shorter than the issuer asked for.

@@ -31,6 +31,8 @@ pub(super) struct Issuers {
     unbound: UnboundIssuer,
     /// What a token of IAS gets if IAS is on and cannot verify any.
     unbound_ias: Option<UnboundIssuer>,
+    /// What every other token gets if the bound XSUAA cannot verify any.
+    unusable_xsuaa: Option<UnboundIssuer>,
 }
 
 impl Issuers {
@@ -67,9 +69,12 @@ impl Issuers {
             (None, Some(UnboundIssuer::IdentityUnusable)) => UnboundIssuer::IdentityUnusable,
             (None, Some(_)) => UnboundIssuer::Both,
         };
+        let unusable_xsuaa =
+            (bound.xsuaa.is_some() && xsuaa.is_none()).then_some(UnboundIssuer::XsuaaUnusable);
         Self {
             unbound,
             unbound_ias,
+            unusable_xsuaa,
             xsuaa: xsuaa.map(|rules| XsuaaIssuer::new(rules, cache)),
             ias: ias.map(|rules| {
                 IasIssuer::with_client(rules, client.clone(), tasks.clone(), metrics.clone())
@@ -80,6 +85,11 @@ impl Issuers {
     /// Whether there is no issuer.
     pub(super) fn is_empty(&self) -> bool {
         self.xsuaa.is_none() && self.ias.is_none()
+    }
+
+    /// Whether there is an issuer, and none is missing that is bound or enabled.
+    pub(super) fn are_bound(&self) -> bool {
+        !self.is_empty() && self.unbound_ias.is_none() && self.unusable_xsuaa.is_none()
     }
 
     /// Checks that there is an issuer.
@@ -111,7 +121,10 @@ impl Issuers {
         }
         match &self.xsuaa {
             Some(xsuaa) => xsuaa.verify(token, now).await,
-            None => Err(AuthRejection::Issuer.into()),
+            None => Err(match self.unusable_xsuaa {
+                Some(unusable) => AuthError::NotBound(unusable),
+                None => AuthRejection::Issuer.into(),
+            }),
         }
     }
 

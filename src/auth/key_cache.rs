@@ -181,7 +181,7 @@ impl<S: KeySource> KeyCacheInner<S> {
         let has_keys = cached.as_ref().is_some_and(|cached| cached.has_usable_keys(Instant::now()));
         match fetched {
             // One such answer must not end keys that are in use.
-            Ok(Fetched::NoKeys) if has_keys => {
+            Ok(Fetched::NoKeys) if has_keys && !self.schedule().record_denial(Instant::now()) => {
                 self.record_failure(cached.as_deref(), &"no keys", FailedFetch::default());
             }
             Ok(fetched) => self.store(cached.as_deref(), fetched),

@@ -116,9 +116,10 @@ impl Verifier {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Returns whether there is a usable binding. Without one no caller can be verified.
+    /// Returns whether each issuer whose tokens are expected has a usable binding. Otherwise some
+    /// callers, or all, cannot be verified.
     pub fn is_bound(&self) -> bool {
-        !self.inner.issuers.is_empty()
+        self.inner.issuers.are_bound()
     }
 
     /// Verifies the caller of a request with these headers and takes a permit from its limits.

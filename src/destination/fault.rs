@@ -25,6 +25,8 @@ pub(super) enum FindFault {
     },
     /// Waiting does not help; the text is for an administrator.
     Refused(&'static str),
+    /// A file that somebody is writing, or that has a mistake. What was read before stays in use.
+    Unfinished(&'static str),
 }
 
 /// The two systems that are called for a destination.
@@ -115,7 +117,7 @@ impl FindFault {
     /// Returns what happened, for the log.
     pub(super) fn cause(&self) -> &'static str {
         match self {
-            Self::Refused(finding) => finding,
+            Self::Refused(finding) | Self::Unfinished(finding) => finding,
             Self::Transient { kind, .. } => match kind {
                 Transient::Connect => "no connection",
                 Transient::Name => "the name of its host has no address",
@@ -132,7 +134,7 @@ impl FindFault {
     /// Returns whether and when the call is retried; see `docs/reference/limits.md`.
     pub(super) fn again(&self) -> RetryDecision {
         match self {
-            Self::Refused(_) => RetryDecision::No,
+            Self::Refused(_) | Self::Unfinished(_) => RetryDecision::No,
             Self::Transient { kind, retry_after, .. } => match kind {
                 Transient::Connect
                 | Transient::Name

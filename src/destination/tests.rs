@@ -194,14 +194,15 @@ async fn a_changed_file_is_in_use_after_a_second_and_a_broken_one_changes_nothin
     fs::write(file.path(), item("three")).unwrap();
     advance(Duration::from_millis(1001)).await;
     assert_eq!(user(&confirmed().await.unwrap()), "three");
-    for broken in ["{\"Name\":\"canary", "{\"Name\":\"CFAPI\"}"] {
-        fs::write(file.path(), broken).unwrap();
-        advance(Duration::from_millis(1001)).await;
-        let error = confirmed().await.unwrap_err();
-        assert!(matches!(error, DestinationError::Invalid { .. }), "{error:?}");
-        assert!(!error.to_string().contains("canary"));
-        assert_eq!(user(&destinations.known(&cfapi()).unwrap()), "three");
-    }
+    // Perhaps only half of it is written.
+    fs::write(file.path(), "{\"Name\":\"canary").unwrap();
+    advance(Duration::from_millis(1001)).await;
+    assert_eq!(user(&confirmed().await.unwrap()), "three");
+    fs::write(file.path(), "{\"Name\":\"CFAPI\"}").unwrap();
+    advance(Duration::from_millis(1001)).await;
+    let error = confirmed().await.unwrap_err();
+    assert!(matches!(error, DestinationError::Invalid { .. }), "{error:?}");
+    assert_eq!(user(&destinations.known(&cfapi()).unwrap()), "three");
     fs::remove_file(file.path()).unwrap();
     assert!(destinations.find(&cfapi(), CachePolicy::PastCache).await.is_err());
     assert_eq!(destinations.source(&cfapi()), Some(SourceKind::File));

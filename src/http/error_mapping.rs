@@ -64,7 +64,8 @@ pub(crate) fn code_of_reason(reason: &Reason) -> ProblemCode {
         | Reason::UaaSlow
         | Reason::UaaUnreachable { .. }
         | Reason::Unclear { .. }
-        | Reason::NoTokenEndpoint { .. } => ProblemCode::UaaUnavailable,
+        | Reason::NoTokenEndpoint { .. }
+        | Reason::RefreshMisdirected { .. } => ProblemCode::UaaUnavailable,
         Reason::Internal => ProblemCode::Internal,
     }
 }
@@ -132,6 +133,14 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
         }
         Reason::Unclear { until } => unclear_detail(name, *until),
         Reason::NoTokenEndpoint { status } => no_token_endpoint_detail(refusal, *status),
+        Reason::RefreshMisdirected { status } => {
+            let note = restart_note(refusal);
+            format!(
+                "The token URL of destination {name} answered a refresh with HTTP {status}, which is no answer of a \
+                 token endpoint. The broker repeats the refresh, and logs on instead if it keeps failing. If this lasts, \
+                 check host and path of the token URL.{note}"
+            )
+        }
         Reason::Internal => OUR_MISTAKE.to_owned(),
     }
 }

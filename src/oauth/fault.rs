@@ -39,6 +39,28 @@ const LONGEST_EXCERPT: usize = 200;
 /// sentence into this member.
 const LONGEST_CODE: usize = 64;
 
+/// Codes that are shown as they are: RFC 6749 (5.2, 4.1.2.1), RFC 6750, RFC 7009 and UAA's own.
+const STABLE_CODES: [&str; 18] = [
+    "access_denied",
+    "insufficient_scope",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "invalid_token",
+    "method_not_allowed",
+    "query_string_not_allowed",
+    "redirect_uri_mismatch",
+    "server_error",
+    "temporarily_unavailable",
+    "uaa_unavailable",
+    "unauthorized",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+    "unsupported_token_type",
+];
+
 /// A classified refusal of a token endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -75,7 +97,7 @@ impl Fault {
         Self {
             kind,
             status,
-            error: answer.code.as_deref().map(|code| strike(code, &sent, LONGEST_CODE)),
+            error: answer.code.as_deref().map(|code| shown_code(code, &sent)),
             excerpt: answer.description().map(|text| strike(text, &sent, LONGEST_EXCERPT)),
             retry_after: wait(kind, headers),
         }
@@ -91,6 +113,11 @@ impl Fault {
             retry_after: None,
         }
     }
+}
+
+/// A code of a standard tells nothing about what was sent, even if a password is a word of it.
+fn shown_code(code: &str, sent: &[&str]) -> String {
+    if STABLE_CODES.contains(&code) { code.to_owned() } else { strike(code, sent, LONGEST_CODE) }
 }
 
 /// The rows of the fault table that are treated differently.
@@ -237,8 +264,11 @@ fn for_grant(kind: FaultKind, answer: &ErrorAnswer, grant: GrantKind) -> FaultKi
     let is_of_token_endpoint =
         !is_elsewhere && !kind.is_transient() && answer.code.as_deref().is_some_and(is_error_code);
     match grant {
-        GrantKind::RefreshToken if is_of_token_endpoint => FaultKind::RefreshTokenRejected,
+        GrantKind::RefreshToken | GrantKind::Probe if is_of_token_endpoint => {
+            FaultKind::RefreshTokenRejected
+        }
         GrantKind::RefreshToken
+        | GrantKind::Probe
         | GrantKind::Password
         | GrantKind::JwtBearer
         | GrantKind::ClientCredentials => kind,

@@ -100,6 +100,7 @@ fn of_grant(grant: &Grant) -> Option<Vec<FormField<'_>>> {
         Grant::JwtBearer { assertion } => vec![FormField::secret("assertion", assertion)],
         Grant::RefreshToken { token } => vec![FormField::secret("refresh_token", token)],
         Grant::ClientCredentials => Vec::new(),
+        Grant::Probe => vec![FormField::new("refresh_token", "")],
     };
     Some(fields)
 }
@@ -265,6 +266,11 @@ mod tests {
         Grant::ClientCredentials,
         in_body("sb-clone!b1|x!b2", "a+b=$"),
         "grant_type=client_credentials&client_id=sb-clone%21b1%7Cx%21b2&client_secret=a%2Bb%3D%24"
+    )]
+    #[case::probe(
+        Grant::Probe,
+        in_body("x", "s"),
+        "grant_type=refresh_token&refresh_token=&client_id=x&client_secret=s"
     )]
     #[case::empty_secret_in_the_body(
         Grant::ClientCredentials,

@@ -34,22 +34,12 @@ pub enum Grant {
     },
     /// RFC 6749, 4.4: for the Destination service.
     ClientCredentials,
+    /// A refresh grant with an empty token. A token endpoint refuses it with an OAuth error, so it
+    /// shows whether there is one, and nothing secret travels.
+    Probe,
 }
 
 impl Grant {
-    /// A refresh grant with an empty token. A token endpoint refuses it with an OAuth error, so it
-    /// shows whether there is one, and nothing secret travels.
-    pub fn probe() -> Self {
-        Self::RefreshToken { token: SecretString::from("") }
-    }
-
-    #[cfg(test)]
-    #[expect(clippy::disallowed_methods, reason = "the test looks at the token")]
-    pub(crate) fn is_probe(&self) -> bool {
-        use secrecy::ExposeSecret as _;
-        matches!(self, Self::RefreshToken { token } if token.expose_secret().is_empty())
-    }
-
     /// Returns the kind, which decides how a refusal is read.
     pub fn kind(&self) -> GrantKind {
         match self {
@@ -57,10 +47,12 @@ impl Grant {
             Self::JwtBearer { .. } => GrantKind::JwtBearer,
             Self::RefreshToken { .. } => GrantKind::RefreshToken,
             Self::ClientCredentials => GrantKind::ClientCredentials,
+            Self::Probe => GrantKind::Probe,
         }
     }
 
-    /// `password`, `jwt_bearer`, `refresh_token`, `client_credentials`: for metrics and logs.
+    /// `password`, `jwt_bearer`, `refresh_token`, `client_credentials`, `probe`: for metrics and
+    /// logs.
     pub fn name(&self) -> &'static str {
         self.kind().name()
     }
@@ -77,6 +69,8 @@ pub enum GrantKind {
     RefreshToken,
     /// See [`Grant::ClientCredentials`].
     ClientCredentials,
+    /// See [`Grant::Probe`].
+    Probe,
 }
 
 impl GrantKind {
@@ -87,6 +81,7 @@ impl GrantKind {
             Self::JwtBearer => "jwt_bearer",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::Probe => "probe",
         }
     }
 
@@ -94,6 +89,7 @@ impl GrantKind {
     pub(super) fn grant_type(self) -> &'static str {
         match self {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            Self::Probe => Self::RefreshToken.name(),
             Self::Password | Self::RefreshToken | Self::ClientCredentials => self.name(),
         }
     }
@@ -148,6 +144,7 @@ mod tests {
     )]
     #[case(Grant::RefreshToken { token: "canary".into() }, "refresh_token", "refresh_token")]
     #[case(Grant::ClientCredentials, "client_credentials", "client_credentials")]
+    #[case(Grant::Probe, "probe", "refresh_token")]
     fn each_grant_has_its_names_and_hides_its_secrets(
         #[case] grant: Grant,
         #[case] name: &str,

@@ -26,6 +26,8 @@ use std::fmt;
 use url::Url;
 use zeroize::Zeroizing;
 
+/// Re-exported, so that `token` needs no dependency on `upstream`.
+pub use crate::upstream::CERTIFICATE_ADVICE;
 pub use fault::Fault;
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use grant::{ClientAuthentication, Grant, GrantKind};

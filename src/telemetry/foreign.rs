@@ -5,9 +5,11 @@
 //! `oauth` and `capi` pass every text of an answer through [`strike`]; `writer` passes every log
 //! line through `without_tokens`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use memchr::memmem;
+use serde_json::{Map, Value};
 
 /// Stands where something was struck.
 pub const STRUCK: &str = "(struck)";
@@ -15,11 +17,20 @@ pub const STRUCK: &str = "(struck)";
 /// A shorter secret could be guessed from the rest of the text, so the whole text is struck.
 const SHORTEST_SECRET: usize = 4;
 
-/// The beginning of every JWT: `{"` in base64url.
+/// The usual beginning of a JWT, also of one that was cut: `{"` in base64url.
 const JWT: &str = "eyJ";
 
-/// A shorter run is no token.
+/// A shorter run is no token. The header of every JWT is longer.
 const SHORTEST_JWT: usize = 16;
+
+/// Characters of base64url in which the object must have begun.
+const LONGEST_BEGINNING: usize = 256;
+
+/// A longer header is not parsed: its beginning suffices.
+const LONGEST_HEADER: usize = 8 * 1024;
+
+/// Longest name of an entity, with leading zeros.
+const LONGEST_ENTITY: usize = 16;
 
 /// Returns a foreign text for one log line: without control characters, without what was `sent`,
 /// without what looks like a JWT, and then at most `longest` characters of it.
@@ -38,11 +49,14 @@ pub fn strike(text: &str, sent: &[&str], longest: usize) -> String {
     if short.iter().any(holds) {
         return STRUCK.to_owned();
     }
-    let (mut shown, mut count, mut rest) = (String::new(), 0, text.as_str());
-    while let Some(character) = rest.chars().next().filter(|_| count < longest) {
+    let tokens = tokens(text.as_bytes());
+    let (mut shown, mut count, mut at) = (String::new(), 0, 0);
+    while let Some(rest) = text.get(at..)
+        && let Some(character) = rest.chars().next().filter(|_| count < longest)
+    {
         let secret = long.iter().filter_map(|secret| length_of(secret, rest)).max();
-        let token = Some(jwt_length(rest.as_bytes())).filter(|length| *length >= SHORTEST_JWT);
-        let length = if let Some(length) = secret.max(token) {
+        let token = tokens.iter().find(|token| token.contains(&at)).map(|token| token.end - at);
+        at += if let Some(length) = secret.max(token) {
             shown.push_str(STRUCK);
             count += STRUCK.len();
             length
@@ -51,37 +65,88 @@ pub fn strike(text: &str, sent: &[&str], longest: usize) -> String {
             count += 1;
             character.len_utf8()
         };
-        rest = rest.get(length..).unwrap_or_default();
     }
     shown
 }
 
 /// Returns log lines without what looks like a JWT.
 pub(super) fn without_tokens(lines: &[u8]) -> Cow<'_, [u8]> {
-    let mut tokens = memmem::find_iter(lines, JWT).peekable();
-    if tokens.peek().is_none() {
+    let tokens = tokens(lines);
+    if tokens.is_empty() {
         return Cow::Borrowed(lines);
     }
     let (mut shown, mut end) = (Vec::with_capacity(lines.len()), 0);
-    for at in tokens {
-        let length = jwt_length(lines.get(at..).unwrap_or_default());
-        if at >= end && length >= SHORTEST_JWT {
-            shown.extend_from_slice(lines.get(end..at).unwrap_or_default());
-            shown.extend_from_slice(STRUCK.as_bytes());
-            end = at + length;
-        }
+    for token in tokens {
+        shown.extend_from_slice(lines.get(end..token.start).unwrap_or_default());
+        shown.extend_from_slice(STRUCK.as_bytes());
+        end = token.end;
     }
     shown.extend_from_slice(lines.get(end..).unwrap_or_default());
     Cow::Owned(shown)
 }
 
-/// Returns the length of the JWT, or of its beginning, at the start of a text; 0 without one.
-fn jwt_length(text: &[u8]) -> usize {
-    if !text.starts_with(JWT.as_bytes()) {
-        return 0;
+/// Returns what looks like a JWT, in order and without overlaps: a long run that begins with `eyJ`,
+/// or whatever follows a header (a JSON object in base64url and a dot).
+fn tokens(text: &[u8]) -> Vec<Range<usize>> {
+    let usual = memmem::find_iter(text, JWT);
+    let mut found: Vec<_> = usual
+        .chain(headers(text))
+        .map(|start| start..start + run_length(text.get(start..).unwrap_or_default()))
+        .filter(|token| token.len() >= SHORTEST_JWT)
+        .collect();
+    found.sort_unstable_by_key(|token| token.start);
+    found.dedup_by(|next, token| {
+        let overlaps = next.start < token.end;
+        token.end = if overlaps { token.end.max(next.end) } else { token.end };
+        overlaps
+    });
+    found
+}
+
+/// Returns where the headers of JWTs begin, whatever blanks their objects have.
+fn headers(text: &[u8]) -> impl Iterator<Item = usize> {
+    let mut after_last = 0;
+    memchr::memchr_iter(b'.', text).filter_map(move |dot| {
+        let segment = text.get(after_last..dot).unwrap_or_default();
+        after_last = dot + 1;
+        let length = segment.iter().rev().take_while(|byte| is_base64url(**byte)).count();
+        let start = dot - length;
+        let last = dot.checked_sub(SHORTEST_JWT)?;
+        (start..=last).find(|at| is_header(text.get(*at..dot).unwrap_or_default()))
+    })
+}
+
+/// Returns whether a run of base64url is a JSON object. A very long one is not read to its end.
+fn is_header(segment: &[u8]) -> bool {
+    // Where `{`, blank, line feed, carriage return and tab lead.
+    if !matches!(segment.first(), Some(b'e' | b'I' | b'C' | b'D')) {
+        return false;
     }
-    let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(**byte, b'.' | b'_' | b'-');
-    text.iter().take_while(is_part).count()
+    let beginning = segment.get(..LONGEST_BEGINNING).unwrap_or(segment);
+    let beginning = beginning.get(..beginning.len() & !3).unwrap_or_default();
+    let begins = URL_SAFE_NO_PAD.decode(beginning).is_ok_and(|bytes| is_object_start(&bytes));
+    begins && (segment.len() > LONGEST_HEADER || is_object(segment))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the error, which quotes the input, is dropped")]
+fn is_object(segment: &[u8]) -> bool {
+    URL_SAFE_NO_PAD
+        .decode(segment)
+        .is_ok_and(|bytes| serde_json::from_slice::<Map<String, Value>>(&bytes).is_ok())
+}
+
+fn is_object_start(bytes: &[u8]) -> bool {
+    let inside = bytes.trim_ascii_start().strip_prefix(b"{").map(<[u8]>::trim_ascii_start);
+    inside.is_some_and(|inside| matches!(inside.first(), Some(b'"' | b'}') | None))
+}
+
+fn is_base64url(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+}
+
+/// Returns the length of the token, or of its beginning, at the start of a text.
+fn run_length(text: &[u8]) -> usize {
+    text.iter().take_while(|byte| is_base64url(**byte) || **byte == b'.').count()
 }
 
 /// Returns the length of a secret at the start of a text, however each of its characters is
@@ -135,7 +200,9 @@ fn percent(character: char, text: &str) -> Option<usize> {
 
 /// `&quot;`, `&#34;` or `&#x22;`.
 fn entity(character: char, text: &str) -> Option<usize> {
-    let (name, _) = text.strip_prefix('&')?.split_once(';')?;
+    let rest = text.strip_prefix('&')?;
+    let end = rest.bytes().take(LONGEST_ENTITY).position(|byte| byte == b';')?;
+    let name = rest.get(..end)?;
     let numeric = name.strip_prefix('#').and_then(|number| match number.strip_prefix(['x', 'X']) {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
         None => number.parse().ok(),
@@ -241,12 +308,51 @@ mod tests {
     #[case::in_a_query(&format!("?t%3D{JWT}&x"), "?t%3D(struck)&x")]
     #[case::its_beginning("token eyJhbGciOiJSUzI1NiIs", "token (struck)")]
     #[case::no_token("eyJ is short", "eyJ is short")]
+    #[case::two(&format!("{JWT} {JWT}"), "(struck) (struck)")]
+    #[case::hosts(
+        "https://login.cf-sandbox-landscape.example.com/x",
+        "https://login.cf-sandbox-landscape.example.com/x"
+    )]
     #[case::split_by_control("tok eyJhbGci\u{0}OiJSUzI1NiJ9.e", "tok (struck)")]
     fn what_looks_like_a_jwt_is_struck(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(strike(text, &[], 200), expected);
         if !text.contains('\u{0}') {
             assert_eq!(without_tokens(text.as_bytes()), expected.as_bytes());
         }
+    }
+
+    #[rstest]
+    #[case::blank_inside("{ \"alg\": \"RS256\" }")]
+    #[case::line_feed("{\n \"alg\": \"RS256\"\n}")]
+    #[case::windows_lines("{\r\n\t\"alg\": \"RS256\"\r\n}")]
+    #[case::tab("{\t\"alg\":\"RS256\"}")]
+    #[case::blank_before(" \r\n\t {\"alg\":\"RS256\"}")]
+    #[case::much_before("                                        {\"alg\":\"RS256\"}")]
+    #[case::no_alg("{ \"typ\" : \"JWT\" }")]
+    fn a_token_is_struck_however_its_header_is_written(
+        #[case] header: &str,
+        #[values("", "Bearer ", "?token=", "x%3D", "abc/")] before: &str,
+        #[values("", ".c2lnbmF0dXJl")] signature: &str,
+    ) {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let token = format!("{}.eyJzdWIiOiIxIn0{signature}", URL_SAFE_NO_PAD.encode(header));
+        let text = format!("{before}{token} end");
+        let expected = format!("{before}{STRUCK} end");
+        let shown = strike(&text, &[], 400);
+        assert!(
+            shown == expected || !shown.contains(&token[..8]) && shown.ends_with(" end"),
+            "{shown}"
+        );
+        let shown = String::from_utf8(without_tokens(text.as_bytes()).into_owned()).unwrap();
+        assert!(!shown.contains(&token[..8]), "{shown}");
+    }
+
+    #[test]
+    fn a_long_text_and_a_short_secret_take_no_long_time() {
+        // With a search for the end of each entity these are 10^10 steps.
+        let text = "&".repeat(200_000);
+        assert_eq!(strike(&text, &["a;b"], 10), "&".repeat(10));
+        assert_eq!(strike(&"eIC.".repeat(50_000), &["a;b"], 4), "eIC.");
     }
 
     #[test]

@@ -8,10 +8,9 @@ use super::error::Reason;
 use crate::{
     destination::Destination,
     oauth::{
-        Fault, GrantKind, UnreachableCause,
+        CERTIFICATE_ADVICE, Fault, GrantKind, UnreachableCause,
         fault::{ActionCode, FaultKind, IdTokenFault},
     },
-    upstream::CERTIFICATE_ADVICE,
 };
 use std::io;
 

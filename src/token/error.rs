@@ -93,6 +93,11 @@ pub enum Reason {
         /// Status of the answer.
         status: u16,
     },
+    /// A refresh was answered by something that is no token endpoint.
+    RefreshMisdirected {
+        /// Status of the answer.
+        status: u16,
+    },
     /// A bug in the broker.
     Internal,
 }
@@ -107,7 +112,8 @@ impl LeaseRefusal {
             | Reason::UaaSlow
             | Reason::UaaUnreachable { .. }
             | Reason::Unclear { .. }
-            | Reason::NoTokenEndpoint { .. } => true,
+            | Reason::NoTokenEndpoint { .. }
+            | Reason::RefreshMisdirected { .. } => true,
             Reason::DestinationMissing
             | Reason::DestinationInvalid { .. }
             | Reason::DestinationUntrusted { .. }
@@ -150,6 +156,7 @@ impl LeaseRefusal {
             | Reason::ActionRequired { .. }
             | Reason::Misconfigured { .. }
             | Reason::NoTokenEndpoint { .. }
+            | Reason::RefreshMisdirected { .. }
             | Reason::UaaUnreachable { .. }
             | Reason::UaaUntrusted { .. } => {
                 self.read_from.is_some_and(|source| !source.is_read_again())
@@ -222,6 +229,12 @@ impl Reason {
                      lasts, check host and path of the token URL"
                 );
             }
+            Self::RefreshMisdirected { status } => {
+                return format!(
+                    "HTTP {status} to a refresh is no answer of a token endpoint; the broker repeats the refresh, and \
+                     logs on instead if it keeps failing; if it lasts, check host and path of the token URL"
+                );
+            }
             Self::Internal => "report it with the broker's log",
         };
         text.to_owned()
@@ -263,6 +276,7 @@ impl fmt::Display for Reason {
             Self::UaaUntrusted { .. } => "certificate of the login server refused",
             Self::Unclear { .. } => "logon without a clear answer",
             Self::NoTokenEndpoint { .. } => "no token endpoint",
+            Self::RefreshMisdirected { .. } => "refresh not answered by a token endpoint",
             Self::Internal => "internal",
         })
     }
@@ -302,6 +316,7 @@ mod tests {
     #[case(Reason::UaaUnavailable, true)]
     #[case(Reason::Unclear { until: Instant::now() }, true)]
     #[case(Reason::NoTokenEndpoint { status: 302 }, true)]
+    #[case(Reason::RefreshMisdirected { status: 302 }, true)]
     #[case(Reason::Internal, false)]
     fn only_transient_reasons_have_a_wait(#[case] reason: Reason, #[case] transient: bool) {
         let (refusal, now) = refusal(reason, Some(Duration::from_secs(7)));

@@ -13,12 +13,13 @@ use super::{
     lockout_guard::TokenParameters,
     log_events,
     provider::UaaTokenProvider,
+    refresh::ends_refresh_token,
     schedule::Window,
     settings::LogonGrant,
 };
 use crate::{
     destination::Destination,
-    oauth::{ExchangeError, Grant, TokenResponse},
+    oauth::{ExchangeError, Grant, GrantKind, TokenResponse},
 };
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
@@ -34,7 +35,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(300);
 /// A successful grant and how long it took.
 pub(super) struct GrantResult {
     response: TokenResponse,
-    grant: &'static str,
+    grant: GrantKind,
     took: Duration,
 }
 
@@ -78,7 +79,7 @@ impl<B: Backend> UaaTokenProvider<B> {
             self.count(grant, outcome.as_ref().err(), took);
             match outcome {
                 Ok(response) => {
-                    return Ok(GrantResult { response, grant: grant.name(), took });
+                    return Ok(GrantResult { response, grant: grant.kind(), took });
                 }
                 Err(error) if done < retries && is_unsent(&error) => {
                     sleep(edge.mul_f64(fastrand::f64())).await;
@@ -106,17 +107,21 @@ impl<B: Backend> UaaTokenProvider<B> {
             }
         }
         let window = Window::new(response.sent_at, response.expires_in, fastrand::f64());
-        let token = Arc::new(GrantedToken::new(response, kept, window));
+        let token = Arc::new(GrantedToken::new(grant, response, kept, window));
         if token.refresh_token().is_none() && self.history.warns_of_no_refresh() {
             log_events::no_refresh_token(&self.name);
         }
         self.guard.share(&token, parameters(to));
-        self.history.renewed(grant, took, Instant::now());
-        log_events::renewed(&self.name, grant, took, window);
+        self.history.renewed(grant.name(), took, Instant::now());
+        log_events::renewed(&self.name, grant.name(), took, window);
         Lease::new(token, to.api.clone())
     }
 
     fn count(&self, grant: &Grant, error: Option<&ExchangeError>, took: Duration) {
+        // A probe asks whether there is a token endpoint, and this refusal says so.
+        let is_answered =
+            |error: &&ExchangeError| grant.kind() == GrantKind::Probe && ends_refresh_token(error);
+        let error = error.filter(|error| !is_answered(error));
         let result = match error.map(|error| failure_policy::class_of(error).is_definite()) {
             None => "ok",
             Some(true) => "refused",

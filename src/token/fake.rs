@@ -13,7 +13,7 @@ use super::{
 use crate::{
     destination::{CachePolicy, Destination, DestinationError, DestinationName, SourceKind, model},
     oauth::{
-        ExchangeError, Fault, Fingerprint, FingerprintKey, Grant, LoginHint, OriginKey,
+        ExchangeError, Fault, Fingerprint, FingerprintKey, Grant, GrantKind, LoginHint, OriginKey,
         TokenResponse, fault::FaultKind, fingerprint::Credentials,
     },
     telemetry::metrics::Metrics,
@@ -149,7 +149,7 @@ pub(super) fn response(lifetime: u64, refresh: Option<&str>) -> TokenResponse {
 pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
     let response = TokenResponse { sent_at, ..response(lifetime, Some("canary-refresh-token")) };
     let window = Window::new(response.sent_at, response.expires_in, 0.5);
-    let token = Arc::new(GrantedToken::new(response, None, window));
+    let token = Arc::new(GrantedToken::new(GrantKind::RefreshToken, response, None, window));
     Lease::new(token, Url::parse("https://api.cf.example.test").unwrap())
 }
 
@@ -157,7 +157,7 @@ pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
 pub(crate) fn lease_for_tests(api: Url, authorization: HeaderValue) -> Lease {
     let response = TokenResponse { authorization, ..response(LIFE, None) };
     let window = Window::new(response.sent_at, response.expires_in, 0.5);
-    Lease::new(Arc::new(GrantedToken::new(response, None, window)), api)
+    Lease::new(Arc::new(GrantedToken::new(GrantKind::RefreshToken, response, None, window)), api)
 }
 
 fn status_of(kind: FaultKind) -> u16 {
@@ -330,7 +330,7 @@ impl Backend for FakeBackend {
         grant: &Grant,
     ) -> Result<TokenResponse, ExchangeError> {
         let sent_at = Instant::now();
-        let answer = self.answer(to, if grant.is_probe() { "probe" } else { grant.name() });
+        let answer = self.answer(to, grant.name());
         let latency = self.state().latency;
         sleep(latency).await;
         let response = match answer {

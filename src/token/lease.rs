@@ -5,7 +5,7 @@
 //! `http`.
 
 use super::schedule::Window;
-use crate::oauth::TokenResponse;
+use crate::oauth::{GrantKind, TokenResponse};
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use secrecy::SecretString;
@@ -105,14 +105,16 @@ impl fmt::Debug for Lease {
 pub(super) struct GrantedToken {
     authorization: HeaderValue,
     refresh: ArcSwapOption<SecretString>,
+    grant: GrantKind,
     window: Window,
     revoked: AtomicBool,
 }
 
 impl GrantedToken {
-    /// Keeps the answer of the token endpoint. `kept` is the refresh token to continue with if the
-    /// answer has none.
+    /// Keeps the answer of the token endpoint to `grant`. `kept` is the refresh token to continue
+    /// with if the answer has none.
     pub(super) fn new(
+        grant: GrantKind,
         response: TokenResponse,
         kept: Option<Arc<SecretString>>,
         window: Window,
@@ -121,9 +123,15 @@ impl GrantedToken {
         Self {
             authorization: response.authorization,
             refresh: ArcSwapOption::new(refresh),
+            grant,
             window,
             revoked: AtomicBool::new(false),
         }
+    }
+
+    /// Returns whether a logon has brought it.
+    pub(super) fn is_from_logon(&self) -> bool {
+        matches!(self.grant, GrantKind::Password | GrantKind::JwtBearer)
     }
 
     pub(super) fn refresh_token(&self) -> Option<Arc<SecretString>> {

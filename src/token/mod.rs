@@ -140,7 +140,7 @@ impl TokenVault {
     }
 
     /// CF refused exactly this lease (401, code 1000). Ends it if it is still in service. Forces at
-    /// most one renewal in 30 s.
+    /// most one renewal in 30 s, one in 10 min if the refused token came from a logon.
     pub fn revoke(&self, destination: &DestinationName, used: &Arc<Lease>) -> Revoked {
         self.0.revoke(destination, used)
     }

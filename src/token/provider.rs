@@ -132,7 +132,7 @@ impl<B: Backend> UaaTokenProvider<B> {
     /// The token URL was last answered by something else. Asks whether a token endpoint is back,
     /// without a password.
     async fn probe(&self, to: &Destination) -> Result<(), LeaseRefusal> {
-        let grant = Grant::probe();
+        let grant = Grant::Probe;
         match self.exchange(to, &grant, self.guard.rounds()).await {
             Ok(_) => Ok(()),
             Err(error) if ends_refresh_token(&error) => Ok(()),

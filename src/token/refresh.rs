@@ -131,6 +131,11 @@ impl<B: Backend> UaaTokenProvider<B> {
             | FailureClass::BlockedWithProbe
             | FailureClass::Locked(_) => (RetryClass::BadAnswer, failure.reason),
         };
+        // Nothing is asked without a password first: the refresh is repeated, or a logon follows.
+        let reason = match reason {
+            Reason::NoTokenEndpoint { status } => Reason::RefreshMisdirected { status },
+            other => other,
+        };
         let rounds = self.failures.in_row();
         let pause = backoff::pause(retry_class, rounds, fastrand::f64());
         let left = previous.serves_for(now) / TRIES_LEFT;

@@ -141,7 +141,7 @@ impl<S: TokenProvider> Refresher<S> {
     }
 
     /// CF refused `used`: ends it if it is in service. At most one forced renewal in 30 s per
-    /// credential.
+    /// credential, in 10 min if the last one was a logon.
     pub(super) fn revoke(&self, used: &Lease, now: Instant) -> Revoked {
         let live = self.live.load();
         let Some(live) = live.as_ref() else {
@@ -150,7 +150,7 @@ impl<S: TokenProvider> Refresher<S> {
         if !Arc::ptr_eq(live.token(), used.token()) || used.token().is_revoked() {
             return Revoked::Renewing;
         }
-        if !self.deps.forced_renewals.take(now) {
+        if !self.deps.forced_renewals.take(used.token(), now) {
             return Revoked::Cooldown;
         }
         used.token().revoke();

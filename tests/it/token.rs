@@ -36,7 +36,7 @@ async fn a_hundred_cold_callers_cost_one_service_token_one_find_and_one_grant() 
     assert_eq!(journal.iter().filter(|entry| entry.part == Part::Destination).count(), 1);
 }
 
-async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+pub(crate) async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut pinned: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(move |cx| {
         let mut pending = false;
@@ -237,7 +237,8 @@ async fn a_system_that_hangs_is_named() {
     ] {
         assert_eq!((got.status, got.code().as_str()), (503, code), "{}", got.text);
         assert!(got.text.contains(word), "{}", got.text);
-        assert_eq!(got.headers["retry-after"], "5", "{}", got.text);
+        let wait: u64 = got.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((3..=5).contains(&wait), "{wait}: {}", got.text);
     }
 }
 

@@ -531,11 +531,33 @@ async fn an_issuer_that_denies_its_keys_once_ends_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_issuer_that_has_denied_its_keys_for_two_hours_has_none() {
+async fn an_issuer_that_denies_its_keys_for_a_minute_has_none() {
     let fixture = Fixture::warm().await;
     fixture.answer(Answer::NoKeys);
-    time::advance(121 * MINUTE).await;
+    time::advance(16 * MINUTE).await;
+    fixture.ask("a").await.unwrap();
+    time::advance(59 * SECOND).await;
+    fixture.ask("a").await.unwrap();
+    fixture.settle().await;
+    time::advance(20 * SECOND).await;
+    fixture.ask("a").await.unwrap();
+    fixture.settle().await;
     assert_eq!(fixture.ask("a").await, UNKNOWN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn denials_with_a_key_set_between_them_are_single_ones() {
+    let fixture = Fixture::warm().await;
+    for _ in 0..4 {
+        fixture.answer(Answer::NoKeys);
+        time::advance(16 * MINUTE).await;
+        fixture.ask("a").await.unwrap();
+        fixture.answer(Answer::Keys(vec!["a"]));
+        time::advance(2 * SECOND).await;
+        fixture.ask("a").await.unwrap();
+        fixture.settle().await;
+    }
+    fixture.ask("a").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

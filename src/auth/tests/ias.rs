@@ -469,7 +469,9 @@ async fn a_token_is_checked_by_the_rules_of_the_issuer_that_it_names() {
         let token = KEY.token(&valid_header(), claims);
         let verdict = verifier.verify(&bearer(&token), now()).await;
         assert_eq!(reason(verdict), expected, "case {number}");
-        assert_eq!(verifier.is_bound(), bound.xsuaa.is_some() || settings.ias.enabled);
+        let is_ias_bound = settings.ias.enabled && bound.identity.is_some();
+        let is_complete = settings.ias.enabled == is_ias_bound;
+        assert_eq!(verifier.is_bound(), is_complete && (bound.xsuaa.is_some() || is_ias_bound));
     }
 }
 

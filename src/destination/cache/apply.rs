@@ -22,6 +22,7 @@ const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
 impl<S: DestinationSource> CachedDestination<S> {
     /// Validates content; invalid content leaves the older content in service.
     pub(super) fn apply_content(&self, state: &mut CacheState, content: &Content) -> FindResult {
+        state.has_complained = false;
         if state.held.as_ref().is_some_and(|held| held.digest == content.digest) {
             self.count("unchanged");
             let advice = || "its content was dropped just now".to_owned();
@@ -97,7 +98,10 @@ impl<S: DestinationSource> CachedDestination<S> {
         self.count(if state.held.is_some() { "stale" } else { "error" });
         let cause = fault.cause();
         let (kind, asked, asked_pause) = match fault {
-            FindFault::Refused(finding) => {
+            FindFault::Unfinished(finding) if state.held.is_some() => {
+                return self.keep(state, finding);
+            }
+            FindFault::Refused(finding) | FindFault::Unfinished(finding) => {
                 let findings = vec![(*finding).to_owned()];
                 let name = self.0.name.to_string();
                 let error = DestinationError::Invalid { name, findings };
@@ -118,6 +122,19 @@ impl<S: DestinationSource> CachedDestination<S> {
         }
         tracing::warn!(destination = %self.0.name, cause, advice, "destination cannot be read now");
         state.record_failure(self.unavailable(advice, pause), pause)
+    }
+
+    /// The content in service stays until there is a better one.
+    fn keep(&self, state: &mut CacheState, finding: &'static str) -> FindResult {
+        if !std::mem::replace(&mut state.has_complained, true) {
+            let destination = self.0.name.as_str();
+            tracing::error!(
+                destination,
+                finding,
+                "destination not read, the last content stays in use"
+            );
+        }
+        state.confirm().ok_or_else(|| self.unavailable(finding.to_owned(), FIRST_PAUSE))
     }
 
     /// A source that is cheap to ask is asked again as soon as its content would be.

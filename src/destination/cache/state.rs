@@ -34,6 +34,8 @@ pub(super) struct CacheState {
     /// Digest of the content whose findings and warnings have been logged.
     pub(super) logged: Option<u64>,
     pub(super) in_flight: Option<InFlightFetch>,
+    /// Whether it was logged that content stays although its source cannot be read.
+    pub(super) has_complained: bool,
 }
 
 pub(super) struct CachedContent {

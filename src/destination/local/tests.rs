@@ -1,9 +1,15 @@
 use super::{DestinationFile, from_variable, parse_file};
 use crate::{
     binding::{SecretForm, SourceText},
-    destination::{DestinationName, DestinationSetupError},
+    destination::{
+        DestinationName, DestinationSetupError,
+        cache::{DestinationSource, FindResponse},
+    },
 };
 use rstest::rstest;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 const EXPORT: &str = r"#Password=<< Existing password/certificate removed on export >>
 #
@@ -79,6 +85,69 @@ fn a_malformed_file_is_an_error_that_does_not_quote(#[case] text: &str) {
 #[test]
 fn a_missing_file_is_an_error() {
     let path = tempfile::tempdir().unwrap().path().join("gone.properties");
+    let error = DestinationFile::new(&path).read(&name("CFAPI")).unwrap_err();
+    assert!(matches!(error, DestinationSetupError::FileUnreadable { .. }));
+}
+
+const WHOLE: &str = "Name=CFAPI\nUser=u\nPassword=secret-canary\n";
+
+fn file_of(text: &str) -> (tempfile::NamedTempFile, DestinationFile) {
+    let path = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(path.path(), text).unwrap();
+    let file = DestinationFile::new(path.path());
+    drop(file.read(&name("CFAPI")));
+    (path, file)
+}
+
+/// The user that a find returns.
+async fn user(file: &DestinationFile) -> Option<String> {
+    match file.find(&name("CFAPI"), None).await {
+        Ok(FindResponse::Content(content)) => content.fields.text("User").map(ToOwned::to_owned),
+        _ => None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_saved_in_pieces_is_read_when_it_is_whole() {
+    let (path, file) = file_of(WHOLE);
+    let half = "Name=CFAPI\nUser=other\nPassword=sec";
+    std::fs::write(path.path(), half).unwrap();
+    let finding = {
+        let file = file.clone();
+        TaskTracker::new().spawn(async move { file.find(&name("CFAPI"), None).await })
+    };
+    sleep(Duration::from_millis(500)).await;
+    std::fs::write(path.path(), format!("{half}ret\nURL=u\n")).unwrap();
+    let Ok(FindResponse::Content(content)) = finding.await.unwrap() else {
+        panic!("nothing found");
+    };
+    assert_eq!(content.fields.text("URL"), Some("u"));
+    // What is in use is read without a wait.
+    let before = Instant::now();
+    assert_eq!(user(&file).await.as_deref(), Some("other"));
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_changes_all_the_time_is_not_used() {
+    let (path, file) = file_of(WHOLE);
+    let finding = {
+        let file = file.clone();
+        TaskTracker::new().spawn(async move { user(&file).await })
+    };
+    for number in 0..20 {
+        std::fs::write(path.path(), format!("Name=CFAPI\nUser={number}\n")).unwrap();
+        sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(finding.await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.properties");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
     let error = DestinationFile::new(&path).read(&name("CFAPI")).unwrap_err();
     assert!(matches!(error, DestinationSetupError::FileUnreadable { .. }));
 }

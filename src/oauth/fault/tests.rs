@@ -475,6 +475,22 @@ fn a_transient_fault_keeps_the_refresh_token(
 }
 
 #[rstest]
+#[case::word("client")]
+#[case::whole("invalid_client")]
+#[case::short("a")]
+fn a_password_that_is_a_word_of_a_code_leaves_the_code(#[case] password: &str) {
+    let body = br#"{"error":"invalid_client","error_description":"x"}"#;
+    let status = StatusCode::UNAUTHORIZED;
+    let headers = HeaderMap::new();
+    let fault = Fault::classify(status, &headers, body, GrantKind::Password, &[password]);
+    assert_eq!(fault.error.as_deref(), Some("invalid_client"));
+    let body = format!(r#"{{"error":"my_{password}","error_description":"x"}}"#);
+    let fault =
+        Fault::classify(status, &headers, body.as_bytes(), GrantKind::Password, &[password]);
+    assert!(!fault.error.unwrap().contains(&format!("my_{password}")));
+}
+
+#[rstest]
 #[case::seconds(429, &[("Retry-After", "7")], Some(7))]
 #[case::cut(429, &[("Retry-After", "1000000000")], Some(60))]
 #[case::date(

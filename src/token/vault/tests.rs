@@ -243,6 +243,26 @@ async fn cf_s_refusal_costs_one_refresh_grant_and_another_one_not_before_thirty_
     assert_eq!(test.fake.grants(), [PASSWORD, REFRESH, REFRESH]);
 }
 
+#[rstest]
+#[case::refused(FaultKind::RefreshTokenRejected)]
+#[case::failing(FaultKind::ServerError)]
+#[tokio::test(start_paused = true)]
+async fn if_cf_refuses_every_token_and_refreshes_fail_logons_are_ten_minutes_apart(
+    #[case] kind: FaultKind,
+) {
+    let test = TestVault::new();
+    let mut lease = test.lease().await.unwrap();
+    test.fake.usually(REFRESH, ScriptedAnswer::Fault(kind));
+    for _ in 0..3600 {
+        test.vault.revoke(&name("CFAPI"), &lease);
+        lease = test.lease().await.unwrap();
+        pass(1).await;
+    }
+    // The first one, the first forced one, and six in an hour.
+    let logons = test.fake.count(PASSWORD);
+    assert!((6..=8).contains(&logons), "{logons}");
+}
+
 // --- a refresh that never works ------------------------------------------------------------------
 
 /// Fifty callers at once each second. Returns how many were refused.
@@ -845,6 +865,35 @@ async fn what_is_no_token_endpoint_is_probed_without_a_password_until_one_answer
     assert!(seconds_until_served(&test, 640).await <= 632);
     assert_eq!(test.fake.count(PASSWORD), 2);
     assert_eq!(test.fake.grants().last(), Some(&PASSWORD));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redirected_refresh_does_not_promise_to_send_no_password() {
+    let test = TestVault::new();
+    test.lease().await.unwrap();
+    test.fake.usually(REFRESH, ScriptedAnswer::Fault(FaultKind::Redirect));
+    assert_eq!(test.callers_for(900).await, 0);
+    let past = test.vault.statuses().remove(0).last_refusal.unwrap();
+    assert_eq!(past.reason, Reason::RefreshMisdirected { status: 302 });
+    assert!(past.hint.contains("logs on instead"), "{}", past.hint);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_finds_a_token_endpoint_is_no_refused_refresh() {
+    let test = TestVault::new();
+    test.fake.next(PASSWORD, [ScriptedAnswer::Fault(FaultKind::Redirect)]);
+    test.fake.usually("probe", ScriptedAnswer::Fault(FaultKind::RefreshTokenRejected));
+    assert!(test.lease().await.is_err());
+    pass(70).await;
+    test.lease().await.unwrap();
+    let metrics = test.vault.context.metrics.encode();
+    let counted: Vec<_> =
+        metrics.lines().filter(|line| line.contains("token_fetch_total")).collect();
+    assert!(
+        counted.iter().any(|line| line.contains("probe") && line.contains("\"ok\"")),
+        "{metrics}"
+    );
+    assert!(!counted.iter().any(|line| line.contains("\"refused\"")), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
