@@ -182,9 +182,8 @@ pub(super) fn is_failure(status: StatusCode) -> bool {
 pub(super) fn report(permit: CallPermit, error: &TransportError) {
     match error.connect_fault() {
         Some(ConnectFault::TlsCertificate) => drop(permit),
-        Some(_) => permit.failed(FailureKind::Connect),
         None if error.may_have_been_sent() => permit.failed(FailureKind::Response),
-        None => permit.failed(FailureKind::Connect),
+        Some(_) | None => permit.failed(FailureKind::Connect),
     }
 }
 

@@ -245,7 +245,9 @@ fn code_of_call(error: &CapiError) -> (ProblemCode, &'static str) {
         CapiError::Unavailable { cause: Unavailability::TlsCertificate, .. } => {
             (ProblemCode::CertificateRefused, UNTRUSTED_CF_API)
         }
-        CapiError::Unavailable { cause, .. } => (ProblemCode::CfUnavailable, why_unavailable(*cause)),
+        CapiError::Unavailable { cause, .. } => {
+            (ProblemCode::CfUnavailable, why_unavailable(*cause))
+        }
         CapiError::Timeout { .. } => (
             ProblemCode::CfTimeout,
             "The CF API did not answer in time. What was begun is looked up before it is repeated.",
@@ -465,7 +467,11 @@ mod tests {
     )]
     #[case::protocol(Unavailability::TlsProtocol, ProblemCode::CfUnavailable, "host and port")]
     #[case::name(Unavailability::Dns, ProblemCode::CfUnavailable, "no address")]
-    #[case::refused(Unavailability::ConnectionRefused, ProblemCode::CfUnavailable, "cannot be reached")]
+    #[case::refused(
+        Unavailability::ConnectionRefused,
+        ProblemCode::CfUnavailable,
+        "cannot be reached"
+    )]
     fn a_cf_api_without_connection_says_what_is_to_be_repaired(
         #[case] cause: Unavailability,
         #[case] code: ProblemCode,

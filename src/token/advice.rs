@@ -40,7 +40,7 @@ const TRUST: &str = "repair the trust between UAA and the identity provider";
 /// What was sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SentLogon<'a> {
-    pub(super) to: &'a Destination,
+    pub(super) destination: &'a Destination,
     pub(super) grant: GrantKind,
 }
 
@@ -51,12 +51,12 @@ impl SentLogon<'_> {
 
     /// The identity provider that was named. An assertion is sent without one.
     fn origin(&self) -> Option<&str> {
-        let hint = self.to.login_hint.as_ref().filter(|_| !self.is_assertion());
+        let hint = self.destination.login_hint.as_ref().filter(|_| !self.is_assertion());
         hint.map(|hint| hint.origin().as_str())
     }
 
     fn is_client_cf(self) -> bool {
-        self.to.credentials.client_id == CF_CLIENT
+        self.destination.credentials.client_id == CF_CLIENT
     }
 
     /// An assertion is read again for each attempt, so nothing has to be released.
@@ -164,7 +164,7 @@ fn rejected(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
     }
     clauses.push(origin_sent(sent));
     clauses.extend(other_provider(kind, sent));
-    if has_outer_blanks(&sent.to.credentials.user) {
+    if has_outer_blanks(&sent.destination.credentials.user) {
         clauses.push("User begins or ends with a blank, which is sent as it is".to_owned());
     }
     clauses.extend(client_in_doubt(kind, sent));
@@ -182,7 +182,7 @@ fn origin_sent(sent: SentLogon<'_>) -> String {
         None => format!(
             "{}, and then UAA asks its default identity provider, which need not know this user: \
              {SET_ORIGIN}",
-            no_origin(sent.to)
+            no_origin(sent.destination)
         ),
     }
 }
@@ -245,7 +245,7 @@ fn client_in_doubt(kind: FaultKind, sent: SentLogon<'_>) -> Option<String> {
 }
 
 fn almost_cf(sent: SentLogon<'_>) -> Option<&'static str> {
-    let id = &sent.to.credentials.client_id;
+    let id = &sent.destination.credentials.client_id;
     let is_almost = !sent.is_client_cf() && id.trim().eq_ignore_ascii_case(CF_CLIENT);
     is_almost.then_some(
         "clientId is not exactly cf, but differs by capital letters or blanks: correct clientId, and \
@@ -388,7 +388,7 @@ fn user_not_created(sent: SentLogon<'_>) -> Reason {
 }
 
 fn scopes(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
-    let has_scope = sent.to.scope.is_some() && !sent.is_assertion();
+    let has_scope = sent.destination.scope.is_some() && !sent.is_assertion();
     match (kind, has_scope) {
         (FaultKind::ScopeUnknown, true) => sent.misconfigured(
             "the property scope names a scope that UAA does not know or does not give to the client: \
@@ -431,20 +431,20 @@ fn origin(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
         (_, Some(key)) => format!(
             "origin {key} is not an active identity provider that supports the password grant; name \
              the custom platform identity provider's origin key{}",
-            platform_note(sent.to)
+            platform_note(sent.destination)
         ),
         (FaultKind::OriginMissing, None) => format!(
             "{}, and UAA has several identity providers to choose from: {SET_ORIGIN}",
-            no_origin(sent.to)
+            no_origin(sent.destination)
         ),
         (FaultKind::ProviderNotAllowed, None) => format!(
             "{}, and the client may not use the identity provider of this user: {SET_ORIGIN}, or name \
              another client",
-            no_origin(sent.to)
+            no_origin(sent.destination)
         ),
         (_, None) => format!(
             "{}, and UAA's default identity provider does not support the password grant: {SET_ORIGIN}",
-            no_origin(sent.to)
+            no_origin(sent.destination)
         ),
     };
     sent.misconfigured(&advice)

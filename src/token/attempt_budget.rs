@@ -13,7 +13,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 
 /// Identity providers forget failures after 60 min. Five minutes more for clocks and delays.
-const WINDOW: Duration = Duration::from_secs(65 * 60);
+pub(super) const FAILURE_WINDOW: Duration = Duration::from_secs(65 * 60);
 
 /// Two instances with two attempts each stay below the five failures that lock a user.
 const MOST: usize = 2;
@@ -130,13 +130,14 @@ impl BudgetState {
         let is_spread = self.unclear.back().map(|last| *last + spread);
         // An operator's releases may have made more than the budget allows.
         let surplus = self.unclear.len().checked_sub(MOST);
-        let is_left = surplus.and_then(|index| self.unclear.get(index)).map(|at| *at + WINDOW);
+        let is_left =
+            surplus.and_then(|index| self.unclear.get(index)).map(|at| *at + FAILURE_WINDOW);
         is_spread.max(is_left).filter(|at| now < *at)
     }
 
     fn forget(&mut self, now: Instant) {
         for attempts in [&mut self.unclear, &mut self.refused] {
-            while attempts.front().is_some_and(|oldest| now >= *oldest + WINDOW) {
+            while attempts.front().is_some_and(|oldest| now >= *oldest + FAILURE_WINDOW) {
                 attempts.pop_front();
             }
         }
@@ -181,7 +182,7 @@ impl Drop for AttemptPermit {
 
 #[cfg(test)]
 mod tests {
-    use super::{AttemptBudget, WINDOW};
+    use super::{AttemptBudget, FAILURE_WINDOW};
     use rstest::rstest;
     use std::{sync::Arc, time::Duration};
     use tokio::time::{Instant, advance};
@@ -206,10 +207,10 @@ mod tests {
         assert_eq!(Arc::clone(&budget).reserve().await.unwrap_err(), start + spread);
         advance(spread).await;
         Arc::clone(&budget).reserve().await.unwrap().spend();
-        assert_eq!(Arc::clone(&budget).reserve().await.unwrap_err(), start + WINDOW);
-        advance(start + WINDOW - Instant::now()).await;
+        assert_eq!(Arc::clone(&budget).reserve().await.unwrap_err(), start + FAILURE_WINDOW);
+        advance(start + FAILURE_WINDOW - Instant::now()).await;
         Arc::clone(&budget).reserve().await.unwrap().spend();
-        assert_eq!(budget.reserve().await.unwrap_err(), start + spread + WINDOW);
+        assert_eq!(budget.reserve().await.unwrap_err(), start + spread + FAILURE_WINDOW);
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,7 +246,7 @@ mod tests {
         }
         assert_eq!(
             budget.held_until(Instant::now()),
-            Some(start + WINDOW + Duration::from_secs(10))
+            Some(start + FAILURE_WINDOW + Duration::from_secs(10))
         );
     }
 }

@@ -41,14 +41,14 @@ pub(super) struct GrantResult {
 
 impl<B: Backend> UaaTokenProvider<B> {
     /// Builds the grant of a logon.
-    pub(super) async fn grant(&self, to: &Destination) -> Result<Grant, LeaseRefusal> {
+    pub(super) async fn grant(&self, destination: &Destination) -> Result<Grant, LeaseRefusal> {
         match self.grant {
             LogonGrant::Password => Ok(Grant::Password {
-                user: to.credentials.user.clone(),
-                password: to.credentials.password.clone(),
-                login_hint: to.login_hint.clone(),
-                scope: to.scope.clone(),
-                extra: to.extra.clone(),
+                user: destination.credentials.user.clone(),
+                password: destination.credentials.password.clone(),
+                login_hint: destination.login_hint.clone(),
+                scope: destination.scope.clone(),
+                extra: destination.extra.clone(),
             }),
             LogonGrant::JwtBearer => match self.backend.assertion().await {
                 Ok(assertion) => Ok(Grant::JwtBearer { assertion }),
@@ -65,7 +65,7 @@ impl<B: Backend> UaaTokenProvider<B> {
     /// Sends a grant. Repeats it only if no connection was made, and not once an outage is known.
     pub(super) async fn exchange(
         &self,
-        to: &Destination,
+        destination: &Destination,
         grant: &Grant,
         rounds: u32,
     ) -> Result<GrantResult, ExchangeError> {
@@ -74,7 +74,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         let mut done = 0;
         loop {
             let started = Instant::now();
-            let outcome = self.backend.exchange(to, grant).await;
+            let outcome = self.backend.exchange(destination, grant).await;
             let took = started.elapsed();
             self.count(grant, outcome.as_ref().err(), took);
             match outcome {
@@ -96,12 +96,12 @@ impl<B: Backend> UaaTokenProvider<B> {
         &self,
         granted: GrantResult,
         kept: Option<Arc<SecretString>>,
-        to: &Destination,
+        destination: &Destination,
     ) -> Lease {
         let GrantResult { response, grant, took } = granted;
         if let Some(claims) = &response.claims {
-            claim_checks::log(claims, to);
-            self.history.warn(claim_checks::warning(claims, to));
+            claim_checks::log(claims, destination);
+            self.history.warn(claim_checks::warning(claims, destination));
             if let Some(at) = claims.expires_at {
                 self.metrics.token_expires(self.name.as_str(), at);
             }
@@ -111,10 +111,10 @@ impl<B: Backend> UaaTokenProvider<B> {
         if token.refresh_token().is_none() && self.history.warns_of_no_refresh() {
             log_events::no_refresh_token(&self.name);
         }
-        self.guard.share(&token, parameters(to));
+        self.guard.share(&token, parameters(destination));
         self.history.renewed(grant.name(), took, Instant::now());
         log_events::renewed(&self.name, grant.name(), took, window);
-        Lease::new(token, to.api.clone())
+        Lease::new(token, destination.api.clone())
     }
 
     fn count(&self, grant: &Grant, error: Option<&ExchangeError>, took: Duration) {
@@ -132,10 +132,10 @@ impl<B: Backend> UaaTokenProvider<B> {
 }
 
 /// What a token of this destination is requested with besides the credential.
-pub(super) fn parameters(to: &Destination) -> TokenParameters {
+pub(super) fn parameters(destination: &Destination) -> TokenParameters {
     TokenParameters {
-        scope: to.scope.clone(),
-        has_extras: !to.extra.is_empty() || !to.headers.is_empty(),
+        scope: destination.scope.clone(),
+        has_extras: !destination.extra.is_empty() || !destination.headers.is_empty(),
     }
 }
 

@@ -9,7 +9,8 @@ use super::{
     backoff::{self, RetryClass},
     error::Reason,
     failure_policy::{ClassifiedFailure, FailureClass},
-    state::{GuardState, Hold, LogonKind, Release, Transition},
+    settings::LogonGrant,
+    state::{GuardState, Hold, Release, Transition},
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,15 +62,16 @@ struct RetryPause {
 }
 
 impl LockoutState {
-    /// Checks whether `logon_kind` may be sent now. Changes nothing.
+    /// Checks whether a logon with `grant` may be sent now: only a password can lock a user, for an
+    /// assertion only a pause applies. Changes nothing.
     ///
     /// # Errors
     /// Why not, and until when.
-    pub(super) fn check(&self, logon_kind: LogonKind, now: Instant) -> Result<(), Hold> {
+    pub(super) fn check(&self, grant: LogonGrant, now: Instant) -> Result<(), Hold> {
         if self.is_released() {
             return Ok(());
         }
-        if logon_kind == LogonKind::Password {
+        if grant == LogonGrant::Password {
             self.standing_allows(now)?;
         }
         match &self.pause {

@@ -12,7 +12,8 @@ use super::{
     failure_policy::ClassifiedFailure,
     lease::GrantedToken,
     lockout::LockoutState,
-    state::{GuardState, Hold, LogonKind, Release, Transition},
+    settings::LogonGrant,
+    state::{GuardState, Hold, Release, Transition},
 };
 use std::{
     fmt,
@@ -68,12 +69,12 @@ impl LockoutGuard {
         Arc::clone(&self.forced_renewals)
     }
 
-    /// Checks whether `logon_kind` may be sent now. Changes nothing.
+    /// Checks whether a logon with `grant` may be sent now. Changes nothing.
     ///
     /// # Errors
     /// Why not, and until when.
-    pub(super) fn check(&self, logon_kind: LogonKind, now: Instant) -> Result<(), Hold> {
-        self.lockout().check(logon_kind, now)
+    pub(super) fn check(&self, grant: LogonGrant, now: Instant) -> Result<(), Hold> {
+        self.lockout().check(grant, now)
     }
 
     /// Takes the permit to send one password. Uses up the operator's release if there is one.
@@ -161,7 +162,7 @@ impl LockoutGuard {
 
     /// Returns why no password may be sent now; `None` if one may be sent.
     pub(super) fn hold(&self, now: Instant) -> Option<Hold> {
-        self.check(LogonKind::Password, now).err()
+        self.check(LogonGrant::Password, now).err()
     }
 
     /// Offers a token to the other refreshers of this credential.

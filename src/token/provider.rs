@@ -19,7 +19,7 @@ use super::{
     refresh::ends_refresh_token,
     refresh_failures::RefreshFailures,
     settings::LogonGrant,
-    state::{Hold, LogonKind},
+    state::Hold,
     status::RenewalHistory,
 };
 use crate::{
@@ -90,26 +90,25 @@ impl<B: Backend> UaaTokenProvider<B> {
         if let Some(lease) = self.take_shared(previous) {
             return Ok(lease);
         }
-        let logon_kind = self.logon_kind();
         let held = |hold: Hold| LeaseRefusal::new(&self.name, hold.reason, hold.retry_at);
-        self.guard.check(logon_kind, Instant::now()).map_err(held)?;
-        let to = self.confirmed().await?;
+        self.guard.check(self.grant, Instant::now()).map_err(held)?;
+        let destination = self.confirmed().await?;
         if self.guard.needs_probe() {
-            self.probe(&to).await?;
+            self.probe(&destination).await?;
         }
-        let grant = self.grant(&to).await?;
-        let permit = match logon_kind {
-            LogonKind::Password => Some(self.guard.permit().await.map_err(|hold| {
+        let grant = self.grant(&destination).await?;
+        let permit = match self.grant {
+            LogonGrant::Password => Some(self.guard.permit().await.map_err(|hold| {
                 log_events::exhausted(&self.name, &hold);
                 self.publish_guard_state();
                 held(hold)
             })?),
-            LogonKind::Assertion => {
+            LogonGrant::JwtBearer => {
                 self.guard.take_release();
                 None
             }
         };
-        let outcome = self.exchange(&to, &grant, self.guard.rounds()).await;
+        let outcome = self.exchange(&destination, &grant, self.guard.rounds()).await;
         if outcome.as_ref().is_err_and(is_unsent) {
             self.guard.note_unsent();
         }
@@ -120,10 +119,10 @@ impl<B: Backend> UaaTokenProvider<B> {
                 }
                 log_events::opened(&self.name, self.guard.succeeded(Instant::now()));
                 self.publish_guard_state();
-                Ok(self.accept(granted, None, &to))
+                Ok(self.accept(granted, None, &destination))
             }
             Err(error) => {
-                let sent = SentLogon { to: &to, grant: grant.kind() };
+                let sent = SentLogon { destination: &destination, grant: grant.kind() };
                 Err(self.fail(&error, sent, permit).await)
             }
         }
@@ -131,13 +130,13 @@ impl<B: Backend> UaaTokenProvider<B> {
 
     /// The token URL was last answered by something else. Asks whether a token endpoint is back,
     /// without a password.
-    async fn probe(&self, to: &Destination) -> Result<(), LeaseRefusal> {
+    async fn probe(&self, destination: &Destination) -> Result<(), LeaseRefusal> {
         let grant = Grant::Probe;
-        match self.exchange(to, &grant, self.guard.rounds()).await {
+        match self.exchange(destination, &grant, self.guard.rounds()).await {
             Ok(_) => Ok(()),
             Err(error) if ends_refresh_token(&error) => Ok(()),
             Err(error) => {
-                let sent = SentLogon { to, grant: grant.kind() };
+                let sent = SentLogon { destination, grant: grant.kind() };
                 Err(self.fail(&error, sent, None).await)
             }
         }
@@ -152,7 +151,6 @@ impl<B: Backend> UaaTokenProvider<B> {
         permit: Option<AttemptPermit>,
     ) -> LeaseRefusal {
         let failure = failure_policy::classify(error, sent);
-        let logon_kind = self.logon_kind();
         let now = Instant::now();
         let transition = self.guard.failed(&failure, now);
         let unclear = match permit {
@@ -180,7 +178,7 @@ impl<B: Backend> UaaTokenProvider<B> {
                 entry.poll();
             }
         }
-        let hold = self.guard.check(logon_kind, now).err();
+        let hold = self.guard.check(self.grant, now).err();
         let retry_at = hold.and_then(|hold| hold.retry_at);
         let reason = unclear.map_or(failure.reason, |hold| hold.reason);
         let refusal = self.with_source(LeaseRefusal::new(&self.name, reason, retry_at));
@@ -193,22 +191,15 @@ impl<B: Backend> UaaTokenProvider<B> {
         if self.guard.is_released() {
             return None;
         }
-        let to = self.backend.known(&self.name)?;
-        let token = self.guard.shared(&parameters(&to), Instant::now())?;
+        let destination = self.backend.known(&self.name)?;
+        let token = self.guard.shared(&parameters(&destination), Instant::now())?;
         let is_own = previous.is_some_and(|lease| Arc::ptr_eq(lease.token(), &token));
-        let is_ours = to.fingerprint == self.fingerprint && !is_own;
-        is_ours.then(|| Lease::new(token, to.api.clone()))
+        let is_ours = destination.fingerprint == self.fingerprint && !is_own;
+        is_ours.then(|| Lease::new(token, destination.api.clone()))
     }
 
     fn with_source(&self, refusal: LeaseRefusal) -> LeaseRefusal {
         refusal.with_source(self.backend.source(&self.name))
-    }
-
-    pub(super) fn logon_kind(&self) -> LogonKind {
-        match self.grant {
-            LogonGrant::Password => LogonKind::Password,
-            LogonGrant::JwtBearer => LogonKind::Assertion,
-        }
     }
 
     fn publish_guard_state(&self) {

@@ -53,22 +53,22 @@ impl<B: Backend> UaaTokenProvider<B> {
         previous: &Lease,
         token: Arc<SecretString>,
     ) -> Result<Option<Lease>, LeaseRefusal> {
-        let to = self.content().await?;
+        let destination = self.content().await?;
         let now = Instant::now();
         if let Some(until) = self.failures.limited_until(now) {
             return Err(LeaseRefusal::new(&self.name, Reason::UaaUnavailable, Some(until)));
         }
-        let may_log_on = self.guard.check(self.logon_kind(), now).is_ok();
+        let may_log_on = self.guard.check(self.grant, now).is_ok();
         if has_ended(previous) && may_log_on && self.failures.take_waited_out(now) {
             return self.log_on_instead(previous, now + LEAST_PAUSE).await.map(Some);
         }
         let grant = Grant::RefreshToken { token: SecretString::clone(&token) };
         let mut has_repeated = false;
         loop {
-            let error = match self.exchange(&to, &grant, self.failures.in_row()).await {
+            let error = match self.exchange(&destination, &grant, self.failures.in_row()).await {
                 Ok(granted) => {
                     self.failures.clear();
-                    return Ok(Some(self.accept(granted, Some(token), &to)));
+                    return Ok(Some(self.accept(granted, Some(token), &destination)));
                 }
                 Err(error) => error,
             };
@@ -78,7 +78,7 @@ impl<B: Backend> UaaTokenProvider<B> {
                 log_events::refresh_token_refused(&self.name, &error);
                 return Ok(None);
             }
-            let (refusal, retry_class) = self.back_off(previous, &to, &error);
+            let (refusal, retry_class) = self.back_off(previous, &destination, &error);
             let next = if has_ended(previous) && !is_unsent(&error) {
                 self.next_step(retry_class, has_repeated)
             } else {
@@ -116,11 +116,11 @@ impl<B: Backend> UaaTokenProvider<B> {
     fn back_off(
         &self,
         previous: &Lease,
-        to: &Destination,
+        destination: &Destination,
         error: &ExchangeError,
     ) -> (LeaseRefusal, RetryClass) {
         let now = Instant::now();
-        let sent = SentLogon { to, grant: GrantKind::RefreshToken };
+        let sent = SentLogon { destination, grant: GrantKind::RefreshToken };
         let failure = failure_policy::classify(error, sent);
         let (retry_class, reason) = match failure.class {
             FailureClass::Waiting { retry_class, .. } => (retry_class, failure.reason),
@@ -132,9 +132,10 @@ impl<B: Backend> UaaTokenProvider<B> {
             | FailureClass::Locked(_) => (RetryClass::BadAnswer, failure.reason),
         };
         // Nothing is asked without a password first: the refresh is repeated, or a logon follows.
-        let reason = match reason {
-            Reason::NoTokenEndpoint { status } => Reason::RefreshMisdirected { status },
-            other => other,
+        let reason = if let Reason::NoTokenEndpoint { status } = reason {
+            Reason::RefreshMisdirected { status }
+        } else {
+            reason
         };
         let rounds = self.failures.in_row();
         let pause = backoff::pause(retry_class, rounds, fastrand::f64());
@@ -157,7 +158,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         previous: &Lease,
         next_refresh: Instant,
     ) -> Result<Lease, LeaseRefusal> {
-        if let Err(hold) = self.guard.check(self.logon_kind(), Instant::now()) {
+        if let Err(hold) = self.guard.check(self.grant, Instant::now()) {
             return Err(LeaseRefusal::new(&self.name, hold.reason, Some(next_refresh)));
         }
         log_events::logs_on_instead(&self.name, self.failures.in_row());

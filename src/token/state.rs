@@ -48,14 +48,6 @@ pub(super) struct Transition {
     pub(super) to: GuardState,
 }
 
-/// What is sent to log on: only a password can lock a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LogonKind {
-    Password,
-    /// No password is sent and nothing counts: only `Waiting` applies.
-    Assertion,
-}
-
 impl GuardState {
     /// Returns the name used in metrics, log lines and answers.
     pub fn name(self) -> &'static str {

@@ -4,6 +4,7 @@
 //! `http`.
 
 use super::{
+    attempt_budget::FAILURE_WINDOW,
     error::{LeaseRefusal, Reason},
     lease::Freshness,
     state::GuardState,
@@ -68,9 +69,6 @@ pub struct PastRefusal {
     /// How long ago.
     pub ago: Duration,
 }
-
-/// How long a released attempt counts: identity providers forget failures after 60 min.
-const RELEASE_WINDOW: Duration = Duration::from_secs(65 * 60);
 
 /// An attempt of this destination was released before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +139,7 @@ impl RenewalHistory {
     /// Returns when the last released attempt is 65 min old; `None` if there was none.
     pub(super) fn release_free_at(&self, now: Instant) -> Option<Instant> {
         let mut past = self.past();
-        past.recent_releases(now).back().map(|last| *last + RELEASE_WINDOW)
+        past.recent_releases(now).back().map(|last| *last + FAILURE_WINDOW)
     }
 
     /// Returns `true` the first time only: the missing refresh token is logged once.
@@ -156,7 +154,7 @@ impl RenewalHistory {
 
 impl PastEvents {
     fn recent_releases(&mut self, now: Instant) -> &VecDeque<Instant> {
-        while self.releases.front().is_some_and(|oldest| now >= *oldest + RELEASE_WINDOW) {
+        while self.releases.front().is_some_and(|oldest| now >= *oldest + FAILURE_WINDOW) {
             self.releases.pop_front();
         }
         &self.releases

@@ -52,7 +52,7 @@ fn destination(change: Change) -> Destination {
 
 fn reason(kind: FaultKind, change: Change, grant: GrantKind) -> Reason {
     let ExchangeError::Refused(fault) = fake::refused(kind, None) else { panic!("refused") };
-    reason_of(&fault, SentLogon { to: &destination(change), grant })
+    reason_of(&fault, SentLogon { destination: &destination(change), grant })
 }
 
 fn password(kind: FaultKind, change: Change) -> String {

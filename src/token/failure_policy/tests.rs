@@ -15,8 +15,12 @@ use rstest::rstest;
 use std::time::Duration;
 
 fn reason(kind: FaultKind) -> Reason {
-    let to = destination("CFAPI", 1);
-    classify(&refused(kind, None), SentLogon { to: &to, grant: GrantKind::Password }).reason
+    let destination = destination("CFAPI", 1);
+    classify(
+        &refused(kind, None),
+        SentLogon { destination: &destination, grant: GrantKind::Password },
+    )
+    .reason
 }
 
 #[rstest]
@@ -101,8 +105,9 @@ fn what_is_no_token_endpoint_is_asked_again(#[case] error: ExchangeError) {
     let status = fault.status.as_u16();
     // A page with the status of a refused logon may hide UAA's own answer.
     let is_ambiguous = matches!(status, 401 | 403);
-    let to = destination("CFAPI", 1);
-    let failure = classify(&error, SentLogon { to: &to, grant: GrantKind::Password });
+    let destination = destination("CFAPI", 1);
+    let failure =
+        classify(&error, SentLogon { destination: &destination, grant: GrantKind::Password });
     assert_eq!(failure.class, FailureClass::NoTokenEndpoint { is_ambiguous });
     assert_eq!(failure.reason, Reason::NoTokenEndpoint { status });
     assert!(failure.reason.hint().contains("host and path"));

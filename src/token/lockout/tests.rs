@@ -3,7 +3,8 @@ use crate::token::{
     Reason,
     backoff::RetryClass,
     failure_policy::{ClassifiedFailure, FailureClass},
-    state::{GuardState, LogonKind, Transition},
+    settings::LogonGrant,
+    state::{GuardState, Transition},
 };
 use rstest::rstest;
 use std::time::Duration;
@@ -35,7 +36,7 @@ fn failed(lockout: &mut LockoutState, class: FailureClass, now: Instant) -> Tran
 }
 
 fn allows(lockout: &LockoutState, now: Instant) -> bool {
-    lockout.check(LogonKind::Password, now).is_ok()
+    lockout.check(LogonGrant::Password, now).is_ok()
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn one_definite_refusal_closes_the_guard(
     let transition = failed(&mut lockout, class, now);
     assert_eq!((transition.from, transition.to), (GuardState::Unknown, state));
     assert!(lockout.is_closed());
-    let hold = lockout.check(LogonKind::Password, now).unwrap_err();
+    let hold = lockout.check(LogonGrant::Password, now).unwrap_err();
     assert_eq!(hold.reason, failure(class).reason);
     assert_eq!(hold.retry_at.is_some(), state == GuardState::Locked);
     match opens {
@@ -95,7 +96,7 @@ fn a_continued_lock_doubles_its_wait_and_a_success_resets_it() {
     let mut waits = Vec::new();
     for _ in 0..12 {
         failed(&mut lockout, FailureClass::Locked(seconds(330)), now);
-        let until = lockout.check(LogonKind::Password, now).unwrap_err().retry_at.unwrap();
+        let until = lockout.check(LogonGrant::Password, now).unwrap_err().retry_at.unwrap();
         waits.push((until - now).as_secs_f64());
         now = until;
     }
@@ -123,7 +124,7 @@ fn a_pause_hides_the_state_below_it() {
     lockout.succeeded(now);
     let transition = lockout.failed(&waiting(false), now);
     assert_eq!((transition.from, transition.to), (GuardState::Good, GuardState::Waiting));
-    let hold = lockout.check(LogonKind::Password, now).unwrap_err();
+    let hold = lockout.check(LogonGrant::Password, now).unwrap_err();
     assert_eq!(hold.reason, Reason::UaaUnavailable);
     let until = hold.retry_at.unwrap();
     assert!((10..=11).contains(&(until - now).as_secs()));
@@ -199,7 +200,7 @@ fn after_foreign_answers_a_token_endpoint_must_be_seen() {
     for wait in [60, 120, 240, 480, 600, 600] {
         lockout.failed(&foreign, now);
         assert!(lockout.needs_probe());
-        let until = lockout.check(LogonKind::Assertion, now).unwrap_err().retry_at.unwrap();
+        let until = lockout.check(LogonGrant::JwtBearer, now).unwrap_err().retry_at.unwrap();
         assert!((wait..=wait * 21 / 20).contains(&(until - now).as_secs()), "{wait}");
         now = until;
     }
@@ -214,10 +215,10 @@ fn after_foreign_answers_a_token_endpoint_must_be_seen() {
 fn an_assertion_passes_a_closed_guard_but_not_a_pause() {
     let (mut lockout, now) = (LockoutState::default(), Instant::now());
     failed(&mut lockout, FailureClass::Rejected, now);
-    assert!(lockout.check(LogonKind::Assertion, now).is_ok());
+    assert!(lockout.check(LogonGrant::JwtBearer, now).is_ok());
     lockout.failed(&waiting(true), now);
-    assert!(lockout.check(LogonKind::Assertion, now).is_err());
-    assert!(lockout.check(LogonKind::Assertion, now + seconds(12)).is_ok());
+    assert!(lockout.check(LogonGrant::JwtBearer, now).is_err());
+    assert!(lockout.check(LogonGrant::JwtBearer, now + seconds(12)).is_ok());
 }
 
 #[test]
