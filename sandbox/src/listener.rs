@@ -15,7 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::service::Service;
+use crate::service::{ConnectionTorn, Service};
 use crate::wire::{SocketControl, TappedStream};
 
 /// One port of the landscape.
@@ -82,13 +82,18 @@ impl Listener {
 
     fn spawn(&self, listener: TcpListener) -> ListenerTask {
         let closing = self.tasks.ended.child_token();
-        let serving = accept_loop(listener, Arc::clone(&self.service), closing.clone());
+        let executor = (Arc::clone(&self.service), self.tasks.clone());
+        let serving = accept_loop(listener, executor, closing.clone());
         ListenerTask { closing, task: self.tasks.tracker.spawn(serving) }
     }
 }
 
 /// Accepts until `closing`. The end drops the listener and every connection.
-async fn accept_loop(listener: TcpListener, service: Arc<Service>, closing: CancellationToken) {
+async fn accept_loop(
+    listener: TcpListener,
+    (service, tasks): (Arc<Service>, Tasks),
+    closing: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -96,7 +101,7 @@ async fn accept_loop(listener: TcpListener, service: Arc<Service>, closing: Canc
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => {
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(serve_connection(stream, Arc::clone(&service)));
+                    connections.spawn(serve_connection(stream, Arc::clone(&service), tasks.clone()));
                 }
             }
         }
@@ -105,14 +110,22 @@ async fn accept_loop(listener: TcpListener, service: Arc<Service>, closing: Canc
     connections.shutdown().await;
 }
 
-/// Serves HTTP/1.1 on one connection.
-async fn serve_connection(stream: TcpStream, service: Arc<Service>) {
+/// Serves HTTP/1.1 on one connection. A request that was read is executed all the same when its
+/// client has gone (recorded).
+async fn serve_connection(stream: TcpStream, service: Arc<Service>, tasks: Tasks) {
     drop(stream.set_nodelay(true));
     let control = Arc::new(SocketControl::default());
     let socket = TokioIo::new(TappedStream::new(stream, Arc::clone(&control)));
     let service = service_fn(move |request| {
         let (service, control) = (Arc::clone(&service), Arc::clone(&control));
-        async move { service.answer(request, &control).await }
+        let ended = tasks.ended.clone();
+        let answering = tasks.tracker.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => Err(ConnectionTorn),
+                answer = service.answer(request, &control) => answer,
+            }
+        });
+        async move { answering.await.unwrap_or(Err(ConnectionTorn)) }
     });
     // A connection that was reset on purpose is an error here. It needs no report.
     drop(http1::Builder::new().serve_connection(socket, service).await);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::ServiceExt as _;
 
 use crate::journal::Journal;
@@ -29,6 +29,10 @@ const BODY_LIMIT: usize = 16 * 1024 * 1024;
 /// journal.
 #[derive(Clone, Debug)]
 pub(crate) struct AskedProvider(pub(crate) String);
+
+/// When a request arrived. An extension of the request carries it to the handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival(pub(crate) Instant);
 
 /// The connection ends without an answer.
 #[derive(Debug)]
@@ -106,7 +110,8 @@ impl Service {
         request: Request<Incoming>,
         control: &SocketControl,
     ) -> Result<Response<Body>, ConnectionTorn> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(Arrival(Instant::now()));
         let body =
             Limited::new(body, BODY_LIMIT).collect().await.map_err(|_| ConnectionTorn)?.to_bytes();
         let received = control.take_request();

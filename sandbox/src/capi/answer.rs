@@ -60,10 +60,11 @@ impl Answer {
         Self::typed(status, AnswerFamily::Old, OLD_JSON, body.render())
     }
 
-    /// 202 with the address of a job: an empty body, but with a content type (recorded).
-    pub(crate) fn accepted(location: &str) -> Self {
-        let status = StatusCode::ACCEPTED;
-        Self::typed(status, AnswerFamily::V3, "text/html", String::new()).with(LOCATION, location)
+    /// 202 with the address of a job: an empty body, but with a content type, which follows
+    /// `Accept` (recorded).
+    pub(crate) fn accepted(location: &str, accept: &str) -> Self {
+        let (status, kind) = (StatusCode::ACCEPTED, media_type(accept));
+        Self::typed(status, AnswerFamily::V3, kind, String::new()).with(LOCATION, location)
     }
 
     /// 204.
@@ -150,6 +151,26 @@ impl Answer {
         answer.body = body;
         answer
     }
+}
+
+/// Returns the type that Rails gives an empty body: the first that it knows of those that the
+/// client accepts, and HTML for browsers and for any type (source).
+fn media_type(accept: &str) -> &'static str {
+    const HTML: &str = "text/html";
+    if accept.split(',').count() > 1 && accept.contains("*/*") {
+        return HTML;
+    }
+    let known = accept.split(',').find_map(|range| {
+        let name = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match name.as_str() {
+            "application/json" | "text/x-json" => Some("application/json"),
+            "application/xml" | "text/xml" => Some("application/xml"),
+            "text/plain" => Some("text/plain"),
+            HTML | "application/xhtml+xml" => Some(HTML),
+            _ => None,
+        }
+    });
+    known.unwrap_or(HTML)
 }
 
 impl From<ApiRefusal> for Answer {

@@ -1,6 +1,8 @@
 //! What one authenticated call works with, and the checks that several calls need: may this user
 //! see or change the resource?
 
+use tokio::time::Instant;
+
 use crate::capi::errors::{
     ApiRefusal, feature_disabled, not_authorized, not_found, org_suspended, space_being_deleted,
     space_suspended,
@@ -21,6 +23,10 @@ pub(crate) struct CallContext<'a> {
     pub(crate) query: &'a Query,
     /// The body. An empty object if there is none, or if CC would not read it.
     pub(crate) body: &'a Json,
+    /// The header `Accept`.
+    pub(crate) accept: &'a str,
+    /// When the request arrived; `None` if it came without a socket.
+    pub(crate) arrived: Option<Instant>,
 }
 
 impl CallContext<'_> {

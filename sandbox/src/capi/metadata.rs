@@ -60,6 +60,11 @@ impl MetadataChange {
         Self { labels, annotations }
     }
 
+    /// Tells whether a label or an annotation is set, not only removed.
+    pub(crate) fn writes(&self) -> bool {
+        self.labels.iter().chain(&self.annotations).any(|(_, value)| value.is_some())
+    }
+
     /// Writes the change into the resource. Above a limit nothing is written.
     pub(crate) fn apply(&self, metadata: &mut Metadata) -> Result<(), ApiRefusal> {
         let mut next = metadata.clone();

@@ -35,7 +35,7 @@ use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, Method};
 use tokio::time::Instant;
@@ -48,6 +48,7 @@ use self::call_context::CallContext;
 use self::errors::{ApiRefusal, address_limited, invalid_token, not_authenticated, not_authorized};
 use self::json::{Json, object};
 use self::query::Query;
+use crate::service::Arrival;
 use crate::token::{CfTokenRefusal, CfUser};
 use crate::world::{CfWorld, RateKey, RateUsage};
 
@@ -138,9 +139,18 @@ fn guarded(
     if query.holds_nul() || parts.uri.path().contains("%00") {
         return Err(errors::unknown_error());
     }
+    let accept = parts.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let arrived = parts.extensions.get::<Arrival>().map(|arrival| arrival.0);
     world.with_state(|state| {
-        let mut context =
-            CallContext { base: world.api_base(), state, user: &user.name, query, body: &body };
+        let mut context = CallContext {
+            base: world.api_base(),
+            state,
+            user: &user.name,
+            query,
+            body: &body,
+            accept: accept.unwrap_or_default(),
+            arrived,
+        };
         run(&mut context, call)
     })
 }

@@ -48,8 +48,11 @@ impl Presenter<'_> {
             )
     }
 
+    /// The destinations of a route: sorted by guid (recorded).
     pub(crate) fn targets<'t>(self, targets: impl Iterator<Item = &'t Target>) -> Json {
-        Json::List(targets.map(|target| self.target(target)).collect())
+        let mut targets: Vec<&Target> = targets.collect();
+        targets.sort_by(|left, right| left.guid.cmp(&right.guid));
+        Json::List(targets.into_iter().map(|target| self.target(target)).collect())
     }
 
     /// The list of a route's destinations, with links.
@@ -221,15 +224,15 @@ impl Presenter<'_> {
 
     /// The link to the deleted resource disappears with it (recorded).
     pub(crate) fn job(self, job: &Job) -> Json {
-        let (state, errors) = match &job.state {
-            JobState::Processing => ("PROCESSING", Vec::new()),
-            JobState::Complete => ("COMPLETE", Vec::new()),
-            JobState::Failed(detail) => {
-                let error =
-                    object! {"detail" => detail, "title" => "CF-JobTimeout", "code" => 290_006_u64};
-                ("FAILED", vec![error])
-            }
+        let state = match &job.state {
+            JobState::Processing => "PROCESSING",
+            JobState::Complete => "COMPLETE",
+            JobState::Failed(_) => "FAILED",
         };
+        let error = job.state.error().map(|(code, title, detail)| {
+            object! {"detail" => detail, "title" => title, "code" => code}
+        });
+        let errors: Vec<Json> = error.into_iter().collect();
         let mut links = object! {"self" => self.link(&format!("jobs/{}", job.guid))};
         match &job.subject {
             JobSubject::Route(guid) if self.state.route(guid).is_some() => {

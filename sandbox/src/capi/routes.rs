@@ -6,14 +6,14 @@ use http::StatusCode;
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::{CallContext, FlagDefault};
-use crate::capi::errors::{unknown_error, unprocessable};
+use crate::capi::errors::{not_found, unknown_error, unprocessable};
 use crate::capi::json::{Json, object};
 use crate::capi::list::{
     ListQuery, ListRule, SelectorCheck, comma_list, include_faults, unknown_parameters,
 };
 use crate::capi::route_check;
 use crate::capi::route_form::{RouteForm, RoutePatch};
-use crate::world::{JobSubject, Metadata, Route, new_guid};
+use crate::world::{JobSubject, LabelAnswer, Metadata, Route, new_guid};
 
 const ROUTES: ListRule = ListRule {
     filters: &[
@@ -100,11 +100,19 @@ impl CallContext<'_> {
         Ok(Answer::json(StatusCode::CREATED, &self.present().route(route)))
     }
 
-    /// `PATCH /v3/routes/{guid}`.
+    /// `PATCH /v3/routes/{guid}`. A label that is written while a delete job of the route runs lets
+    /// the job fail, or fails itself (recorded).
     pub(crate) fn patch_route(&mut self, guid: &str) -> Reply {
         let patch = RoutePatch::read(self.body, self.state.release)?;
         let mut route = self.route(guid)?.clone();
         self.may_write(&route.space)?;
+        if patch.metadata.writes() {
+            match self.state.label_written(guid) {
+                LabelAnswer::Written => {}
+                LabelAnswer::UnknownError => return Err(unknown_error()),
+                LabelAnswer::NotFound => return Err(not_found("Route")),
+            }
+        }
         for (name, value) in patch.options {
             route.options.retain(|(known, _)| *known != name);
             if value != Json::Null {
@@ -124,7 +132,7 @@ impl CallContext<'_> {
         let space = self.route(guid)?.space.clone();
         self.may_write(&space)?;
         let job = self.state.enqueue(JobSubject::Route(guid.to_owned()));
-        Ok(Answer::accepted(&self.href(&format!("/v3/jobs/{job}"))))
+        Ok(Answer::accepted(&self.href(&format!("/v3/jobs/{job}")), self.accept))
     }
 
     /// Every call on shared spaces and on the owner of a route.

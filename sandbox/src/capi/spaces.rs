@@ -70,7 +70,7 @@ impl CallContext<'_> {
         self.space(guid)?;
         self.may_write(guid)?;
         let job = self.state.enqueue(JobSubject::UnmappedRoutes(guid.to_owned()));
-        Ok(Answer::accepted(&self.href(&format!("/v3/jobs/{job}"))))
+        Ok(Answer::accepted(&self.href(&format!("/v3/jobs/{job}")), self.accept))
     }
 
     /// `GET /v3/organizations`.

@@ -1,6 +1,8 @@
 //! Destinations of a route: list, add, replace, change, remove. To add the same one again changes
 //! nothing. Twice in one array is CC's 500 on add and a 422 on replace (recorded, source).
 
+use tokio::time::Instant;
+
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;
 use crate::capi::errors::{ApiRefusal, unknown_error, unprocessable};
@@ -52,6 +54,9 @@ impl CallContext<'_> {
             match route.targets.iter().find(|known| same_endpoint(known, &target)) {
                 Some(known) if known.protocol != target.protocol => {
                     return Err(unprocessable(&self.protocol_clash(&route, known, &target)));
+                }
+                Some(known) if self.state.lost_map_race(known.mapped, self.arrived) => {
+                    return Err(unknown_error());
                 }
                 Some(_) => {}
                 None if added.iter().any(|known| same_endpoint(known, &target)) => {
@@ -182,6 +187,7 @@ impl CallContext<'_> {
             weight: spec.weight,
             protocol: spec.protocol.unwrap_or_else(|| "http1".to_owned()),
             stamp: self.state.stamp(),
+            mapped: Instant::now(),
         }
     }
 

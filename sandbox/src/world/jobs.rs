@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::world::{Timestamps, WorldState, new_guid};
+use crate::world::{JobFate, LabelAnswer, LabelRace, Timestamps, WorldState, new_guid};
 
 /// The default time of a job. Real ones took 0 to 2 s (recorded). A caller who does not wait sees
 /// the pending job, and tests stay fast.
@@ -19,6 +19,8 @@ pub(crate) struct Job {
     pub(crate) state: JobState,
     pub(crate) stamp: Timestamps,
     due: Instant,
+    /// A label of its route was written since it was enqueued.
+    raced: bool,
 }
 
 /// What a job does.
@@ -37,8 +39,18 @@ pub(crate) enum JobState {
     Processing,
     /// Done.
     Complete,
-    /// Failed, with CC's detail. Nothing was changed.
-    Failed(String),
+    /// Failed. Nothing was changed.
+    Failed(JobFailure),
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JobFailure {
+    /// CC's 290006, with this detail.
+    TimedOut(String),
+    /// CC's 10001. A row of a label refers to the route, so that its row cannot be deleted: the
+    /// foreign key stands only in CC's own log.
+    ForeignKey,
 }
 
 /// The settings of the job worker, changed by levers.
@@ -48,11 +60,17 @@ pub(crate) struct JobSettings {
     pub(crate) paused: bool,
     /// This many of the next jobs to finish end as FAILED, with this detail.
     pub(crate) failing: (u64, String),
+    pub(crate) label_race: LabelRace,
 }
 
 impl Default for JobSettings {
     fn default() -> Self {
-        Self { delay: DEFAULT_DELAY, paused: false, failing: (0, String::new()) }
+        Self {
+            delay: DEFAULT_DELAY,
+            paused: false,
+            failing: (0, String::new()),
+            label_race: LabelRace::default(),
+        }
     }
 }
 
@@ -75,6 +93,7 @@ impl WorldState {
             state: JobState::Processing,
             stamp: self.stamp(),
             due: Instant::now() + self.job_settings.delay,
+            raced: false,
         };
         let guid = job.guid.clone();
         self.jobs.push(job);
@@ -89,7 +108,7 @@ impl WorldState {
         let mut jobs = std::mem::take(&mut self.jobs);
         for job in &mut jobs {
             if job.state == JobState::Processing && job.due <= now {
-                job.state = self.finish(&job.subject);
+                job.state = self.finish(job);
                 self.touch(&mut job.stamp);
             }
         }
@@ -104,14 +123,41 @@ impl WorldState {
         })
     }
 
-    fn finish(&mut self, subject: &JobSubject) -> JobState {
+    /// A label is written to a route. Decides who loses against its delete jobs.
+    pub(super) fn race_with_deletes(&mut self, route: &str) {
+        let race = self.job_settings.label_race;
+        let is_meant = |job: &&mut Job| {
+            job.state == JobState::Processing
+                && matches!(&job.subject, JobSubject::Route(guid) if guid == route)
+        };
+        let mut jobs = std::mem::take(&mut self.jobs);
+        for job in jobs.iter_mut().filter(is_meant) {
+            match (race.job, race.label) {
+                (JobFate::Fails, _) => job.raced = true,
+                (JobFate::Completes, LabelAnswer::Written) => {}
+                // The job was quicker.
+                (JobFate::Completes, LabelAnswer::UnknownError | LabelAnswer::NotFound) => {
+                    job.state = self.finish(job);
+                    self.touch(&mut job.stamp);
+                }
+            }
+        }
+        self.jobs = jobs;
+    }
+
+    fn finish(&mut self, job: &Job) -> JobState {
         let (left, detail) = &mut self.job_settings.failing;
         if *left > 0 {
             *left -= 1;
-            return JobState::Failed(detail.clone());
+            return JobState::Failed(JobFailure::TimedOut(detail.clone()));
         }
-        match subject {
-            JobSubject::Route(guid) => self.routes.retain(|route| route.guid != *guid),
+        match &job.subject {
+            JobSubject::Route(guid) => {
+                if job.raced && self.route(guid).is_some() {
+                    return JobState::Failed(JobFailure::ForeignKey);
+                }
+                self.routes.retain(|route| route.guid != *guid);
+            }
             JobSubject::UnmappedRoutes(space) => {
                 self.routes.retain(|route| route.space != *space || !route.targets.is_empty());
             }

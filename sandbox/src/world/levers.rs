@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::world::{
     CfWorld, FeatureFlag, Metadata, Release, Role, Route, Space, Target, WorldState, new_guid,
     same_text,
@@ -80,6 +82,7 @@ impl CfWorld {
                 weight: None,
                 protocol: "http1".to_owned(),
                 stamp,
+                mapped: Instant::now(),
             });
             Ok(())
         })

@@ -7,6 +7,7 @@ mod jobs;
 mod levers;
 mod model;
 mod pull;
+mod races;
 mod rate_limiter;
 mod roles;
 mod seed;
@@ -20,10 +21,11 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::token::CfTokens;
 
-pub(crate) use self::jobs::{Job, JobSettings, JobState, JobSubject};
+pub(crate) use self::jobs::{Job, JobFailure, JobSettings, JobState, JobSubject};
 pub(crate) use self::model::{
     App, Domain, Metadata, Org, Resource, Route, Space, Target, Timestamps, same_text,
 };
+pub(crate) use self::races::{JobFate, LabelAnswer, LabelRace, MapRace};
 pub(crate) use self::rate_limiter::{RateKey, RateLimiter, RateUsage};
 pub use self::roles::Role;
 pub(crate) use self::roles::RoleGrant;
@@ -53,6 +55,7 @@ pub(crate) struct WorldState {
     /// Host and domain of the platform's own routes.
     pub(crate) reserved: Vec<(String, String)>,
     pub(crate) job_settings: JobSettings,
+    pub(crate) map_race: MapRace,
     pub(crate) rate: RateLimiter,
     pub(crate) release: Release,
     pub(crate) links: RootLinks,

@@ -1,6 +1,8 @@
 //! The resources of the world, as plain data. Nothing here knows HTTP. `roles` and `capi` decide
 //! who may read or change them.
 
+use tokio::time::Instant;
+
 use crate::capi::json::Json;
 
 /// What every listed resource has.
@@ -110,6 +112,8 @@ pub(crate) struct Target {
     pub(crate) weight: Option<u64>,
     pub(crate) protocol: String,
     pub(crate) stamp: Timestamps,
+    /// When it was made, to find requests that ran at the same moment.
+    pub(crate) mapped: Instant,
 }
 
 impl Domain {

@@ -18,6 +18,11 @@ impl CfWorld {
             ("resume_jobs", "lets the job worker go on"),
             ("fail_jobs", "lets the next jobs end FAILED: {\"n\":1,\"detail\":\"…\"}"),
             ("job_delay", "sets how long jobs take: {\"ms\":200}"),
+            (
+                "label_race",
+                "sets what a label PATCH during a delete job becomes: {\"status\":200|404|500,\"job_fails\":true}",
+            ),
+            ("map_race", "one of two equal maps at the same moment is 500: {\"on\":true}"),
             ("take_host", "puts a foreign route in the way: {\"host\",\"domain\",\"space\"}"),
             (
                 "quota",
@@ -65,11 +70,13 @@ impl CfWorld {
             "pause_jobs" => self.pause_jobs(),
             "resume_jobs" => self.resume_jobs(),
             "older_release" => self.older_release(args.on()),
+            "map_race" => self.map_race(args.on()),
             "fail_jobs" => {
                 let detail = args.text("detail").unwrap_or("The job execution has timed out.");
                 self.fail_jobs(args.number("n").unwrap_or(1), detail);
             }
             "job_delay" => return Some(self.pull_job_delay(args)),
+            "label_race" => return Some(self.pull_label_race(args)),
             "quota" => return Some(self.pull_quota(args)),
             "rate_limit" => return Some(self.pull_rate_limit(args)),
             "reserve_host" => return Some(self.pull_reserve_host(args)),
@@ -88,6 +95,11 @@ impl CfWorld {
     fn pull_job_delay(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
         self.job_delay(Duration::from_millis(args.number("ms")?));
         Ok(())
+    }
+
+    fn pull_label_race(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {
+        let job_fails = args.0.get("job_fails").and_then(Value::as_bool);
+        self.label_race(args.optional_number("status")?.unwrap_or(200), job_fails)
     }
 
     fn pull_feature(&self, args: &CfLeverArgs<'_>) -> Result<(), String> {

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use cfapi_sandbox::token::CfTokenSpec;
 use cfapi_sandbox::{Part, Sandbox, TECHNICAL_PASSWORD};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -67,6 +68,60 @@ async fn a_cut_is_a_reset_without_an_answer() {
     let (answer, end) = exchange(&sandbox, INFO).await;
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
     assert_eq!(end, None);
+}
+
+/// Waits until the journal has a call to the CF API with this path that was or was not answered.
+async fn until_journal(sandbox: &Sandbox, path: &str, answered: bool) {
+    for _ in 0..200 {
+        let journal = sandbox.journal();
+        if journal.iter().any(|entry| entry.path == path && entry.status.is_some() == answered) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {path}");
+}
+
+#[tokio::test]
+async fn a_request_is_executed_although_its_client_has_gone() {
+    let sandbox = landscape().await;
+    sandbox.world().take_host("acme", "cfapps.example.test", "dev").unwrap();
+    sandbox.world().job_delay(Duration::ZERO);
+    let guid = sandbox.world().routes().remove(0).guid;
+    let (path, token) = (format!("/v3/routes/{guid}"), sandbox.cf_token(&CfTokenSpec::default()));
+    sandbox.pull("hang", &json!({"part": "cf"})).unwrap();
+    let address = sandbox.cf_url().trim_start_matches("http://").to_owned();
+    let mut gone = TcpStream::connect(address).await.unwrap();
+    let request =
+        format!("DELETE {path} HTTP/1.1\r\nHost: here\r\nAuthorization: bearer {token}\r\n\r\n");
+    gone.write_all(request.as_bytes()).await.unwrap();
+    until_journal(&sandbox, &path, false).await;
+    drop(gone);
+    assert_eq!(sandbox.world().routes().len(), 1);
+    sandbox.pull("release", &json!({"part": "cf"})).unwrap();
+    until_journal(&sandbox, &path, true).await;
+    assert!(sandbox.world().routes().is_empty());
+}
+
+#[tokio::test]
+async fn one_of_two_maps_at_the_same_moment_fails_if_the_lever_says_so() {
+    let sandbox = landscape().await;
+    sandbox.world().take_host("acme", "cfapps.example.test", "dev").unwrap();
+    let (route, app) = (sandbox.world().routes().remove(0).guid, sandbox.world().apps().remove(0));
+    let token = sandbox.cf_token(&CfTokenSpec::default());
+    sandbox.pull("latency", &json!({"part": "cf", "ms": 150})).unwrap();
+    let map = async || {
+        let url = format!("{}/v3/routes/{route}/destinations", sandbox.cf_url());
+        let body = json!({"destinations": [{"app": {"guid": app.guid}}]}).to_string();
+        let request = client().post(url).header("content-type", "application/json").body(body);
+        send(request.header("authorization", format!("bearer {token}"))).await.status.as_u16()
+    };
+    sandbox.pull("map_race", &json!({})).unwrap();
+    let (one, other) = tokio::join!(map(), map());
+    assert_eq!((one.min(other), one.max(other)), (200, 500));
+    assert_eq!(sandbox.world().routes().remove(0).apps.len(), 1);
+    // Nothing else runs now.
+    assert_eq!(map().await, 200);
 }
 
 #[tokio::test]

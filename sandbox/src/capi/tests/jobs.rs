@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::Method;
+use axum::body::Body;
+use http::{Method, Request};
 use serde_json::json;
 
 use crate::capi::tests::{BASE, DEV, TestAnswer, TestApi};
@@ -45,6 +46,88 @@ async fn while_a_delete_is_pending_the_route_stays_and_its_host_is_taken() {
     }
     assert_eq!(delete(&api, &guid).await.refusal(), (404, 10_010, "Route not found"));
     assert_eq!(api.create("tenant", "").await.status, 201);
+}
+
+const LABEL: &str = r#"{"metadata":{"labels":{"a.test/b":"c"}}}"#;
+
+/// A route whose delete job has failed or is complete although a label was written meanwhile.
+/// Returns the answers to the label and about the job.
+async fn race(api: &TestApi, label: &str) -> (TestAnswer, TestAnswer) {
+    api.world.job_delay(Duration::ZERO);
+    api.world.pause_jobs();
+    let guid = api.created("tenant").await;
+    let deleted = delete(api, &guid).await;
+    let labelled = api.send(Method::PATCH, &format!("/v3/routes/{guid}"), label).await;
+    api.world.resume_jobs();
+    (labelled, api.get(&job(&deleted)).await)
+}
+
+#[tokio::test]
+async fn a_label_that_is_written_during_a_delete_lets_the_job_fail() {
+    let api = TestApi::new();
+    let (labelled, failed) = race(&api, LABEL).await;
+    assert_eq!((labelled.status, &failed.json["state"]), (200, &json!("FAILED")));
+    let error = json!([{"detail": "An unknown error occurred.", "title": "UnknownError", "code": 10_001}]);
+    assert_eq!(failed.json["errors"], error);
+    let route = api.world.routes().remove(0);
+    assert_eq!(route.labels["a.test/b"], "c");
+    // A delete after the label is complete.
+    let done = delete(&api, &route.guid).await;
+    assert_eq!(api.get(&job(&done)).await.json["state"], "COMPLETE");
+    assert!(api.world.routes().is_empty());
+}
+
+#[tokio::test]
+async fn a_label_that_is_written_before_a_delete_or_removed_during_it_is_harmless() {
+    let api = TestApi::new();
+    api.world.job_delay(Duration::ZERO);
+    let guid = api.created("early").await;
+    assert_eq!(api.send(Method::PATCH, &format!("/v3/routes/{guid}"), LABEL).await.status, 200);
+    let done = delete(&api, &guid).await;
+    assert_eq!(api.get(&job(&done)).await.json["state"], "COMPLETE");
+    let (_, done) = race(&api, r#"{"metadata":{"labels":{"a.test/b":null}}}"#).await;
+    assert_eq!(done.json["state"], "COMPLETE");
+}
+
+#[tokio::test]
+async fn the_lever_chooses_who_loses_the_race_of_a_label_and_a_delete() {
+    for (status, fails, state, left) in [
+        (200, Some(false), "COMPLETE", 0),
+        (500, None, "FAILED", 1),
+        (500, Some(false), "COMPLETE", 0),
+        (404, None, "COMPLETE", 0),
+    ] {
+        let api = TestApi::new();
+        api.world.label_race(status, fails).unwrap();
+        let (labelled, ended) = race(&api, LABEL).await;
+        assert_eq!(u64::from(labelled.status), status);
+        assert_eq!(ended.json["state"], state, "{status} {fails:?}");
+        assert_eq!(api.world.routes().len(), left);
+        assert!(api.world.routes().iter().all(|route| route.labels.is_empty()));
+    }
+    TestApi::new().world.label_race(201, None).unwrap_err();
+}
+
+#[tokio::test]
+async fn the_content_type_of_an_accepted_delete_follows_accept() {
+    let api = TestApi::new();
+    let guid = api.created("tenant").await;
+    for (accept, kind) in [
+        ("application/json", "application/json"),
+        ("application/json;q=0.9, text/plain", "application/json"),
+        ("text/plain", "text/plain"),
+        ("*/*", "text/html"),
+        ("text/html,application/json;q=0.9,*/*;q=0.8", "text/html"),
+        ("application/unknown", "text/html"),
+    ] {
+        let request = Request::builder()
+            .method(Method::DELETE)
+            .uri(format!("/v3/routes/{guid}"))
+            .header("authorization", &api.bearer)
+            .header("accept", accept);
+        let answer = api.raw(request.body(Body::empty()).unwrap()).await;
+        assert_eq!((answer.status, answer.header("content-type")), (202, Some(kind)), "{accept}");
+    }
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ struct TestApi {
 }
 
 /// An answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct TestAnswer {
     status: u16,
     headers: HeaderMap,

@@ -1,7 +1,7 @@
 //! Destinations of a route.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::capi::tests::{APP, OTHER, SHARED, TestAnswer, TestApi};
 
@@ -32,6 +32,26 @@ async fn the_same_target_twice_is_no_change() {
 }
 
 #[tokio::test]
+async fn destinations_are_sorted_by_guid() {
+    let api = TestApi::new();
+    let route = api.created("tenant").await;
+    let guids = |targets: &Value| -> Vec<String> {
+        let targets = targets.as_array().unwrap().iter();
+        targets.map(|target| target["guid"].as_str().unwrap().to_owned()).collect()
+    };
+    let mut mapped = TestAnswer::default();
+    for port in 9000..9008 {
+        mapped = post(&api, &route, &app(&format!(",\"port\":{port}"))).await;
+    }
+    let shown = guids(&mapped.json["destinations"]);
+    assert!(shown.len() == 8 && shown.is_sorted(), "{shown:?}");
+    let path = format!("/v3/routes/{route}");
+    assert_eq!(guids(&api.get(&path).await.json["destinations"]), shown);
+    let listed = api.get(&format!("{path}/destinations")).await;
+    assert_eq!(guids(&listed.json["destinations"]), shown);
+}
+
+#[tokio::test]
 async fn the_same_target_twice_in_one_array_is_an_unknown_error() {
     let api = TestApi::new();
     let route = api.created("tenant").await;
@@ -55,8 +75,9 @@ async fn a_replace_keeps_equal_destinations_and_an_empty_one_removes_all() {
     let path = format!("/v3/routes/{route}/destinations");
     let body = format!("{{\"destinations\":[{},{}]}}", app(""), app(",\"port\":9000"));
     let answer = api.send(Method::PATCH, &path, &body).await;
-    assert_eq!(answer.json["destinations"][0]["guid"], first.json["destinations"][0]["guid"]);
-    assert_eq!(answer.json["destinations"].as_array().unwrap().len(), 2);
+    let kept = &first.json["destinations"][0]["guid"];
+    let left = answer.json["destinations"].as_array().unwrap();
+    assert!(left.len() == 2 && left.iter().any(|target| target["guid"] == *kept));
     let answer = api.send(Method::PATCH, &path, r#"{"destinations":[]}"#).await;
     assert_eq!((answer.status, &answer.json["destinations"]), (200, &json!([])));
 }
