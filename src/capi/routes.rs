@@ -169,7 +169,7 @@ impl CfRequestClient {
 
     /// Changes labels and annotations; `None` removes one. `Ok(None)` when the route is gone. If
     /// another writer changed the route at the same moment, the route is read and the call is
-    /// repeated once.
+    /// repeated once. The same holds for a 500: CF answers so while it deletes the route.
     ///
     /// # Errors
     /// Any [`CapiError`] of the calls except `NotFound`.
@@ -179,10 +179,12 @@ impl CfRequestClient {
         metadata: &RouteMetadata,
     ) -> Result<Option<Route>, CapiError> {
         match self.patch_route(route, metadata).await {
-            Err(error) if error.is_race() => match self.route(route).await? {
-                Some(_) => self.patch_route(route, metadata).await,
-                None => Ok(None),
-            },
+            Err(error) if error.is_race() || matches!(error, CapiError::Failed(_)) => {
+                match self.route(route).await? {
+                    Some(_) => self.patch_route(route, metadata).await,
+                    None => Ok(None),
+                }
+            }
             other => other,
         }
     }

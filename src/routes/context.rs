@@ -14,6 +14,10 @@ use super::{
 use crate::capi::{CapiError, CfRequestClient, Guid, model::Route};
 use std::time::SystemTime;
 
+/// CF's codes: the route has 50 labels, or 200 annotations.
+const TOO_MANY_LABELS: u32 = 390_020;
+const TOO_MANY_ANNOTATIONS: u32 = 390_023;
+
 /// An owner's provider entry, and CF as its technical user.
 #[derive(Clone, Debug)]
 pub(super) struct OwnerContext {
@@ -68,14 +72,23 @@ impl OperationContext {
     }
 
     /// Marks a route as being deleted, for all instances; `None` if it is gone. This process
-    /// remembers the delete only until the label is set. After that the label decides, because
+    /// remembers the delete only until the mark is set. After that the mark decides, because
     /// another instance may have removed it.
     pub(super) async fn mark_deleting(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
         self.locks().remember_deleting(route).await;
-        let marked = self
-            .cf()
-            .label_route(route, &self.ownership.deleting(self.request_context.now))
-            .await?;
+        let mut mark = self.ownership.deleting(self.request_context.now);
+        let marked = match self.cf().label_route(route, &mark).await {
+            // The label and the annotation each are a mark. A full route may have space for one.
+            Err(error) if error.code() == Some(TOO_MANY_LABELS) => {
+                mark.labels.clear();
+                self.cf().label_route(route, &mark).await
+            }
+            Err(error) if error.code() == Some(TOO_MANY_ANNOTATIONS) => {
+                mark.annotations.clear();
+                self.cf().label_route(route, &mark).await
+            }
+            other => other,
+        }?;
         self.locks().forget_deleting(route).await;
         Ok(marked)
     }

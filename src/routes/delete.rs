@@ -1,8 +1,7 @@
 //! Deletes the routes of a tenant: finds them by their labels, deletes them, waits for CF.
 //!
-//! Invariant: only routes that belong to the tenant at that moment are deleted. A route whose
-//! delete outlives the request is marked, so that no instance uses it. Callers:
-//! [`super::TenantRoutes`].
+//! Invariant: only routes that belong to the tenant at that moment are deleted. Each is marked
+//! first, so that no instance uses it. Callers: [`super::TenantRoutes`].
 
 use super::{
     OperationContext, RouteError, RouteRequest, RouteView,
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 
 /// How long a request waits for all delete jobs together.
 const JOB_WAIT: Duration = Duration::from_secs(25);
-/// Time that is kept for the marks and the answer, before the deadline.
+/// Time that is kept for the answer, before the deadline.
 const RESERVE: Duration = Duration::from_secs(3);
 
 /// Whether the caller waits for CF's jobs.

@@ -202,10 +202,11 @@ impl Ownership {
 
     /// Returns whether a route is being deleted.
     pub(super) fn deletion_state(&self, route: &Route, now: SystemTime) -> DeletionState {
-        if route.metadata.label(&self.key("state")) != Some("deleting") {
+        let since = self.prefix.annotation(route, "deleting-since");
+        // A route that has no space for the label has only the annotation.
+        if since.is_none() && route.metadata.label(&self.key("state")) != Some("deleting") {
             return DeletionState::Live;
         }
-        let since = self.prefix.annotation(route, "deleting-since");
         let since = since.and_then(|text| humantime::parse_rfc3339(text).ok());
         let age = since.and_then(|since| now.duration_since(since).ok());
         match age {

@@ -98,8 +98,8 @@ impl OperationKey {
     }
 }
 
-/// Checks the jobs of a delete. A job that CF no longer knows has succeeded if its route is gone.
-/// Without jobs the labels decide.
+/// Checks the jobs of a delete. A job that CF no longer knows has succeeded if its route is gone. A
+/// job that failed is repeated as long as its route is marked. Without jobs the labels decide.
 pub(super) async fn state(
     operation: &Operation,
     owner: &OwnerContext,
@@ -115,6 +115,12 @@ pub(super) async fn state(
             JobOutcome::Complete => {}
             JobOutcome::Running => return Ok(OperationState::Running),
             JobOutcome::Failed(found) => {
+                let Some(current) = cf.route(&route.guid).await? else { continue };
+                let space = resolve_space(owner).await?;
+                let claim = ownership(operation, owner).claim(&current, &space.guid, owner.now);
+                if claim == Claim::Ours(DeletionState::Deleting) {
+                    return Ok(OperationState::Running);
+                }
                 failed = true;
                 errors.extend(found.errors);
             }
@@ -130,8 +136,7 @@ async fn by_labels(
     owner: &OwnerContext,
 ) -> Result<OperationState, RouteError> {
     let space = resolve_space(owner).await?;
-    let prefix = owner.routes.providers().prefix().clone();
-    let ownership = Ownership::new(prefix, &operation.owner, &operation.tenant);
+    let ownership = ownership(operation, owner);
     let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
     let claims = routes.iter().map(|route| ownership.claim(route, &space.guid, owner.now));
     let claims = claims.collect::<Vec<_>>();
@@ -142,6 +147,11 @@ async fn by_labels(
     } else {
         OperationState::Succeeded
     })
+}
+
+fn ownership(operation: &Operation, owner: &OwnerContext) -> Ownership {
+    let prefix = owner.routes.providers().prefix().clone();
+    Ownership::new(prefix, &operation.owner, &operation.tenant)
 }
 
 impl fmt::Debug for OperationKey {

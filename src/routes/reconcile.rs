@@ -94,8 +94,9 @@ pub(super) async fn reconcile(
     }
     let listed = request.tenants.iter().map(|(tenant, _)| tenant.to_string());
     let listed = listed.collect::<HashSet<_>>();
-    let mut owned = list::all(&routes.owner_context(request_context)?).await?;
-    owned.retain(|view| view.state != RouteState::Deleting);
+    let owned = list::all(&routes.owner_context(request_context)?).await?;
+    let (deleting, owned): (Vec<_>, Vec<_>) =
+        owned.into_iter().partition(|view| view.state == RouteState::Deleting);
     let mut report = ReconcileReport::default();
     let desired = resolve_all(routes, request_context, &request, &mut report).await?;
     let changes = report.classify(desired, &owned).await?;
@@ -106,9 +107,15 @@ pub(super) async fn reconcile(
         }
         return Ok(report);
     }
-    let deletions =
-        if request.delete_orphans { deletions(&report.orphans, observed_at) } else { Vec::new() };
-    if (!deletions.is_empty() || report.replacing > 0) && !request.force {
+    // A route that is marked was to be deleted: if the broker was killed in between, that is
+    // finished here. The limit counts only routes that nobody has asked to delete.
+    let unfinished = deleting.iter().filter(|view| !listed.contains(&view.tenant));
+    let deletions = match request.delete_orphans {
+        true => deletions(report.orphans.iter().chain(unfinished), observed_at),
+        false => Vec::new(),
+    };
+    let deletes = request.delete_orphans && !report.orphans.is_empty();
+    if (deletes || report.replacing > 0) && !request.force {
         let most = routes.providers().max_orphan_percent();
         check_orphan_share(&request, &report, owned.len(), most)
             .map_err(|error| refused(request_context, error))?;
@@ -147,7 +154,7 @@ fn outdated(desired: &[DesiredRoute], owned: &[RouteView]) -> Vec<RouteView> {
 }
 
 /// Makes one delete for each tenant, only of the routes that were found.
-fn deletions(orphans: &[RouteView], observed_at: Instant) -> Vec<Item> {
+fn deletions<'v>(orphans: impl Iterator<Item = &'v RouteView>, observed_at: Instant) -> Vec<Item> {
     let mut tenants = BTreeMap::<_, BTreeSet<_>>::new();
     for view in orphans {
         tenants.entry(view.tenant.as_str()).or_default().extend(view.route.clone());

@@ -8,7 +8,12 @@ use super::{
     audit::{Audit, SharedLocation},
     locks::KeyGuard,
 };
-use crate::capi::{CapiError, Guid, jobs::Pace, model::Route, routes::Deletion};
+use crate::capi::{
+    CapiError, Guid,
+    jobs::{JobOutcome, Pace},
+    model::Route,
+    routes::Deletion,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -61,9 +66,17 @@ async fn delete(
         cf.label_route(route, &op.ownership.not_deleting()).await?;
         return Ok("kept");
     }
-    let Deletion::Job(job) = cf.delete_route(route).await? else {
-        return Ok("gone");
-    };
-    cf.await_job(&job, &mut Pace::default(), end).await?;
-    Ok("taken_back")
+    // A job fails if another request writes to the route while it runs.
+    for _attempt in 0..2 {
+        let Deletion::Job(job) = cf.delete_route(route).await? else {
+            return Ok("gone");
+        };
+        match cf.await_job(&job, &mut Pace::default(), end).await? {
+            JobOutcome::Failed(_) => {}
+            JobOutcome::Complete | JobOutcome::Gone | JobOutcome::Running => {
+                return Ok("taken_back");
+            }
+        }
+    }
+    Ok("not_taken_back")
 }

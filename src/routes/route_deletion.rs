@@ -1,15 +1,14 @@
-//! Deletes one route: sends the delete, waits for CF's job, marks the route if that takes
-//! long.
+//! Deletes one route: marks it, sends the delete, waits for CF's job.
 //!
-//! Invariant: only a route that belongs to the tenant at that moment is deleted. A route whose job
-//! takes longer than two seconds is marked, independent of the tenant's other routes. Callers:
-//! `delete`.
+//! Invariant: only a route that belongs to the tenant at that moment is deleted. The mark comes
+//! first: it keeps other instances from using the route, and a label that is written while CF's job
+//! runs lets that job fail. A job that fails is repeated once. Callers: `delete`.
 
 use super::{
     OperationContext, RouteError, WaitMode, adoption,
     audit::{Audit, StepLine},
     error::{Fqdn, NotDeleted},
-    label::Claim,
+    label::{Claim, DeletionState},
     locks::{KeyGuard, LockKey},
     mapped_apps,
     operation::DeletingRoute,
@@ -17,8 +16,8 @@ use super::{
     resolve::ResolvedSpace,
 };
 use crate::capi::{
-    CapiError, Guid,
-    jobs::{JobOutcome, Pace},
+    CapiError, CfError, Guid,
+    jobs::{JobOutcome, Pace, Turn},
     model::Route,
     routes::Deletion,
 };
@@ -30,22 +29,39 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tracing::Instrument as _;
 
-/// A job usually takes CF 0 to 2 s. After this time other instances must know of the delete.
-const SLOW_JOB: Duration = Duration::from_secs(2);
+/// How long a job is followed after its request was answered.
+const FOLLOW_TIME: Duration = Duration::from_secs(30);
 /// A route from an older list is read again before its delete.
 const MAX_LIST_AGE: Duration = Duration::from_secs(1);
 /// Most deletes of one tenant that are sent to CF at the same time.
 const MAX_DELETES: usize = 4;
 
-/// A route whose delete job runs. Its host stays locked while this exists.
+/// A route whose delete job runs. Its host stays locked while the request waits.
 struct PendingDeletion {
     deleting: DeletingRoute,
-    /// From this time on the job is slow.
-    slow_after: Instant,
     pace: Pace,
+    attempt: DeleteAttempt,
     /// CF's request id of the delete.
     request_id: Option<String>,
-    _host_guard: KeyGuard,
+    host_guard: Option<KeyGuard>,
+}
+
+/// Which delete of the route the job is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeleteAttempt {
+    First,
+    /// The first job failed.
+    Last,
+}
+
+/// Who marked a route before its delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MarkedBy {
+    /// An earlier delete.
+    Others,
+    Us,
+    /// CF did not take the mark.
+    Nobody,
 }
 
 /// The result for one route.
@@ -92,7 +108,7 @@ impl RouteDeletion {
         }
     }
 
-    /// Deletes all routes in parallel. Each route has its own two seconds before it is marked.
+    /// Deletes all routes in parallel.
     pub(super) async fn all(self, routes: Vec<Route>) -> Vec<DeletionResult> {
         if let [_] = routes.as_slice() {
             let mut results = Vec::new();
@@ -133,7 +149,7 @@ impl RouteDeletion {
         match self.start(route).await {
             Ok(None) => DeletionResult::Gone,
             Ok(Some(pending)) => self.wait(pending).await,
-            Err(error) => self.failed(guid, host, error, self.op.cf().last_request_id()),
+            Err(error) => self.failed(&DeletedName { guid, host }, error, None),
         }
     }
 
@@ -149,43 +165,77 @@ impl RouteDeletion {
             age if age > MAX_LIST_AGE => self.op.cf().route(&listed_route.guid).await?,
             _ => Some(listed_route),
         };
-        let Some(route) = read.filter(|route| self.is_ours(route)) else {
-            return Ok(None);
-        };
-        if let Some(foreign) = self.foreign(&route).await? {
-            self.give_up(&route, &foreign).await?;
-            self.log_step("given_up", &route.host, &route.guid, self.op.cf().last_request_id());
-            return Ok(None);
-        }
-        let sent = Instant::now();
-        let deletion = match self.op.cf().delete_route(&route.guid).await {
-            Err(error) if error.may_have_been_executed() => {
-                // CF may be deleting it, so no instance may use it. The next request for the host
-                // finishes the delete.
-                self.mark(&route.guid).await;
-                return Err(error.into());
-            }
-            other => other?,
-        };
-        let request_id = self.op.cf().last_request_id();
-        let Deletion::Job(job) = deletion else {
-            self.log_step("gone", &route.host, &route.guid, request_id);
-            return Ok(None);
-        };
-        let deleting = DeletingRoute { guid: route.guid, host: route.host, job };
-        let (pace, slow_after) = (Pace::default(), sent + SLOW_JOB);
+        let Some(route) = read else { return Ok(None) };
+        let Some(job) = self.send(&route).await? else { return Ok(None) };
         Ok(Some(PendingDeletion {
-            deleting,
-            slow_after,
-            pace,
-            request_id,
-            _host_guard: host_guard,
+            deleting: DeletingRoute { guid: route.guid, host: route.host, job },
+            pace: Pace::default(),
+            attempt: DeleteAttempt::First,
+            request_id: self.op.cf().last_request_id(),
+            host_guard: Some(host_guard),
         }))
     }
 
+    /// Marks a route, then deletes it. Returns CF's job; `None` if the route is gone, no longer the
+    /// tenant's, or given up instead.
+    async fn send(&self, route: &Route) -> Result<Option<Guid>, RouteError> {
+        let Claim::Ours(state) = self.claim(route) else { return Ok(None) };
+        if let Some(foreign) = self.foreign(route).await? {
+            self.give_up(route, &foreign).await?;
+            self.log_step("given_up", &route.host, &route.guid, self.op.cf().last_request_id());
+            return Ok(None);
+        }
+        let Some(marked_by) = self.mark(route, state).await else { return Ok(None) };
+        match self.op.cf().delete_route(&route.guid).await {
+            Ok(Deletion::Job(job)) => Ok(Some(job)),
+            Ok(Deletion::Gone) => {
+                self.op.locks().forget_deleting(&route.guid).await;
+                self.log_step("gone", &route.host, &route.guid, self.op.cf().last_request_id());
+                Ok(None)
+            }
+            // CF may be deleting it, or does not serve now. The mark stays, and the next request for
+            // the host finishes the delete.
+            Err(error) if error.may_have_been_executed() || error.is_transient() => {
+                Err(error.into())
+            }
+            Err(error) => {
+                match marked_by {
+                    MarkedBy::Us => self.unmark(&route.guid).await,
+                    MarkedBy::Nobody => self.op.locks().forget_deleting(&route.guid).await,
+                    MarkedBy::Others => {}
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Marks a route as being deleted; `None` if it is no longer the tenant's. A refused mark does
+    /// not stop the delete: the tenant's URL must not stay. A route that is already marked is not
+    /// written to: another delete may be running.
+    async fn mark(&self, route: &Route, state: DeletionState) -> Option<MarkedBy> {
+        if state == DeletionState::Deleting {
+            return Some(MarkedBy::Others);
+        }
+        match self.op.mark_deleting(&route.guid).await {
+            Ok(Some(marked)) if !self.is_ours(&marked) => {
+                self.unmark(&route.guid).await;
+                None
+            }
+            Ok(_) => Some(MarkedBy::Us),
+            Err(error) => {
+                tracing::warn!(route = %route.guid, %error, "a route that is being deleted could not be marked");
+                let unclear = error.may_have_been_executed();
+                Some(if unclear { MarkedBy::Us } else { MarkedBy::Nobody })
+            }
+        }
+    }
+
+    fn claim(&self, route: &Route) -> Claim {
+        self.op.ownership.claim(route, &self.space.guid, self.op.request_context.now)
+    }
+
     fn is_ours(&self, route: &Route) -> bool {
-        let claim = self.op.ownership.claim(route, &self.space.guid, self.op.request_context.now);
-        matches!(claim, Claim::Ours(_))
+        matches!(self.claim(route), Claim::Ours(_))
     }
 
     /// Returns the guids of our apps if the route also serves another app.
@@ -216,53 +266,100 @@ impl RouteDeletion {
         Ok(())
     }
 
-    /// Waits for the job of a route. Marks the route if the job is slow.
+    /// Waits for the job of a route, if the caller does. A job that still runs is followed after
+    /// the answer.
     async fn wait(&self, mut pending: PendingDeletion) -> DeletionResult {
         // `None` as well if as many requests of the caller wait as may.
         let waits = match self.wait_mode {
             WaitMode::Wait => self.op.request_context.places.begin_wait(),
             WaitMode::DontWait => None,
         };
-        if waits.is_some() {
-            let slow_after = pending.slow_after.min(self.end);
-            if let Some(end) = self.poll(&mut pending, slow_after).await {
-                return end;
-            }
+        if waits.is_some()
+            && let Some(end) = self.poll(&mut pending, self.end).await
+        {
+            return end;
         }
-        self.mark(&pending.deleting.guid).await;
-        if waits.is_some() {
-            let end = self.end;
-            if let Some(end) = self.poll(&mut pending, end).await {
-                return end;
-            }
-        }
-        let PendingDeletion { deleting, request_id, .. } = pending;
+        drop(waits);
+        let deleting = pending.deleting.clone();
+        let request_id = pending.request_id.clone();
         self.log_step("running", &deleting.host, &deleting.guid, request_id);
+        self.follow(pending);
         DeletionResult::Running(deleting)
+    }
+
+    /// Polls the job in a task of its own, so that a job that fails is repeated although nobody
+    /// waits. The mark keeps the route from being used meanwhile, so the host is not locked. If the
+    /// process stops, the next request for the route finishes the delete.
+    fn follow(&self, mut pending: PendingDeletion) {
+        pending.host_guard = None;
+        let end = Instant::now() + FOLLOW_TIME;
+        let tasks = self.op.owner.routes.0.tasks.clone();
+        let mut part = self.clone();
+        part.op.owner.cf = part.op.owner.cf.with_deadline(end);
+        let stopping = tasks.clone();
+        let following = async move {
+            // A broker that stops does not wait for CF.
+            while pending.pace.pause(end).await == Turn::Next && !stopping.is_closed() {
+                if part.poll(&mut pending, Instant::now()).await.is_some() {
+                    return;
+                }
+            }
+        };
+        tasks.spawn(following.in_current_span());
     }
 
     /// Polls a job until it ends or `until` is reached; `None` if it still runs.
     async fn poll(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
-        let outcome = self.job_outcome(one, until).await;
-        let (guid, host) = (one.deleting.guid.clone(), one.deleting.host.clone());
-        match outcome {
-            Ok(JobOutcome::Complete) => {
-                self.op.locks().forget_deleting(&guid).await;
-                self.log_step("deleted", &host, &guid, one.request_id.take());
-                Some(DeletionResult::Gone)
-            }
-            Ok(JobOutcome::Running | JobOutcome::Gone) => None,
-            Ok(JobOutcome::Failed(errors)) => {
-                self.unmark(&one.deleting).await;
-                let error = RouteError::JobFailed { cf_errors: errors.errors };
-                Some(self.failed(guid, host, error, one.request_id.take()))
-            }
-            Err(error) => {
-                // CF is deleting it anyway, so no instance may use it.
-                self.mark(&guid).await;
-                Some(self.failed(guid, host, error.into(), one.request_id.take()))
-            }
+        loop {
+            let name = DeletedName::of(&one.deleting);
+            let error = match self.job_outcome(one, until).await {
+                Ok(JobOutcome::Running | JobOutcome::Gone) => return None,
+                Ok(JobOutcome::Complete) => {
+                    self.op.locks().forget_deleting(&name.guid).await;
+                    self.log_step("deleted", &name.host, &name.guid, one.request_id.take());
+                    return Some(DeletionResult::Gone);
+                }
+                Ok(JobOutcome::Failed(errors)) => match self.repeat(one, errors.errors).await {
+                    Ok(Some(job)) => {
+                        one.request_id = self.op.cf().last_request_id();
+                        (one.deleting.job, one.pace) = (job, Pace::default());
+                        continue;
+                    }
+                    Ok(None) => return Some(DeletionResult::Gone),
+                    Err(error) => error,
+                },
+                // CF is deleting it anyway, so the mark stays.
+                Err(error) => error.into(),
+            };
+            return Some(self.failed(&name, error, one.request_id.take()));
         }
+    }
+
+    /// Deletes a route once more whose job failed. Usually another request wrote to the route while
+    /// the job ran. Returns CF's new job; `None` if the route is gone or no longer the tenant's.
+    ///
+    /// # Errors
+    /// [`RouteError::JobFailed`] if it was the last attempt. The mark is removed then.
+    async fn repeat(
+        &self,
+        one: &mut PendingDeletion,
+        cf_errors: Vec<CfError>,
+    ) -> Result<Option<Guid>, RouteError> {
+        let (guid, host) = (&one.deleting.guid, &one.deleting.host);
+        let Some(current) = self.op.cf().route(guid).await? else {
+            self.op.locks().forget_deleting(guid).await;
+            self.log_step("gone", host, guid, one.request_id.take());
+            return Ok(None);
+        };
+        if one.attempt == DeleteAttempt::First {
+            self.log_step("deleted_again", host, guid, one.request_id.take());
+            one.attempt = DeleteAttempt::Last;
+            return self.send(&current).await;
+        }
+        if self.is_ours(&current) {
+            self.unmark(guid).await;
+        }
+        Err(RouteError::JobFailed { cf_errors })
     }
 
     /// Waits for one job. A job that CF no longer knows is complete if the route is gone.
@@ -280,19 +377,12 @@ impl RouteDeletion {
         Ok(if route.is_some() { JobOutcome::Gone } else { JobOutcome::Complete })
     }
 
-    /// Sets the label that the route is being deleted.
-    async fn mark(&self, deleting: &Guid) {
-        if let Err(error) = self.op.mark_deleting(deleting).await {
-            tracing::warn!(route = %deleting, %error, "a route that is being deleted could not be marked");
-        }
-    }
-
-    /// Removes the mark from a route whose job failed.
-    async fn unmark(&self, deleting: &DeletingRoute) {
-        self.op.locks().forget_deleting(&deleting.guid).await;
+    /// Removes the mark from a route that CF does not delete.
+    async fn unmark(&self, guid: &Guid) {
+        self.op.locks().forget_deleting(guid).await;
         let patch = self.op.ownership.not_deleting();
-        if let Err(error) = self.op.cf().label_route(&deleting.guid, &patch).await {
-            tracing::warn!(route = %deleting.guid, %error, "the delete mark of a route could not be removed");
+        if let Err(error) = self.op.cf().label_route(guid, &patch).await {
+            tracing::warn!(route = %guid, %error, "the delete mark of a route could not be removed");
         }
     }
 
@@ -302,12 +392,26 @@ impl RouteDeletion {
 
     fn failed(
         &self,
-        guid: Guid,
-        host: String,
+        name: &DeletedName,
         error: RouteError,
         request_id: Option<String>,
     ) -> DeletionResult {
+        let request_id = request_id.or_else(|| self.op.cf().last_request_id());
+        let DeletedName { guid, host } = name.clone();
         self.log_step(error.as_str(), &host, &guid, request_id);
         DeletionResult::Failed(NotDeleted { guid, host, error: Box::new(error) })
+    }
+}
+
+/// A route in results and audit lines.
+#[derive(Clone, Debug)]
+struct DeletedName {
+    guid: Guid,
+    host: String,
+}
+
+impl DeletedName {
+    fn of(deleting: &DeletingRoute) -> Self {
+        Self { guid: deleting.guid.clone(), host: deleting.host.clone() }
     }
 }

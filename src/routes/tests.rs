@@ -30,6 +30,7 @@ const MAP: &str = "POST /v3/routes/r1/destinations";
 const COUNT: &str = "GET /v3/apps/a1/routes?per_page=1";
 const APP_NAMED: &str = "GET /v3/apps?names=app&space_guids=s1";
 const LABEL: &str = "PATCH /v3/routes/r1";
+const DELETE: &str = "DELETE /v3/routes/r1";
 const READ: &str = "GET /v3/routes/r1";
 const RESERVED: &str = "GET /v3/domains/d1/route_reservations?host=acme-app";
 
@@ -99,6 +100,13 @@ struct Fixture {
 impl Fixture {
     async fn answering(replies: impl IntoIterator<Item = Reply>) -> Self {
         Self::with(&[], 0, replies).await
+    }
+
+    /// Without the task that follows a delete after its answer: a broker that stops has none.
+    async fn not_following(replies: impl IntoIterator<Item = Reply>) -> Self {
+        let fixture = Self::answering(replies).await;
+        fixture.cf.tasks.close();
+        fixture
     }
 
     /// With provider entries, and an app that has some routes already.
@@ -248,6 +256,21 @@ fn created() -> Reply {
 
 fn mapped() -> Reply {
     Reply::json("200 OK", MAPPED)
+}
+
+fn marked() -> Reply {
+    RouteFixture::ours().dying_for(0).read()
+}
+
+fn failed_job() -> Reply {
+    let failed = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
+    Reply::json("200 OK", failed)
+}
+
+/// A delete whose route could not be marked, and whose outcome is not known.
+fn unmarked_deletion() -> [Reply; 5] {
+    let failed = || cf_error("500 Internal Server Error", 10001, "x");
+    [RouteFixture::ours().listed(), failed(), RouteFixture::ours().read(), failed(), failed()]
 }
 
 fn exists() -> Reply {
@@ -591,10 +614,9 @@ async fn a_delete_that_does_not_end_is_repeated_once() {
 
 #[tokio::test]
 async fn a_mark_that_another_instance_removed_is_not_remembered() {
-    let deletion =
-        [RouteFixture::ours().listed(), accepted("j1"), RouteFixture::ours().dying_for(0).read()];
+    let deletion = [RouteFixture::ours().listed(), marked(), accepted("j1")];
     let repeat = [exists(), RouteFixture::ours().listed()];
-    let fixture = Fixture::answering(deletion.into_iter().chain(repeat)).await;
+    let fixture = Fixture::not_following(deletion.into_iter().chain(repeat)).await;
     let deleted = fixture.delete(WaitMode::DontWait).await.unwrap();
     assert!(matches!(deleted, Deleted::Running { .. }));
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Unchanged);
@@ -603,29 +625,27 @@ async fn a_mark_that_another_instance_removed_is_not_remembered() {
 
 #[tokio::test]
 async fn a_mark_that_was_set_without_an_answer_and_removed_since_is_not_remembered() {
-    let failed = || cf_error("500 Internal Server Error", 10001, "x");
-    let deletion = [RouteFixture::ours().listed(), failed(), failed()];
     let repeat =
         [exists(), RouteFixture::ours().dying_for(0).listed(), RouteFixture::ours().read()];
-    let fixture = Fixture::answering(deletion.into_iter().chain(repeat)).await;
+    let fixture = Fixture::answering(unmarked_deletion().into_iter().chain(repeat)).await;
     fixture.delete(WaitMode::Wait).await.unwrap_err();
+    assert_eq!(fixture.calls()[1..], [LABEL, READ, LABEL, DELETE]);
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Unchanged);
-    assert_eq!(fixture.calls()[3..], [CREATE, FIND, READ]);
+    assert_eq!(fixture.calls()[5..], [CREATE, FIND, READ]);
 }
 
 #[tokio::test]
 async fn a_route_that_could_not_be_marked_is_marked_before_it_is_deleted_once_more() {
-    let failed = || cf_error("500 Internal Server Error", 10001, "x");
-    let deletion = [RouteFixture::ours().listed(), failed(), failed()];
     let live = || RouteFixture::ours().read();
     let waits = [exists(), RouteFixture::ours().listed(), live(), live(), live(), live()];
     let again = [RouteFixture::ours().dying_for(0).read(), accepted("j2"), missing()];
-    let replies = deletion.into_iter().chain(waits).chain(again).chain([created(), mapped()]);
+    let replies = unmarked_deletion().into_iter().chain(waits).chain(again);
+    let replies = replies.chain([created(), mapped()]);
     let fixture = Fixture::answering(replies).await;
     fixture.delete(WaitMode::Wait).await.unwrap_err();
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Created);
     let calls = fixture.calls();
-    assert_eq!(calls[9..], [LABEL, "DELETE /v3/routes/r1", READ, CREATE, MAP], "{calls:?}");
+    assert_eq!(calls[11..], [LABEL, DELETE, READ, CREATE, MAP], "{calls:?}");
 }
 
 #[tokio::test]
@@ -767,60 +787,91 @@ async fn a_user_who_does_not_see_the_space_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn a_delete_is_a_list_a_delete_and_polls() {
-    let replies =
-        [RouteFixture::ours().listed(), accepted("j1"), job("PROCESSING"), job("COMPLETE")];
+async fn a_delete_is_a_list_a_mark_a_delete_and_polls() {
+    let listed = RouteFixture::ours().listed();
+    let replies = [listed, marked(), accepted("j1"), job("PROCESSING"), job("COMPLETE")];
     let fixture = Fixture::answering(replies).await;
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
     let poll = "GET /v3/jobs/j1";
-    assert_eq!(fixture.calls()[1..], ["DELETE /v3/routes/r1", poll, poll]);
+    assert_eq!(fixture.calls()[1..], [LABEL, DELETE, poll, poll]);
 }
 
 #[tokio::test]
 async fn a_delete_without_waiting_is_marked_and_has_an_operation() {
-    let replies = [
-        RouteFixture::ours().listed(),
-        accepted("j1"),
-        RouteFixture::ours().read(),
-        job("COMPLETE"),
-    ];
-    let fixture = Fixture::answering(replies).await;
+    let replies = [RouteFixture::ours().listed(), marked(), accepted("j1"), job("COMPLETE")];
+    let fixture = Fixture::not_following(replies).await;
     let Deleted::Running { operation } = fixture.delete(WaitMode::DontWait).await.unwrap() else {
         panic!("it waited");
     };
     let id = fixture.routes.seal(&operation).unwrap();
     let (_, state) = fixture.routes.operation(&request_context(), &id).await.unwrap();
     assert_eq!(state, super::OperationState::Succeeded);
-    assert_eq!(fixture.calls()[2], "PATCH /v3/routes/r1");
+    assert_eq!(fixture.calls()[1..], [LABEL, DELETE, "GET /v3/jobs/j1"]);
 }
 
 #[tokio::test]
-async fn a_route_whose_delete_has_no_known_outcome_is_marked() {
+async fn a_route_whose_delete_has_no_known_outcome_stays_marked() {
     let failed = cf_error("500 Internal Server Error", 10001, "x");
-    let fixture =
-        Fixture::answering([RouteFixture::ours().listed(), failed, RouteFixture::ours().read()])
-            .await;
+    let fixture = Fixture::answering([RouteFixture::ours().listed(), marked(), failed]).await;
     assert_eq!(fixture.delete(WaitMode::Wait).await.unwrap_err().as_str(), "cf_error");
-    assert_eq!(fixture.calls()[1..], ["DELETE /v3/routes/r1", "PATCH /v3/routes/r1"]);
+    assert_eq!(fixture.calls()[1..], [LABEL, DELETE]);
+}
+
+#[tokio::test]
+async fn a_route_that_is_marked_already_is_not_written_to() {
+    let deleting = RouteFixture::ours().dying_for(2).listed();
+    let fixture = Fixture::answering([deleting, accepted("j1"), job("COMPLETE")]).await;
+    assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
+    assert_eq!(fixture.calls()[1..], [DELETE, "GET /v3/jobs/j1"]);
+}
+
+#[tokio::test]
+async fn a_route_that_someone_else_took_before_the_mark_is_left_and_unmarked() {
+    let taken = || RouteFixture::owned("sb-other!t1", "t1").read();
+    let fixture = Fixture::answering([RouteFixture::ours().listed(), taken(), taken()]).await;
+    assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
+    assert_eq!(fixture.calls()[1..], [LABEL, LABEL]);
+    let unmark = fixture.cf.requests().pop().unwrap();
+    assert!(unmark.contains(r#""cfapi-broker.internal/state":null"#), "{unmark}");
+}
+
+#[rstest]
+#[case::labels(390_020, "deleting-since", "state")]
+#[case::annotations(390_023, "state", "deleting-since")]
+#[tokio::test]
+async fn a_full_route_gets_the_half_of_the_mark_that_fits(
+    #[case] code: u32,
+    #[case] set: &str,
+    #[case] left_out: &str,
+) {
+    let full = cf_error("422 Unprocessable Entity", code, "Failed to add 1");
+    let replies = [RouteFixture::ours().listed(), full, marked(), accepted("j1"), job("COMPLETE")];
+    let fixture = Fixture::answering(replies).await;
+    assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
+    assert_eq!(fixture.calls()[1..4], [LABEL, LABEL, DELETE]);
+    let mark = fixture.cf.requests()[fixture.learned + 2].clone();
+    assert!(mark.contains(&format!("cfapi-broker.internal/{set}")), "{mark}");
+    assert!(!mark.contains(&format!("cfapi-broker.internal/{left_out}")), "{mark}");
 }
 
 #[tokio::test]
 async fn a_route_whose_delete_is_refused_is_not_marked() {
     let refused = cf_error("403 Forbidden", 10003, "x");
-    let fixture = Fixture::answering([RouteFixture::ours().listed(), refused]).await;
+    let replies = [RouteFixture::ours().listed(), marked(), refused, RouteFixture::ours().read()];
+    let fixture = Fixture::answering(replies).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
-    assert_eq!((error.as_str(), fixture.calls().len()), ("technical_user_lacks_role", 2));
+    assert_eq!(error.as_str(), "technical_user_lacks_role");
+    assert_eq!(fixture.calls()[1..], [LABEL, DELETE, LABEL]);
 }
 
 #[tokio::test]
 async fn of_several_failures_a_permanent_one_is_reported() {
-    let one = RouteFixture::ours().json();
+    // Both are marked, so that only the deletes are sent, together.
+    let one = RouteFixture::ours().dying_for(2).json();
     let other = one.replace(r#""r1""#, r#""r2""#).replace("acme-app", "beta-app");
     let failed = cf_error("500 Internal Server Error", 10001, "x");
     let refused = cf_error("403 Forbidden", 10003, "x");
-    // Both deletes are sent together. The route whose result is unknown is marked.
-    let replies = [list(&[&one, &other]), failed, refused, RouteFixture::ours().read()];
-    let fixture = Fixture::answering(replies).await;
+    let fixture = Fixture::answering([list(&[&one, &other]), failed, refused]).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
     assert_eq!((error.as_str(), error.is_transient()), ("technical_user_lacks_role", false));
     assert!(matches!(error, RouteError::NotDeleted(all) if all.len() == 2));
@@ -828,8 +879,8 @@ async fn of_several_failures_a_permanent_one_is_reported() {
 
 #[tokio::test]
 async fn an_operation_of_another_owner_is_not_found() {
-    let replies = [RouteFixture::ours().listed(), accepted("j1"), RouteFixture::ours().read()];
-    let fixture = Fixture::answering(replies).await;
+    let replies = [RouteFixture::ours().listed(), marked(), accepted("j1")];
+    let fixture = Fixture::not_following(replies).await;
     let Deleted::Running { operation } = fixture.delete(WaitMode::DontWait).await.unwrap() else {
         panic!("it waited");
     };
@@ -845,16 +896,48 @@ async fn an_operation_of_another_owner_is_not_found() {
 
 #[tokio::test]
 async fn a_failed_job_is_reported_and_the_mark_removed() {
-    let failed = r#"{"guid":"j1","state":"FAILED","errors":[{"detail":"x","title":"CF-JobTimeout","code":290006}]}"#;
-    let replies = [
-        RouteFixture::ours().listed(),
-        accepted("j1"),
-        Reply::json("200 OK", failed),
-        RouteFixture::ours().read(),
-    ];
-    let fixture = Fixture::answering(replies).await;
+    let first = [RouteFixture::ours().listed(), marked(), accepted("j1"), failed_job(), marked()];
+    let second = [accepted("j2"), failed_job(), marked(), RouteFixture::ours().read()];
+    let fixture = Fixture::answering(first.into_iter().chain(second)).await;
     let error = fixture.delete(WaitMode::Wait).await.unwrap_err();
     assert_eq!((error.as_str(), error.cf_errors().len()), ("cf_job_failed", 1));
+    let (polls, calls) = (["GET /v3/jobs/j1", "GET /v3/jobs/j2"], fixture.calls());
+    assert_eq!(calls[1..], [LABEL, DELETE, polls[0], READ, DELETE, polls[1], READ, LABEL]);
+    let unmark = fixture.cf.requests().pop().unwrap();
+    assert!(unmark.contains(r#""cfapi-broker.internal/state":null"#), "{unmark}");
+}
+
+#[rstest]
+#[case::gone(vec![missing()], &[])]
+#[case::unmarked(vec![RouteFixture::ours().read(), marked(), accepted("j2"), job("COMPLETE")], &[LABEL, DELETE, "GET /v3/jobs/j2"])]
+#[case::not_ours(vec![RouteFixture::owned("sb-other!t1", "t1").read()], &[])]
+#[case::shared(vec![RouteFixture::unlabelled().read()], &[])]
+#[tokio::test]
+async fn a_delete_whose_job_failed_is_repeated_as_the_route_is_now(
+    #[case] then: Vec<Reply>,
+    #[case] calls: &[&str],
+) {
+    let first = [RouteFixture::ours().listed(), marked(), accepted("j1"), failed_job()];
+    let fixture = Fixture::answering(first.into_iter().chain(then)).await;
+    assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
+    assert_eq!(fixture.calls()[5..], *calls);
+}
+
+#[tokio::test]
+async fn a_failed_job_of_a_marked_route_still_runs_for_its_caller() {
+    let deletion = [RouteFixture::ours().listed(), marked(), accepted("j1")];
+    let asked = [failed_job(), marked(), failed_job(), RouteFixture::ours().read()];
+    let gone = [failed_job(), missing()];
+    let replies = deletion.into_iter().chain(asked).chain(gone);
+    let fixture = Fixture::not_following(replies).await;
+    let Deleted::Running { operation } = fixture.delete(WaitMode::DontWait).await.unwrap() else {
+        panic!("it waited");
+    };
+    let id = fixture.routes.seal(&operation).unwrap();
+    for word in ["Running", "Failed", "Succeeded"] {
+        let (_, state) = fixture.routes.operation(&request_context(), &id).await.unwrap();
+        assert!(format!("{state:?}").starts_with(word), "{state:?}");
+    }
 }
 
 #[rstest]
@@ -884,12 +967,13 @@ async fn a_recreated_app_of_the_same_name_is_not_foreign() {
     let replies = [
         RouteFixture::ours().with_apps(&["a2"]).listed(),
         app_now("a2"),
+        marked(),
         accepted("j1"),
         job("COMPLETE"),
     ];
     let fixture = Fixture::with(&[entry()], 0, replies).await;
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
-    assert_eq!(fixture.calls()[1..], [APP_NAMED, "DELETE /v3/routes/r1", "GET /v3/jobs/j1"]);
+    assert_eq!(fixture.calls()[1..], [APP_NAMED, LABEL, DELETE, "GET /v3/jobs/j1"]);
 }
 
 #[tokio::test]
@@ -1005,6 +1089,7 @@ async fn a_delete_resolves_a_named_space_again_before_it_finds_nothing() {
     let rest = [
         RouteFixture::ours().in_space("s2").listed(),
         app_now("a1"),
+        RouteFixture::ours().in_space("s2").read(),
         accepted("j1"),
         job("COMPLETE"),
     ];
@@ -1012,7 +1097,7 @@ async fn a_delete_resolves_a_named_space_again_before_it_finds_nothing() {
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
     assert_eq!(fixture.calls().len(), 3, "what was read just now is not read again");
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
-    assert!(fixture.calls().contains(&"DELETE /v3/routes/r1".to_owned()));
+    assert!(fixture.calls().contains(&DELETE.to_owned()));
 }
 
 #[rstest]

@@ -46,7 +46,7 @@ fn prepare(sandbox: &Sandbox, what: &str) {
         "host_taken" => drop(sandbox.world().take_host(HOST, DOMAIN, "other").unwrap()),
         "cf_error" => fail(sandbox, CREATE, "fail_next", 500),
         "cf_timeout" => fail(sandbox, CREATE, "cut", 0),
-        "cf_job_failed" => sandbox.world().fail_jobs(1, "disk full"),
+        "cf_job_failed" => sandbox.world().fail_jobs(2, "disk full"),
         "running" => sandbox.world().pause_jobs(),
         _ => {}
     }

@@ -61,6 +61,8 @@ mod routes;
 #[cfg(test)]
 mod routes_bulk;
 #[cfg(test)]
+mod routes_deletion;
+#[cfg(test)]
 mod routes_entries;
 #[cfg(test)]
 mod routes_faults;

@@ -87,13 +87,9 @@ async fn a_broker_killed_while_cf_deletes_is_finished_by_the_next_call(#[case] n
     sandbox.world().pause_jobs();
     let mut set = JoinSet::new();
     send_to_killed(&mut set, Method::DELETE, &base, &sandbox);
-    // The mark is set before the broker stops.
-    until("the route is marked", || {
-        the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state")
-    })
-    .await;
+    until("the job runs", || the_route(&sandbox).deleting).await;
     drop(doomed);
-    assert!(the_route(&sandbox).deleting);
+    assert!(the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state"));
     let resume = async {
         tokio::time::sleep(Duration::from_millis(400)).await;
         sandbox.world().resume_jobs();
@@ -291,7 +287,7 @@ async fn a_failed_job_is_reported_and_the_route_stays() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     put(&broker, &sandbox).await;
-    sandbox.world().fail_jobs(1, "disk full");
+    sandbox.world().fail_jobs(2, "disk full");
     let failed = delete(&broker, &sandbox).await;
     assert_eq!((failed.status, failed.code().as_str()), (502, "cf_job_failed"), "{}", failed.text);
     assert!(failed.json()["retryable"].as_bool().unwrap());
@@ -423,8 +419,9 @@ async fn with_warm_caches_a_create_costs_two_calls_a_repeat_two_and_a_dry_run_on
     assert_eq!(delete(&broker, &sandbox).await.status, 204);
     let calls = asked(&sandbox);
     assert_eq!(calls[0], "GET /v3/routes");
-    assert!(calls[1].starts_with("DELETE /v3/routes/"), "{calls:?}");
-    assert!(calls[2..].iter().all(|call| call.starts_with("GET /v3/jobs/")), "{calls:?}");
+    assert!(calls[1].starts_with("PATCH /v3/routes/"), "{calls:?}");
+    assert!(calls[2].starts_with("DELETE /v3/routes/"), "{calls:?}");
+    assert!(calls[3..].iter().all(|call| call.starts_with("GET /v3/jobs/")), "{calls:?}");
 }
 
 #[tokio::test]
@@ -596,10 +593,17 @@ async fn a_route_that_another_instance_unmarked_is_not_deleted_by_the_instance_t
     let first = put(&one, &sandbox).await.json()["route"]["guid"].clone();
     sandbox.world().pause_jobs();
     assert_eq!(delete_async(&one, &sandbox).await.status, 202);
-    sandbox.world().fail_jobs(2, "disk full");
+    // All jobs of both instances.
+    sandbox.world().fail_jobs(9, "disk full");
     sandbox.world().resume_jobs();
     let failed = delete(&two, &sandbox).await;
     assert_eq!((failed.status, failed.code().as_str()), (502, "cf_job_failed"), "{}", failed.text);
+    until("the first one has given up, too", || {
+        let deletes = asked(&sandbox).iter().filter(|call| call.starts_with(DELETE)).count();
+        let route = the_route(&sandbox);
+        deletes >= 4 && !route.deleting && !route.labels.contains_key("cfapi-broker.internal/state")
+    })
+    .await;
     assert_eq!(put(&two, &sandbox).await.json()["outcome"], "unchanged");
     sandbox.clear_journal();
     let again = put(&one, &sandbox).await;
@@ -625,7 +629,11 @@ async fn one_delete_without_an_answer_does_not_prevent_the_marks_of_the_others()
         routes.filter(|route| route.labels.contains_key("cfapi-broker.internal/state")).count()
     };
     let seen = async {
-        until("the other two are marked", || marked() == 2).await;
+        until("all are marked", || marked() == 3).await;
+        until("the other two are deleted", || {
+            sandbox.world().routes().iter().filter(|route| route.deleting).count() == 2
+        })
+        .await;
         sandbox.world().resume_jobs();
         sandbox.stop_part(Part::Cf).await;
         sandbox.start_part(Part::Cf).await.unwrap();

@@ -182,10 +182,8 @@ async fn bad_answers_to_a_delete_have_their_codes_and_the_next_delete_succeeds(
     assert_problem(&got, answered, code, true);
     assert_eq!(got.json()["errors"].as_array().map(Vec::len), Some(1), "{}", got.text);
     assert!(!got.text.contains("bad gateway"), "{}", got.text);
-    // A route that CF may be deleting is not used. A delete that was plainly refused left it
-    // unchanged.
-    let marked = the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state");
-    assert_eq!(marked, status != 429);
+    // The route is not used: CF may be deleting it, or the caller repeats.
+    assert!(the_route(&sandbox).labels.contains_key("cfapi-broker.internal/state"));
     pull(&sandbox, "clear", &json!({"part": "cf"}));
     assert_eq!(delete(&two, &sandbox).await.status, 204);
     assert!(routes_of(&sandbox, HOST).is_empty());

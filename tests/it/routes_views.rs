@@ -230,11 +230,18 @@ async fn a_failed_delete_is_a_complete_problem() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
     subscribe(&broker, &sandbox, "/routes/t1", &route_request()).await;
-    sandbox.world().fail_jobs(1, "disk full");
+    sandbox.world().fail_jobs(2, "disk full");
     let accepted = delete_async(&broker, &sandbox).await;
     let place = accepted.headers["location"].to_str().unwrap().to_owned();
-    until("the job has ended", || sandbox.world().routes().iter().all(|route| !route.deleting))
-        .await;
+    // Both jobs have failed.
+    until("the mark is removed", || {
+        let routes = sandbox.world().routes();
+        let marked =
+            |labels: &BTreeMap<String, String>| labels.keys().any(|key| key.ends_with("/state"));
+        let jobs = sandbox.journal().iter().filter(|call| call.method == "DELETE").count();
+        jobs == 2 && !routes.iter().any(|route| route.deleting || marked(&route.labels))
+    })
+    .await;
     let told = broker.get(&place, &sandbox.provider_token()).await;
     assert_eq!((told.status, &told.json()["status"]), (200, &json!("failed")), "{}", told.text);
     let problem = told.json()["problem"].clone();

@@ -67,7 +67,8 @@ async fn a_label_that_is_written_during_a_delete_lets_the_job_fail() {
     let api = TestApi::new();
     let (labelled, failed) = race(&api, LABEL).await;
     assert_eq!((labelled.status, &failed.json["state"]), (200, &json!("FAILED")));
-    let error = json!([{"detail": "An unknown error occurred.", "title": "UnknownError", "code": 10_001}]);
+    let error =
+        json!([{"detail": "An unknown error occurred.", "title": "UnknownError", "code": 10_001}]);
     assert_eq!(failed.json["errors"], error);
     let route = api.world.routes().remove(0);
     assert_eq!(route.labels["a.test/b"], "c");
