@@ -119,7 +119,8 @@ impl Creator<'_> {
                 self.target.refresh_domain(self.op, self.request).await?;
                 self.relock().await?;
             } else if let Some(acquired) = self.resolve_conflict(&conflict).await? {
-                return Ok(acquired);
+                let unanswered = retries.ambiguous || matches!(conflict, Conflict::Ambiguous(_));
+                return Ok(if unanswered { self.credit_create(acquired) } else { acquired });
             }
             retries.use_for(conflict)?;
         }
@@ -173,8 +174,7 @@ impl Creator<'_> {
     ) -> Result<Option<AcquiredRoute>, RouteError> {
         let (domain, host) = (&self.target.domain.guid, self.target.host.as_str());
         if let Some(route) = self.op.cf().find_route(domain, host).await? {
-            let acquired = self.classify(route).await?;
-            return Ok(acquired.map(|acquired| self.credit_create(acquired, conflict)));
+            return self.classify(route).await;
         }
         let elsewhere = match conflict {
             Conflict::Ambiguous(_) | Conflict::StaleDomain => false,
@@ -218,12 +218,12 @@ impl Creator<'_> {
         }
     }
 
-    /// Counts a route as created if this request created it but did not get CF's answer.
-    fn credit_create(&self, acquired: AcquiredRoute, conflict: &Conflict) -> AcquiredRoute {
+    /// Counts a route as created if this request created it but did not get CF's answer. CF may
+    /// have executed the first create after the second one was sent.
+    fn credit_create(&self, acquired: AcquiredRoute) -> AcquiredRoute {
         let correlation = self.op.request_context.correlation.as_str();
-        let unanswered = matches!(conflict, Conflict::Ambiguous(_))
-            && acquired.acquisition == Acquisition::Found;
-        if unanswered && self.op.ownership.was_created_by(&acquired.route, correlation) {
+        let found = acquired.acquisition == Acquisition::Found;
+        if found && self.op.ownership.was_created_by(&acquired.route, correlation) {
             return AcquiredRoute { acquisition: Acquisition::Created, ..acquired };
         }
         acquired

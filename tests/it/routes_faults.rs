@@ -586,6 +586,43 @@ async fn a_create_that_cf_executed_without_an_answer_is_found_and_not_repeated(
     assert_eq!(asked(&sandbox).iter().filter(|call| *call == CREATE).count(), 1);
 }
 
+#[rstest]
+#[case::taken(1)]
+#[case::quota(2)]
+#[tokio::test]
+async fn a_create_that_cf_executes_late_is_found_and_created(#[case] quota: usize) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    // A first request, so that only the create has no answer.
+    assert_eq!(broker.put("/routes/t0", &sandbox.provider_token(), &warm()).await.status, 201);
+    if quota == 2 {
+        // The second create gets the text about the quota.
+        sandbox.world().quota("provider-org", Some(quota)).unwrap();
+    }
+    sandbox.clear_journal();
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": CREATE}));
+    pull(&sandbox, "hang", &json!({"part": "cf", "ms": 600, "only": CREATE}));
+    let creates = || asked(&sandbox).iter().filter(|call| *call == CREATE).count();
+    let late = async {
+        until("the first create", || creates() == 1).await;
+        sandbox.stop_part(Part::Cf).await;
+        sandbox.start_part(Part::Cf).await.unwrap();
+        until("the second create", || creates() == 2).await;
+        pull(&sandbox, "release", &json!({"part": "cf"}));
+        until("the first one is executed", || !routes_of(&sandbox, HOST).is_empty()).await;
+    };
+    let (got, ()) = tokio::join!(put(&broker, &sandbox), late);
+    assert_eq!((got.status, &got.json()["outcome"]), (201, &json!("created")), "{}", got.text);
+    assert_eq!(the_route(&sandbox).apps, [APP]);
+    // Only the first request created it.
+    let again = put(&broker, &sandbox).await;
+    assert_eq!((again.status, &again.json()["outcome"]), (200, &json!("unchanged")));
+}
+
+fn warm() -> Value {
+    json!({"subdomain": "warm", "app": APP})
+}
+
 #[tokio::test]
 async fn a_route_that_another_instance_unmarked_is_not_deleted_by_the_instance_that_marked_it() {
     let sandbox = sandbox().await;
