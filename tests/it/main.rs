@@ -77,6 +77,8 @@ mod routes_refused;
 #[cfg(test)]
 mod routes_replace;
 #[cfg(test)]
+mod routes_soak;
+#[cfg(test)]
 mod routes_transfer;
 #[cfg(test)]
 mod routes_views;

@@ -1,0 +1,326 @@
+//! Three instances that are killed at random, and random requests for many tenants: each answer and
+//! the routes at the end are those of a serial order.
+//!
+//! By hand, for five minutes:
+//! `SOAK_SECONDS=300 SOAK_SEED=7 cargo test --test it routes_soak:: -- --nocapture`
+
+mod serial_order;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use cfapi_sandbox::{Sandbox, world::RouteView};
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::support::{APP, client, parse, process::Program, pull, sandbox, variables};
+use serial_order::{Effect, Performed, State};
+
+const INSTANCES: usize = 3;
+const TENANTS: usize = 200;
+const WORKERS: usize = 16;
+/// Of the short run in the test suite.
+const SECONDS: u64 = 15;
+/// The broker's own deadline is 55 s.
+const LONGEST_ANSWER: Duration = Duration::from_secs(70);
+const STATE: &str = "cfapi-broker.internal/state";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Put,
+    Delete,
+    DeleteAsync,
+}
+
+/// The base URLs of the instances; `None` while one is started.
+type Bases = Mutex<[Option<String>; INSTANCES]>;
+
+struct Soak {
+    sandbox: Sandbox,
+    bases: Bases,
+    performed: Mutex<BTreeMap<usize, Vec<Performed>>>,
+    /// The tenant that was chosen last, so that requests for one tenant meet.
+    last: AtomicUsize,
+    answers: Mutex<BTreeMap<String, usize>>,
+    violations: Mutex<Vec<String>>,
+    started: Instant,
+}
+
+/// A number of this run, from the environment.
+fn number(name: &str, default: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a switch of this test alone")]
+    let named = std::env::var(name);
+    named.map_or(default, |text| text.parse().expect("a number"))
+}
+
+impl Soak {
+    fn base(&self, instance: usize) -> Option<String> {
+        self.bases.lock().unwrap()[instance].clone()
+    }
+
+    /// The tenant's routes, of any host.
+    fn routes_of(&self, tenant: usize) -> Vec<RouteView> {
+        let host = format!("soak{tenant}-{APP}");
+        self.sandbox.world().routes().into_iter().filter(|route| route.host == host).collect()
+    }
+
+    async fn perform(&self, http: &reqwest::Client, (tenant, what): (usize, What), base: &str) {
+        let marked = self.routes_of(tenant).into_iter();
+        let marked = marked.filter(|route| route.labels.contains_key(STATE));
+        let marked = marked.map(|route| route.guid).next();
+        let begun = self.started.elapsed();
+        let answered = self.ask(http, (tenant, what), base).await;
+        let word = match &answered {
+            Some((status, body)) => {
+                let detail = body["outcome"].as_str().or(body["code"].as_str());
+                format!("{what:?} {status} {}", detail.unwrap_or_default())
+            }
+            None => format!("{what:?} lost"),
+        };
+        *self.answers.lock().unwrap().entry(word.clone()).or_default() += 1;
+        let effect = effect(what, answered.as_ref());
+        if let (Effect::Found(guid), Some(marked)) = (&effect, &marked)
+            && guid == marked
+        {
+            let text = format!("tenant {tenant} at {begun:?}: {word} of a marked route {guid}");
+            self.violations.lock().unwrap().push(text);
+        }
+        let definite = !matches!(effect, Effect::MayCreate | Effect::MayDelete);
+        let ended = definite.then(|| self.started.elapsed());
+        let done = Performed { begun, ended, effect };
+        self.performed.lock().unwrap().entry(tenant).or_default().push(done);
+    }
+
+    /// Sends a request; `None` if the instance was killed.
+    async fn ask(
+        &self,
+        http: &reqwest::Client,
+        (tenant, what): (usize, What),
+        base: &str,
+    ) -> Option<(u16, Value)> {
+        let url = format!("{base}/routes/t{tenant}");
+        let request = match what {
+            What::Put => {
+                let body = json!({"subdomain": format!("soak{tenant}"), "app": APP}).to_string();
+                http.put(url).header("content-type", "application/json").body(body)
+            }
+            What::Delete => http.delete(url),
+            What::DeleteAsync => http.delete(url).header("prefer", "respond-async"),
+        };
+        let request = request.bearer_auth(self.sandbox.provider_token()).timeout(LONGEST_ANSWER);
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
+        let bytes = response.bytes().await.ok()?;
+        Some((status, parse(&String::from_utf8_lossy(&bytes))))
+    }
+
+    /// Sends random requests until the end.
+    async fn work(&self, mut rng: Rng, end: Instant) {
+        let http = client();
+        while Instant::now() < end {
+            if rng.u8(0..3) == 0 {
+                self.last.store(rng.usize(..TENANTS), Ordering::Relaxed);
+            }
+            let what = match rng.u8(0..10) {
+                0..6 => What::Put,
+                6..8 => What::Delete,
+                _ => What::DeleteAsync,
+            };
+            let tenant = self.last.load(Ordering::Relaxed);
+            match self.base(rng.usize(..INSTANCES)) {
+                Some(base) => self.perform(&http, (tenant, what), &base).await,
+                None => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Kills instances at random and starts them again. Returns how many, and those that run.
+    async fn kill(
+        &self,
+        mut rng: Rng,
+        mut programs: Vec<Program>,
+        end: Instant,
+    ) -> (usize, Vec<Program>) {
+        let mut killed = 0;
+        loop {
+            sleep(Duration::from_millis(rng.u64(1000..5000))).await;
+            if Instant::now() >= end {
+                return (killed, programs);
+            }
+            let instance = rng.usize(..INSTANCES);
+            self.bases.lock().unwrap()[instance] = None;
+            programs[instance] = start(&self.sandbox);
+            killed += 1;
+            let base = programs[instance].base().await;
+            self.bases.lock().unwrap()[instance] = Some(base);
+        }
+    }
+
+    /// Changes how long jobs take, and who loses a race.
+    async fn disturb(&self, mut rng: Rng, end: Instant) {
+        while Instant::now() < end {
+            self.sandbox.world().job_delay(Duration::from_millis(rng.u64(20..3000)));
+            let races = [(200, true), (500, true), (500, false), (404, false)];
+            let (status, fails) = races[rng.usize(..races.len())];
+            self.sandbox.world().label_race(status, Some(fails)).unwrap();
+            pull(&self.sandbox, "latency", &json!({"part": "cf", "ms": rng.u64(0..30)}));
+            self.sandbox.clear_journal();
+            sleep(Duration::from_millis(700)).await;
+        }
+    }
+
+    /// One last request of each tenant, repeated while that helps, and the end of CF's work.
+    async fn finish(self: &Arc<Self>, mut rng: Rng) {
+        self.sandbox.world().job_delay(Duration::from_millis(50));
+        pull(&self.sandbox, "latency", &json!({"part": "cf", "ms": 0}));
+        let mut set = JoinSet::new();
+        let next = Arc::new(AtomicUsize::new(0));
+        for _ in 0..WORKERS {
+            let (this, next, mut rng) = (Arc::clone(self), Arc::clone(&next), rng.fork());
+            set.spawn(async move {
+                let http = client();
+                loop {
+                    let tenant = next.fetch_add(1, Ordering::Relaxed);
+                    if tenant >= TENANTS {
+                        return;
+                    }
+                    this.last_request(&http, tenant, &mut rng).await;
+                }
+            });
+        }
+        set.join_all().await;
+        let idle = async {
+            while self.sandbox.world().routes().iter().any(|route| route.deleting) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), idle).await.expect("CF's jobs end");
+    }
+
+    async fn last_request(&self, http: &reqwest::Client, tenant: usize, rng: &mut Rng) {
+        let what = if rng.bool() { What::Put } else { What::Delete };
+        for _ in 0..20 {
+            let base = self.base(rng.usize(..INSTANCES)).expect("all instances run");
+            self.perform(http, (tenant, what), &base).await;
+            if self.is_answered(tenant) {
+                return;
+            }
+            sleep(Duration::from_millis(300)).await;
+        }
+        let text = format!("tenant {tenant}: the last {what:?} never succeeds");
+        self.violations.lock().unwrap().push(text);
+    }
+
+    /// Whether the tenant's last request has a definite answer.
+    fn is_answered(&self, tenant: usize) -> bool {
+        let performed = self.performed.lock().unwrap();
+        performed[&tenant].last().is_some_and(|done| done.ended.is_some())
+    }
+
+    /// Compares each tenant's answers with the routes at the end.
+    fn judge(&self) {
+        for (tenant, performed) in &*self.performed.lock().unwrap() {
+            let routes = self.routes_of(*tenant);
+            let state = match routes.as_slice() {
+                [] => State::Absent,
+                [route] if is_complete(route) => State::Route(route.guid.clone()),
+                other => {
+                    let text = format!("tenant {tenant} is left with {other:#?}");
+                    self.violations.lock().unwrap().push(text);
+                    continue;
+                }
+            };
+            if !serial_order::exists(performed, &state) {
+                let text =
+                    format!("tenant {tenant}: no serial order ends with {state:?}: {performed:#?}");
+                self.violations.lock().unwrap().push(text);
+            }
+        }
+    }
+}
+
+fn is_complete(route: &RouteView) -> bool {
+    route.apps == [APP] && !route.labels.contains_key(STATE)
+}
+
+/// What an answer says about the tenant's route.
+fn effect(what: What, answered: Option<&(u16, Value)>) -> Effect {
+    let maybe = if what == What::Put { Effect::MayCreate } else { Effect::MayDelete };
+    let Some((status, body)) = answered else { return maybe };
+    let guid = body["route"]["guid"].as_str().unwrap_or_default().to_owned();
+    match (what, status, body["outcome"].as_str()) {
+        (What::Put, 200 | 201, Some("created")) => Effect::Created(guid),
+        (What::Put, 200 | 201, Some("unchanged" | "repaired")) => Effect::Found(guid),
+        (What::Delete | What::DeleteAsync, 202 | 204, _) => Effect::Deleted,
+        (_, 429, _) => Effect::Nothing,
+        _ => maybe,
+    }
+}
+
+fn start(sandbox: &Sandbox) -> Program {
+    let mut variables = variables(sandbox);
+    for (name, value) in
+        [("REQUESTS_PER_SECOND", "10000"), ("BURST", "10000"), ("MAX_IN_FLIGHT", "200")]
+    {
+        variables.insert(format!("CFAPI_AUTH__{name}"), value.to_owned());
+    }
+    Program::start(&["--log", "json"], &variables)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_answer_and_the_routes_at_the_end_are_those_of_a_serial_order() {
+    let seed = number("SOAK_SEED", 1);
+    let seconds = number("SOAK_SECONDS", SECONDS);
+    let mut rng = Rng::with_seed(seed);
+    let sandbox = sandbox().await;
+    sandbox.world().quota("provider-org", None).unwrap();
+    let mut programs: Vec<_> = (0..INSTANCES).map(|_| start(&sandbox)).collect();
+    let mut bases = [const { None }; INSTANCES];
+    for (base, program) in bases.iter_mut().zip(&mut programs) {
+        *base = Some(program.base().await);
+    }
+    let soak = Arc::new(Soak {
+        sandbox,
+        bases: Mutex::new(bases),
+        performed: Mutex::default(),
+        last: AtomicUsize::new(0),
+        answers: Mutex::default(),
+        violations: Mutex::default(),
+        started: Instant::now(),
+    });
+    soak.sandbox.world().map_race(true);
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut set = JoinSet::new();
+    for _ in 0..WORKERS {
+        let (soak, rng) = (Arc::clone(&soak), rng.fork());
+        set.spawn(async move { soak.work(rng, end).await });
+    }
+    let (disturbing, disturbed) = (Arc::clone(&soak), rng.fork());
+    set.spawn(async move { disturbing.disturb(disturbed, end).await });
+    let (killed, programs) = soak.kill(rng.fork(), programs, end).await;
+    set.join_all().await;
+    soak.finish(rng.fork()).await;
+    soak.judge();
+    drop(programs);
+    let answers = soak.answers.lock().unwrap().clone();
+    let violations = soak.violations.lock().unwrap().clone();
+    let requests: usize = answers.values().sum();
+    // Shown with `--nocapture`.
+    println!(
+        "seed {seed}, {seconds} s: {requests} requests for {} tenants, {killed} kills, {} violations\n{answers:#?}",
+        soak.performed.lock().unwrap().len(),
+        violations.len(),
+    );
+    assert!(violations.is_empty(), "seed {seed}\n{}", violations.join("\n"));
+}
