@@ -182,7 +182,11 @@ impl Creator<'_> {
             Conflict::Exists | Conflict::Quota => self.op.cf().is_reserved(domain, host).await?,
         };
         match conflict {
-            _ if elsewhere => Err(RouteError::HostTakenElsewhere(self.target.fqdn())),
+            _ if elsewhere => match self.op.cf().find_route(domain, host).await? {
+                // Another instance has just created it.
+                Some(route) => self.classify(route).await,
+                None => Err(RouteError::HostTakenElsewhere(self.target.fqdn())),
+            },
             Conflict::Quota => Err(RouteError::RouteQuotaExceeded),
             Conflict::Exists
             | Conflict::OtherSpace

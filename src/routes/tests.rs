@@ -439,9 +439,18 @@ async fn an_invisible_conflict_is_found_by_the_reservation(
     #[case] reservation: Option<Reply>,
     #[case] word: &str,
 ) {
-    let replies = [refusal, list(&[])].into_iter().chain(reservation);
+    // The host is looked up again before someone else is said to have it.
+    let replies = [refusal, list(&[])].into_iter().chain(reservation).chain([list(&[])]);
     let fixture = Fixture::answering(replies).await;
     assert_eq!(fixture.ensure().await.unwrap_err().as_str(), word);
+}
+
+#[tokio::test]
+async fn a_host_that_another_instance_has_just_created_is_not_someone_elses() {
+    let ours = RouteFixture::ours().listed();
+    let fixture = Fixture::answering([exists(), list(&[]), reserved(true), ours]).await;
+    assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Unchanged);
+    assert_eq!(fixture.calls(), [CREATE, FIND, RESERVED, FIND]);
 }
 
 #[tokio::test]

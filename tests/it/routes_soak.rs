@@ -95,6 +95,13 @@ impl Soak {
             let text = format!("tenant {tenant} at {begun:?}: {word} of a marked route {guid}");
             self.violations.lock().unwrap().push(text);
         }
+        if let Some((status, body)) = &answered
+            && *status >= 400
+            && body["retryable"] != true
+        {
+            let text = format!("tenant {tenant} at {begun:?}: {word} is no answer to this request");
+            self.violations.lock().unwrap().push(text);
+        }
         let definite = !matches!(effect, Effect::MayCreate | Effect::MayDelete);
         let ended = definite.then(|| self.started.elapsed());
         let done = Performed { begun, ended, effect };
