@@ -2,7 +2,7 @@
 //!
 //! Invariant: only a route that belongs to the tenant at that moment is deleted. The mark comes
 //! first: it keeps other instances from using the route, and a label that is written while CF's job
-//! runs lets that job fail. A job that fails is repeated once. Callers: `delete`.
+//! runs lets that job fail. A job that fails is repeated once. Callers: `delete`, `replace`.
 
 use super::{
     OperationContext, RouteError, WaitMode, adoption,
