@@ -17,7 +17,10 @@ use std::{
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::{Flags, problem::ConfigProblems};
+use crate::{
+    config::{Flags, problem::ConfigProblems},
+    lifecycle::Signals,
+};
 
 /// Exit code for an invalid configuration (`EX_CONFIG` of sysexits).
 const BAD_CONFIGURATION: u8 = 78;
@@ -87,12 +90,26 @@ impl Cli {
 pub async fn run(cli: Cli) -> ExitCode {
     let flags = cli.flags();
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(&flags).await,
+        Command::Serve => match listen_for_signals() {
+            Ok(signals) => serve::run(&flags, signals).await,
+            Err(code) => code,
+        },
         #[cfg(feature = "sandbox")]
-        Command::Sandbox(args) => sandbox::run(&flags, args).await,
+        Command::Sandbox(args) => match listen_for_signals() {
+            Ok(signals) => sandbox::run(&flags, args, signals).await,
+            Err(code) => code,
+        },
         Command::Config(args) => config::run(&flags, args),
         Command::Completions { shell } => completions::run(shell),
     }
+}
+
+/// Takes over the signals before anything is started or announced. A signal that comes while the
+/// command starts is handled as soon as it runs, and the command ends as after any other stop.
+fn listen_for_signals() -> Result<Signals, ExitCode> {
+    Signals::listen().map_err(|error| {
+        fail(&CommandError::new("cannot listen for signals", "operating system", error.to_string()))
+    })
 }
 
 /// Why a command failed: what is wrong, its source, what to do.
@@ -132,6 +149,11 @@ fn misconfigured(problems: &ConfigProblems) -> ExitCode {
 /// Writes to standard output; a closed pipe is no error.
 fn print_line(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
+}
+
+/// As [`print_line`], for text that has its line ends.
+fn print_bytes(text: &[u8]) {
+    drop(io::stdout().write_all(text));
 }
 
 /// Writes to standard error; a closed pipe is no error.

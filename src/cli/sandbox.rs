@@ -11,6 +11,7 @@ use crate::{
     app::{Broker, StartupError},
     cli::{CommandError, fail, misconfigured, print_line, serve},
     config::{self, Flags, env::EnvSnapshot},
+    lifecycle::{SignalAction, Signals},
 };
 
 /// First port of the sandbox, used by the broker; the landscape takes the next six.
@@ -34,7 +35,7 @@ pub(super) struct SandboxArgs {
 }
 
 /// Runs the landscape, and a broker in it, until a signal.
-pub(super) async fn run(flags: &Flags, args: SandboxArgs) -> ExitCode {
+pub(super) async fn run(flags: &Flags, args: SandboxArgs, mut signals: Signals) -> ExitCode {
     let own = match EnvSnapshot::take() {
         Ok(own) => own,
         Err(error) => {
@@ -54,7 +55,11 @@ pub(super) async fn run(flags: &Flags, args: SandboxArgs) -> ExitCode {
         ));
     }
     let base = (args.port_base != 0).then_some(args.port_base);
-    let sandbox = match Sandbox::start(Options { port_base: base }).await {
+    let started = tokio::select! {
+        started = Sandbox::start(Options { port_base: base }) => started,
+        () = stopped(&mut signals) => return ExitCode::SUCCESS,
+    };
+    let sandbox = match started {
         Ok(sandbox) => sandbox,
         Err(error) => {
             return fail(&CommandError::new(
@@ -65,34 +70,26 @@ pub(super) async fn run(flags: &Flags, args: SandboxArgs) -> ExitCode {
         }
     };
     let code = if args.landscape_only {
-        alone(args, &sandbox).await
+        announce(args, &sandbox, None);
+        stopped(&mut signals).await;
+        ExitCode::SUCCESS
     } else {
-        with_broker(flags, args, &sandbox, &own).await
+        with_broker((flags, args), &sandbox, &own, signals).await
     };
     sandbox.stop().await;
     code
 }
 
-async fn alone(args: SandboxArgs, sandbox: &Sandbox) -> ExitCode {
-    announce(args, sandbox, None);
-    match crate::lifecycle::Signals::listen() {
-        Ok(mut signals) => {
-            signals.next().await;
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&CommandError::new(
-            "cannot listen for signals",
-            "operating system",
-            error.to_string(),
-        )),
-    }
+/// Waits for SIGTERM or SIGINT.
+async fn stopped(signals: &mut Signals) {
+    while signals.next().await != SignalAction::Stop {}
 }
 
 async fn with_broker(
-    flags: &Flags,
-    args: SandboxArgs,
+    (flags, args): (&Flags, SandboxArgs),
     sandbox: &Sandbox,
     own: &EnvSnapshot,
+    signals: Signals,
 ) -> ExitCode {
     let snapshot = landscape_variables(args, sandbox, own);
     let loaded = match config::load(&snapshot, flags) {
@@ -116,7 +113,7 @@ async fn with_broker(
     };
     announce(args, sandbox, Some(&format!("http://{}", broker.address())));
     let log = serve::start_logs(&loaded, own);
-    serve::until_signalled(broker.with_log(log)).await
+    serve::until_signalled(broker.with_log(log), signals).await
 }
 
 /// The variables that a platform would set for the broker, and the settings of the real

@@ -19,7 +19,7 @@ use crate::{
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Runs the broker until a signal stops it.
-pub(super) async fn run(flags: &Flags) -> ExitCode {
+pub(super) async fn run(flags: &Flags, signals: Signals) -> ExitCode {
     let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
         Err(error) => return misconfigured(&unreadable(&error)),
@@ -40,7 +40,7 @@ pub(super) async fn run(flags: &Flags) -> ExitCode {
             ));
         }
     };
-    until_signalled(broker).await
+    until_signalled(broker, signals).await
 }
 
 /// Reads settings and bindings.
@@ -60,17 +60,7 @@ pub(super) fn configuration(
 }
 
 /// Runs the app until SIGTERM or SIGINT has drained it; a second signal ends it at once.
-pub(super) async fn until_signalled(broker: Broker) -> ExitCode {
-    let mut signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            return fail(&CommandError::new(
-                "cannot listen for signals",
-                "operating system",
-                error.to_string(),
-            ));
-        }
-    };
+pub(super) async fn until_signalled(broker: Broker, mut signals: Signals) -> ExitCode {
     let (stop, log) = (broker.stopper(), broker.log());
     let vault = broker.vault();
     let running = broker.run();

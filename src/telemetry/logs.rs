@@ -91,6 +91,8 @@ pub fn init(
         let text = tracing_subscriber::fmt::layer()
             .with_target(false)
             .with_writer(TextWriter(writer.clone()));
+        // On a terminal the library looks at NO_COLOR.
+        let text = if io::stdout().is_terminal() { text } else { text.with_ansi(false) };
         tracing_subscriber::registry().with(text).with(filter_layer).try_init()
     };
     // A second call in one process (tests) keeps the first subscriber.

@@ -1,8 +1,14 @@
 //! The program as the platform starts it: configuration, exit codes, signals.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read},
+    process::{Command, Stdio},
+};
 
 use cfapi_sandbox::TECHNICAL_USER;
+use rstest::rstest;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::proxy::Landscape;
@@ -240,4 +246,76 @@ async fn an_allow_list_of_the_operator_replaces_the_shipped_one() {
 async fn a_wrong_command_is_wrong_usage() {
     let ended = Program::start(&["conjure"], &BTreeMap::new()).ended().await;
     assert_eq!(ended.code, Some(2), "{}", ended.out);
+}
+
+/// Starts the program, and sends a signal as soon as it has printed its first line.
+fn signalled_at_the_first_line(args: &[&str], signal: Signal) -> Option<i32> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_cfapi-broker"))
+        .args(args)
+        .env_clear()
+        .env("PORT", "0")
+        .current_dir(std::env::temp_dir())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut String::new()).unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+    // Until the end, so that the program is not stopped by a full pipe.
+    drop(out.read_to_end(&mut Vec::new()));
+    child.wait().unwrap().code()
+}
+
+#[rstest]
+#[case::serve(&["--log", "json", "serve"])]
+#[case::sandbox(&["sandbox", "--json", "--port-base", "0"])]
+#[case::landscape(&["sandbox", "--json", "--port-base", "0", "--landscape-only"])]
+fn a_signal_right_after_the_announcement_ends_the_program_with_0(#[case] args: &[&str]) {
+    for signal in [Signal::TERM, Signal::INT, Signal::TERM] {
+        assert_eq!(signalled_at_the_first_line(args, signal), Some(0), "{signal:?}");
+    }
+}
+
+#[rstest]
+#[case::bash(&["completions", "bash"])]
+#[case::fish(&["completions", "fish"])]
+#[case::zsh(&["completions", "zsh"])]
+#[case::settings(&["config"])]
+#[case::help(&["--help"])]
+fn output_that_nobody_reads_is_no_error(#[case] args: &[&str]) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = Command::new(env!("CARGO_BIN_EXE_cfapi-broker"))
+        .args(args)
+        .env_clear()
+        .current_dir(std::env::temp_dir())
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}
+
+#[rstest]
+#[case::help(&["--help"])]
+#[case::wrong_usage(&["conjure"])]
+#[case::settings(&["config"])]
+#[case::script(&["completions", "bash"])]
+fn output_to_a_pipe_has_no_colours(#[case] args: &[&str]) {
+    let program = env!("CARGO_BIN_EXE_cfapi-broker");
+    let dir = std::env::temp_dir();
+    let ended = Command::new(program).args(args).env_clear().current_dir(dir).output().unwrap();
+    assert!(!ended.stdout.contains(&0x1b) && !ended.stderr.contains(&0x1b), "{ended:?}");
+}
+
+#[tokio::test]
+async fn log_lines_for_people_have_no_colours_in_a_pipe() {
+    let variables = vars(&[("PORT", "0"), ("CFAPI_SERVER__ADDRESS", "127.0.0.1")]);
+    let mut program = Program::start(&["--log", "human"], &variables);
+    program.wait_for(|line| line.contains("cfapi-broker listens").then_some(())).await;
+    let ended = program.terminate().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.out);
+    assert!(!ended.out.contains('\u{1b}'), "{}", ended.out);
 }
