@@ -138,7 +138,7 @@ fn providers(
             for finding in findings {
                 problems.push(ConfigProblem::from_source(
                     finding.key,
-                    "settings",
+                    settings.provider_source.to_string(),
                     finding.problem,
                     finding.hint,
                 ));

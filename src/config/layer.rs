@@ -25,9 +25,10 @@ const SECRET_WORDS: [&str; 4] = ["password", "secret", "token", "private_key"];
 pub const PROVIDERS: &str = "providers";
 
 /// The source of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ValueSource {
     /// `config/default.toml`, compiled in.
+    #[default]
     Default,
     /// A settings file.
     File(PathBuf),

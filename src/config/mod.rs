@@ -12,7 +12,6 @@ pub mod problem;
 mod providers;
 
 use std::{
-    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -26,6 +25,7 @@ use crate::{
         env::EnvSnapshot,
         layer::{LayeredValue, Layers, PROVIDERS, ValueSource},
         problem::{ConfigProblem, ConfigProblems},
+        providers::ProviderEntries,
     },
     destination::{self, DestinationName},
     policy, routes, server,
@@ -68,6 +68,9 @@ pub struct Settings {
     /// Provider entries; empty = the built-in default.
     #[serde(skip)]
     pub providers: Vec<routes::ProviderSettings>,
+    /// Where they are written.
+    #[serde(skip)]
+    pub provider_source: ValueSource,
 }
 
 /// How the broker logs.
@@ -163,9 +166,20 @@ pub fn read(snapshot: &EnvSnapshot, flags: &Flags) -> ReadResult {
     }
     let settings = deserialize(&mut layers, &mut problems);
     let loaded = settings.map(|mut settings| {
-        let reported;
-        (settings.providers, reported) = providers::read(&layers, snapshot, &mut problems);
-        validate(&settings, &layers, (&reported, &mut problems));
+        let ProviderEntries { entries, reported, source } =
+            providers::read(&layers, snapshot, &mut problems);
+        (settings.providers, settings.provider_source) = (entries, source);
+        validate(&settings, &layers, &mut problems);
+        let findings = provider_findings(&settings).into_iter();
+        // A key with a problem needs no second one.
+        for finding in findings.filter(|finding| !reported.contains(&finding.key)) {
+            let hint = finding.hint.to_owned();
+            problems.push(if finding.key.starts_with(PROVIDERS) {
+                ConfigProblem::of(finding.key, &settings.provider_source, finding.problem, hint)
+            } else {
+                about(&layers, &finding.key, finding.problem, hint)
+            });
+        }
         Loaded { settings, layers }
     });
     ReadResult { loaded, problems }
@@ -185,6 +199,8 @@ fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Set
             Err(error) => error,
         };
         let (key, message) = key_and_message(&error);
+        // An error inside a list does not name its key.
+        let key = key.filter(|key| layers.entry(key).is_some()).or_else(|| culprit(layers));
         let entry = key.as_deref().and_then(|key| layers.entry(key)).cloned();
         let (Some(key), Some(entry)) = (key, entry) else {
             problems.push(ConfigProblem::of(
@@ -205,6 +221,19 @@ fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Set
             return None;
         }
     }
+}
+
+/// Returns the first key whose value is invalid even if all others have their defaults.
+fn culprit(layers: &Layers) -> Option<String> {
+    let changed = || layers.entries().filter(|(_, entry)| entry.source != ValueSource::Default);
+    let is_invalid_alone = |key: &str| {
+        let mut alone = layers.clone();
+        for (other, _) in changed().filter(|(other, _)| *other != key) {
+            alone.restore(other);
+        }
+        attempt(&alone).is_err()
+    };
+    changed().map(|(key, _)| key).find(|key| is_invalid_alone(key)).map(ToOwned::to_owned)
 }
 
 fn attempt(layers: &Layers) -> Result<Settings, ::config::ConfigError> {
@@ -269,13 +298,8 @@ fn default_hint(layers: &Layers, key: &str) -> String {
         .map_or_else(|| "config/default.toml lists all keys".to_owned(), layer::default_hint)
 }
 
-/// Lets each module validate its own section. `reported`: keys of provider entries that already
-/// have a problem.
-fn validate(
-    settings: &Settings,
-    layers: &Layers,
-    (reported, problems): (&BTreeSet<String>, &mut ConfigProblems),
-) {
+/// Lets each module validate its own section; provider entries are validated on their own.
+fn validate(settings: &Settings, layers: &Layers, problems: &mut ConfigProblems) {
     let server =
         settings.server.validate().into_iter().map(|(k, m, h)| (format!("server.{k}"), m, h));
     for (key, message, hint) in server {
@@ -293,10 +317,6 @@ fn validate(
             finding.message,
             finding.hint,
         ));
-    }
-    let findings = provider_findings(settings).into_iter();
-    for finding in findings.filter(|finding| !reported.contains(&finding.key)) {
-        problems.push(about(layers, &finding.key, finding.problem, finding.hint.to_owned()));
     }
 }
 
@@ -328,8 +348,26 @@ fn about(layers: &Layers, key: &str, message: String, hint: String) -> ConfigPro
             let hint = if hint.is_empty() { default_hint(layers, key) } else { hint };
             ConfigProblem::of(key_with_value(key, &entry.value), &entry.source, message, hint)
         }
-        None => ConfigProblem::of(key, &ValueSource::Default, message, hint),
+        None => ConfigProblem::of(key, &source_of_part(layers, key), message, hint),
     }
+}
+
+/// Returns the source of a table, or of a value inside a list: that of a key in it, else of the
+/// nearest key around it.
+fn source_of_part(layers: &Layers, key: &str) -> ValueSource {
+    let is_inside = |name: &str| name.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+    let mut inside = layers.entries().filter(|(name, _)| is_inside(name)).map(|(_, e)| &e.source);
+    if let Some(source) = inside.find(|source| **source != ValueSource::Default) {
+        return source.clone();
+    }
+    let mut around = key;
+    while let Some((outer, _)) = around.rsplit_once(['.', '[']) {
+        around = outer;
+        if let Some(entry) = layers.entry(around) {
+            return entry.source.clone();
+        }
+    }
+    ValueSource::Default
 }
 
 #[cfg(test)]

@@ -21,18 +21,34 @@ use crate::{
 const VARIABLE: &str = "CFAPI_PROVIDERS";
 const HINT: &str = "see [[providers]] in config/default.toml";
 
-/// Reads the entries; also returns the keys whose values were invalid.
+/// The entries as far as they are valid.
+#[derive(Debug)]
+pub(super) struct ProviderEntries {
+    /// One for each entry as written.
+    pub(super) entries: Vec<ProviderSettings>,
+    /// The keys whose values were invalid and have a problem already.
+    pub(super) reported: BTreeSet<String>,
+    /// Where the entries are written.
+    pub(super) source: ValueSource,
+}
+
+/// Reads the entries.
 pub(super) fn read(
     layers: &Layers,
     snapshot: &EnvSnapshot,
     problems: &mut ConfigProblems,
-) -> (Vec<ProviderSettings>, BTreeSet<String>) {
+) -> ProviderEntries {
+    let none = ProviderEntries {
+        entries: Vec::new(),
+        reported: BTreeSet::new(),
+        source: ValueSource::Default,
+    };
     let (tables, source) = match tables(layers, snapshot) {
         Ok(Some(found)) => found,
-        Ok(None) => return (Vec::new(), BTreeSet::new()),
+        Ok(None) => return none,
         Err(problem) => {
             problems.push(problem);
-            return (Vec::new(), BTreeSet::new());
+            return none;
         }
     };
     let mut reported = BTreeSet::new();
@@ -57,7 +73,7 @@ pub(super) fn read(
         // Each member alone was valid, so all together are.
         entries.push(valid.try_into().unwrap_or_default());
     }
-    (entries, reported)
+    ProviderEntries { entries, reported, source }
 }
 
 /// Checks the texts of one member as those of any other setting. Returns message and hint.

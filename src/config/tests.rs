@@ -325,3 +325,43 @@ fn a_name_of_a_provider_entry_is_checked(
     let key = format!("providers[0].{member}");
     assert!(shown.contains(&key) && shown.contains(expected), "{shown}");
 }
+
+fn problems_of_file(text: &str, vars: &[(&str, &str)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("my.toml");
+    fs::write(&path, text).unwrap();
+    let flags = Flags { file: Some(path), log: None };
+    load(&EnvSnapshot::from_vars(vars.iter().copied()), &flags).unwrap_err().to_string()
+}
+
+const ENTRY: &str = "[[providers]]\nclient_ids=['a']\nspace='x'\napps=['b']\n";
+
+#[rstest]
+#[case::pattern("providers[0].tenant_host_pattern", &format!("{ENTRY}tenant_host_pattern='mcp'"))]
+#[case::template("providers[0].host_template", &format!("{ENTRY}host_template='mcp'"))]
+#[case::owner("providers[1].owner", &format!("{ENTRY}{}owner='a'", ENTRY.replace("'a'", "'z'")))]
+#[case::unknown("providers[0].x", &format!("{ENTRY}[providers.x]\na=1"))]
+#[case::type_of_entry("providers", "providers=[1]")]
+#[case::list("auth.zones", "[auth]\nzones=['a', ['b']]")]
+#[case::table_in_list("server.names", "[server]\nnames=[{a=1}]")]
+#[case::list_in_table("auth.pins.routes_read", "[auth.pins]\nroutes_read=[[1]]")]
+fn a_problem_inside_a_list_or_table_names_its_file(#[case] key: &str, #[case] text: &str) {
+    let found = problems_of_file(text, &[]);
+    let line = found.lines().find(|line| line.contains(&format!(". {key}"))).unwrap_or(&found);
+    assert!(line.contains("my.toml"), "{found}");
+    assert!(!found.contains("default.toml)") && !found.contains("a bug"), "{found}");
+}
+
+#[test]
+fn problems_of_two_lists_are_both_reported() {
+    let found = problems_of_file("[auth]\nzones=[['b']]\ncert_hosts=[['c']]\n", &[]);
+    assert!(found.starts_with("2 problems"), "{found}");
+    assert!(found.contains("auth.zones") && found.contains("auth.cert_hosts"), "{found}");
+}
+
+#[test]
+fn entries_of_the_variable_win_over_the_file_and_are_named() {
+    let entry = r#"[{"client_ids":["a"],"space":"x","apps":["b"],"host_template":"mcp"}]"#;
+    let found = problems_of_file(ENTRY, &[("CFAPI_PROVIDERS", entry)]);
+    assert!(found.contains("providers[0].host_template (variable CFAPI_PROVIDERS)"), "{found}");
+}
