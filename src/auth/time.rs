@@ -1,13 +1,18 @@
 //! When a token is valid, for all issuers.
 //!
-//! Invariant: the clocks of issuer and broker may differ by [`LEEWAY`] and no more. Pure. For the
-//! issuers of this module.
+//! Invariant: what is accepted here is accepted by both of SAP's verifiers too, those for Node and
+//! for Java. Pure. For the issuers of this module.
 
 use super::{claims::NumericDate, error::AuthRejection};
 use std::time::{Duration, SystemTime};
 
-/// How far clocks may differ. SAP's libraries allow the same.
-const LEEWAY: Duration = Duration::from_secs(60);
+/// `exp` must be less than this ago. SAP's verifier for Node refuses a token that ended 59 s ago,
+/// the one for Java a second later.
+const LEEWAY_AFTER_END: Duration = Duration::from_secs(59);
+
+/// `nbf` and `iat` must be less than this ahead. SAP's verifier for Java refuses 60 s, and reads
+/// `iat` where `nbf` is absent; the one for Node accepts 60 s.
+const LEEWAY_BEFORE_START: Duration = Duration::from_secs(60);
 
 /// Longest lifetime of a token: XSUAA's `token-validity` is at most one day, plus the difference of
 /// the clocks.
@@ -39,15 +44,16 @@ impl Lifetime<'_> {
         let second = Duration::from_secs(now.as_secs());
         let exp = self.exp.ok_or(AuthRejection::Expiry)?.0;
         if exp.is_zero()
-            || now >= exp.saturating_add(LEEWAY)
+            || now >= exp.saturating_add(LEEWAY_AFTER_END)
             || exp > second.saturating_add(LONGEST_LIFE)
         {
             return Err(AuthRejection::Expiry);
         }
-        if self.nbf.is_some_and(|nbf| nbf.0.is_zero() || second.saturating_add(LEEWAY) <= nbf.0) {
+        let is_ahead = |start: Duration| start >= second.saturating_add(LEEWAY_BEFORE_START);
+        if self.nbf.is_some_and(|nbf| nbf.0.is_zero() || is_ahead(nbf.0)) {
             return Err(AuthRejection::NotBefore);
         }
-        if self.iat.is_some_and(|iat| iat.0 > second.saturating_add(LEEWAY)) {
+        if self.iat.is_some_and(|iat| is_ahead(iat.0)) {
             return Err(AuthRejection::IssuedAt);
         }
         if self.jti.is_some_and(|jti| jti.ends_with(REFRESH_MARK)) {

@@ -8,7 +8,7 @@ mod handles;
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -78,7 +78,8 @@ struct Families {
     upstream_duration: Histograms<OperationLabels>,
     upstream_retries: Family<UpstreamLabel, Counter>,
     breaker_open: Family<UpstreamLabel, Gauge>,
-    rate_limit_remaining: Gauge<u64, AtomicU64>,
+    /// Registered when it is first set: until the CF API has said a number there is none.
+    rate_limit_remaining: OnceLock<Gauge<u64, AtomicU64>>,
     jwks_fetch: Family<ResultLabel, Counter>,
     auth_refusals: Family<ReasonLabel, Counter>,
     policy_denials: Family<ReasonLabel, Counter>,
@@ -134,7 +135,7 @@ impl Families {
             upstream_duration: histograms(),
             upstream_retries: Family::default(),
             breaker_open: Family::default(),
-            rate_limit_remaining: Gauge::default(),
+            rate_limit_remaining: OnceLock::new(),
             jwks_fetch: Family::default(),
             auth_refusals: Family::default(),
             policy_denials: Family::default(),
@@ -158,7 +159,6 @@ impl Families {
         r.register("upstream_request_duration_seconds", "Time of a call to another system", self.upstream_duration.clone());
         r.register("upstream_retries", "Repeated calls", self.upstream_retries.clone());
         r.register("breaker_open", "1 while the breaker of an upstream is open", self.breaker_open.clone());
-        r.register("cf_rate_limit_remaining", "Calls left as the CF API last said, floored to 10 %", self.rate_limit_remaining.clone());
         r.register("jwks_fetch", "Fetches of a key set", self.jwks_fetch.clone());
         r.register("auth_refusals", "Refused callers", self.auth_refusals.clone());
         r.register("policy_denials", "Requests refused by policy", self.policy_denials.clone());
@@ -285,7 +285,13 @@ impl Metrics {
 
     /// Sets how many calls the CF API still allows the technical user.
     pub fn rate_limit_remaining(&self, remaining: u64) {
-        self.0.families.rate_limit_remaining.set(remaining);
+        let gauge = self.0.families.rate_limit_remaining.get_or_init(|| {
+            let gauge = Gauge::default();
+            let help = "Calls left as the CF API last said, floored to 10 %";
+            self.0.registry().register("cf_rate_limit_remaining", help, gauge.clone());
+            gauge
+        });
+        gauge.set(remaining);
     }
 
     /// Counts a fetch of a key set: `changed`, `unchanged` or `error`.
@@ -360,6 +366,17 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[test]
+    fn the_calls_left_are_absent_until_the_cf_api_has_said_a_number() {
+        let metrics = Metrics::default();
+        assert!(!metrics.encode().contains("rate_limit_remaining"));
+        for left in [18_000, 0] {
+            metrics.rate_limit_remaining(left);
+            let line = format!("\ncfapi_broker_cf_rate_limit_remaining {left}\n");
+            assert!(metrics.encode().contains(&line), "{}", metrics.encode());
+        }
     }
 
     #[test]

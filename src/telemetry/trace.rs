@@ -17,7 +17,7 @@ const TRACEPARENT: usize = 55;
 
 /// The two headers for a caller's own id; names are parsed once, not for each request.
 static OWN: [HeaderName; 2] =
-    [HeaderName::from_static("x-correlationid"), HeaderName::from_static("x-correlation-id")];
+    [HeaderName::from_static("x-correlation-id"), HeaderName::from_static("x-correlationid")];
 /// Set by Cloud Foundry's router.
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-vcap-request-id");
 static TRACE: HeaderName = HeaderName::from_static("traceparent");
@@ -61,9 +61,9 @@ impl CorrelationId {
 
     /// Reads the id that a caller sent, else the router's request id, else makes a new one.
     ///
-    /// The order is that of SAP's logging libraries: `x-correlationid`, `x-correlation-id`, then
-    /// `x-vcap-request-id` if it is a UUID v4. An invalid or too long id is replaced, not
-    /// corrected.
+    /// The order is that of CAP and of SAP's logging library for Python: `x-correlation-id`,
+    /// `x-correlationid`, then `x-vcap-request-id` if it is a UUID v4. An invalid or too long id
+    /// gives way to the next one, and is not corrected.
     pub fn of(headers: &HeaderMap) -> Self {
         let own = OWN
             .iter()
@@ -164,6 +164,17 @@ mod tests {
     fn the_callers_id_is_taken_over() {
         let id = CorrelationId::of(&headers(&[("x-correlationid", "abc_DEF-1")]));
         assert_eq!(id.as_str(), "abc_DEF-1");
+    }
+
+    #[test]
+    fn of_several_ids_the_one_that_cap_reads_first_counts() {
+        let routers = ("x-vcap-request-id", "7c1b6f5e-0f0d-4f3a-9a53-0d3d2c8a9d11");
+        let of = |pairs: &[(&'static str, &str)]| CorrelationId::of(&headers(pairs));
+        let (first, second) = (("x-correlation-id", "cap"), ("x-correlationid", "node"));
+        assert_eq!(of(&[second, routers, first]).as_str(), "cap");
+        assert_eq!(of(&[routers, second]).as_str(), "node");
+        assert_eq!(of(&[("x-correlation-id", "not valid"), second]).as_str(), "node");
+        assert_eq!(of(&[("x-correlation-id", "not valid"), routers]).as_str(), routers.1);
     }
 
     #[test]

@@ -204,7 +204,8 @@ const OK: &str = "accepted";
 // Times, including the cases of SAP's Java library. The exact limits are tested with XSUAA tokens.
 #[case::no_exp("exp", "", "expiry")]
 #[case::exp_60_s_ago("exp", "1799999940", "expiry")]
-#[case::exp_59_s_ago("exp", "1799999941", OK)]
+#[case::exp_59_s_ago("exp", "1799999941", "expiry")]
+#[case::exp_58_s_ago("exp", "1799999942", OK)]
 #[case::exp_in_60_s("exp", "1800000060", OK)]
 #[case::exp_in_two_days("exp", "1800172800", "expiry")]
 #[case::exp_zero("exp", "0", "expiry")]
@@ -215,7 +216,8 @@ const OK: &str = "accepted";
 #[case::nbf_in_59_s("nbf", "1800000059", OK)]
 #[case::nbf_in_60_s("nbf", "1800000060", "not_before")]
 #[case::nbf_zero("nbf", "0", "not_before")]
-#[case::iat_in_two_minutes("iat", "1800000120", "issued_at")]
+#[case::iat_in_59_s("iat", "1800000059", OK)]
+#[case::iat_in_60_s("iat", "1800000060", "issued_at")]
 #[case::no_iat("iat", "", OK)]
 // Kinds of tokens.
 #[case::refresh_token("jti", r#""0815-r""#, "refresh_token")]

@@ -76,7 +76,8 @@ pub(super) const KEY_MEMBERS: &[Row] = &[
 
 /// Times.
 pub(super) const TIMES: &[Row] = &[
-    ("exp 59 s ago", READ, "exp", "1799999941"),
+    ("exp 58 s ago", READ, "exp", "1799999942"),
+    ("exp 59 s ago", Refuse("expiry"), "exp", "1799999941"),
     ("exp 60 s ago", Refuse("expiry"), "exp", "1799999940"),
     ("exp 61 s ago", Refuse("expiry"), "exp", "1799999939"),
     ("exp now", READ, "exp", "1800000000"),
@@ -88,7 +89,7 @@ pub(super) const TIMES: &[Row] = &[
     ("exp at the end of numbers", Refuse("expiry"), "exp", "18446744073709551615"),
     ("no exp", Refuse("expiry"), "exp", ""),
     ("exp with a fraction", READ, "exp", "1800000100.5"),
-    ("exp with a fraction, just over", Refuse("expiry"), "exp", "1799999939.5"),
+    ("exp with a fraction, just over", Refuse("expiry"), "exp", "1799999940.9"),
     ("exp in exponent form", READ, "exp", "1.8e9"),
     ("exp text", Refuse("claims_malformed"), "exp", r#""1800000500""#),
     ("exp null", Refuse("claims_malformed"), "exp", "null"),
@@ -110,8 +111,8 @@ pub(super) const TIMES: &[Row] = &[
     ("nbf list", Refuse("claims_malformed"), "nbf", "[]"),
     ("nbf object", Refuse("claims_malformed"), "nbf", "{}"),
     ("nbf negative", Refuse("claims_malformed"), "nbf", "-1"),
-    ("iat in 60 s", READ, "iat", "1800000060"),
-    ("iat in 61 s", Refuse("issued_at"), "iat", "1800000061"),
+    ("iat in 59 s", READ, "iat", "1800000059"),
+    ("iat in 60 s", Refuse("issued_at"), "iat", "1800000060"),
     ("iat zero", READ, "iat", "0"),
     ("no iat", READ, "iat", ""),
     ("iat text", Refuse("claims_malformed"), "iat", r#""1800000000""#),
