@@ -224,13 +224,14 @@ fn state(
 /// Compiles the allow list: the shipped one, or the operator's file.
 fn policy(settings: &policy::Settings) -> Result<Policy, ConfigProblems> {
     let file = settings.policy_file.as_str();
+    let source = || format!("allow list, file {file}");
     let compiled = if file.is_empty() {
         Policy::shipped()
     } else {
         let text = std::fs::read_to_string(file).map_err(|error| {
             let problem = format!("cannot be read: {}", error.kind());
             let hint = "name a readable file, or leave it empty for the built-in list";
-            ConfigProblem::from_source("proxy.policy_file", "settings", problem, hint)
+            ConfigProblem::from_source("proxy.policy_file", source(), problem, hint)
         })?;
         Policy::parse(&text)
     };
@@ -238,12 +239,7 @@ fn policy(settings: &policy::Settings) -> Result<Policy, ConfigProblems> {
         let mut problems = ConfigProblems::default();
         for fault in faults {
             let hint = "config/policy.toml of the source shows the form";
-            problems.push(ConfigProblem::from_source(
-                fault.place,
-                "allow list",
-                fault.problem,
-                hint,
-            ));
+            problems.push(ConfigProblem::from_source(fault.place, source(), fault.problem, hint));
         }
         problems
     })

@@ -135,6 +135,28 @@ impl RequestPlaces {
         Some(self.idle_with(permit))
     }
 
+    /// Gives the place among all requests back while the request waits for its client.
+    pub fn leave_process(&self) {
+        let mut state = self.state();
+        let of_process = state.places.iter_mut().filter(|place| place.kind == PlaceKind::Process);
+        of_process.for_each(|place| place.permit = None);
+    }
+
+    /// Takes the place among all requests again; false if there is none within a second.
+    pub async fn return_to_process(&self) -> bool {
+        let left =
+            |place: &&RequestPlace| place.kind == PlaceKind::Process && place.permit.is_none();
+        let limit = self.state().places.iter().find(left).map(|place| Arc::clone(&place.limit));
+        let Some(limit) = limit else { return true };
+        match timeout_at(Instant::now() + RETURN_TIMEOUT, limit.acquire_owned()).await {
+            Ok(Ok(permit)) => {
+                self.state().put(permit);
+                true
+            }
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
     /// Gives all places back: the request has ended.
     pub fn end(&self) {
         self.state().places.clear();
@@ -255,6 +277,19 @@ mod tests {
 
     fn free(limits: [&Arc<Semaphore>; 2]) -> [usize; 2] {
         limits.map(|limit| limit.available_permits())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_waits_for_its_client_has_no_place_among_all_requests() {
+        let (places, caller, process, _end) = request();
+        assert!(places.return_to_process().await, "it has its place");
+        places.leave_process();
+        assert_eq!((caller.available_permits(), process.available_permits()), (0, 1));
+        let other = Arc::clone(&process).try_acquire_owned();
+        assert!(!places.return_to_process().await, "there is none");
+        drop(other);
+        assert!(places.return_to_process().await);
+        assert_eq!(process.available_permits(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -93,6 +93,8 @@ pub struct CfRequestClient {
     correlation: CorrelationId,
     deadline: Instant,
     criticality: Criticality,
+    /// Whose share of the permits its calls take; `None` for the broker's own calls.
+    caller: Option<Arc<str>>,
     last_request_id: Arc<Mutex<Option<HeaderValue>>>,
 }
 
@@ -144,6 +146,7 @@ impl CapiClient {
             correlation: correlation.clone(),
             deadline,
             criticality: Criticality::Sheddable,
+            caller: None,
             last_request_id: Arc::default(),
         }
     }
@@ -210,6 +213,13 @@ impl CfRequestClient {
     /// Returns the deadline of its request.
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// Returns the client for a caller: its calls take the caller's share of the permits.
+    #[must_use]
+    pub fn for_caller(mut self, client_id: &str) -> Self {
+        self.caller = Some(client_id.into());
+        self
     }
 
     /// Returns the client with another deadline.
@@ -334,7 +344,8 @@ impl CfRequestClient {
             None => self.wait_for_token().await?,
         };
         let endpoint = self.api_state.endpoint(token.api());
-        let permit = endpoint.gate.enter().await.map_err(gate_closed)?;
+        let permit = endpoint.gate.enter_for(self.caller.as_ref()).await;
+        let permit = permit.map_err(gate_closed)?;
         let origin = endpoint.origin.as_ref().ok_or(CapiError::Internal("target_mismatch"));
         let request = origin
             .and_then(|origin| call.request(origin, token.authorization(), &self.correlation));
@@ -393,8 +404,6 @@ impl CfRequestClient {
         // With a 401 these headers are about the IP address, not about the technical user.
         if let Some(remaining) = remaining.filter(|_| status != StatusCode::UNAUTHORIZED) {
             self.api_state.shedding.learn(headers, remaining);
-        }
-        if let Some(remaining) = remaining {
             metrics.rate_limit_remaining(remaining);
         }
         let mut last = self.last_request_id.lock().unwrap_or_else(PoisonError::into_inner);

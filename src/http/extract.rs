@@ -63,11 +63,12 @@ pub(crate) async fn verify_caller(
     if let Some(caller) = record.and_then(RequestRecord::caller) {
         return Ok(caller.clone());
     }
-    let admitted = verifier.admit(headers, wall_time()).await?;
+    let admitting = verifier.admit(headers, wall_time());
+    let Some(record) = record else { return Ok(admitting.await?.caller) };
+    let admitted = record.wait_outside(admitting).await?;
     let caller = admitted.caller.clone();
-    if let Some(record) = record {
-        record.set_caller(admitted);
-    }
+    record.set_caller(admitted);
+    record.take_place().await?;
     Ok(caller)
 }
 
@@ -314,6 +315,23 @@ where
     }
 }
 
+/// A body that counts for nothing, of whatever type. It is read within the limits all the same: the
+/// work begins only after the whole request has come.
+#[derive(Debug)]
+pub(crate) struct IgnoredBody;
+
+impl<S> FromRequest<S> for IgnoredBody
+where
+    BodyLimits: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        read_body(request, BodyLimits::from_ref(state)).await.map(|_ignored| Self)
+    }
+}
+
 fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem> {
     let length =
         headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -334,9 +352,14 @@ fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem
 /// # Errors
 /// Larger or slower than the limits, or not framed correctly.
 pub(crate) async fn read_body(request: Request, limits: BodyLimits) -> Result<Bytes, Problem> {
+    let record = RequestRecord::from_extensions(request.extensions());
     let body = Limited::new(request.into_body(), limits.bytes);
-    match tokio::time::timeout(limits.time, body.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    let collecting = tokio::time::timeout(limits.time, body.collect());
+    match record.wait_outside(collecting).await {
+        Ok(Ok(collected)) => {
+            record.take_place().await?;
+            Ok(collected.to_bytes())
+        }
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Problem::too_large(limits.bytes))
         }

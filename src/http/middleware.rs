@@ -142,10 +142,8 @@ impl AdmissionRules {
             let detail = "The broker's log is not read, so no change can be audited.";
             return Err(Problem::new(ProblemCode::Overloaded, detail).retry_after(second));
         }
-        Arc::clone(&self.admission.permits).try_acquire_owned().map(Some).map_err(|_| {
-            let detail = "Too many requests are being answered; repeat in a second.";
-            Problem::new(ProblemCode::Overloaded, detail).retry_after(second)
-        })
+        let permit = Arc::clone(&self.admission.permits).try_acquire_owned();
+        permit.map(Some).map_err(|_| Problem::too_many_in_flight())
     }
 }
 

@@ -199,6 +199,12 @@ impl Problem {
         Self::new(ProblemCode::NotFound, "There is nothing under this path.")
     }
 
+    /// 503 while too many requests are being answered.
+    pub(crate) fn too_many_in_flight() -> Self {
+        let detail = "Too many requests are being answered; repeat in a second.";
+        Self::new(ProblemCode::Overloaded, detail).retry_after(Some(Duration::from_secs(1)))
+    }
+
     /// 413 for a body over this many bytes.
     pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(ProblemCode::TooLarge, format!("The body is larger than {limit} bytes."))

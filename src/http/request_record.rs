@@ -5,7 +5,8 @@
 //! `request_validation`, `extract` and the handlers add to it.
 
 use std::{
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
@@ -17,6 +18,7 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::{
     auth::{Admitted, Caller, RequestPlaces},
+    http::problem::Problem,
     policy::{
         RuleId,
         path::{UpstreamPath, UpstreamQuery},
@@ -98,6 +100,29 @@ impl RequestRecord {
     /// Returns the places that the request holds.
     pub(crate) fn places(&self) -> &RequestPlaces {
         &self.0.places
+    }
+
+    /// Waits for something that the client or other requests of its caller delay. If it is not ready
+    /// at once, the request gives its place among all requests back: a few slow clients would take
+    /// all of them. Then [`RequestRecord::take_place`] is needed.
+    pub(super) async fn wait_outside<T>(&self, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = pin!(waiting);
+        match poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await {
+            Poll::Ready(done) => done,
+            Poll::Pending => {
+                self.0.places.leave_process();
+                waiting.await
+            }
+        }
+    }
+
+    /// Takes the place again that was given back.
+    ///
+    /// # Errors
+    /// `overloaded` if there is none within 1 s.
+    pub(super) async fn take_place(&self) -> Result<(), Problem> {
+        let taken = self.0.places.return_to_process().await;
+        if taken { Ok(()) } else { Err(Problem::too_many_in_flight()) }
     }
 
     /// Returns the caller, if one was verified.

@@ -9,6 +9,7 @@ use crate::{
     telemetry::metrics::Metrics,
     upstream::{
         breaker::{Breaker, BreakerChange, CallOutcome},
+        fair_semaphore::{FairPermit, FairSemaphore},
         retry::RetryBudget,
     },
 };
@@ -17,10 +18,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 /// Longest wait for a permit. Callers have 55 s for everything, and a longer queue only hides that
 /// the upstream is too slow.
@@ -34,7 +32,7 @@ pub struct Gate {
 
 struct GateInner {
     upstream: &'static str,
-    permits: Arc<Semaphore>,
+    permits: FairSemaphore,
     breaker: Mutex<Breaker>,
     budget: RetryBudget,
     metrics: Metrics,
@@ -47,7 +45,7 @@ impl Gate {
         Self {
             inner: Arc::new(GateInner {
                 upstream,
-                permits: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
+                permits: FairSemaphore::new(limit),
                 breaker: Mutex::new(Breaker::default()),
                 budget: RetryBudget::default(),
                 metrics,
@@ -63,14 +61,25 @@ impl Gate {
     /// # Cancel safety
     /// Dropping the future leaves the queue and holds nothing.
     pub async fn enter(&self) -> Result<CallPermit, GateError> {
-        let (mut now, permits) = (Instant::now(), Arc::clone(&self.inner.permits));
-        let permit = match permits.try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_none_is_free) => {
+        self.enter_for(None).await
+    }
+
+    /// As [`Gate::enter`], on behalf of a caller that gets its share of the permits only.
+    ///
+    /// # Errors
+    /// As [`Gate::enter`].
+    ///
+    /// # Cancel safety
+    /// As [`Gate::enter`].
+    pub async fn enter_for(&self, caller: Option<&Arc<str>>) -> Result<CallPermit, GateError> {
+        let (mut now, permits) = (Instant::now(), &self.inner.permits);
+        let permit = match permits.try_acquire(caller) {
+            Some(permit) => permit,
+            None => {
                 self.inner.breaker().check(now)?;
-                let permit = self.queue().await?;
+                let permit = permits.acquire(caller, LONGEST_QUEUE).await;
                 now = Instant::now();
-                permit
+                permit.ok_or(GateError::Full)?
             }
         };
         // The breaker may have opened while the call was in the queue.
@@ -82,14 +91,6 @@ impl Gate {
             is_reported: false,
             _permit: permit,
         })
-    }
-
-    async fn queue(&self) -> Result<OwnedSemaphorePermit, GateError> {
-        let permits = Arc::clone(&self.inner.permits);
-        match timeout(LONGEST_QUEUE, permits.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(GateError::Full),
-        }
     }
 
     /// Returns whether a call may be repeated now, within 20 % of the traffic, and counts the
@@ -135,7 +136,7 @@ pub struct CallPermit {
     inner: Arc<GateInner>,
     epoch: u64,
     is_reported: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: FairPermit,
 }
 
 impl CallPermit {
@@ -188,7 +189,7 @@ pub enum GateError {
         /// Time until the next probe.
         retry_after: Duration,
     },
-    /// All permits are taken, and none became free within 1 s.
+    /// All permits are taken, or all that the caller may have, and none became free within 1 s.
     #[error("too many calls at once")]
     Full,
 }

@@ -11,6 +11,7 @@ mod breaker;
 mod client;
 mod connection_pool;
 mod error;
+mod fair_semaphore;
 pub mod gate;
 mod hyper_client;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use client::{HttpClient, HttpResponse, IncomingResponse};
 pub use error::{CERTIFICATE_ADVICE, ConnectFault, TransportError, UpstreamError};
+pub use fair_semaphore::{FairPermit, FairSemaphore};
 pub use stream::{ResponseBody, StreamedResponse};
 pub use target::{COMPONENT, is_host, is_loopback, is_unambiguous_path};
 

@@ -106,7 +106,8 @@ impl ProxyCall {
     fn request_client(&self, state: &ProxyState) -> CfRequestClient {
         let own = state.routes.providers().destination_of(&self.caller);
         let destination = own.unwrap_or(&state.defaults.destination);
-        state.capi.for_request(destination, self.record.correlation(), self.deadline)
+        let cf = state.capi.for_request(destination, self.record.correlation(), self.deadline);
+        cf.for_caller(self.caller.client_id())
     }
 
     fn request_context(&self) -> RequestContext {

@@ -48,7 +48,8 @@ pub(crate) async fn list(
     let deadline = Instant::now() + defaults.call_timeout;
     let own = routes.providers().destination_of(&caller);
     let destination = own.unwrap_or(&defaults.destination);
-    let spaces = capi.for_request(destination, &correlation, deadline).spaces().await?;
+    let cf = capi.for_request(destination, &correlation, deadline).for_caller(caller.client_id());
+    let spaces = cf.spaces().await?;
     let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();
     Ok(Json(SpaceList { total: resources.len(), resources }))
 }
