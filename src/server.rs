@@ -3,12 +3,13 @@
 //!
 //! Invariant: a connection is either served within the limits or closed; no client can keep the
 //! process from stopping within the drain time. Only `app` calls this. In reading order: this file
-//! (accept loop), `connection` (one connection), `guard` and `head` (limits that hyper does not
-//! have). The numbers are in `docs/reference/limits.md`.
+//! (accept loop), `connection` (one connection), `request_body` (what a handler leaves of a body),
+//! `guard` and `head` (limits that hyper does not have). The numbers are in `docs/reference/limits.md`.
 
 mod connection;
 mod guard;
 mod head;
+mod request_body;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -23,7 +24,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     http::Dispatch,
-    server::{connection::ConnectionLimits, guard::HeaderBudget},
+    server::{
+        connection::ConnectionLimits,
+        guard::{HeaderBudget, LINGER},
+    },
     upstream::is_host,
 };
 
@@ -155,6 +159,7 @@ pub async fn serve(
         head: settings.head_timeout,
         write: settings.body_timeout,
         request: settings.request_timeout,
+        drain: settings.body_limit,
     };
     let header_budget = HeaderBudget::default();
     let permits = Arc::new(Semaphore::new(settings.max_connections));
@@ -196,9 +201,16 @@ pub async fn serve(
     drained
 }
 
+/// Answers without looking at the request. What the client sends is discarded for a moment: closing
+/// with unread bytes would be a reset, which may destroy the response.
 async fn reject_connection(mut stream: TcpStream) {
+    let farewell = async {
+        stream.write_all(FULL_RESPONSE).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
     // The peer may be gone already; then the error does not matter.
-    drop(timeout(LONGEST_PAUSE, stream.write_all(FULL_RESPONSE)).await);
+    drop(timeout(LINGER, farewell).await);
 }
 
 /// Errors of `accept` that concern one peer only.

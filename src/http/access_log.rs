@@ -152,7 +152,9 @@ impl AccessEntry {
         }
         self.request.write(parts.status, problem.as_ref(), &self.record, took);
         match written {
-            Some(body) => self.record.hold_permit_during(Response::from_parts(parts, body)),
+            // A problem is short and in memory, so the caller's permit ends here. The rest of the
+            // request may still have to come.
+            Some(body) => Response::from_parts(parts, body),
             None => self.record.hold_permit_during(Response::from_parts(parts, body)),
         }
     }

@@ -1,7 +1,7 @@
 //! One connection: hyper behind the guard, and the service that receives its requests.
 //!
-//! Invariant: the guard is told when each request begins and when its response is sent. Only
-//! `server` uses this.
+//! Invariant: the guard is told when each request begins and when its response is sent. A response
+//! that comes before the whole request says whether the connection closes. Only `server` uses this.
 
 use std::{
     convert::Infallible,
@@ -14,7 +14,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderValue, Request, Version, header::CONNECTION};
 use hyper::{
     body::{Body as _, Frame, Incoming, SizeHint},
     server::conn::http1,
@@ -27,16 +27,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     http::CutTarget,
-    server::guard::{
-        BodyLength, ConnectionState, GuardedStream, HeaderBudget, IdleTimeout, MAX_HEAD,
-        ParsedTarget,
+    server::{
+        guard::{
+            BodyLength, ConnectionState, GuardedStream, HeaderBudget, IdleTimeout, MAX_HEAD,
+            ParsedTarget,
+        },
+        request_body::{AfterResponse, BodyTracker, TrackedRequestBody, says_close},
     },
 };
 
 /// Largest number of headers; the platform's router passes at most this many.
 const MAX_HEADERS: usize = 101;
 
-/// Time limits of a connection.
+/// Limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionLimits {
     /// Idle, without a request.
@@ -47,6 +50,8 @@ pub(super) struct ConnectionLimits {
     pub(super) write: Duration,
     /// One request including its response.
     pub(super) request: Duration,
+    /// Bytes of a request body that are received and discarded after an early response.
+    pub(super) drain: usize,
 }
 
 /// Serves a connection until it ends; after `stop` the current request is its last. All connections
@@ -62,7 +67,8 @@ pub(super) async fn serve<S, P>(
     P: RequestService,
 {
     let (guarded, state) = GuardedStream::new(stream, limits, budget);
-    let service = ConnectionService { requests, state: Arc::clone(&state) };
+    let service =
+        ConnectionService { requests, state: Arc::clone(&state), drain_limit: limits.drain };
     let connection = http1::Builder::new()
         // The guard does this; hyper would set a timer for each request.
         .header_read_timeout(None::<Duration>)
@@ -107,6 +113,7 @@ impl<P> RequestService for P where
 struct ConnectionService<P> {
     requests: P,
     state: Arc<ConnectionState>,
+    drain_limit: usize,
 }
 
 impl<P: RequestService> Service<Request<Incoming>> for ConnectionService<P> {
@@ -118,23 +125,78 @@ impl<P: RequestService> Service<Request<Incoming>> for ConnectionService<P> {
         let length = request.body().size_hint().exact();
         let length_of_body = length.map_or(BodyLength::Chunked, BodyLength::Exactly);
         let target = self.state.request_started(request.method(), request.uri(), length_of_body);
+        let asked = AfterResponse::asked_by(&request);
+        let version = request.version();
+        let (head, incoming) = request.into_parts();
         // Most requests have no body, and an empty body needs no box.
-        let body = |body| if length == Some(0) { Body::empty() } else { Body::new(body) };
-        let mut request = request.map(body);
+        let (body, tracker) = if length == Some(0) {
+            (Body::empty(), None)
+        } else {
+            let (body, tracker) = TrackedRequestBody::new(incoming, &head.headers);
+            (Body::new(body), Some(tracker))
+        };
+        let mut request = Request::from_parts(head, body);
         if target == ParsedTarget::Cut {
             request.extensions_mut().insert(CutTarget);
         }
-        let answer = self.requests.clone().call(request);
-        ResponseFuture { answer, state: Some(ResponseGuard(Arc::clone(&self.state))) }
+        ResponseFuture {
+            answer: Some(self.requests.clone().call(request)),
+            end: RequestEnd { version, asked, tracker, drain_limit: self.drain_limit },
+            ready: None,
+            guard: Some(ResponseGuard(Arc::clone(&self.state))),
+        }
     }
 }
+
+/// What is known of the end of a request when its response is ready.
+struct RequestEnd {
+    version: Version,
+    asked: AfterResponse,
+    /// `None` without a body.
+    tracker: Option<BodyTracker>,
+    drain_limit: usize,
+}
+
+impl RequestEnd {
+    /// Returns what follows the response, or waits for the rest of the request's body first.
+    fn after(&mut self, answer: &Response) -> Result<AfterResponse, Draining> {
+        let Some(tracker) = self.tracker.take() else { return Ok(self.asked) };
+        if self.asked == AfterResponse::Close || says_close(answer.headers()) {
+            tracker.abandon();
+            return Ok(AfterResponse::Close);
+        }
+        Err(Box::pin(tracker.drain(self.drain_limit)))
+    }
+
+    /// Completes a response for hyper.
+    fn complete(
+        &self,
+        mut answer: Response,
+        after: AfterResponse,
+        guard: Option<ResponseGuard>,
+    ) -> http::Response<TrackedBody> {
+        if after == AfterResponse::Close {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if self.version == Version::HTTP_10 {
+            // With its own version hyper would add `keep-alive` if the client asks for it.
+            *answer.version_mut() = self.version;
+        }
+        answer.map(|body| TrackedBody { body, failure: None, _guard: guard })
+    }
+}
+
+type Draining = Pin<Box<dyn Future<Output = AfterResponse> + Send>>;
 
 pin_project! {
     /// The response future; it holds the guard until the response is ready.
     struct ResponseFuture<F> {
+        // Dropped, with all that it holds, before the rest of a body is waited for.
         #[pin]
-        answer: F,
-        state: Option<ResponseGuard>,
+        answer: Option<F>,
+        end: RequestEnd,
+        ready: Option<(Response, Draining)>,
+        guard: Option<ResponseGuard>,
     }
 }
 
@@ -142,16 +204,36 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for ResponseFuture
     type Output = Result<http::Response<TrackedBody>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answer = ready!(this.answer.poll(context))?;
-        let guard = this.state.take();
-        Poll::Ready(Ok(answer.map(|body| TrackedBody { body, _guard: guard })))
+        let mut this = self.project();
+        if let Some(answer) = this.answer.as_mut().as_pin_mut() {
+            let answer = ready!(answer.poll(context))?;
+            this.answer.set(None);
+            match this.end.after(&answer) {
+                Ok(after) => {
+                    return Poll::Ready(Ok(this.end.complete(answer, after, this.guard.take())));
+                }
+                Err(draining) => *this.ready = Some((answer, draining)),
+            }
+        }
+        let Some((_, draining)) = this.ready.as_mut() else {
+            // The future is not polled again after it is ready.
+            return Poll::Pending;
+        };
+        let after = ready!(draining.as_mut().poll(context));
+        match this.ready.take() {
+            Some((answer, _)) => {
+                Poll::Ready(Ok(this.end.complete(answer, after, this.guard.take())))
+            }
+            None => Poll::Pending,
+        }
     }
 }
 
 /// A response body that tells the guard when it is dropped.
 struct TrackedBody {
     body: Body,
+    /// An error that hyper gets with the next poll.
+    failure: Option<axum::Error>,
     _guard: Option<ResponseGuard>,
 }
 
@@ -163,11 +245,23 @@ impl hyper::body::Body for TrackedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            // hyper drops what it has not sent yet, also the head, when it gets an error. A pause
+            // makes it send first.
+            Some(Err(failure)) => {
+                self.failure = Some(failure);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            frame => Poll::Ready(frame),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.failure.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -44,7 +44,7 @@ pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// How long a closing connection still reads what the client sends. Without this, a TCP reset could
 /// destroy the response before the client reads it. A longer time would help only clients that
 /// never stop.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 /// Bytes per read during that time.
 const SCRATCH: usize = 8 * 1024;
 

@@ -18,6 +18,7 @@ use axum::{
 };
 use http::{Method, Uri};
 use hyper::body::Frame;
+use rstest::rstest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
@@ -37,6 +38,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     head: Duration::from_secs(10),
     write: Duration::from_secs(15),
     request: Duration::from_secs(55),
+    drain: 64 * 1024,
 };
 
 /// A client at one end of a connection that is served at the other.
@@ -93,6 +95,23 @@ async fn large(State(dropped): State<Arc<AtomicBool>>) -> axum::body::Body {
     axum::body::Body::new(Large(dropped))
 }
 
+/// A body of one piece and an error right behind it.
+async fn broken() -> axum::body::Body {
+    struct Broken(Option<Bytes>);
+    impl hyper::body::Body for Broken {
+        type Data = Bytes;
+        type Error = io::Error;
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let piece = self.0.take().map(Frame::data);
+            Poll::Ready(Some(piece.ok_or_else(|| io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+    axum::body::Body::new(Broken(Some(Bytes::from_static(b"[piece]"))))
+}
+
 fn connect() -> Client {
     connect_in(&HeaderBudget::default())
 }
@@ -108,6 +127,7 @@ fn connect_within(limits: ConnectionLimits, budget: &HeaderBudget) -> Client {
         .route("/slow", any(slow))
         .route("/keep", any(keep))
         .route("/deaf", any("[deaf]"))
+        .route("/broken", any(broken))
         .route("/much", any("x".repeat(MUCH)))
         .route("/large", any(large).with_state(Arc::clone(&dropped)))
         .fallback(any(echo));
@@ -362,6 +382,108 @@ async fn a_body_after_its_response_keeps_the_next_head_intact() {
     client.answers(1).await;
     client.send(&format!("llo{GET}")).await;
     assert!(client.answers(1).await.ends_with("[/echo  false]"));
+}
+
+const EARLY: &str = "POST /deaf HTTP/1.1\r\nHost: a\r\n";
+
+#[rstest]
+#[case::at_once(0)]
+#[case::half_a_millisecond(500)]
+#[case::two_milliseconds(2_000)]
+#[case::ten_milliseconds(10_000)]
+#[case::nearly_a_second(990_000)]
+#[tokio::test(start_paused = true)]
+async fn after_an_early_response_the_connection_serves_the_next_request(
+    #[case] microseconds: u64,
+    #[values(
+        "Content-Length: 5\r\n\r\n|hello",
+        "Transfer-Encoding: chunked\r\n\r\n|5\r\nhello\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhel|lo\r\n0\r\nA: b\r\n\r\n"
+    )]
+    message: &str,
+) {
+    let mut client = connect();
+    let (head, body) = message.split_once('|').unwrap();
+    client.send(&format!("{EARLY}{head}")).await;
+    sleep(Duration::from_micros(microseconds)).await;
+    client.send(body).await;
+    let first = client.answers(1).await;
+    assert!(first.ends_with("[deaf]") && !first.contains("connection"), "{first}");
+    client.send(GET).await;
+    assert!(client.answers(1).await.ends_with("[/echo  false]"));
+}
+
+#[rstest]
+#[case::silent("Content-Length: 5\r\n\r\n", 1000)]
+#[case::half("Content-Length: 5\r\n\r\nhe", 1000)]
+#[case::chunks_without_an_end("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 1000)]
+#[case::long("Content-Length: 65537\r\n\r\n", 0)]
+#[case::longest("Content-Length: 18446744073709551613\r\n\r\n", 0)]
+#[case::broken("Transfer-Encoding: chunked\r\n\r\nno number\r\n", 0)]
+#[case::announced("Content-Length: 5\r\nExpect: 100-continue\r\n\r\n", 0)]
+#[case::last("Connection: close\r\nContent-Length: 5\r\n\r\n", 0)]
+#[tokio::test(start_paused = true)]
+async fn an_early_response_says_that_the_connection_closes(
+    #[case] message: &str,
+    #[case] milliseconds: u128,
+) {
+    let mut client = connect();
+    client.send(&format!("{EARLY}{message}")).await;
+    let sent = Instant::now();
+    let answer = client.answers(1).await;
+    let took = sent.elapsed().as_millis();
+    assert!((milliseconds..=milliseconds + 1).contains(&took), "{took}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    // What still comes is taken in: a reset could destroy the response.
+    client.send(&"x".repeat(100_000)).await;
+    assert_eq!(client.rest().await, "");
+    assert!(sent.elapsed() <= Duration::from_millis(2_002));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_body_in_chunks_is_not_received_to_its_end() {
+    let mut client = connect();
+    client.send(&format!("{EARLY}Transfer-Encoding: chunked\r\n\r\n")).await;
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    for _ in 0..4 {
+        client.send(&chunk).await;
+    }
+    assert!(client.rest().await.contains("connection: close"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_was_told_to_continue_may_send_another_request() {
+    let mut client = connect();
+    let post =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    client.send(post).await;
+    sleep(Duration::from_millis(1)).await;
+    client.send(&format!("hello{GET}")).await;
+    let all = client.answers(2).await;
+    assert!(all.starts_with("HTTP/1.1 100 Continue"), "{all}");
+    assert!(all.ends_with("[/echo  false]") && !all.contains("close"), "{all}");
+}
+
+#[rstest]
+#[case::bare("")]
+#[case::keep_alive("Connection: keep-alive\r\n")]
+#[tokio::test(start_paused = true)]
+async fn a_response_to_http_1_0_closes_the_connection(#[case] header: &str) {
+    let mut client = connect();
+    client.send(&format!("GET /echo HTTP/1.0\r\n{header}\r\n")).await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("[/echo  false]") && !answer.contains("keep-alive"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_before_a_broken_body_is_sent() {
+    let mut client = connect();
+    client.send("GET /broken HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    assert!(answer.ends_with("[piece]\r\n"), "without the last chunk: {answer:?}");
 }
 
 #[tokio::test(start_paused = true)]
