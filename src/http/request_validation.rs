@@ -29,6 +29,8 @@ use crate::{
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 /// Paths below this accept any host, because the platform probes by IP address.
 const PROBES: &str = "/health";
+/// The paths that are served to HTTP/1.0 too.
+const PROBE_PATHS: [&str; 2] = ["/health", "/health/ready"];
 
 /// Set by the listener if the parser did not keep the target as sent: it cuts `#` and the rest.
 #[derive(Clone, Copy, Debug)]
@@ -54,14 +56,20 @@ impl RequestValidator {
         check_method(request.method())?;
         check_form(request.uri(), request.version(), &self.hosts)?;
         let headers = InspectedHeaders::of(request.headers());
-        self.check_host(request.uri().path(), headers.host)?;
+        self.check_host(request, headers.host)?;
         check_target(request)?;
-        check_body(request.method(), &headers, limit)
+        check_body(request, &headers, limit)
     }
 
-    fn check_host(&self, path: &str, host: HeaderLines<'_>) -> Result<(), Problem> {
-        let HeaderLines::One(host) = host else {
-            return Err(bad("The request must have exactly one Host header."));
+    fn check_host(&self, request: &Request, host: HeaderLines<'_>) -> Result<(), Problem> {
+        let path = request.uri().path();
+        let host = match host {
+            HeaderLines::One(host) => host,
+            // HTTP/1.0 does not ask for it.
+            HeaderLines::None if request.version() == Version::HTTP_10 => return Ok(()),
+            HeaderLines::None | HeaderLines::Several => {
+                return Err(bad("The request must have exactly one Host header."));
+            }
         };
         if host.is_empty() {
             return Err(bad("The Host header is empty."));
@@ -93,9 +101,11 @@ fn check_method(method: &Method) -> Result<(), Problem> {
     }
 }
 
-/// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1.
+/// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1; probes may be HTTP/1.0, because load balancers
+/// ask so.
 fn check_form(uri: &Uri, version: Version, hosts: &ServedHosts) -> Result<(), Problem> {
-    if version != Version::HTTP_11 {
+    let is_old_probe = version == Version::HTTP_10 && PROBE_PATHS.contains(&uri.path());
+    if version != Version::HTTP_11 && !is_old_probe {
         return Err(bad("Only HTTP/1.1 is supported."));
     }
     if let (Some(_), Some(authority)) = (uri.scheme(), uri.authority())
@@ -188,7 +198,7 @@ impl<'h> InspectedHeaders<'h> {
 }
 
 fn check_body(
-    method: &Method,
+    request: &Request,
     headers: &InspectedHeaders<'_>,
     limit: usize,
 ) -> Result<(), Problem> {
@@ -208,12 +218,17 @@ fn check_body(
         return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
     }
     // The parser has checked that it is a number.
-    let length = headers.length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    let length = length.unwrap_or(0);
+    let number = |value: &HeaderValue| value.to_str().ok()?.trim().parse::<usize>().ok();
+    let length = headers.length.map_or(0, |value| number(value).unwrap_or(usize::MAX));
     if length > limit {
         return Err(Problem::too_large(limit));
     }
-    let is_bodiless = matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
+    let is_bodiless = match *request.method() {
+        Method::GET | Method::HEAD => true,
+        // The subscription registry sends its payload also with a DELETE.
+        Method::DELETE => is_upstream(request.uri().path()),
+        _ => false,
+    };
     if is_bodiless && (length > 0 || is_chunked) {
         return Err(bad("A request with this method must not have a body."));
     }

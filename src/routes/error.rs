@@ -156,8 +156,12 @@ pub enum RouteError {
 pub enum RequestField {
     /// The tenant id.
     Tenant,
+    /// The tenant id, which is what a program writes for a missing value.
+    TenantPlaceholder,
     /// The subdomain.
     Subdomain,
+    /// The subdomain, in the same way.
+    SubdomainPlaceholder,
     /// The page, or its size.
     Page,
     /// The items of a batch.

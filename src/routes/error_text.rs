@@ -45,6 +45,12 @@ impl RouteError {
     /// `http` for all modules.
     pub fn detail(&self) -> Option<Cow<'static, str>> {
         Some(match self {
+            Self::BadRequest(
+                field @ (RequestField::TenantPlaceholder | RequestField::SubdomainPlaceholder),
+            ) => format!(
+                "The {field} is the word that a program writes for a missing value. Check where the caller takes it from."
+            )
+            .into(),
             Self::BadRequest(field) => {
                 format!("The {field} is missing, malformed or given twice.").into()
             }
@@ -164,8 +170,8 @@ fn app_not_found(app: &str) -> String {
 impl fmt::Display for RequestField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Tenant => "tenant id",
-            Self::Subdomain => "subdomain",
+            Self::Tenant | Self::TenantPlaceholder => "tenant id",
+            Self::Subdomain | Self::SubdomainPlaceholder => "subdomain",
             Self::Page => "page or its size",
             Self::Items => "list of items (1 to 100)",
             Self::Tenants => "list of tenants (at most 5000, each once for each app and domain)",

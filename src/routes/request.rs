@@ -10,6 +10,8 @@ use std::fmt;
 const MAX_TENANT: usize = 128;
 /// Tenant ids that are our own path words.
 const RESERVED: [&str; 4] = ["operations", "reconcile", "batch", "transfer"];
+/// What a program writes in place of a value that it does not have: JavaScript, Java, Python, Ruby.
+const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 /// Longest subdomain that is processed.
 const MAX_SUBDOMAIN: usize = 200;
 /// Longest host label: the limit in the error for a subdomain that is too long.
@@ -33,6 +35,11 @@ impl TenantId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether a text stands for a missing value. No route is made for one; an old one can be deleted.
+fn is_placeholder(text: &str) -> bool {
+    PLACEHOLDERS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 impl fmt::Display for TenantId {
@@ -116,17 +123,24 @@ impl RouteRequestBody {
     ///
     /// # Errors
     /// [`RouteError::TenantMismatch`] if two members name different tenants,
-    /// [`RouteError::BadRequest`] if the subdomain or the tenant is absent, malformed or ambiguous,
+    /// [`RouteError::BadRequest`] if the subdomain or the tenant is absent, malformed, ambiguous or
+    /// what a program writes for a missing value,
     /// [`RouteError::HostTooLong`] if the subdomain is too long for any host.
     pub fn into_request(
         self,
         path: Option<&TenantId>,
     ) -> Result<(TenantId, RouteRequest), RouteError> {
         let tenant = self.tenant(path)?;
+        if is_placeholder(tenant.as_str()) {
+            return Err(RouteError::BadRequest(RequestField::TenantPlaceholder));
+        }
         let subdomain = same(self.sources().flat_map(Names::subdomains));
         let subdomain = subdomain.ok().flatten().filter(|text| !text.is_empty());
         let subdomain =
             subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?.to_owned();
+        if is_placeholder(&subdomain) {
+            return Err(RouteError::BadRequest(RequestField::SubdomainPlaceholder));
+        }
         if subdomain.len() > MAX_SUBDOMAIN {
             return Err(RouteError::HostTooLong { length: subdomain.len(), limit: MAX_LABEL });
         }
@@ -198,7 +212,7 @@ fn same<'a>(mut texts: impl Iterator<Item = &'a str>) -> Result<Option<&'a str>,
 
 #[cfg(test)]
 mod tests {
-    use super::{Adoption, RouteError, RouteRequestBody, TenantId};
+    use super::{Adoption, RequestField, RouteError, RouteRequestBody, TenantId};
     use rstest::rstest;
     use serde::Deserialize as _;
     use serde_json::Deserializer;
@@ -258,6 +272,23 @@ mod tests {
         #[case] path: Option<&str>,
     ) {
         assert!(matches!(request(body, path), Err(RouteError::BadRequest(_))));
+    }
+
+    #[rstest]
+    #[case::javascript("undefined")]
+    #[case::java("null")]
+    #[case::not_a_number("NaN")]
+    #[case::python("None")]
+    #[case::ruby("nil")]
+    fn a_text_for_a_missing_value_is_no_tenant_and_no_subdomain(#[case] text: &str) {
+        let tenant = request(r#"{"subdomain":"acme"}"#, Some(text)).unwrap_err();
+        let subdomain = format!(r#"{{"subdomain":"{text}"}}"#);
+        let subdomain = request(&subdomain, Some("t1")).unwrap_err();
+        assert!(matches!(tenant, RouteError::BadRequest(RequestField::TenantPlaceholder)));
+        assert!(matches!(subdomain, RouteError::BadRequest(RequestField::SubdomainPlaceholder)));
+        let longer = format!(r#"{{"subdomain":"{text}-1"}}"#);
+        assert!(request(&longer, Some(&format!("{text}-1"))).is_ok());
+        assert!(TenantId::parse(text).is_some(), "an old route can be seen and deleted");
     }
 
     #[rstest]

@@ -19,7 +19,8 @@ use crate::{
         code::ProblemCode,
         error_mapping::code_of_reason,
         extract::{
-            Allowed, AppQuery, Correlation, RequestAuditTrail, RoutesAdmin, SpacesRead, wall_time,
+            Allowed, AppQuery, Correlation, IgnoredBody, RequestAuditTrail, RoutesAdmin,
+            SpacesRead, wall_time,
         },
         problem::Problem,
     },
@@ -171,7 +172,7 @@ pub(crate) async fn retry(
     Path(name): Path<String>,
     AppQuery(query): AppQuery<RetryQuery>,
     (Correlation(correlation), RequestAuditTrail(trail)): (Correlation, RequestAuditTrail),
-    State(vault): State<TokenVault>,
+    (State(vault), _): (State<TokenVault>, IgnoredBody),
 ) -> Result<impl IntoResponse, Problem> {
     let unknown =
         || Problem::new(ProblemCode::NotFound, "There is no configured destination of that name.");

@@ -15,8 +15,8 @@ use crate::{
     http::{
         code::ProblemCode,
         extract::{
-            Allowed, AppJson, AppQuery, Correlation, RequestAuditTrail, RequiredScope, RoutesRead,
-            RoutesWrite, Tenant, wall_time,
+            Allowed, AppJson, AppQuery, Correlation, IgnoredBody, RequestAuditTrail, RequiredScope,
+            RoutesRead, RoutesWrite, Tenant, wall_time,
         },
         handlers::route_body::{EnsuredBody, ListBody, OperationBody, TenantBody, state_named},
         problem::Problem,
@@ -221,6 +221,7 @@ pub(crate) async fn remove(
     State(routes): State<TenantRoutes>,
     State(base): State<PublicBase>,
     headers: HeaderMap,
+    _: IgnoredBody,
 ) -> Result<Response, Problem> {
     let wait_mode = if prefers_async(&headers) { WaitMode::DontWait } else { WaitMode::Wait };
     let removed = match request.query.legacy_route()? {
