@@ -10,13 +10,20 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
+use tokio::time::timeout;
 
 /// Up to this size a body is read whole: then its length is known, and a failure can still become a
 /// problem response.
 const SMALL: usize = 64 * 1024;
+
+/// How long a response waits for the first piece of its body. A body that is broken from its
+/// beginning is then still a problem; one that begins later is passed on while it arrives.
+const FIRST_PIECE: Duration = Duration::from_millis(100);
 
 /// A response body for the caller.
 pub struct ProxyBody(BodyKind);
@@ -25,12 +32,17 @@ enum BodyKind {
     /// No body, whatever `Content-Length` says.
     Absent,
     Whole(Option<Bytes>),
-    Plain(CfBody),
-    Links {
-        source: CfBody,
-        rewriter: Rewriter,
-        done: bool,
-    },
+    Streamed(StreamedBody),
+}
+
+/// A body that is passed on while it arrives.
+struct StreamedBody {
+    source: CfBody,
+    /// Changes the links, if it does.
+    rewriter: Option<Rewriter>,
+    /// What came before the response was passed on.
+    first: Option<Bytes>,
+    done: bool,
 }
 
 impl ProxyBody {
@@ -56,10 +68,53 @@ impl ProxyBody {
             };
             return Ok(Self(BodyKind::Whole(Some(whole).filter(|bytes| !bytes.is_empty()))));
         }
-        Ok(Self(match rewriter {
-            Some(rewriter) => BodyKind::Links { source, rewriter, done: false },
-            None => BodyKind::Plain(source),
-        }))
+        let mut streamed = StreamedBody { source, rewriter, first: None, done: false };
+        let first = poll_fn(|context| streamed.poll_piece(context));
+        match timeout(FIRST_PIECE, first).await {
+            Ok(Some(piece)) => streamed.first = Some(piece?),
+            Ok(None) => return Ok(Self(BodyKind::Whole(None))),
+            Err(_elapsed) => {}
+        }
+        Ok(Self(BodyKind::Streamed(streamed)))
+    }
+}
+
+impl StreamedBody {
+    /// Returns the next piece that is not empty.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, CapiError>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        while !self.done {
+            let frame = ready!(Pin::new(&mut self.source).poll_frame(context)).transpose()?;
+            let piece = match (frame.map(Frame::into_data), &mut self.rewriter) {
+                (Some(Ok(data)), Some(rewriter)) => rewriter.push(&data),
+                (Some(Ok(data)), None) => data,
+                // Trailers are dropped.
+                (Some(Err(_)), _) => continue,
+                (None, rewriter) => {
+                    self.done = true;
+                    rewriter.as_mut().map_or_else(Bytes::new, Rewriter::finish)
+                }
+            };
+            if !piece.is_empty() {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_source_at_end = self.rewriter.is_none() && self.source.is_end_stream();
+        self.first.is_none() && (self.done || is_source_at_end)
+    }
+
+    /// Rewritten links change the length.
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().map_or(0, Bytes::len);
+        let announced = self.source.size_hint().exact().filter(|_| self.rewriter.is_none());
+        let length = announced.zip(u64::try_from(first).ok());
+        length.map_or_else(SizeHint::default, |(rest, first)| SizeHint::with_exact(rest + first))
     }
 }
 
@@ -86,38 +141,20 @@ impl HttpBody for ProxyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CapiError>>> {
-        let (source, rewriter, done) = match &mut self.0 {
-            BodyKind::Absent => return Poll::Ready(None),
-            BodyKind::Whole(bytes) => {
-                return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))));
-            }
-            BodyKind::Plain(source) => return Pin::new(source).poll_frame(context),
-            BodyKind::Links { source, rewriter, done } => (source, rewriter, done),
-        };
-        while !*done {
-            let frame = ready!(Pin::new(&mut *source).poll_frame(context)).transpose()?;
-            let piece = match frame.map(Frame::into_data) {
-                Some(Ok(data)) => rewriter.push(&data),
-                // Trailers are dropped.
-                Some(Err(_)) => continue,
-                None => {
-                    *done = true;
-                    rewriter.finish()
-                }
-            };
-            if !piece.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+        match &mut self.0 {
+            BodyKind::Absent => Poll::Ready(None),
+            BodyKind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            BodyKind::Streamed(streamed) => {
+                streamed.poll_piece(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
             }
         }
-        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             BodyKind::Absent => true,
             BodyKind::Whole(bytes) => bytes.is_none(),
-            BodyKind::Plain(source) => source.is_end_stream(),
-            BodyKind::Links { done, .. } => *done,
+            BodyKind::Streamed(streamed) => streamed.is_end_stream(),
         }
     }
 
@@ -127,8 +164,8 @@ impl HttpBody for ProxyBody {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
                 SizeHint::with_exact(u64::try_from(length).unwrap_or(u64::MAX))
             }
-            BodyKind::Plain(source) => source.size_hint(),
-            BodyKind::Absent | BodyKind::Links { .. } => SizeHint::default(),
+            BodyKind::Streamed(streamed) => streamed.size_hint(),
+            BodyKind::Absent => SizeHint::default(),
         }
     }
 }

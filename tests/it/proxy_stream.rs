@@ -156,6 +156,38 @@ async fn a_body_that_breaks_off_ends_in_an_error_for_the_caller_too(
     assert_eq!(cf.get(PATH).await.status, 200, "the next one is served");
 }
 
+#[rstest]
+#[case::a_chunk_that_is_none(CHUNKED, "zz\r\n", false)]
+#[case::no_chunk(CHUNKED, "", false)]
+#[case::half_a_chunk_size(CHUNKED, "5", false)]
+#[case::a_reset(CHUNKED, "", true)]
+#[case::a_reset_without_a_length(UNTIL_CLOSE, "", true)]
+#[case::a_text(
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "zz\r\n",
+    false
+)]
+#[case::nothing_of_a_large_length(
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99999\r\n\r\n",
+    "",
+    false
+)]
+#[tokio::test]
+async fn a_body_that_is_broken_from_its_beginning_is_a_problem(
+    #[case] head: &str,
+    #[case] body: &str,
+    #[case] reset: bool,
+) {
+    let cf = Landscape::start().await;
+    cf.answers(&json!({"raw": format!("{head}{body}"), "reset": reset}));
+    let got = cf.get(PATH).await;
+    let code = got.code();
+    // A reset may overtake the head.
+    let expected = (got.status, code.as_str()) == (502, "cf_error");
+    assert!(expected || reset && got.status == 503, "{}", got.text);
+    assert_eq!(cf.get(PATH).await.status, 200, "the next one is served");
+}
+
 #[tokio::test]
 async fn a_small_answer_that_breaks_off_is_a_problem_and_no_half_document() {
     let cf = Landscape::start().await;
