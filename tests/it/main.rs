@@ -15,6 +15,8 @@ mod cf_errors;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod early_answers;
+#[cfg(test)]
 mod hiccups;
 #[cfg(test)]
 mod journal;

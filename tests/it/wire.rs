@@ -382,7 +382,7 @@ async fn other_heads_that_are_refused_or_accepted() {
             format!("{json}Content-Encoding: gzip\nContent-Length: 2\n\n{{}}"),
             415,
         ),
-        ("DELETE /routes/t1 HTTP/1.1", format!("{json}Content-Length: 2\n\n{{}}"), 400),
+        ("DELETE /v3/routes/g1 HTTP/1.1", format!("{json}Content-Length: 2\n\n{{}}"), 400),
         ("GET /routes HTTP/1.1", "\nTransfer-Encoding: chunked\n\n0\n\n".to_owned(), 400),
         ("GET /health HTTP/1.1", "Upgrade: websocket\n".to_owned(), 200),
     ] {

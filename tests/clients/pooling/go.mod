@@ -1,0 +1,3 @@
+module cfapi-broker.internal/pooling
+
+go 1.21
