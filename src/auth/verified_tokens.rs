@@ -28,9 +28,9 @@ const CAPACITY: usize = 4096;
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// The callers of tokens that were verified within the last minute.
-pub(super) struct VerifiedTokens(Mutex<TokenTable>);
+pub(super) struct VerifiedTokens(Mutex<CachedCallers>);
 
-struct TokenTable {
+struct CachedCallers {
     callers: HashMap<TokenFingerprint, CachedCaller, FingerprintHashBuilder>,
     swept: Instant,
 }
@@ -48,7 +48,7 @@ struct CachedCaller {
 impl VerifiedTokens {
     /// Makes an empty cache.
     pub(super) fn new() -> Self {
-        Self(Mutex::new(TokenTable { callers: HashMap::default(), swept: Instant::now() }))
+        Self(Mutex::new(CachedCallers { callers: HashMap::default(), swept: Instant::now() }))
     }
 
     /// Returns the caller of a token that was verified within the last minute. `generation` returns
@@ -60,7 +60,7 @@ impl VerifiedTokens {
         generation: impl Fn(&Caller, &KeySetId) -> Option<u64>,
     ) -> Option<Caller> {
         // Nothing else is done while the table is locked.
-        let cached = self.table().callers.get(token).cloned()?;
+        let cached = self.callers().callers.get(token).cloned()?;
         let is_valid = Instant::now() < cached.until
             && since_epoch(now) < cached.expires
             && generation(&cached.caller, &cached.keys) == Some(cached.generation);
@@ -79,15 +79,15 @@ impl VerifiedTokens {
             keys: verified.keys.clone(),
             generation: verified.generation,
         };
-        self.table().insert(token, cached, now);
+        self.callers().insert(token, cached, now);
     }
 
-    fn table(&self) -> MutexGuard<'_, TokenTable> {
+    fn callers(&self) -> MutexGuard<'_, CachedCallers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl TokenTable {
+impl CachedCallers {
     fn insert(&mut self, token: TokenFingerprint, cached: CachedCaller, now: Instant) {
         if now >= self.swept + SWEEP {
             self.callers.retain(|_, cached| now < cached.until);
@@ -201,10 +201,10 @@ mod tests {
         time::advance(SWEEP).await;
         cache.keep(late, &verified(long), at(NOW));
         assert!(cache.find(&late, at(NOW), |_, _| Some(7)).is_some(), "it replaced another one");
-        assert_eq!(cache.table().callers.len(), CAPACITY);
+        assert_eq!(cache.callers().callers.len(), CAPACITY);
         time::advance(short).await;
         cache.keep(late, &verified(long), at(NOW));
-        assert!(cache.table().callers.len() <= 2, "all others had expired");
+        assert!(cache.callers().callers.len() <= 2, "all others had expired");
     }
 
     #[tokio::test(start_paused = true)]
@@ -217,6 +217,6 @@ mod tests {
         let anew = VerifiedToken { generation: 8, ..verified(Duration::from_secs(3600)) };
         cache.keep(fingerprint("AAAA.AAAA.AAAA"), &anew, at(NOW));
         assert!(knows(&cache, NOW, Some(8)) && !knows(&cache, NOW, Some(7)));
-        assert_eq!(cache.table().callers.len(), CAPACITY);
+        assert_eq!(cache.callers().callers.len(), CAPACITY);
     }
 }

@@ -186,7 +186,7 @@ fn render_problem(
 }
 
 /// Returns why a request was refused, for the log line.
-fn cause(problem: &Problem, caller: Option<&Caller>) -> Option<String> {
+fn refusal_reason(problem: &Problem, caller: Option<&Caller>) -> Option<String> {
     let pinned = problem
         .missing_scope()
         .filter(|scope| caller.is_some_and(|caller| caller.is_held_off_by_pin(*scope)));
@@ -195,7 +195,7 @@ fn cause(problem: &Problem, caller: Option<&Caller>) -> Option<String> {
             "pinned: the token holds {}, but auth.pins lists other clients for it",
             scope.name()
         )),
-        None => problem.cause(),
+        None => problem.error_chain(),
     }
 }
 
@@ -269,7 +269,7 @@ impl LoggedRequest {
         took: Duration,
     ) {
         let code = problem.map_or("", |problem| problem.code().spec().name);
-        let cause = problem.and_then(|problem| cause(problem, record.caller())).unwrap_or_default();
+        let cause = problem.and_then(|problem| refusal_reason(problem, record.caller())).unwrap_or_default();
         let level = match problem {
             Some(problem) => problem.code().spec().level,
             None if self.route().starts_with("/health") => Level::DEBUG,

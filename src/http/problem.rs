@@ -263,7 +263,7 @@ impl Problem {
     }
 
     /// Returns the cause with all its sources, for the log.
-    pub(crate) fn cause(&self) -> Option<String> {
+    pub(crate) fn error_chain(&self) -> Option<String> {
         let first: &dyn Error = self.parts.source.as_deref()?;
         let mut text = first.to_string();
         let mut next = first.source();

@@ -141,7 +141,7 @@ async fn without_any_binding_the_broker_starts_warns_and_says_what_is_missing() 
 }
 
 #[tokio::test]
-async fn an_xsuaa_binding_that_can_verify_nobody_is_not_transient() {
+async fn an_xsuaa_binding_that_can_verify_no_token_is_not_transient() {
     let sandbox = sandbox().await;
     let mut services = crate::support::parse(&sandbox.vcap_services());
     services["xsuaa"][0]["credentials"]["uaadomain"] = json!("no domain");

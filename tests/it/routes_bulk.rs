@@ -253,7 +253,7 @@ async fn a_plan_has_every_difference_and_changes_nothing() {
     let mut wanted = tenants([0, 7, 8]);
     // t1 has a new subdomain; t2 is missing in the list.
     wanted.as_array_mut().unwrap().push(json!({"tenantId": "t1", "subdomain": "sub-new"}));
-    wanted.as_array_mut().unwrap().push(json!({"tenantId": "t6", "subdomain": "not_lawful"}));
+    wanted.as_array_mut().unwrap().push(json!({"tenantId": "t6", "subdomain": "not_a_host"}));
     sandbox.clear_journal();
     let got =
         post(&broker, "/routes/reconcile", &token, &json!({"tenants": wanted, "app": APP})).await;

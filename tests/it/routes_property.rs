@@ -324,12 +324,12 @@ impl History {
             if matches!(step, Event::Lever { lever: "pause_jobs", .. }) {
                 self.paused = number;
             }
-            self.step(step).await?;
+            self.run_event(step).await?;
         }
         self.end().await
     }
 
-    async fn step(&mut self, step: Event) -> Result<(), String> {
+    async fn run_event(&mut self, step: Event) -> Result<(), String> {
         match step {
             Event::Mutation(mutation) => self.run_mutation(mutation).await.map(drop),
             Event::Pair(one, two) => self.run_both(one, two).await,

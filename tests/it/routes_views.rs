@@ -220,7 +220,7 @@ async fn a_dry_run_refuses_a_host_and_reports_an_unknown_domain_while_cf_is_down
         let body = json!({"subdomain": subdomain});
         broker.put("/routes/t1?dry_run=true", &sandbox.provider_token(), &body).await
     };
-    assert_eq!(ask("not_lawful").await.code(), "host_invalid");
+    assert_eq!(ask("not_a_host").await.code(), "host_invalid");
     // The organization's default domain was never read.
     assert_eq!(ask("acme").await.code(), "cf_unavailable");
 }

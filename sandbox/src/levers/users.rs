@@ -27,7 +27,7 @@ pub(super) const LEVERS: &[(&str, &str)] = &[
     ("deactivate_user", "{user, on=true}: in UAA; the provider goes on to know the password"),
     ("set_scopes", "{user, scopes}: what the user holds of the client's scopes"),
     ("user_state", "{user, origin}: attempts, failures, locked_until (seconds since 1970)"),
-    ("default_origin", "{origin}: whom UAA asks without a hint; null = nobody (F10)"),
+    ("default_origin", "{origin}: whom UAA asks without a hint; null = none (F10)"),
 ];
 
 pub(super) fn pull(landscape: &Landscape, lever: &str, args: &Value) -> Option<LeverResult> {
