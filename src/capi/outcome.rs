@@ -113,13 +113,13 @@ pub(super) fn report(
         Err(error) => {
             match &error {
                 TransportError::TooLarge => permit.succeeded(),
-                // An open breaker would hide what must be repaired.
-                TransportError::Connect { kind: ConnectFault::TlsCertificate, .. } => drop(permit),
+                // After a refused certificate an open breaker would hide what must be repaired.
+                TransportError::Connect { kind: ConnectFault::TlsCertificate, .. }
+                | TransportError::Refused => drop(permit),
                 TransportError::Connect { .. } => permit.failed(FailureKind::Connect),
                 TransportError::Timeout { .. }
                 | TransportError::Interrupted { .. }
                 | TransportError::Unreadable { .. } => permit.failed(FailureKind::Response),
-                TransportError::Refused => drop(permit),
             }
             Err(error)
         }

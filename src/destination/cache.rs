@@ -176,14 +176,11 @@ impl<S: DestinationSource> CachedDestination<S> {
     }
 
     async fn wait_for(&self, mut fetch: watch::Receiver<Option<FindResult>>) -> FindResult {
-        match fetch.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(outcome)) => outcome.clone(),
-            // The task is gone (a panic, the runtime's end); the next caller starts a new fetch.
-            Ok(None) | Err(_) => {
-                let advice = "the read of it has broken off".to_owned();
-                Err(self.unavailable(advice, FIRST_PAUSE))
-            }
+        if let Ok(Some(outcome)) = fetch.wait_for(Option::is_some).await.as_deref() {
+            return outcome.clone();
         }
+        // The task is gone (a panic, the runtime's end); the next caller starts a new fetch.
+        Err(self.unavailable("the read of it has broken off".to_owned(), FIRST_PAUSE))
     }
 
     async fn fetch(&self, condition: Condition) -> FindResult {
@@ -193,17 +190,15 @@ impl<S: DestinationSource> CachedDestination<S> {
         state.in_flight = None;
         match found {
             Ok(FindResponse::Content(content)) => self.apply_content(&mut state, &content),
-            Ok(FindResponse::Unchanged) => match state.confirm() {
-                Some(destination) => {
+            Ok(FindResponse::Unchanged) => {
+                if let Some(destination) = state.confirm() {
                     self.count("unchanged");
-                    Ok(destination)
+                    return Ok(destination);
                 }
-                None => {
-                    let asked = AskedSystem::DestinationService;
-                    let fault = FindFault::transient(Transient::Unreadable, asked);
-                    self.apply_fault(&mut state, &fault)
-                }
-            },
+                let asked = AskedSystem::DestinationService;
+                let fault = FindFault::transient(Transient::Unreadable, asked);
+                self.apply_fault(&mut state, &fault)
+            }
             Ok(FindResponse::Absent) => self.apply_absence(&mut state),
             Err(fault) => self.apply_fault(&mut state, &fault),
         }

@@ -161,11 +161,10 @@ impl DestinationSource for DestinationFile {
             Some(Err(DestinationSetupError::FileMalformed { .. })) => Err(FindFault::Unfinished(
                 "the destination file holds neither JSON nor Java properties of a destination: correct it",
             )),
-            Some(Err(DestinationSetupError::FileUnreadable { kind, .. }))
-                if kind == ErrorKind::ResourceBusy =>
-            {
-                Err(FindFault::Unfinished("the destination file is being written"))
-            }
+            Some(Err(DestinationSetupError::FileUnreadable {
+                kind: ErrorKind::ResourceBusy,
+                ..
+            })) => Err(FindFault::Unfinished("the destination file is being written")),
             Some(Err(_)) | None => {
                 Err(FindFault::Refused("the destination file cannot be read: restore it"))
             }

@@ -269,7 +269,9 @@ impl LoggedRequest {
         took: Duration,
     ) {
         let code = problem.map_or("", |problem| problem.code().spec().name);
-        let cause = problem.and_then(|problem| refusal_reason(problem, record.caller())).unwrap_or_default();
+        let cause = problem
+            .and_then(|problem| refusal_reason(problem, record.caller()))
+            .unwrap_or_default();
         let level = match problem {
             Some(problem) => problem.code().spec().level,
             None if self.route().starts_with("/health") => Level::DEBUG,

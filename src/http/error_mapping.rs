@@ -73,20 +73,7 @@ pub(crate) fn code_of_reason(reason: &Reason) -> ProblemCode {
 fn detail_of(refusal: &LeaseRefusal) -> String {
     let name = &refusal.destination;
     match &refusal.reason {
-        Reason::DestinationMissing if refusal.read_from.is_none() => format!(
-            "There is no destination {name}: no Destination service is bound, and no other source holds it. Bind a \
-             Destination service with this destination, or a user-provided service of this name, and restart the broker."
-        ),
-        Reason::DestinationMissing => {
-            let place = match refusal.read_from {
-                Some(SourceKind::File) => "the destination file",
-                _ => "the subaccount",
-            };
-            format!(
-                "There is no destination {name}. Create it in {place}; {}.",
-                when_in_use(refusal)
-            )
-        }
+        Reason::DestinationMissing => missing_detail(refusal),
         Reason::DestinationInvalid { findings } => {
             let note = restart_note(refusal);
             format!("The destination {name} cannot be used: {}.{note}", findings.join("; "))
@@ -133,16 +120,35 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
         }
         Reason::Unclear { until } => unclear_detail(name, *until),
         Reason::NoTokenEndpoint { status } => no_token_endpoint_detail(refusal, *status),
-        Reason::RefreshMisdirected { status } => {
-            let note = restart_note(refusal);
-            format!(
-                "The token URL of destination {name} answered a refresh with HTTP {status}, which is no answer of a \
-                 token endpoint. The broker repeats the refresh, and logs on instead if it keeps failing. If this lasts, \
-                 check host and path of the token URL.{note}"
-            )
-        }
+        Reason::RefreshMisdirected { status } => refresh_misdirected_detail(refusal, *status),
         Reason::Internal => OUR_MISTAKE.to_owned(),
     }
+}
+
+fn missing_detail(refusal: &LeaseRefusal) -> String {
+    let name = &refusal.destination;
+    let place = match refusal.read_from {
+        None => {
+            return format!(
+                "There is no destination {name}: no Destination service is bound, and no other source holds it. Bind a \
+                 Destination service with this destination, or a user-provided service of this name, and restart the \
+                 broker."
+            );
+        }
+        Some(SourceKind::File) => "the destination file",
+        Some(_) => "the subaccount",
+    };
+    format!("There is no destination {name}. Create it in {place}; {}.", when_in_use(refusal))
+}
+
+fn refresh_misdirected_detail(refusal: &LeaseRefusal, status: u16) -> String {
+    let note = restart_note(refusal);
+    format!(
+        "The token URL of destination {} answered a refresh with HTTP {status}, which is no answer of a token endpoint. \
+         The broker repeats the refresh, and logs on instead if it keeps failing. If this lasts, check host and path of \
+         the token URL.{note}",
+        refusal.destination
+    )
 }
 
 fn unclear_detail(name: &str, until: Instant) -> String {

@@ -140,9 +140,10 @@ fn destination(status: &DestinationStatus) -> ComponentHealth {
     match (status.source, refusal) {
         (Some(_), _) => ComponentHealth::Ok,
         (None, Some(Reason::DestinationMissing)) => ComponentHealth::Missing,
-        (None, Some(Reason::DestinationInvalid { .. })) => ComponentHealth::Refused,
+        (None, Some(Reason::DestinationInvalid { .. } | Reason::DestinationUntrusted { .. })) => {
+            ComponentHealth::Refused
+        }
         (None, Some(Reason::DestinationUnavailable { .. })) => ComponentHealth::Down,
-        (None, Some(Reason::DestinationUntrusted { .. })) => ComponentHealth::Refused,
         (None, _) => ComponentHealth::Unknown,
     }
 }

@@ -32,7 +32,7 @@ enum BodyKind {
     /// No body, whatever `Content-Length` says.
     Absent,
     Whole(Option<Bytes>),
-    Streamed(StreamedBody),
+    Streamed(Box<StreamedBody>),
 }
 
 /// A body that is passed on while it arrives.
@@ -75,7 +75,7 @@ impl ProxyBody {
             Ok(None) => return Ok(Self(BodyKind::Whole(None))),
             Err(_elapsed) => {}
         }
-        Ok(Self(BodyKind::Streamed(streamed)))
+        Ok(Self(BodyKind::Streamed(Box::new(streamed))))
     }
 }
 

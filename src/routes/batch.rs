@@ -59,7 +59,7 @@ pub enum Item {
 #[derive(Clone, Debug)]
 pub enum ItemOutcome {
     /// Result of an ensure.
-    Ensured(Ensured),
+    Ensured(Box<Ensured>),
     /// Result of a delete.
     Deleted(Deleted),
     /// Result of a delete as a dry run: the routes that a real run would delete.
@@ -237,9 +237,10 @@ async fn one(
     run: Run,
 ) -> Result<ItemOutcome, RouteError> {
     match (item, run) {
-        (Item::Ensure { tenant, request }, run) => {
-            routes.ensure(request_context, &tenant, request, run).await.map(ItemOutcome::Ensured)
-        }
+        (Item::Ensure { tenant, request }, run) => routes
+            .ensure(request_context, &tenant, request, run)
+            .await
+            .map(|done| ItemOutcome::Ensured(Box::new(done))),
         (Item::Delete { tenant }, Run::Real) => {
             routes.delete(request_context, &tenant, WaitMode::Wait).await.map(ItemOutcome::Deleted)
         }

@@ -33,14 +33,13 @@ pub(super) async fn ensure(
     // here.
     op.locks().remember_requested(op.tenant_key()).await;
     let mut target = Box::pin(ResolvedRoute::resolve(op, request, choice)).await?;
-    let mut done = match wildcard(op, request, &mut target).await? {
-        Some(served) => served,
-        None => {
-            let host_guard = Some(op.lock(target.key()).await?);
-            // The host is free again before a former route is locked: two tenants may exchange
-            // their hosts.
-            Creator { op, request, target, host_guard, undo: None }.run().await?
-        }
+    let mut done = if let Some(served) = wildcard(op, request, &mut target).await? {
+        served
+    } else {
+        let host_guard = Some(op.lock(target.key()).await?);
+        // The host is free again before a former route is locked: two tenants may exchange
+        // their hosts.
+        Creator { op, request, target, host_guard, undo: None }.run().await?
     };
     if op.replaces(request) {
         Box::pin(replace::remove(op, &mut done, audit)).await;

@@ -110,9 +110,10 @@ pub(super) async fn reconcile(
     // A route that is marked was to be deleted: if the broker was killed in between, that is
     // finished here. The limit counts only routes that nobody has asked to delete.
     let unfinished = deleting.iter().filter(|view| !listed.contains(&view.tenant));
-    let deletions = match request.delete_orphans {
-        true => deletions(report.orphans.iter().chain(unfinished), observed_at),
-        false => Vec::new(),
+    let deletions = if request.delete_orphans {
+        deletions(report.orphans.iter().chain(unfinished), observed_at)
+    } else {
+        Vec::new()
     };
     let deletes = request.delete_orphans && !report.orphans.is_empty();
     if (deletes || report.replacing > 0) && !request.force {

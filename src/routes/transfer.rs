@@ -110,7 +110,7 @@ pub(super) async fn transfer(
     };
     if request.apply {
         report.remaining = movable.len().saturating_sub(MAX_ITEMS);
-        report.results = task.apply(movable).await;
+        report.results = Box::pin(task.apply(movable)).await;
     }
     Ok(report)
 }

@@ -336,15 +336,13 @@ mod tests {
     ) {
         use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
         let token = format!("{}.eyJzdWIiOiIxIn0{signature}", URL_SAFE_NO_PAD.encode(header));
+        let start = token.get(..8).unwrap();
         let text = format!("{before}{token} end");
         let expected = format!("{before}{STRUCK} end");
         let shown = strike(&text, &[], 400);
-        assert!(
-            shown == expected || !shown.contains(&token[..8]) && shown.ends_with(" end"),
-            "{shown}"
-        );
+        assert!(shown == expected || !shown.contains(start) && shown.ends_with(" end"), "{shown}");
         let shown = String::from_utf8(without_tokens(text.as_bytes()).into_owned()).unwrap();
-        assert!(!shown.contains(&token[..8]), "{shown}");
+        assert!(!shown.contains(start), "{shown}");
     }
 
     #[test]

@@ -293,9 +293,9 @@ impl Backend for FakeBackend {
         // A real call takes a while; the caller must not rely on an immediate answer.
         let latency = self.state().find_latency;
         if wanted == CachePolicy::Cached {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         } else {
-            sleep(latency).await
+            sleep(latency).await;
         }
         let state = self.state();
         let known = state.contents.get(name.as_str()).cloned();

@@ -57,7 +57,9 @@ impl FairSemaphore {
             return None;
         }
         counts.free -= 1;
-        caller.into_iter().for_each(|caller| counts.add(caller));
+        if let Some(caller) = caller {
+            counts.add(caller);
+        }
         Some(FairPermit { inner: Arc::clone(&self.0), caller: caller.cloned() })
     }
 

@@ -73,14 +73,13 @@ impl Gate {
     /// As [`Gate::enter`].
     pub async fn enter_for(&self, caller: Option<&Arc<str>>) -> Result<CallPermit, GateError> {
         let (mut now, permits) = (Instant::now(), &self.inner.permits);
-        let permit = match permits.try_acquire(caller) {
-            Some(permit) => permit,
-            None => {
-                self.inner.breaker().check(now)?;
-                let permit = permits.acquire(caller, LONGEST_QUEUE).await;
-                now = Instant::now();
-                permit.ok_or(GateError::Full)?
-            }
+        let permit = if let Some(permit) = permits.try_acquire(caller) {
+            permit
+        } else {
+            self.inner.breaker().check(now)?;
+            let permit = permits.acquire(caller, LONGEST_QUEUE).await;
+            now = Instant::now();
+            permit.ok_or(GateError::Full)?
         };
         // The breaker may have opened while the call was in the queue.
         let epoch = self.inner.breaker().admit(now)?;

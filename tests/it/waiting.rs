@@ -187,7 +187,8 @@ async fn beyond_the_bound_of_waiting_a_delete_is_answered_at_once() {
     assert!(second.headers.contains_key("retry-after"));
     assert!(!second.headers.contains_key("preference-applied"), "it was not asked for");
     let operation = second.headers["location"].to_str().unwrap().to_owned();
-    let operation = &operation[operation.find("/routes/").unwrap()..];
+    let operation = operation.split_once("/routes/").unwrap().1;
+    let operation = &format!("/routes/{operation}");
     assert_eq!(broker.get(operation, &token).await.json()["status"], "running");
     pull(&sandbox, "resume_jobs", &json!({}));
     assert_eq!(first.await.unwrap().status, 204);

@@ -60,10 +60,10 @@ const fn list(holder: Holder, name: &'static str, filters: &'static [&'static st
 const fn including(
     list: EmptyList,
     includes: &'static [&'static str],
-    included: &'static [(&'static str, &'static str)],
+    members: &'static [(&'static str, &'static str)],
 ) -> EmptyList {
     let EmptyList { name, holder, rule, .. } = list;
-    EmptyList { name, holder, rule: ListRule { includes, ..rule }, included }
+    EmptyList { name, holder, rule: ListRule { includes, ..rule }, included: members }
 }
 
 const LISTS: &[EmptyList] = &[
@@ -221,7 +221,9 @@ impl CallContext<'_> {
         }
         let href = match of.holder {
             Holder::Nothing => self.href(&format!("/v3/{}", of.name)),
-            holder => self.href(&format!("/v3/{}/{guid}/{}", holder.segment(), of.name)),
+            Holder::Apps | Holder::Processes | Holder::Spaces => {
+                self.href(&format!("/v3/{}/{guid}/{}", of.holder.segment(), of.name))
+            }
         };
         let (mut json, _) = Self::page::<App>(&list, Vec::new(), &href, |_| Json::Null);
         let mut included = object! {};

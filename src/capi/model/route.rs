@@ -199,6 +199,7 @@ impl RouteMetadata {
     }
 
     /// Returns the patch that takes back `patch`, which is applied to these labels and annotations.
+    #[must_use]
     pub fn undo_of(&self, patch: &Self) -> Self {
         let former = |present: &Entries, changed: &Entries| {
             changed.keys().map(|key| (key.clone(), present.get(key).cloned().flatten())).collect()

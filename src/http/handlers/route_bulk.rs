@@ -79,7 +79,7 @@ struct ResultBody {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum DoneBody {
-    Ensured(EnsuredBody),
+    Ensured(Box<EnsuredBody>),
     Running(OperationBody),
     WouldDelete { dry_run: bool, plan: Vec<&'static str>, routes: Vec<RouteBody> },
 }
@@ -110,7 +110,7 @@ impl ResultRenderer<'_> {
                 let body = EnsuredBody::of(&ensured, self.correlation);
                 let created = body.is_created() && ensured.plan.is_none();
                 let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-                (status, None, Some(DoneBody::Ensured(body)))
+                (status, None, Some(DoneBody::Ensured(Box::new(body))))
             }
             ItemOutcome::Deleted(Deleted::Done) => (StatusCode::NO_CONTENT, None, None),
             ItemOutcome::Deleted(Deleted::Running { operation }) => {

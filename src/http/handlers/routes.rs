@@ -218,11 +218,11 @@ fn state_of(word: &str) -> Result<view::RouteState, Problem> {
 pub(crate) async fn remove(
     mut request: RoutesRequest<RoutesWrite, RemoveQuery>,
     Tenant(tenant): Tenant,
-    State(routes): State<TenantRoutes>,
-    State(base): State<PublicBase>,
+    State(state): State<AppState>,
     headers: HeaderMap,
     _: IgnoredBody,
 ) -> Result<Response, Problem> {
+    let (routes, base) = (&state.routes, &state.base);
     let wait_mode = if prefers_async(&headers) { WaitMode::DontWait } else { WaitMode::Wait };
     let removed = match request.query.legacy_route()? {
         Some(route_request) => {
@@ -236,7 +236,7 @@ pub(crate) async fn remove(
         Deleted::Done => return Ok(StatusCode::NO_CONTENT.into_response()),
         Deleted::Running { operation } => operation,
     };
-    let path = operation_path(&routes, &operation)?;
+    let path = operation_path(routes, &operation)?;
     let mut answer =
         (StatusCode::ACCEPTED, Json(OperationBody::running(&operation))).into_response();
     base.locate(answer.headers_mut(), &path);

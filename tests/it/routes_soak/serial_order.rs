@@ -75,18 +75,19 @@ fn is_end(state: &State, last: &State) -> bool {
 /// The state after an effect; `None` if it cannot come now.
 fn after(state: &State, effect: &Effect) -> Option<State> {
     match (effect, state) {
-        (Effect::Created(guid), State::Absent) => Some(State::Route(guid.clone())),
-        (Effect::Created(_), State::Route(_) | State::Unknown) => None,
-        (Effect::Found(guid), State::Unknown) => Some(State::Route(guid.clone())),
+        (Effect::Created(guid), State::Absent) | (Effect::Found(guid), State::Unknown) => {
+            Some(State::Route(guid.clone()))
+        }
         (Effect::Found(guid), State::Route(here)) if here == guid => Some(state.clone()),
-        (Effect::Found(_), State::Absent | State::Route(_)) => None,
-        (Effect::Deleted, _) => Some(State::Absent),
         (Effect::MayCreate, State::Absent) => Some(State::Unknown),
-        // Without an effect it need not be placed at all.
-        (Effect::MayCreate, State::Route(_) | State::Unknown) => None,
-        (Effect::MayDelete, State::Route(_) | State::Unknown) => Some(State::Absent),
-        (Effect::MayDelete, State::Absent) => None,
+        (Effect::Deleted, _) | (Effect::MayDelete, State::Route(_) | State::Unknown) => {
+            Some(State::Absent)
+        }
         (Effect::Nothing, _) => Some(state.clone()),
+        // What may have happened without an effect need not be placed at all.
+        (Effect::Created(_) | Effect::MayCreate, State::Route(_) | State::Unknown)
+        | (Effect::Found(_), State::Absent | State::Route(_))
+        | (Effect::MayDelete, State::Absent) => None,
     }
 }
 
