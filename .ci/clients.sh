@@ -13,3 +13,4 @@ node --test --test-reporter=spec tests/clients/cap/subscribe.test.mjs
 node --test --test-reporter=spec tests/clients/approuter/zones.test.mjs
 node --test --test-reporter=spec tests/clients/approuter/login.test.mjs
 node --test --test-reporter=spec tests/clients/capi/clients.test.mjs
+node --test --test-reporter=spec tests/clients/pooling/pooling.test.mjs

@@ -1,3 +1,0 @@
-module cfapi-broker.internal/pooling
-
-go 1.21
