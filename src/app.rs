@@ -258,8 +258,8 @@ fn hosts(server: &server::Settings, bound: &BoundServices) -> ServedHosts {
     ServedHosts::new(server.names.iter().chain(uris).map(String::as_str), loopback)
 }
 
-/// The configured name, else the first of `application_uris`; plain HTTP with the listening port
-/// for a loopback host.
+/// The configured name, else the first of `application_uris` that is not on an internal domain, else
+/// the first; plain HTTP with the listening port for a loopback host.
 fn public_base(
     server: &server::Settings,
     bound: &BoundServices,
@@ -267,9 +267,14 @@ fn public_base(
 ) -> PublicBase {
     let uris =
         bound.all.application().map(|application| application.uris.as_slice()).unwrap_or_default();
-    let name = server.names.first().or(uris.first());
+    let is_public = |uri: &&String| !host_of(uri).ends_with(".internal");
+    let name = server.names.first().or(uris.iter().find(is_public)).or(uris.first());
     let name = name.map_or("localhost", String::as_str);
     PublicBase(http::public_base(name, address.port()).into())
+}
+
+fn host_of(uri: &str) -> &str {
+    uri.split(['/', ':']).next().unwrap_or_default()
 }
 
 fn port(snapshot: &EnvSnapshot) -> Result<u16, ConfigProblems> {

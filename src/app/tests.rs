@@ -86,3 +86,17 @@ async fn links_use_the_configured_name_else_the_first_route_of_the_app(
     let port = broker.address().port().to_string();
     assert_eq!(*broker.state.base.0, *expected.replace("PORT", &port));
 }
+
+#[rstest]
+#[case::internal_first(
+    r#"["x.apps.internal","broker.example.test"]"#,
+    "https://broker.example.test"
+)]
+#[case::only_internal(r#"["x.apps.internal"]"#, "https://x.apps.internal")]
+#[tokio::test]
+async fn links_lead_to_a_public_host_if_there_is_one(#[case] uris: &str, #[case] base: &str) {
+    let application =
+        format!(r#"{{"cf_api":"https://api.cf.example.test","application_uris":{uris}}}"#);
+    let broker = built(&[("VCAP_APPLICATION", &application)]).await;
+    assert_eq!(&*broker.state.base.0, base);
+}

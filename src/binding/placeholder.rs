@@ -5,19 +5,13 @@
 //! `sealed` and by `destination`.
 
 /// Begin and end of a variable that was not filled in, as `${…}` in shells, `((…))` in manifests,
-/// `~{…}` in MTA descriptors, `{{…}}` in templates, `@…@` in Maven.
-const TEMPLATES: &[(&str, &str)] = &[
-    ("${", "}"),
-    ("{{", "}}"),
-    ("((", "))"),
-    ("~{", "}"),
-    ("#{", "}"),
-    ("$(", ")"),
-    ("{", "}"),
-    ("[", "]"),
-    ("%", "%"),
-    ("@", "@"),
-];
+/// `~{…}` in MTA descriptors, `{{…}}` in templates.
+const TEMPLATES: &[(&str, &str)] =
+    &[("${", "}"), ("{{", "}}"), ("((", "))"), ("~{", "}"), ("#{", "}"), ("$(", ")")];
+
+/// The same with one character on each side. A password may have these too, so that the name
+/// between them must be made of the words of samples.
+const PLAIN_TEMPLATES: &[(&str, &str)] = &[("{", "}"), ("[", "]"), ("%", "%"), ("@", "@")];
 
 /// What masks a value, if it is all that a text has.
 const MASKS: &[char] = &['*', 'x', '•', '●', '.', '…', '?'];
@@ -49,8 +43,10 @@ const FILLERS: &[&str] = &[
     "cf",
     "cfapi",
     "cloud",
+    "data",
     "foundry",
     "here",
+    "hidden",
     "ias",
     "in",
     "initial",
@@ -62,6 +58,7 @@ const FILLERS: &[&str] = &[
     "passwd",
     "password",
     "passwort",
+    "private",
     "real",
     "technical",
     "the",
@@ -90,6 +87,12 @@ pub(crate) fn is_unfilled(text: &str) -> bool {
     let is_template = TEMPLATES
         .iter()
         .any(|(begin, end)| inner(begin, end).is_some_and(|name| is_name(name.trim())));
+    let is_plain_template = PLAIN_TEMPLATES.iter().any(|(begin, end)| {
+        inner(begin, end).is_some_and(|name| {
+            let letters: String = name.chars().filter(|c| !is_separator(*c)).collect();
+            letters.len() <= LONGEST && is_made_of_words(&letters)
+        })
+    });
     let is_yours = text
         .strip_prefix("your")
         .is_some_and(|rest| rest.len() > 1 && rest.starts_with(['_', '-', ' ', '.']));
@@ -98,13 +101,12 @@ pub(crate) fn is_unfilled(text: &str) -> bool {
     });
     let is_mask =
         text.chars().count() >= 3 && MASKS.iter().any(|mask| text.chars().all(|c| c == *mask));
-    inner("<", ">").is_some() || is_template || is_yours || is_shell || is_mask
+    inner("<", ">").is_some() || is_template || is_plain_template || is_yours || is_shell || is_mask
 }
 
 /// Returns whether a text stands where a password belongs: unfilled, or made of the words of samples
 /// such as `changeme` and `Enter-password-here`.
 pub(super) fn is_placeholder(text: &str) -> bool {
-    let is_separator = |c: char| matches!(c, '_' | '-' | ' ' | '.' | ':' | '!' | '\'' | '…');
     let letters: String =
         text.chars().filter(|c| !is_separator(*c)).flat_map(char::to_lowercase).collect();
     let is_sample = || {
@@ -113,6 +115,10 @@ pub(super) fn is_placeholder(text: &str) -> bool {
             && is_made_of_words(&letters)
     };
     is_unfilled(text) || is_sample()
+}
+
+fn is_separator(c: char) -> bool {
+    matches!(c, '_' | '-' | ' ' | '.' | ':' | '!' | '\'' | '…')
 }
 
 /// Whether the whole text is a sequence of the words. `reached` holds the lengths of the beginnings
@@ -197,6 +203,11 @@ mod tests {
     #[case("Changeme123")]
     #[case("Welcome1")]
     #[case("Password1!")]
+    #[case("[Summer2026]")]
+    #[case("@Hello@")]
+    #[case("%Winter%")]
+    #[case("{Abc-1234}")]
+    #[case("[password1]")]
     #[case("<a")]
     #[case("<<a")]
     #[case("yours4ever!")]

@@ -46,6 +46,17 @@ pub(super) fn from_text(default: &Value, text: &str) -> Result<Value, FormFault>
     Ok(value)
 }
 
+/// Reads a value of a file as one of the default's type. A size may be a number of bytes.
+pub(super) fn from_file(default: &Value, value: &Value) -> Result<Value, FormFault> {
+    if let (Value::String(default), Value::Integer(bytes)) = (default, value)
+        && default.starts_with(|c: char| c.is_ascii_digit())
+        && default.ends_with('B')
+    {
+        return Ok(Value::String(bytes.to_string()));
+    }
+    check(default, value).map(|()| value.clone())
+}
+
 /// Checks the type of a value, and its texts.
 pub(super) fn check(default: &Value, value: &Value) -> Result<(), FormFault> {
     if !default.same_type(value) {

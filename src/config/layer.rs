@@ -100,7 +100,7 @@ impl Layers {
         flatten("", table, &mut values);
         for (key, value) in values {
             let checked = match self.defaults.get(&key) {
-                Some(default) => form::check(default, &value).map(|()| value.clone()),
+                Some(default) => form::from_file(default, &value),
                 None => Ok(value.clone()),
             };
             self.put(key, (value, checked), source.clone(), problems);

@@ -288,6 +288,11 @@ fn a_value_of_another_type_in_a_file_is_named(#[case] text: &str, #[case] expect
 }
 
 #[test]
+fn a_size_in_a_file_may_be_a_number_of_bytes() {
+    assert_eq!(load_file("server.body_limit = 32768").unwrap().settings.server.body_limit, 32768);
+}
+
+#[test]
 fn an_empty_variable_leaves_the_value_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.toml");

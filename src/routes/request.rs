@@ -10,8 +10,10 @@ use std::fmt;
 const MAX_TENANT: usize = 128;
 /// Tenant ids that are our own path words.
 const RESERVED: [&str; 4] = ["operations", "reconcile", "batch", "transfer"];
-/// What a program writes in place of a value that it does not have: JavaScript, Java, Python, Ruby.
-const PLACEHOLDERS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
+/// What a program writes in place of an id that it does not have: JavaScript, Java, Python, Ruby.
+const NO_TENANTS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
+/// The same for a subdomain. The others are names that a customer may have.
+const NO_SUBDOMAINS: [&str; 2] = ["undefined", "null"];
 /// Longest subdomain that is processed.
 const MAX_SUBDOMAIN: usize = 200;
 /// Longest host label: the limit in the error for a subdomain that is too long.
@@ -38,8 +40,8 @@ impl TenantId {
 }
 
 /// Whether a text stands for a missing value. No route is made for one; an old one can be deleted.
-fn is_placeholder(text: &str) -> bool {
-    PLACEHOLDERS.iter().any(|word| text.eq_ignore_ascii_case(word))
+fn is_one_of(placeholders: &[&str], text: &str) -> bool {
+    placeholders.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 impl fmt::Display for TenantId {
@@ -131,14 +133,14 @@ impl RouteRequestBody {
         path: Option<&TenantId>,
     ) -> Result<(TenantId, RouteRequest), RouteError> {
         let tenant = self.tenant(path)?;
-        if is_placeholder(tenant.as_str()) {
+        if is_one_of(&NO_TENANTS, tenant.as_str()) {
             return Err(RouteError::BadRequest(RequestField::TenantPlaceholder));
         }
         let subdomain = same(self.sources().flat_map(Names::subdomains));
         let subdomain = subdomain.ok().flatten().filter(|text| !text.is_empty());
         let subdomain =
             subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?.to_owned();
-        if is_placeholder(&subdomain) {
+        if is_one_of(&NO_SUBDOMAINS, &subdomain) {
             return Err(RouteError::BadRequest(RequestField::SubdomainPlaceholder));
         }
         if subdomain.len() > MAX_SUBDOMAIN {
@@ -280,15 +282,27 @@ mod tests {
     #[case::not_a_number("NaN")]
     #[case::python("None")]
     #[case::ruby("nil")]
-    fn a_text_for_a_missing_value_is_no_tenant_and_no_subdomain(#[case] text: &str) {
+    fn a_text_for_a_missing_value_is_no_tenant(#[case] text: &str) {
         let tenant = request(r#"{"subdomain":"acme"}"#, Some(text)).unwrap_err();
-        let subdomain = format!(r#"{{"subdomain":"{text}"}}"#);
-        let subdomain = request(&subdomain, Some("t1")).unwrap_err();
         assert!(matches!(tenant, RouteError::BadRequest(RequestField::TenantPlaceholder)));
-        assert!(matches!(subdomain, RouteError::BadRequest(RequestField::SubdomainPlaceholder)));
         let longer = format!(r#"{{"subdomain":"{text}-1"}}"#);
         assert!(request(&longer, Some(&format!("{text}-1"))).is_ok());
         assert!(TenantId::parse(text).is_some(), "an old route can be seen and deleted");
+    }
+
+    #[rstest]
+    #[case::javascript("undefined", false)]
+    #[case::java("NULL", false)]
+    #[case::a_customer("nan", true)]
+    #[case::another_customer("none", true)]
+    #[case::a_third_customer("Nil", true)]
+    fn a_text_for_a_missing_value_is_no_subdomain(#[case] text: &str, #[case] is_taken: bool) {
+        let outcome = request(&format!(r#"{{"subdomain":"{text}"}}"#), Some("t1"));
+        match outcome {
+            Ok(_) => assert!(is_taken),
+            Err(RouteError::BadRequest(RequestField::SubdomainPlaceholder)) => assert!(!is_taken),
+            Err(other) => panic!("{other:?}"),
+        }
     }
 
     #[rstest]

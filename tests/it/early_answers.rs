@@ -175,7 +175,7 @@ async fn no_route_is_made_for_a_tenant_that_a_program_did_not_have(#[case] tenan
         json!({"items": [{"op": "ensure", "tenantId": tenant, "subdomain": "acme", "app": APP}]});
     let path = format!("/routes/{tenant}");
     let put = wire.broker.put(&path, &token, &json!({"subdomain": "acme", "app": APP})).await;
-    let odd = json!({"subdomain": tenant, "app": APP});
+    let odd = json!({"subdomain": "undefined", "app": APP});
     let subdomain = wire.broker.put("/routes/t1", &token, &odd).await;
     let post = wire.broker.send(http::Method::POST, "/routes", Some(&token), Some(&body)).await;
     for got in [put, subdomain, post] {
