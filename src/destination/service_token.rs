@@ -8,7 +8,7 @@ use super::{
     service_lease::ServiceLease,
 };
 use crate::{
-    oauth::{ExchangeError, Grant, TokenEndpoint, TokenResponse},
+    oauth::{ExchangeError, Fault, Grant, TokenEndpoint, TokenResponse},
     telemetry::metrics::Metrics,
     upstream::{
         gate::{FailureKind, Gate, GateError},
@@ -184,7 +184,7 @@ impl ServiceToken {
                 } else {
                     permit.succeeded();
                 }
-                Err(refused(fault.status, fault.retry_after))
+                Err(refused(&fault))
             }
         }
     }
@@ -200,11 +200,12 @@ impl fmt::Debug for ServiceTokenInner {
     }
 }
 
-fn refused(status: StatusCode, retry_after: Option<Duration>) -> FindFault {
-    if let Some(fault) = FindFault::passing(status, AskedSystem::Xsuaa, retry_after) {
-        return fault;
+fn refused(fault: &Fault) -> FindFault {
+    if let Some(passing) = FindFault::passing(fault.status, AskedSystem::Xsuaa, fault.retry_after) {
+        return passing;
     }
-    if status.is_success() {
+    // Without an OAuth error it did not come from a token endpoint: a router, a proxy.
+    if fault.status.is_success() || fault.error.is_none() {
         return FindFault::transient(Transient::Unreadable, AskedSystem::Xsuaa);
     }
     FindFault::Refused(

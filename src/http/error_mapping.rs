@@ -56,7 +56,9 @@ pub(crate) fn code_of_reason(reason: &Reason) -> ProblemCode {
         Reason::DestinationUntrusted { .. } | Reason::UaaUntrusted { .. } => {
             ProblemCode::CertificateRefused
         }
-        Reason::Rejected { .. } => ProblemCode::TechnicalUserRejected,
+        Reason::Rejected { .. } | Reason::AssertionRejected { .. } => {
+            ProblemCode::TechnicalUserRejected
+        }
         Reason::SecondFactor => ProblemCode::TechnicalUserMfa,
         Reason::ActionRequired { .. } => ProblemCode::TechnicalUserActionRequired,
         Reason::Locked { .. } => ProblemCode::TechnicalUserLocked,
@@ -88,6 +90,10 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             "The CF login server refused the logon of destination {name}: {advice}. Correct what is wrong in {}; {}.",
             refusal.read_from.map_or("the destination", SourceKind::place),
             when_in_use(refusal)
+        ),
+        Reason::AssertionRejected { advice } => format!(
+            "The CF login server refused the logon of destination {name} with the assertion file: {advice}. The broker \
+             reads the file again for each logon, and repeats a refused one with growing pauses."
         ),
         Reason::SecondFactor => format!(
             "The technical user of destination {name} is asked for a second factor: switch the second factor off for \

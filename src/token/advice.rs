@@ -155,7 +155,7 @@ fn rejected(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
         let advice = format!(
             "the assertion was refused for a reason that the broker does not know; {SEE_LOG}"
         );
-        return Reason::Rejected { advice };
+        return Reason::AssertionRejected { advice };
     }
     let mut clauses = Vec::new();
     if kind == FaultKind::UnknownRefusal {

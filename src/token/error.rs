@@ -52,6 +52,11 @@ pub enum Reason {
         /// What is known, and what to do.
         advice: String,
     },
+    /// The assertion was refused for a reason that the broker does not know.
+    AssertionRejected {
+        /// What is known, and what to do.
+        advice: String,
+    },
     /// The identity provider wants a second factor.
     SecondFactor,
     /// The user or the landscape needs a repair outside the destination.
@@ -118,6 +123,7 @@ impl LeaseRefusal {
             | Reason::DestinationInvalid { .. }
             | Reason::DestinationUntrusted { .. }
             | Reason::Rejected { .. }
+            | Reason::AssertionRejected { .. }
             | Reason::SecondFactor
             | Reason::ActionRequired { .. }
             | Reason::Misconfigured { .. }
@@ -163,6 +169,7 @@ impl LeaseRefusal {
             }
             Reason::DestinationUnavailable { .. }
             | Reason::DestinationUntrusted { .. }
+            | Reason::AssertionRejected { .. }
             | Reason::SecondFactor
             | Reason::Locked { .. }
             | Reason::UaaUnavailable
@@ -216,6 +223,7 @@ impl Reason {
             Self::DestinationUnavailable { advice }
             | Self::DestinationUntrusted { advice }
             | Self::Rejected { advice }
+            | Self::AssertionRejected { advice }
             | Self::ActionRequired { advice }
             | Self::Misconfigured { advice }
             | Self::Locked { advice }
@@ -265,7 +273,7 @@ impl fmt::Display for Reason {
             Self::DestinationInvalid { .. } => "destination invalid",
             Self::DestinationUnavailable { .. } => "destination service unavailable",
             Self::DestinationUntrusted { .. } => "certificate for the destination refused",
-            Self::Rejected { .. } => "technical user rejected",
+            Self::Rejected { .. } | Self::AssertionRejected { .. } => "technical user rejected",
             Self::SecondFactor => "second factor required",
             Self::ActionRequired { .. } => "technical user needs a repair",
             Self::Misconfigured { .. } => "destination misconfigured",

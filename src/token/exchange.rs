@@ -1,6 +1,6 @@
 //! One grant: sent, counted, repeated if nothing was sent, and turned into a lease.
 //!
-//! Invariant: a grant that may have reached the token endpoint is never repeated here. Used by
+//! Invariant: a password that may have reached the token endpoint is never repeated here. Used by
 //! `provider`.
 
 use super::{
@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     destination::Destination,
-    oauth::{ExchangeError, Grant, GrantKind, TokenResponse},
+    oauth::{ExchangeError, Grant, GrantKind, TokenResponse, fault::FaultKind},
+    upstream::TransportError,
 };
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
@@ -62,7 +63,8 @@ impl<B: Backend> UaaTokenProvider<B> {
         }
     }
 
-    /// Sends a grant. Repeats it only if no connection was made, and not once an outage is known.
+    /// Sends a grant. Repeats it only if no connection was made, and not once an outage is known. An
+    /// assertion counts as no wrong logon: it is sent once more after any other hiccup.
     pub(super) async fn exchange(
         &self,
         destination: &Destination,
@@ -72,6 +74,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         let retries = if rounds == 0 { CONNECT_RETRIES } else { 0 };
         let mut edge = CONNECT_PAUSE;
         let mut done = 0;
+        let mut may_repeat = rounds == 0 && grant.kind() == GrantKind::JwtBearer;
         loop {
             let started = Instant::now();
             let outcome = self.backend.exchange(destination, grant).await;
@@ -85,6 +88,10 @@ impl<B: Backend> UaaTokenProvider<B> {
                     sleep(edge.mul_f64(fastrand::f64())).await;
                     edge *= 2;
                     done += 1;
+                }
+                Err(error) if may_repeat && is_hiccup(&error) => {
+                    may_repeat = false;
+                    sleep(CONNECT_PAUSE.mul_f64(fastrand::f64())).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -144,5 +151,17 @@ pub(super) fn is_unsent(error: &ExchangeError) -> bool {
     match error {
         ExchangeError::Transport(error) => !error.may_have_been_sent(),
         ExchangeError::Refused(_) => false,
+    }
+}
+
+/// Whether an answer was cut or is that of a server in trouble, which one repeat may get over.
+fn is_hiccup(error: &ExchangeError) -> bool {
+    match error {
+        ExchangeError::Refused(fault) => {
+            fault.kind.is_transient() && fault.kind != FaultKind::RateLimited
+        }
+        ExchangeError::Transport(error) => {
+            matches!(error, TransportError::Interrupted { .. } | TransportError::Unreadable { .. })
+        }
     }
 }

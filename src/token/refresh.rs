@@ -46,6 +46,18 @@ enum NextStep {
     LogOn,
 }
 
+/// A 5xx with `Retry-After` is a refresh that does not work; only a 429 limits the broker.
+fn limited_only_by_429(retry_class: RetryClass, error: &ExchangeError) -> RetryClass {
+    match (retry_class, error) {
+        (RetryClass::Asked(_), ExchangeError::Refused(fault))
+            if fault.kind != FaultKind::RateLimited =>
+        {
+            RetryClass::BadAnswer
+        }
+        _ => retry_class,
+    }
+}
+
 impl<B: Backend> UaaTokenProvider<B> {
     /// Returns `None` if the refresh token was refused. It is forgotten, and the password is next.
     pub(super) async fn refresh(
@@ -59,7 +71,8 @@ impl<B: Backend> UaaTokenProvider<B> {
             return Err(LeaseRefusal::new(&self.name, Reason::UaaUnavailable, Some(until)));
         }
         let may_log_on = self.guard.check(self.grant, now).is_ok();
-        if has_ended(previous) && may_log_on && self.failures.take_waited_out(now) {
+        // Another refresh would only let the callers wait longer.
+        if has_ended(previous) && may_log_on && self.failures.suffice() {
             return self.log_on_instead(previous, now + LEAST_PAUSE).await.map(Some);
         }
         let grant = Grant::RefreshToken { token: SecretString::clone(&token) };
@@ -123,7 +136,9 @@ impl<B: Backend> UaaTokenProvider<B> {
         let sent = SentLogon { destination, grant: GrantKind::RefreshToken };
         let failure = failure_policy::classify(error, sent);
         let (retry_class, reason) = match failure.class {
-            FailureClass::Waiting { retry_class, .. } => (retry_class, failure.reason),
+            FailureClass::Waiting { retry_class, .. } => {
+                (limited_only_by_429(retry_class, error), failure.reason)
+            }
             // The answer did not come from a token endpoint.
             FailureClass::NoTokenEndpoint { .. }
             | FailureClass::Rejected

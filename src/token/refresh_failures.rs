@@ -53,18 +53,6 @@ impl RefreshFailures {
         self.counts().reached >= FAILURES_BEFORE_LOGON
     }
 
-    /// Returns `true` once if a logon is next because a pause that the server asked for is over.
-    /// Another refresh would only be limited again.
-    pub(super) fn take_waited_out(&self, now: Instant) -> bool {
-        let mut counts = self.counts();
-        let is_next = counts.reached >= FAILURES_BEFORE_LOGON
-            && counts.limited_until.is_some_and(|until| now >= until);
-        if is_next {
-            counts.limited_until = None;
-        }
-        is_next
-    }
-
     /// A refresh worked, or there is nothing to refresh with.
     pub(super) fn clear(&self) {
         *self.counts() = FailureCounts::default();

@@ -39,6 +39,11 @@ impl DestinationClient {
             404 if decode::<ErrorBody>(&answer.body).is_ok() => Ok(FindResponse::Absent),
             // Not from the service: misrouted, or the service is down behind its router.
             404 => Err(unreadable()),
+            // Nor are these.
+            300..=399 | 405 | 406 | 415 => Err(unreadable()),
+            400..=499 if is_page(&answer.body) && !matches!(status, 401 | 408 | 429) => {
+                Err(unreadable())
+            }
             401 => Err(FindFault::Refused(
                 "the Destination service refused the binding (401): create a new binding and restart",
             )),
@@ -75,6 +80,11 @@ impl DestinationClient {
             digest: self.digest.hash_one(answer.body.as_slice()),
         }))
     }
+}
+
+/// Whether a body is HTML. The service answers with JSON or plain text.
+fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
 }
 
 #[derive(serde::Deserialize)]

@@ -304,10 +304,9 @@ async fn a_second_401_is_final() {
 #[case("403 Forbidden", "no")]
 #[case("412 Precondition Failed", "")]
 #[case("422 Unprocessable Entity", "no")]
-#[case("302 Found", "")]
 #[tokio::test(start_paused = true)]
 async fn a_definite_answer_is_not_repeated(#[case] status: &str, #[case] body: &str) {
-    let answer = Reply::with_headers(status, "Location: http://127.0.0.1:9/\r\n", body.as_bytes());
+    let answer = Reply::with_headers(status, "", body.as_bytes());
     let landscape = Landscape::start(vec![token("t")], vec![answer, destination()]).await;
     assert!(matches!(landscape.find().await, Err(FindFault::Refused(_))));
     assert_eq!(landscape.service.seen().len(), 1);
@@ -323,6 +322,10 @@ async fn a_404_of_the_service_means_absent() {
 #[rstest]
 #[case::router("404 Not Found", "<html>unknown route</html>", Transient::Unreadable)]
 #[case::json_of_others("404 Not Found", "{}", Transient::Unreadable)]
+#[case::redirect("302 Found", "", Transient::Unreadable)]
+#[case::method("405 Method Not Allowed", "", Transient::Unreadable)]
+#[case::page("403 Forbidden", "<html>", Transient::Unreadable)]
+#[case::bad_page("400 Bad Request", "\n<html>", Transient::Unreadable)]
 #[case::truncated("200 OK", r#"{"destinationConfiguration":{"Name""#, Transient::Unreadable)]
 #[case::no_json("200 OK", "<html>", Transient::Unreadable)]
 #[case::no_destination("200 OK", "{}", Transient::Unreadable)]
@@ -357,6 +360,28 @@ async fn one_bad_answer_is_retried() {
     assert_eq!((landscape.xsuaa.seen().len(), landscape.service.seen().len()), (2, 2));
 }
 
+#[rstest]
+#[case(
+    "404 Not Found",
+    "X-Cf-RouterError: unknown_route\r\n",
+    "404 Not Found: Requested route does not exist."
+)]
+#[case("302 Found", "Location: /login\r\n", "")]
+#[case("405 Method Not Allowed", "", "")]
+#[case("403 Forbidden", "", "<html>")]
+#[case("401 Unauthorized", "", "<html>")]
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_front_of_xsuaa_is_no_refusal_of_the_binding(
+    #[case] status: &str,
+    #[case] headers: &str,
+    #[case] body: &str,
+) {
+    let other = Reply::with_headers(status, headers, body.as_bytes());
+    let landscape = Landscape::start(vec![other, token("t")], vec![destination()]).await;
+    landscape.find().await.unwrap();
+    assert_eq!((landscape.xsuaa.seen().len(), landscape.service.seen().len()), (2, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_429_of_xsuaa_in_html_is_retried_after_its_pause() {
     let limited = Reply::with_headers(
@@ -372,7 +397,7 @@ async fn a_429_of_xsuaa_in_html_is_retried_after_its_pause() {
 
 #[rstest]
 #[case("401 Unauthorized", r#"{"error":"invalid_client","error_description":"Bad credentials"}"#)]
-#[case("403 Forbidden", "<html>")]
+#[case("403 Forbidden", r#"{"error":"access_denied"}"#)]
 #[tokio::test(start_paused = true)]
 async fn a_refused_binding_is_tried_once_and_no_find_is_sent(
     #[case] status: &str,

@@ -1244,6 +1244,49 @@ async fn a_refused_assertion_is_read_again_after_a_pause() {
     assert_eq!(test.fake.count(PASSWORD), 0);
 }
 
+#[rstest]
+#[case::error(ScriptedAnswer::Fault(FaultKind::ServerError))]
+#[case::overloaded(ScriptedAnswer::Fault(FaultKind::Unavailable))]
+#[case::not_json(ScriptedAnswer::Fault(FaultKind::Unreadable))]
+#[case::cut(ScriptedAnswer::Broken)]
+#[tokio::test(start_paused = true)]
+async fn an_assertion_survives_one_hiccup(#[case] hiccup: ScriptedAnswer) {
+    let test = TestVault::with(&["CFAPI"], LogonGrant::JwtBearer);
+    test.fake.next(ASSERTION, [hiccup, ScriptedAnswer::Token(LIFE)]);
+    assert!(test.lease().await.is_ok());
+    assert_eq!(test.fake.count(ASSERTION), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_is_answered_503_with_retry_after_does_not_keep_callers_waiting() {
+    let test = TestVault::new();
+    test.lease().await.unwrap();
+    test.fake.usually(REFRESH, ScriptedAnswer::Later(FaultKind::Unavailable, 60));
+    let mut failed = 0;
+    for _ in 0..(3 * LIFE) {
+        failed += usize::from(test.lease().await.is_err());
+        pass(1).await;
+    }
+    assert_eq!(failed, 0);
+    assert!((2..=4).contains(&test.fake.count(PASSWORD)), "{}", test.fake.count(PASSWORD));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_failed_refreshes_in_the_background_are_followed_by_a_logon_alone() {
+    let test = TestVault::new();
+    test.lease().await.unwrap();
+    test.fake.usually(REFRESH, ScriptedAnswer::Fault(FaultKind::ServerError));
+    while test.fake.count(REFRESH) < 2 {
+        test.lease().await.unwrap();
+        pass(1).await;
+    }
+    let sent = test.fake.count(REFRESH);
+    // No caller, so that no refresh is sent until the token has ended.
+    pass(LIFE).await;
+    test.lease().await.unwrap();
+    assert_eq!((test.fake.count(REFRESH), test.fake.count(PASSWORD)), (sent, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn polls_and_delays_end_with_the_broker() {
     let test = TestVault::new();
