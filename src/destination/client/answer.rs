@@ -38,9 +38,7 @@ impl DestinationClient {
             304 if tag.is_some() => Ok(FindResponse::Unchanged),
             404 if decode::<ErrorBody>(&answer.body).is_ok() => Ok(FindResponse::Absent),
             // Not from the service: misrouted, or the service is down behind its router.
-            404 => Err(unreadable()),
-            // Nor are these.
-            300..=399 | 405 | 406 | 415 => Err(unreadable()),
+            300..=399 | 404 | 405 | 406 | 415 => Err(unreadable()),
             400..=499 if is_page(&answer.body) && !matches!(status, 401 | 408 | 429) => {
                 Err(unreadable())
             }
