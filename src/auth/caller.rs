@@ -3,10 +3,10 @@
 //! Invariant: a `Caller` is made from a verified payload only (by hand in tests). It never holds
 //! the token itself. Used by every module that asks who calls.
 
-use super::Scope;
+use super::{Scope, rate_limit::user_key};
 use crate::telemetry::audit::AuditActor;
 use aws_lc_rs::digest;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// Prefix of the client ids of IAS callers. An XSUAA client id with this prefix is refused.
 pub(super) const IAS_MARK: &str = "ias:";
@@ -45,6 +45,12 @@ impl Caller {
     /// `ias:<app_tid>:<client>`. No `cid` can have that form.
     pub fn client_id(&self) -> &str {
         &self.identity.client_id
+    }
+
+    /// Returns the name under which limits and shares count this caller: its client id, or a name of
+    /// the person who calls through it.
+    pub fn limit_key(&self) -> Cow<'_, str> {
+        user_key(self).map_or(Cow::Borrowed(self.client_id()), Cow::Owned)
     }
 
     /// Returns the zone (subaccount) whose XSUAA issued the token, or the IAS tenant (`app_tid`).

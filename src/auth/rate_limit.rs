@@ -156,13 +156,13 @@ impl CallerLimits {
         until: Instant,
     ) -> Result<InFlightPermit, AuthError> {
         let now = || self.clock.now();
-        let Some(user) = UserKey::of(caller) else {
+        let Some(user) = user_key(caller) else {
             let own = self.clients.allowance(caller.client_id(), now());
             let place = own.place(until).await?;
             own.check_rate()?;
             return Ok(InFlightPermit { place, sum: None, waits: own.waits() });
         };
-        let own = self.users.allowance(&user.0, now());
+        let own = self.users.allowance(&user, now());
         let sum = self.sums.allowance(caller.client_id(), now());
         let place = own.place(until).await?;
         let sum_place = sum.place(until).await?;
@@ -172,19 +172,14 @@ impl CallerLimits {
     }
 }
 
-/// Names a user of a client in the table.
-struct UserKey(String);
-
-impl UserKey {
-    /// Returns the key; `None` for a client that calls for itself. `sub` is the user's id; a user
-    /// name alone may exist at several identity providers.
-    fn of(caller: &Caller) -> Option<Self> {
-        let name = caller.user()?;
-        let (client, origin) = (caller.client_id(), caller.origin().unwrap_or_default());
-        let subject = caller.subject().unwrap_or(name);
-        // The lengths keep the parts apart, whatever characters they have.
-        Some(Self(format!("{}:{}:{client}{origin}{subject}", client.len(), origin.len())))
-    }
+/// Names a user of a client in the table; `None` for a client that calls for itself. `sub` is the
+/// user's id; a user name alone may exist at several identity providers.
+pub(super) fn user_key(caller: &Caller) -> Option<String> {
+    let name = caller.user()?;
+    let (client, origin) = (caller.client_id(), caller.origin().unwrap_or_default());
+    let subject = caller.subject().unwrap_or(name);
+    // The lengths keep the parts apart, whatever characters they have.
+    Some(format!("{}:{}:{client}{origin}{subject}", client.len(), origin.len()))
 }
 
 impl AllowanceTable {

@@ -215,10 +215,11 @@ impl CfRequestClient {
         self.deadline
     }
 
-    /// Returns the client for a caller: its calls take the caller's share of the permits.
+    /// Returns the client for a caller, who is named by this key: its calls take the caller's share
+    /// of the permits.
     #[must_use]
-    pub fn for_caller(mut self, client_id: &str) -> Self {
-        self.caller = Some(client_id.into());
+    pub fn for_caller(mut self, key: &str) -> Self {
+        self.caller = Some(key.into());
         self
     }
 

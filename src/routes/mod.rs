@@ -361,7 +361,7 @@ impl TenantRoutes {
             &request_context.correlation,
             request_context.deadline,
         );
-        let cf = cf.for_caller(request_context.caller.client_id());
+        let cf = cf.for_caller(&request_context.caller.limit_key());
         Ok(OwnerContext { routes: self.clone(), provider, cf, now: request_context.now })
     }
 

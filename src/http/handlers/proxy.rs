@@ -107,7 +107,7 @@ impl ProxyCall {
         let own = state.routes.providers().destination_of(&self.caller);
         let destination = own.unwrap_or(&state.defaults.destination);
         let cf = state.capi.for_request(destination, self.record.correlation(), self.deadline);
-        cf.for_caller(self.caller.client_id())
+        cf.for_caller(&self.caller.limit_key())
     }
 
     fn request_context(&self) -> RequestContext {

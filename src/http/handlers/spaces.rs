@@ -48,7 +48,7 @@ pub(crate) async fn list(
     let deadline = Instant::now() + defaults.call_timeout;
     let own = routes.providers().destination_of(&caller);
     let destination = own.unwrap_or(&defaults.destination);
-    let cf = capi.for_request(destination, &correlation, deadline).for_caller(caller.client_id());
+    let cf = capi.for_request(destination, &correlation, deadline).for_caller(&caller.limit_key());
     let spaces = cf.spaces().await?;
     let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();
     Ok(Json(SpaceList { total: resources.len(), resources }))
