@@ -96,15 +96,16 @@ impl RequestPlaces {
     }
 
     /// Returns the places of an item of a batch, with its place among the items. The item is a part
-    /// of this request.
-    #[must_use]
-    pub fn of_item(&self, permit: OwnedSemaphorePermit) -> Self {
+    /// of this request; if the request has given its places back, it waits up to a second for them.
+    pub async fn of_item(&self, permit: OwnedSemaphorePermit) -> Self {
+        let part = self.part();
+        self.take_again(Instant::now() + RETURN_TIMEOUT).await;
         let state = PlacesState {
             places: vec![RequestPlace::new(PlaceKind::Batch, permit)],
             waits: self.state().waits.clone(),
             ..PlacesState::default()
         };
-        let (state, request) = (Mutex::new(state), Some(self.part()));
+        let (state, request) = (Mutex::new(state), Some(part));
         Self(Arc::new(PlacesInner { state, returning: AsyncMutex::default(), request }))
     }
 
@@ -364,7 +365,7 @@ mod tests {
         let (places, caller, process, _place) = request();
         let batch = Arc::new(Semaphore::new(2));
         let item = || places.of_item(Arc::clone(&batch).try_acquire_owned().unwrap());
-        let (one, two) = (item(), item());
+        let (one, two) = (item().await, item().await);
         let _whole = places.idle();
         let wait = one.idle();
         assert_eq!((batch.available_permits(), free([&caller, &process])), (1, [0, 0]));
@@ -379,6 +380,18 @@ mod tests {
         assert_eq!((batch.available_permits(), free([&caller, &process])), (1, [0, 0]));
         drop((second, part, two));
         assert_eq!((batch.available_permits(), free([&caller, &process])), (2, [1, 1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_item_that_begins_takes_the_places_of_the_request_again() {
+        let (places, caller, process, _place) = request();
+        let _whole = places.idle();
+        assert_eq!(free([&caller, &process]), [1, 1]);
+        let batch = Arc::new(Semaphore::new(1));
+        let item = places.of_item(Arc::clone(&batch).try_acquire_owned().unwrap()).await;
+        assert_eq!(free([&caller, &process]), [0, 0]);
+        drop(item);
+        assert_eq!(free([&caller, &process]), [1, 1]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use super::{
     delete::{self, DeleteScope, ObservedRoutes},
     error::RequestField,
 };
+use crate::auth::RequestPart;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -110,13 +111,17 @@ pub(super) async fn run_items(
         latest: latest_start(Instant::now(), request_context.deadline),
         permits: Arc::new(Semaphore::new(MAX_WORKING)),
     };
+    // A part works at each moment until the last item has begun: without one, the places are lost.
+    let beginning = request_context.places.part();
     let _idle = request_context.places.idle();
     let mut groups = JoinSet::new();
     for group in group_by_tenant(items) {
         // Here, so that the groups begin in their order.
         let permit = batch.permit().await;
-        groups.spawn(batch.clone().group(group, permit).in_current_span());
+        let working = request_context.places.part();
+        groups.spawn(batch.clone().group(group, permit, working).in_current_span());
     }
+    drop(beginning);
     let mut results = BTreeMap::new();
     while let Some(ended) = groups.join_next().await {
         results.extend(ended.into_iter().flatten());
@@ -143,19 +148,21 @@ impl RunningBatch {
         permit.ok()?.ok().filter(|_| Instant::now() < self.latest)
     }
 
-    /// Runs the items of one tenant one after the other.
+    /// Runs the items of one tenant one after the other. The group is a working part of the request
+    /// while none of its items is.
     async fn group(
         self,
         group: TenantItems,
         first: Option<OwnedSemaphorePermit>,
+        working: RequestPart,
     ) -> Vec<(usize, Result<ItemOutcome, RouteError>)> {
-        let (mut done, mut first) = (Vec::new(), Some(first));
+        let (mut done, mut first, mut working) = (Vec::new(), Some(first), Some(working));
         for (index, item) in group {
             let permit = match first.take() {
                 Some(permit) => permit,
                 None => self.permit().await,
             };
-            done.push((index, self.item(item, permit).await));
+            done.push((index, self.item(item, permit, &mut working).await));
         }
         done
     }
@@ -164,6 +171,7 @@ impl RunningBatch {
         &self,
         item: Result<Item, RouteError>,
         permit: Option<OwnedSemaphorePermit>,
+        of_group: &mut Option<RequestPart>,
     ) -> Result<ItemOutcome, RouteError> {
         let (context, run) = (&self.request_context, self.run);
         let item = match item {
@@ -175,10 +183,12 @@ impl RunningBatch {
             let (action, tenant) = (item.as_str(), item.tenant().as_str());
             return Err(not_started(action, context, tenant, run, RouteError::Busy));
         };
-        let places = context.places.of_item(permit);
+        let places = context.places.of_item(permit).await;
+        *of_group = None;
         let own = context.clone().holding(places.clone());
         let result = in_time(&own, Box::pin(one(&self.routes, &own, item, run))).await;
         places.end();
+        *of_group = Some(context.places.part());
         result
     }
 }

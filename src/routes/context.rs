@@ -38,6 +38,27 @@ pub(super) struct OperationContext {
     pub(super) location: SharedLocation,
 }
 
+impl OwnerContext {
+    /// Waits for the lock of a tenant or a host. Who has it may wait for a job of CF, so the request
+    /// holds no place meanwhile.
+    pub(super) async fn lock(
+        &self,
+        request_context: &RequestContext,
+        key: LockKey,
+    ) -> Result<KeyGuard, RouteError> {
+        let locks = &self.routes.0.locks;
+        if let Some(guard) = locks.try_lock(&key) {
+            return Ok(guard);
+        }
+        let wait = request_context.places.begin_wait();
+        let guard = locks.lock(key, request_context.deadline).await.ok_or(RouteError::Busy)?;
+        if let Some(wait) = wait {
+            wait.resume().await;
+        }
+        Ok(guard)
+    }
+}
+
 impl OperationContext {
     /// Waits for the lock of the tenant.
     pub(super) async fn lock_tenant(&self) -> Result<KeyGuard, RouteError> {
@@ -57,18 +78,9 @@ impl OperationContext {
         LockKey::Tenant { owner, tenant: self.tenant.to_string() }
     }
 
-    /// Waits for the lock of a tenant or a host. Who has it may wait for a job of CF.
+    /// Waits for the lock of a tenant or a host.
     pub(super) async fn lock(&self, key: LockKey) -> Result<KeyGuard, RouteError> {
-        if let Some(guard) = self.locks().try_lock(&key) {
-            return Ok(guard);
-        }
-        let wait = self.request_context.places.begin_wait();
-        let guard = self.locks().lock(key, self.request_context.deadline).await;
-        let guard = guard.ok_or(RouteError::Busy)?;
-        if let Some(wait) = wait {
-            wait.resume().await;
-        }
-        Ok(guard)
+        self.owner.lock(&self.request_context, key).await
     }
 
     /// Marks a route as being deleted, for all instances; `None` if it is gone. This process
@@ -76,6 +88,12 @@ impl OperationContext {
     /// another instance may have removed it.
     pub(super) async fn mark_deleting(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
         self.locks().remember_deleting(route).await;
+        self.set_mark(route).await
+    }
+
+    /// Marks a route whose delete is remembered; `None` if it is gone. A refusal does not prolong the
+    /// memory.
+    pub(super) async fn set_mark(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
         let mut mark = self.ownership.deleting(self.request_context.now);
         let marked = match self.cf().label_route(route, &mark).await {
             // The label and the annotation each are a mark. A full route may have space for one.

@@ -299,7 +299,8 @@ impl Creator<'_> {
             let remembered = self.op.locks().is_deleting(route);
             let late = overdue.is_some_and(|since| since <= Instant::now());
             match claim {
-                Claim::Ours(DeletionState::Live) if !remembered => {
+                // Unless this request has sent a delete of its own, which then still runs.
+                Claim::Ours(DeletionState::Live) if !remembered && overdue.is_some() => {
                     return Ok(Some(AcquiredRoute {
                         route: current,
                         acquisition: Acquisition::Found,
@@ -321,7 +322,7 @@ impl Creator<'_> {
     /// Marks a route that could not be marked before. Without the mark it is not deleted: another
     /// instance may have found it unmarked and used it.
     async fn try_mark(&self, route: &Guid) -> bool {
-        match self.op.mark_deleting(route).await {
+        match self.op.set_mark(route).await {
             Ok(marked) => marked.is_some(),
             Err(error) => {
                 tracing::warn!(route = %route, %error, "a route that is being deleted could not be marked");

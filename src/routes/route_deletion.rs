@@ -15,11 +15,14 @@ use super::{
     provider::Apps,
     resolve::ResolvedSpace,
 };
-use crate::capi::{
-    CapiError, CfError, Guid,
-    jobs::{JobOutcome, Pace, Turn},
-    model::Route,
-    routes::Deletion,
+use crate::{
+    auth::RequestPlaces,
+    capi::{
+        CapiError, CfError, Guid,
+        jobs::{JobOutcome, Pace, Turn},
+        model::Route,
+        routes::Deletion,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -110,7 +113,7 @@ impl RouteDeletion {
 
     /// Deletes all routes in parallel.
     pub(super) async fn all(self, routes: Vec<Route>) -> Vec<DeletionResult> {
-        if let [_] = routes.as_slice() {
+        if routes.len() < 2 {
             let mut results = Vec::new();
             for route in routes {
                 results.push(self.one(route).await);
@@ -118,13 +121,14 @@ impl RouteDeletion {
             return results;
         }
         let (mut set, places) = (JoinSet::new(), self.op.request_context.places.clone());
-        let _idle = places.idle();
         let names: Vec<_> =
             routes.iter().map(|route| (route.guid.clone(), route.host.clone())).collect();
-        for (index, route) in routes.into_iter().enumerate() {
+        // All parts are made before this one is idle: without a working part, the places are lost.
+        let routes: Vec<_> = routes.into_iter().map(|route| (route, places.part())).collect();
+        let _idle = places.idle();
+        for (index, (route, working)) in routes.into_iter().enumerate() {
             let mut part = self.clone();
             part.op.owner.cf = part.op.owner.cf.with_own_request_id();
-            let working = places.part();
             let task = async move {
                 let result = part.one(route).await;
                 drop(working);
@@ -296,6 +300,8 @@ impl RouteDeletion {
         let tasks = self.op.owner.routes.0.tasks.clone();
         let mut part = self.clone();
         part.op.owner.cf = part.op.owner.cf.with_deadline(end);
+        // Nobody waits for it, so it holds no place of its request.
+        part.op.request_context.places = RequestPlaces::default();
         let stopping = tasks.clone();
         let following = async move {
             // A broker that stops does not wait for CF.
@@ -308,7 +314,8 @@ impl RouteDeletion {
         tasks.spawn(following.in_current_span());
     }
 
-    /// Polls a job until it ends or `until` is reached; `None` if it still runs.
+    /// Polls a job until it ends or `until` is reached; `None` if it still runs, as far as is known.
+    /// An error that a repeat mends does not end it: CF goes on with the delete.
     async fn poll(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
         loop {
             let name = DeletedName::of(&one.deleting);
@@ -326,7 +333,20 @@ impl RouteDeletion {
                         continue;
                     }
                     Ok(None) => return Some(DeletionResult::Gone),
+                    // It was not sent yet.
+                    Err(RouteError::Capi(error))
+                        if error.is_transient() && one.attempt == DeleteAttempt::First =>
+                    {
+                        match one.pace.pause(until).await {
+                            Turn::Next => continue,
+                            Turn::Over => return None,
+                        }
+                    }
                     Err(error) => error,
+                },
+                Err(error) if error.is_transient() => match one.pace.pause(until).await {
+                    Turn::Next => continue,
+                    Turn::Over => return None,
                 },
                 // CF is deleting it anyway, so the mark stays.
                 Err(error) => error.into(),
@@ -352,9 +372,12 @@ impl RouteDeletion {
             return Ok(None);
         };
         if one.attempt == DeleteAttempt::First {
-            self.log_step("deleted_again", host, guid, one.request_id.take());
-            one.attempt = DeleteAttempt::Last;
-            return self.send(&current).await;
+            let sent = self.send(&current).await;
+            if !matches!(&sent, Err(RouteError::Capi(error)) if is_before_sending(error)) {
+                self.log_step("deleted_again", host, guid, one.request_id.take());
+                one.attempt = DeleteAttempt::Last;
+            }
+            return sent;
         }
         if self.is_ours(&current) {
             self.unmark(guid).await;
@@ -401,6 +424,11 @@ impl RouteDeletion {
         self.log_step(error.as_str(), &host, &guid, request_id);
         DeletionResult::Failed(NotDeleted { guid, host, error: Box::new(error) })
     }
+}
+
+/// Returns whether the call may be sent again: CF did not get it, and a repeat mends the error.
+fn is_before_sending(error: &CapiError) -> bool {
+    error.is_transient() && !error.may_have_been_executed()
 }
 
 /// A route in results and audit lines.

@@ -613,12 +613,13 @@ async fn a_delete_that_does_not_end_is_repeated_once() {
     let reads = || deleting.read();
     let replies =
         [exists(), deleting.listed(), reads(), reads(), reads(), reads(), accepted("j2"), reads()];
-    let end = [missing(), created(), mapped()];
+    // Another instance removes its mark while our delete runs.
+    let end = [RouteFixture::ours().read(), missing(), created(), mapped()];
     let fixture = Fixture::answering(replies.into_iter().chain(end)).await;
     assert_eq!(fixture.ensure().await.unwrap().outcome, EnsureOutcome::Created);
     let calls = fixture.calls();
     let deletes = calls.iter().filter(|call| call.starts_with("DELETE ")).count();
-    assert_eq!((calls.len(), deletes), (11, 1), "{calls:?}");
+    assert_eq!((calls.len(), deletes), (12, 1), "{calls:?}");
 }
 
 #[tokio::test]
@@ -803,6 +804,47 @@ async fn a_delete_is_a_list_a_mark_a_delete_and_polls() {
     assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
     let poll = "GET /v3/jobs/j1";
     assert_eq!(fixture.calls()[1..], [LABEL, DELETE, poll, poll]);
+}
+
+#[tokio::test]
+async fn a_poll_that_fails_for_now_does_not_end_the_wait() {
+    let down = || cf_error("500 Internal Server Error", 10001, "x");
+    let listed = RouteFixture::ours().listed();
+    let replies = [listed, marked(), accepted("j1"), down(), down(), down(), job("COMPLETE")];
+    let fixture = Fixture::answering(replies).await;
+    assert!(matches!(fixture.delete(WaitMode::Wait).await, Ok(Deleted::Done)));
+    let calls = fixture.calls();
+    assert_eq!(calls.last().unwrap(), "GET /v3/jobs/j1", "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_delete_whose_polls_fail_until_its_time_is_over_still_runs() {
+    let down = || cf_error("500 Internal Server Error", 10001, "x");
+    let begun = [RouteFixture::ours().listed(), marked(), accepted("j1")];
+    let replies = begun.into_iter().chain((0..30).map(|_| down()));
+    let fixture = Fixture::not_following(replies).await;
+    // Of which 3 s are kept for the answer.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let request_context = RequestContext { deadline, ..request_context() };
+    let done = fixture.routes.delete(&request_context, &tenant(), WaitMode::Wait).await.unwrap();
+    assert!(matches!(done, Deleted::Running { .. }), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_fails_after_a_failed_poll_is_repeated_although_nobody_waits() {
+    let down = cf_error("500 Internal Server Error", 10001, "x");
+    let begun = [RouteFixture::ours().listed(), marked(), accepted("j1"), down];
+    let then = [failed_job(), missing()];
+    let fixture = Fixture::answering(begun.into_iter().chain(then)).await;
+    fixture.delete(WaitMode::DontWait).await.unwrap();
+    let is_repeated = || fixture.calls().last().is_some_and(|call| call == READ);
+    for _ in 0..200 {
+        if is_repeated() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(is_repeated(), "{:?}", fixture.calls());
 }
 
 #[tokio::test]

@@ -15,7 +15,10 @@ use super::{
     resolve::require_visible_space,
     view::{AppView, RouteState},
 };
-use crate::capi::{Guid, model::Route};
+use crate::{
+    auth::RequestPart,
+    capi::{Guid, model::Route},
+};
 use std::{
     collections::BTreeSet,
     sync::{Mutex, PoisonError},
@@ -163,7 +166,12 @@ impl Transfer {
         let deadline = self.request_context.deadline;
         let latest = latest_start(Instant::now(), deadline);
         let queue = Mutex::new(movable.into_iter().enumerate());
-        let worker = || async {
+        let (queue, places) = (&queue, &self.request_context.places);
+        let (one, two) = (places.part(), places.part());
+        let (three, four) = (places.part(), places.part());
+        let _idle = places.idle();
+        let worker = |working: RequestPart| async move {
+            let _working = working;
             let mut done = Vec::new();
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -180,7 +188,8 @@ impl Transfer {
                 done.push((index, TransferResult { view, result }));
             }
         };
-        let (one, two, three, four) = tokio::join!(worker(), worker(), worker(), worker());
+        let (one, two, three, four) =
+            tokio::join!(worker(one), worker(two), worker(three), worker(four));
         let mut all = [one, two, three, four].into_iter().flatten().collect::<Vec<_>>();
         all.sort_by_key(|(index, _)| *index);
         all.into_iter().map(|(_, result)| result).collect()
@@ -211,9 +220,7 @@ impl Transfer {
     async fn move_one(&self, route: &Route) -> Result<(), RouteError> {
         let mut guards = Vec::new();
         for key in self.keys(route) {
-            let locks = &self.owner.routes.0.locks;
-            let guard = locks.lock(key, self.request_context.deadline).await;
-            guards.push(guard.ok_or(RouteError::Busy)?);
+            guards.push(self.owner.lock(&self.request_context, key).await?);
         }
         let (prefix, cf) = (self.owner.routes.providers().prefix(), &self.owner.cf);
         let current = cf.route(&route.guid).await?;
@@ -226,7 +233,9 @@ impl Transfer {
             Some(None) => {}
         }
         let patch = label::owner_patch(prefix, &self.owner.provider.owner);
-        cf.label_route(&route.guid, &patch).await?.map(|_| ()).ok_or(RouteError::NotFound)
+        let moved = cf.label_route(&route.guid, &patch).await?.ok_or(RouteError::NotFound)?;
+        // Another instance has begun to delete it since it was read.
+        if self.is_deleting(&moved) { Err(RouteError::BeingDeleted) } else { Ok(()) }
     }
 
     /// Returns what no other operation may work on, always in the same order.

@@ -178,6 +178,8 @@ async fn a_job_that_fails_is_repeated_once_before_anyone_is_told(
     let gone = caller.delete(&broker, &sandbox).await;
     if caller == Caller::DoesNotWait {
         let place = gone.headers["location"].to_str().unwrap();
+        let place = url::Url::parse(place).unwrap();
+        let place = place.path();
         loop {
             let told = other.get(place, &sandbox.provider_token()).await;
             let status = told.json()["status"].as_str().unwrap().to_owned();

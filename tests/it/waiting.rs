@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use cfapi_sandbox::{Part, Sandbox};
+use cfapi_sandbox::{JournalEntry, Part, Sandbox};
 use http::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -202,6 +203,76 @@ async fn beyond_the_bound_of_waiting_a_delete_is_answered_at_once() {
     assert_eq!(broker.delete("/routes/t1", &token).await.status, 204, "there is room again");
 }
 
+/// Sends a request in a task of its own.
+fn post_later(
+    broker: &TestBroker,
+    token: &str,
+    path: &str,
+    body: &Value,
+) -> tokio::task::JoinHandle<Answer> {
+    let request = client().post(format!("{}{path}", broker.base)).bearer_auth(token);
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    #[expect(clippy::disallowed_methods, reason = "a caller of its own")]
+    tokio::spawn(answer(request))
+}
+
+/// How many calls of this kind CF has not answered yet.
+fn under_way(sandbox: &Sandbox, method: &str) -> usize {
+    let journal = sandbox.journal();
+    let open = |one: &&JournalEntry| one.part == Part::Cf && one.status.is_none();
+    journal.iter().filter(open).filter(|one| one.method == method).count()
+}
+
+#[rstest]
+#[case::each_of_its_own_tenant(4, 4)]
+#[case::all_of_one_tenant(2, 1)]
+#[tokio::test]
+async fn a_batch_whose_items_work_holds_its_place(#[case] items: usize, #[case] tenants: usize) {
+    let sandbox = sandbox().await;
+    let broker = broker_with(&sandbox, &[("AUTH__MAX_IN_FLIGHT", "1")]).await;
+    subscribe(&broker, &sandbox, 1).await;
+    let token = sandbox.provider_token();
+    let item = |number: usize| {
+        let tenant = format!("own{}", number % tenants);
+        json!({"op": "ensure", "tenantId": tenant, "subdomain": format!("own{number}"), "app": APP})
+    };
+    let body = json!({"items": (0..items).map(item).collect::<Vec<_>>()});
+    pull(&sandbox, "hang", &json!({"part": "cf", "n": items, "only": "POST /v3/routes"}));
+    let batch = post_later(&broker, &token, "/routes/batch", &body);
+    for _ in 0..items / tenants {
+        until("the creates", || under_way(&sandbox, "POST") == tenants).await;
+        let other = broker.get("/routes/t0", &token).await;
+        assert_eq!(other.status, 429, "{}", other.text);
+        pull(&sandbox, "release", &json!({"part": "cf"}));
+    }
+    let got = batch.await.unwrap();
+    let all = got.json()["results"].as_array().unwrap().clone();
+    assert!(all.len() == items && all.iter().all(|one| one["status"] == 201), "{}", got.text);
+    assert_eq!(broker.get("/routes/t0", &token).await.status, 200, "it has ended");
+}
+
+#[tokio::test]
+async fn a_delete_of_two_routes_holds_its_place_until_it_waits() {
+    let sandbox = sandbox().await;
+    let broker = broker_with(&sandbox, &[("AUTH__MAX_IN_FLIGHT", "1")]).await;
+    subscribe(&broker, &sandbox, 1).await;
+    let token = sandbox.provider_token();
+    let second = json!({"subdomain": "second", "app": APP});
+    assert_eq!(broker.put("/routes/t0", &token, &second).await.status, 201);
+    pull(&sandbox, "hang", &json!({"part": "cf", "n": 2, "only": "PATCH /v3/routes"}));
+    let gone = delete_later(&broker, &token, "t0");
+    until("the marks", || under_way(&sandbox, "PATCH") == 2).await;
+    let other = broker.get("/routes/t0", &token).await;
+    assert_eq!(other.status, 429, "{}", other.text);
+    pull(&sandbox, "pause_jobs", &json!({}));
+    pull(&sandbox, "release", &json!({"part": "cf"}));
+    until("two deletes", || deletes(&sandbox) == 2).await;
+    let other = broker.get("/routes/t0", &token).await;
+    assert_eq!(other.status, 200, "{}", other.text);
+    pull(&sandbox, "resume_jobs", &json!({}));
+    assert_eq!(gone.await.unwrap().status, 204);
+}
+
 #[tokio::test]
 async fn items_of_a_batch_that_wait_hold_up_no_other_item_and_no_other_request() {
     let sandbox = sandbox().await;
@@ -211,10 +282,7 @@ async fn items_of_a_batch_that_wait_hold_up_no_other_item_and_no_other_request()
     pull(&sandbox, "pause_jobs", &json!({}));
     let item = |number| json!({"op": "remove", "tenantId": format!("t{number}")});
     let body = json!({"items": (0..6).map(item).collect::<Vec<_>>()});
-    let request = client().post(format!("{}/routes/batch", broker.base)).bearer_auth(&token);
-    let request = request.header("content-type", "application/json").body(body.to_string());
-    #[expect(clippy::disallowed_methods, reason = "a caller of its own")]
-    let batch = tokio::spawn(answer(request));
+    let batch = post_later(&broker, &token, "/routes/batch", &body);
     until("six deletes", || deletes(&sandbox) == 6).await;
     let other = broker.get("/routes/t6", &token).await;
     assert_eq!(other.status, 200, "{}", other.text);
