@@ -166,6 +166,19 @@ pub enum UnreachableCause {
 }
 
 impl ExchangeError {
+    /// Returns whether the request was sent, and its answer was cut or is no HTTP.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::Transport(error) => {
+                matches!(
+                    error,
+                    TransportError::Interrupted { .. } | TransportError::Unreadable { .. }
+                )
+            }
+            Self::Refused(_) => false,
+        }
+    }
+
     /// Returns why no connection was made, where somebody may have to act.
     pub fn unreachable(&self) -> Option<UnreachableCause> {
         let Self::Transport(TransportError::Connect { kind, .. }) = self else {

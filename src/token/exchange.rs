@@ -20,7 +20,6 @@ use super::{
 use crate::{
     destination::Destination,
     oauth::{ExchangeError, Grant, GrantKind, TokenResponse, fault::FaultKind},
-    upstream::TransportError,
 };
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
@@ -160,8 +159,6 @@ fn is_hiccup(error: &ExchangeError) -> bool {
         ExchangeError::Refused(fault) => {
             fault.kind.is_transient() && fault.kind != FaultKind::RateLimited
         }
-        ExchangeError::Transport(error) => {
-            matches!(error, TransportError::Interrupted { .. } | TransportError::Unreadable { .. })
-        }
+        ExchangeError::Transport(_) => error.is_cut(),
     }
 }
