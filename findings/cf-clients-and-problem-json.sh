@@ -11,7 +11,7 @@
 # With an array `errors` beside the members of the problem both show its text:
 #   Java  "CF-NotAuthorized(10003): Ask the operator for a role."
 #   Go    "cfclient error (CF-NotAuthorized|10003): Ask the operator for a role."
-# So whoever stands in front of the CF API adds `errors`; whoever uses the Java client logs getStatusCode(), too.
+# So a service in front of the CF API adds `errors`, and a user of the Java client logs getStatusCode(), too.
 #
 # Runs without cfapi-broker, in a folder of its own. Needs Python 3, a JDK 17, Maven and Go 1.23 or newer, and their
 # registries. Fails if the output differs from the above.

@@ -258,8 +258,8 @@ fn hosts(server: &server::Settings, bound: &BoundServices) -> ServedHosts {
     ServedHosts::new(server.names.iter().chain(uris).map(String::as_str), loopback)
 }
 
-/// The configured name, else the first of `application_uris` that is not on an internal domain, else
-/// the first; plain HTTP with the listening port for a loopback host.
+/// The configured name, else the first of `application_uris` that is not on an internal domain,
+/// else the first; plain HTTP with the listening port for a loopback host.
 fn public_base(
     server: &server::Settings,
     bound: &BoundServices,

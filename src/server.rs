@@ -4,7 +4,8 @@
 //! Invariant: a connection is either served within the limits or closed; no client can keep the
 //! process from stopping within the drain time. Only `app` calls this. In reading order: this file
 //! (accept loop), `connection` (one connection), `request_body` (what a handler leaves of a body),
-//! `guard` and `head` (limits that hyper does not have). The numbers are in `docs/reference/limits.md`.
+//! `guard` and `head` (limits that hyper does not have). The numbers are in
+//! `docs/reference/limits.md`.
 
 mod connection;
 mod guard;

@@ -47,8 +47,8 @@ impl Caller {
         &self.identity.client_id
     }
 
-    /// Returns the name under which limits and shares count this caller: its client id, or a name of
-    /// the person who calls through it.
+    /// Returns the name under which limits and shares count this caller: its client id, or a name
+    /// of the person who calls through it.
     pub fn limit_key(&self) -> Cow<'_, str> {
         user_key(self).map_or(Cow::Borrowed(self.client_id()), Cow::Owned)
     }

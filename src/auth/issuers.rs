@@ -103,8 +103,8 @@ impl Issuers {
     /// Verifies a token by the rules of the issuer that it names.
     ///
     /// # Errors
-    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now; `NotBound` for a
-    /// token of IAS if IAS is on without a usable binding.
+    /// `Invalid`; `KeysUnavailable` or `KeyUndecided` if the key cannot be had now; `NotBound` for
+    /// a token of IAS if IAS is on without a usable binding.
     pub(super) async fn verify(
         &self,
         token: &CompactToken<'_>,

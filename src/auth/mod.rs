@@ -144,8 +144,8 @@ impl Verifier {
     ///
     /// # Errors
     /// `Missing` without `Authorization`, `Invalid` for a token that breaks a rule,
-    /// `KeysUnavailable` or `KeyUndecided` if the required key cannot be had now, `NotBound` without a
-    /// usable binding of the issuer.
+    /// `KeysUnavailable` or `KeyUndecided` if the required key cannot be had now, `NotBound`
+    /// without a usable binding of the issuer.
     ///
     /// # Cancel safety
     /// A fetch of keys goes on without the caller.

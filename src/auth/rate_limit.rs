@@ -1,12 +1,12 @@
 //! Limits per caller: requests per second, and requests in flight. The numbers are in
 //! `docs/reference/caller-rules.md`.
 //!
-//! A technical client is one caller. People share the client id of an approuter, so each person is a
-//! caller of its own, and all people of one client share a sum.
+//! A technical client is one caller. People share the client id of an approuter, so each person is
+//! a caller of its own, and all people of one client share a sum.
 //!
-//! Invariant: the keys of the tables are verified client ids and users, at most [`MOST_CALLERS`] and
-//! [`MOST_USERS`] of them. One caller never takes from the allowance of another; only new callers of
-//! a full table share one. For [`Verifier`](super::Verifier) only.
+//! Invariant: the keys of the tables are verified client ids and users, at most [`MOST_CALLERS`]
+//! and [`MOST_USERS`] of them. One caller never takes from the allowance of another; only new
+//! callers of a full table share one. For [`Verifier`](super::Verifier) only.
 
 use super::{
     AuthError, Caller, Settings,
@@ -108,14 +108,14 @@ impl InFlightPermit {
 /// The allowances of all callers.
 pub(super) struct CallerLimits {
     clock: TokioClock,
-    clients: AllowanceTable,
-    users: AllowanceTable,
+    clients: LimitedCallers,
+    users: LimitedCallers,
     /// One for the users of each client.
-    sums: AllowanceTable,
+    sums: LimitedCallers,
 }
 
 /// The allowances of one kind of callers.
-struct AllowanceTable {
+struct LimitedCallers {
     of: LimitedCaller,
     most: usize,
     parameters: LimitParameters,
@@ -131,9 +131,9 @@ impl CallerLimits {
         let (one, sum) = (LimitParameters::of_one(settings), LimitParameters::of_users(settings));
         Self {
             clock,
-            clients: AllowanceTable::new(LimitedCaller::Client, MOST_CALLERS, one, clock),
-            users: AllowanceTable::new(LimitedCaller::User, MOST_USERS, one, clock),
-            sums: AllowanceTable::new(LimitedCaller::Users, MOST_CALLERS, sum, clock),
+            clients: LimitedCallers::new(LimitedCaller::Client, MOST_CALLERS, one, clock),
+            users: LimitedCallers::new(LimitedCaller::User, MOST_USERS, one, clock),
+            sums: LimitedCallers::new(LimitedCaller::Users, MOST_CALLERS, sum, clock),
         }
     }
 
@@ -182,7 +182,7 @@ pub(super) fn user_key(caller: &Caller) -> Option<String> {
     Some(format!("{}:{}:{client}{origin}{subject}", client.len(), origin.len()))
 }
 
-impl AllowanceTable {
+impl LimitedCallers {
     fn new(of: LimitedCaller, most: usize, parameters: LimitParameters, clock: TokioClock) -> Self {
         let shared = Arc::new(Allowance::new(LimitedCaller::Newcomers, parameters, clock));
         Self { of, most, parameters, own: Mutex::default(), shared }

@@ -73,7 +73,7 @@ const FILLERS: &[&str] = &[
 /// Longest text that is compared with the words.
 const LONGEST: usize = 64;
 
-/// Returns whether a text is a variable or sample that nobody filled in: `<…>`, `${…}`, `YOUR_…`,
+/// Returns whether a text is a variable or sample that was not filled in: `<…>`, `${…}`, `YOUR_…`,
 /// `***`.
 pub(crate) fn is_unfilled(text: &str) -> bool {
     let text = text.trim().to_lowercase();
@@ -104,8 +104,8 @@ pub(crate) fn is_unfilled(text: &str) -> bool {
     inner("<", ">").is_some() || is_template || is_plain_template || is_yours || is_shell || is_mask
 }
 
-/// Returns whether a text stands where a password belongs: unfilled, or made of the words of samples
-/// such as `changeme` and `Enter-password-here`.
+/// Returns whether a text stands where a password belongs: unfilled, or made of the words of
+/// samples such as `changeme` and `Enter-password-here`.
 pub(super) fn is_placeholder(text: &str) -> bool {
     let letters: String =
         text.chars().filter(|c| !is_separator(*c)).flat_map(char::to_lowercase).collect();

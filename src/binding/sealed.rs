@@ -26,7 +26,7 @@ pub enum SecretForm {
     ExportMark,
     /// Contains a NUL character, which UAA answers with an error page.
     HasNul,
-    /// A variable or a sample's text that nobody replaced by the secret.
+    /// A variable or a sample's text that was not replaced by the secret.
     Placeholder,
     /// Anything else.
     Usable,

@@ -13,8 +13,8 @@ use crate::upstream::body;
 /// File with variables for local development, as `cf env` and the CAP tools write it.
 const DEFAULT_ENV: &str = "default-env.json";
 
-/// Groups of variables in Cloud Foundry's answer about an app; an earlier one wins. `staging_env_json`
-/// is not for running apps. The older API says `environment_json`.
+/// Groups of variables in Cloud Foundry's answer about an app; an earlier one wins.
+/// `staging_env_json` is not for running apps. The older API says `environment_json`.
 const GROUPS: [&str; 5] = [
     "system_env_json",
     "application_env_json",

@@ -62,7 +62,7 @@ pub(crate) fn code_of_reason(reason: &Reason) -> ProblemCode {
         Reason::SecondFactor => ProblemCode::TechnicalUserMfa,
         Reason::ActionRequired { .. } => ProblemCode::TechnicalUserActionRequired,
         Reason::Locked { .. } => ProblemCode::TechnicalUserLocked,
-        Reason::UaaUnavailable
+        Reason::UaaUnavailable(_)
         | Reason::UaaSlow
         | Reason::UaaUnreachable { .. }
         | Reason::Unclear { .. }
@@ -119,11 +119,10 @@ fn detail_of(refusal: &LeaseRefusal) -> String {
             let note = restart_note(refusal);
             format!("The CF login server of destination {name} cannot be reached: {advice}.{note}")
         }
-        Reason::UaaUnavailable => {
-            format!(
-                "The CF login server does not answer as it should, and there is no valid token for {name}."
-            )
-        }
+        Reason::UaaUnavailable(outage) => format!(
+            "The CF login server {}, and there is no valid token for {name}.",
+            outage.text()
+        ),
         Reason::Unclear { until } => unclear_detail(name, *until),
         Reason::NoTokenEndpoint { status } => no_token_endpoint_detail(refusal, *status),
         Reason::RefreshMisdirected { status } => refresh_misdirected_detail(refusal, *status),

@@ -102,9 +102,9 @@ impl RequestRecord {
         &self.0.places
     }
 
-    /// Waits for something that the client or other requests of its caller delay. If it is not ready
-    /// at once, the request gives its place among all requests back: a few slow clients would take
-    /// all of them. Then [`RequestRecord::take_place`] is needed.
+    /// Waits for something that the client or other requests of its caller delay. If it is not
+    /// ready at once, the request gives its place among all requests back: a few slow clients would
+    /// take all of them. Then [`RequestRecord::take_place`] is needed.
     pub(super) async fn wait_outside<T>(&self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = pin!(waiting);
         match poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await {

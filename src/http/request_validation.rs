@@ -101,8 +101,8 @@ fn check_method(method: &Method) -> Result<(), Problem> {
     }
 }
 
-/// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1; probes may be HTTP/1.0, because load balancers
-/// ask so.
+/// Only the origin form (RFC 9112, 3.2.1) of HTTP/1.1; probes may be HTTP/1.0, because load
+/// balancers ask so.
 fn check_form(uri: &Uri, version: Version, hosts: &ServedHosts) -> Result<(), Problem> {
     let is_old_probe = version == Version::HTTP_10 && PROBE_PATHS.contains(&uri.path());
     if version != Version::HTTP_11 && !is_old_probe {

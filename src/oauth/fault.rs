@@ -275,10 +275,12 @@ fn for_grant(kind: FaultKind, answer: &ErrorAnswer, grant: GrantKind) -> FaultKi
     }
 }
 
-/// Error codes are single words. Other answers put a sentence into the same member, such as UAA's
-/// about a missing CSRF token.
+/// Error codes of token endpoints are single words in lower case. Other answers put a sentence into
+/// the same member, such as UAA's about a missing CSRF token, or `Forbidden`, as servers do that
+/// know nothing of OAuth.
 fn is_error_code(code: &str) -> bool {
-    !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_graphic())
+    !code.is_empty()
+        && code.bytes().all(|byte| matches!(byte, b'!'..=b'~') && !byte.is_ascii_uppercase())
 }
 
 /// Reads `Retry-After` if waiting may help.

@@ -95,8 +95,8 @@ pub(super) fn check(items: &[Result<Item, RouteError>]) -> Result<(), RouteError
 /// The items of one tenant, with their positions in the list.
 type TenantItems = Vec<(usize, Result<Item, RouteError>)>;
 
-/// Runs the items, four at a time: other callers share the technical user's rate limit. An item that
-/// only waits for a job of CF does not count.
+/// Runs the items, four at a time: other callers share the technical user's rate limit. An item
+/// that only waits for a job of CF does not count.
 pub(super) async fn run_items(
     routes: &TenantRoutes,
     request_context: &RequestContext,

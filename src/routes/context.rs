@@ -39,8 +39,8 @@ pub(super) struct OperationContext {
 }
 
 impl OwnerContext {
-    /// Waits for the lock of a tenant or a host. Who has it may wait for a job of CF, so the request
-    /// holds no place meanwhile.
+    /// Waits for the lock of a tenant or a host. Who has it may wait for a job of CF, so the
+    /// request holds no place meanwhile.
     pub(super) async fn lock(
         &self,
         request_context: &RequestContext,
@@ -91,8 +91,8 @@ impl OperationContext {
         self.set_mark(route).await
     }
 
-    /// Marks a route whose delete is remembered; `None` if it is gone. A refusal does not prolong the
-    /// memory.
+    /// Marks a route whose delete is remembered; `None` if it is gone. A refusal does not prolong
+    /// the memory.
     pub(super) async fn set_mark(&self, route: &Guid) -> Result<Option<Route>, CapiError> {
         let mut mark = self.ownership.deleting(self.request_context.now);
         let marked = match self.cf().label_route(route, &mark).await {

@@ -134,7 +134,8 @@ impl Creator<'_> {
         }
     }
 
-    /// Asks for one more route of the app. If CF does not know its guid, the app is looked up again.
+    /// Asks for one more route of the app. If CF does not know its guid, the app is looked up
+    /// again.
     async fn admission(&mut self, limit: u64, since: Instant) -> Result<Admission, RouteError> {
         let (cf, counts) = (self.op.cf(), self.op.counts());
         let wanted = Wanted { app: &self.target.app.guid, limit, since };

@@ -108,7 +108,7 @@ pub(super) async fn reconcile(
         return Ok(report);
     }
     // A route that is marked was to be deleted: if the broker was killed in between, that is
-    // finished here. The limit counts only routes that nobody has asked to delete.
+    // finished here. The limit counts only routes whose delete was not asked for.
     let unfinished = deleting.iter().filter(|view| !listed.contains(&view.tenant));
     let deletions = if request.delete_orphans {
         deletions(report.orphans.iter().chain(unfinished), observed_at)

@@ -1,8 +1,8 @@
 //! Deletes a route that a request created but could not map.
 //!
-//! Invariant: only a route that is marked is deleted. One that cannot be marked stays, unmapped, for
-//! the tenant's next request: another instance may have found it unmarked and be about to map it.
-//! Callers: `ensure`.
+//! Invariant: only a route that is marked is deleted. One that cannot be marked stays, unmapped,
+//! for the tenant's next request: another instance may have found it unmarked and be about to map
+//! it. Callers: `ensure`.
 
 use super::{
     OperationContext,

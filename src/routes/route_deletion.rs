@@ -197,8 +197,8 @@ impl RouteDeletion {
                 self.log_step("gone", &route.host, &route.guid, self.op.cf().last_request_id());
                 Ok(None)
             }
-            // CF may be deleting it, or does not serve now. The mark stays, and the next request for
-            // the host finishes the delete.
+            // CF may be deleting it, or does not serve now. The mark stays, and the next request
+            // for the host finishes the delete.
             Err(error) if error.may_have_been_executed() || error.is_transient() => {
                 Err(error.into())
             }
@@ -291,9 +291,9 @@ impl RouteDeletion {
         DeletionResult::Running(deleting)
     }
 
-    /// Polls the job in a task of its own, so that a job that fails is repeated although nobody
-    /// waits. The mark keeps the route from being used meanwhile, so the host is not locked. If the
-    /// process stops, the next request for the route finishes the delete.
+    /// Polls the job in a task of its own, so that a job that fails is repeated although no
+    /// caller waits. The mark keeps the route from being used meanwhile, so the host is not locked.
+    /// If the process stops, the next request for the route finishes the delete.
     fn follow(&self, mut pending: PendingDeletion) {
         pending.host_guard = None;
         let end = Instant::now() + FOLLOW_TIME;
@@ -314,8 +314,8 @@ impl RouteDeletion {
         tasks.spawn(following.in_current_span());
     }
 
-    /// Polls a job until it ends or `until` is reached; `None` if it still runs, as far as is known.
-    /// An error that a repeat mends does not end it: CF goes on with the delete.
+    /// Polls a job until it ends or `until` is reached; `None` if it still runs, as far as is
+    /// known. An error that a repeat mends does not end it: CF goes on with the delete.
     async fn poll(&self, one: &mut PendingDeletion, until: Instant) -> Option<DeletionResult> {
         loop {
             let name = DeletedName::of(&one.deleting);

@@ -4,7 +4,7 @@
 //! Invariant: every text is ours, and none states what is not known. A text belongs to one cause,
 //! or names all that give the same answer. Pure. Used by `failure_policy`.
 
-use super::error::Reason;
+use super::error::{Reason, UaaOutage};
 use crate::{
     destination::Destination,
     oauth::{
@@ -73,8 +73,8 @@ impl SentLogon<'_> {
     }
 }
 
-/// Returns the public reason of a grant without an answer.
-pub(super) fn unreachable(cause: Option<UnreachableCause>) -> Reason {
+/// Returns the public reason of a grant without an answer; `outage` if no one has to act.
+pub(super) fn unreachable(cause: Option<UnreachableCause>, outage: UaaOutage) -> Reason {
     let advice = match cause {
         Some(UnreachableCause::Certificate) => {
             return Reason::UaaUntrusted { advice: CERTIFICATE_ADVICE.to_owned() };
@@ -85,7 +85,7 @@ pub(super) fn unreachable(cause: Option<UnreachableCause>) -> Reason {
         Some(UnreachableCause::Name) => {
             "the name of its host has no address: check the host of the token URL and the DNS"
         }
-        None => return Reason::UaaUnavailable,
+        None => return Reason::UaaUnavailable(outage),
     };
     Reason::UaaUnreachable { advice: advice.to_owned() }
 }
@@ -141,11 +141,11 @@ pub(super) fn reason_of(fault: &Fault, sent: SentLogon<'_>) -> Reason {
         FaultKind::QueryNotAllowed | FaultKind::NotFound | FaultKind::Redirect => {
             no_token_endpoint()
         }
-        FaultKind::RateLimited
-        | FaultKind::Unavailable
-        | FaultKind::ProviderUnavailable
-        | FaultKind::ServerError
-        | FaultKind::Unreadable => Reason::UaaUnavailable,
+        FaultKind::RateLimited => Reason::UaaUnavailable(UaaOutage::RateLimited),
+        FaultKind::Unavailable => Reason::UaaUnavailable(UaaOutage::NotRunning),
+        FaultKind::ProviderUnavailable => Reason::UaaUnavailable(UaaOutage::ProviderTrouble),
+        FaultKind::ServerError => Reason::UaaUnavailable(UaaOutage::ServerError),
+        FaultKind::Unreadable => Reason::UaaUnavailable(UaaOutage::Unreadable),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn known(&self, name: &DestinationName) -> Option<Arc<Destination>>;
 
     /// Returns where the destination is read from; `None` if no source holds it.
-    fn source(&self, name: &DestinationName) -> Option<SourceKind>;
+    fn read_from(&self, name: &DestinationName) -> Option<SourceKind>;
 
     /// Sends a grant once to the destination's token endpoint.
     fn exchange(
@@ -67,7 +67,7 @@ impl Backend for LiveBackend {
         self.destinations.known(name)
     }
 
-    fn source(&self, name: &DestinationName) -> Option<SourceKind> {
+    fn read_from(&self, name: &DestinationName) -> Option<SourceKind> {
         self.destinations.source(name)
     }
 

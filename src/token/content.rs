@@ -5,7 +5,7 @@
 
 use super::{
     backend::Backend,
-    error::{LeaseRefusal, Reason},
+    error::{LeaseRefusal, Reason, UaaOutage},
     provider::UaaTokenProvider,
 };
 use crate::destination::{CachePolicy, Destination, DestinationError};
@@ -80,7 +80,7 @@ impl<B: Backend> UaaTokenProvider<B> {
             drop(entry.read_destination(CachePolicy::Cached).await);
         }
         let soon = Instant::now() + HAND_OVER_PAUSE;
-        LeaseRefusal::new(&self.name, Reason::UaaUnavailable, Some(soon))
+        LeaseRefusal::new(&self.name, Reason::UaaUnavailable(UaaOutage::Changing), Some(soon))
     }
 
     fn no_destination(&self, error: DestinationError) -> LeaseRefusal {

@@ -75,7 +75,7 @@ pub enum Reason {
         advice: String,
     },
     /// The login server answers with 429, 5xx, an unreadable answer or not at all.
-    UaaUnavailable,
+    UaaUnavailable(UaaOutage),
     /// The caller's time ended while the login server had not answered.
     UaaSlow,
     /// The login server cannot be reached, perhaps until somebody acts.
@@ -113,7 +113,7 @@ impl LeaseRefusal {
         match self.reason {
             Reason::DestinationUnavailable { .. }
             | Reason::Locked { .. }
-            | Reason::UaaUnavailable
+            | Reason::UaaUnavailable(_)
             | Reason::UaaSlow
             | Reason::UaaUnreachable { .. }
             | Reason::Unclear { .. }
@@ -172,7 +172,7 @@ impl LeaseRefusal {
             | Reason::AssertionRejected { .. }
             | Reason::SecondFactor
             | Reason::Locked { .. }
-            | Reason::UaaUnavailable
+            | Reason::UaaUnavailable(_)
             | Reason::UaaSlow
             | Reason::Unclear { .. }
             | Reason::Internal => false,
@@ -184,7 +184,7 @@ impl LeaseRefusal {
     }
 
     /// Names the source of the destination.
-    pub(super) fn with_source(mut self, source: Option<SourceKind>) -> Self {
+    pub(super) fn with_read_from(mut self, source: Option<SourceKind>) -> Self {
         self.read_from = source;
         self
     }
@@ -229,7 +229,7 @@ impl Reason {
             | Self::Locked { advice }
             | Self::UaaUnreachable { advice }
             | Self::UaaUntrusted { advice } => advice,
-            Self::UaaUnavailable | Self::UaaSlow => "wait for the login server",
+            Self::UaaUnavailable(_) | Self::UaaSlow => "wait for the login server",
             Self::Unclear { until } => return unclear_hint(*until),
             Self::NoTokenEndpoint { status } => {
                 return format!(
@@ -278,7 +278,7 @@ impl fmt::Display for Reason {
             Self::ActionRequired { .. } => "technical user needs a repair",
             Self::Misconfigured { .. } => "destination misconfigured",
             Self::Locked { .. } => "technical user locked",
-            Self::UaaUnavailable => "login server unavailable",
+            Self::UaaUnavailable(_) => "login server unavailable",
             Self::UaaSlow => "login server slow",
             Self::UaaUnreachable { .. } => "login server unreachable",
             Self::UaaUntrusted { .. } => "certificate of the login server refused",
@@ -290,9 +290,46 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What the login server does in place of a usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UaaOutage {
+    /// No connection can be made.
+    NotReached,
+    /// It took the request and gave no whole answer.
+    NoAnswer,
+    /// 429.
+    RateLimited,
+    /// Its router says that it reaches no instance.
+    NotRunning,
+    /// 408 and 5xx.
+    ServerError,
+    /// It could not ask the identity provider.
+    ProviderTrouble,
+    /// An answer that is none of a token endpoint.
+    Unreadable,
+    /// The credentials have changed, and a logon with the new ones is under way.
+    Changing,
+}
+
+impl UaaOutage {
+    /// Returns what is known, for people: the end of a sentence that begins with the login server.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NotReached => "cannot be reached",
+            Self::NoAnswer => "took the request, and gave no whole answer",
+            Self::RateLimited => "answers that it gets too many requests (429)",
+            Self::NotRunning => "is not available, as its router says",
+            Self::ServerError => "answers with a server error (5xx or time-out)",
+            Self::ProviderTrouble => "could not ask the identity provider of the technical user",
+            Self::Unreadable => "gives an answer that cannot be read",
+            Self::Changing => "is being asked with the changed credentials",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{LeaseRefusal, Reason};
+    use super::{LeaseRefusal, Reason, UaaOutage};
     use rstest::rstest;
     use std::time::Duration;
     use tokio::time::Instant;
@@ -321,7 +358,7 @@ mod tests {
     #[case(Reason::Misconfigured { advice: String::new() }, false)]
     #[case(Reason::Locked { advice: String::new() }, true)]
     #[case(Reason::UaaUnreachable { advice: String::new() }, true)]
-    #[case(Reason::UaaUnavailable, true)]
+    #[case(Reason::UaaUnavailable(UaaOutage::NotReached), true)]
     #[case(Reason::Unclear { until: Instant::now() }, true)]
     #[case(Reason::NoTokenEndpoint { status: 302 }, true)]
     #[case(Reason::RefreshMisdirected { status: 302 }, true)]
@@ -335,7 +372,8 @@ mod tests {
 
     #[test]
     fn a_moment_in_the_past_asks_for_one_second() {
-        let (refusal, now) = refusal(Reason::UaaUnavailable, Some(Duration::ZERO));
+        let (refusal, now) =
+            refusal(Reason::UaaUnavailable(UaaOutage::NotReached), Some(Duration::ZERO));
         let later = now + Duration::from_secs(5);
         assert_eq!(refusal.retry_after(later), Some(Duration::from_secs(1)));
     }

@@ -62,8 +62,8 @@ impl<B: Backend> UaaTokenProvider<B> {
         }
     }
 
-    /// Sends a grant. Repeats it only if no connection was made, and not once an outage is known. An
-    /// assertion counts as no wrong logon: it is sent once more after any other hiccup.
+    /// Sends a grant. Repeats it only if no connection was made, and not once an outage is known.
+    /// An assertion counts as no wrong logon: it is sent once more after any other hiccup.
     pub(super) async fn exchange(
         &self,
         destination: &Destination,

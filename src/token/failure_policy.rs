@@ -7,7 +7,7 @@
 use super::{
     advice::{self, SentLogon},
     backoff::RetryClass,
-    error::Reason,
+    error::{Reason, UaaOutage},
 };
 use crate::oauth::{ExchangeError, Fault, fault::FaultKind};
 use std::time::Duration;
@@ -73,7 +73,11 @@ impl FailureClass {
 /// Classifies a failed grant.
 pub(super) fn classify(error: &ExchangeError, sent: SentLogon<'_>) -> ClassifiedFailure {
     let reason = match error {
-        ExchangeError::Transport(_) => advice::unreachable(error.unreachable()),
+        ExchangeError::Transport(transport) => {
+            let is_sent = transport.may_have_been_sent();
+            let outage = if is_sent { UaaOutage::NoAnswer } else { UaaOutage::NotReached };
+            advice::unreachable(error.unreachable(), outage)
+        }
         ExchangeError::Refused(fault) => advice::reason_of(fault, sent),
     };
     ClassifiedFailure { class: class_of(error), reason }

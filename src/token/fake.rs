@@ -320,7 +320,7 @@ impl Backend for FakeBackend {
         self.state().contents.get(name.as_str()).cloned()
     }
 
-    fn source(&self, _: &DestinationName) -> Option<SourceKind> {
+    fn read_from(&self, _: &DestinationName) -> Option<SourceKind> {
         Some(SourceKind::SubaccountLevel)
     }
 

@@ -40,7 +40,7 @@ mod vault;
 
 pub use backend::TokenEndpointFactory;
 pub use cooldown::Revoked;
-pub use error::{LeaseRefusal, Reason, clock_time};
+pub use error::{LeaseRefusal, Reason, UaaOutage, clock_time};
 #[cfg(test)]
 pub(crate) use fake::lease_for_tests;
 pub use lease::{Freshness, Lease};
@@ -152,7 +152,7 @@ impl TokenVault {
 
     /// Reads the destination past the cache, lets exactly one logon through the lockout guard and
     /// returns the result. It counts as a logon like any other. `on_end` gets the result also if
-    /// nobody waits for it any more.
+    /// no caller waits for it any more.
     ///
     /// # Errors
     /// The name is not configured; or without `force`: a lock is still running, or an attempt of

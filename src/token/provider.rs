@@ -61,7 +61,7 @@ pub(super) struct UaaTokenProvider<B: Backend> {
 impl<B: Backend> TokenProvider for UaaTokenProvider<B> {
     async fn obtain(&self, previous: Option<&Lease>) -> Result<Lease, LeaseRefusal> {
         let outcome = self.renew(previous).await;
-        let outcome = outcome.map_err(|refusal| self.with_source(refusal));
+        let outcome = outcome.map_err(|refusal| self.with_read_from(refusal));
         if let Err(refusal) = &outcome
             && !self.is_superseded()
         {
@@ -181,7 +181,7 @@ impl<B: Backend> UaaTokenProvider<B> {
         let hold = self.guard.check(self.grant, now).err();
         let retry_at = hold.and_then(|hold| hold.retry_at);
         let reason = unclear.map_or(failure.reason, |hold| hold.reason);
-        let refusal = self.with_source(LeaseRefusal::new(&self.name, reason, retry_at));
+        let refusal = self.with_read_from(LeaseRefusal::new(&self.name, reason, retry_at));
         log_events::closed(transition, &refusal, error);
         refusal
     }
@@ -198,8 +198,8 @@ impl<B: Backend> UaaTokenProvider<B> {
         is_ours.then(|| Lease::new(token, destination.api.clone()))
     }
 
-    fn with_source(&self, refusal: LeaseRefusal) -> LeaseRefusal {
-        refusal.with_source(self.backend.source(&self.name))
+    fn with_read_from(&self, refusal: LeaseRefusal) -> LeaseRefusal {
+        refusal.with_read_from(self.backend.read_from(&self.name))
     }
 
     fn publish_guard_state(&self) {

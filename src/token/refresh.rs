@@ -7,7 +7,7 @@ use super::{
     advice::SentLogon,
     backend::Backend,
     backoff::{self, RetryClass},
-    error::{LeaseRefusal, Reason},
+    error::{LeaseRefusal, Reason, UaaOutage},
     exchange::is_unsent,
     failure_policy::{self, FailureClass},
     lease::{Freshness, Lease},
@@ -68,7 +68,11 @@ impl<B: Backend> UaaTokenProvider<B> {
         let destination = self.content().await?;
         let now = Instant::now();
         if let Some(until) = self.failures.limited_until(now) {
-            return Err(LeaseRefusal::new(&self.name, Reason::UaaUnavailable, Some(until)));
+            return Err(LeaseRefusal::new(
+                &self.name,
+                Reason::UaaUnavailable(UaaOutage::RateLimited),
+                Some(until),
+            ));
         }
         let may_log_on = self.guard.check(self.grant, now).is_ok();
         // Another refresh would only let the callers wait longer.

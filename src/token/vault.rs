@@ -159,9 +159,9 @@ impl<B: Backend> Vault<B> {
         }
         entry.read_destination(wanted).await.map_err(|error| {
             let now = Instant::now();
-            let source = self.context.backend.source(entry.name());
+            let source = self.context.backend.read_from(entry.name());
             let refusal =
-                LeaseRefusal::of_destination(entry.name(), error, now).with_source(source);
+                LeaseRefusal::of_destination(entry.name(), error, now).with_read_from(source);
             entry.history().refused(&refusal, now);
             refusal
         })
@@ -180,7 +180,8 @@ impl<B: Backend> Vault<B> {
             }
         };
         let retry_at = Some(Instant::now() + LATE_PAUSE);
-        LeaseRefusal::new(name, reason, retry_at).with_source(self.context.backend.source(name))
+        LeaseRefusal::new(name, reason, retry_at)
+            .with_read_from(self.context.backend.read_from(name))
     }
 
     pub(super) fn revoke(&self, name: &DestinationName, used: &Lease) -> Revoked {
@@ -265,7 +266,7 @@ impl<B: Backend> Vault<B> {
     pub(super) fn reread(self: &Arc<Self>) {
         for metered in &self.entries {
             let entry = Arc::clone(&metered.entry);
-            let source = self.context.backend.source(entry.name());
+            let source = self.context.backend.read_from(entry.name());
             if !source.is_some_and(SourceKind::is_read_again) {
                 let source = source.map(SourceKind::name);
                 tracing::warn!(

@@ -14,8 +14,9 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 
-/// A caller may hold one permit for so many free ones. With 3, a caller that is alone gets a quarter
-/// of all, which is what one caller may have in flight; a dozen callers whose calls hang leave some.
+/// A caller may hold one permit for so many free ones. With 3, a caller that is alone gets a
+/// quarter of all, which is what one caller may have in flight; a dozen callers whose calls hang
+/// leave some.
 const FREE_PER_HELD: usize = 3;
 /// With fewer permits than this there is nothing to share.
 const SMALLEST_SHARED: usize = 8;

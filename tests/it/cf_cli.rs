@@ -1,4 +1,5 @@
-//! What the cf CLI asks (recorded from a build of v9 at the sandbox), through the broker and directly.
+//! What the cf CLI asks (recorded from a build of v9 at the sandbox), through the broker and
+//! directly.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -127,7 +128,7 @@ async fn cf_unmap_route_works_for_the_callers_own_app_and_route_only() {
     both(&cf, &format!("/v3/apps?names={APP}&space_guids={DEV}")).await;
     let found = format!("/v3/routes?domain_guids={DOMAIN}&hosts={HOST}&page=1&paths=&per_page=1");
     assert_eq!(both(&cf, &found).await["resources"][0]["guid"], *route);
-    // The broker's own app is nobody's to unmap, on whatever route.
+    // No caller may unmap the broker's own app, on whatever route.
     let world = cf.sandbox.world();
     world.map_host(HOST, "cfapps.example.test", "cfapi-broker").unwrap();
     let listed = cf.get(&format!("/v3/routes/{route}/destinations")).await.json();

@@ -158,6 +158,17 @@ fn every_code_in_a_comment_is_a_row_of_the_table_of_faults() {
 }
 
 #[test]
+fn comments_are_as_wide_as_the_code() {
+    for file in texts(&["rs"]) {
+        for (number, line) in file.content.lines().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            let place = format!("{}:{}", file.path.display(), number + 1);
+            assert!(!is_comment || line.chars().count() <= 100, "{place}: over 100 characters");
+        }
+    }
+}
+
+#[test]
 fn the_map_names_exactly_the_modules() {
     let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
     let (_, rest) = page.split_once("```mermaid").unwrap();

@@ -2,7 +2,8 @@
 //! request names the broker and the caller.
 //!
 //! Invariant: 400 is an answer: there are no keys for this client or tenant. It ends no keys that
-//! are in use. Any other answer without a key set decides nothing. A [`KeySource`] for [`key_cache`](crate::auth::key_cache).
+//! are in use. Any other answer without a key set decides nothing. A [`KeySource`] for
+//! [`key_cache`](crate::auth::key_cache).
 
 use super::{
     KeyAddress,

@@ -1,8 +1,8 @@
 //! Destinations in JSON, as tools write them: one object, an array, the answer of the Destination
 //! service, `init_data` of a service instance, and an environment with `destinations`.
 //!
-//! Invariant: returns properties under their cockpit names, whatever spelling the input had. Used by
-//! `local`.
+//! Invariant: returns properties under their cockpit names, whatever spelling the input had. Used
+//! by `local`.
 
 use crate::{
     binding::Fields,
@@ -15,7 +15,8 @@ use serde::{
 };
 use std::fmt;
 
-/// Names of the SAP Cloud SDK, and those of the cockpit. `clientId` and `clientSecret` are the same.
+/// Names of the SAP Cloud SDK, and those of the cockpit. `clientId` and `clientSecret` are the
+/// same.
 const SDK_NAMES: [(&str, &str); 9] = [
     ("name", "Name"),
     ("url", "URL"),
@@ -73,8 +74,8 @@ fn pick(items: Vec<Fields>, name: &DestinationName) -> Option<Fields> {
     first
 }
 
-/// Renames the SAP Cloud SDK's properties, except those that are there in the cockpit's spelling. In
-/// the SDK's spelling, which says `url`, the type is optional and HTTP.
+/// Renames the SAP Cloud SDK's properties, except those that are there in the cockpit's spelling.
+/// In the SDK's spelling, which says `url`, the type is optional and HTTP.
 pub(in crate::destination) fn cockpit_spelling(fields: Fields) -> Fields {
     let is_sdk = fields.has("url") && !fields.has("URL");
     let absent: Vec<&(&str, &str)> =

@@ -1,7 +1,7 @@
 //! Client and user of the password grant, as the properties give them.
 //!
-//! Invariant: no empty password, no placeholder, no leftover client secret and no NUL character reaches a grant.
-//! Used by `validate`.
+//! Invariant: no empty password, no placeholder, no leftover client secret and no NUL character
+//! reaches a grant. Used by `validate`.
 
 use super::{ValidationReport, required};
 use crate::{
@@ -23,7 +23,7 @@ pub(super) fn read(fields: &Fields, report: &mut ValidationReport) -> Option<Pas
         }
     }
     if user.is_some_and(is_unfilled) {
-        report.finding("User is a placeholder that nobody replaced: enter the technical user");
+        report.finding("User is a placeholder that was not replaced: enter the technical user");
     }
     let password = password(fields, report);
     let client_secret = client_secret(fields, client_id, report);
@@ -45,7 +45,7 @@ fn password(fields: &Fields, report: &mut ValidationReport) -> Option<SecretStri
         SecretForm::Empty => report.finding("Password is empty"),
         SecretForm::HasNul => report.finding("Password holds a NUL character"),
         SecretForm::Placeholder => report.finding(
-            "Password is a placeholder that nobody replaced: enter the technical user's password",
+            "Password is a placeholder that was not replaced: enter the technical user's password",
         ),
         SecretForm::ExportMark => report.finding(
             "Password missing: removed on export. Add a line Password=… to the file by hand",
@@ -77,7 +77,7 @@ fn client_secret(
             None
         }
         SecretForm::Placeholder if client_id != Some(CF_CLIENT) => {
-            report.finding("clientSecret is a placeholder that nobody replaced");
+            report.finding("clientSecret is a placeholder that was not replaced");
             None
         }
         SecretForm::Usable | SecretForm::Placeholder if client_id == Some(CF_CLIENT) => {

@@ -207,7 +207,7 @@ fn a_placeholder_is_a_finding_that_says_so(#[case] property: &str, #[case] text:
     assert!(destination.is_none());
     let shown = report.findings().join("; ");
     assert!(
-        shown.starts_with(&format!("{property} is a placeholder that nobody replaced")),
+        shown.starts_with(&format!("{property} is a placeholder that was not replaced")),
         "{shown}"
     );
     assert!(!shown.to_lowercase().contains("canary"), "{shown}");
@@ -217,7 +217,7 @@ fn a_placeholder_is_a_finding_that_says_so(#[case] property: &str, #[case] text:
 fn a_placeholder_as_the_secret_of_another_client_is_a_finding() {
     let own_client = ("clientId", Some("own"));
     let (_, report) = validate(&[own_client, ("clientSecret", Some("<secret>"))]);
-    assert_eq!(report.findings(), ["clientSecret is a placeholder that nobody replaced"]);
+    assert_eq!(report.findings(), ["clientSecret is a placeholder that was not replaced"]);
     let (_, report) = validate(&[("clientId", Some("cf")), ("clientSecret", Some("<secret>"))]);
     assert!(report.findings()[0].contains("client cf has an empty secret"));
 }

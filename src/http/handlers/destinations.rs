@@ -165,8 +165,8 @@ struct RetryBody {
 /// outcome.
 ///
 /// # Errors
-/// `not_found` for a name that is not configured. Without `force`: `technical_user_locked` while the
-/// user is locked, `release_repeated` for 65 min after the last release.
+/// `not_found` for a name that is not configured. Without `force`: `technical_user_locked` while
+/// the user is locked, `release_repeated` for 65 min after the last release.
 pub(crate) async fn retry(
     Allowed(caller, _): Allowed<RoutesAdmin>,
     Path(name): Path<String>,

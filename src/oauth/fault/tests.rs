@@ -439,6 +439,7 @@ fn a_refusal_by_a_token_endpoint_ends_the_refresh_token(#[case] status: u16, #[c
 #[case::method(405, said("method_not_allowed", ""))]
 #[case::media_type(415, String::new())]
 #[case::gone(410, String::new())]
+#[case::server_without_oauth(403, r#"{"status":403,"error":"Forbidden","path":"/oauth/token"}"#.into())]
 fn what_is_no_token_endpoint_does_not_end_the_refresh_token(
     #[case] status: u16,
     #[case] body: String,

@@ -7,7 +7,7 @@ use crate::{
         ExchangeError, GrantKind, LoginHint, OriginKey, UnreachableCause,
         fault::{ActionCode, FaultKind, IdTokenFault},
     },
-    token::{Reason, fake},
+    token::{Reason, UaaOutage, fake},
 };
 use rstest::rstest;
 use secrecy::SecretString;
@@ -302,10 +302,11 @@ fn a_missing_assertion_says_why(#[case] kind: io::ErrorKind, #[case] word: &str)
 #[case::protocol(UnreachableCause::Protocol, "host and port")]
 #[case::name(UnreachableCause::Name, "has no address")]
 fn what_waiting_may_not_repair_is_named(#[case] cause: UnreachableCause, #[case] word: &str) {
-    let reason = unreachable(Some(cause));
+    let reason = unreachable(Some(cause), UaaOutage::NotReached);
     assert!(matches!(&reason, Reason::UaaUnreachable { advice } if advice.contains(word)));
-    assert_eq!(unreachable(None), Reason::UaaUnavailable);
-    let certificate = unreachable(Some(UnreachableCause::Certificate));
+    let silent = UaaOutage::NoAnswer;
+    assert_eq!(unreachable(None, silent), Reason::UaaUnavailable(silent));
+    let certificate = unreachable(Some(UnreachableCause::Certificate), UaaOutage::NotReached);
     assert!(
         matches!(&certificate, Reason::UaaUntrusted { advice } if advice.contains("upstream.extra_ca_file"))
     );

@@ -5,7 +5,7 @@ use crate::{
         fault::{ActionCode, FaultKind, IdTokenFault},
     },
     token::{
-        Reason,
+        Reason, UaaOutage,
         advice::SentLogon,
         backoff::RetryClass,
         fake::{broken, destination, page, refused, unsent},
@@ -66,9 +66,14 @@ fn what_must_be_repaired_blocks(
 #[rstest]
 #[case::f7(FaultKind::SecondFactor, Reason::SecondFactor)]
 #[case::f18(FaultKind::BadRequest, Reason::Internal)]
-#[case::f20(FaultKind::RateLimited, Reason::UaaUnavailable)]
-#[case::f22(FaultKind::ServerError, Reason::UaaUnavailable)]
-#[case::provider(FaultKind::ProviderUnavailable, Reason::UaaUnavailable)]
+#[case::f20(FaultKind::RateLimited, Reason::UaaUnavailable(UaaOutage::RateLimited))]
+#[case::f21(FaultKind::Unavailable, Reason::UaaUnavailable(UaaOutage::NotRunning))]
+#[case::f22(FaultKind::ServerError, Reason::UaaUnavailable(UaaOutage::ServerError))]
+#[case::f26(FaultKind::Unreadable, Reason::UaaUnavailable(UaaOutage::Unreadable))]
+#[case::provider(
+    FaultKind::ProviderUnavailable,
+    Reason::UaaUnavailable(UaaOutage::ProviderTrouble)
+)]
 fn some_faults_need_no_advice_of_their_own(#[case] kind: FaultKind, #[case] expected: Reason) {
     assert_eq!(reason(kind), expected);
 }

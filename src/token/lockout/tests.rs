@@ -1,6 +1,6 @@
 use super::LockoutState;
 use crate::token::{
-    Reason,
+    Reason, UaaOutage,
     backoff::RetryClass,
     failure_policy::{ClassifiedFailure, FailureClass},
     settings::LogonGrant,
@@ -21,7 +21,7 @@ fn failure(class: FailureClass) -> ClassifiedFailure {
         FailureClass::Rejected => Reason::Rejected { advice: String::new() },
         FailureClass::Blocked | FailureClass::BlockedWithProbe => Reason::SecondFactor,
         FailureClass::Locked(_) => Reason::Locked { advice: String::new() },
-        FailureClass::Waiting { .. } => Reason::UaaUnavailable,
+        FailureClass::Waiting { .. } => Reason::UaaUnavailable(UaaOutage::ServerError),
         FailureClass::NoTokenEndpoint { .. } => Reason::NoTokenEndpoint { status: 404 },
     };
     ClassifiedFailure { class, reason }
@@ -125,7 +125,7 @@ fn a_pause_hides_the_state_below_it() {
     let transition = lockout.failed(&waiting(false), now);
     assert_eq!((transition.from, transition.to), (GuardState::Good, GuardState::Waiting));
     let hold = lockout.check(LogonGrant::Password, now).unwrap_err();
-    assert_eq!(hold.reason, Reason::UaaUnavailable);
+    assert_eq!(hold.reason, Reason::UaaUnavailable(UaaOutage::ServerError));
     let until = hold.retry_at.unwrap();
     assert!((10..=11).contains(&(until - now).as_secs()));
     assert_eq!(lockout.state(until), GuardState::Good);

@@ -1,6 +1,6 @@
 use super::{Refresher, RefresherDeps};
 use crate::token::{
-    Freshness, LeaseRefusal, Reason, Revoked,
+    Freshness, LeaseRefusal, Reason, Revoked, UaaOutage,
     cooldown::Cooldown,
     fake::{lease, name},
     lease::Lease,
@@ -41,7 +41,9 @@ impl TokenProvider for Scripted {
         let refuse = |reason, at| Err(LeaseRefusal::new(&name("CFAPI"), reason, at));
         match answer {
             Answer::Lives(lifetime) => Ok(lease(sent_at, lifetime)),
-            Answer::Later(wait) => refuse(Reason::UaaUnavailable, later(wait)),
+            Answer::Later(wait) => {
+                refuse(Reason::UaaUnavailable(UaaOutage::ServerError), later(wait))
+            }
             Answer::Never => refuse(Reason::Rejected { advice: String::new() }, None),
             Answer::Panic => panic!("scripted"),
         }
