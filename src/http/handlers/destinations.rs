@@ -280,9 +280,11 @@ fn problem_of_repeated(
     repeated: RepeatedRelease,
 ) -> Problem {
     let RepeatedRelease { earlier, unsuccessful, free_at } = repeated;
-    let (sums, at) = (wrong(unsuccessful), clock_time(free_at));
+    // An assertion counts nowhere.
+    let sums = if unsuccessful == 0 { String::new() } else { format!(" {}", wrong(unsuccessful)) };
+    let at = clock_time(free_at);
     let detail = format!(
-        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes. {sums} \
+        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes.{sums} \
          Repair the cause first. To send attempt {} now, add force=true; without it the next release is possible at {at}.",
         earlier.saturating_add(1)
     );
