@@ -3,6 +3,7 @@
 //! `lib` at its own address.
 
 mod args;
+mod cf;
 mod destinations;
 pub(crate) mod echo;
 mod generic;

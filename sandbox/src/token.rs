@@ -8,6 +8,8 @@ pub mod ring;
 use std::collections::HashSet;
 use std::sync::{Mutex, OnceLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
@@ -25,6 +27,8 @@ pub struct CfUser {
     pub guid: String,
     /// The claim `user_name`.
     pub name: String,
+    /// The claim `origin`.
+    pub origin: String,
     /// The claim `scope`.
     pub scopes: Vec<String>,
 }
@@ -36,6 +40,9 @@ pub enum CfTokenRefusal {
     NotAuthenticated,
     /// A bearer token that is not valid: 401/1000.
     Invalid,
+    /// A token that no published key signed: also 401/1000, after the Cloud Controller has asked
+    /// the UAA for its keys.
+    UnknownKey,
 }
 
 /// The content of a CF token. Tests change the fields.
@@ -143,15 +150,20 @@ impl CfTokens {
     /// Checks the `Authorization` header as the Cloud Controller does (`bearer` in any case).
     ///
     /// # Errors
-    /// [`CfTokenRefusal::NotAuthenticated`] without a bearer token, [`CfTokenRefusal::Invalid`] if
-    /// it is not valid. An empty bearer token is invalid (recorded).
+    /// [`CfTokenRefusal::NotAuthenticated`] without a bearer token, [`CfTokenRefusal::UnknownKey`]
+    /// if no published key signed it, [`CfTokenRefusal::Invalid`] if it is not valid for another
+    /// reason. An empty bearer token is invalid (recorded).
     pub fn check(&self, authorization: Option<&str>) -> Result<CfUser, CfTokenRefusal> {
         let value = authorization.unwrap_or_default().trim();
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(CfTokenRefusal::NotAuthenticated);
         }
-        let claims = self.ring.verified(token.trim()).ok_or(CfTokenRefusal::Invalid)?;
+        let token = token.trim();
+        let Some(claims) = self.ring.verified(token) else {
+            let unknown = is_signed(token);
+            return Err(if unknown { CfTokenRefusal::UnknownKey } else { CfTokenRefusal::Invalid });
+        };
         self.accepted(&claims).ok_or(CfTokenRefusal::Invalid)
     }
 
@@ -194,9 +206,18 @@ impl CfTokens {
         Some(CfUser {
             guid: claims.get("user_id")?.as_str()?.to_owned(),
             name: claims.get("user_name")?.as_str()?.to_owned(),
+            origin: claims.get("origin")?.as_str()?.to_owned(),
             scopes: texts(claims.get("scope")?),
         })
     }
+}
+
+/// Returns whether the text has the form of a signed token.
+fn is_signed(token: &str) -> bool {
+    let mut segments = token.split('.');
+    let header = segments.next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    let header = header.and_then(|header| serde_json::from_slice::<Value>(&header).ok());
+    header.is_some_and(|header| header.is_object()) && segments.count() == 2
 }
 
 /// Returns the texts of a JSON array. Other values have none.

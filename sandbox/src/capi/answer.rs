@@ -41,6 +41,8 @@ pub(crate) enum AnswerFamily {
     Old,
     /// The health check and the rate limiter.
     Plain,
+    /// The check of the token, before any other part of CC has seen the request.
+    TokenCheck,
     /// The HTTP server, before any part of CC has seen the request.
     Server,
 }
@@ -91,12 +93,26 @@ impl Answer {
 
     /// The answer of the HTTP server to a query that is too long: an empty 400.
     pub(crate) fn query_too_long() -> Self {
-        Self::bare(StatusCode::BAD_REQUEST, AnswerFamily::Server)
+        Self::server(StatusCode::BAD_REQUEST)
     }
 
-    /// JSON with the content type of text, as the rate limiter sends it (recorded).
+    /// The server's answer to an error that no part of CC handles: an empty body without a content
+    /// type.
+    pub(crate) fn server(status: StatusCode) -> Self {
+        Self::bare(status, AnswerFamily::Server)
+    }
+
+    /// 502 from the check of the token. CC names the content type in a header `Content-Type:`. The
+    /// server drops it, because the name is not valid (source).
+    pub(crate) fn token_check(body: String) -> Self {
+        Self { body, ..Self::bare(StatusCode::BAD_GATEWAY, AnswerFamily::TokenCheck) }
+    }
+
+    /// JSON with the content type of text, as the rate limiter sends it, and of JSON with a 401
+    /// (recorded).
     pub(crate) fn limited(status: StatusCode, body: &Json) -> Self {
-        Self::typed(status, AnswerFamily::Plain, TEXT, body.render())
+        let kind = if status == StatusCode::UNAUTHORIZED { "application/json" } else { TEXT };
+        Self::typed(status, AnswerFamily::Plain, kind, body.render())
     }
 
     /// `OK` with the content type of JSON (recorded).

@@ -47,6 +47,7 @@ pub(crate) enum GuardedCall {
     OrgUsage(String),
     SpaceUsage(String),
     DefaultIsolationSegment(String),
+    IsolationSegment(String),
     Domains,
     Domain(String),
     Reservations(String),
@@ -66,6 +67,10 @@ pub(crate) enum GuardedCall {
     FeatureFlags,
     FeatureFlag(String),
     Stacks,
+    Roles,
+    OneRole(String),
+    Users,
+    OneUser(String),
     /// A list of what this world does not have, with the guid of what it would belong to.
     Empty(&'static EmptyList, String),
     Routes,
@@ -194,6 +199,9 @@ impl ApiCall {
             ("GET", ["organizations", guid, "relationships", "default_isolation_segment"]) => {
                 Self::Guarded(GuardedCall::DefaultIsolationSegment(owned(guid)))
             }
+            ("GET", ["spaces", guid, "relationships", "isolation_segment"]) => {
+                Self::Guarded(GuardedCall::IsolationSegment(owned(guid)))
+            }
             ("GET", ["space_quotas", guid]) => Self::Guarded(GuardedCall::SpaceQuota(owned(guid))),
             ("GET", ["spaces", guid, "usage_summary"]) => {
                 Self::Guarded(GuardedCall::SpaceUsage(owned(guid)))
@@ -220,6 +228,10 @@ impl ApiCall {
                 Self::Guarded(GuardedCall::FeatureFlag(owned(name)))
             }
             ("GET", ["stacks"]) => Self::Guarded(GuardedCall::Stacks),
+            ("GET", ["roles"]) => Self::Guarded(GuardedCall::Roles),
+            ("GET", ["roles", guid]) => Self::Guarded(GuardedCall::OneRole(owned(guid))),
+            ("GET", ["users"]) => Self::Guarded(GuardedCall::Users),
+            ("GET", ["users", guid]) => Self::Guarded(GuardedCall::OneUser(owned(guid))),
             _ => Self::rest(method, segments),
         }
     }

@@ -125,6 +125,12 @@ pub(crate) fn unknown_error() -> ApiRefusal {
     refusal(StatusCode::INTERNAL_SERVER_ERROR, "UnknownError", 10_001, detail)
 }
 
+/// CC does not reach its UAA.
+pub(crate) fn uaa_unavailable() -> ApiRefusal {
+    let detail = "The UAA service is currently unavailable";
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "CF-UaaUnavailable", 20_004, detail)
+}
+
 /// The user's rate limit is used up.
 pub(crate) fn rate_limited() -> ApiRefusal {
     let status = StatusCode::TOO_MANY_REQUESTS;

@@ -1,6 +1,6 @@
 //! The CF API v3 of the landscape, as strict as the recorded Cloud Controller (CC). One handler
 //! takes every request, because raw paths are checked. The stages have CC's order: limits of the
-//! server, encoding, token, rate limit, path, token again, scope, body, call.
+//! server, encoding, token, outages, rate limit, path, token again, scope, body, call.
 
 mod answer;
 mod apps;
@@ -13,6 +13,7 @@ mod jobs;
 pub(crate) mod json;
 mod list;
 mod metadata;
+mod outages;
 mod platform;
 mod present;
 mod processes;
@@ -27,6 +28,7 @@ mod selector;
 mod spaces;
 mod target_form;
 mod targets;
+mod users;
 
 use std::sync::Arc;
 
@@ -82,8 +84,11 @@ fn respond(world: &CfWorld, parts: &Parts, bytes: &Bytes) -> Response {
     if let Some(answer) = response_headers::preflight(parts) {
         return answer.into_response(head);
     }
+    if let Some(answer) = outages::answer(world, parts, &bearer) {
+        return answer.into_response(head);
+    }
     let count = count(world, parts, &bearer);
-    let refused = count.filter(|count| count.exceeded).and_then(|_| limited(parts, &bearer));
+    let refused = count.filter(|count| count.exceeded).map(|_| limited(parts, &bearer));
     let answer = match (refused, Query::parse(raw)) {
         (Some(answer), _) => answer,
         (None, Err(_)) => Answer::crash(),
@@ -128,7 +133,7 @@ fn guarded(
 ) -> Reply {
     let user = bearer.as_ref().map_err(|refusal| match refusal {
         CfTokenRefusal::NotAuthenticated => not_authenticated(),
-        CfTokenRefusal::Invalid => invalid_token(),
+        CfTokenRefusal::Invalid | CfTokenRefusal::UnknownKey => invalid_token(),
     })?;
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let scope = if reads { "cloud_controller.read" } else { "cloud_controller.write" };
@@ -169,6 +174,7 @@ fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
         GuardedCall::OrgUsage(guid) => context.org_usage(guid),
         GuardedCall::SpaceUsage(guid) => context.space_usage(guid),
         GuardedCall::DefaultIsolationSegment(guid) => context.default_isolation_segment(guid),
+        GuardedCall::IsolationSegment(guid) => context.isolation_segment(guid),
         GuardedCall::Domains => context.domains(),
         GuardedCall::Domain(guid) => context.one_domain(guid),
         GuardedCall::Reservations(guid) => context.reservations(guid),
@@ -188,6 +194,10 @@ fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
         GuardedCall::FeatureFlags => context.feature_flags(),
         GuardedCall::FeatureFlag(name) => context.one_feature_flag(name),
         GuardedCall::Stacks => context.stacks(),
+        GuardedCall::Roles => context.roles(),
+        GuardedCall::OneRole(guid) => context.one_role(guid),
+        GuardedCall::Users => context.users(),
+        GuardedCall::OneUser(guid) => context.one_user(guid),
         GuardedCall::Routes => context.routes(),
         GuardedCall::CreateRoute => context.create_route(),
         GuardedCall::Route(guid) => context.one_route(guid),
@@ -226,23 +236,26 @@ fn has_empty_type(parts: &Parts, bytes: &Bytes) -> bool {
     is_empty && !bytes.is_empty() && parts.uri.path().starts_with("/v3")
 }
 
-/// Counts the request. A few paths are exempt if path and query are exactly the listed text.
+/// Counts the request. A few paths are exempt if path and query are exactly the listed text. Basic
+/// credentials are exempt, too (source).
 fn count(world: &CfWorld, parts: &Parts, bearer: &Bearer) -> Option<RateUsage> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    if ["/", "/v3", "/v2/info", "/healthz"].contains(&target) {
+    let scheme = parts.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let is_basic = scheme.is_some_and(|value| value.to_ascii_lowercase().starts_with(b"basic "));
+    if is_basic || ["/", "/v3", "/v2/info", "/healthz"].contains(&target) {
         return None;
     }
     let who = bearer.as_ref().map_or(RateKey::Address, |user| RateKey::User(user.guid.clone()));
     world.with_state(|state| state.rate.count(who, Instant::now()))
 }
 
-/// Returns the 429 for a used-up limit. A bad token still gets its 401 (recorded). A missing token
-/// gets the limit of the address.
-fn limited(parts: &Parts, bearer: &Bearer) -> Option<Answer> {
+/// Returns the answer for a used-up limit. A bad token gets a 401 in its place, on every path
+/// (recorded). A missing token gets the limit of the address.
+fn limited(parts: &Parts, bearer: &Bearer) -> Answer {
     let refusal = match bearer {
         Ok(_) => errors::rate_limited(),
         Err(CfTokenRefusal::NotAuthenticated) => address_limited(),
-        Err(CfTokenRefusal::Invalid) => return None,
+        Err(CfTokenRefusal::Invalid | CfTokenRefusal::UnknownKey) => invalid_token(),
     };
     let path = parts.uri.path();
     let body = if path.starts_with("/v3") {
@@ -252,7 +265,7 @@ fn limited(parts: &Parts, bearer: &Bearer) -> Option<Answer> {
     } else {
         Json::Null
     };
-    Some(Answer::limited(refusal.status, &body))
+    Answer::limited(refusal.status, &body)
 }
 
 #[cfg(test)]

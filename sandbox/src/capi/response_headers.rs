@@ -38,7 +38,10 @@ pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answe
     let defaults: &[(&str, &str)] = match answer.family {
         AnswerFamily::V3 => DEFAULTS,
         AnswerFamily::Old => &[("x-content-type-options", "nosniff")],
-        AnswerFamily::Crash | AnswerFamily::Plain | AnswerFamily::Server => &[],
+        AnswerFamily::Crash
+        | AnswerFamily::Plain
+        | AnswerFamily::TokenCheck
+        | AnswerFamily::Server => &[],
     };
     let timed = matches!(answer.family, AnswerFamily::V3 | AnswerFamily::Crash);
     let mut answer = answer.with(header("x-vcap-request-id"), &request_id(parts));
@@ -55,6 +58,7 @@ pub(crate) fn add(answer: Answer, parts: &Parts, user: Option<&CfUser>) -> Answe
         answer = answer.with(VARY, "Accept");
     }
     let ids: Option<Vec<&str>> = ECHOED.iter().map(|name| text(parts, name)).collect();
+    let ids = ids.filter(|_| answer.family != AnswerFamily::TokenCheck);
     for (name, value) in ECHOED.iter().zip(ids.unwrap_or_default()) {
         answer = answer.with(header(name), value);
     }

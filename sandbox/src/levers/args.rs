@@ -33,6 +33,11 @@ impl<'a> LeverArgs<'a> {
         self.0?.get(name).filter(|value| !value.is_null())
     }
 
+    /// Returns whether the argument is there, also as null.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        self.0.is_some_and(|members| members.contains_key(name))
+    }
+
     pub(crate) fn text(&self, name: &str) -> Result<&'a str, String> {
         self.maybe_text(name)?.ok_or_else(|| format!("argument {name} is missing"))
     }

@@ -1,6 +1,6 @@
-//! Recorded exchanges, and the request that repeats one. The names of an exchange decide about
-//! user, `Authorization`, content type and special headers; the README of the recordings explains
-//! them.
+//! The lines of a recording: exchanges, with the request that repeats one, and levers that were
+//! pulled in between. The names of an exchange decide about user, `Authorization`, content type and
+//! special headers; the README of the recordings explains them.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,25 @@ const WRITE: &str = "cloud_controller.write";
 const TECH: (&str, &str) = ("tech", "11111111-1111-4111-8111-111111111111");
 
 /// One line of a recording.
+#[derive(Clone, Debug)]
+pub(crate) enum RecordedLine {
+    Exchange(Exchange),
+    Lever(RecordedLever),
+}
+
+/// A change of the real system between two requests, as a lever of the sandbox.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecordedLever {
+    pub(crate) lever: String,
+    #[serde(default)]
+    pub(crate) args: Value,
+    /// The number of the line in its file.
+    #[serde(skip)]
+    pub(crate) line: usize,
+}
+
+/// A request and its answer.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Exchange {
     pub(crate) name: String,
@@ -33,13 +52,23 @@ pub(crate) struct Exchange {
 pub(crate) struct Bearers(BTreeMap<&'static str, String>);
 
 /// Reads a recording.
-pub(crate) fn read(text: &str) -> Result<Vec<Exchange>, String> {
+pub(crate) fn read(text: &str) -> Result<Vec<RecordedLine>, String> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
-            serde_json::from_str(line).map_err(|error| format!("line {}: {error}", index + 1))
+            let number = index + 1;
+            read_line(line, number).map_err(|error| format!("line {number}: {error}"))
         })
         .collect()
+}
+
+fn read_line(line: &str, number: usize) -> Result<RecordedLine, serde_json::Error> {
+    let value: Value = serde_json::from_str(line)?;
+    if value.get("lever").is_none() {
+        return Ok(RecordedLine::Exchange(serde_json::from_value(value)?));
+    }
+    let lever: RecordedLever = serde_json::from_value(value)?;
+    Ok(RecordedLine::Lever(RecordedLever { line: number, ..lever }))
 }
 
 impl Bearers {

@@ -1,6 +1,6 @@
 //! Repeats recorded requests to a real Cloud Controller and compares the sandbox's answers. Each
-//! file starts with a fresh world. CC's guids are mapped to ours as answers arrive. Called by
-//! `bin/replay` and by tests.
+//! file starts with a fresh world. A line with a lever pulls it at that place. CC's guids are mapped
+//! to ours as answers arrive. Called by `bin/replay` and by tests.
 
 mod compare;
 mod exchange;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use self::exchange::{Bearers, Exchange};
+use self::exchange::{Bearers, Exchange, RecordedLever, RecordedLine};
 use self::guids::Guids;
 use self::http_client::HttpAnswer;
 use crate::capi::{UNCOVERED, router};
@@ -51,15 +51,17 @@ struct FileRun<'a> {
 /// Replays every `cc-*.jsonl` of the folder.
 ///
 /// # Errors
-/// The folder cannot be read or holds no recording, or a recording has the wrong format.
+/// The folder cannot be read or holds no recording, or a recording has the wrong format or a lever
+/// that cannot be pulled.
 pub async fn run(folder: &Path) -> Result<Report, String> {
     let listed = listed()?;
     let mut report = Report::default();
     for path in recordings(folder)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let text = fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
-        let exchanges = exchange::read(&text).map_err(|fault| format!("{name}: {fault}"))?;
-        replay(name, &exchanges, &listed, &mut report).await?;
+        let in_file = |fault: String| format!("{name}: {fault}");
+        let lines = exchange::read(&text).map_err(in_file)?;
+        replay(name, &lines, &listed, &mut report).await.map_err(in_file)?;
     }
     Ok(report)
 }
@@ -85,21 +87,41 @@ impl Report {
 }
 
 impl FileRun<'_> {
-    async fn play(mut self, exchanges: &[Exchange]) -> Result<(), String> {
+    async fn play(mut self, lines: &[RecordedLine]) -> Result<(), String> {
         self.world.job_delay(Duration::ZERO);
-        for exchange in exchanges {
-            // The recorded worker was slow: a job is done only when the recording says so.
-            if exchange.shows_a_finished_job() {
-                self.world.resume_jobs();
-            } else {
-                self.world.pause_jobs();
+        for line in lines {
+            match line {
+                RecordedLine::Exchange(exchange) => self.repeat(exchange).await?,
+                RecordedLine::Lever(lever) => self.pull(lever)?,
             }
-            let request = exchange.request(&self.address, &self.bearers, &self.guids);
-            let answer = http_client::ask(&self.address, &request).await;
-            let answer = answer.map_err(|fault| format!("{}: {fault}", exchange.name))?;
-            self.compare_answer(exchange, &answer);
         }
         Ok(())
+    }
+
+    async fn repeat(&mut self, exchange: &Exchange) -> Result<(), String> {
+        // The recorded worker was slow: a job is done only when the recording says so.
+        if exchange.shows_a_finished_job() {
+            self.world.resume_jobs();
+        } else {
+            self.world.pause_jobs();
+        }
+        let request = exchange.request(&self.address, &self.bearers, &self.guids);
+        let answer = http_client::ask(&self.address, &request).await;
+        let answer = answer.map_err(|fault| format!("{}: {fault}", exchange.name))?;
+        self.compare_answer(exchange, &answer);
+        Ok(())
+    }
+
+    fn pull(&self, RecordedLever { lever, args, line }: &RecordedLever) -> Result<(), String> {
+        match self.world.pull(lever, args) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(fault)) => Err(format!("line {line}: lever {lever}: {fault}")),
+            None => {
+                let known: Vec<&str> = CfWorld::levers().iter().map(|(name, _)| *name).collect();
+                let known = known.join(", ");
+                Err(format!("line {line}: no lever {lever} of the CF API: known are {known}"))
+            }
+        }
     }
 
     fn compare_answer(&mut self, exchange: &Exchange, answer: &HttpAnswer) {
@@ -134,7 +156,7 @@ impl FileRun<'_> {
 
 async fn replay(
     file: &str,
-    exchanges: &[Exchange],
+    lines: &[RecordedLine],
     listed: &BTreeMap<(String, String), String>,
     report: &mut Report,
 ) -> Result<(), String> {
@@ -149,7 +171,7 @@ async fn replay(
     let run =
         FileRun { file, world: &world, address, bearers, guids: Guids::default(), listed, report };
     tokio::select! {
-        done = run.play(exchanges) => done,
+        done = run.play(lines) => done,
         ended = served => Err(format!("the sandbox ended: {ended:?}")),
     }
 }

@@ -1,6 +1,8 @@
-//! The replay can fail: it reports each kind of difference, and a wrong list.
+//! The replay can fail: it reports each kind of difference, and a wrong list. It pulls the levers of
+//! a recording. Our own recordings pass.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -11,11 +13,15 @@ const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
 
 /// Replays one file with these exchanges.
 async fn replayed(exchanges: &[Value]) -> Report {
+    tried(exchanges).await.unwrap()
+}
+
+async fn tried(exchanges: &[Value]) -> Result<Report, String> {
     let folder = std::env::temp_dir().join(format!("replay-{}", Uuid::new_v4()));
     fs::create_dir(&folder).unwrap();
     let lines: Vec<String> = exchanges.iter().map(Value::to_string).collect();
     fs::write(folder.join("cc-test.jsonl"), lines.join("\n")).unwrap();
-    let report = run(&folder).await.unwrap();
+    let report = run(&folder).await;
     fs::remove_dir_all(&folder).unwrap();
     report
 }
@@ -102,6 +108,49 @@ async fn guids_that_cc_gave_are_mapped_to_ours() {
         "req": null, "status": 200, "headers": {}, "body": "{}"});
     let report = replayed(&[create, read]).await;
     assert!(!report.lines().iter().any(|line| line.contains("status")), "{:?}", report.lines());
+}
+
+#[tokio::test]
+async fn our_own_recordings_with_levers_pass() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recordings");
+    let report = run(&folder).await.unwrap();
+    assert!(report.passed(), "{}", report.lines().join("\n"));
+    assert_eq!(report.uncovered, 0);
+    let all: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    for lever in ["suspend", "feature", "rate_limit", "database_down", "uaa_down"] {
+        let line = format!("{{\"lever\":\"{lever}\"");
+        assert!(all.iter().any(|text| text.contains(&line)), "{lever}");
+    }
+}
+
+#[tokio::test]
+async fn a_lever_that_cannot_be_pulled_stops_the_replay_at_its_line() {
+    for (lever, text) in [
+        (json!({"lever": "explode"}), "no lever explode of the CF API: known are pause_jobs, "),
+        (
+            json!({"lever": "suspend", "args": {"org": "provider-org", "of": true}}),
+            "lever suspend: unknown argument of: known are org, space, on",
+        ),
+        (
+            json!({"lever": "suspend", "args": {"org": "provider-org", "on": "yes"}}),
+            "lever suspend: argument on must be true or false",
+        ),
+        (json!({"lever": "suspend", "args": {"org": "nowhere"}}), "lever suspend: no such org"),
+        (json!({"lever": "suspend"}), "lever suspend: argument org is missing"),
+        (
+            json!({"lever": "rate_limit", "args": {"n": -1}}),
+            "lever rate_limit: argument n must not be negative",
+        ),
+        (json!({"lever": "rate_limit", "args": [1]}), "lever rate_limit: the arguments must be"),
+        (json!({"lever": "suspend", "arg": {}}), "unknown field `arg`"),
+        (json!({"lever": 1}), "invalid type: integer `1`"),
+    ] {
+        let fault = tried(&[hidden(), lever, hidden()]).await.unwrap_err();
+        assert!(fault.starts_with(&format!("cc-test.jsonl: line 2: {text}")), "{fault}");
+    }
 }
 
 #[tokio::test]

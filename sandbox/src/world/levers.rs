@@ -1,13 +1,13 @@
 //! The levers of the CF world as methods. An error says what was not found. Called by tests, and by
-//! `pull` for HTTP.
+//! `levers::cf` for HTTP and for recordings.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::world::{
-    CfWorld, FeatureFlag, Metadata, Release, Role, Route, Space, Target, WorldState, new_guid,
-    same_text,
+    CfWorld, DatabaseLink, FeatureFlag, Metadata, Release, Role, Route, Space, Target, UaaLink,
+    WorldState, new_guid, same_text,
 };
 
 impl CfWorld {
@@ -135,6 +135,18 @@ impl CfWorld {
         self.with_state(|state| state.release = release);
     }
 
+    /// Takes the database away from the Cloud Controller, or gives it back.
+    pub fn database_down(&self, on: bool) {
+        let link = if on { DatabaseLink::Down } else { DatabaseLink::Up };
+        self.with_state(|state| state.outages.database = link);
+    }
+
+    /// Takes the UAA away from the Cloud Controller, or gives it back. The UAA itself still
+    /// answers everyone else.
+    pub(crate) fn uaa_link(&self, link: UaaLink) {
+        self.with_state(|state| state.outages.uaa = link);
+    }
+
     /// Adds an app; returns its guid.
     ///
     /// # Errors
@@ -208,7 +220,7 @@ impl CfWorld {
                 Ok(space) if !role.is_some_and(Role::of_org) => space.guid.clone(),
                 Ok(_) | Err(_) => state.org_named(resource)?,
             };
-            state.role_grants.retain(|grant| grant.user != user || grant.resource != guid);
+            state.remove_grants(user, &guid);
             if let Some(role) = role {
                 state.grant(user, &guid, role);
             }

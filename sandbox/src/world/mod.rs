@@ -6,7 +6,7 @@ mod date;
 mod jobs;
 mod levers;
 mod model;
-mod pull;
+mod outages;
 mod races;
 mod rate_limiter;
 mod roles;
@@ -23,8 +23,9 @@ use crate::token::CfTokens;
 
 pub(crate) use self::jobs::{Job, JobFailure, JobSettings, JobState, JobSubject};
 pub(crate) use self::model::{
-    App, Domain, Metadata, Org, Resource, Route, Space, Target, Timestamps, same_text,
+    App, Domain, KnownUser, Metadata, Org, Resource, Route, Space, Target, Timestamps, same_text,
 };
+pub(crate) use self::outages::{DatabaseLink, OutageAnswer, Outages, UaaLink};
 pub(crate) use self::races::{JobFate, LabelAnswer, LabelRace, MapRace};
 pub(crate) use self::rate_limiter::{RateKey, RateLimiter, RateUsage};
 pub use self::roles::Role;
@@ -51,12 +52,14 @@ pub(crate) struct WorldState {
     pub(crate) routes: Vec<Route>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) role_grants: Vec<RoleGrant>,
+    pub(crate) users: Vec<KnownUser>,
     pub(crate) features: Vec<FeatureFlag>,
     /// Host and domain of the platform's own routes.
     pub(crate) reserved: Vec<(String, String)>,
     pub(crate) job_settings: JobSettings,
     pub(crate) map_race: MapRace,
     pub(crate) rate: RateLimiter,
+    pub(crate) outages: Outages,
     pub(crate) release: Release,
     pub(crate) links: RootLinks,
     clock: Clock,

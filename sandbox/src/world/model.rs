@@ -227,6 +227,34 @@ impl Resource for Route {
     }
 }
 
+/// A user that CC has seen, or that holds a role. Name and origin come from the UAA.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownUser {
+    pub(crate) guid: String,
+    pub(crate) name: String,
+    pub(crate) origin: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) stamp: Timestamps,
+}
+
+impl Resource for KnownUser {
+    fn guid(&self) -> &str {
+        &self.guid
+    }
+    fn name(&self) -> Option<&str> {
+        None
+    }
+    fn state(&self) -> Option<&str> {
+        None
+    }
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+    fn stamp(&self) -> &Timestamps {
+        &self.stamp
+    }
+}
+
 /// Compares as CC's database does: case is ignored in names, hosts and paths.
 pub(crate) fn same_text(left: &str, right: &str) -> bool {
     left.to_lowercase() == right.to_lowercase()

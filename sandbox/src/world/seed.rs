@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::identity::{TECHNICAL_GUID, TECHNICAL_ORIGIN};
 use crate::token::CfTokens;
 use crate::world::{
-    App, CfWorld, Domain, Metadata, Org, Role, RoleGrant, RootLinks, Space, WorldState, new_guid,
+    App, CfWorld, Domain, Metadata, Org, Role, RootLinks, Space, WorldState, new_guid,
 };
 
 /// The technical user of the provider; developer in `dev` and `other`.
@@ -35,6 +36,7 @@ impl CfWorld {
         state.add_app(ROUTER_APP, "saas-approuter", DEV, started);
         state.add_app(&new_guid(), "cfapi-broker", DEV, started);
         state.add_app(&new_guid(), "bookshop-approuter", DEV, started);
+        state.add_user(TECHNICAL_GUID, TECHNICAL_USER, TECHNICAL_ORIGIN);
         state.grant(TECHNICAL_USER, DEV, Role::SpaceDeveloper);
         state.grant(TECHNICAL_USER, OTHER, Role::SpaceDeveloper);
         state.grant(DEV_USER, DEV, Role::SpaceDeveloper);
@@ -64,14 +66,6 @@ impl CfWorld {
 }
 
 impl WorldState {
-    pub(crate) fn grant(&mut self, user: &str, resource: &str, role: Role) {
-        self.role_grants.push(RoleGrant {
-            user: user.to_owned(),
-            resource: resource.to_owned(),
-            role,
-        });
-    }
-
     pub(crate) fn add_app(&mut self, guid: &str, name: &str, space: &str, state: &str) {
         let stamp = self.stamp();
         self.apps.push(App {

@@ -57,6 +57,22 @@ enum Filter {
 impl ListQuery {
     /// Reads a query.
     pub(crate) fn read(query: &Query, rule: &ListRule) -> Result<Self, ApiRefusal> {
+        Self::read_or(query, rule, bad_query)
+    }
+
+    /// Sets the order of a query that names none.
+    #[must_use]
+    pub(crate) fn ordered(mut self, field: &str) -> Self {
+        self.order.get_or_insert_with(|| (field.to_owned(), '+'));
+        self
+    }
+
+    /// Reads a query. A few lists have a refusal of their own for a bad one.
+    pub(crate) fn read_or(
+        query: &Query,
+        rule: &ListRule,
+        refusal: fn(&str) -> ApiRefusal,
+    ) -> Result<Self, ApiRefusal> {
         let mut faults = Vec::new();
         let page = whole(query, "page", "Page", &mut faults).unwrap_or(1);
         let per_page =
@@ -91,7 +107,7 @@ impl ListQuery {
         if faults.is_empty() {
             return Ok(list);
         }
-        Err(bad_query(&faults.join(", ")))
+        Err(refusal(&faults.join(", ")))
     }
 }
 

@@ -277,3 +277,92 @@ async fn variables_are_for_developers_and_labels_can_be_set() {
     assert_eq!((changed.status, &changed.json["metadata"]["labels"]), (200, &json!({"a": "b"})));
     assert_eq!(api.get(&path).await.json["metadata"]["labels"]["a"], "b");
 }
+
+#[tokio::test]
+async fn a_space_has_no_isolation_segment() {
+    let api = TestApi::new();
+    let path = format!("/v3/spaces/{DEV}/relationships/isolation_segment");
+    let segment = api.get(&path).await;
+    let href = format!("{BASE}{path}");
+    let bytes = format!(r#"{{"data":null,"links":{{"self":{{"href":"{href}"}}}}}}"#);
+    assert_eq!((segment.status, segment.text), (200, bytes));
+    let hidden = api.acting_as("nobody@example.test").get(&path).await;
+    assert_eq!(hidden.refusal(), (404, 10_010, "Space not found"));
+}
+
+#[tokio::test]
+async fn users_of_an_organisation_and_of_a_space_are_their_roles() {
+    let api = TestApi::new();
+    let set = |user: &str, holder: &str, role: crate::world::Role| {
+        api.world.set_role(user, holder, Some(role)).unwrap();
+    };
+    set("boss@example.test", "provider-org", crate::world::Role::OrgManager);
+    let org = api.get(&format!("/v3/roles?organization_guids={ORG}&include=user")).await.json;
+    let types: Vec<&Value> =
+        org["resources"].as_array().unwrap().iter().map(|role| &role["type"]).collect();
+    assert_eq!(
+        types,
+        ["organization_user", "organization_user", "organization_user", "organization_manager"]
+    );
+    assert_eq!(
+        org["pagination"]["first"]["href"],
+        format!(
+            "{BASE}/v3/roles?include=user&order_by=%2Bcreated_at&organization_guids={ORG}&page=1&per_page=50"
+        )
+    );
+    let boss = &org["resources"][3];
+    let guid = boss["relationships"]["user"]["data"]["guid"].as_str().unwrap();
+    let written = format!(
+        r#""type":"organization_manager","relationships":{{"user":{{"data":{{"guid":"{guid}"}}}},"organization":{{"data":{{"guid":"{ORG}"}}}},"space":{{"data":null}}}},"links":{{"self":{{"href":"{BASE}/v3/roles/{}"}},"user":{{"href":"{BASE}/v3/users/{guid}"}},"organization":{{"href":"{BASE}/v3/organizations/{ORG}"}}}}}}"#,
+        boss["guid"].as_str().unwrap(),
+    );
+    let one = api.get(&format!("/v3/roles/{}", boss["guid"].as_str().unwrap())).await;
+    assert!(one.text.ends_with(&written), "{}\n{written}", one.text);
+    let users = org["included"]["users"].as_array().unwrap();
+    assert_eq!(users.len(), 3);
+    let technical = &users[0];
+    assert_eq!(
+        keys(technical),
+        [
+            "created_at",
+            "guid",
+            "links",
+            "metadata",
+            "origin",
+            "presentation_name",
+            "updated_at",
+            "username"
+        ]
+    );
+    assert_eq!(technical["username"], "technical.user@example.test");
+    assert_eq!(technical["origin"], "sandbox-platform");
+    let space = api.get(&format!("/v3/roles?space_guids={DEV}&include=user,space")).await.json;
+    assert_eq!(space["pagination"]["total_results"], 2);
+    assert_eq!(space["resources"][0]["type"], "space_developer");
+    assert_eq!(space["resources"][0]["relationships"]["organization"]["data"], Value::Null);
+    assert_eq!(space["included"]["spaces"][0]["guid"], DEV);
+    let bad = api.get("/v3/roles?include=app").await;
+    let text = "Invalid included resource: 'app'. Valid included resources are: 'user', 'organization', 'space'";
+    assert_eq!(bad.refusal(), (422, 10_008, text));
+    let stranger = api.acting_as("nobody@example.test").get("/v3/roles").await.json;
+    assert_eq!(stranger["resources"], json!([]));
+}
+
+#[tokio::test]
+async fn users_are_found_by_name_and_seen_by_members_of_their_organisation() {
+    let api = TestApi::new();
+    let found =
+        api.get("/v3/users?usernames=dev.user%40example.test&origins=sandbox-platform").await;
+    let user = &found.json["resources"][0];
+    assert_eq!(user["presentation_name"], "dev.user@example.test");
+    let path = format!("/v3/users/{}", user["guid"].as_str().unwrap());
+    assert_eq!(api.get(&path).await.json, *user);
+    let stranger = api.acting_as("nobody@example.test");
+    assert_eq!(stranger.get(&path).await.refusal(), (404, 10_010, "User not found"));
+    let own = stranger.get("/v3/users").await.json;
+    assert_eq!(own["resources"][0]["username"], "nobody@example.test");
+    let text = "Origins filter cannot be provided without usernames or partial_usernames filter.";
+    assert_eq!(api.get("/v3/users?origins=uaa").await.refusal(), (422, 10_008, text));
+    api.world.set_role("dev.user@example.test", "dev", None).unwrap();
+    assert_eq!(api.get(&path).await.status, 404, "no member any more");
+}

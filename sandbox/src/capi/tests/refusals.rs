@@ -160,8 +160,17 @@ async fn levers_are_pulled_by_name() {
     pull("set_role", json!({"user": "u", "space": "dev", "role": "auditor"})).unwrap().unwrap();
     assert_eq!(api.acting_as("u").create("x", "").await.status, 403);
     for (name, text) in crate::world::CfWorld::levers() {
-        let args = json!({"n": 1, "ms": 1, "host": "h2", "domain": "cfapps.example.test", "space": "dev",
-            "name": "n", "user": "u", "role": "none"});
+        let args = match *name {
+            "job_delay" => json!({"ms": 1}),
+            "take_host" => json!({"host": "h2"}),
+            "quota" => json!({"space": "dev", "n": 1}),
+            "add_app" => json!({"name": "n", "space": "dev"}),
+            "add_domain" | "feature" => json!({"name": "n"}),
+            "reserve_host" => json!({"host": "h2", "domain": "cfapps.example.test"}),
+            "set_role" => json!({"user": "u", "space": "dev", "role": "none"}),
+            "suspend" | "space_deleting" => json!({"space": "dev"}),
+            _ => json!({}),
+        };
         assert!(pull(name, args).is_some_and(|done| done.is_ok()), "{name}: {text}");
     }
 }
