@@ -1,6 +1,6 @@
 //! What must be equal in a recorded answer and ours: status, content type, `Location`, header
 //! names, errors word for word, shape and values of JSON. Not compared: times, request ids, hosts,
-//! the order of members, and the values of the root documents.
+//! the order of members and of the destinations of a route, and the values of the root documents.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ pub(crate) fn differences(
     }
     header_differences(exchange, answer, &mut found);
     location_difference(exchange, answer, base, guids, &mut found);
-    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok().map(ordered);
     match (parse(&exchange.body), parse(&answer.body)) {
         (Some(recorded), Some(ours)) => {
             let earlier = guids.saw_earlier_things(&recorded, &ours);
@@ -210,6 +210,28 @@ fn neutral(value: &Value, rewrite: &dyn Fn(&str) -> String) -> Value {
             Value::Object(members.collect())
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+    }
+}
+
+/// Orders the destinations of routes by what they lead to. CC orders them by guid, and our guids are
+/// others.
+pub(crate) fn ordered(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(ordered).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(key, value)| {
+                let mut value = ordered(value);
+                if let Some(items) = value.as_array_mut().filter(|_| key == "destinations") {
+                    items.sort_by_cached_key(|item| {
+                        let parts = ["/app/process/type", "/port", "/protocol"];
+                        parts.map(|part| item.pointer(part).map(Value::to_string))
+                    });
+                }
+                (key, value)
+            });
+            Value::Object(members.collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 

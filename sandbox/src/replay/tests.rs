@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::replay::compare::ordered;
 use crate::replay::{LIST, Report, listed, run};
 
 const SPACE: &str = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a";
@@ -108,6 +109,15 @@ async fn guids_that_cc_gave_are_mapped_to_ours() {
         "req": null, "status": 200, "headers": {}, "body": "{}"});
     let report = replayed(&[create, read]).await;
     assert!(!report.lines().iter().any(|line| line.contains("status")), "{:?}", report.lines());
+}
+
+#[test]
+fn destinations_are_compared_in_any_order() {
+    let recorded = |port: u64, guid: &str| json!({"guid": guid, "port": port});
+    let old = json!({"destinations": [recorded(9000, "b"), recorded(8080, "c")]});
+    let new = json!({"destinations": [recorded(8080, "x"), recorded(9000, "y")]});
+    assert_eq!(ordered(old), json!({"destinations": [recorded(8080, "c"), recorded(9000, "b")]}));
+    assert_eq!(ordered(new.clone()), new);
 }
 
 #[tokio::test]
