@@ -1,5 +1,5 @@
-//! Roles, and the users who hold them. CC keeps only the guid of a user. It asks the UAA for the name
-//! (source).
+//! Roles, and the users who hold them. CC keeps only the guid of a user. It asks the UAA for the
+//! name (source).
 
 use crate::capi::answer::{Answer, Reply};
 use crate::capi::call_context::CallContext;

@@ -213,8 +213,8 @@ fn neutral(value: &Value, rewrite: &dyn Fn(&str) -> String) -> Value {
     }
 }
 
-/// Orders the destinations of routes by what they lead to. CC orders them by guid, and our guids are
-/// others.
+/// Orders the destinations of routes by what they lead to. CC orders them by guid, and our guids
+/// are others.
 pub(crate) fn ordered(value: Value) -> Value {
     match value {
         Value::Array(items) => items.into_iter().map(ordered).collect(),

@@ -1,6 +1,6 @@
 //! Repeats recorded requests to a real Cloud Controller and compares the sandbox's answers. Each
-//! file starts with a fresh world. A line with a lever pulls it at that place. CC's guids are mapped
-//! to ours as answers arrive. Called by `bin/replay` and by tests.
+//! file starts with a fresh world. A line with a lever pulls it at that place. CC's guids are
+//! mapped to ours as answers arrive. Called by `bin/replay` and by tests.
 
 mod compare;
 mod exchange;

@@ -1,5 +1,5 @@
-//! The replay can fail: it reports each kind of difference, and a wrong list. It pulls the levers of
-//! a recording. Our own recordings pass.
+//! The replay can fail: it reports each kind of difference, and a wrong list. It pulls the levers
+//! of a recording. Our own recordings pass.
 
 use std::fs;
 use std::path::Path;
