@@ -29,15 +29,12 @@ use crate::{
         connection::ConnectionLimits,
         guard::{HeaderBudget, LINGER},
     },
-    upstream::is_host,
+    upstream::{is_host, retry::Backoff},
 };
 
-/// First pause after a failing `accept` (no file descriptors left); doubles up to
-/// [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// Longest pause after a failing `accept`: a second without new connections is acceptable, a busy
-/// loop is not.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses after a failing `accept` (no file descriptors left): a second without new connections is
+/// acceptable, a busy loop is not.
+const PAUSES: Backoff = Backoff::doubling(Duration::from_millis(50), Duration::from_secs(1));
 /// The platform's router keeps an idle connection this long; ours must live longer.
 const ROUTER_IDLE: Duration = Duration::from_secs(90);
 /// Longer is a slip: an idle connection costs memory.
@@ -165,7 +162,7 @@ pub async fn serve(
     let header_budget = HeaderBudget::default();
     let permits = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0_u32;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -173,7 +170,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
-                pause = FIRST_PAUSE;
+                failures = 0;
                 let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                     connections.spawn(reject_connection(stream));
                     continue;
@@ -187,9 +184,10 @@ pub async fn serve(
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
+                let pause = PAUSES.wait(failures);
                 tracing::warn!(%error, pause_ms = pause.as_millis(), "accept failed");
                 sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                failures = failures.saturating_add(1);
             }
         }
     }

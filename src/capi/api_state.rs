@@ -11,7 +11,10 @@ use super::{
     load_shedding::{Criticality, LoadShedding},
     version::ApiInfo,
 };
-use crate::{telemetry::metrics::Metrics, upstream::gate::Gate};
+use crate::{
+    telemetry::metrics::Metrics,
+    upstream::{gate::Gate, retry::Backoff},
+};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -22,6 +25,9 @@ use url::{Origin, Url};
 
 /// Parallel calls to one CF API.
 const PERMITS: usize = 64;
+
+/// Pauses after 429s in a row without `Retry-After`.
+const PAUSES: Backoff = Backoff::doubling(DEFAULT_PAUSE, MAX_PAUSE);
 
 /// The gates of all APIs. Only configured addresses get here, so there are not more than
 /// destinations.
@@ -111,10 +117,7 @@ impl ApiState {
     /// Notes a 429 and returns the pause.
     pub(super) fn note_rate_limited(&self, retry_after: Option<Duration>) -> Duration {
         let mut pause = self.pause();
-        let length = retry_after.unwrap_or_else(|| {
-            let factor = 2_u32.saturating_pow(pause.without_retry_after.min(10));
-            DEFAULT_PAUSE.saturating_mul(factor).min(MAX_PAUSE)
-        });
+        let length = retry_after.unwrap_or_else(|| PAUSES.wait(pause.without_retry_after));
         pause.without_retry_after =
             if retry_after.is_some() { 0 } else { pause.without_retry_after.saturating_add(1) };
         pause.until = pause.until.max(Some(Instant::now() + length));

@@ -8,15 +8,14 @@ use super::{
     model::{CapiErrors, Guid, Job, JobState},
     spaces::absent_if_missing,
 };
+use crate::upstream::retry::Backoff;
 use http::Method;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// First wait between polls; a usual route job takes 0 to 2 s.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// Longest wait between polls. Half of it would double the calls of a slow job; waiting callers
-/// would notice twice of it.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Waits between polls: a usual route job takes 0 to 2 s. Half of the longest one would double the
+/// calls of a slow job; waiting callers would notice twice of it.
+const WAITS: Backoff = Backoff::doubling(Duration::from_millis(250), Duration::from_secs(2));
 
 /// State of a job when polling ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +30,9 @@ pub enum JobOutcome {
     Running,
 }
 
-/// The waits between polls: 0.25 s, doubling to 2 s. The caller keeps it if one wait has two parts.
-#[derive(Clone, Debug)]
-pub struct Pace(Duration);
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self(FIRST_WAIT)
-    }
-}
+/// Counts the waits between polls. The caller keeps it if one wait has two parts.
+#[derive(Clone, Debug, Default)]
+pub struct Pace(u32);
 
 impl Pace {
     /// Waits for the next poll, at most until `end`; returns whether `end` is reached.
@@ -48,8 +41,8 @@ impl Pace {
         if left.is_zero() {
             return Turn::Over;
         }
-        sleep(self.0.min(left)).await;
-        self.0 = self.0.saturating_mul(2).min(LONGEST_WAIT);
+        sleep(WAITS.wait(self.0).min(left)).await;
+        self.0 += 1;
         Turn::Next
     }
 }

@@ -40,7 +40,7 @@ use crate::{
     upstream::{
         HttpClient, HttpResponse, TransportError,
         gate::GateError,
-        retry::{Backoff, asked_pause},
+        retry::{RetryDecision, asked_pause, retry_while},
     },
 };
 use answer::Unauthenticated;
@@ -49,7 +49,7 @@ use apps::ResourceCache;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use load_shedding::Criticality;
-use outcome::{RawResponse, report, retry_pause};
+use outcome::{RawResponse, decide_retry, report};
 use std::{
     collections::HashMap,
     fmt,
@@ -63,6 +63,9 @@ use tokio_util::task::TaskTracker;
 
 /// `retry_after` of a full gate: a permit is usually free again within a second.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a call is repeated: its caller waits for each repeat.
+const MAX_RETRIES: u32 = 2;
 
 /// A token that comes later than this before the deadline leaves no time for the call.
 const TOKEN_RESERVE: Duration = Duration::from_secs(1);
@@ -254,22 +257,19 @@ impl CfRequestClient {
         call: &Call,
         mode: BodyMode,
     ) -> Result<(CfResponse, Arc<Lease>), CapiError> {
-        let mut retries = 0;
-        loop {
+        // A response may ask for a repeat as well, and it is the result if there is none.
+        let attempt = async || {
             let outcome = self.send_with_renewal(call, mode).await;
-            if retries == Backoff::CF_API.retries {
-                return outcome;
+            match decide_retry(call, outcome.as_ref().map(|(reply, _)| reply)) {
+                RetryDecision::No => Ok(outcome),
+                again @ (RetryDecision::After(_) | RetryDecision::WithBackoff(_)) => {
+                    Err((again, outcome))
+                }
             }
-            let Some(pause) = retry_pause(call, outcome.as_ref().map(|(reply, _)| reply), retries)
-            else {
-                return outcome;
-            };
-            if Instant::now() + pause >= self.deadline || !self.api_state.may_retry() {
-                return outcome;
-            }
-            tokio::time::sleep(pause).await;
-            retries += 1;
-        }
+        };
+        let allow = |done| done < MAX_RETRIES && self.api_state.may_retry();
+        let last = retry_while(self.deadline, attempt, |(again, _)| *again, allow).await;
+        last.unwrap_or_else(|(_, outcome)| outcome)
     }
 
     /// Sends once. On 401 it renews the token and replays once, also mutations: CC executed

@@ -7,7 +7,7 @@ use super::{Call, answer, call::RetrySafety, error::CapiError, stream::CfRespons
 use crate::upstream::{
     ConnectFault, HttpResponse, StreamedResponse, TransportError,
     gate::{CallPermit, FailureKind},
-    retry::{Backoff, asked_pause},
+    retry::{Backoff, RetryDecision, asked_pause},
 };
 use http::{HeaderValue, Method, StatusCode};
 use memchr::memmem;
@@ -19,32 +19,31 @@ const SHORTEST_TOKEN: usize = 16;
 /// Longest `Retry-After` of a 429 that a call waits for.
 const SHORT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Returns the pause before the call is repeated; `None` if it is not (`docs/reference/limits.md`).
-pub(super) fn retry_pause(
-    call: &Call,
-    outcome: Result<&CfResponse, &CapiError>,
-    retry: u32,
-) -> Option<Duration> {
-    let jittered = || Backoff::CF_API.wait(retry);
+/// Returns whether and when a call is repeated: the row of the CF API in the table of repeats
+/// (`docs/reference/limits.md`).
+pub(super) fn decide_retry(call: &Call, outcome: Result<&CfResponse, &CapiError>) -> RetryDecision {
+    let backoff = RetryDecision::WithBackoff(Backoff::CF_API);
     if call.repeats == RetrySafety::Never {
-        return None;
+        return RetryDecision::No;
     }
     match outcome {
-        Ok(reply) if call.is_read() && is_hiccup(call, reply) => Some(jittered()),
-        Ok(reply) if !call.is_idempotent() || reply.status().is_success() => None,
+        Ok(reply) if call.is_read() && is_hiccup(call, reply) => backoff,
+        Ok(reply) if !call.is_idempotent() || reply.status().is_success() => RetryDecision::No,
         Ok(reply) => match reply.status() {
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => Some(jittered()),
+            | StatusCode::GATEWAY_TIMEOUT => backoff,
             StatusCode::TOO_MANY_REQUESTS => asked_pause(reply.headers(), answer::MAX_PAUSE)
-                .filter(|pause| *pause <= SHORT_LIMIT),
-            _ => None,
+                .filter(|pause| *pause <= SHORT_LIMIT)
+                .map_or(RetryDecision::No, RetryDecision::After),
+            _ => RetryDecision::No,
         },
-        Err(CapiError::Unavailable { cause, .. }) => {
-            let may_repeat = cause.is_before_sending() || call.is_idempotent();
-            (may_repeat && cause.may_pass()).then(jittered)
+        Err(CapiError::Unavailable { cause, .. })
+            if cause.may_pass() && (cause.is_before_sending() || call.is_idempotent()) =>
+        {
+            backoff
         }
-        Err(_) => None,
+        Err(_) => RetryDecision::No,
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     capi::{CapiClient, CapiError, CfRequestClient, Guid, spaces::SpaceRef},
     telemetry::trace::CorrelationId,
+    upstream::retry::Backoff,
 };
 use std::{
     fmt,
@@ -19,10 +20,8 @@ use std::{
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// First pause when CF cannot be reached. It doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest pause: each instance makes a dozen attempts in each hour of an outage.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+/// Pauses while CF cannot be reached: at last each instance makes a dozen attempts in an hour.
+const PAUSES: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_secs(300));
 /// Longest time for all calls for one entry.
 const ENTRY_TIME: Duration = Duration::from_secs(60);
 
@@ -125,8 +124,7 @@ impl ProviderCheck {
 
     async fn check_all(&self, providers: &ProviderTable, capi: &CapiClient) {
         let mut open = providers.entries().iter().enumerate().collect::<Vec<_>>();
-        let mut pause = FIRST_PAUSE;
-        loop {
+        for rounds in 0.. {
             let mut later = Vec::new();
             for (entry, terms) in open {
                 match check_entry(terms, capi).await {
@@ -139,8 +137,7 @@ impl ProviderCheck {
                 break;
             }
             open = later;
-            sleep(pause).await;
-            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            sleep(PAUSES.wait(rounds)).await;
         }
         let mut state = self.state();
         state.done = true;

@@ -5,7 +5,10 @@
 //! a call that began before the breaker opened can neither close it nor keep it open. Only
 //! [`Gate`](crate::upstream::gate::Gate) has one.
 
-use crate::upstream::gate::{FailureKind, GateError};
+use crate::upstream::{
+    gate::{FailureKind, GateError},
+    retry::Backoff,
+};
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
@@ -22,11 +25,8 @@ const ENOUGH_CALLS: u32 = 10;
 /// This many failed connections in a row open the breaker at once: no server listens.
 const CONNECT_ERRORS: u32 = 5;
 
-/// First pause: recovery must be noticed within 5 s.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-
-/// Longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long it stays open. Recovery must be noticed within 5 s at first.
+const PAUSES: Backoff = Backoff::doubling(Duration::from_secs(5), Duration::from_secs(60));
 
 /// Pauses are shortened by up to this share, never lengthened: the documented times are upper
 /// bounds.
@@ -132,8 +132,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Instant) -> BreakerChange {
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.openings));
-        let pause = pause.min(LONGEST_PAUSE);
+        let pause = PAUSES.wait(self.openings);
         self.openings = self.openings.saturating_add(1);
         let until = now + pause.mul_f64(1.0 - JITTER * fastrand::f64());
         self.enter(BreakerState::Open { until });

@@ -1,22 +1,24 @@
-//! Bounded retries of idempotent calls, with jitter; `Retry-After`.
+//! The one backoff of the broker; bounded retries of idempotent calls; `Retry-After`.
 //!
-//! Invariant: no wait ends past the deadline, and no call is made more than 1 + [`MAX_RETRIES`]
-//! times. Never used for a password grant (`docs/reference/limits.md`).
+//! Invariant: no wait ends past the deadline, and no call is made more than four times. [`retry`] is never used for a password grant (`docs/reference/limits.md`).
+//!
+//! Whatever waits longer each time (retries, polls, pauses after a failure) takes its waits from a
+//! [`Backoff`], and names only its numbers.
 
 use crate::upstream::{ConnectFault, TransportError};
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use http::{
     HeaderMap, StatusCode,
     header::{DATE, RETRY_AFTER},
 };
 use std::{
-    ops::ControlFlow,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 /// SAP's table for token and destination calls allows 3 retries.
-pub const MAX_RETRIES: u32 = 3;
+const MAX_RETRIES: usize = 3;
 
 /// SAP asks for at least this much time between two calls; full jitter alone might wait 0 ms.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
@@ -25,52 +27,58 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 /// header must not stop us for a year.
 pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(60);
 
-/// Waits between attempts: exponential with full jitter.
+/// After this many rounds every backoff has reached its longest wait.
+const LAST_ROUND: u32 = 32;
+
+/// Waits of which each is some times as long as the one before, up to a longest one.
+///
+/// The caller keeps the number of rounds and starts again with 0 after a success. `backon` computes
+/// the waits. The jitter is ours, because that of `backon` only lengthens a wait: clients that
+/// failed together would come back less spread than with full jitter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
-    /// Upper bound of the first wait.
-    pub first: Duration,
-    /// Factor for each further upper bound.
-    pub factor: u32,
-    /// Largest upper bound.
-    pub cap: Duration,
-    /// How many times a call is repeated.
-    pub retries: u32,
+    first: Duration,
+    factor: u8,
+    longest: Duration,
 }
 
 /// SAP's table of waits.
 impl Backoff {
     /// Connection error, time-out, 408, 502, 504.
-    pub const CONNECTION: Self = Self {
-        first: Duration::from_millis(300),
-        factor: 2,
-        cap: Duration::from_millis(1200),
-        retries: 3,
-    };
+    pub const CONNECTION: Self =
+        Self::doubling(Duration::from_millis(300), Duration::from_millis(1200));
     /// 500, 503.
     pub const OVERLOADED: Self =
-        Self { first: Duration::from_secs(1), factor: 3, cap: Duration::from_secs(9), retries: 3 };
+        Self { first: Duration::from_secs(1), factor: 3, longest: Duration::from_secs(9) };
     /// Calls to the CF API: a caller waits for each of them.
-    pub const CF_API: Self = Self {
-        first: Duration::from_millis(400),
-        factor: 4,
-        cap: Duration::from_secs(2),
-        retries: 2,
-    };
+    pub const CF_API: Self =
+        Self { first: Duration::from_millis(400), factor: 4, longest: Duration::from_secs(2) };
 }
 
 impl Backoff {
-    /// Returns the upper bound of the wait after `done` retries.
-    fn ceiling(&self, done: u32) -> Duration {
-        self.first.saturating_mul(self.factor.saturating_pow(done)).min(self.cap)
+    /// Makes a backoff whose waits double.
+    pub const fn doubling(first: Duration, longest: Duration) -> Self {
+        Self { first, factor: 2, longest }
     }
 
-    /// Returns a random wait below the upper bound (full jitter), but at least 100 ms unless the
-    /// bound is less.
-    pub fn wait(&self, done: u32) -> Duration {
-        let ceiling = self.ceiling(done);
-        let floor = SHORTEST_WAIT.min(ceiling);
-        floor + ceiling.saturating_sub(floor).mul_f64(fastrand::f64())
+    /// Returns the wait after `rounds` earlier ones, without jitter.
+    pub fn wait(&self, rounds: u32) -> Duration {
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_factor(f32::from(self.factor))
+            .with_max_delay(self.longest)
+            .without_max_times()
+            .build();
+        let nth = waits.zip(0..=rounds.min(LAST_ROUND)).last();
+        nth.map_or(self.longest, |(wait, _)| wait)
+    }
+
+    /// Returns a random wait up to that of `rounds` (full jitter), but at least 100 ms unless that
+    /// is less.
+    pub fn random_wait(&self, rounds: u32) -> Duration {
+        let longest = self.wait(rounds);
+        let shortest = SHORTEST_WAIT.min(longest);
+        shortest + longest.saturating_sub(shortest).mul_f64(fastrand::f64())
     }
 }
 
@@ -79,7 +87,7 @@ impl Backoff {
 pub enum RetryDecision {
     /// Give up.
     No,
-    /// Wait as long as the server asked for, and a little more; at most [`MAX_RETRIES`] times.
+    /// Wait as long as the server asked for, and a little more.
     After(Duration),
     /// Wait by the given table.
     WithBackoff(Backoff),
@@ -114,12 +122,11 @@ impl RetryDecision {
 
     /// Returns the wait before the next attempt; `None` to give up.
     fn wait(self, done: u32) -> Option<Duration> {
-        let (wait, retries) = match self {
-            Self::No => return None,
-            Self::After(wait) => (after(wait), MAX_RETRIES),
-            Self::WithBackoff(backoff) => (backoff.wait(done), backoff.retries),
-        };
-        (done < retries.min(MAX_RETRIES)).then_some(wait)
+        match self {
+            Self::No => None,
+            Self::After(wait) => Some(after(wait)),
+            Self::WithBackoff(backoff) => Some(backoff.random_wait(done)),
+        }
     }
 }
 
@@ -168,32 +175,45 @@ pub fn asked_pause(headers: &HeaderMap, cap: Duration) -> Option<Duration> {
 /// Dropping the future ends the current attempt or wait.
 pub async fn retry<T, E, F, Fut>(
     deadline: Instant,
-    mut attempt: F,
+    attempt: F,
     decide: impl Fn(&E) -> RetryDecision,
 ) -> Result<T, E>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let mut done = 0;
-    loop {
-        let error = match attempt().await {
-            Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        let ControlFlow::Continue(wait) = next(decide(&error), done, deadline) else {
-            return Err(error);
-        };
-        sleep(wait).await;
-        done += 1;
-    }
+    retry_while(deadline, attempt, decide, |_| true).await
 }
 
-fn next(decision: RetryDecision, done: u32, deadline: Instant) -> ControlFlow<(), Duration> {
-    match decision.wait(done) {
-        Some(wait) if Instant::now() + wait < deadline => ControlFlow::Continue(wait),
-        Some(_) | None => ControlFlow::Break(()),
-    }
+/// As [`retry`], and each repeat must be allowed: `allow` is asked last, with the number of earlier
+/// repeats, so that a [`RetryBudget`] pays only for repeats that are made.
+///
+/// # Errors
+/// The last attempt's.
+///
+/// # Cancel safety
+/// As [`retry`].
+pub async fn retry_while<T, E, F, Fut>(
+    deadline: Instant,
+    attempt: F,
+    decide: impl Fn(&E) -> RetryDecision,
+    allow: impl Fn(u32) -> bool,
+) -> Result<T, E>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut done = 0;
+    attempt
+        .retry(ExponentialBuilder::new().with_max_times(MAX_RETRIES))
+        // The kind of each failure decides about the wait, not the kind of the first one.
+        .adjust(|error, left| {
+            let wait = left.and_then(|_| decide(error).wait(done))?;
+            let is_repeated = Instant::now() + wait < deadline && allow(done);
+            done += 1;
+            is_repeated.then_some(wait)
+        })
+        .await
 }
 
 /// Cost of a retry in a [`RetryBudget`], counted in calls: one retry for five calls is 20 %.
@@ -252,13 +272,13 @@ impl Default for RetryBudget {
 #[cfg(test)]
 mod tests {
     use super::{
-        Backoff, MAX_RETRIES, RETRY_AFTER_CAP, RetryBudget, RetryDecision, asked_pause, retry,
-        retry_after,
+        Backoff, RETRY_AFTER_CAP, RetryBudget, RetryDecision, asked_pause, retry, retry_after,
+        retry_while,
     };
     use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::RETRY_AFTER};
     use rstest::rstest;
     use std::{
-        cell::Cell,
+        cell::{Cell, RefCell},
         time::{Duration, SystemTime},
     };
     use tokio::time::{Instant, advance};
@@ -337,18 +357,25 @@ mod tests {
     #[rstest]
     #[case(Backoff::CONNECTION, &[300, 600, 1200])]
     #[case(Backoff::CF_API, &[400, 1600])]
-    #[case(Backoff::OVERLOADED, &[1000, 3000, 9000])]
-    fn the_upper_bounds_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] edges: &[u64]) {
+    #[case(Backoff::OVERLOADED, &[1000, 3000, 9000, 9000])]
+    fn waits_grow_as_the_tables_say(#[case] backoff: Backoff, #[case] waits: &[u128]) {
         let found: Vec<_> =
-            (0..backoff.retries).map(|done| backoff.ceiling(done).as_millis()).collect();
-        let edges: Vec<_> = edges.iter().copied().map(u128::from).collect();
-        assert_eq!(found, edges);
+            (0..).zip(waits).map(|(rounds, _)| backoff.wait(rounds).as_millis()).collect();
+        assert_eq!(found, waits);
+    }
+
+    #[test]
+    fn after_any_number_of_rounds_the_wait_is_the_longest() {
+        let slow = Backoff::doubling(Duration::from_millis(50), seconds(3600));
+        for backoff in [slow, Backoff::CONNECTION, Backoff::OVERLOADED, Backoff::CF_API] {
+            assert_eq!(backoff.wait(u32::MAX), backoff.longest);
+        }
     }
 
     #[test]
     fn jitter_stays_between_100_ms_and_the_upper_bound() {
         for _ in 0..1000 {
-            let wait = Backoff::OVERLOADED.wait(1);
+            let wait = Backoff::OVERLOADED.random_wait(1);
             assert!((Duration::from_millis(100)..=seconds(3)).contains(&wait));
         }
     }
@@ -365,7 +392,6 @@ mod tests {
     #[case::no(RetryDecision::No, 1)]
     #[case::table(RetryDecision::WithBackoff(Backoff::CONNECTION), 4)]
     #[case::asked_for(RetryDecision::After(seconds(1)), 4)]
-    #[case::limit_above_the_maximum(RetryDecision::WithBackoff(Backoff { retries: 9, ..Backoff::CONNECTION }), MAX_RETRIES + 1)]
     #[tokio::test(start_paused = true)]
     async fn attempts_are_bounded(#[case] decision: RetryDecision, #[case] attempts: u32) {
         let made = Cell::new(0);
@@ -379,6 +405,41 @@ mod tests {
         )
         .await;
         assert_eq!((result, made.get()), (Err("down"), attempts));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_repeats_that_can_be_made_are_asked_for() {
+        let asked = RefCell::new(Vec::new());
+        let allow = |done| {
+            asked.borrow_mut().push(done);
+            done < 1
+        };
+        for (wait, expected) in [(1, vec![0, 1]), (3600, vec![])] {
+            let decide = |_: &_| RetryDecision::After(seconds(wait));
+            let end = Instant::now() + LONG;
+            let result: Result<(), _> = retry_while(end, async || Err("down"), decide, allow).await;
+            assert_eq!((result, asked.take()), (Err("down"), expected));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_failure_decides_about_the_wait_after_it() {
+        let (begun, made) = (Instant::now(), Cell::new(0));
+        let result: Result<(), _> = retry(
+            begun + LONG,
+            async || {
+                made.set(made.get() + 1);
+                Err(made.get())
+            },
+            |attempt| match attempt {
+                1 => RetryDecision::After(seconds(60)),
+                2 => RetryDecision::WithBackoff(Backoff::OVERLOADED),
+                _ => RetryDecision::No,
+            },
+        )
+        .await;
+        assert_eq!(result, Err(3));
+        assert!((seconds(60)..=seconds(66 + 3)).contains(&begun.elapsed()));
     }
 
     #[tokio::test(start_paused = true)]
