@@ -199,8 +199,7 @@ fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Set
             Err(error) => error,
         };
         let (key, message) = key_and_message(&error);
-        // An error inside a list does not name its key.
-        let key = key.filter(|key| layers.entry(key).is_some()).or_else(|| culprit(layers));
+        // `form` has checked what is in a list; every other error names its key.
         let entry = key.as_deref().and_then(|key| layers.entry(key)).cloned();
         let (Some(key), Some(entry)) = (key, entry) else {
             problems.push(ConfigProblem::of(
@@ -221,19 +220,6 @@ fn deserialize(layers: &mut Layers, problems: &mut ConfigProblems) -> Option<Set
             return None;
         }
     }
-}
-
-/// Returns the first key whose value is invalid even if all others have their defaults.
-fn culprit(layers: &Layers) -> Option<String> {
-    let changed = || layers.entries().filter(|(_, entry)| entry.source != ValueSource::Default);
-    let is_invalid_alone = |key: &str| {
-        let mut alone = layers.clone();
-        for (other, _) in changed().filter(|(other, _)| *other != key) {
-            alone.restore(other);
-        }
-        attempt(&alone).is_err()
-    };
-    changed().map(|(key, _)| key).find(|key| is_invalid_alone(key)).map(ToOwned::to_owned)
 }
 
 fn attempt(layers: &Layers) -> Result<Settings, ::config::ConfigError> {

@@ -56,6 +56,8 @@ fn a_password_added_by_hand_is_used() {
 #[case::array(r#"[{"Name":"other","URL":"x"},{"Name":"CFAPI","URL":"u"}]"#)]
 #[case::with_mark_and_blanks("\u{feff} \n{\"Name\":\"CFAPI\",\"URL\":\"u\"}")]
 #[case::properties("Name=CFAPI\nURL=u\n")]
+#[case::sdk_without_more(r#"{"name":"CFAPI","url":"u"}"#)]
+#[case::address_alone(r#"{"url":"u"}"#)]
 fn each_file_format_is_read(#[case] text: &str) {
     let fields = parse_file(text.as_bytes(), &name("CFAPI")).unwrap().unwrap();
     assert_eq!(fields.text("URL"), Some("u"));
