@@ -1,5 +1,6 @@
 //! Three instances that are killed at random, and random requests for many tenants: each answer and
-//! the routes at the end are those of a serial order.
+//! the routes are those of a serial order, as the requests left them and after a last request of
+//! each tenant.
 //!
 //! By hand, for five minutes:
 //! `SOAK_SECONDS=300 SOAK_SEED=7 cargo test --test it routes_soak:: -- --nocapture`
@@ -28,9 +29,15 @@ use serial_order::{Effect, Performed, State};
 
 const INSTANCES: usize = 3;
 const TENANTS: usize = 200;
+/// Tenants whose last delete fails in CF once, after its answer.
+const FAILING: usize = 8;
 const WORKERS: usize = 16;
 /// Of the short run in the test suite.
 const SECONDS: u64 = 15;
+/// How long nobody asks before the routes are judged: as long as the broker follows a job, and a
+/// few seconds in the short run, where all jobs end at once.
+const SETTLING: Duration = Duration::from_secs(30);
+const SHORT_SETTLING: Duration = Duration::from_secs(4);
 /// The broker's own deadline is 55 s.
 const LONGEST_ANSWER: Duration = Duration::from_secs(70);
 const STATE: &str = "cfapi-broker.internal/state";
@@ -49,6 +56,12 @@ struct Soak {
     sandbox: Sandbox,
     bases: Bases,
     performed: Mutex<BTreeMap<usize, Vec<Performed>>>,
+    /// By tenant: the instance that said last that CF is still deleting, and its operation.
+    following: Mutex<BTreeMap<usize, (String, String)>>,
+    /// Tenants whose delete failed in CF after its instance was killed. The next call finishes it.
+    left_by_a_kill: AtomicUsize,
+    /// Tenants whose delete failed twice in CF after its answer. The operation says so.
+    failed_later: AtomicUsize,
     /// The tenant that was chosen last, so that requests for one tenant meet.
     last: AtomicUsize,
     answers: Mutex<BTreeMap<String, usize>>,
@@ -89,6 +102,14 @@ impl Soak {
         };
         *self.answers.lock().unwrap().entry(word.clone()).or_default() += 1;
         let effect = effect(what, answered.as_ref());
+        match &answered {
+            Some((202, body)) => {
+                let operation = body["location"].as_str().unwrap_or_default().to_owned();
+                self.following.lock().unwrap().insert(tenant, (base.to_owned(), operation));
+            }
+            Some((200 | 201 | 204, _)) => _ = self.following.lock().unwrap().remove(&tenant),
+            _ => {}
+        }
         if let (Effect::Found(guid), Some(marked)) = (&effect, &marked)
             && guid == marked
         {
@@ -127,9 +148,14 @@ impl Soak {
         let request = request.bearer_auth(self.sandbox.provider_token()).timeout(LONGEST_ANSWER);
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
+        let location = response.headers().get("location").cloned();
         #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
         let bytes = response.bytes().await.ok()?;
-        Some((status, parse(&String::from_utf8_lossy(&bytes))))
+        let mut body = parse(&String::from_utf8_lossy(&bytes));
+        if let (202, Some(location)) = (status, location) {
+            body["location"] = location.to_str().unwrap().into();
+        }
+        Some((status, body))
     }
 
     /// Sends random requests until the end.
@@ -187,10 +213,34 @@ impl Soak {
         }
     }
 
-    /// One last request of each tenant, repeated while that helps, and the end of CF's work.
-    async fn finish(self: &Arc<Self>, mut rng: Rng) {
+    /// Lets the jobs of some tenants fail after their last delete was answered, and then waits
+    /// until nothing happens any more, without any request.
+    async fn settle(&self, mut rng: Rng, time: Duration) {
         self.sandbox.world().job_delay(Duration::from_millis(50));
         pull(&self.sandbox, "latency", &json!({"part": "cf", "ms": 0}));
+        let http = client();
+        for tenant in 0..FAILING {
+            self.until_answered(&http, (tenant, What::Put), &mut rng).await;
+            self.wait_for_jobs().await;
+            self.sandbox.world().fail_jobs(1, "The job failed.");
+            self.until_answered(&http, (tenant, What::DeleteAsync), &mut rng).await;
+        }
+        self.wait_for_jobs().await;
+        sleep(time).await;
+        self.wait_for_jobs().await;
+    }
+
+    async fn wait_for_jobs(&self) {
+        let idle = async {
+            while self.sandbox.world().routes().iter().any(|route| route.deleting) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), idle).await.expect("CF's jobs end");
+    }
+
+    /// One last request of each tenant, repeated while that helps, and the end of CF's work.
+    async fn finish(self: &Arc<Self>, mut rng: Rng) {
         let mut set = JoinSet::new();
         let next = Arc::new(AtomicUsize::new(0));
         for _ in 0..WORKERS {
@@ -207,16 +257,21 @@ impl Soak {
             });
         }
         set.join_all().await;
-        let idle = async {
-            while self.sandbox.world().routes().iter().any(|route| route.deleting) {
-                sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(Duration::from_secs(60), idle).await.expect("CF's jobs end");
+        self.wait_for_jobs().await;
     }
 
     async fn last_request(&self, http: &reqwest::Client, tenant: usize, rng: &mut Rng) {
         let what = if rng.bool() { What::Put } else { What::Delete };
+        self.until_answered(http, (tenant, what), rng).await;
+    }
+
+    /// Repeats a request while that helps.
+    async fn until_answered(
+        &self,
+        http: &reqwest::Client,
+        (tenant, what): (usize, What),
+        rng: &mut Rng,
+    ) {
         for _ in 0..20 {
             let base = self.base(rng.usize(..INSTANCES)).expect("all instances run");
             self.perform(http, (tenant, what), &base).await;
@@ -233,6 +288,60 @@ impl Soak {
     fn is_answered(&self, tenant: usize) -> bool {
         let performed = self.performed.lock().unwrap();
         performed[&tenant].last().is_some_and(|done| done.ended.is_some())
+    }
+
+    /// Compares each tenant's answers with the routes as its requests left them. A route that is
+    /// marked or not mapped is served all the same, or not yet: it stands only where a request
+    /// without an answer explains it.
+    async fn judge_what_is_left(&self) {
+        let all = self.performed.lock().unwrap().clone();
+        for (tenant, performed) in &all {
+            let routes = self.routes_of(*tenant);
+            let state = match routes.as_slice() {
+                [] => State::Absent,
+                [route] => State::Route(route.guid.clone()),
+                other => {
+                    let text = format!("tenant {tenant} has several routes: {other:#?}");
+                    self.violations.lock().unwrap().push(text);
+                    continue;
+                }
+            };
+            let is_partly_made = routes.first().is_some_and(|route| route.apps != [APP]);
+            let is_clear = performed.iter().all(|done| done.ended.is_some());
+            if serial_order::exists(performed, &state) && !(is_partly_made && is_clear) {
+                continue;
+            }
+            let is_marked = routes.first().is_some_and(|route| route.labels.contains_key(STATE));
+            let following = self.following.lock().unwrap().get(tenant).cloned();
+            let told = match following {
+                Some((follower, _)) if is_marked && self.is_killed(&follower) => {
+                    Some(&self.left_by_a_kill)
+                }
+                Some((_, operation)) if !is_marked && self.has_failed(&operation).await => {
+                    Some(&self.failed_later)
+                }
+                _ => None,
+            };
+            if let Some(count) = told {
+                count.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            let text = format!("tenant {tenant} is left with {routes:#?} after {performed:#?}");
+            self.violations.lock().unwrap().push(text);
+        }
+    }
+
+    fn is_killed(&self, base: &str) -> bool {
+        !self.bases.lock().unwrap().iter().flatten().any(|running| running == base)
+    }
+
+    /// Whether an operation says that it failed. Its instance may have been killed since then.
+    async fn has_failed(&self, operation: &str) -> bool {
+        let request = client().get(operation).bearer_auth(self.sandbox.provider_token());
+        let Ok(response) = request.send().await else { return false };
+        #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
+        let bytes = response.bytes().await.unwrap_or_default();
+        parse(&String::from_utf8_lossy(&bytes))["status"] == "failed"
     }
 
     /// Compares each tenant's answers with the routes at the end.
@@ -301,6 +410,9 @@ async fn every_answer_and_the_routes_at_the_end_are_those_of_a_serial_order() {
         sandbox,
         bases: Mutex::new(bases),
         performed: Mutex::default(),
+        following: Mutex::default(),
+        left_by_a_kill: AtomicUsize::new(0),
+        failed_later: AtomicUsize::new(0),
         last: AtomicUsize::new(0),
         answers: Mutex::default(),
         violations: Mutex::default(),
@@ -317,6 +429,9 @@ async fn every_answer_and_the_routes_at_the_end_are_those_of_a_serial_order() {
     set.spawn(async move { disturbing.disturb(disturbed, end).await });
     let (killed, programs) = soak.kill(rng.fork(), programs, end).await;
     set.join_all().await;
+    let settling = if seconds > SECONDS { SETTLING } else { SHORT_SETTLING };
+    soak.settle(rng.fork(), settling).await;
+    soak.judge_what_is_left().await;
     soak.finish(rng.fork()).await;
     soak.judge();
     drop(programs);
@@ -325,8 +440,10 @@ async fn every_answer_and_the_routes_at_the_end_are_those_of_a_serial_order() {
     let requests: usize = answers.values().sum();
     // Shown with `--nocapture`.
     println!(
-        "seed {seed}, {seconds} s: {requests} requests for {} tenants, {killed} kills, {} violations\n{answers:#?}",
+        "seed {seed}, {seconds} s: {requests} requests for {} tenants, {killed} kills, {} deletes left by a kill, {} failed later, {} violations\n{answers:#?}",
         soak.performed.lock().unwrap().len(),
+        soak.left_by_a_kill.load(Ordering::Relaxed),
+        soak.failed_later.load(Ordering::Relaxed),
         violations.len(),
     );
     assert!(violations.is_empty(), "seed {seed}\n{}", violations.join("\n"));
