@@ -9,7 +9,7 @@ use super::{
     sealed::Sealed,
 };
 use crate::upstream::body::decode_local;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use std::fmt;
 use zeroize::Zeroizing;
 
@@ -89,7 +89,22 @@ const OPEN_PREFIX: &str = "tokenServiceURL.headers.";
 
 /// Named values in their original order. A name may occur twice.
 #[derive(Clone, Default)]
-pub struct Fields(Vec<(String, FieldValue)>);
+pub struct Fields {
+    values: Vec<(String, FieldValue)>,
+    /// What is neither text nor switch, by name. It counts as absent.
+    unusable: Vec<(String, JsonKind)>,
+}
+
+/// A JSON value that is no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonKind {
+    /// A number.
+    Number,
+    /// A list.
+    List,
+    /// An object.
+    Object,
+}
 
 /// One value.
 #[derive(Clone)]
@@ -104,7 +119,7 @@ impl Fields {
     /// Adds a field; its name decides whether it stays readable.
     pub fn push(&mut self, name: String, text: &str) {
         let field = FieldValue::of(&name, text);
-        self.0.push((name, field));
+        self.values.push((name, field));
     }
 
     /// Adds a field whose value is JSON; `None` if it is not valid JSON. A value of an unsupported
@@ -119,6 +134,11 @@ impl Fields {
             None => {}
         }
         Some(())
+    }
+
+    /// Returns what stands under a name in place of a text.
+    pub fn unusable(&self, name: &str) -> Option<JsonKind> {
+        self.unusable.iter().rev().find(|(held, _)| held == name).map(|(_, kind)| *kind)
     }
 
     /// Returns the readable value of that name; the last one, if it occurs twice.
@@ -154,12 +174,12 @@ impl Fields {
 
     /// Returns all fields in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &FieldValue)> {
-        self.0.iter().map(|(name, field)| (name.as_str(), field))
+        self.values.iter().map(|(name, field)| (name.as_str(), field))
     }
 
     /// Returns the names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.values.iter().map(|(name, _)| name.as_str())
     }
 
     /// Returns names that occur more than once.
@@ -178,19 +198,30 @@ impl Fields {
     /// Renames fields; a name for which `rename` returns `None` stays.
     #[must_use]
     pub fn renamed(self, rename: impl Fn(&str) -> Option<&'static str>) -> Self {
-        let renamed = self.0.into_iter().map(|(name, field)| match rename(&name) {
-            Some(new) => (new.to_owned(), field),
-            None => (name, field),
-        });
-        Self(renamed.collect())
+        let new = |name: String| rename(&name).map_or(name, str::to_owned);
+        let values = self.values.into_iter().map(|(name, field)| (new(name), field)).collect();
+        let unusable = self.unusable.into_iter().map(|(name, kind)| (new(name), kind)).collect();
+        Self { values, unusable }
     }
 
     pub(super) fn append(&mut self, mut others: Self) {
-        self.0.append(&mut others.0);
+        self.values.append(&mut others.values);
+        self.unusable.append(&mut others.unusable);
     }
 
     fn get(&self, name: &str) -> Option<&FieldValue> {
-        self.0.iter().rev().find(|(held, _)| held == name).map(|(_, field)| field)
+        self.values.iter().rev().find(|(held, _)| held == name).map(|(_, field)| field)
+    }
+}
+
+impl JsonKind {
+    /// Names it in a message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Number => "a number",
+            Self::List => "a list",
+            Self::Object => "an object",
+        }
     }
 }
 
@@ -218,7 +249,7 @@ impl fmt::Debug for FieldValue {
     }
 }
 
-/// Reads an object. Values that are neither text nor boolean are skipped, except lists in the
+/// Reads an object. Values that are neither text nor boolean count as absent, except lists in the
 /// fields of `LISTS`. Anything but an object yields no fields.
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
@@ -238,35 +269,45 @@ impl<'de> LenientReader<'de> for FieldsReader {
     fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Fields, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = object.next_key::<String>()? {
-            if let Some(field) = object.next_value_seed(LenientSeed(FieldReader(&name)))? {
-                fields.0.push((name, field));
+            match object.next_value_seed(LenientSeed(FieldReader(&name)))? {
+                Ok(field) => fields.values.push((name, field)),
+                Err(kind) => fields.unusable.extend(kind.map(|kind| (name, kind))),
             }
         }
         Ok(fields)
     }
 }
 
-/// Reads the value of the field with this name.
+/// Reads the value of the field with this name, or what it is in place of a text.
 struct FieldReader<'n>(&'n str);
 
 impl<'de> LenientReader<'de> for FieldReader<'_> {
-    type Value = Option<FieldValue>;
+    type Value = Result<FieldValue, Option<JsonKind>>;
 
-    fn absent(self) -> Option<FieldValue> {
-        None
+    fn absent(self) -> Self::Value {
+        Err(None)
     }
 
-    fn text(self, text: &str) -> Option<FieldValue> {
-        Some(FieldValue::of(self.0, text))
+    fn text(self, text: &str) -> Self::Value {
+        Ok(FieldValue::of(self.0, text))
     }
 
-    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Option<FieldValue>, A::Error> {
+    fn number(self) -> Self::Value {
+        Err(Some(JsonKind::Number))
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Err(Some(JsonKind::Object)))
+    }
+
+    fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut texts = Vec::new();
         while let Some(LenientText(item)) = array.next_element()? {
             texts.extend(item);
         }
         let list = LISTS.contains(&self.0).then(|| list_text(&texts)).flatten();
-        Ok(list.map(|list| FieldValue::of(self.0, &list)))
+        Ok(list.map(|list| FieldValue::of(self.0, &list)).ok_or(Some(JsonKind::List)))
     }
 }
 
@@ -277,7 +318,7 @@ fn list_text(texts: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FieldValue, Fields, Sealed};
+    use super::{FieldValue, Fields, JsonKind, Sealed};
     use crate::binding::SecretForm;
     use crate::upstream::body::decode;
     use rstest::rstest;
@@ -306,6 +347,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(fields.names().collect::<Vec<_>>(), ["TrustAll", "User"]);
+        let kinds =
+            ["n", "f", "l", "$metadata", "z", "User", "x"].map(|name| fields.unusable(name));
+        let (number, list, object) = (JsonKind::Number, JsonKind::List, JsonKind::Object);
+        let expected = [Some(number), Some(number), Some(list), Some(object), None, None, None];
+        assert_eq!(kinds, expected);
         assert_eq!(fields.text("TrustAll"), Some("true"));
     }
 

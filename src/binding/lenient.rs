@@ -21,6 +21,11 @@ pub(super) trait LenientReader<'de>: Sized {
         self.absent()
     }
 
+    /// The value is a number.
+    fn number(self) -> Self::Value {
+        self.absent()
+    }
+
     /// The value is an array.
     fn array<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         while array.next_element::<IgnoredAny>()?.is_some() {}
@@ -61,15 +66,15 @@ impl<'de, S: LenientReader<'de>> Visitor<'de> for LenientSeed<S> {
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<S::Value, E> {
-        Ok(self.0.absent())
+        Ok(self.0.number())
     }
 
     fn visit_u64<E>(self, _: u64) -> Result<S::Value, E> {
-        Ok(self.0.absent())
+        Ok(self.0.number())
     }
 
     fn visit_f64<E>(self, _: f64) -> Result<S::Value, E> {
-        Ok(self.0.absent())
+        Ok(self.0.number())
     }
 
     fn visit_unit<E>(self) -> Result<S::Value, E> {

@@ -18,7 +18,7 @@ mod settings;
 mod vcap;
 
 pub use error::BindingError;
-pub use field::{FieldValue, Fields};
+pub use field::{FieldValue, Fields, JsonKind};
 pub use model::{
     Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
     XsuaaBinding,

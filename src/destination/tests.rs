@@ -12,6 +12,7 @@ use crate::{
         raw_server::{RawServer, Reply},
     },
 };
+use rstest::rstest;
 use std::{fs, path::PathBuf, time::Duration};
 use tokio::time::advance;
 use tokio_util::task::TaskTracker;
@@ -148,6 +149,26 @@ async fn with_an_invalid_local_destination_it_starts_and_says_why() {
     let error = destinations.find(&cfapi(), CachePolicy::PastCache).await.unwrap_err();
     assert_eq!(error.to_string(), "destination CFAPI is invalid: Password is missing");
     assert!(!error.is_transient() && destinations.known(&cfapi()).is_none());
+}
+
+#[rstest]
+#[case::number("12345678", "a number")]
+#[case::list("[\"p\"]", "a list")]
+#[case::object("{\"p\":1}", "an object")]
+#[tokio::test(start_paused = true)]
+async fn a_password_that_is_no_text_is_named_without_its_value(
+    #[case] value: &str,
+    #[case] kind: &str,
+) {
+    let password = format!(r#""Password":{value},"#);
+    let item = item("u").replace(r#""Password":"p","#, &password);
+    let environment = Environment { variable: Some(format!("[{item}]")), ..Environment::default() };
+    let destinations = environment.open().unwrap();
+    let error = destinations.find(&cfapi(), CachePolicy::PastCache).await.unwrap_err();
+    let expected = format!(
+        "destination CFAPI is invalid: Password is {kind} and not a text: write it in quotes"
+    );
+    assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -184,9 +184,19 @@ fn required<'a>(
     match fields.text(property) {
         Some("") => report.finding(format!("{property} is empty")),
         Some(text) => return Some(text),
-        None => report.finding(format!("{property} is missing")),
+        None => report.finding(missing(fields, property)),
     }
     None
+}
+
+/// Says that a property is missing, or what stands in its place.
+fn missing(fields: &Fields, property: &str) -> String {
+    match fields.unusable(property) {
+        Some(kind) => {
+            format!("{property} is {} and not a text: write it in quotes", kind.as_str())
+        }
+        None => format!("{property} is missing"),
+    }
 }
 
 /// Returns a property's name if it is safe in a message.

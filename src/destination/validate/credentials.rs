@@ -3,7 +3,7 @@
 //! Invariant: no empty password, no placeholder, no leftover client secret and no NUL character
 //! reaches a grant. Used by `validate`.
 
-use super::{ValidationReport, required};
+use super::{ValidationReport, missing, required};
 use crate::{
     binding::{Fields, SecretForm, is_unfilled},
     destination::model::PasswordCredentials,
@@ -37,7 +37,7 @@ pub(super) fn read(fields: &Fields, report: &mut ValidationReport) -> Option<Pas
 
 fn password(fields: &Fields, report: &mut ValidationReport) -> Option<SecretString> {
     let Some(password) = fields.sealed("Password") else {
-        report.finding("Password is missing");
+        report.finding(missing(fields, "Password"));
         return None;
     };
     match password.form {
