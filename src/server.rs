@@ -129,6 +129,10 @@ impl Settings {
         if let Some(name) = self.names.iter().find(|name| !is_public_name(name)) {
             let hint = "write host, host:port or host/path, without https:// and without wildcard";
             found.push(("names", format!("{name:?} is not a public name"), hint.to_owned()));
+        } else if let Some(name) = self.names.iter().find(|name| !has_plain_path(name)) {
+            let hint = "write the path as callers see it, without //, . and ..";
+            let message = format!("{name:?} has a path that clients and proxies change");
+            found.push(("names", message, hint.to_owned()));
         }
         found
     }
@@ -140,6 +144,16 @@ fn is_public_name(text: &str) -> bool {
     let is_name = !authority.starts_with('[') && is_host(authority);
     let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%".contains(&byte);
     is_name && !authority.contains('_') && path.bytes().all(is_usual)
+}
+
+/// Returns whether the path of a name has no empty segment, `.` or `..`, also none with escapes.
+/// Links below such a path do not lead back to the broker.
+fn has_plain_path(name: &str) -> bool {
+    let path = name.split_once('/').map_or("", |(_, path)| path);
+    let path = path.strip_suffix('/').unwrap_or(path).to_ascii_lowercase().replace("%2e", ".");
+    let mut segments = path.split('/');
+    path.is_empty() && !name.ends_with("//")
+        || segments.all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
 /// Serves until `stop` is cancelled, then waits for requests in flight within the drain time;
