@@ -6,6 +6,7 @@
 //! `routes`.
 
 use super::InFlightPermit;
+use crate::telemetry::metrics::WaitingRequest;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -76,6 +77,7 @@ pub struct IdlePart {
     /// The bound of waiting.
     _permit: Option<OwnedSemaphorePermit>,
     _request: Option<Box<IdlePart>>,
+    _counted: Option<WaitingRequest>,
 }
 
 impl RequestPlaces {
@@ -122,18 +124,18 @@ impl RequestPlaces {
     /// Says that this part does not work until the result is dropped: other parts work for it.
     #[must_use]
     pub fn idle(&self) -> IdlePart {
-        self.idle_with(None)
+        self.idle_with(None, None)
     }
 
-    /// Begins to wait for CF; `None` if as many requests of this caller wait as may. Without a
-    /// caller there is no bound.
-    pub fn begin_wait(&self) -> Option<IdlePart> {
+    /// Begins to wait for CF, counted in the metrics; `None` if as many requests of this caller
+    /// wait as may. Without a caller there is no bound.
+    pub fn begin_wait(&self, counted: WaitingRequest) -> Option<IdlePart> {
         let waits = self.state().waits.clone();
         let permit = match waits {
             Some(waits) => Some(waits.try_acquire_owned().ok()?),
             None => None,
         };
-        Some(self.idle_with(permit))
+        Some(self.idle_with(permit, Some(counted)))
     }
 
     /// Gives the place among all requests back while the request waits for its client.
@@ -163,13 +165,17 @@ impl RequestPlaces {
         self.state().places.clear();
     }
 
-    fn idle_with(&self, permit: Option<OwnedSemaphorePermit>) -> IdlePart {
+    fn idle_with(
+        &self,
+        permit: Option<OwnedSemaphorePermit>,
+        counted: Option<WaitingRequest>,
+    ) -> IdlePart {
         let request = self.0.request.as_ref().map(|request| Box::new(request.0.idle()));
         let mut state = self.state();
         state.idle_parts += 1;
         state.give_back_if_idle();
         drop(state);
-        IdlePart { places: self.clone(), _permit: permit, _request: request }
+        IdlePart { places: self.clone(), _permit: permit, _request: request, _counted: counted }
     }
 
     /// Takes the places again that were given back.
@@ -260,6 +266,7 @@ impl Drop for ProcessPlace {
 #[cfg(test)]
 mod tests {
     use super::{InFlightPermit, ProcessPlace, RequestPlaces};
+    use crate::telemetry::metrics::{Metrics, WaitingRequest};
     use std::{sync::Arc, time::Duration};
     use tokio::{
         sync::Semaphore,
@@ -274,6 +281,10 @@ mod tests {
         let place = places.hold_process(take(&process));
         places.hold_caller(InFlightPermit::for_tests(take(&caller)));
         (places, caller, process, place)
+    }
+
+    fn counted() -> WaitingRequest {
+        Metrics::default().wait_started("job")
     }
 
     fn free(limits: [&Arc<Semaphore>; 2]) -> [usize; 2] {
@@ -297,7 +308,7 @@ mod tests {
     async fn a_request_that_waits_has_no_places_and_takes_them_again() {
         let (places, caller, process, _place) = request();
         assert_eq!(free([&caller, &process]), [0, 0]);
-        let wait = places.begin_wait().unwrap();
+        let wait = places.begin_wait(counted()).unwrap();
         assert_eq!(free([&caller, &process]), [1, 1]);
         wait.resume().await;
         assert_eq!(free([&caller, &process]), [0, 0]);
@@ -308,18 +319,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_wait_beyond_the_bound_is_not_begun() {
         let (places, caller, process, _place) = request();
-        let first = places.begin_wait().unwrap();
-        assert!(places.begin_wait().is_none());
+        let first = places.begin_wait(counted()).unwrap();
+        assert!(places.begin_wait(counted()).is_none());
         drop(first);
-        assert!(places.begin_wait().is_some());
-        assert!(RequestPlaces::default().begin_wait().is_some(), "without a caller no bound");
+        assert!(places.begin_wait(counted()).is_some());
+        assert!(
+            RequestPlaces::default().begin_wait(counted()).is_some(),
+            "without a caller no bound"
+        );
         assert_eq!(free([&caller, &process]), [1, 1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_goes_on_without_a_place_after_a_second() {
         let (places, caller, _, _place) = request();
-        let wait = places.begin_wait().unwrap();
+        let wait = places.begin_wait(counted()).unwrap();
         let other = caller.acquire().await.unwrap();
         let begun = Instant::now();
         wait.resume().await;
@@ -331,7 +345,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_place_that_becomes_free_is_taken_in_time() {
         let (places, caller, _, _place) = request();
-        let wait = places.begin_wait().unwrap();
+        let wait = places.begin_wait(counted()).unwrap();
         let other = Arc::clone(&caller).acquire_owned().await.unwrap();
         let freeing = async {
             sleep(Duration::from_millis(900)).await;
@@ -350,7 +364,7 @@ mod tests {
         let (places, caller, process, _place) = request();
         let (one, two) = (places.part(), places.part());
         let _whole = places.idle();
-        let wait = places.begin_wait().unwrap();
+        let wait = places.begin_wait(counted()).unwrap();
         assert_eq!(free([&caller, &process]), [0, 0], "one part works");
         drop(one);
         assert_eq!(free([&caller, &process]), [1, 1]);
@@ -397,7 +411,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_has_ended_takes_nothing_again() {
         let (places, caller, process, _place) = request();
-        let wait = places.begin_wait().unwrap();
+        let wait = places.begin_wait(counted()).unwrap();
         places.end();
         wait.resume().await;
         assert_eq!(free([&caller, &process]), [1, 1]);

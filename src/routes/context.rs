@@ -11,7 +11,10 @@ use super::{
     provider::Provider,
     route_counts::RouteCounts,
 };
-use crate::capi::{CapiError, CfRequestClient, Guid, model::Route};
+use crate::{
+    auth::IdlePart,
+    capi::{CapiError, CfRequestClient, Guid, model::Route},
+};
 use std::time::SystemTime;
 
 /// CF's codes: the route has 50 labels, or 200 annotations.
@@ -50,16 +53,31 @@ impl OwnerContext {
         if let Some(guard) = locks.try_lock(&key) {
             return Ok(guard);
         }
-        let wait = request_context.places.begin_wait();
+        let wait = self.begin_wait(request_context, "lock");
         let guard = locks.lock(key, request_context.deadline).await.ok_or(RouteError::Busy)?;
         if let Some(wait) = wait {
             wait.resume().await;
         }
         Ok(guard)
     }
+
+    /// Begins to wait without the places of the request; `None` if as many requests of the caller
+    /// wait as may. `cause` is a label of the metric.
+    fn begin_wait(
+        &self,
+        request_context: &RequestContext,
+        cause: &'static str,
+    ) -> Option<IdlePart> {
+        request_context.places.begin_wait(self.routes.0.metrics.wait_started(cause))
+    }
 }
 
 impl OperationContext {
+    /// Begins to wait for a job of CF.
+    pub(super) fn begin_wait_for_job(&self) -> Option<IdlePart> {
+        self.owner.begin_wait(&self.request_context, "job")
+    }
+
     /// Waits for the lock of the tenant.
     pub(super) async fn lock_tenant(&self) -> Result<KeyGuard, RouteError> {
         self.lock(self.tenant_key()).await

@@ -272,7 +272,7 @@ impl Creator<'_> {
     /// is deleted once more. The instance that marked it may have stopped before the delete, or the
     /// job failed after the request had ended.
     async fn await_deletion(&self, route: &Guid) -> Result<Option<AcquiredRoute>, RouteError> {
-        let wait = self.op.request_context.places.begin_wait();
+        let wait = self.op.begin_wait_for_job();
         let outcome = self.watch_deletion(route).await?;
         if let Some(wait) = wait {
             wait.resume().await;

@@ -16,7 +16,7 @@ use super::{
     resolve::ResolvedSpace,
 };
 use crate::{
-    auth::RequestPlaces,
+    auth::{IdlePart, RequestPlaces},
     capi::{
         CapiError, CfError, Guid,
         jobs::{JobOutcome, Pace, Turn},
@@ -47,6 +47,8 @@ struct PendingDeletion {
     /// CF's request id of the delete.
     request_id: Option<String>,
     host_guard: Option<KeyGuard>,
+    /// While a request waits for the job.
+    wait: Option<IdlePart>,
 }
 
 /// Which delete of the route the job is of.
@@ -177,6 +179,7 @@ impl RouteDeletion {
             attempt: DeleteAttempt::First,
             request_id: self.op.cf().last_request_id(),
             host_guard: Some(host_guard),
+            wait: None,
         }))
     }
 
@@ -274,16 +277,16 @@ impl RouteDeletion {
     /// the answer.
     async fn wait(&self, mut pending: PendingDeletion) -> DeletionResult {
         // `None` as well if as many requests of the caller wait as may.
-        let waits = match self.wait_mode {
-            WaitMode::Wait => self.op.request_context.places.begin_wait(),
+        pending.wait = match self.wait_mode {
+            WaitMode::Wait => self.op.begin_wait_for_job(),
             WaitMode::DontWait => None,
         };
-        if waits.is_some()
+        if pending.wait.is_some()
             && let Some(end) = self.poll(&mut pending, self.end).await
         {
             return end;
         }
-        drop(waits);
+        pending.wait = None;
         let deleting = pending.deleting.clone();
         let request_id = pending.request_id.clone();
         self.log_step("running", &deleting.host, &deleting.guid, request_id);
@@ -326,7 +329,7 @@ impl RouteDeletion {
                     self.log_step("deleted", &name.host, &name.guid, one.request_id.take());
                     return Some(DeletionResult::Gone);
                 }
-                Ok(JobOutcome::Failed(errors)) => match self.repeat(one, errors.errors).await {
+                Ok(JobOutcome::Failed(errors)) => match self.send_again(one, errors.errors).await {
                     Ok(Some(job)) => {
                         one.request_id = self.op.cf().last_request_id();
                         (one.deleting.job, one.pace) = (job, Pace::default());
@@ -353,6 +356,19 @@ impl RouteDeletion {
             };
             return Some(self.failed(&name, error, one.request_id.take()));
         }
+    }
+
+    /// Repeats a delete. The request does not only wait then, so it takes its places again.
+    async fn send_again(
+        &self,
+        one: &mut PendingDeletion,
+        cf_errors: Vec<CfError>,
+    ) -> Result<Option<Guid>, RouteError> {
+        let Some(wait) = one.wait.take() else { return self.repeat(one, cf_errors).await };
+        wait.resume().await;
+        let repeated = self.repeat(one, cf_errors).await;
+        one.wait = self.op.begin_wait_for_job();
+        repeated
     }
 
     /// Deletes a route once more whose job failed. Usually another request wrote to the route while

@@ -61,6 +61,7 @@ labels! {
     UpstreamLabel { upstream: &'static str }
     ResultLabel { result: &'static str }
     ReasonLabel { reason: &'static str }
+    CauseLabel { cause: &'static str }
     RouteOperationLabels { operation: &'static str, outcome: &'static str }
 }
 
@@ -68,6 +69,7 @@ struct Families {
     http_requests: Family<RequestLabels, Counter>,
     http_duration: Histograms<RouteLabels>,
     http_in_flight: Gauge,
+    http_waiting: Family<CauseLabel, Gauge>,
     token_fetch: Family<TokenFetchLabels, Counter>,
     token_fetch_duration: Histograms<GrantLabels>,
     token_expiry: Family<DestinationLabel, Gauge>,
@@ -125,6 +127,7 @@ impl Families {
             http_requests: Family::default(),
             http_duration: histograms(),
             http_in_flight: Gauge::default(),
+            http_waiting: Family::default(),
             token_fetch: Family::default(),
             token_fetch_duration: histograms(),
             token_expiry: Family::default(),
@@ -149,6 +152,7 @@ impl Families {
         r.register("http_requests", "Inbound requests", self.http_requests.clone());
         r.register("http_request_duration_seconds", "Time from head to end of the answer", self.http_duration.clone());
         r.register("http_requests_in_flight", "Inbound requests being answered", self.http_in_flight.clone());
+        r.register("http_requests_waiting", "Waits of inbound requests that hold no place", self.http_waiting.clone());
         r.register("token_fetch", "Grants sent to a token endpoint", self.token_fetch.clone());
         r.register("token_fetch_duration_seconds", "Time of a grant", self.token_fetch_duration.clone());
         r.register("token_expiry_timestamp_seconds", "When the live access token ends (Unix time)", self.token_expiry.clone());
@@ -185,6 +189,14 @@ impl Metrics {
     pub fn request_started(&self) -> InFlight {
         self.0.families.http_in_flight.inc();
         InFlight(self.clone())
+    }
+
+    /// Counts a wait of a request that holds no place, until the returned guard is dropped. `cause`
+    /// is `job` or `lock`.
+    pub fn wait_started(&self, cause: &'static str) -> WaitingRequest {
+        let gauge = self.0.families.http_waiting.get_or_create(&CauseLabel { cause }).clone();
+        gauge.inc();
+        WaitingRequest(gauge)
     }
 
     /// Counts an answered request; `route` is the template, never the raw path.
@@ -339,6 +351,16 @@ pub struct InFlight(Metrics);
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.0.families.http_in_flight.dec();
+    }
+}
+
+/// Counts a wait until dropped.
+#[derive(Debug)]
+pub struct WaitingRequest(Gauge);
+
+impl Drop for WaitingRequest {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -273,6 +273,68 @@ async fn a_delete_of_two_routes_holds_its_place_until_it_waits() {
     assert_eq!(gone.await.unwrap().status, 204);
 }
 
+#[rstest]
+#[case::alone(false)]
+#[case::in_a_batch(true)]
+#[tokio::test]
+async fn a_delete_that_is_sent_again_holds_its_place(#[case] in_batch: bool) {
+    let sandbox = sandbox().await;
+    let broker = broker_with(&sandbox, &[("AUTH__MAX_IN_FLIGHT", "1")]).await;
+    subscribe(&broker, &sandbox, 2).await;
+    let token = sandbox.provider_token();
+    pull(&sandbox, "pause_jobs", &json!({}));
+    pull(&sandbox, "fail_jobs", &json!({"n": 1}));
+    let gone = if in_batch {
+        let body = json!({"items": [{"op": "remove", "tenantId": "t0"}]});
+        post_later(&broker, &token, "/routes/batch", &body)
+    } else {
+        delete_later(&broker, &token, "t0")
+    };
+    until("the delete", || deletes(&sandbox) == 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(broker.get("/routes/t1", &token).await.status, 200);
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": "DELETE /v3/routes"}));
+    pull(&sandbox, "resume_jobs", &json!({}));
+    until("the second delete", || under_way(&sandbox, "DELETE") == 1).await;
+    let other = broker.get("/routes/t1", &token).await;
+    assert_eq!(other.status, 429, "{}", other.text);
+    pull(&sandbox, "release", &json!({"part": "cf"}));
+    let got = gone.await.unwrap();
+    let status =
+        if in_batch { got.json()["results"][0]["status"].clone() } else { json!(got.status) };
+    assert_eq!(status, 204, "{}", got.text);
+}
+
+/// The value of the metric of waits with this cause.
+async fn waits(broker: &TestBroker, sandbox: &Sandbox, cause: &str) -> Option<String> {
+    let name = format!("cfapi_broker_http_requests_waiting{{cause=\"{cause}\"}} ");
+    let text = broker.get("/metrics", &sandbox.admin_token()).await.text;
+    text.lines().find_map(|line| line.strip_prefix(&name)).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_metric_counts_what_waits_for_a_job_and_for_a_lock() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    subscribe(&broker, &sandbox, 2).await;
+    let token = sandbox.provider_token();
+    pull(&sandbox, "pause_jobs", &json!({}));
+    let mut waiting = Vec::new();
+    for (number, tenant) in ["t0", "t1", "t0"].into_iter().enumerate() {
+        waiting.push(delete_later(&broker, &token, tenant));
+        until("the delete", || deletes(&sandbox) == (number + 1).min(2)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(waits(&broker, &sandbox, "job").await.as_deref(), Some("2"));
+    assert_eq!(waits(&broker, &sandbox, "lock").await.as_deref(), Some("1"));
+    pull(&sandbox, "resume_jobs", &json!({}));
+    for delete in waiting {
+        assert_eq!(delete.await.unwrap().status, 204);
+    }
+    assert_eq!(waits(&broker, &sandbox, "job").await.as_deref(), Some("0"));
+    assert_eq!(waits(&broker, &sandbox, "lock").await.as_deref(), Some("0"));
+}
+
 #[tokio::test]
 async fn items_of_a_batch_that_wait_hold_up_no_other_item_and_no_other_request() {
     let sandbox = sandbox().await;
