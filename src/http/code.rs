@@ -107,6 +107,7 @@ mod table {
         HostPatternMismatch, "host_pattern_mismatch", UNPROCESSABLE_ENTITY, "Host does not match the tenant pattern", false, None, INFO;
         AppNotFound, "app_not_found", UNPROCESSABLE_ENTITY, "App not found", false, None, INFO;
         DomainNotFound, "domain_not_found", UNPROCESSABLE_ENTITY, "Domain not found", false, None, INFO;
+        NotMapped, "not_mapped", UNPROCESSABLE_ENTITY, "Not mapped to the route", false, None, INFO;
         TooManyRequests, "too_many_requests", TOO_MANY_REQUESTS, "Too many requests", true, None, INFO;
         Overloaded, "overloaded", SERVICE_UNAVAILABLE, "Broker overloaded", true, Some("connection_limit_reached"), WARN;
         Draining, "draining", SERVICE_UNAVAILABLE, "Broker is stopping", true, None, WARN;
@@ -172,7 +173,8 @@ impl ProblemCode {
             | Self::HostReserved
             | Self::HostPatternMismatch
             | Self::AppNotFound
-            | Self::DomainNotFound => cf(10_008, "CF-UnprocessableEntity"),
+            | Self::DomainNotFound
+            | Self::NotMapped => cf(10_008, "CF-UnprocessableEntity"),
             Self::TooManyRequests | Self::CfRateLimited => cf(10_013, "CF-RateLimitExceeded"),
             Self::Overloaded
             | Self::Draining

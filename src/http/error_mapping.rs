@@ -340,6 +340,9 @@ impl From<Denial> for Problem {
                 let detail = "No rule of the broker's allow list lets this method and path pass.";
                 Self::new(ProblemCode::DeniedByPolicy, detail).source(denial)
             }
+            Denial::Breach(Breach::Destination) => {
+                Self::new(ProblemCode::NotMapped, what_was_breached(Breach::Destination)).source(denial)
+            }
             Denial::Breach(breach) => {
                 Self::new(ProblemCode::DeniedByPolicy, what_was_breached(*breach)).source(denial)
             }
@@ -359,7 +362,9 @@ fn what_was_breached(breach: Breach) -> &'static str {
         Breach::Label => "Labels and annotations under the broker's prefix are the broker's own.",
         Breach::App => "An app does not belong to the provider.",
         Breach::Owner => "The route was not created by this caller.",
-        Breach::Destination => "The route has no such destination.",
+        Breach::Destination => {
+            "The route has no destination with this guid: it was removed already, or belongs to another route."
+        }
     }
 }
 

@@ -54,8 +54,8 @@ const LISTS: &[&str] = &[RECONCILE, BATCH];
 pub fn router(state: &AppState) -> Dispatch {
     let own = Router::new()
         .route("/", get(root::document))
-        .route("/health", get(health::alive))
-        .route("/health/ready", get(health::ready))
+        .route("/health", get(health::alive).options(health::alive))
+        .route("/health/ready", get(health::ready).options(health::ready))
         .route("/metrics", get(metrics::read))
         .route("/routes", get(routes::list).merge(post(routes::create)))
         .route("/routes/{tenant}", put(routes::ensure).get(routes::read).delete(routes::remove))

@@ -53,7 +53,7 @@ impl RequestValidator {
     /// # Errors
     /// The problem of the first broken rule.
     pub(super) fn validate(&self, request: &Request, limit: usize) -> Result<(), Problem> {
-        check_method(request.method())?;
+        check_method(request.method(), request.uri().path())?;
         check_form(request.uri(), request.version(), &self.hosts)?;
         let headers = InspectedHeaders::of(request.headers());
         self.check_host(request, headers.host)?;
@@ -85,7 +85,8 @@ impl RequestValidator {
     }
 }
 
-fn check_method(method: &Method) -> Result<(), Problem> {
+/// Load balancers probe with OPTIONS, too (the default of HAProxy's `httpchk`).
+fn check_method(method: &Method, path: &str) -> Result<(), Problem> {
     match *method {
         Method::GET
         | Method::HEAD
@@ -93,6 +94,7 @@ fn check_method(method: &Method) -> Result<(), Problem> {
         | Method::PUT
         | Method::PATCH
         | Method::DELETE => Ok(()),
+        Method::OPTIONS if PROBE_PATHS.contains(&path) => Ok(()),
         _ if method.as_str() == "PRI" => Err(bad("HTTP/2 is not supported.").closing()),
         _ => {
             let detail = "This method is not supported; see the Allow header.";

@@ -140,15 +140,16 @@ async fn cf_unmap_route_works_for_the_callers_own_app_and_route_only() {
     let of_foreign = cf.get(&format!("/v3/routes/{foreign}/destinations")).await.json();
     let of_foreign = of_foreign["destinations"][0]["guid"].as_str().unwrap().to_owned();
     cf.sandbox.clear_journal();
-    for (route, target) in [
-        (&*route, other),
-        (&*route, &*of_foreign),
-        (&*route, "00000000-0000-4000-8000-000000000000"),
-        (&*foreign, &*of_foreign),
+    let (denied, unmapped) = ((403, "denied_by_policy"), (422, "not_mapped"));
+    for (route, target, expected) in [
+        (&*route, other, denied),
+        (&*route, &*of_foreign, unmapped),
+        (&*route, "00000000-0000-4000-8000-000000000000", unmapped),
+        (&*foreign, &*of_foreign, denied),
     ] {
         let path = format!("/v3/routes/{route}/destinations/{target}");
         let got = cf.broker.delete(&path, &cf.token).await;
-        assert_eq!((got.status, got.code().as_str()), (403, "denied_by_policy"), "{}", got.text);
+        assert_eq!((got.status, got.code().as_str()), expected, "{}", got.text);
     }
     let calls = cf.calls();
     assert!(calls.iter().all(|call| call.starts_with("GET ")), "{calls:?}");
@@ -157,6 +158,9 @@ async fn cf_unmap_route_works_for_the_callers_own_app_and_route_only() {
     assert_eq!(cf.broker.delete(&own, &reader).await.code(), "forbidden_scope");
     let done = cf.broker.delete(&own, &cf.token).await;
     assert_eq!((done.status, done.text.as_str()), (204, ""));
+    let again = cf.broker.delete(&own, &cf.token).await;
+    assert_eq!((again.status, again.code().as_str()), unmapped, "{}", again.text);
+    assert_eq!(again.json()["errors"][0]["title"], "CF-UnprocessableEntity");
     let left = cf.get(&format!("/v3/routes/{route}/destinations")).await.json();
     assert_eq!(left["destinations"].as_array().map(Vec::len), Some(1), "{left}");
     let gone = cf.broker.delete("/v3/routes/gone/destinations/gone", &cf.token).await;

@@ -200,7 +200,7 @@ async fn a_probe_in_http_1_0_is_answered_and_its_connection_closed(
     #[case] headers: &str,
 ) {
     let wire = Wire::start(&[]).await;
-    for method in ["GET", "HEAD"] {
+    for method in ["GET", "HEAD", "OPTIONS"] {
         let probe = format!("{method} {path} HTTP/1.0\r\n{headers}\r\n");
         let mut stream = wire.connect().await;
         stream.write_all(probe.as_bytes()).await.unwrap();
@@ -210,13 +210,15 @@ async fn a_probe_in_http_1_0_is_answered_and_its_connection_closed(
         assert!(text.starts_with("HTTP/1.0 200 "), "{text}");
         assert!(text.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{text}");
         assert!(!text.to_ascii_lowercase().contains("keep-alive"), "{text}");
-        assert_eq!(text.contains(r#""status":"UP""#), method == "GET", "{text}");
+        assert_eq!(text.contains(r#""status":"UP""#), method != "HEAD", "{text}");
     }
     let twice = wire.exchange(b"GET /health HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n").await;
     let others = ["/", "/routes", "/v3", "/health/", "/healthy"];
     for path in others {
         let got = wire.exchange(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
         assert_eq!((got.len(), got[0].status), (1, 400), "{path}: {got:?}");
+        let got = wire.exchange(format!("OPTIONS {path} HTTP/1.0\r\n\r\n").as_bytes()).await;
+        assert_eq!((got.len(), got[0].status), (1, 405), "{path}: {got:?}");
     }
     assert_eq!(twice[0].status, 400);
 }
