@@ -1,13 +1,16 @@
 //! Canaries: no secret appears in any output or answer, at TRACE, during start, success, refusal
 //! and faults.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use base64::Engine;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use cfapi_sandbox::{Sandbox, TECHNICAL_USER};
+use cfapi_sandbox::{PROVIDER_CLIENT, Sandbox, TECHNICAL_USER};
 
 use crate::support::{APP, answer, client, parse, process::Program, pull, sandbox, variables};
 
@@ -81,6 +84,15 @@ impl Recorder {
         assert!(self.answers.contains("cf_unavailable"), "{}", self.answers);
     }
 
+    /// Calls hosts that are not the broker's.
+    async fn call_elsewhere(&mut self, provider: &str) {
+        for path in ["/routes/t1", "/v3/apps?access_token=Canary-Query-Token", "/Canary-Path"] {
+            let request = client().get(format!("{}{path}", self.base)).bearer_auth(provider);
+            self.note(request.header("host", "elsewhere.example")).await;
+        }
+        assert!(self.answers.contains("misdirected"), "{}", self.answers);
+    }
+
     /// Calls everything: success, a token in the wrong place, a body that does not parse, a
     /// refusal, garbage from upstream.
     async fn call_everything(&mut self, sandbox: &Sandbox, provider: &str, developer: &str) {
@@ -95,6 +107,15 @@ impl Recorder {
         let wanted = json!({"tenants": wanted, "app": APP, "apply": true}).to_string();
         self.send("POST /routes/reconcile", provider, &wanted).await;
         self.send("DELETE /routes/t2", provider, "").await;
+        for (from, caller) in
+            [(json!("gone"), sandbox.admin_token()), (json!("gone"), provider.into())]
+        {
+            let body = json!({"from": from, "to": PROVIDER_CLIENT, "apply": true}).to_string();
+            self.send("POST /routes/transfer", &caller, &body).await;
+        }
+        let odd = r#"{"from":{"Canary-Body-Text":1},"to":"Canary-Body-Text""#;
+        self.send("POST /routes/transfer", &sandbox.admin_token(), odd).await;
+        self.call_elsewhere(provider).await;
         self.send("POST /destinations/CFAPI/retry", &sandbox.admin_token(), "").await;
         self.call_proxy(sandbox, provider).await;
         self.get("/health/ready", developer).await;
@@ -156,6 +177,9 @@ async fn no_secret_leaves_the_program_at_trace(#[case] format: &str, #[case] deb
 
 /// A token that no server has issued, as a stranger would send it.
 const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.Y2FuYXJ5LXNpZ25hdHVyZQ";
+/// One with blanks in its JSON, so that it begins in another way.
+const BLANK_JWT: &str =
+    "eyAiYWxnIiA6ICJSUzI1NiIgfQ.eyAic3ViIiA6ICJjYW5hcnkiIH0.Y2FuYXJ5LXNpZ25hdHVyZS0y";
 
 /// Texts with a secret in each form, in the middle and where a long text is cut.
 fn echoes(secret: &str) -> Vec<String> {
@@ -197,7 +221,7 @@ async fn what_a_system_repeats_is_struck() {
     let base = program.base().await;
     let mut recorder = Recorder { base, answers: String::new() };
     recorder.get("/spaces", &admin).await;
-    for text in echoes(SPECIAL).into_iter().chain(echoes(JWT)) {
+    for text in [SPECIAL, JWT, BLANK_JWT].into_iter().flat_map(echoes) {
         echo(&sandbox, "destination", "", 403, &json!({"ErrorMessage": text}));
         recorder.send("POST /destinations/CFAPI/retry?force=true", &admin, "").await;
         echo(&sandbox, "uaa", "/oauth/token", 401, &oauth(&text));
@@ -211,8 +235,10 @@ async fn what_a_system_repeats_is_struck() {
         recorder.put(&provider, &body).await;
     }
     for path in ["/v3/apps/JWT/env", "/v3/JWT", "/routes/JWT", "/nothing/JWT", "/%2e/JWT"] {
-        recorder.get(&path.replace("JWT", JWT), &provider).await;
-        recorder.send(&format!("DELETE {}", path.replace("JWT", JWT)), &provider, "").await;
+        for token in [JWT, BLANK_JWT] {
+            recorder.get(&path.replace("JWT", token), &provider).await;
+            recorder.send(&format!("DELETE {}", path.replace("JWT", token)), &provider, "").await;
+        }
     }
     let ended = program.terminate().await;
     assert!(ended.out.contains("lockout guard closed"), "{}", ended.out);
@@ -225,8 +251,80 @@ async fn what_a_system_repeats_is_struck() {
         }
     }
     assert_eq!(token_like(&ended.out), None);
+    for part in BLANK_JWT.split('.') {
+        assert!(!ended.out.contains(part), "{part}");
+        assert!(!recorder.answers.contains(part), "{part}");
+    }
     assert!(recorder.answers.contains("cf_refused"), "{}", recorder.answers);
     assert_eq!(token_like(&recorder.answers), None);
+}
+
+/// The variables of a program at TRACE that reads its destination from a file with this text.
+fn with_file(sandbox: &Sandbox, directory: &Path, text: &str) -> BTreeMap<String, String> {
+    let path = directory.join("destination.json");
+    let secret = Value::from(PASSWORD).to_string();
+    std::fs::write(&path, text.replace("SECRET", secret.trim_matches('"'))).unwrap();
+    let mut variables = variables(sandbox);
+    let mut services = parse(&variables["VCAP_SERVICES"]);
+    services.as_object_mut().unwrap().remove("destination");
+    variables.remove("VCAP_APPLICATION");
+    variables.insert("RUST_LOG".to_owned(), "trace".to_owned());
+    variables.insert("VCAP_SERVICES".to_owned(), services.to_string());
+    variables.insert("CFAPI_DESTINATION__FILE".to_owned(), path.display().to_string());
+    variables
+}
+
+fn assert_no_password(output: &str, text: &str) {
+    for form in forms(PASSWORD).iter().map(String::as_str).chain([NUMBER]) {
+        assert!(!text.contains(form), "{output}: {form}: {text}");
+    }
+}
+
+/// A password that is no text.
+const NUMBER: &str = "90210775533113";
+
+#[rstest]
+#[case::incomplete(
+    r#"{"init_data":{"subaccount":{"destinations":[{"Name":"CFAPI","Password":"SECRET"}]}}}"#,
+    "destination_invalid"
+)]
+#[case::number(
+    r#"{"init_data":{"instance":{"destinations":[{"Name":"CFAPI","Password":90210775533113}]}}}"#,
+    "destination_invalid"
+)]
+#[case::of_another(
+    r#"{"init_data":{"instance":{"destinations":[{"Name":"OTHER","Password":"SECRET"}]}}}"#,
+    "destination_missing"
+)]
+#[tokio::test]
+async fn a_file_with_destinations_shows_no_password(#[case] text: &str, #[case] code: &str) {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let variables = with_file(&sandbox, directory.path(), text);
+    let mut program = Program::start(&["--log", "json"], &variables);
+    let base = program.base().await;
+    let mut recorder = Recorder { base, answers: String::new() };
+    recorder.get("/spaces", &sandbox.developer_token()).await;
+    recorder.get("/destinations", &sandbox.admin_token()).await;
+    program.hang_up();
+    recorder.send("POST /destinations/CFAPI/retry", &sandbox.admin_token(), "").await;
+    let ended = program.terminate().await;
+    assert!(recorder.answers.contains(code), "{}", recorder.answers);
+    assert_no_password("log", &ended.out);
+    assert_no_password("answer", &recorder.answers);
+}
+
+#[rstest]
+#[case::broken(r#"{"init_data":{"subaccount":{"destinations":[{"Password":"SECRET","Name":}]}}}"#)]
+#[case::cut(r#"{"init_data":{"instance":{"destinations":[{"Name":"CFAPI","Password":"SECRET"#)]
+#[tokio::test]
+async fn a_broken_file_with_destinations_shows_no_password(#[case] text: &str) {
+    let sandbox = sandbox().await;
+    let directory = tempfile::tempdir().unwrap();
+    let variables = with_file(&sandbox, directory.path(), text);
+    let ended = Program::start(&["--log", "json"], &variables).ended().await;
+    assert_eq!(ended.code, Some(78), "{}", ended.out);
+    assert_no_password("log", &ended.out);
 }
 
 /// Returns the address from the line in which the broker says that it listens, in either format.
