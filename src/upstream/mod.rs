@@ -16,6 +16,7 @@ pub mod gate;
 mod hyper_client;
 #[cfg(test)]
 pub(crate) mod raw_server;
+pub mod refresh;
 pub mod retry;
 mod stream;
 mod target;

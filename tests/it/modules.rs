@@ -17,7 +17,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("binding", &["upstream"]),
     ("oauth", &["upstream"]),
     ("destination", &["oauth", "upstream", "binding"]),
-    ("token", &["destination", "oauth", "binding"]),
+    ("token", &["destination", "oauth", "upstream", "binding"]),
     ("capi", &["token", "destination", "upstream"]),
     ("auth", &["upstream", "binding"]),
     ("policy", &["auth"]),
