@@ -43,6 +43,7 @@ use http::{HeaderName, Method};
 use tokio::time::Instant;
 
 pub(crate) use self::answer::UNCOVERED;
+pub(crate) use self::platform::is_flag;
 
 use self::answer::{Answer, Reply};
 use self::call::{ApiCall, GuardedCall, OpenCall};

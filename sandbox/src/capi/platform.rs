@@ -79,6 +79,11 @@ impl Resource for NamedResource {
     }
 }
 
+/// Returns whether CC has a flag of this name.
+pub(crate) fn is_flag(name: &str) -> bool {
+    FLAGS.iter().any(|(known, _)| *known == name)
+}
+
 impl CallContext<'_> {
     /// `GET /v3/feature_flags`.
     pub(crate) fn feature_flags(&self) -> Reply {

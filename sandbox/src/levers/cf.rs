@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::capi::is_flag;
 use crate::levers::LeverResult;
 use crate::levers::args::LeverArgs;
 use crate::world::{CfWorld, Role, UaaLink};
@@ -82,7 +83,11 @@ impl CfWorld {
             "job_delay" => self.job_delay(Duration::from_millis(number(args, "ms")?)),
             "reserve_host" => self.reserve_host(args.text("host")?, args.text("domain")?),
             "feature" => {
-                self.feature(args.text("name")?, args.is_on()?, args.maybe_text("message")?);
+                let name = args.text("name")?;
+                if !is_flag(name) {
+                    return Err(format!("no feature flag {name}"));
+                }
+                self.feature(name, args.is_on()?, args.maybe_text("message")?);
             }
             "fail_jobs" => {
                 let detail = args.maybe_text("detail")?;

@@ -151,6 +151,10 @@ async fn a_lever_that_cannot_be_pulled_stops_the_replay_at_its_line() {
         (json!({"lever": "suspend", "args": {"org": "nowhere"}}), "lever suspend: no such org"),
         (json!({"lever": "suspend"}), "lever suspend: argument org is missing"),
         (
+            json!({"lever": "feature", "args": {"name": "route_making"}}),
+            "lever feature: no feature flag route_making",
+        ),
+        (
             json!({"lever": "rate_limit", "args": {"n": -1}}),
             "lever rate_limit: argument n must not be negative",
         ),

@@ -1,13 +1,14 @@
 //! The levers of the CF world as methods. An error says what was not found. Called by tests, and by
-//! `levers::cf` for HTTP and for recordings.
+//! `levers::cf` for HTTP and for recordings. A space, an organisation and a domain go by name or
+//! guid.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::world::{
-    CfWorld, DatabaseLink, FeatureFlag, Metadata, Release, Role, Route, Space, Target, UaaLink,
-    WorldState, new_guid, same_text,
+    CfWorld, DatabaseLink, FeatureFlag, Metadata, Org, Release, Role, Route, Space, Target,
+    UaaLink, WorldState, new_guid, same_text,
 };
 
 impl CfWorld {
@@ -94,9 +95,7 @@ impl CfWorld {
     /// The organisation is unknown.
     pub fn quota(&self, org: &str, routes: Option<usize>) -> Result<(), String> {
         self.with_state(|state| {
-            let mut orgs = state.orgs.iter_mut();
-            let org = orgs.find(|entry| entry.name == org).ok_or("no such org")?;
-            org.route_quota = routes;
+            state.org_mut(org)?.route_quota = routes;
             Ok(())
         })
     }
@@ -107,8 +106,7 @@ impl CfWorld {
     /// The space is unknown.
     pub fn space_quota(&self, space: &str, routes: Option<usize>) -> Result<(), String> {
         self.with_state(|state| {
-            let mut spaces = state.spaces.iter_mut();
-            let space = spaces.find(|entry| entry.name == space).ok_or("no such space")?;
+            let space = state.space_mut(space)?;
             space.route_quota = routes;
             space.quota_guid = routes.map(|_| new_guid());
             Ok(())
@@ -234,8 +232,7 @@ impl CfWorld {
     /// The organisation is unknown.
     pub fn suspend(&self, org: &str, on: bool) -> Result<(), String> {
         self.with_state(|state| {
-            let mut orgs = state.orgs.iter_mut();
-            orgs.find(|entry| entry.name == org).ok_or("no such org")?.suspended = on;
+            state.org_mut(org)?.suspended = on;
             Ok(())
         })
     }
@@ -246,8 +243,7 @@ impl CfWorld {
     /// The space is unknown.
     pub fn suspend_space(&self, space: &str, on: bool) -> Result<(), String> {
         self.with_state(|state| {
-            let mut spaces = state.spaces.iter_mut();
-            spaces.find(|entry| entry.name == space).ok_or("no such space")?.suspended = on;
+            state.space_mut(space)?.suspended = on;
             Ok(())
         })
     }
@@ -258,9 +254,7 @@ impl CfWorld {
     /// The space is unknown.
     pub fn space_deleting(&self, space: &str, on: bool) -> Result<(), String> {
         self.with_state(|state| {
-            let mut spaces = state.spaces.iter_mut();
-            let space = spaces.find(|entry| entry.name == space);
-            space.ok_or("no such space")?.deleting = on;
+            state.space_mut(space)?.deleting = on;
             Ok(())
         })
     }
@@ -284,6 +278,19 @@ impl WorldState {
         spaces
             .find(|space| space.name == name || space.guid == name)
             .ok_or_else(|| "no such space".to_owned())
+    }
+
+    fn space_mut(&mut self, name: &str) -> Result<&mut Space, String> {
+        let mut spaces = self.spaces.iter_mut();
+        spaces
+            .find(|space| space.name == name || space.guid == name)
+            .ok_or_else(|| "no such space".to_owned())
+    }
+
+    fn org_mut(&mut self, name: &str) -> Result<&mut Org, String> {
+        let mut orgs = self.orgs.iter_mut();
+        orgs.find(|org| org.name == name || org.guid == name)
+            .ok_or_else(|| "no such org".to_owned())
     }
 
     fn org_named(&self, name: &str) -> Result<String, String> {
