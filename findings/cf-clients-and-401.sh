@@ -12,52 +12,22 @@
 # So an expired token costs a caller in Java six calls, and "Retries exhausted" means: get a new token. With
 # `DefaultConnectionContext.builder().invalidTokenRetries(0L)` it is one call, and "Retries exhausted: 0/0".
 #
-# Runs without cfapi-broker, in a folder of its own. Needs Python 3, a JDK 17, Maven and Go 1.23 or newer, and their
-# registries. Fails if the output differs from the above.
+# Runs without cfapi-broker, in a folder of its own; cf-clients.bash has the server and how the clients are run. Needs
+# Python 3, a JDK 17, Maven and Go 1.23 or newer, and their registries. Fails if the output differs from the above.
 set -euo pipefail
-folder=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$folder"' EXIT
-cd "$folder"
+. "$(dirname "$0")/cf-clients.bash"
 
-cat > server.py <<'E'
-import http.server, json
+serve <<'E'
 ERRORS = [{"code": 1000, "title": "CF-InvalidAuthToken", "detail": "Invalid Auth Token"}]
 counts = {}
-class Refusing(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        base = "http://127.0.0.1:%d" % self.server.server_port
-        links = {name: {"href": base + path} for name, path in (("cloud_controller_v3", "/v3"), ("login", ""), ("uaa", ""))}
-        counts[self.path] = counts.get(self.path, 0) + 1
-        answers = {"/": (200, {"links": links}), "/counts": (200, counts)}
-        status, answer = answers.get(self.path, (401, {"errors": ERRORS}))
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-print(server.server_port, flush=True)
-server.serve_forever()
+def answer(path):
+    if path == "/counts":
+        return 200, "json", counts
+    counts[path] = counts.get(path, 0) + 1
+    return 401, "json", {"errors": ERRORS}
 E
-python3 server.py > port & server=$!
-until [ -s port ]; do sleep 0.1; done
-export PORT; PORT=$(cat port)
 
-mkdir java go
-cat > java/pom.xml <<'E'
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion><groupId>finding</groupId><artifactId>java</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.cloudfoundry</groupId><artifactId>cloudfoundry-client-reactor</artifactId><version>5.15.0.RELEASE</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>2.0.9</version></dependency>
-  </dependencies>
-</project>
-E
-cat > java/Show.java <<'E'
+run_java <<'E'
 import org.cloudfoundry.client.v3.applications.GetApplicationRequest;
 import org.cloudfoundry.reactor.DefaultConnectionContext;
 import org.cloudfoundry.reactor.client.ReactorCloudFoundryClient;
@@ -84,45 +54,20 @@ public class Show {
     }
 }
 E
-mvn -q -B -f java/pom.xml -Dmaven.repo.local="$folder/maven" -DoutputDirectory="$folder/java/lib" \
-  org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies >maven.log 2>&1 || { cat maven.log; exit 1; }
-java -cp 'java/lib/*' java/Show.java | tee seen
 
-cat > go/go.mod <<'E'
-module finding
-
-go 1.23.0
-
-require github.com/cloudfoundry/go-cfclient/v3 v3.0.0-beta.1
-E
-cat > go/main.go <<'E'
+run_go <<'E'
 package main
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"os"
-
-	"github.com/cloudfoundry/go-cfclient/v3/client"
-	"github.com/cloudfoundry/go-cfclient/v3/config"
 )
 
 func main() {
-	token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":4102444800}`)) + ".e30"
-	settings, err := config.New("http://127.0.0.1:"+os.Getenv("PORT"), config.Token(token, ""))
-	if err != nil {
-		panic(err)
-	}
-	cf, err := client.New(settings)
-	if err != nil {
-		panic(err)
-	}
-	_, err = cf.Applications.Get(context.Background(), "go")
+	_, err := connect().Applications.Get(context.Background(), "go")
 	fmt.Printf("Go: \"%v\"\n", err)
 }
 E
-( cd go && GOPATH="$folder/gopath" GOFLAGS='-mod=mod -modcacherw' go run . ) 2>go.log | tee -a seen || { cat go.log; exit 1; }
 python3 - <<'E' | tee -a seen
 import json, os, urllib.request
 counts = json.load(urllib.request.urlopen("http://127.0.0.1:%s/counts" % os.environ["PORT"]))

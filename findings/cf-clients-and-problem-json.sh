@@ -13,51 +13,19 @@
 #   Go    "cfclient error (CF-NotAuthorized|10003): Ask the operator for a role."
 # So a service in front of the CF API adds `errors`, and a user of the Java client logs getStatusCode(), too.
 #
-# Runs without cfapi-broker, in a folder of its own. Needs Python 3, a JDK 17, Maven and Go 1.23 or newer, and their
-# registries. Fails if the output differs from the above.
+# Runs without cfapi-broker, in a folder of its own; cf-clients.bash has the server and how the clients are run. Needs
+# Python 3, a JDK 17, Maven and Go 1.23 or newer, and their registries. Fails if the output differs from the above.
 set -euo pipefail
-folder=$(mktemp -d)
-server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$folder"' EXIT
-cd "$folder"
+. "$(dirname "$0")/cf-clients.bash"
 
-cat > server.py <<'E'
-import http.server, json
+serve <<'E'
 PROBLEM = {"type": "about:blank", "title": "Forbidden", "status": 403, "detail": "Ask the operator for a role."}
 ERRORS = [{"code": 10003, "title": "CF-NotAuthorized", "detail": "Ask the operator for a role."}]
-class Gateway(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        base = "http://127.0.0.1:%d" % self.server.server_port
-        links = {name: {"href": base + path} for name, path in (("cloud_controller_v3", "/v3"), ("login", ""), ("uaa", ""))}
-        problem = dict(PROBLEM, errors=ERRORS) if "with-errors" in self.path else PROBLEM
-        status, kind, answer = (200, "json", {"links": links}) if self.path == "/" else (403, "problem+json", problem)
-        body = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/" + kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_):
-        pass
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-print(server.server_port, flush=True)
-server.serve_forever()
+def answer(path):
+    return 403, "problem+json", dict(PROBLEM, errors=ERRORS) if "with-errors" in path else PROBLEM
 E
-python3 server.py > port & server=$!
-until [ -s port ]; do sleep 0.1; done
-export PORT; PORT=$(cat port)
 
-mkdir java go
-cat > java/pom.xml <<'E'
-<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion><groupId>finding</groupId><artifactId>java</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies>
-    <dependency><groupId>org.cloudfoundry</groupId><artifactId>cloudfoundry-client-reactor</artifactId><version>5.15.0.RELEASE</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>2.0.9</version></dependency>
-  </dependencies>
-</project>
-E
-cat > java/Show.java <<'E'
+run_java <<'E'
 import org.cloudfoundry.AbstractCloudFoundryException;
 import org.cloudfoundry.client.v3.applications.GetApplicationRequest;
 import org.cloudfoundry.reactor.DefaultConnectionContext;
@@ -81,43 +49,21 @@ public class Show {
     }
 }
 E
-mvn -q -B -f java/pom.xml -Dmaven.repo.local="$folder/maven" -DoutputDirectory="$folder/java/lib" \
-  org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies >maven.log 2>&1 || { cat maven.log; exit 1; }
-java -cp 'java/lib/*' java/Show.java | tee seen
 
-cat > go/go.mod <<'E'
-module finding
-
-go 1.23.0
-
-require github.com/cloudfoundry/go-cfclient/v3 v3.0.0-beta.1
-E
-cat > go/main.go <<'E'
+run_go <<'E'
 package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
-	"github.com/cloudfoundry/go-cfclient/v3/client"
-	"github.com/cloudfoundry/go-cfclient/v3/config"
 	"github.com/cloudfoundry/go-cfclient/v3/resource"
 )
 
 func main() {
-	token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"exp":4102444800}`)) + ".e30"
-	settings, err := config.New("http://127.0.0.1:"+os.Getenv("PORT"), config.Token(token, ""))
-	if err != nil {
-		panic(err)
-	}
-	cf, err := client.New(settings)
-	if err != nil {
-		panic(err)
-	}
+	cf := connect()
 	for _, app := range []string{"without-errors", "with-errors"} {
 		_, err := cf.Applications.Get(context.Background(), app)
 		var unknown resource.CloudFoundryHTTPError
@@ -126,7 +72,6 @@ func main() {
 	}
 }
 E
-( cd go && GOPATH="$folder/gopath" GOFLAGS='-mod=mod -modcacherw' go run . ) 2>go.log | tee -a seen || { cat go.log; exit 1; }
 
 diff seen - <<'E'
 Java, without-errors: ClientV3Exception, 403, ""
