@@ -22,7 +22,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("auth", &["upstream", "binding"]),
     ("policy", &["auth"]),
     ("proxy", &["policy", "capi", "auth"]),
-    ("routes", &["capi", "destination", "policy", "auth"]),
+    ("routes", &["capi", "destination", "policy", "auth", "upstream"]),
     ("http", &["routes", "proxy", "policy", "capi", "auth", "token", "destination", "upstream"]),
     (
         "config",
