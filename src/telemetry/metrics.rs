@@ -4,8 +4,6 @@
 //! of values or configured ones (destination names). Every module may count; only the `/metrics`
 //! handler reads.
 
-mod handles;
-
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
@@ -15,10 +13,8 @@ use std::{
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::Registry,
+    registry::{Metric, Registry},
 };
-
-use handles::{Handle, HandleKey, Handles};
 
 /// Bucket borders in seconds: from the broker's own work (1 ms) to the longest request (55 s).
 const BUCKETS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -33,9 +29,6 @@ pub struct Metrics(Arc<MetricsInner>);
 struct MetricsInner {
     registry: Mutex<Registry>,
     families: Families,
-    /// Cached handles of what is counted for each request and call.
-    requests: Handles,
-    calls: Handles,
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -97,13 +90,11 @@ impl MetricsInner {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let families = Families::new();
         let mut registry = Registry::with_prefix("cfapi_broker");
-        families.register(&mut registry);
+        let families = Families::registered(&mut registry);
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of this broker", build);
-        let (requests, calls) = (Handles::default(), Handles::default());
-        Self(Arc::new(MetricsInner { registry: Mutex::new(registry), families, requests, calls }))
+        Self(Arc::new(MetricsInner { registry: Mutex::new(registry), families }))
     }
 }
 
@@ -121,53 +112,37 @@ fn histograms<L: Clone + std::hash::Hash + Eq>() -> Histograms<L> {
     Family::new_with_constructor(histogram as fn() -> Histogram)
 }
 
-impl Families {
-    fn new() -> Self {
-        Self {
-            http_requests: Family::default(),
-            http_duration: histograms(),
-            http_in_flight: Gauge::default(),
-            http_waiting: Family::default(),
-            token_fetch: Family::default(),
-            token_fetch_duration: histograms(),
-            token_expiry: Family::default(),
-            token_served: Family::default(),
-            gate_state: Family::default(),
-            destination_fetch: Family::default(),
-            upstream_requests: Family::default(),
-            upstream_duration: histograms(),
-            upstream_retries: Family::default(),
-            breaker_open: Family::default(),
-            rate_limit_remaining: OnceLock::new(),
-            jwks_fetch: Family::default(),
-            auth_refusals: Family::default(),
-            policy_denials: Family::default(),
-            alarms: Family::default(),
-            route_operations: Family::default(),
-        }
-    }
+/// Registers a metric and keeps it.
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
 
+impl Families {
     #[rustfmt::skip]
-    fn register(&self, r: &mut Registry) {
-        r.register("http_requests", "Inbound requests", self.http_requests.clone());
-        r.register("http_request_duration_seconds", "Time from head to end of the answer", self.http_duration.clone());
-        r.register("http_requests_in_flight", "Inbound requests being answered", self.http_in_flight.clone());
-        r.register("http_requests_waiting", "Waits of inbound requests that hold no place", self.http_waiting.clone());
-        r.register("token_fetch", "Grants sent to a token endpoint", self.token_fetch.clone());
-        r.register("token_fetch_duration_seconds", "Time of a grant", self.token_fetch_duration.clone());
-        r.register("token_expiry_timestamp_seconds", "When the live access token ends (Unix time)", self.token_expiry.clone());
-        r.register("token_cache_requests", "Leases asked of the vault", self.token_served.clone());
-        r.register("credential_gate_state", "1 for the state that the credential gate is in", self.gate_state.clone());
-        r.register("destination_fetch", "Reads of the Destination service", self.destination_fetch.clone());
-        r.register("upstream_requests", "Calls to other systems", self.upstream_requests.clone());
-        r.register("upstream_request_duration_seconds", "Time of a call to another system", self.upstream_duration.clone());
-        r.register("upstream_retries", "Repeated calls", self.upstream_retries.clone());
-        r.register("breaker_open", "1 while the breaker of an upstream is open", self.breaker_open.clone());
-        r.register("jwks_fetch", "Fetches of a key set", self.jwks_fetch.clone());
-        r.register("auth_refusals", "Refused callers", self.auth_refusals.clone());
-        r.register("policy_denials", "Requests refused by policy", self.policy_denials.clone());
-        r.register("alarms", "Faults of our own that should never be", self.alarms.clone());
-        r.register("route_operations", "Operations on tenant routes", self.route_operations.clone());
+    fn registered(r: &mut Registry) -> Self {
+        Self {
+            http_requests: registered(r, "http_requests", "Inbound requests", Family::default()),
+            http_duration: registered(r, "http_request_duration_seconds", "Time from head to end of the answer", histograms()),
+            http_in_flight: registered(r, "http_requests_in_flight", "Inbound requests being answered", Gauge::default()),
+            http_waiting: registered(r, "http_requests_waiting", "Waits of inbound requests that hold no place", Family::default()),
+            token_fetch: registered(r, "token_fetch", "Grants sent to a token endpoint", Family::default()),
+            token_fetch_duration: registered(r, "token_fetch_duration_seconds", "Time of a grant", histograms()),
+            token_expiry: registered(r, "token_expiry_timestamp_seconds", "When the live access token ends (Unix time)", Family::default()),
+            token_served: registered(r, "token_cache_requests", "Leases asked of the vault", Family::default()),
+            gate_state: registered(r, "credential_gate_state", "1 for the state that the credential gate is in", Family::default()),
+            destination_fetch: registered(r, "destination_fetch", "Reads of the Destination service", Family::default()),
+            upstream_requests: registered(r, "upstream_requests", "Calls to other systems", Family::default()),
+            upstream_duration: registered(r, "upstream_request_duration_seconds", "Time of a call to another system", histograms()),
+            upstream_retries: registered(r, "upstream_retries", "Repeated calls", Family::default()),
+            breaker_open: registered(r, "breaker_open", "1 while the breaker of an upstream is open", Family::default()),
+            rate_limit_remaining: OnceLock::new(),
+            jwks_fetch: registered(r, "jwks_fetch", "Fetches of a key set", Family::default()),
+            auth_refusals: registered(r, "auth_refusals", "Refused callers", Family::default()),
+            policy_denials: registered(r, "policy_denials", "Requests refused by policy", Family::default()),
+            alarms: registered(r, "alarms", "Faults of our own that should never be", Family::default()),
+            route_operations: registered(r, "route_operations", "Operations on tenant routes", Family::default()),
+        }
     }
 }
 
@@ -201,14 +176,11 @@ impl Metrics {
 
     /// Counts an answered request; `route` is the template, never the raw path.
     pub fn request_answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let method = method_label(method);
-        self.0.requests.count(HandleKey { name: route, of: method, status }, took, || {
-            let (route, families) = (route.to_owned(), &self.0.families);
-            let labels = RouteLabels { route: route.clone(), method };
-            let time = families.http_duration.get_or_create(&labels).clone();
-            let labels = RequestLabels { route, method, status };
-            Handle { time, count: families.http_requests.get_or_create(&labels).clone() }
-        });
+        let (route, method) = (route.to_owned(), method_label(method));
+        let families = &self.0.families;
+        let labels = RouteLabels { route: route.clone(), method };
+        families.http_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        families.http_requests.get_or_create(&RequestLabels { route, method, status }).inc();
     }
 
     /// Counts a grant. `grant` is its OAuth name; `result` is `ok`, `refused` or `transient`.
@@ -271,13 +243,11 @@ impl Metrics {
         status: u16,
         took: Duration,
     ) {
-        self.0.calls.count(HandleKey { name: operation, of: upstream, status }, took, || {
-            let families = &self.0.families;
-            let labels = OperationLabels { upstream, operation };
-            let time = families.upstream_duration.get_or_create(&labels).clone();
-            let labels = CallLabels { upstream, operation, status };
-            Handle { time, count: families.upstream_requests.get_or_create(&labels).clone() }
-        });
+        let families = &self.0.families;
+        let labels = OperationLabels { upstream, operation };
+        families.upstream_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        let labels = CallLabels { upstream, operation, status };
+        families.upstream_requests.get_or_create(&labels).inc();
     }
 
     /// Counts a retried call.

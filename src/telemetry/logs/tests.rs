@@ -7,9 +7,9 @@ use std::{
 use rstest::rstest;
 use serde_json::Value;
 use tracing::Instrument;
-use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
+use tracing_subscriber::{Layer, fmt::MakeWriter, layer::SubscriberExt};
 
-use super::{LineFilter, LogIdentity, json_subscriber::JsonSubscriber, priority_of};
+use super::{JsonFields, LogIdentity, json_lines, priority_of, subscriber};
 use crate::telemetry::{
     audit,
     writer::{LinePriority, LogWriter},
@@ -32,9 +32,8 @@ impl Write for Written {
 fn lines(filter: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value> {
     let written = Written::default();
     let writer = LogWriter::start(written.clone()).unwrap();
-    let subscriber =
-        JsonSubscriber::new(identity, writer.clone()).with(LineFilter::of(Some(filter)));
-    tracing::subscriber::with_default(subscriber, act);
+    let lines = json_lines(identity, &writer).boxed();
+    tracing::subscriber::with_default(subscriber(lines, Some(filter)), act);
     writer.finish(Duration::from_secs(60));
     let bytes = written.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
@@ -132,9 +131,8 @@ fn a_closed_span_leaves_nothing_to_the_next_one_in_its_slot() {
 fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
     let written = Written::default();
     let writer = LogWriter::start(written.clone()).unwrap();
-    let filter = LineFilter::of(Some("info,[loud]=debug"));
-    let dispatch =
-        tracing::Dispatch::new(JsonSubscriber::new(&LogIdentity::default(), writer).with(filter));
+    let lines = json_lines(&LogIdentity::default(), &writer).boxed();
+    let dispatch = tracing::Dispatch::new(subscriber(lines, Some("info,[loud]=debug")));
     tracing::dispatcher::with_default(&dispatch, || {
         let (give, take) = std::sync::mpsc::channel::<tracing::Span>();
         let closing = std::thread::spawn(move || take.into_iter().for_each(drop));
@@ -152,15 +150,44 @@ fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
 
 #[test]
 fn an_unset_clock_is_a_valid_number() {
-    let (mut prefix, mut line) = (
-        super::json_subscriber::SecondPrefix::default(),
-        super::json_fields::JsonFields::default(),
-    );
-    prefix.begin(&mut line, Duration::from_nanos(123_456));
-    line.close(b"}");
+    let span = tracing::info_span!("any");
+    let subscriber = tracing_subscriber::registry();
+    let meta =
+        tracing::subscriber::with_default(subscriber, || tracing::info_span!("any").metadata());
+    let mut line = JsonFields::new(b",");
+    line.begin(meta.or(span.metadata()).unwrap(), Duration::from_nanos(123_456));
+    line.text.pop();
+    line.text.push(b'}');
     #[expect(clippy::disallowed_methods, reason = "reads back the line under test")]
-    let line: Value = serde_json::from_slice(line.text()).unwrap();
+    let line: Value = serde_json::from_slice(&line.text).unwrap();
     assert_eq!(line["written_ts"], 123_456);
+}
+
+#[test]
+fn values_are_written_as_json() {
+    let lines = lines("info", &LogIdentity::default(), || {
+        let text = "quote \" backslash \\ \u{1} \",\"b\":1";
+        tracing::info!(a = 0.001_234_567_f64 * 1000.0, nan = f64::NAN, low = -3_i64, yes = true, most = u64::MAX, text, debug = ?text, "x");
+    });
+    let line = &lines[0];
+    assert_eq!(line["a"], 1.234_567);
+    assert_eq!(
+        (&line["nan"], &line["low"], &line["yes"]),
+        (&0.0.into(), &(-3).into(), &true.into())
+    );
+    assert_eq!((&line["most"], &line["b"]), (&u64::MAX.into(), &Value::Null));
+    let text = "quote \" backslash \\ \u{1} \",\"b\":1";
+    assert_eq!((&line["text"], &line["debug"]), (&text.into(), &format!("{text:?}").into()));
+}
+
+/// A name is taken only if a field has it, not if a value looks like one.
+#[test]
+fn a_value_that_looks_like_a_field_hides_none() {
+    let lines = lines("info", &LogIdentity::default(), || {
+        let _entered = tracing::info_span!("span", id = "s").entered();
+        tracing::info!(text = "\"id\":", debug = ?"\"id\":", "\"id\":");
+    });
+    assert_eq!(lines[0]["id"], "s");
 }
 
 #[test]
