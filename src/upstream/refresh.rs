@@ -51,6 +51,8 @@ pub struct RenewalFailure<E> {
     pub retry_at: Instant,
     /// What becomes of the value in service.
     pub previous: PreviousValue,
+    /// Who must wait until then.
+    pub holds: FailureHold,
 }
 
 /// What a failure does to the value in service.
@@ -62,10 +64,21 @@ pub enum PreviousValue {
     Removed,
 }
 
+/// Whom a failure keeps from starting the next flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureHold {
+    /// Everyone.
+    Everyone,
+    /// Renewals of a value that can be served. Callers without a value start a flight: its end may
+    /// have opened other ways.
+    Background,
+}
+
 impl<E> RenewalFailure<E> {
-    /// A failure that removes nothing.
+    /// A failure that removes nothing and holds everyone.
     pub fn new(error: E, retry_at: Instant) -> Self {
-        Self { error, retry_at, previous: PreviousValue::Kept }
+        let (previous, holds) = (PreviousValue::Kept, FailureHold::Everyone);
+        Self { error, retry_at, previous, holds }
     }
 }
 
@@ -134,11 +147,8 @@ struct RefreshedInner<R: Renew> {
 struct FlightState<R: Renew> {
     running: Option<RunningFlight<R>>,
     failure: Option<RenewalFailure<R::Error>>,
-    /// Whether the failure counts for callers without a value. That of a flight which began while
-    /// the value could be served does not: the end of the value may have opened other ways.
-    holds_callers: bool,
     failures: u32,
-    /// Failures of an outage in a row that hold callers.
+    /// Failures of an outage in a row that hold everyone.
     outage_failures: u32,
 }
 
@@ -278,9 +288,7 @@ impl<R: Renew> Refreshed<R> {
 
     /// Takes a result that was got before the first flight.
     pub fn prime(&self, result: RenewalResult<R::Value, R::Error>) {
-        let mut state = self.flights();
-        state.holds_callers = true;
-        drop(self.record(&mut state, result));
+        drop(self.record(&mut self.flights(), result));
     }
 
     fn next_for_caller(&self, now: Instant) -> NextStep<R> {
@@ -299,7 +307,9 @@ impl<R: Renew> Refreshed<R> {
             .filter(|value| matches!(self.age(value, now), ValueAge::Fresh | ValueAge::Ageing));
         match (young, state.pause(now)) {
             (Some(value), _) => NextStep::Return(Ok(value)),
-            (None, Some(failure)) if state.holds_callers => NextStep::Return(Err(failure.clone())),
+            (None, Some(failure)) if failure.holds == FailureHold::Everyone => {
+                NextStep::Return(Err(failure.clone()))
+            }
             (None, _) => NextStep::Wait(self.start(&mut state, FlightKind::Normal)),
         }
     }
@@ -327,8 +337,7 @@ impl<R: Renew> Refreshed<R> {
             failures: state.failures,
             kind,
         };
-        let had_value = self.usable(Instant::now()).is_some();
-        let flight = FlightGuard { refreshed: self.clone(), sender, had_value, result: None };
+        let flight = FlightGuard { refreshed: self.clone(), sender, result: None };
         self.0.tasks.spawn(async move {
             let result = flight.refreshed.0.renewer.renew(attempt).await;
             flight.land(result);
@@ -357,10 +366,10 @@ impl<R: Renew> Refreshed<R> {
         };
         if failure.previous == PreviousValue::Removed {
             self.clear();
-            state.holds_callers = true;
         }
         state.failures = state.failures.saturating_add(1);
-        let is_outage = state.holds_callers && self.0.renewer.is_outage(&failure.error);
+        let is_outage =
+            failure.holds == FailureHold::Everyone && self.0.renewer.is_outage(&failure.error);
         state.outage_failures = if is_outage { state.outage_failures.saturating_add(1) } else { 0 };
         state.failure = Some(failure.clone());
         Err(failure)
@@ -388,7 +397,7 @@ impl<R: Renew> FlightState<R> {
 
 impl<R: Renew> Default for FlightState<R> {
     fn default() -> Self {
-        Self { running: None, failure: None, holds_callers: false, failures: 0, outage_failures: 0 }
+        Self { running: None, failure: None, failures: 0, outage_failures: 0 }
     }
 }
 
@@ -408,8 +417,6 @@ impl<R: Renew> fmt::Debug for Refreshed<R> {
 struct FlightGuard<R: Renew> {
     refreshed: Refreshed<R>,
     sender: watch::Sender<Option<SharedResult<R>>>,
-    /// Whether the value could be served when the flight began.
-    had_value: bool,
     result: Option<RenewalResult<R::Value, R::Error>>,
 }
 
@@ -422,11 +429,9 @@ impl<R: Renew> FlightGuard<R> {
 impl<R: Renew> Drop for FlightGuard<R> {
     fn drop(&mut self) {
         let panicked = || Err(self.refreshed.0.renewer.panicked(Instant::now()));
-        let holds_callers = !self.had_value || self.result.is_none();
         let result = self.result.take().unwrap_or_else(panicked);
         let mut state = self.refreshed.flights();
         state.running = None;
-        state.holds_callers = holds_callers;
         let shared = self.refreshed.record(&mut state, result);
         self.sender.send_replace(Some(shared));
     }

@@ -1,8 +1,8 @@
 //! The mechanism on a paused clock, with a scripted renewal.
 
 use super::{
-    FlightKind, PreviousValue, Refreshed, Renew, RenewalAttempt, RenewalFailure, RenewalResult,
-    ValueAge,
+    FailureHold, FlightKind, PreviousValue, Refreshed, Renew, RenewalAttempt, RenewalFailure,
+    RenewalResult, ValueAge,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -27,6 +27,8 @@ enum Answer {
     Good,
     Expired,
     Down,
+    /// As `Down`, but only the background waits.
+    NotYet,
     Wrong,
     Panic,
 }
@@ -67,6 +69,10 @@ impl Renew for Script {
             Answer::Good => Ok(Number(number, now)),
             Answer::Expired => Ok(Number(number, now - 60 * SECOND)),
             Answer::Down => Err(RenewalFailure::new("down", now + PAUSE)),
+            Answer::NotYet => Err(RenewalFailure {
+                holds: FailureHold::Background,
+                ..RenewalFailure::new("not yet", now + PAUSE)
+            }),
             Answer::Wrong => Err(RenewalFailure {
                 previous: PreviousValue::Removed,
                 ..RenewalFailure::new("wrong", now + PAUSE)
@@ -252,11 +258,14 @@ async fn failures_in_a_row_are_counted_until_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_in_the_background_does_not_hold_callers_after_the_end_of_the_value() {
-    let refreshed = aged(29 * SECOND).await;
-    answer(&refreshed, Answer::Down);
+async fn a_failure_that_holds_the_background_ends_with_the_value() {
+    let refreshed = aged(18 * SECOND).await;
+    answer(&refreshed, Answer::NotYet);
     assert_eq!(get(&refreshed).await, Ok(1));
+    settle().await;
     advance(SECOND).await;
+    assert_eq!((get(&refreshed).await, flights(&refreshed)), (Ok(1), 2));
+    refreshed.clear();
     answer(&refreshed, Answer::Good);
     assert_eq!((get(&refreshed).await, flights(&refreshed)), (Ok(3), 3));
 }
