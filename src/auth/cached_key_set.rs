@@ -4,6 +4,7 @@
 //! [`key_cache`](super::key_cache) only.
 
 use super::jwks::{KeySet, RsaKey};
+use crate::upstream::refresh::ValueAge;
 use http::HeaderValue;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -50,18 +51,6 @@ pub(super) struct CachedKeySet {
     generation: u64,
 }
 
-/// How a cached set may be used.
-pub(super) enum Age {
-    /// Served without a fetch.
-    Fresh,
-    /// Served at once; refreshed in the background.
-    Ageing,
-    /// Served only if the refresh fails.
-    Stale,
-    /// Not served.
-    Expired,
-}
-
 impl CachedKeySet {
     /// The set after a successful fetch. The first one has the generation `first_generation`. An
     /// equal set keeps its generation, so that verified tokens stay valid.
@@ -87,22 +76,22 @@ impl CachedKeySet {
     }
 
     /// How the set may be used, by the time since it was last confirmed.
-    pub(super) fn age(&self, now: Instant) -> Age {
+    pub(super) fn age(&self, now: Instant) -> ValueAge {
         let age = now.saturating_duration_since(self.confirmed_at);
         if age < REFRESH_AGE {
-            Age::Fresh
+            ValueAge::Fresh
         } else if age < FRESH_AGE {
-            Age::Ageing
+            ValueAge::Ageing
         } else if age < OUTAGE_AGE {
-            Age::Stale
+            ValueAge::Stale
         } else {
-            Age::Expired
+            ValueAge::Expired
         }
     }
 
     /// Whether the set may be served at all.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
-        !matches!(self.age(now), Age::Expired)
+        self.age(now) != ValueAge::Expired
     }
 
     /// Whether it has keys that may be served.
@@ -119,8 +108,8 @@ impl CachedKeySet {
     /// As [`CachedKeySet::find`], if the set is young enough to be served without a fetch.
     pub(super) fn find_without_fetch(&self, kid: &str, now: Instant) -> Option<FoundKey> {
         match self.age(now) {
-            Age::Fresh | Age::Ageing => self.find(kid),
-            Age::Stale | Age::Expired => None,
+            ValueAge::Fresh | ValueAge::Ageing => self.find(kid),
+            ValueAge::Stale | ValueAge::Expired => None,
         }
     }
 

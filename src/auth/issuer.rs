@@ -43,7 +43,7 @@ pub(super) enum KeySetId {
 }
 
 /// One XSUAA instance: its rules, and the keys of each zone that may call.
-pub(super) struct XsuaaIssuer<S> {
+pub(super) struct XsuaaIssuer<S: KeySource> {
     rules: XsuaaRules,
     keys: HashMap<String, KeyCache<S>>,
 }

@@ -6,41 +6,60 @@
 //! For the issuers of this module.
 
 use super::{
-    cached_key_set::{Age, CachedKeySet, Fetched, FoundKey},
-    fetch_schedule::{FailedFetch, FetchDecision, FetchSchedule, PendingFetch},
-    source::{KeyError, KeySource},
+    cached_key_set::{CachedKeySet, Fetched, FoundKey},
+    missing_keys::{MissingKeys, MissingKidStep},
+    source::{KeyError, KeySource, RETRY_TIME},
 };
-use crate::telemetry::metrics::Metrics;
-use arc_swap::ArcSwapOption;
+use crate::{
+    telemetry::metrics::Metrics,
+    upstream::{
+        ConnectFault,
+        refresh::{Refreshed, Renew, RenewalAttempt, RenewalFailure, RenewalResult, ValueAge},
+        retry::Backoff,
+    },
+};
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Time for the repeats of one fetch. Callers wait for it, and have 55 s for everything.
-const RETRY_TIME: Duration = Duration::from_secs(10);
+/// Shortest pause after a failed fetch: at most one fetch per second.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pauses after failed fetches. The longest one bounds how long callers are still refused after the
+/// issuer is back.
+const PAUSES: Backoff = Backoff::doubling(SHORTEST_PAUSE, Duration::from_secs(16));
+
+/// A single answer "no keys" may be a mistake of the issuer. After this time it is believed.
+const DENIAL_TIME: Duration = Duration::from_secs(60);
 
 /// The cache of one address; a clone is shallow.
-pub(super) struct KeyCache<S> {
-    inner: Arc<KeyCacheInner<S>>,
-}
+pub(super) struct KeyCache<S: KeySource>(Refreshed<KeyFetcher<S>>);
 
-struct KeyCacheInner<S> {
+/// Fetches the key set of one address.
+struct KeyFetcher<S> {
     source: S,
-    cached: ArcSwapOption<CachedKeySet>,
-    schedule: Mutex<FetchSchedule>,
     /// The generation of the first set.
     first_generation: u64,
-    tasks: TaskTracker,
+    missing: Mutex<MissingKeys>,
     metrics: Metrics,
 }
 
-impl<S> Clone for KeyCache<S> {
+/// A failed fetch.
+#[derive(Clone, Copy, Debug, Default)]
+struct FetchFailure {
+    /// Why no connection was made; `None` if one was made.
+    cause: Option<ConnectFault>,
+    /// Since when the issuer answers that it has no keys, although some are in use.
+    denied_since: Option<Instant>,
+}
+
+impl<S: KeySource> Clone for KeyCache<S> {
     fn clone(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner) }
+        Self(self.0.clone())
     }
 }
 
@@ -58,15 +77,9 @@ impl<S: KeySource> KeyCache<S> {
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let inner = KeyCacheInner {
-            source,
-            cached: ArcSwapOption::empty(),
-            schedule: Mutex::new(FetchSchedule::default()),
-            first_generation,
-            tasks,
-            metrics,
-        };
-        Self { inner: Arc::new(inner) }
+        let missing = Mutex::default();
+        let fetcher = KeyFetcher { source, first_generation, missing, metrics };
+        Self(Refreshed::new(fetcher, tasks))
     }
 
     /// Returns the key with exactly this `kid`. Fetches if the cached set does not have it or is
@@ -79,171 +92,154 @@ impl<S: KeySource> KeyCache<S> {
     /// A fetch that has begun goes on without the caller.
     pub(super) async fn key(&self, kid: &str) -> Result<FoundKey, KeyError> {
         let now = Instant::now();
-        let before = self.inner.cached.load_full();
-        if before.as_ref().and_then(|cached| cached.find_without_fetch(kid, now)).is_none() {
-            self.inner.schedule().note_missing(kid, now);
+        let before = self.0.latest();
+        if before.and_then(|cached| cached.find_without_fetch(kid, now)).is_none() {
+            self.missing().note(kid, now);
         }
-        let cached = self.current(before.as_ref()).await?;
+        let cached = self.0.get().await.map_err(unavailable)?;
         match cached.find(kid) {
             Some(found) => Ok(found),
-            None => self.refetch(kid).await,
+            None => self.refetch(kid, cached).await,
         }
     }
 
     /// Returns the key with exactly this `kid` from the cached set, if it is usable. Never fetches.
     pub(super) fn peek(&self, kid: &str) -> Option<FoundKey> {
-        let cached = self.inner.cached.load();
-        cached.as_ref().filter(|cached| cached.is_usable(Instant::now()))?.find(kid)
+        self.0.usable(Instant::now())?.find(kid)
     }
 
     /// Returns the generation of the usable set; `None` without one.
     pub(super) fn generation(&self) -> Option<u64> {
-        let cached = self.inner.cached.load();
-        cached
-            .as_ref()
-            .filter(|cached| cached.is_usable(Instant::now()))
-            .map(|cached| cached.generation())
+        self.0.usable(Instant::now()).map(|cached| cached.generation())
     }
 
-    /// Returns a usable set, fetched or revalidated as its age requires.
-    async fn current(
+    /// Fetches for a `kid` that `cached` does not have: the issuer may have a new key. A fetch that
+    /// was under way before may have been answered earlier, so it does not decide.
+    async fn refetch(
         &self,
-        cached: Option<&Arc<CachedKeySet>>,
-    ) -> Result<Arc<CachedKeySet>, KeyError> {
-        let now = Instant::now();
-        let age = cached.map_or(Age::Expired, |cached| cached.age(now));
-        let pending = match age {
-            Age::Fresh => None,
-            Age::Ageing => {
-                self.join_or_begin(now);
-                None
-            }
-            // The first call after an idle time waits. During a known outage no call waits.
-            Age::Stale if self.inner.schedule().is_failing() => {
-                self.join_or_begin(now);
-                None
-            }
-            Age::Stale | Age::Expired => self.join_or_begin(now),
-        };
-        if let Some(pending) = pending {
-            pending.finished().await;
-        }
-        let now = Instant::now();
-        let cached = self.inner.cached.load_full().filter(|cached| cached.is_usable(now));
-        cached.ok_or_else(|| self.inner.schedule().unavailable(now))
-    }
-
-    /// Fetches for a `kid` that the cached set does not have: the issuer may have a new key. A
-    /// fetch that was under way before may have been answered earlier, so it does not decide.
-    async fn refetch(&self, kid: &str) -> Result<FoundKey, KeyError> {
+        kid: &str,
+        mut cached: Arc<CachedKeySet>,
+    ) -> Result<FoundKey, KeyError> {
         loop {
-            let decision = self.inner.schedule().decide_missing(kid, Instant::now());
-            let pending = match decision {
-                FetchDecision::Refuse(error) => return Err(error),
-                FetchDecision::Join(pending) => pending,
-                FetchDecision::Fetch(done) => self.spawn_fetch(done),
-            };
-            pending.finished().await;
+            let step = self.missing().decide(kid, Instant::now());
+            match step {
+                MissingKidStep::Fetch => {}
+                MissingKidStep::WaitUntil(until) => {
+                    return Err(KeyError::Undecided { retry_after: rest(until) });
+                }
+                MissingKidStep::Unknown => return Err(KeyError::Unknown),
+            }
+            let fetched = self.0.renew(Some(&cached)).await;
             if let Some(found) = self.peek(kid) {
                 return Ok(found);
             }
+            cached = fetched.map_err(unavailable)?;
         }
     }
 
-    /// Joins the fetch that is under way, or starts one; `None` during a pause.
-    fn join_or_begin(&self, now: Instant) -> Option<PendingFetch> {
-        let decision = self.inner.schedule().join_or_begin(now)?;
-        match decision {
-            FetchDecision::Join(pending) => Some(pending),
-            FetchDecision::Fetch(done) => Some(self.spawn_fetch(done)),
-            FetchDecision::Refuse(_) => None,
-        }
-    }
-
-    /// Starts the fetch in its own task.
-    fn spawn_fetch(&self, done: watch::Sender<()>) -> PendingFetch {
-        let pending = PendingFetch::until_dropped(&done);
-        let inner = Arc::clone(&self.inner);
-        self.inner.tasks.spawn(async move {
-            inner.fetch().await;
-            drop(done);
-        });
-        pending
+    fn missing(&self) -> MutexGuard<'_, MissingKeys> {
+        self.0.renewer().missing()
     }
 }
 
-impl<S: KeySource> KeyCacheInner<S> {
-    /// One fetch, from the request to the recorded outcome.
-    async fn fetch(&self) {
-        let cached = self.cached.load_full();
-        let etag = cached.as_ref().and_then(|cached| cached.etag());
-        let fetched = self.source.fetch(etag, self.retry_until(cached.as_deref())).await;
-        let has_keys = cached.as_ref().is_some_and(|cached| cached.has_usable_keys(Instant::now()));
+/// The error while the keys cannot be fetched.
+fn unavailable(failure: RenewalFailure<FetchFailure>) -> KeyError {
+    KeyError::Unavailable { retry_after: rest(failure.retry_at), cause: failure.error.cause }
+}
+
+/// The time until `until`, at least the shortest pause.
+fn rest(until: Instant) -> Duration {
+    until.saturating_duration_since(Instant::now()).max(SHORTEST_PAUSE)
+}
+
+impl<S: KeySource> Renew for KeyFetcher<S> {
+    type Value = CachedKeySet;
+    type Error = FetchFailure;
+
+    async fn renew(
+        &self,
+        attempt: RenewalAttempt<Self>,
+    ) -> RenewalResult<CachedKeySet, FetchFailure> {
+        let fetch = self.missing().begin(Instant::now());
+        let cached = attempt.previous.as_deref();
+        let etag = cached.and_then(CachedKeySet::etag);
+        let fetched = self.source.fetch(etag, self.retry_until(&attempt)).await;
+        let now = Instant::now();
+        let has_keys = cached.is_some_and(|cached| cached.has_usable_keys(now));
+        let denied_since = attempt.last_error.and_then(|last| last.denied_since);
+        let denied_first = denied_since.unwrap_or(now);
         match fetched {
             // One such answer must not end keys that are in use.
-            Ok(Fetched::NoKeys) if has_keys && !self.schedule().record_denial(Instant::now()) => {
-                self.record_failure(cached.as_deref(), &"no keys", FailedFetch::default());
+            Ok(Fetched::NoKeys) if has_keys && now < denied_first + DENIAL_TIME => {
+                let failure = FetchFailure { cause: None, denied_since: Some(denied_first) };
+                Err(self.failed(&attempt, &"no keys", Duration::ZERO, failure))
             }
-            Ok(fetched) => self.store(cached.as_deref(), fetched),
+            Ok(fetched) => {
+                let next = self.next_set(cached, fetched);
+                let withdrawn = cached.into_iter().flat_map(|cached| cached.withdrawn_in(&next));
+                self.missing().end(&fetch, withdrawn, |kid| next.find(kid).is_some());
+                Ok(next)
+            }
             Err(fault) => {
-                let failed = FailedFetch {
-                    asked_pause: S::asked_pause(&fault),
-                    cause: S::connect_fault(&fault),
-                };
-                self.record_failure(cached.as_deref(), &fault, failed);
+                let asked_pause = S::asked_pause(&fault).unwrap_or_default();
+                let failure = FetchFailure { cause: S::connect_fault(&fault), denied_since };
+                Err(self.failed(&attempt, &fault, asked_pause, failure))
             }
         }
     }
 
-    /// Until when a fetch may be repeated. Not at all while the last one has failed: then the
-    /// pauses of the schedule count. Nor for an issuer that only an unverified token has named.
-    fn retry_until(&self, cached: Option<&CachedKeySet>) -> Instant {
-        let now = Instant::now();
-        if self.schedule().is_failing() || !(cached.is_some() || self.source.is_needed()) {
-            return now;
-        }
-        now + RETRY_TIME
+    fn age(&self, cached: &CachedKeySet, now: Instant) -> ValueAge {
+        cached.age(now)
     }
 
-    fn store(&self, cached: Option<&CachedKeySet>, fetched: Fetched) {
+    fn panicked(&self, now: Instant) -> RenewalFailure<FetchFailure> {
+        tracing::error!("fetch of caller keys panicked");
+        RenewalFailure::new(FetchFailure::default(), now + SHORTEST_PAUSE)
+    }
+}
+
+impl<S: KeySource> KeyFetcher<S> {
+    /// Until when a fetch may be repeated. Not at all while the last one has failed: then the
+    /// pauses count. Nor for an issuer that only an unverified token has named.
+    fn retry_until(&self, attempt: &RenewalAttempt<Self>) -> Instant {
         let now = Instant::now();
-        let next = CachedKeySet::after(cached, fetched, self.first_generation, now);
+        let is_needed = attempt.previous.is_some() || self.source.is_needed();
+        if attempt.failures == 0 && is_needed { now + RETRY_TIME } else { now }
+    }
+
+    fn next_set(&self, cached: Option<&CachedKeySet>, fetched: Fetched) -> CachedKeySet {
+        let next = CachedKeySet::after(cached, fetched, self.first_generation, Instant::now());
         let is_changed = cached.is_none_or(|cached| cached.generation() != next.generation());
         if is_changed {
             tracing::info!(keys = next.len(), "caller keys changed");
         }
         self.metrics.jwks_fetched(if is_changed { "changed" } else { "unchanged" });
-        let next = Arc::new(next);
-        self.cached.store(Some(Arc::clone(&next)));
-        let mut schedule = self.schedule();
-        for kid in cached.into_iter().flat_map(|cached| cached.withdrawn_in(&next)) {
-            schedule.note_withdrawn(kid, now);
-        }
-        schedule.record_success(now, |kid| next.find(kid).is_some());
+        next
     }
 
-    fn record_failure(
+    /// Logs a failed fetch. The pause is not shorter than the issuer asked for.
+    fn failed(
         &self,
-        cached: Option<&CachedKeySet>,
+        attempt: &RenewalAttempt<Self>,
         fault: &dyn fmt::Display,
-        failed: FailedFetch,
-    ) {
+        asked_pause: Duration,
+        failure: FetchFailure,
+    ) -> RenewalFailure<FetchFailure> {
         let now = Instant::now();
-        self.schedule().record_failure(now, failed);
         self.metrics.jwks_fetched("error");
-        if cached.is_some_and(|cached| cached.is_usable(now)) {
+        if attempt.previous.as_ref().is_some_and(|cached| cached.is_usable(now)) {
             tracing::warn!(error = %fault, "caller keys not fetched, the old ones stay in use");
         } else if !self.source.is_needed() {
             tracing::warn!(error = %fault, "caller keys not fetched, an unverified token is not checked");
         } else {
             tracing::error!(error = %fault, "caller keys not fetched, no caller can be verified");
         }
+        RenewalFailure::new(failure, now + PAUSES.wait(attempt.failures).max(asked_pause))
     }
 
-    /// Locks the schedule. The lock is never held across an await. A panic elsewhere leaves the
-    /// schedule consistent enough to continue.
-    fn schedule(&self) -> MutexGuard<'_, FetchSchedule> {
-        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the missing key ids. The lock is never held across an await.
+    fn missing(&self) -> MutexGuard<'_, MissingKeys> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

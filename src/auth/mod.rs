@@ -16,13 +16,13 @@ mod domain;
 mod duplicate_free;
 mod endpoint;
 mod error;
-mod fetch_schedule;
 mod ias;
 mod issuer;
 mod issuers;
 mod jose;
 mod jwks;
 mod key_cache;
+mod missing_keys;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod parsers;

@@ -10,6 +10,9 @@ use http::HeaderValue;
 use std::{error::Error, time::Duration};
 use tokio::time::Instant;
 
+/// Time for the repeats of one fetch. Callers wait for it, and have 55 s for everything.
+pub(super) const RETRY_TIME: Duration = Duration::from_secs(10);
+
 /// Fetches a key set.
 pub(super) trait KeySource: Send + Sync + 'static {
     /// Why a fetch failed; its text goes to the log.

@@ -6,17 +6,22 @@
 
 use super::domains::{Issuer, TrustedDomains};
 use crate::{
-    auth::{duplicate_free::DuplicateFree, endpoint::RefusedStatus},
+    auth::{duplicate_free::DuplicateFree, endpoint::RefusedStatus, source::RETRY_TIME},
     upstream::{
         ConnectFault, HttpClient, TransportError, body,
+        refresh::{
+            PreviousValue, Refreshed, Renew, RenewalAttempt, RenewalFailure, RenewalResult,
+            ValueAge,
+        },
         retry::{RetryDecision, retry},
     },
 };
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use serde::Deserialize;
-use std::time::Duration;
-use tokio::{sync::Mutex, time::Instant};
+use std::{sync::Arc, time::Duration};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 /// Largest accepted document. IAS' own has about 2 KiB.
 const DOCUMENT_LIMIT: usize = 64 * 1024;
@@ -50,9 +55,9 @@ pub(in crate::auth) enum DiscoveryFault {
     /// The URL has a host that is not trusted.
     #[error("keys at a host that is not trusted")]
     Foreign,
-    /// Another request has just failed; the reason, if no connection was made.
-    #[error("failed a moment ago")]
-    Recent(Option<ConnectFault>),
+    /// A bug of the broker.
+    #[error("the request has broken off")]
+    Panicked,
 }
 
 impl DiscoveryFault {
@@ -62,7 +67,7 @@ impl DiscoveryFault {
             Self::Transport(error) => RetryDecision::after_error(error),
             Self::Status(refused) => refused.again(),
             Self::Document => RetryDecision::UNREADABLE,
-            Self::Request(_) | Self::Foreign | Self::Recent(_) => RetryDecision::No,
+            Self::Request(_) | Self::Foreign | Self::Panicked => RetryDecision::No,
         }
     }
 
@@ -70,8 +75,11 @@ impl DiscoveryFault {
     pub(super) fn connect_fault(&self) -> Option<ConnectFault> {
         match self {
             Self::Transport(error) => error.connect_fault(),
-            Self::Recent(cause) => *cause,
-            Self::Request(_) | Self::Status(_) | Self::Document | Self::Foreign => None,
+            Self::Request(_)
+            | Self::Status(_)
+            | Self::Document
+            | Self::Foreign
+            | Self::Panicked => None,
         }
     }
 
@@ -83,42 +91,28 @@ impl DiscoveryFault {
             | Self::Transport(_)
             | Self::Document
             | Self::Foreign
-            | Self::Recent(_) => None,
+            | Self::Panicked => None,
         }
     }
 }
 
 /// The discovery of one issuer, with its cached answer.
-pub(super) struct Discovery {
-    client: HttpClient,
-    domains: TrustedDomains,
-    issuer: Issuer,
-    /// Locked during the request on purpose: others that need the answer wait for it.
-    state: Mutex<DiscoveryState>,
+pub(super) struct Discovery(Refreshed<DiscoveryRequest>);
+
+/// Asks one issuer.
+pub(super) struct DiscoveryRequest {
+    pub(super) client: HttpClient,
+    pub(super) domains: TrustedDomains,
+    pub(super) issuer: Issuer,
+    /// Whether it is the bound issuer. Any other one may only be named by an unverified token.
+    pub(super) is_home: bool,
 }
 
-#[derive(Default)]
-struct DiscoveryState {
-    found: Option<FoundUrl>,
-    failed: Option<FailedDiscovery>,
-}
-
-struct FoundUrl {
+pub(super) struct FoundUrl {
     url: String,
     since: Instant,
     /// The keys could not be fetched from it: it may have changed.
     is_doubtful: bool,
-}
-
-struct FailedDiscovery {
-    at: Instant,
-    cause: Option<ConnectFault>,
-}
-
-impl FoundUrl {
-    fn is_current(&self, now: Instant) -> bool {
-        !self.is_doubtful && now < self.since + LIFETIME
-    }
 }
 
 #[derive(Deserialize)]
@@ -128,57 +122,71 @@ struct DiscoveryDocument {
 
 impl Discovery {
     /// Makes a discovery without an answer.
-    pub(super) fn new(client: HttpClient, domains: TrustedDomains, issuer: Issuer) -> Self {
-        Self { client, domains, issuer, state: Mutex::default() }
+    pub(super) fn new(request: DiscoveryRequest, tasks: TaskTracker) -> Self {
+        Self(Refreshed::new(request, tasks))
     }
 
-    /// Returns the URL of the issuer's keys, from the cache or from a request. The request is
-    /// repeated by the retry table; no wait begins that ends after `retry_until`. If it fails, the
-    /// last URL is used again: it may still work.
+    /// Returns the URL of the issuer's keys, from the cache or from a request. If the request fails,
+    /// the last URL is used again: it may still work.
     ///
     /// # Errors
     /// [`DiscoveryFault`].
-    pub(super) async fn keys_url(&self, retry_until: Instant) -> Result<String, DiscoveryFault> {
-        let mut state = self.state.lock().await;
-        let now = Instant::now();
-        let last = match &state.found {
-            Some(found) if found.is_current(now) => return Ok(found.url.clone()),
-            Some(found) => Some(found.url.clone()),
-            None => None,
+    pub(super) async fn keys_url(&self) -> Result<String, Arc<DiscoveryFault>> {
+        let found = match self.0.get().await {
+            Ok(found) => found,
+            Err(failure) => self.0.latest().ok_or(failure.error)?,
         };
-        if let Some(failed) = state.failed.as_ref().filter(|failed| now < failed.at + FAILURE_PAUSE)
-        {
-            return last.ok_or(DiscoveryFault::Recent(failed.cause));
-        }
-        // The time for repeats is left to the keys if they may still be at the last URL.
-        let retry_until = if last.is_some() { now } else { retry_until };
-        let answer = retry(retry_until, || self.request(), DiscoveryFault::again).await;
-        let now = Instant::now();
-        match answer {
-            Ok(url) => {
-                let found = FoundUrl { url: url.clone(), since: now, is_doubtful: false };
-                *state = DiscoveryState { found: Some(found), failed: None };
-                Ok(url)
-            }
-            Err(fault) => {
-                state.failed = Some(FailedDiscovery { at: now, cause: fault.connect_fault() });
-                // The issuer itself names another place by now.
-                let last = last.filter(|_| !matches!(fault, DiscoveryFault::Foreign));
-                last.ok_or(fault)
-            }
-        }
+        Ok(found.url.clone())
     }
 
     /// Doubts the URL after a failed fetch of keys, unless it is very young.
-    pub(super) async fn invalidate(&self) {
-        let mut state = self.state.lock().await;
+    pub(super) fn invalidate(&self) {
+        let Some(found) = self.0.latest() else { return };
+        if !found.is_doubtful && Instant::now() >= found.since + SHORTEST_LIFETIME {
+            let (url, since) = (found.url.clone(), found.since);
+            self.0.replace(&found, Some(FoundUrl { url, since, is_doubtful: true }));
+        }
+    }
+}
+
+impl Renew for DiscoveryRequest {
+    type Value = FoundUrl;
+    type Error = Arc<DiscoveryFault>;
+
+    async fn renew(
+        &self,
+        attempt: RenewalAttempt<Self>,
+    ) -> RenewalResult<FoundUrl, Arc<DiscoveryFault>> {
         let now = Instant::now();
-        if let Some(found) = state.found.as_mut() {
-            found.is_doubtful |= now >= found.since + SHORTEST_LIFETIME;
+        // The time for repeats is left to the keys if they may still be at the last URL.
+        let is_patient = self.is_home && attempt.previous.is_none() && attempt.failures == 0;
+        let retry_until = if is_patient { now + RETRY_TIME } else { now };
+        let answer = retry(retry_until, || self.ask(), DiscoveryFault::again).await;
+        let since = Instant::now();
+        answer.map(|url| FoundUrl { url, since, is_doubtful: false }).map_err(|fault| {
+            // The issuer itself names another place by now.
+            let is_moved = matches!(fault, DiscoveryFault::Foreign);
+            let previous = if is_moved { PreviousValue::Removed } else { PreviousValue::Kept };
+            let failure = RenewalFailure::new(Arc::new(fault), since + FAILURE_PAUSE);
+            RenewalFailure { previous, ..failure }
+        })
+    }
+
+    fn age(&self, found: &FoundUrl, now: Instant) -> ValueAge {
+        if found.is_doubtful || now >= found.since + LIFETIME {
+            ValueAge::Expired
+        } else {
+            ValueAge::Fresh
         }
     }
 
-    async fn request(&self) -> Result<String, DiscoveryFault> {
+    fn panicked(&self, now: Instant) -> RenewalFailure<Arc<DiscoveryFault>> {
+        RenewalFailure::new(Arc::new(DiscoveryFault::Panicked), now + FAILURE_PAUSE)
+    }
+}
+
+impl DiscoveryRequest {
+    async fn ask(&self) -> Result<String, DiscoveryFault> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.base());
         let request = Request::get(url).header(header::ACCEPT, "application/json");
         let answer = self.client.fetch(request.body(Bytes::new())?, DOCUMENT_LIMIT).await?;
@@ -198,7 +206,7 @@ impl Discovery {
 
 #[cfg(test)]
 mod tests {
-    use super::{Discovery, DiscoveryFault, LIFETIME, SHORTEST_LIFETIME};
+    use super::{Discovery, DiscoveryFault, DiscoveryRequest, LIFETIME, SHORTEST_LIFETIME};
     use crate::{
         auth::ias::domains::TrustedDomains,
         upstream::{
@@ -206,7 +214,8 @@ mod tests {
             raw_server::{RawServer, Reply},
         },
     };
-    use tokio::time::{Instant, advance};
+    use tokio::time::advance;
+    use tokio_util::task::TaskTracker;
 
     fn document(url: &str) -> Reply {
         Reply::json("200 OK", &format!(r#"{{"jwks_uri":"{url}"}}"#))
@@ -217,7 +226,9 @@ mod tests {
         let domains = TrustedDomains::from_names(&["127.0.0.1".to_owned()]);
         let issuer = domains.issuer(&server.url("")).unwrap();
         let factory = ClientFactory::new(&Settings::default()).unwrap();
-        (Discovery::new(factory.client(Purpose::Keys).unwrap(), domains, issuer), server)
+        let client = factory.client(Purpose::Keys).unwrap();
+        let request = DiscoveryRequest { client, domains, issuer, is_home: true };
+        (Discovery::new(request, TaskTracker::new()), server)
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,12 +237,12 @@ mod tests {
         let first = document("http://127.0.0.1/certs");
         let moved = document("http://127.0.0.1/moved");
         let (discovery, server) = discovery(vec![first, down(), down(), moved]).await;
-        let ask = || discovery.keys_url(Instant::now());
+        let ask = || discovery.keys_url();
         assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
         advance(LIFETIME).await;
         assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
         advance(SHORTEST_LIFETIME).await;
-        discovery.invalidate().await;
+        discovery.invalidate();
         assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
         // No further request within the pause.
         assert_eq!(ask().await.unwrap(), "http://127.0.0.1/certs");
@@ -245,9 +256,10 @@ mod tests {
         let first = document("http://127.0.0.1/certs");
         let foreign = document("https://keys.example.com/certs");
         let (discovery, _server) = discovery(vec![first, foreign]).await;
-        discovery.keys_url(Instant::now()).await.unwrap();
+        discovery.keys_url().await.unwrap();
         advance(LIFETIME).await;
-        let outcome = discovery.keys_url(Instant::now()).await;
-        assert!(matches!(outcome, Err(DiscoveryFault::Foreign)), "{outcome:?}");
+        let outcome = discovery.keys_url().await;
+        let fault = outcome.unwrap_err();
+        assert!(matches!(*fault, DiscoveryFault::Foreign), "{fault:?}");
     }
 }

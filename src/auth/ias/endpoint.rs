@@ -41,7 +41,7 @@ pub(in crate::auth) struct IasEndpoint {
 pub(in crate::auth) enum IasFault {
     /// The URL of the keys is unknown.
     #[error("discovery: {0}")]
-    Discovery(#[from] DiscoveryFault),
+    Discovery(#[from] Arc<DiscoveryFault>),
     /// The keys cannot be fetched.
     #[error("keys: {0}")]
     Keys(#[from] KeysFault),
@@ -95,10 +95,10 @@ impl KeySource for IasEndpoint {
         etag: Option<HeaderValue>,
         retry_until: Instant,
     ) -> Result<Fetched, IasFault> {
-        let url = self.discovery.keys_url(retry_until).await?;
+        let url = self.discovery.keys_url().await?;
         let fetched = retry(retry_until, || self.ask(&url, etag.clone()), KeysFault::again).await;
         if fetched.is_err() {
-            self.discovery.invalidate().await;
+            self.discovery.invalidate();
         }
         Ok(fetched?)
     }

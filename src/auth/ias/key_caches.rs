@@ -56,7 +56,7 @@ enum IssuerKind {
 }
 
 /// The caches by address, bounded in number.
-pub(super) struct KeyCachePool<S> {
+pub(super) struct KeyCachePool<S: KeySource> {
     home: Option<Issuer>,
     new_source: SourceFactory<S>,
     tasks: TaskTracker,
@@ -64,7 +64,7 @@ pub(super) struct KeyCachePool<S> {
     state: Mutex<PoolState<S>>,
 }
 
-struct PoolState<S> {
+struct PoolState<S: KeySource> {
     by_address: HashMap<Arc<KeyAddress>, PooledCache<S>>,
     home_budget: CreationBudget,
     other_budget: CreationBudget,
@@ -72,7 +72,7 @@ struct PoolState<S> {
     created: u64,
 }
 
-struct PooledCache<S> {
+struct PooledCache<S: KeySource> {
     keys: KeyCache<S>,
     kind: IssuerKind,
     status: CallerStatus,
@@ -205,7 +205,7 @@ impl<S: KeySource> KeyCachePool<S> {
     }
 }
 
-impl<S> PoolState<S> {
+impl<S: KeySource> PoolState<S> {
     fn budget(&mut self, kind: IssuerKind) -> &mut CreationBudget {
         match kind {
             IssuerKind::Home => &mut self.home_budget,

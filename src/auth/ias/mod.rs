@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{telemetry::metrics::Metrics, upstream::HttpClient};
 use claims::{IasClaims, IssuerClaims};
-use discovery::Discovery;
+use discovery::{Discovery, DiscoveryRequest};
 use domains::Issuer;
 use key_caches::{Evidence, KeyCachePool, SourceFactory};
 use std::{
@@ -52,7 +52,7 @@ pub(super) struct KeyAddress {
 }
 
 /// The bound IAS: its rules, and a key cache for each address.
-pub(super) struct IasIssuer<S> {
+pub(super) struct IasIssuer<S: KeySource> {
     rules: Arc<IasRules>,
     pool: KeyCachePool<S>,
 }
@@ -68,15 +68,19 @@ impl IasIssuer<IasEndpoint> {
         let rules = Arc::new(rules);
         let discoveries = DiscoveryPool::default();
         let rules_of_sources = Arc::clone(&rules);
+        let discovery_tasks = tasks.clone();
         let make = move |address: &Arc<KeyAddress>| {
+            let is_home = rules_of_sources.is_home(address);
             let discovery = discoveries.get_or_create(&address.issuer, || {
-                Discovery::new(
-                    client.clone(),
-                    rules_of_sources.domains().clone(),
-                    address.issuer.clone(),
-                )
+                let request = DiscoveryRequest {
+                    client: client.clone(),
+                    domains: rules_of_sources.domains().clone(),
+                    issuer: address.issuer.clone(),
+                    is_home,
+                };
+                Discovery::new(request, discovery_tasks.clone())
             });
-            let home = (Arc::clone(address), rules_of_sources.is_home(address));
+            let home = (Arc::clone(address), is_home);
             IasEndpoint::new(
                 client.clone(),
                 discovery,
