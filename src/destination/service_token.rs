@@ -12,18 +12,14 @@ use crate::{
     telemetry::metrics::Metrics,
     upstream::{
         gate::{FailureKind, Gate, GateError},
+        refresh::{
+            FailureHold, Refreshed, Renew, RenewalAttempt, RenewalFailure, RenewalResult, ValueAge,
+        },
         retry::retry,
     },
 };
 use http::StatusCode;
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -31,29 +27,19 @@ use tokio_util::task::TaskTracker;
 /// request.
 const TOTAL_TIME: Duration = Duration::from_secs(20);
 
-/// Pause after a failed background renewal.
+/// Pause after a failed background renewal. Callers without a token make the next attempt at once:
+/// their finds have pauses of their own.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// Hands out the token; a clone is shallow.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceToken(Arc<ServiceTokenInner>);
+pub(super) struct ServiceToken(Refreshed<ServiceGrant>);
 
-struct ServiceTokenInner {
+/// Asks XSUAA for a token.
+struct ServiceGrant {
     endpoint: TokenEndpoint,
     gate: Gate,
-    tasks: TaskTracker,
     metrics: Metrics,
-    held: Mutex<Option<Arc<ServiceLease>>>,
-    /// Locked by the caller that asks XSUAA; holds the last failure.
-    grant_lock: Arc<tokio::sync::Mutex<Option<FailedGrant>>>,
-    /// Number of finished grants.
-    finished: AtomicU64,
-}
-
-/// A failed grant, shared with the callers that waited for it.
-struct FailedGrant {
-    at: Instant,
-    fault: FindFault,
 }
 
 impl ServiceToken {
@@ -64,17 +50,7 @@ impl ServiceToken {
         tasks: TaskTracker,
         metrics: Metrics,
     ) -> Self {
-        let held = Mutex::new(None);
-        let grant_lock = Arc::new(tokio::sync::Mutex::new(None));
-        Self(Arc::new(ServiceTokenInner {
-            endpoint,
-            gate,
-            tasks,
-            metrics,
-            held,
-            grant_lock,
-            finished: AtomicU64::new(0),
-        }))
+        Self(Refreshed::new(ServiceGrant { endpoint, gate, metrics }, tasks))
     }
 
     /// Returns a token that the service will accept for some time.
@@ -82,92 +58,71 @@ impl ServiceToken {
     /// # Errors
     /// XSUAA refused the binding, or is not available.
     pub(super) async fn lease(&self) -> Result<Arc<ServiceLease>, FindFault> {
-        let asked_at = Instant::now();
-        if let Some(lease) = self.usable(asked_at) {
-            if lease.renew_at <= asked_at {
-                self.renew_in_background(asked_at);
-            }
-            return Ok(lease);
-        }
-        let finished = self.0.finished.load(Ordering::Acquire);
-        let mut last_failure = self.0.grant_lock.lock().await;
-        if let Some(lease) = self.usable(Instant::now()) {
-            return Ok(lease);
-        }
-        // A caller that waited for a grant shares its failure.
-        match last_failure.as_ref() {
-            Some(failed) if finished != self.0.finished.load(Ordering::Acquire) => {
-                return Err(failed.fault.clone());
-            }
-            Some(_) | None => {}
-        }
-        let outcome = self.fetch().await;
-        *last_failure = self.remember(&outcome);
-        outcome
+        self.0.get().await.map_err(|failure| failure.error)
     }
 
     /// Removes a refused token, if it is still the current one.
     pub(super) fn evict(&self, used: &Arc<ServiceLease>) {
-        let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
-            *held = None;
-        }
+        self.0.replace(used, None);
     }
+}
 
-    fn usable(&self, now: Instant) -> Option<Arc<ServiceLease>> {
-        let held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.as_ref().filter(|lease| now < lease.serve_until).cloned()
-    }
+impl Renew for ServiceGrant {
+    type Value = ServiceLease;
+    type Error = FindFault;
 
-    fn renew_in_background(&self, now: Instant) {
-        let Ok(mut last_failure) = Arc::clone(&self.0.grant_lock).try_lock_owned() else {
-            return;
+    async fn renew(&self, attempt: RenewalAttempt<Self>) -> RenewalResult<ServiceLease, FindFault> {
+        let began = Instant::now();
+        let fault = match self.fetch().await {
+            Ok(lease) => return Ok(lease),
+            Err(fault) => fault,
         };
-        if last_failure.as_ref().is_some_and(|failed| now < failed.at + RENEWAL_PAUSE) {
-            return;
+        let is_served = |lease: Arc<ServiceLease>| self.age(&lease, began) != ValueAge::Expired;
+        if attempt.previous.is_some_and(is_served) {
+            let cause = fault.cause();
+            tracing::warn!(cause, "token for the Destination service was not renewed");
         }
-        let token = self.clone();
-        self.0.tasks.spawn(async move {
-            let outcome = token.fetch().await;
-            if let Err(fault) = &outcome {
-                let cause = fault.cause();
-                tracing::warn!(cause, "token for the Destination service was not renewed");
-            }
-            *last_failure = token.remember(&outcome);
-        });
+        let retry_at = Instant::now() + RENEWAL_PAUSE;
+        let holds = FailureHold::Background;
+        Err(RenewalFailure { holds, ..RenewalFailure::new(fault, retry_at) })
     }
 
-    fn remember(&self, outcome: &Result<Arc<ServiceLease>, FindFault>) -> Option<FailedGrant> {
-        self.0.finished.fetch_add(1, Ordering::Release);
-        match outcome {
-            Ok(lease) => {
-                let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
-                *held = Some(Arc::clone(lease));
-                None
-            }
-            Err(fault) => Some(FailedGrant { at: Instant::now(), fault: fault.clone() }),
+    fn age(&self, lease: &ServiceLease, now: Instant) -> ValueAge {
+        if now >= lease.serve_until {
+            ValueAge::Expired
+        } else if now >= lease.renew_at {
+            ValueAge::Ageing
+        } else {
+            ValueAge::Fresh
         }
     }
 
-    async fn fetch(&self) -> Result<Arc<ServiceLease>, FindFault> {
+    fn panicked(&self, now: Instant) -> RenewalFailure<FindFault> {
+        tracing::error!("the grant of the token for the Destination service panicked");
+        RenewalFailure::new(FindFault::transient(Transient::Closed, AskedSystem::Xsuaa), now)
+    }
+}
+
+impl ServiceGrant {
+    async fn fetch(&self) -> Result<ServiceLease, FindFault> {
         let deadline = Instant::now() + TOTAL_TIME;
         let mut attempts = 0;
         let attempt = || {
             attempts += 1;
             if attempts > 1 {
-                self.0.metrics.upstream_retried("xsuaa");
+                self.metrics.upstream_retried("xsuaa");
             }
             self.ask()
         };
         let answer = retry(deadline, attempt, FindFault::again).await?;
-        Ok(Arc::new(ServiceLease::of(&answer)))
+        Ok(ServiceLease::of(&answer))
     }
 
     async fn ask(&self) -> Result<TokenResponse, FindFault> {
         let held_back = |error: GateError| FindFault::held_back(&error, AskedSystem::Xsuaa);
-        let permit = self.0.gate.enter().await.map_err(held_back)?;
+        let permit = self.gate.enter().await.map_err(held_back)?;
         let began = Instant::now();
-        match self.0.endpoint.exchange(&Grant::ClientCredentials).await {
+        match self.endpoint.exchange(&Grant::ClientCredentials).await {
             Ok(answer) => {
                 permit.succeeded();
                 self.called(StatusCode::OK, began.elapsed());
@@ -190,13 +145,7 @@ impl ServiceToken {
     }
 
     fn called(&self, status: StatusCode, took: Duration) {
-        self.0.metrics.upstream_called("xsuaa", "token", status.as_u16(), took);
-    }
-}
-
-impl fmt::Debug for ServiceTokenInner {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("ServiceToken").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        self.metrics.upstream_called("xsuaa", "token", status.as_u16(), took);
     }
 }
 
