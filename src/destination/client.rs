@@ -7,10 +7,10 @@ mod answer;
 
 use super::{
     DestinationName,
-    cache::{DestinationSource, FindResponse},
     fault::{AskedSystem, FindFault, is_failure, report},
     service_token::ServiceToken,
     settings::DestinationLevel,
+    source::{DestinationSource, FindResponse},
 };
 use crate::{
     telemetry::{metrics::Metrics, trace::CorrelationId},

@@ -10,10 +10,10 @@ pub(super) use document::cockpit_spelling;
 
 use super::{
     DestinationName, DestinationSetupError, SourceKind,
-    cache::{Content, DestinationSource, FindResponse},
     error::DestinationFileError,
     fault::FindFault,
     properties,
+    source::{Content, DestinationSource, FindResponse},
 };
 use crate::{
     binding::{Fields, SourceText},

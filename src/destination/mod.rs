@@ -15,14 +15,16 @@ mod origin;
 mod parameter;
 mod pin;
 mod properties;
+mod renewal;
 mod service_lease;
 mod service_token;
 mod settings;
 mod setup;
+mod source;
 mod validate;
 
 pub use error::{DestinationError, DestinationFileError, DestinationSetupError};
-pub use model::{Destination, DestinationName, SourceKind};
+pub use model::{CachePolicy, Destination, DestinationName, SourceKind};
 pub use settings::{DestinationLevel, Settings};
 pub use setup::{DestinationDependencies, DestinationsConfig};
 
@@ -52,18 +54,6 @@ enum ConfiguredDestination {
     File(CachedDestination<DestinationFile>),
     /// Read from the Destination service.
     Service(CachedDestination<DestinationClient>),
-}
-
-/// How fresh the content must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CachePolicy {
-    /// From the cache if there is content. Content older than the TTL is served while one
-    /// revalidation runs in the background.
-    Cached,
-    /// Confirmed within the TTL, else revalidated first: needed before a password is sent.
-    Confirmed,
-    /// Past the cache, with an unconditional GET: after a refusal, on polls, on SIGHUP.
-    PastCache,
 }
 
 impl Destinations {

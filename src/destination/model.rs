@@ -53,6 +53,18 @@ pub struct PasswordCredentials {
     pub password: SecretString,
 }
 
+/// How fresh the content must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// From the cache if there is content. Content older than the TTL is served while one
+    /// revalidation runs in the background.
+    Cached,
+    /// Confirmed within the TTL, else revalidated first: needed before a password is sent.
+    Confirmed,
+    /// Past the cache, with an unconditional GET: after a refusal, on polls, on SIGHUP.
+    PastCache,
+}
+
 /// The kind of source that a destination was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {

@@ -6,11 +6,13 @@
 use super::{
     ConfiguredDestination, Destination, DestinationError, DestinationName, DestinationSetupError,
     Settings, SourceKind,
-    cache::{CacheDependencies, CachedDestination, DestinationSource},
+    cache::CachedDestination,
     client::DestinationClient,
     local::{self, DestinationFile},
     pin::HostPin,
+    renewal::DestinationRenewal,
     service_token::ServiceToken,
+    source::DestinationSource,
     validate::Validator,
 };
 use crate::{
@@ -105,13 +107,9 @@ fn cached<S: DestinationSource>(
     validator: &Validator,
     deps: &DestinationDependencies,
 ) -> CachedDestination<S> {
-    let cache_deps = CacheDependencies {
-        source,
-        validator: validator.clone(),
-        tasks: deps.tasks.clone(),
-        metrics: deps.metrics.clone(),
-    };
-    CachedDestination::new(name.clone(), cache_deps)
+    let (validator, metrics) = (validator.clone(), deps.metrics.clone());
+    let renewal = DestinationRenewal::new(name.clone(), source, validator, metrics);
+    CachedDestination::new(renewal, deps.tasks.clone())
 }
 
 /// Looks into the sources of the process's environment, in order. They are read once.

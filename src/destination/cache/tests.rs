@@ -1,12 +1,11 @@
-use super::{
-    CacheDependencies, CachedDestination, Content, DestinationSource, FindResponse, FindResult,
-};
+use super::{CachedDestination, DestinationRenewal, FindResult};
 use crate::{
     binding::Fields,
     destination::{
         CachePolicy, Destination, DestinationError, DestinationName, SourceKind,
         fault::{AskedSystem, FindFault, Transient},
         pin::HostPin,
+        source::{Content, DestinationSource, FindResponse},
         validate::Validator,
     },
     oauth::FingerprintKey,
@@ -141,13 +140,13 @@ fn cached(next: &[Next]) -> (CachedDestination<Service>, Service) {
         next: next.iter().copied().collect(),
         calls: Vec::new(),
     })));
-    let deps = CacheDependencies {
-        source: service.clone(),
-        validator: Validator { pin: HostPin::new(None, &[]), key: FingerprintKey::random() },
-        tasks: TaskTracker::new(),
-        metrics: Metrics::default(),
-    };
-    (CachedDestination::new(DestinationName::parse("CFAPI").unwrap(), deps), service)
+    let renewal = DestinationRenewal::new(
+        DestinationName::parse("CFAPI").unwrap(),
+        service.clone(),
+        Validator { pin: HostPin::new(None, &[]), key: FingerprintKey::random() },
+        Metrics::default(),
+    );
+    (CachedDestination::new(renewal, TaskTracker::new()), service)
 }
 
 async fn found(cached: &CachedDestination<Service>, cache_policy: CachePolicy) -> Arc<Destination> {

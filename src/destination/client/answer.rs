@@ -8,9 +8,9 @@ use super::DestinationClient;
 use crate::{
     binding::Fields,
     destination::{
-        SourceKind,
-        cache::{Content, FindResponse},
         fault::{AskedSystem, FindFault, Transient, pause},
+        model::SourceKind,
+        source::{Content, FindResponse},
     },
     upstream::{HttpResponse, body::decode},
 };

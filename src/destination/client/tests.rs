@@ -3,10 +3,10 @@ use crate::{
     binding::SecretForm,
     destination::{
         DestinationName, SourceKind,
-        cache::{Content, DestinationSource},
         fault::{AskedSystem, FindFault, Transient, advice},
         service_token::ServiceToken,
         settings::DestinationLevel,
+        source::{Content, DestinationSource},
     },
     oauth::{ClientAuthentication, TokenEndpoint},
     telemetry::metrics::Metrics,

@@ -3,7 +3,7 @@ use crate::{
     binding::{SecretForm, SourceText},
     destination::{
         DestinationName, DestinationSetupError,
-        cache::{DestinationSource, FindResponse},
+        source::{DestinationSource, FindResponse},
     },
 };
 use rstest::rstest;
