@@ -85,7 +85,7 @@ impl RequestValidator {
     }
 }
 
-/// Load balancers probe with OPTIONS, too (the default of HAProxy's `httpchk`).
+/// Load balancers probe with OPTIONS, too (the default of `httpchk` in `HAProxy`).
 fn check_method(method: &Method, path: &str) -> Result<(), Problem> {
     match *method {
         Method::GET

@@ -228,10 +228,9 @@ impl ApiCall {
                 Self::Guarded(GuardedCall::FeatureFlag(owned(name)))
             }
             ("GET", ["stacks"]) => Self::Guarded(GuardedCall::Stacks),
-            ("GET", ["roles"]) => Self::Guarded(GuardedCall::Roles),
-            ("GET", ["roles", guid]) => Self::Guarded(GuardedCall::OneRole(owned(guid))),
-            ("GET", ["users"]) => Self::Guarded(GuardedCall::Users),
-            ("GET", ["users", guid]) => Self::Guarded(GuardedCall::OneUser(owned(guid))),
+            ("GET", ["roles" | "users", ..]) => {
+                Self::users(segments).unwrap_or_else(|| Self::rest(method, segments))
+            }
             _ => Self::rest(method, segments),
         }
     }
@@ -276,6 +275,17 @@ impl ApiCall {
             ["apps", guid, "processes", kind, "stats"] => {
                 GuardedCall::Stats(owned(guid), Some(owned(kind)))
             }
+            _ => return None,
+        };
+        Some(Self::Guarded(call))
+    }
+
+    fn users(segments: &[&str]) -> Option<Self> {
+        let call = match segments {
+            ["roles"] => GuardedCall::Roles,
+            ["roles", guid] => GuardedCall::OneRole((*guid).to_owned()),
+            ["users"] => GuardedCall::Users,
+            ["users", guid] => GuardedCall::OneUser((*guid).to_owned()),
             _ => return None,
         };
         Some(Self::Guarded(call))

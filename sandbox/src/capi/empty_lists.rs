@@ -239,19 +239,20 @@ impl CallContext<'_> {
     /// `GET /v3/organizations/{guid}/relationships/default_isolation_segment`: none is set.
     pub(crate) fn default_isolation_segment(&self, guid: &str) -> Reply {
         let org = self.org(guid)?;
-        self.none(&format!("organizations/{}/relationships/default_isolation_segment", org.guid))
+        let path = format!("organizations/{}/relationships/default_isolation_segment", org.guid);
+        Ok(self.none(&path))
     }
 
     /// `GET /v3/spaces/{guid}/relationships/isolation_segment`: none is set.
     pub(crate) fn isolation_segment(&self, guid: &str) -> Reply {
         let space = self.space(guid)?;
-        self.none(&format!("spaces/{}/relationships/isolation_segment", space.guid))
+        Ok(self.none(&format!("spaces/{}/relationships/isolation_segment", space.guid)))
     }
 
-    fn none(&self, path: &str) -> Reply {
-        Ok(Answer::ok(&object! {
+    fn none(&self, path: &str) -> Answer {
+        Answer::ok(&object! {
             "data" => Json::Null,
             "links" => object! {"self" => self.present().link(path)},
-        }))
+        })
     }
 }

@@ -39,7 +39,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 pub(crate) use self::answer::UNCOVERED;
@@ -241,7 +241,7 @@ fn has_empty_type(parts: &Parts, bytes: &Bytes) -> bool {
 /// credentials are exempt, too (source).
 fn count(world: &CfWorld, parts: &Parts, bearer: &Bearer) -> Option<RateUsage> {
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-    let scheme = parts.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let scheme = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let is_basic = scheme.is_some_and(|value| value.to_ascii_lowercase().starts_with(b"basic "));
     if is_basic || ["/", "/v3", "/v2/info", "/healthz"].contains(&target) {
         return None;
