@@ -1,8 +1,9 @@
 //! Key ids that the cached set did not have, and the cooldown after a fetch for one of them.
 //!
-//! Invariant: a key id counts as unknown only if a fetch that began after the question did not bring
-//! it. After a fetch for an unknown key id the next one waits for [`COOLDOWN`]: a flood of invented
-//! key ids must not become a flood of fetches. Pure. For [`key_cache`](super::key_cache) only.
+//! Invariant: a key id counts as unknown only if a fetch that began after the question did not
+//! bring it. After a fetch for an unknown key id the next one waits for [`COOLDOWN`]: a flood of
+//! invented key ids must not become a flood of fetches. Pure. For
+//! [`key_cache`](super::key_cache) only.
 
 use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
@@ -84,8 +85,8 @@ impl MissingKeys {
         BegunFetch { at: now, is_for_unknown: std::mem::take(&mut self.is_wanted) }
     }
 
-    /// Records a successful fetch. `has` tells whether the new set has a key id; `withdrawn` are the
-    /// key ids of the set before that it has not. What was asked for before the fetch began is
+    /// Records a successful fetch. `has` tells whether the new set has a key id; `withdrawn` are
+    /// the key ids of the set before that it has not. What was asked for before the fetch began is
     /// decided now.
     pub(super) fn end<'a>(
         &mut self,

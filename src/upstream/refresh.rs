@@ -5,8 +5,8 @@
 //! remembered until its `retry_at`; before that no caller starts a flight, unless it forces one. A
 //! failed flight removes no value, unless the failure says so.
 //!
-//! There is no timer: callers start the flights. What a value is, how it ages and how long a failure
-//! counts is up to the [`Renew`] of the user. Reading a fresh value takes no lock.
+//! There is no timer: callers start the flights. What a value is, how it ages and how long a
+//! failure counts is up to the [`Renew`] of the user. Reading a fresh value takes no lock.
 
 use arc_swap::ArcSwapOption;
 use std::{
@@ -163,7 +163,7 @@ type FlightResult<R> = watch::Receiver<Option<SharedResult<R>>>;
 type SharedResult<R> = RenewalResult<Arc<<R as Renew>::Value>, <R as Renew>::Error>;
 
 /// What a caller does next.
-enum NextStep<R: Renew> {
+enum CallerStep<R: Renew> {
     Return(SharedResult<R>),
     Wait(FlightResult<R>),
 }
@@ -225,8 +225,8 @@ impl<R: Renew> Refreshed<R> {
             return Ok(value);
         }
         let result = match self.next_for_caller(now) {
-            NextStep::Return(result) => result,
-            NextStep::Wait(flight) => self.wait(flight).await,
+            CallerStep::Return(result) => result,
+            CallerStep::Wait(flight) => self.wait(flight).await,
         };
         // A new value that has almost no time left is shared as well; otherwise each waiter would
         // get another one.
@@ -244,13 +244,13 @@ impl<R: Renew> Refreshed<R> {
     /// As [`Self::get`].
     pub async fn renew(&self, used: Option<&Arc<R::Value>>) -> SharedResult<R> {
         match self.next_after(used, Instant::now()) {
-            NextStep::Return(result) => result,
-            NextStep::Wait(flight) => self.wait(flight).await,
+            CallerStep::Return(result) => result,
+            CallerStep::Wait(flight) => self.wait(flight).await,
         }
     }
 
-    /// Makes a forced attempt, past the memory of failures. A forced flight under way is joined, any
-    /// other one is waited for first.
+    /// Makes a forced attempt, past the memory of failures. A forced flight under way is joined,
+    /// any other one is waited for first.
     ///
     /// # Errors
     /// The failure of this flight.
@@ -291,14 +291,14 @@ impl<R: Renew> Refreshed<R> {
         drop(self.record(&mut self.flights(), result));
     }
 
-    fn next_for_caller(&self, now: Instant) -> NextStep<R> {
+    fn next_for_caller(&self, now: Instant) -> CallerStep<R> {
         let mut state = self.flights();
         if let Some(running) = &state.running {
             return match &state.failure {
                 Some(failure) if state.outage_failures >= LASTING_OUTAGE => {
-                    NextStep::Return(Err(failure.clone()))
+                    CallerStep::Return(Err(failure.clone()))
                 }
-                Some(_) | None => NextStep::Wait(running.result.clone()),
+                Some(_) | None => CallerStep::Wait(running.result.clone()),
             };
         }
         // A flight may have ended since the caller looked.
@@ -306,25 +306,25 @@ impl<R: Renew> Refreshed<R> {
             .latest()
             .filter(|value| matches!(self.age(value, now), ValueAge::Fresh | ValueAge::Ageing));
         match (young, state.pause(now)) {
-            (Some(value), _) => NextStep::Return(Ok(value)),
+            (Some(value), _) => CallerStep::Return(Ok(value)),
             (None, Some(failure)) if failure.holds == FailureHold::Everyone => {
-                NextStep::Return(Err(failure.clone()))
+                CallerStep::Return(Err(failure.clone()))
             }
-            (None, _) => NextStep::Wait(self.start(&mut state, FlightKind::Normal)),
+            (None, _) => CallerStep::Wait(self.start(&mut state, FlightKind::Normal)),
         }
     }
 
-    fn next_after(&self, used: Option<&Arc<R::Value>>, now: Instant) -> NextStep<R> {
+    fn next_after(&self, used: Option<&Arc<R::Value>>, now: Instant) -> CallerStep<R> {
         let mut state = self.flights();
         if let Some(running) = &state.running {
-            return NextStep::Wait(running.result.clone());
+            return CallerStep::Wait(running.result.clone());
         }
         let newer =
             self.latest().filter(|latest| used.is_none_or(|used| !Arc::ptr_eq(used, latest)));
         match (newer, state.pause(now)) {
-            (Some(value), _) => NextStep::Return(Ok(value)),
-            (None, Some(failure)) => NextStep::Return(Err(failure.clone())),
-            (None, None) => NextStep::Wait(self.start(&mut state, FlightKind::Normal)),
+            (Some(value), _) => CallerStep::Return(Ok(value)),
+            (None, Some(failure)) => CallerStep::Return(Err(failure.clone())),
+            (None, None) => CallerStep::Wait(self.start(&mut state, FlightKind::Normal)),
         }
     }
 

@@ -126,8 +126,8 @@ impl Discovery {
         Self(Refreshed::new(request, tasks))
     }
 
-    /// Returns the URL of the issuer's keys, from the cache or from a request. If the request fails,
-    /// the last URL is used again: it may still work.
+    /// Returns the URL of the issuer's keys, from the cache or from a request. If the request
+    /// fails, the last URL is used again: it may still work.
     ///
     /// # Errors
     /// [`DiscoveryFault`].
