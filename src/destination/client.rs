@@ -6,8 +6,8 @@
 mod answer;
 
 use super::{
-    DestinationName,
     fault::{AskedSystem, FindFault, is_failure, report},
+    model::DestinationName,
     service_token::ServiceToken,
     settings::DestinationLevel,
     source::{DestinationSource, FindResponse},
@@ -20,6 +20,7 @@ use crate::{
         retry::{RetryDecision, retry},
     },
 };
+use answer::interpret;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, header};
 use percent_encoding::utf8_percent_encode;
@@ -106,13 +107,13 @@ impl DestinationClient {
         let answer =
             self.send(name, tag, lease.authorization()).await.map_err(AttemptError::Find)?;
         if answer.status != StatusCode::UNAUTHORIZED {
-            return self.interpret(&answer, tag).map_err(AttemptError::Find);
+            return interpret(&answer, tag, &self.digest).map_err(AttemptError::Find);
         }
         self.token.evict(&lease);
         let lease = self.token.lease().await.map_err(AttemptError::Token)?;
         let answer =
             self.send(name, tag, lease.authorization()).await.map_err(AttemptError::Find)?;
-        self.interpret(&answer, tag).map_err(AttemptError::Find)
+        interpret(&answer, tag, &self.digest).map_err(AttemptError::Find)
     }
 
     async fn send(

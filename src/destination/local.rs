@@ -9,9 +9,9 @@ mod document;
 pub(super) use document::cockpit_spelling;
 
 use super::{
-    DestinationName, DestinationSetupError, SourceKind,
-    error::DestinationFileError,
+    error::{DestinationFileError, DestinationSetupError},
     fault::FindFault,
+    model::{DestinationName, SourceKind},
     properties,
     source::{Content, DestinationSource, FindResponse},
 };

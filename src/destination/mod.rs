@@ -16,6 +16,7 @@ mod parameter;
 mod pin;
 mod properties;
 mod renewal;
+mod report;
 mod service_lease;
 mod service_token;
 mod settings;
@@ -28,9 +29,7 @@ pub use model::{CachePolicy, Destination, DestinationName, SourceKind};
 pub use settings::{DestinationLevel, Settings};
 pub use setup::{DestinationDependencies, DestinationsConfig};
 
-use cache::CachedDestination;
-use client::DestinationClient;
-use local::DestinationFile;
+use setup::ConfiguredDestination;
 use std::sync::Arc;
 
 /// All configured destinations; a clone is shallow.
@@ -43,17 +42,6 @@ struct DestinationsInner {
     names: Vec<DestinationName>,
     /// One per name, in the same order.
     entries: Vec<ConfiguredDestination>,
-}
-
-/// Where one destination comes from; decided at start.
-#[derive(Debug)]
-enum ConfiguredDestination {
-    /// Read once, from the environment of the process; `None`: no source holds it.
-    Fixed(Option<SourceKind>, Result<Arc<Destination>, DestinationError>),
-    /// Read from a file, again when it has changed.
-    File(CachedDestination<DestinationFile>),
-    /// Read from the Destination service.
-    Service(CachedDestination<DestinationClient>),
 }
 
 impl Destinations {

@@ -4,7 +4,7 @@
 //! Invariant: a hint that cannot be read is a finding and never treated as absent: UAA would ask
 //! its default identity provider and use up logon attempts there. Used by `validate`.
 
-use super::validate::ValidationReport;
+use super::report::ValidationReport;
 use crate::{
     binding::Fields,
     oauth::{LoginHint, OriginKey},
@@ -79,7 +79,7 @@ fn agree(mut hints: Vec<LoginHint>, report: &mut ValidationReport) -> Option<Log
 #[cfg(test)]
 mod tests {
     use super::{BODY_PROPERTY, ORIGIN_PROPERTY, QUERY_PROPERTY, resolve};
-    use crate::{binding::Fields, destination::validate::ValidationReport};
+    use crate::{binding::Fields, destination::report::ValidationReport};
     use rstest::rstest;
 
     const RAW: &str = r#"{"origin":"acme-platform"}"#;

@@ -5,7 +5,7 @@
 //! Invariant: a destination cannot replace a field or header that the grant itself sets. Used by
 //! `validate`.
 
-use super::validate::{ValidationReport, shown};
+use super::report::{ValidationReport, shown};
 use crate::{
     binding::{FieldValue, Fields, Sealed, SecretForm},
     oauth::hint::FieldUse,
@@ -107,7 +107,7 @@ fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{body, headers};
-    use crate::{binding::Fields, destination::validate::ValidationReport};
+    use crate::{binding::Fields, destination::report::ValidationReport};
     use rstest::rstest;
 
     fn fields(properties: &[(&str, &str)]) -> Fields {

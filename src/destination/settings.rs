@@ -1,6 +1,6 @@
 //! Settings of the section `[destination]`. Read by `config`; used by this module only.
 
-use super::DestinationName;
+use super::model::DestinationName;
 use crate::{binding::SettingFinding, upstream::is_host};
 use std::path::PathBuf;
 

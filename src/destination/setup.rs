@@ -4,14 +4,15 @@
 //! Cloud Foundry. Used by `Destinations::new` only.
 
 use super::{
-    ConfiguredDestination, Destination, DestinationError, DestinationName, DestinationSetupError,
-    Settings, SourceKind,
     cache::CachedDestination,
     client::DestinationClient,
+    error::{DestinationError, DestinationSetupError},
     local::{self, DestinationFile},
+    model::{Destination, DestinationName, SourceKind},
     pin::HostPin,
     renewal::DestinationRenewal,
     service_token::ServiceToken,
+    settings::Settings,
     source::DestinationSource,
     validate::Validator,
 };
@@ -56,6 +57,17 @@ pub struct DestinationDependencies {
     pub tasks: TaskTracker,
     /// Counts them.
     pub metrics: Metrics,
+}
+
+/// Where one destination comes from; decided at start.
+#[derive(Debug)]
+pub(super) enum ConfiguredDestination {
+    /// Read once, from the environment of the process; `None`: no source holds it.
+    Fixed(Option<SourceKind>, Result<Arc<Destination>, DestinationError>),
+    /// Read from a file, again when it has changed.
+    File(CachedDestination<DestinationFile>),
+    /// Read from the Destination service.
+    Service(CachedDestination<DestinationClient>),
 }
 
 /// Decides the source of each name.

@@ -7,12 +7,12 @@
 mod credentials;
 
 use super::{
-    Destination, DestinationName, SourceKind,
     address::{self, TokenServiceUrl},
-    model::AuthenticationType,
+    model::{AuthenticationType, Destination, DestinationName, SourceKind},
     origin::{self, LOGIN_HINT},
     parameter,
     pin::HostPin,
+    report::{ValidationReport, required, shown},
 };
 use crate::{
     binding::Fields,
@@ -26,31 +26,6 @@ use url::Url;
 pub(super) struct Validator {
     pub(super) pin: HostPin,
     pub(super) key: FingerprintKey,
-}
-
-/// Findings make the destination invalid; warnings do not.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ValidationReport {
-    findings: Vec<String>,
-    warnings: Vec<String>,
-}
-
-impl ValidationReport {
-    pub(super) fn finding(&mut self, text: impl Into<String>) {
-        self.findings.push(text.into());
-    }
-
-    pub(super) fn warning(&mut self, text: impl Into<String>) {
-        self.warnings.push(text.into());
-    }
-
-    pub(super) fn findings(&self) -> &[String] {
-        &self.findings
-    }
-
-    pub(super) fn warnings(&self) -> &[String] {
-        &self.warnings
-    }
 }
 
 impl Validator {
@@ -79,7 +54,7 @@ impl Validator {
         let (Some(credentials), Some(api), Some(token)) = (credentials, api, token) else {
             return (None, report);
         };
-        if !report.findings.is_empty() {
+        if !report.findings().is_empty() {
             return (None, report);
         }
         let fingerprint = self.key.fingerprint(&Credentials {
@@ -174,35 +149,6 @@ fn read_token_url(fields: &Fields, report: &mut ValidationReport) -> Option<Toke
     TokenServiceUrl::parse(text)
         .map_err(|error| report.finding(format!("tokenServiceURL {error}")))
         .ok()
-}
-
-fn required<'a>(
-    fields: &'a Fields,
-    property: &str,
-    report: &mut ValidationReport,
-) -> Option<&'a str> {
-    match fields.text(property) {
-        Some("") => report.finding(format!("{property} is empty")),
-        Some(text) => return Some(text),
-        None => report.finding(missing(fields, property)),
-    }
-    None
-}
-
-/// Says that a property is missing, or what stands in its place.
-fn missing(fields: &Fields, property: &str) -> String {
-    match fields.unusable(property) {
-        Some(kind) => {
-            format!("{property} is {} and not a text: write it in quotes", kind.as_str())
-        }
-        None => format!("{property} is missing"),
-    }
-}
-
-/// Returns a property's name if it is safe in a message.
-pub(super) fn shown(name: &str) -> &str {
-    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.len() <= 80 && name.bytes().all(is_safe) { name } else { "a property" }
 }
 
 #[cfg(test)]

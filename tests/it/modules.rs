@@ -212,6 +212,116 @@ fn no_path_avoids_the_table() {
     }
 }
 
+/// Modules whose files are checked for circles.
+const NO_CIRCLES: &[&str] = &["destination"];
+
+/// Returns the paths that follow `prefix` in `text`, one for each leaf of a group.
+fn paths(text: &str, prefix: &str) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(prefix) {
+        leaves(text.get(at + prefix.len()..).unwrap_or(""), &[], &mut found);
+    }
+    found
+}
+
+/// Reads one use tree after `stem`; returns how many bytes it took.
+fn leaves(text: &str, stem: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    if !text.starts_with('{') {
+        let name = identifier(text);
+        let path: Vec<String> = stem.iter().cloned().chain([name.clone()]).collect();
+        let rest = text.get(name.len()..).unwrap_or("");
+        return match rest.strip_prefix("::") {
+            Some(deeper) => name.len() + 2 + leaves(deeper, &path, found),
+            None => {
+                found.push(path);
+                name.len()
+            }
+        };
+    }
+    let mut at = 1;
+    while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
+        match c {
+            '}' => return at + 1,
+            c if c.is_alphanumeric() || c == '_' || c == '{' => {
+                at += leaves(text.get(at..).unwrap_or(""), stem, found);
+            }
+            c => at += c.len_utf8(),
+        }
+    }
+    at
+}
+
+/// The path of a file inside its module: empty for `mod.rs`.
+fn inner_path(source: &Source, top: &Path) -> Vec<String> {
+    let inside = source.path.strip_prefix(top).unwrap().with_extension("");
+    let parts = inside.iter().map(|part| part.to_string_lossy().into_owned());
+    parts.filter(|part| part != "mod").collect()
+}
+
+/// Returns each file of a module with the files of the module that it names.
+fn files_of(module: &str, sources: &[Source]) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let top = root().join("src").join(module);
+    let inside = sources.iter().filter(|source| source.path.starts_with(&top));
+    let code: BTreeMap<Vec<String>, &str> = inside
+        .map(|source| (inner_path(source, &top), production(&source.path, &source.text)))
+        .filter(|(_, code)| !code.is_empty())
+        .collect();
+    let file_of = |path: &[String]| {
+        let known = (0..=path.len()).rev().map(|end| path[..end].to_vec());
+        known.into_iter().find(|path| code.contains_key(path)).unwrap_or_default()
+    };
+    let names = |file: &Vec<String>, text: &str| {
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let text = code.collect::<Vec<_>>().join("\n").replace("pub(in crate::", "");
+        let parent = file.split_last().map_or(&[][..], |(_, parent)| parent);
+        let from = |stem: &[String], path: Vec<String>| file_of(&[stem, &path].concat());
+        let above = paths(&text, "super::").into_iter().map(|path| from(parent, path));
+        let of_crate = paths(&text, "crate::").into_iter();
+        let own = of_crate.filter(|path| path.first().is_some_and(|first| first == module));
+        let absolute = own.map(|path| from(&[], path[1..].to_vec()));
+        let mut named: BTreeSet<Vec<String>> = above.chain(absolute).collect();
+        for line in text.lines().map(str::trim) {
+            if let Some((_, child)) =
+                line.strip_suffix(';').and_then(|line| line.split_once("mod "))
+            {
+                named.insert(from(file, vec![child.to_owned()]));
+            }
+        }
+        named.remove(file);
+        named
+    };
+    code.iter().map(|(file, text)| (file.clone(), names(file, text))).collect()
+}
+
+/// Returns the files that name themselves through others.
+fn circles(files: &BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> Vec<String> {
+    let mut found = Vec::new();
+    for file in files.keys() {
+        let mut seen = BTreeSet::new();
+        let mut open: Vec<_> = files[file].iter().collect();
+        while let Some(next) = open.pop() {
+            if seen.insert(next) {
+                open.extend(files.get(next).into_iter().flatten());
+            }
+        }
+        if seen.contains(file) {
+            found.push(format!("{} ({:?})", file.join("/"), files[file]));
+        }
+    }
+    found
+}
+
+#[test]
+fn files_have_no_circle() {
+    let sources = sources();
+    for module in NO_CIRCLES {
+        let files = files_of(module, &sources);
+        assert!(files.len() > 5, "{module}: {files:?}");
+        let found = circles(&files);
+        assert!(found.is_empty(), "{module}:\n{}", found.join("\n"));
+    }
+}
+
 /// Returns whether `word` may stand in this file.
 fn may_use(word: &str, source: &Source) -> bool {
     let path = source.path.to_string_lossy();
@@ -315,6 +425,28 @@ fn the_reader_sees_a_forbidden_name() {
     let names: Vec<String> = named(text).into_iter().collect();
     assert_eq!(names, ["capi", "http", "oauth", "routes", "telemetry"]);
     assert_eq!(forbidden("token", text, &table()), ["capi", "http", "routes"]);
+}
+
+#[test]
+fn the_reader_sees_a_circle_of_files() {
+    let source = |path: &str, text: &str| Source {
+        module: "m".to_owned(),
+        path: root().join("src/m").join(path),
+        text: text.to_owned(),
+    };
+    let with = |b: &str| {
+        let files = [
+            source("mod.rs", "mod a;\nmod b;\npub use a::A;"),
+            source("a.rs", "use super::{\n    b::{self, c::C},\n};\nmod e;"),
+            source("a/e.rs", "use crate::m::b;"),
+            source("b.rs", b),
+        ];
+        circles(&files_of("m", &files))
+    };
+    assert_eq!(with("//! [`super::a`]\nfn f() {}"), Vec::<String>::new());
+    assert_eq!(with("use crate::m::a::A;").len(), 3);
+    assert_eq!(with("use crate::{m::a::A, x};").len(), 3);
+    assert_eq!(with("fn f(x: super::A) {}").len(), 4, "what `mod.rs` gives counts as `mod.rs`");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use crate::{
     binding::Fields,
-    destination::{DestinationName, error::DestinationFileError},
+    destination::{error::DestinationFileError, model::DestinationName},
     upstream::body::{decode_local, without_mark},
 };
 use serde::{

@@ -3,10 +3,12 @@
 //! Invariant: no empty password, no placeholder, no leftover client secret and no NUL character
 //! reaches a grant. Used by `validate`.
 
-use super::{ValidationReport, missing, required};
 use crate::{
     binding::{Fields, SecretForm, is_unfilled},
-    destination::model::PasswordCredentials,
+    destination::{
+        model::PasswordCredentials,
+        report::{ValidationReport, missing, required},
+    },
 };
 use secrecy::SecretString;
 
