@@ -1,7 +1,7 @@
 //! The one backoff of the broker; bounded retries of idempotent calls; `Retry-After`.
 //!
-//! Invariant: no wait ends past the deadline, and no call is made more than four times. [`retry`] is
-//! never used for a password grant (`docs/reference/limits.md`).
+//! Invariant: no wait ends past the deadline, and no call is made more than four times. [`retry`]
+//! is never used for a password grant (`docs/reference/limits.md`).
 //!
 //! Whatever waits longer each time (retries, polls, pauses after a failure) takes its waits from a
 //! [`Backoff`], and names only its numbers.
