@@ -41,16 +41,18 @@ use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 use crate::{
     auth::ProcessPlace,
     http::{
-        access_log::AccessLog, code::ProblemCode, problem::Problem, request_record::RequestRecord,
-        request_validation::RequestValidator, state::AppState,
+        access_log::AccessLog,
+        code::ProblemCode,
+        problem::Problem,
+        request_record::RequestRecord,
+        request_validation::{PROBES, RequestValidator},
+        state::AppState,
     },
     telemetry::{metrics::Metrics, writer::LogWriter},
 };
 
 /// Methods that change nothing (RFC 9110, 9.2.1): their refusal writes no audit line.
 pub(super) const SAFE_METHODS: [&str; 4] = ["GET", "HEAD", "OPTIONS", "TRACE"];
-/// Paths below this are probes of the platform.
-const PROBES: &str = "/health";
 
 /// Limits of admission.
 #[derive(Clone, Debug)]

@@ -27,8 +27,8 @@ use crate::{
 
 /// Methods that are accepted on any path.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
-/// Paths below this accept any host, because the platform probes by IP address.
-const PROBES: &str = "/health";
+/// Paths below this are probes of the platform, by IP address: any host is accepted.
+pub(super) const PROBES: &str = "/health";
 /// The paths that are served to HTTP/1.0 too.
 const PROBE_PATHS: [&str; 2] = ["/health", "/health/ready"];
 

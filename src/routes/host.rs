@@ -7,7 +7,7 @@ use crate::policy::{HostPiece, HostShape};
 use std::fmt;
 
 /// Longest label of a host name (RFC 1035, 2.3.4). CF takes no more either.
-const MAX_LABEL: usize = 63;
+pub(super) const MAX_LABEL: usize = 63;
 /// Longest host name (RFC 1035, 2.3.4, as CF counts it).
 pub(super) const MAX_NAME: usize = 253;
 

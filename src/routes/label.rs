@@ -25,7 +25,7 @@ const HASH_DIGITS: usize = 32;
 /// Longest label value of CF.
 const MAX_LABEL: usize = 63;
 /// A marked route that still exists after this time was not deleted: its job failed.
-const DELETING_FOR: Duration = Duration::from_secs(300);
+pub(super) const DELETING_FOR: Duration = Duration::from_secs(300);
 
 /// The DNS prefix of our labels.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! it or waits for it. CF's unique index and the label `deleting` keep other instances in order.
 //! Callers: this module.
 
+use super::label::DELETING_FOR;
 use crate::capi::Guid;
 use moka::future::Cache;
 use std::{
@@ -17,10 +18,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-/// How long a delete is remembered if its route could not be labelled. The label counts for the
-/// same time.
-const DELETING_FOR: Duration = Duration::from_secs(300);
-/// Most remembered deletes.
+/// Most deletes that are remembered, for routes that could not be labelled; each for as long as the
+/// label counts.
 const MAX_DELETING: u64 = 10_000;
 
 /// How long a request for a tenant is remembered: longer than a reconcile can take from its read to

@@ -2,7 +2,10 @@
 //!
 //! Invariant: two members that contradict each other are refused. Callers: this module, `http`.
 
-use super::error::{RequestField, RouteError};
+use super::{
+    error::{RequestField, RouteError},
+    host::MAX_LABEL,
+};
 use serde::Deserialize;
 use std::fmt;
 
@@ -16,8 +19,6 @@ const NO_TENANTS: [&str; 5] = ["undefined", "null", "nan", "none", "nil"];
 const NO_SUBDOMAINS: [&str; 2] = ["undefined", "null"];
 /// Longest subdomain that is processed.
 const MAX_SUBDOMAIN: usize = 200;
-/// Longest host label: the limit in the error for a subdomain that is too long.
-const MAX_LABEL: usize = 63;
 
 /// A tenant's id: `[A-Za-z0-9._-]{1,128}`, except our own path words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

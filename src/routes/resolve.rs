@@ -6,7 +6,7 @@
 use super::{
     OperationContext, OwnerContext, RouteError, RouteRequest,
     error::Fqdn,
-    host::{Host, HostFault, HostNames, MAX_NAME, Variable},
+    host::{Host, HostFault, HostNames, MAX_LABEL, MAX_NAME, Variable},
     locks::LockKey,
     provider::BrokerIdentity,
 };
@@ -15,9 +15,6 @@ use crate::capi::{
     model::{CfApp, Domain},
     spaces::{SpaceInOrganization, SpaceRef},
 };
-
-/// Longest label, for the error.
-const MAX_LABEL: usize = 63;
 
 /// The provider entry's space.
 #[derive(Clone, Debug)]
