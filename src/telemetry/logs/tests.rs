@@ -7,9 +7,9 @@ use std::{
 use rstest::rstest;
 use serde_json::Value;
 use tracing::Instrument;
-use tracing_subscriber::{Layer, fmt::MakeWriter, layer::SubscriberExt};
+use tracing_subscriber::{fmt::MakeWriter, layer::SubscriberExt};
 
-use super::{JsonFields, LogIdentity, json_lines, priority_of, subscriber};
+use super::{LogIdentity, json_layer::JsonLayer, line_filter, priority_of};
 use crate::telemetry::{
     audit,
     writer::{LinePriority, LogWriter},
@@ -32,8 +32,9 @@ impl Write for Written {
 fn lines(filter: &str, identity: &LogIdentity, act: impl FnOnce()) -> Vec<Value> {
     let written = Written::default();
     let writer = LogWriter::start(written.clone()).unwrap();
-    let lines = json_lines(identity, &writer).boxed();
-    tracing::subscriber::with_default(subscriber(lines, Some(filter)), act);
+    let layer = JsonLayer::new(identity, writer.clone());
+    let subscriber = tracing_subscriber::registry().with(layer).with(line_filter(Some(filter)));
+    tracing::subscriber::with_default(subscriber, act);
     writer.finish(Duration::from_secs(60));
     let bytes = written.0.lock().unwrap().clone();
     let text = String::from_utf8(bytes).unwrap();
@@ -131,8 +132,9 @@ fn a_closed_span_leaves_nothing_to_the_next_one_in_its_slot() {
 fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
     let written = Written::default();
     let writer = LogWriter::start(written.clone()).unwrap();
-    let lines = json_lines(&LogIdentity::default(), &writer).boxed();
-    let dispatch = tracing::Dispatch::new(subscriber(lines, Some("info,[loud]=debug")));
+    let layer = JsonLayer::new(&LogIdentity::default(), writer);
+    let filter = line_filter(Some("info,[loud]=debug"));
+    let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layer).with(filter));
     tracing::dispatcher::with_default(&dispatch, || {
         let (give, take) = std::sync::mpsc::channel::<tracing::Span>();
         let closing = std::thread::spawn(move || take.into_iter().for_each(drop));
@@ -149,32 +151,14 @@ fn spans_that_are_closed_on_another_thread_leave_no_filter_open() {
 }
 
 #[test]
-fn an_unset_clock_is_a_valid_number() {
-    let span = tracing::info_span!("any");
-    let subscriber = tracing_subscriber::registry();
-    let meta =
-        tracing::subscriber::with_default(subscriber, || tracing::info_span!("any").metadata());
-    let mut line = JsonFields::new(b",");
-    line.begin(meta.or(span.metadata()).unwrap(), Duration::from_nanos(123_456));
-    line.text.pop();
-    line.text.push(b'}');
-    #[expect(clippy::disallowed_methods, reason = "reads back the line under test")]
-    let line: Value = serde_json::from_slice(&line.text).unwrap();
-    assert_eq!(line["written_ts"], 123_456);
-}
-
-#[test]
 fn values_are_written_as_json() {
     let lines = lines("info", &LogIdentity::default(), || {
         let text = "quote \" backslash \\ \u{1} \",\"b\":1";
-        tracing::info!(a = 0.001_234_567_f64 * 1000.0, nan = f64::NAN, low = -3_i64, yes = true, most = u64::MAX, text, debug = ?text, "x");
+        tracing::info!(a = 0.001_234_567_f64 * 1000.0, whole = 5.0, nan = f64::NAN, low = -3_i64, yes = true, most = u64::MAX, text, debug = ?text, "x");
     });
     let line = &lines[0];
-    assert_eq!(line["a"], 1.234_567);
-    assert_eq!(
-        (&line["nan"], &line["low"], &line["yes"]),
-        (&0.0.into(), &(-3).into(), &true.into())
-    );
+    assert_eq!((&line["a"], &line["whole"]), (&1.234_567.into(), &5.into()));
+    assert_eq!((&line["nan"], &line["low"], &line["yes"]), (&0.into(), &(-3).into(), &true.into()));
     assert_eq!((&line["most"], &line["b"]), (&u64::MAX.into(), &Value::Null));
     let text = "quote \" backslash \\ \u{1} \",\"b\":1";
     assert_eq!((&line["text"], &line["debug"]), (&text.into(), &format!("{text:?}").into()));
@@ -243,6 +227,8 @@ fn work_spawned_in_a_span_logs_in_it() {
 #[rstest]
 #[case::plain("warn", &["audit"])]
 #[case::off("off", &["audit"])]
+#[case::audit_off("info,audit=off", &["audit", "own info"])]
+#[case::audit_fields_off("audit[{message}]=off", &["audit", "own info"])]
 #[case::unreadable("info,=,", &["audit", "own info"])]
 #[case::capped("trace", &["audit", "own info", "own debug"])]
 #[case::library("other=trace", &["audit"])]
