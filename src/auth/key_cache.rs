@@ -96,7 +96,7 @@ impl<S: KeySource> KeyCache<S> {
         if before.and_then(|cached| cached.find_without_fetch(kid, now)).is_none() {
             self.missing().note(kid, now);
         }
-        let cached = self.0.get().await.map_err(unavailable)?;
+        let cached = self.0.get().await.map_err(|failure| unavailable(&failure))?;
         match cached.find(kid) {
             Some(found) => Ok(found),
             None => self.refetch(kid, cached).await,
@@ -133,7 +133,7 @@ impl<S: KeySource> KeyCache<S> {
             if let Some(found) = self.peek(kid) {
                 return Ok(found);
             }
-            cached = fetched.map_err(unavailable)?;
+            cached = fetched.map_err(|failure| unavailable(&failure))?;
         }
     }
 
@@ -143,7 +143,7 @@ impl<S: KeySource> KeyCache<S> {
 }
 
 /// The error while the keys cannot be fetched.
-fn unavailable(failure: RenewalFailure<FetchFailure>) -> KeyError {
+fn unavailable(failure: &RenewalFailure<FetchFailure>) -> KeyError {
     KeyError::Unavailable { retry_after: rest(failure.retry_at), cause: failure.error.cause }
 }
 

@@ -66,12 +66,13 @@ impl<S: DestinationSource> CachedDestination<S> {
 /// Tells the caller how long the pause still lasts.
 fn error_of(failure: RenewalFailure<DestinationError>) -> DestinationError {
     let left = failure.retry_at.saturating_duration_since(Instant::now());
-    match failure.error {
-        DestinationError::Unavailable { name, advice, .. } if !left.is_zero() => {
-            DestinationError::Unavailable { name, advice, retry_after: left }
-        }
-        error => error,
+    let mut error = failure.error;
+    if let DestinationError::Unavailable { retry_after, .. } = &mut error
+        && !left.is_zero()
+    {
+        *retry_after = left;
     }
+    error
 }
 
 impl<S: DestinationSource> Clone for CachedDestination<S> {

@@ -230,13 +230,11 @@ fn leaves(text: &str, stem: &[String], found: &mut Vec<Vec<String>>) -> usize {
         let name = identifier(text);
         let path: Vec<String> = stem.iter().cloned().chain([name.clone()]).collect();
         let rest = text.get(name.len()..).unwrap_or("");
-        return match rest.strip_prefix("::") {
-            Some(deeper) => name.len() + 2 + leaves(deeper, &path, found),
-            None => {
-                found.push(path);
-                name.len()
-            }
-        };
+        if let Some(deeper) = rest.strip_prefix("::") {
+            return name.len() + 2 + leaves(deeper, &path, found);
+        }
+        found.push(path);
+        return name.len();
     }
     let mut at = 1;
     while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {

@@ -229,7 +229,7 @@ async fn during_the_pause_callers_get_the_failure_and_start_nothing() {
     answer(&refreshed, Answer::Down);
     let failure = refreshed.get().await.unwrap_err();
     assert_eq!(failure.retry_at, Instant::now() + PAUSE);
-    advance(PAUSE - SECOND).await;
+    advance(PAUSE.saturating_sub(SECOND)).await;
     answer(&refreshed, Answer::Good);
     assert_eq!(refreshed.get().await.unwrap_err(), failure);
     assert_eq!(refreshed.failure(), Some(failure));
@@ -278,7 +278,7 @@ async fn waiters_of_a_lasting_outage_get_the_last_failure_at_once() {
         assert_eq!(get(&refreshed).await, Err("down"));
         advance(PAUSE).await;
     }
-    let first = tokio::spawn({
+    let first = TaskTracker::new().spawn({
         let refreshed = refreshed.clone();
         async move { get(&refreshed).await }
     });
