@@ -1,5 +1,5 @@
 //! A token for the Destination service and its renewal window. The numbers are explained in
-//! `docs/explanation/token-renewal.md`.
+//! `docs/explanation/tokens.md`.
 //!
 //! Invariant: times count from the moment of the request; makes no call. Used by `service_token`
 //! and `client`.

@@ -4,6 +4,7 @@
 //! reveals secrets only to send or to hash them. `token` gets the technical user's tokens with it,
 //! `destination` its own.
 
+pub mod advice;
 mod dialect;
 pub mod fault;
 pub mod fingerprint;
@@ -26,8 +27,6 @@ use std::fmt;
 use url::Url;
 use zeroize::Zeroizing;
 
-/// Re-exported, so that `token` needs no dependency on `upstream`.
-pub use crate::upstream::CERTIFICATE_ADVICE;
 pub use fault::Fault;
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use grant::{ClientAuthentication, Grant, GrantKind};

@@ -1,29 +1,75 @@
-//! The backend: where destinations, grants and assertions come from.
+//! The backend: where destinations, tokens and assertions come from; and the settings of the
+//! section `[token]`, which say how the broker logs on.
 //!
 //! Invariant: nothing behind this trait decides whether a password may be sent. It exists so that
 //! these decisions are tested on a paused clock, without sockets. The bytes are tested in `oauth`.
 
 use crate::{
+    binding::SettingFinding,
     destination::{
         CachePolicy, Destination, DestinationError, DestinationName, Destinations, SourceKind,
     },
     oauth::{ClientAuthentication, ExchangeError, Grant, TokenEndpoint, TokenResponse},
 };
 use secrecy::SecretString;
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use std::{fmt, io, path::PathBuf, pin::Pin, sync::Arc};
 use zeroize::Zeroizing;
 
 /// Longest assertion that is read: far above any real token, small enough to do no harm.
 const LONGEST_ASSERTION: u64 = 64 * 1024;
 
+/// How the broker logs on.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The grant that is used when there is no refresh token.
+    pub grant: LogonGrant,
+    /// File with the assertion of the JWT bearer grant. It is read again for each grant.
+    pub assertion_file: Option<PathBuf>,
+}
+
+/// Which grant logs on. CF retires the password grant (CF RFC 0037).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogonGrant {
+    /// User and password of the destination.
+    #[default]
+    Password,
+    /// An identity provider's token as assertion (RFC 7523).
+    JwtBearer,
+}
+
+impl Settings {
+    /// Checks the settings by themselves. An empty list means that they are valid.
+    pub fn validate(&self) -> Vec<SettingFinding> {
+        let (message, hint) = match (self.grant, &self.assertion_file) {
+            (LogonGrant::JwtBearer, None) => {
+                ("is missing, but grant is jwt_bearer", "name the file that holds the assertion")
+            }
+            (LogonGrant::Password, Some(_)) => {
+                ("is set, but grant is password", "set grant to jwt_bearer, or leave the file out")
+            }
+            (LogonGrant::JwtBearer, Some(_)) | (LogonGrant::Password, None) => return Vec::new(),
+        };
+        vec![SettingFinding {
+            field: "assertion_file",
+            message: message.to_owned(),
+            hint: hint.to_owned(),
+        }]
+    }
+}
+
+/// An answer of the backend to come.
+pub(super) type BackendFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// What the token module needs from other modules.
 pub(super) trait Backend: Send + Sync + 'static {
     /// Finds a destination with the wanted certainty.
-    fn find(
-        &self,
-        name: &DestinationName,
+    fn find<'a>(
+        &'a self,
+        name: &'a DestinationName,
         wanted: CachePolicy,
-    ) -> impl Future<Output = Result<Arc<Destination>, DestinationError>> + Send;
+    ) -> BackendFuture<'a, Result<Arc<Destination>, DestinationError>>;
 
     /// Returns the content in service. Makes no call.
     fn known(&self, name: &DestinationName) -> Option<Arc<Destination>>;
@@ -32,14 +78,14 @@ pub(super) trait Backend: Send + Sync + 'static {
     fn read_from(&self, name: &DestinationName) -> Option<SourceKind>;
 
     /// Sends a grant once to the destination's token endpoint.
-    fn exchange(
-        &self,
-        to: &Destination,
-        grant: &Grant,
-    ) -> impl Future<Output = Result<TokenResponse, ExchangeError>> + Send;
+    fn exchange<'a>(
+        &'a self,
+        to: &'a Destination,
+        grant: &'a Grant,
+    ) -> BackendFuture<'a, Result<TokenResponse, ExchangeError>>;
 
     /// Reads the assertion of the JWT bearer grant, again for each grant.
-    fn assertion(&self) -> impl Future<Output = io::Result<SecretString>> + Send;
+    fn assertion(&self) -> BackendFuture<'_, io::Result<SecretString>>;
 }
 
 /// Makes the token endpoint for a destination and the client's credentials. Provided by `app`,
@@ -55,12 +101,12 @@ pub(super) struct LiveBackend {
 }
 
 impl Backend for LiveBackend {
-    async fn find(
-        &self,
-        name: &DestinationName,
+    fn find<'a>(
+        &'a self,
+        name: &'a DestinationName,
         wanted: CachePolicy,
-    ) -> Result<Arc<Destination>, DestinationError> {
-        self.destinations.find(name, wanted).await
+    ) -> BackendFuture<'a, Result<Arc<Destination>, DestinationError>> {
+        Box::pin(self.destinations.find(name, wanted))
     }
 
     fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
@@ -71,23 +117,26 @@ impl Backend for LiveBackend {
         self.destinations.source(name)
     }
 
-    async fn exchange(
-        &self,
-        to: &Destination,
-        grant: &Grant,
-    ) -> Result<TokenResponse, ExchangeError> {
+    fn exchange<'a>(
+        &'a self,
+        to: &'a Destination,
+        grant: &'a Grant,
+    ) -> BackendFuture<'a, Result<TokenResponse, ExchangeError>> {
         let client = ClientAuthentication::Basic {
             id: to.credentials.client_id.clone(),
             secret: to.credentials.client_secret.clone(),
         };
-        (self.endpoint_factory)(to, client).exchange(grant).await
+        let endpoint = (self.endpoint_factory)(to, client);
+        Box::pin(async move { endpoint.exchange(grant).await })
     }
 
-    async fn assertion(&self) -> io::Result<SecretString> {
-        let Some(path) = &self.assertion_file else {
-            return Err(io::ErrorKind::NotFound.into());
-        };
-        read_assertion(path).await
+    fn assertion(&self) -> BackendFuture<'_, io::Result<SecretString>> {
+        Box::pin(async {
+            match &self.assertion_file {
+                Some(path) => read_assertion(path).await,
+                None => Err(io::ErrorKind::NotFound.into()),
+            }
+        })
     }
 }
 
@@ -110,7 +159,8 @@ async fn read_assertion(path: &PathBuf) -> io::Result<SecretString> {
 
 #[cfg(test)]
 mod tests {
-    use super::read_assertion;
+    use super::{LogonGrant, Settings, read_assertion};
+    use rstest::rstest;
     use std::io::{ErrorKind, Write};
 
     #[tokio::test]
@@ -129,5 +179,23 @@ mod tests {
         file.as_file().set_len(64 * 1024 + 1).unwrap();
         let path = file.path().to_path_buf();
         assert_eq!(read_assertion(&path).await.unwrap_err().kind(), ErrorKind::FileTooLarge);
+    }
+
+    #[rstest]
+    #[case("", 0)]
+    #[case("grant = 'password'", 0)]
+    #[case("grant = 'jwt_bearer'", 1)]
+    #[case("grant = 'jwt_bearer'\nassertion_file = '/run/assertion'", 0)]
+    #[case("assertion_file = '/run/assertion'", 1)]
+    fn the_grant_and_its_file_belong_together(#[case] text: &str, #[case] findings: usize) {
+        let settings: Settings = toml::from_str(text).unwrap();
+        assert_eq!(settings.validate().len(), findings);
+    }
+
+    #[test]
+    fn an_unknown_key_or_grant_is_refused_and_the_password_is_the_default() {
+        assert!(toml::from_str::<Settings>("grants = 'password'").is_err());
+        assert!(toml::from_str::<Settings>("grant = 'implicit'").is_err());
+        assert_eq!(Settings::default().grant, LogonGrant::Password);
     }
 }

@@ -1,36 +1,39 @@
-//! The entry of one destination name: its refresher in service, and the check for a changed
-//! destination.
+//! The entry of one destination name: its credentials in service with their lease, and the check
+//! for a changed destination.
 //!
-//! Invariant: the refresher in service belongs to the credentials in the destination. Changed
-//! credentials get a new refresher. The old one is dropped at once, with its refresh token, because
-//! a new password at the identity provider revokes no token of UAA (read in UAA's source). Used by
-//! `vault` and `provider`.
+//! Invariant: the lease in service belongs to the credentials in the destination. Changed
+//! credentials begin anew. The old ones are dropped at once, with their refresh token, because a
+//! new password at the identity provider revokes no token of UAA (read in UAA's source). A fresh
+//! lease costs one pointer load, no lock and no allocation. Used by `TokenVault`. See
+//! `docs/explanation/tokens.md`.
 
 use super::{
-    backend::Backend,
-    lease::Lease,
-    lockout_guard::LockoutGuard,
-    provider::UaaTokenProvider,
-    refresh_failures::RefreshFailures,
-    refresher::{Refresher, RefresherDeps},
-    shared_context::{SharedContext, SharedRefresher},
-    snapshot::LeaseSnapshot,
-    status::RenewalHistory,
+    error::{LeaseRefusal, Reason},
+    exchange::GrantExchange,
+    lease::{Freshness, Lease, Revoked},
+    lockout::{GuardState, LockoutGuard, LockoutGuards},
+    provider::{FailedRenewal, FollowUp, Obtained, TokenProvider},
+    status::{DestinationStatus, PastEvents},
 };
 use crate::{
-    destination::{CachePolicy, Destination, DestinationError, DestinationName},
-    oauth::Fingerprint,
+    destination::{CachePolicy, Destination, DestinationError, DestinationName, SourceKind},
+    upstream::refresh::{
+        FailureHold, FlightKind, Refreshed, Renew, RenewalAttempt, RenewalFailure, RenewalResult,
+        ValueAge,
+    },
 };
 use arc_swap::ArcSwapOption;
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    future::ready,
+    mem,
+    pin::pin,
+    ptr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often a passing request checks whether the destination has changed. The destination's own
 /// cache decides whether this makes a call. A changed credential may be noticed one second later
@@ -45,88 +48,196 @@ const POLL_EVERY: Duration = Duration::from_secs(60);
 /// Random part of [`POLL_EVERY`].
 const POLL_JITTER: f64 = 0.1;
 
-/// The state of one destination name.
-pub(super) struct DestinationEntry<B: Backend> {
-    name: DestinationName,
-    context: Arc<SharedContext<B>>,
-    current: ArcSwapOption<Refresher<UaaTokenProvider<B>>>,
-    snapshot: LeaseSnapshot,
-    /// Held while the current refresher changes, so that the newest content wins.
-    change_lock: tokio::sync::Mutex<()>,
-    checked_at: AtomicU64,
-    is_polling: AtomicBool,
-    history: Arc<RenewalHistory>,
+/// How often a caller follows changing credentials before it gets the last refusal.
+const MAX_CREDENTIAL_CHANGES: usize = 3;
+
+/// How long a refusal without a retry time is remembered. An earlier attempt would only repeat it,
+/// at request rate. A repair from outside (new credentials, an operator's release) does not wait
+/// for this.
+const DEFINITE_PAUSE: Duration = Duration::from_secs(30);
+
+/// The same for a renewal that crashed: long enough to prevent a storm, short enough for a short
+/// disturbance.
+const CRASH_PAUSE: Duration = Duration::from_secs(5);
+
+/// What all entries share.
+#[derive(Clone)]
+pub(super) struct EntryDeps {
+    pub(super) guards: Arc<LockoutGuards>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
-impl<B: Backend> DestinationEntry<B> {
-    pub(super) fn new(name: DestinationName, context: Arc<SharedContext<B>>) -> Self {
-        Self {
-            name,
-            context,
-            current: ArcSwapOption::empty(),
-            snapshot: LeaseSnapshot::default(),
-            change_lock: tokio::sync::Mutex::new(()),
-            checked_at: AtomicU64::new(0),
-            is_polling: AtomicBool::new(false),
-            history: Arc::default(),
-        }
+/// The credentials of a destination with their lease, renewed in one flight.
+pub(super) type Credential = Refreshed<CredentialRenewal>;
+
+/// The one owner of what is known about a destination name.
+pub(super) struct DestinationEntry {
+    exchange: GrantExchange,
+    deps: EntryDeps,
+    /// Written only while `state` is locked, so that it always belongs to the credentials in
+    /// service.
+    snapshot: ArcSwapOption<LeaseSnapshot>,
+    state: Mutex<EntryState>,
+    /// The queue of those who wait for a flight.
+    turns: tokio::sync::Mutex<()>,
+}
+
+/// A fresh lease that may be served without any check until then.
+struct LeaseSnapshot {
+    lease: Arc<Lease>,
+    until: Instant,
+}
+
+struct EntryState {
+    credential: Option<Credential>,
+    past: PastEvents,
+    checked_at: Instant,
+    is_polling: bool,
+}
+
+/// Renews the lease of a credential for its entry.
+pub(super) struct CredentialRenewal {
+    pub(super) provider: TokenProvider,
+    entry: Weak<DestinationEntry>,
+}
+
+impl DestinationEntry {
+    pub(super) fn new(exchange: GrantExchange, deps: EntryDeps) -> Self {
+        let state = EntryState {
+            credential: None,
+            past: PastEvents::default(),
+            checked_at: Instant::now(),
+            is_polling: false,
+        };
+        let (snapshot, turns) = (ArcSwapOption::empty(), tokio::sync::Mutex::default());
+        Self { exchange, deps, snapshot, state: Mutex::new(state), turns }
     }
 
     pub(super) fn name(&self) -> &DestinationName {
-        &self.name
+        &self.exchange.name
     }
 
-    pub(super) fn history(&self) -> &RenewalHistory {
-        &self.history
+    /// Returns where the destination is read from; `None` if no source holds it.
+    pub(super) fn read_from(&self) -> Option<SourceKind> {
+        self.exchange.backend.read_from(self.name())
     }
 
-    /// Returns the refresher in service, without a lock.
-    pub(super) fn current(&self) -> arc_swap::Guard<Option<SharedRefresher<B>>> {
-        self.current.load()
-    }
-
-    /// Returns whether `refresher` is the one in service.
-    pub(super) fn is_current(&self, refresher: &SharedRefresher<B>) -> bool {
-        let current = self.current.load();
-        current.as_ref().is_some_and(|current| Arc::ptr_eq(current, refresher))
-    }
-
-    /// Returns the lockout guard of the credentials in service.
-    pub(super) fn guard(&self) -> Option<Arc<LockoutGuard>> {
-        let current = self.current.load();
-        current.as_ref().map(|refresher| Arc::clone(&refresher.provider().guard))
+    /// Returns a refusal for callers of this destination.
+    pub(super) fn refusal(&self, reason: Reason, retry_at: Option<Instant>) -> LeaseRefusal {
+        LeaseRefusal::new(self.name(), reason, retry_at).with_read_from(self.read_from())
     }
 
     /// Returns the published lease, which needs no further check.
-    pub(super) fn published(&self, now: Instant) -> Option<Arc<Lease>> {
-        self.snapshot.read(now)
+    pub(super) fn fresh(&self, now: Instant) -> Option<Arc<Lease>> {
+        let snapshot = self.snapshot.load();
+        let LeaseSnapshot { lease, until } = snapshot.as_deref()?;
+        let may_serve = now < *until && !lease.token().is_revoked();
+        may_serve.then(|| Arc::clone(lease))
     }
 
-    /// Publishes a fresh lease of `refresher` until the next check of the destination is due.
-    pub(super) fn publish(&self, refresher: &SharedRefresher<B>, lease: &Arc<Lease>, now: Instant) {
-        let until = lease.renew_at().min(now + CHECK_EVERY);
-        self.snapshot.publish(lease, until, || self.is_current(refresher));
-    }
-
-    /// Checks for changes in a background task, if it is time.
-    pub(super) fn check_in_background(self: &Arc<Self>, now: Instant) {
-        let (tick, checked_at) = (self.tick(now), self.checked_at.load(Ordering::Relaxed));
-        let is_mine = tick > checked_at
-            && self
-                .checked_at
-                .compare_exchange(checked_at, tick, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if is_mine {
+    /// Returns the lease if it can be served, and publishes a fresh one until the next check of the
+    /// destination is due. Starts in the background what is due: that check, and the renewal of an
+    /// ageing lease.
+    pub(super) fn serve(self: &Arc<Self>, now: Instant) -> Option<(Arc<Lease>, Freshness)> {
+        let mut state = self.lock();
+        let credential = state.credential.clone()?;
+        if now >= state.checked_at + CHECK_EVERY {
+            state.checked_at = now;
             let entry = Arc::clone(self);
-            self.context.tasks.spawn(async move {
+            self.deps.tasks.spawn(async move {
                 // Nothing to do here: a caller that needs the destination gets the error itself.
                 drop(entry.read_destination(CachePolicy::Confirmed).await);
             });
         }
+        let (lease, age) = credential.serve(now)?;
+        if age != ValueAge::Fresh {
+            return Some((lease, Freshness::Ageing));
+        }
+        let until = lease.renew_at().min(now + CHECK_EVERY);
+        self.snapshot.store(Some(Arc::new(LeaseSnapshot { lease: Arc::clone(&lease), until })));
+        Some((lease, Freshness::Fresh))
     }
 
-    /// Reads the destination with the wanted certainty and puts the refresher of its credentials in
-    /// service.
+    /// Returns a lease that can be served; gets one if there is none. Follows changed credentials.
+    ///
+    /// # Errors
+    /// The refusal of the renewal, or the remembered one.
+    ///
+    /// # Cancel safety
+    /// Renewals are tasks of their own: a caller that goes away neither stops nor repeats one.
+    pub(super) async fn lease(self: &Arc<Self>) -> Result<Arc<Lease>, LeaseRefusal> {
+        let mut changes = 0;
+        loop {
+            let credential = match self.credential() {
+                Some(credential) => credential,
+                None => self.find_credential(CachePolicy::Cached).await?,
+            };
+            let outcome = self.wait_for(&credential).await;
+            if self.is_in_service(credential.renewer()) || changes == MAX_CREDENTIAL_CHANGES {
+                return outcome.map_err(|failure| failure.error);
+            }
+            changes += 1;
+        }
+    }
+
+    /// Those who have waited for a flight leave one after another, in their order: if a crowd came
+    /// free in one moment, most of it would find no place at the CF API in time.
+    async fn wait_for(&self, credential: &Credential) -> RenewalResult<Arc<Lease>, LeaseRefusal> {
+        let mut outcome = pin!(credential.get());
+        tokio::select! {
+            biased;
+            // There is nothing to wait for.
+            outcome = &mut outcome => outcome,
+            () = ready(()) => {
+                let (outcome, _turn) = tokio::join!(outcome, self.turns.lock());
+                outcome
+            }
+        }
+    }
+
+    /// Returns the credential in service.
+    pub(super) fn credential(&self) -> Option<Credential> {
+        self.lock().credential.clone()
+    }
+
+    /// Reads the destination and returns its credential.
+    ///
+    /// # Errors
+    /// The destination is missing, invalid or cannot be read.
+    pub(super) async fn find_credential(
+        self: &Arc<Self>,
+        wanted: CachePolicy,
+    ) -> Result<Credential, LeaseRefusal> {
+        self.read_destination(wanted).await.map_err(|error| {
+            let now = Instant::now();
+            let refusal = LeaseRefusal::of_destination(self.name(), error, now)
+                .with_read_from(self.read_from());
+            self.lock().past.refused(refusal.clone(), now);
+            refusal
+        })
+    }
+
+    /// CF refused `used`: ends it if it is in service. At most one forced renewal in 30 s per
+    /// credential, in 10 min if the last one was a logon.
+    pub(super) fn revoke(&self, used: &Lease, now: Instant) -> Revoked {
+        let credential = self.credential();
+        let live = credential.as_ref().and_then(Refreshed::latest);
+        let (Some(credential), Some(live)) = (credential, live) else {
+            return Revoked::Renewing;
+        };
+        if !Arc::ptr_eq(live.token(), used.token()) || used.token().is_revoked() {
+            return Revoked::Renewing;
+        }
+        let guard = &credential.renewer().provider.guard;
+        if !guard.lock().take_forced_renewal(used.token(), now) {
+            return Revoked::Cooldown;
+        }
+        used.token().revoke();
+        Revoked::Renewing
+    }
+
+    /// Reads the destination with the wanted certainty and puts its credentials in service.
     ///
     /// # Errors
     /// There is no content in service.
@@ -136,147 +247,246 @@ impl<B: Backend> DestinationEntry<B> {
     pub(super) async fn read_destination(
         self: &Arc<Self>,
         wanted: CachePolicy,
-    ) -> Result<SharedRefresher<B>, DestinationError> {
-        let found = self.context.backend.find(&self.name, wanted).await;
-        let _change_lock = self.change_lock.lock().await;
-        match (self.context.backend.known(&self.name), found) {
-            (Some(content), _) | (None, Ok(content)) => Ok(self.make_current(&content).await),
-            (None, Err(error)) => {
-                if let DestinationError::Missing { .. } = error {
-                    self.clear_current().await;
+    ) -> Result<Credential, DestinationError> {
+        let found = self.exchange.backend.find(self.name(), wanted).await;
+        let error = {
+            let mut state = self.lock();
+            // The newest content wins, whichever read it was found by.
+            match (self.exchange.backend.known(self.name()), found) {
+                (Some(content), _) | (None, Ok(content)) => {
+                    return Ok(self.put_in_service(&mut state, &content));
                 }
-                if !error.is_transient() {
-                    self.poll();
+                (None, Err(error)) => {
+                    if let DestinationError::Missing { .. } = error {
+                        self.retire(&mut state);
+                    }
+                    error
                 }
-                Err(error)
             }
+        };
+        if !error.is_transient() {
+            self.watch();
         }
+        Err(error)
     }
 
     /// Reads the destination again each minute until its credentials are no longer refused. At most
     /// one task runs.
-    pub(super) fn poll(self: &Arc<Self>) {
-        if self.is_polling.swap(true, Ordering::AcqRel) {
+    pub(super) fn watch(self: &Arc<Self>) {
+        if mem::replace(&mut self.lock().is_polling, true) {
             return;
         }
         let entry = Arc::clone(self);
-        self.context.tasks.spawn(async move {
-            loop {
-                let is_stopped = entry.poll_while_needed().await;
-                entry.is_polling.store(false, Ordering::Release);
-                // A refusal may have come between the last read and this line.
-                if is_stopped
-                    || !entry.needs_poll()
-                    || entry.is_polling.swap(true, Ordering::AcqRel)
-                {
-                    return;
+        self.deps.tasks.spawn(async move {
+            while entry.keeps_polling() {
+                let pause = POLL_EVERY.mul_f64(1.0 - POLL_JITTER * fastrand::f64());
+                tokio::select! {
+                    () = entry.deps.stop.cancelled() => return,
+                    () = sleep(pause) => entry.poll().await,
                 }
             }
         });
     }
 
-    /// Returns whether the broker stops.
-    async fn poll_while_needed(self: &Arc<Self>) -> bool {
-        while self.needs_poll() {
-            let pause = POLL_EVERY.mul_f64(1.0 - POLL_JITTER * fastrand::f64());
-            tokio::select! {
-                () = self.context.stop.cancelled() => return true,
-                () = sleep(pause) => self.poll_once().await,
-            }
-        }
-        false
+    /// Takes note of an operator's release that was sent.
+    pub(super) fn released(&self, now: Instant) {
+        self.lock().past.released(now);
     }
 
-    async fn poll_once(self: &Arc<Self>) {
-        let before = self.current.load_full();
-        let Ok(refresher) = self.read_destination(CachePolicy::PastCache).await else {
+    /// Returns how many released attempts were sent in the last 65 min, and the last one.
+    pub(super) fn releases(&self, now: Instant) -> (usize, Option<Instant>) {
+        let mut state = self.lock();
+        let releases = state.past.releases(now);
+        (releases.len(), releases.back().copied())
+    }
+
+    pub(super) fn status(&self, now: Instant) -> DestinationStatus {
+        let content = self.exchange.backend.known(self.name());
+        let hint = content.as_ref().and_then(|content| content.login_hint.as_ref());
+        let credential = self.credential();
+        let provider = credential.as_ref().map(|credential| &credential.renewer().provider);
+        let guard = provider.map(|provider| &provider.guard);
+        let hold = guard.and_then(|guard| guard.hold(now));
+        let opens = hold.as_ref().and_then(|hold| hold.retry_at);
+        let lease = credential.as_ref().and_then(Refreshed::latest);
+        let state = self.lock();
+        DestinationStatus {
+            name: self.name().clone(),
+            source: content.as_ref().map(|content| content.source),
+            user: content.as_ref().map(|content| content.credentials.user.clone()),
+            origin: hint.map(|hint| hint.origin().as_str().to_owned()),
+            guard: guard.map_or(GuardState::Unknown, |guard| guard.lock().state(now)),
+            guard_hint: hold.map(|hold| hold.reason.hint()),
+            guard_opens_in: opens.map(|at| at.saturating_duration_since(now)),
+            freshness: lease.as_ref().map(|lease| lease.freshness(now)),
+            expires_in: lease.as_ref().map(|lease| lease.expires_in(now)),
+            failed_refreshes: provider.map_or(0, TokenProvider::failed_refreshes),
+            warning: state.past.warning(),
+            last_renewal: state.past.last_renewal(now),
+            last_refusal: state.past.last_refusal(now),
+        }
+    }
+
+    /// Returns whether the destination must still be watched; otherwise the next refusal starts a
+    /// new task.
+    fn keeps_polling(&self) -> bool {
+        let mut state = self.lock();
+        let is_closed = |credential: &Credential| {
+            let guard: &LockoutGuard = &credential.renewer().provider.guard;
+            guard.lock().is_closed()
+        };
+        state.is_polling = state.credential.as_ref().is_none_or(is_closed);
+        state.is_polling
+    }
+
+    async fn poll(self: &Arc<Self>) {
+        let before = self.credential();
+        let Ok(credential) = self.read_destination(CachePolicy::PastCache).await else {
             return;
         };
-        let is_new = before.is_none_or(|before| !Arc::ptr_eq(&before, &refresher));
+        let is_new = before.is_none_or(|before| !is_same(before.renewer(), credential.renewer()));
         if is_new {
             // New credentials: log on now. The guard shows the result without waiting for a caller.
-            drop(refresher.lease().await);
+            drop(credential.get().await);
         }
     }
 
-    fn needs_poll(&self) -> bool {
-        self.guard().is_none_or(|guard| guard.is_closed())
+    fn put_in_service(
+        self: &Arc<Self>,
+        state: &mut EntryState,
+        content: &Destination,
+    ) -> Credential {
+        // It may belong to other credentials or another API.
+        self.snapshot.store(None);
+        if let Some(credential) = &state.credential
+            && credential.renewer().provider.fingerprint == content.fingerprint
+        {
+            if let Some(lease) = credential.latest().filter(|lease| *lease.api() != content.api) {
+                let moved = Lease::new(Arc::clone(lease.token()), content.api.clone());
+                credential.replace(&lease, Some(moved));
+            }
+            return credential.clone();
+        }
+        self.retire(state);
+        let guard = self.deps.guards.of(content.fingerprint, &content.credentials.user);
+        let exchange = self.exchange.clone();
+        let provider = TokenProvider::new(exchange, content.fingerprint, guard);
+        provider.publish_guard_state();
+        let renewal = CredentialRenewal { provider, entry: Arc::downgrade(self) };
+        let credential = Refreshed::new(renewal, self.deps.tasks.clone());
+        state.credential = Some(credential.clone());
+        credential
     }
 
-    async fn make_current(self: &Arc<Self>, content: &Destination) -> SharedRefresher<B> {
-        let key = (self.name.clone(), content.fingerprint);
-        // Asked each time, so that the cache knows what is in use. The initializer does no I/O.
-        let refreshers = &self.context.refreshers;
-        let refresher = refreshers.get_with(key, async { self.new_refresher(content) }).await;
-        refresher.readdress(&content.api);
-        let old = self.current.load_full();
-        if let Some(old) = old.filter(|old| !Arc::ptr_eq(old, &refresher)) {
-            self.retire(&old, Some(content.fingerprint)).await;
-        }
-        if !self.is_current(&refresher) {
-            self.current.store(Some(Arc::clone(&refresher)));
-            let state = refresher.provider().guard.state(Instant::now());
-            let metrics = &self.context.metrics;
-            metrics.gate_state(self.name.as_str(), state.name());
-        }
-        // The published lease may belong to another refresher or another API.
-        self.snapshot.clear();
-        refresher
-    }
-
-    async fn clear_current(&self) {
-        let old = self.current.swap(None);
-        self.snapshot.clear();
-        if let Some(old) = old {
-            self.retire(&old, None).await;
-        }
-    }
-
-    async fn retire(&self, old: &SharedRefresher<B>, successor: Option<Fingerprint>) {
-        let fingerprint = old.provider().fingerprint;
-        old.retire();
-        // An evicted refresher has the same key as its successor, so the key must stay.
-        if successor != Some(fingerprint) {
-            let destination = self.name.as_str();
+    fn retire(&self, state: &mut EntryState) {
+        self.snapshot.store(None);
+        if let Some(old) = state.credential.take() {
+            old.clear();
+            let destination = self.name().as_str();
             tracing::info!(destination, "credentials changed, their tokens are dropped");
-            let key = (self.name.clone(), fingerprint);
-            self.context.refreshers.invalidate(&key).await;
         }
     }
 
-    fn new_refresher(self: &Arc<Self>, content: &Destination) -> SharedRefresher<B> {
-        let shared = &self.context;
-        let guard = shared.guards.of(content.fingerprint, &content.credentials.user);
-        let deps = RefresherDeps {
-            name: self.name.clone(),
-            tasks: shared.tasks.clone(),
-            forced_renewals: guard.forced_renewals(),
-        };
-        let provider = UaaTokenProvider {
-            backend: Arc::clone(&shared.backend),
-            name: self.name.clone(),
-            fingerprint: content.fingerprint,
-            grant: shared.grant,
-            guard,
-            history: Arc::clone(&self.history),
-            metrics: shared.metrics.clone(),
-            entry: Arc::downgrade(self),
-            failures: RefreshFailures::default(),
-            is_reading: AtomicBool::new(false),
-        };
-        Arc::new(Refresher::new(provider, deps))
+    fn is_in_service(&self, renewal: &CredentialRenewal) -> bool {
+        let state = self.lock();
+        state.credential.as_ref().is_some_and(|credential| is_same(credential.renewer(), renewal))
     }
 
-    fn tick(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.context.started_at).as_secs() / CHECK_EVERY.as_secs()
+    fn lock(&self) -> MutexGuard<'_, EntryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what came of a renewal, and starts what follows.
+    async fn record(
+        self: &Arc<Self>,
+        renewal: &CredentialRenewal,
+        outcome: Result<Obtained, FailedRenewal>,
+    ) -> Result<Lease, LeaseRefusal> {
+        match outcome {
+            Ok(Obtained { lease, renewal: event }) => {
+                let mut state = self.lock();
+                let has_none = event.is_some() && lease.token().refresh_token().is_none();
+                if has_none && state.past.warns_of_no_refresh() {
+                    tracing::warn!(
+                        destination = self.name().as_str(),
+                        hint = "allow the client the refresh token grant",
+                        "no refresh token: every renewal is a logon"
+                    );
+                }
+                if let Some(event) = event {
+                    state.past.renewed(event);
+                }
+                Ok(lease)
+            }
+            Err(FailedRenewal { refusal, follow_up }) => {
+                match follow_up {
+                    // The next caller reads again and gets the error.
+                    FollowUp::HandOver => drop(self.read_destination(CachePolicy::Cached).await),
+                    FollowUp::Watch => self.watch(),
+                    FollowUp::Nothing => {}
+                }
+                if self.is_in_service(renewal) {
+                    self.lock().past.refused(refusal.clone(), Instant::now());
+                }
+                Err(refusal)
+            }
+        }
     }
 }
 
-impl<B: Backend> fmt::Debug for DestinationEntry<B> {
+impl Renew for CredentialRenewal {
+    type Value = Lease;
+    type Error = LeaseRefusal;
+
+    async fn renew(&self, attempt: RenewalAttempt<Self>) -> RenewalResult<Lease, LeaseRefusal> {
+        if attempt.kind == FlightKind::Forced {
+            self.provider.guard.lock().release();
+        }
+        let previous = attempt.previous.as_deref();
+        // The end of a lease opens other ways: then callers do not wait for the end of this pause.
+        let is_served =
+            previous.is_some_and(|lease| lease.freshness(Instant::now()) != Freshness::Expired);
+        let holds = if is_served { FailureHold::Background } else { FailureHold::Everyone };
+        let outcome = self.provider.obtain(previous).await;
+        let outcome = match self.entry.upgrade() {
+            Some(entry) => entry.record(self, outcome).await,
+            None => outcome.map(|obtained| obtained.lease).map_err(|failed| failed.refusal),
+        };
+        outcome.map_err(|refusal| {
+            let retry_at = refusal.retry_at.unwrap_or_else(|| Instant::now() + DEFINITE_PAUSE);
+            RenewalFailure { holds, ..RenewalFailure::new(refusal, retry_at) }
+        })
+    }
+
+    fn age(&self, lease: &Lease, now: Instant) -> ValueAge {
+        match lease.freshness(now) {
+            Freshness::Fresh => ValueAge::Fresh,
+            Freshness::Ageing => ValueAge::Ageing,
+            Freshness::Expired => ValueAge::Expired,
+        }
+    }
+
+    fn panicked(&self, now: Instant) -> RenewalFailure<LeaseRefusal> {
+        let name = self.provider.name();
+        tracing::error!(destination = name.as_str(), "renewal panicked");
+        RenewalFailure::new(LeaseRefusal::new(name, Reason::Internal, None), now + CRASH_PAUSE)
+    }
+
+    fn is_outage(&self, refusal: &LeaseRefusal) -> bool {
+        refusal.is_transient()
+    }
+}
+
+fn is_same(one: &CredentialRenewal, other: &CredentialRenewal) -> bool {
+    ptr::eq(one, other)
+}
+
+impl fmt::Debug for DestinationEntry {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let credential = self.credential();
         out.debug_struct("DestinationEntry")
-            .field("name", &self.name)
-            .field("current", &*self.current.load())
+            .field("name", self.name())
+            .field("lease", &credential.as_ref().and_then(Refreshed::latest))
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! Why there is no token, in words for the administrator who repairs it.
 //!
-//! Invariant: every text here is ours; no text of an upstream gets in. Made by `provider`, `entry`
-//! and `refresher`; turned into problems by `http`.
+//! Invariant: every text here is ours; no text of an upstream gets in. Made by `provider` and
+//! `entry`; turned into problems by `http`.
 
 use crate::destination::{DestinationError, DestinationName, SourceKind};
 use std::{
@@ -110,26 +110,17 @@ pub enum Reason {
 impl LeaseRefusal {
     /// Returns whether waiting may help.
     pub fn is_transient(&self) -> bool {
-        match self.reason {
+        matches!(
+            self.reason,
             Reason::DestinationUnavailable { .. }
-            | Reason::Locked { .. }
-            | Reason::UaaUnavailable(_)
-            | Reason::UaaSlow
-            | Reason::UaaUnreachable { .. }
-            | Reason::Unclear { .. }
-            | Reason::NoTokenEndpoint { .. }
-            | Reason::RefreshMisdirected { .. } => true,
-            Reason::DestinationMissing
-            | Reason::DestinationInvalid { .. }
-            | Reason::DestinationUntrusted { .. }
-            | Reason::Rejected { .. }
-            | Reason::AssertionRejected { .. }
-            | Reason::SecondFactor
-            | Reason::ActionRequired { .. }
-            | Reason::Misconfigured { .. }
-            | Reason::UaaUntrusted { .. }
-            | Reason::Internal => false,
-        }
+                | Reason::Locked { .. }
+                | Reason::UaaUnavailable(_)
+                | Reason::UaaSlow
+                | Reason::UaaUnreachable { .. }
+                | Reason::Unclear { .. }
+                | Reason::NoTokenEndpoint { .. }
+                | Reason::RefreshMisdirected { .. }
+        )
     }
 
     /// Returns how long to wait before a retry, at least 1 s; `None` if waiting does not help.
@@ -155,28 +146,19 @@ impl LeaseRefusal {
 
     /// Returns whether the destination may have to be corrected and is read only at start.
     pub fn needs_restart(&self) -> bool {
-        match self.reason {
+        let is_in_destination = matches!(
+            self.reason,
             Reason::DestinationMissing
-            | Reason::DestinationInvalid { .. }
-            | Reason::Rejected { .. }
-            | Reason::ActionRequired { .. }
-            | Reason::Misconfigured { .. }
-            | Reason::NoTokenEndpoint { .. }
-            | Reason::RefreshMisdirected { .. }
-            | Reason::UaaUnreachable { .. }
-            | Reason::UaaUntrusted { .. } => {
-                self.read_from.is_some_and(|source| !source.is_read_again())
-            }
-            Reason::DestinationUnavailable { .. }
-            | Reason::DestinationUntrusted { .. }
-            | Reason::AssertionRejected { .. }
-            | Reason::SecondFactor
-            | Reason::Locked { .. }
-            | Reason::UaaUnavailable(_)
-            | Reason::UaaSlow
-            | Reason::Unclear { .. }
-            | Reason::Internal => false,
-        }
+                | Reason::DestinationInvalid { .. }
+                | Reason::Rejected { .. }
+                | Reason::ActionRequired { .. }
+                | Reason::Misconfigured { .. }
+                | Reason::NoTokenEndpoint { .. }
+                | Reason::RefreshMisdirected { .. }
+                | Reason::UaaUnreachable { .. }
+                | Reason::UaaUntrusted { .. }
+        );
+        is_in_destination && self.read_from.is_some_and(|source| !source.is_read_again())
     }
 
     pub(super) fn new(name: &DestinationName, reason: Reason, retry_at: Option<Instant>) -> Self {

@@ -1,36 +1,45 @@
-//! One grant: sent, counted, repeated if nothing was sent, and turned into a lease.
+//! One grant: sent, counted, repeated if nothing was sent, and turned into a token.
 //!
-//! Invariant: a password that may have reached the token endpoint is never repeated here. Used by
-//! `provider`.
+//! Invariant: a password that may have reached the token endpoint is never repeated here. No claim
+//! of a token changes the flow. Used by `provider`.
 
 use super::{
-    advice,
-    backend::Backend,
-    claim_checks,
-    error::LeaseRefusal,
-    failure_policy,
-    lease::{GrantedToken, Lease},
-    lockout_guard::TokenParameters,
-    log_events,
-    provider::UaaTokenProvider,
-    refresh::ends_refresh_token,
-    schedule::Window,
-    settings::LogonGrant,
+    backend::{Backend, LogonGrant},
+    failure_policy::{self, ends_refresh_token, is_unsent},
+    lease::{GrantedToken, Window},
+    status::GrantedRenewal,
 };
 use crate::{
-    destination::Destination,
-    oauth::{ExchangeError, Grant, GrantKind, TokenResponse, fault::FaultKind},
+    destination::{Destination, DestinationName},
+    oauth::{
+        ExchangeError, Grant, GrantKind, OriginKey, TokenResponse, fault::FaultKind,
+        response::UnverifiedClaims,
+    },
+    telemetry::metrics::Metrics,
+    upstream::retry::Backoff,
 };
 use secrecy::SecretString;
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// A connection that was never made counts nowhere. This many repeats within one flight (SAP's
-/// table of retries for token calls) …
+/// table of retries for token calls).
 const CONNECT_RETRIES: u32 = 3;
 
-/// … with pauses from this one on, doubling, with full jitter.
-const CONNECT_PAUSE: Duration = Duration::from_millis(300);
+/// Audience that the Cloud Controller expects in a token.
+const AUDIENCE: &str = "cloud_controller";
+
+/// Without these scopes routes can be neither read nor created.
+const SCOPES: [&str; 2] = ["cloud_controller.read", "cloud_controller.write"];
+
+/// Sends the grants of one destination.
+#[derive(Clone)]
+pub(super) struct GrantExchange {
+    pub(super) name: DestinationName,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) grant: LogonGrant,
+    pub(super) metrics: Metrics,
+}
 
 /// A successful grant and how long it took.
 pub(super) struct GrantResult {
@@ -39,9 +48,12 @@ pub(super) struct GrantResult {
     took: Duration,
 }
 
-impl<B: Backend> UaaTokenProvider<B> {
+impl GrantExchange {
     /// Builds the grant of a logon.
-    pub(super) async fn grant(&self, destination: &Destination) -> Result<Grant, LeaseRefusal> {
+    ///
+    /// # Errors
+    /// The assertion cannot be read.
+    pub(super) async fn logon_grant(&self, destination: &Destination) -> io::Result<Grant> {
         match self.grant {
             LogonGrant::Password => Ok(Grant::Password {
                 user: destination.credentials.user.clone(),
@@ -50,107 +62,73 @@ impl<B: Backend> UaaTokenProvider<B> {
                 scope: destination.scope.clone(),
                 extra: destination.extra.clone(),
             }),
-            LogonGrant::JwtBearer => match self.backend.assertion().await {
-                Ok(assertion) => Ok(Grant::JwtBearer { assertion }),
-                Err(error) => {
-                    let (kind, reason) = (error.kind(), advice::no_assertion(&error));
-                    let hint = reason.hint();
-                    tracing::error!(destination = self.name.as_str(), %kind, hint, "assertion cannot be read");
-                    Err(LeaseRefusal::new(&self.name, reason, None))
-                }
-            },
+            LogonGrant::JwtBearer => {
+                Ok(Grant::JwtBearer { assertion: self.backend.assertion().await? })
+            }
         }
     }
 
     /// Sends a grant. Repeats it only if no connection was made, and not once an outage is known.
     /// An assertion counts as no wrong logon: it is sent once more after any other hiccup.
-    pub(super) async fn exchange(
+    pub(super) async fn send(
         &self,
         destination: &Destination,
         grant: &Grant,
         rounds: u32,
     ) -> Result<GrantResult, ExchangeError> {
         let retries = if rounds == 0 { CONNECT_RETRIES } else { 0 };
-        let mut edge = CONNECT_PAUSE;
         let mut done = 0;
         let mut may_repeat = rounds == 0 && grant.kind() == GrantKind::JwtBearer;
         loop {
             let started = Instant::now();
             let outcome = self.backend.exchange(destination, grant).await;
             let took = started.elapsed();
-            self.count(grant, outcome.as_ref().err(), took);
+            let error = outcome.as_ref().err();
+            let result = error.map_or("ok", |error| metric_of(error, destination, grant.kind()));
+            self.metrics.token_fetched(self.name.as_str(), grant.name(), result, took);
             match outcome {
                 Ok(response) => {
                     return Ok(GrantResult { response, grant: grant.kind(), took });
                 }
-                Err(error) if done < retries && is_unsent(&error) => {
-                    sleep(edge.mul_f64(fastrand::f64())).await;
-                    edge *= 2;
-                    done += 1;
-                }
-                Err(error) if may_repeat && is_hiccup(&error) => {
-                    may_repeat = false;
-                    sleep(CONNECT_PAUSE.mul_f64(fastrand::f64())).await;
-                }
+                Err(error) if done < retries && is_unsent(&error) => done += 1,
+                Err(error) if may_repeat && is_hiccup(&error) => may_repeat = false,
                 Err(error) => return Err(error),
             }
+            sleep(Backoff::CONNECTION.random_wait(done.saturating_sub(1))).await;
         }
     }
 
-    /// Makes a lease of a success. `kept` is the refresh token to continue with.
+    /// Makes a token of a success. `kept` is the refresh token to continue with.
     pub(super) fn accept(
         &self,
         granted: GrantResult,
         kept: Option<Arc<SecretString>>,
         destination: &Destination,
-    ) -> Lease {
+    ) -> (Arc<GrantedToken>, GrantedRenewal) {
         let GrantResult { response, grant, took } = granted;
-        if let Some(claims) = &response.claims {
-            claim_checks::log(claims, destination);
-            self.history.warn(claim_checks::warning(claims, destination));
+        let warning = response.claims.as_ref().and_then(|claims| {
             if let Some(at) = claims.expires_at {
                 self.metrics.token_expires(self.name.as_str(), at);
             }
-        }
+            check_claims(claims, destination)
+        });
         let window = Window::new(response.sent_at, response.expires_in, fastrand::f64());
         let token = Arc::new(GrantedToken::new(grant, response, kept, window));
-        if token.refresh_token().is_none() && self.history.warns_of_no_refresh() {
-            log_events::no_refresh_token(&self.name);
-        }
-        self.guard.share(&token, parameters(destination));
-        self.history.renewed(grant.name(), took, Instant::now());
-        log_events::renewed(&self.name, grant.name(), took, window);
-        Lease::new(token, destination.api.clone())
-    }
-
-    fn count(&self, grant: &Grant, error: Option<&ExchangeError>, took: Duration) {
-        // A probe asks whether there is a token endpoint, and this refusal says so.
-        let is_answered =
-            |error: &&ExchangeError| grant.kind() == GrantKind::Probe && ends_refresh_token(error);
-        let error = error.filter(|error| !is_answered(error));
-        let result = match error.map(|error| failure_policy::class_of(error).is_definite()) {
-            None => "ok",
-            Some(true) => "refused",
-            Some(false) => "transient",
-        };
-        self.metrics.token_fetched(self.name.as_str(), grant.name(), result, took);
+        let (took_ms, serves_s) = (took.as_millis(), seconds_until(window.serve_until));
+        let (name, grant) = (self.name.as_str(), grant.name());
+        tracing::info!(destination = name, grant, took_ms, serves_s, "token renewed");
+        (token, GrantedRenewal { grant, took, at: Instant::now(), warning })
     }
 }
 
-/// What a token of this destination is requested with besides the credential.
-pub(super) fn parameters(destination: &Destination) -> TokenParameters {
-    TokenParameters {
-        scope: destination.scope.clone(),
-        has_extras: !destination.extra.is_empty() || !destination.headers.is_empty(),
+/// Returns how the metric names a failed grant.
+fn metric_of(error: &ExchangeError, destination: &Destination, grant: GrantKind) -> &'static str {
+    // A probe asks whether there is a token endpoint, and this refusal says so.
+    if grant == GrantKind::Probe && ends_refresh_token(error) {
+        return "ok";
     }
-}
-
-/// Returns whether no request left the broker.
-pub(super) fn is_unsent(error: &ExchangeError) -> bool {
-    match error {
-        ExchangeError::Transport(error) => !error.may_have_been_sent(),
-        ExchangeError::Refused(_) => false,
-    }
+    let failure = failure_policy::classify(error, destination, grant);
+    if failure.class.is_definite() { "refused" } else { "transient" }
 }
 
 /// Whether an answer was cut or is that of a server in trouble, which one repeat may get over.
@@ -160,5 +138,92 @@ fn is_hiccup(error: &ExchangeError) -> bool {
             fault.kind.is_transient() && fault.kind != FaultKind::RateLimited
         }
         ExchangeError::Transport(_) => error.is_cut(),
+    }
+}
+
+/// Compares the claims of a new token with what was requested, for the log and the status only: no
+/// claim changes the flow. Returns what an operator should know.
+fn check_claims(claims: &UnverifiedClaims, asked: &Destination) -> Option<String> {
+    let destination = asked.name.as_str();
+    for odd in odd_claims(claims) {
+        tracing::warn!(destination, "{odd}");
+    }
+    let wanted = asked.login_hint.as_ref()?.origin();
+    let given = claims.origin.as_deref().filter(|given| *given != wanted.as_str())?;
+    tracing::error!(
+        destination,
+        hint = "correct the origin; the password went to another identity provider",
+        "token comes from another origin than requested"
+    );
+    // Shown only if it has the form of a key.
+    let given = OriginKey::parse(given).ok()?;
+    Some(format!(
+        "the token comes from identity provider {}, but the destination names {}: correct the origin",
+        given.as_str(),
+        wanted.as_str()
+    ))
+}
+
+fn odd_claims(claims: &UnverifiedClaims) -> Vec<&'static str> {
+    let has_audience = claims.audience.iter().any(|audience| audience == AUDIENCE);
+    let has_scopes = SCOPES.iter().all(|scope| claims.scopes.iter().any(|given| given == scope));
+    let lifetime = claims.expires_at.zip(claims.issued_at);
+    let checks = [
+        (!has_audience, "token is not meant for the cloud controller"),
+        (!has_scopes, "token lacks scopes of the CF API"),
+        (lifetime.is_some_and(|(end, start)| end <= start), "token has no lifetime"),
+    ];
+    checks.into_iter().filter_map(|(is_odd, text)| is_odd.then_some(text)).collect()
+}
+
+/// Returns the whole seconds until then.
+pub(super) fn seconds_until(moment: Instant) -> u64 {
+    moment.saturating_duration_since(Instant::now()).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_claims, odd_claims};
+    use crate::{oauth::response::UnverifiedClaims, token::fake};
+    use rstest::rstest;
+
+    fn good() -> UnverifiedClaims {
+        UnverifiedClaims {
+            origin: Some("acme-platform".to_owned()),
+            audience: vec!["cf".to_owned(), "cloud_controller".to_owned()],
+            scopes: vec!["cloud_controller.read".to_owned(), "cloud_controller.write".to_owned()],
+            expires_at: Some(1200),
+            issued_at: Some(1),
+        }
+    }
+
+    #[rstest]
+    #[case::as_asked(good(), &[])]
+    #[case::audience(UnverifiedClaims { audience: Vec::new(), ..good() }, &["token is not meant for the cloud controller"])]
+    #[case::scope(UnverifiedClaims { scopes: vec!["cloud_controller.read".to_owned()], ..good() }, &["token lacks scopes of the CF API"])]
+    #[case::no_life(UnverifiedClaims { expires_at: Some(1), ..good() }, &["token has no lifetime"])]
+    fn the_claims_of_a_new_token_are_checked(
+        #[case] claims: UnverifiedClaims,
+        #[case] expected: &[&str],
+    ) {
+        assert_eq!(odd_claims(&claims), expected);
+    }
+
+    #[rstest]
+    #[case::as_asked(Some("acme-platform"), None)]
+    #[case::elsewhere(
+        Some("sap.ids"),
+        Some("identity provider sap.ids, but the destination names acme-platform")
+    )]
+    #[case::no_key(Some("<canary>"), None)]
+    #[case::silent(None, None)]
+    fn a_token_of_another_provider_is_a_warning(
+        #[case] origin: Option<&str>,
+        #[case] expected: Option<&str>,
+    ) {
+        let claims = UnverifiedClaims { origin: origin.map(str::to_owned), ..good() };
+        let found = check_claims(&claims, &fake::destination("CFAPI", 1));
+        assert_eq!(found.is_some(), expected.is_some());
+        assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
     }
 }

@@ -2,13 +2,9 @@
 //! was sent.
 
 use super::{
-    backend::Backend,
-    lease::{GrantedToken, Lease},
-    lockout_guards::LockoutGuards,
-    schedule::Window,
-    settings::LogonGrant,
-    shared_context::SharedContext,
-    vault::Vault,
+    LogonGrant, TokenVault, VaultDeps,
+    backend::{Backend, BackendFuture},
+    lease::{GrantedToken, Lease, Window},
 };
 use crate::{
     destination::{CachePolicy, Destination, DestinationError, DestinationName, SourceKind, model},
@@ -85,7 +81,7 @@ pub(super) struct FakeBackend(Mutex<FakeState>);
 /// A vault on a fake backend.
 pub(super) struct TestVault {
     pub(super) fake: Arc<FakeBackend>,
-    pub(super) vault: Arc<Vault<FakeBackend>>,
+    pub(super) vault: TokenVault,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -283,8 +279,8 @@ impl FakeBackend {
     }
 }
 
-impl Backend for FakeBackend {
-    async fn find(
+impl FakeBackend {
+    async fn found(
         &self,
         name: &DestinationName,
         wanted: CachePolicy,
@@ -316,15 +312,7 @@ impl Backend for FakeBackend {
         })
     }
 
-    fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
-        self.state().contents.get(name.as_str()).cloned()
-    }
-
-    fn read_from(&self, _: &DestinationName) -> Option<SourceKind> {
-        Some(SourceKind::SubaccountLevel)
-    }
-
-    async fn exchange(
+    async fn answered(
         &self,
         to: &Destination,
         grant: &Grant,
@@ -345,9 +333,35 @@ impl Backend for FakeBackend {
         };
         Ok(TokenResponse { sent_at, ..response })
     }
+}
 
-    async fn assertion(&self) -> io::Result<SecretString> {
-        Ok(SecretString::from("canary-assertion"))
+impl Backend for FakeBackend {
+    fn find<'a>(
+        &'a self,
+        name: &'a DestinationName,
+        wanted: CachePolicy,
+    ) -> BackendFuture<'a, Result<Arc<Destination>, DestinationError>> {
+        Box::pin(self.found(name, wanted))
+    }
+
+    fn known(&self, name: &DestinationName) -> Option<Arc<Destination>> {
+        self.state().contents.get(name.as_str()).cloned()
+    }
+
+    fn read_from(&self, _: &DestinationName) -> Option<SourceKind> {
+        Some(SourceKind::SubaccountLevel)
+    }
+
+    fn exchange<'a>(
+        &'a self,
+        to: &'a Destination,
+        grant: &'a Grant,
+    ) -> BackendFuture<'a, Result<TokenResponse, ExchangeError>> {
+        Box::pin(self.answered(to, grant))
+    }
+
+    fn assertion(&self) -> BackendFuture<'_, io::Result<SecretString>> {
+        Box::pin(async { Ok(SecretString::from("canary-assertion")) })
     }
 }
 
@@ -384,23 +398,19 @@ impl TestVault {
         instance_index: Option<u32>,
     ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let context = SharedContext {
-            backend: Arc::clone(&fake),
-            grant,
-            guards: LockoutGuards::new(instance_index),
-            instance_index,
-            refreshers: super::refreshers(),
+        let deps = VaultDeps {
+            endpoint_factory: Arc::new(|_, _| unreachable!("the fake has its own answers")),
             tasks: tasks.clone(),
             stop: stop.clone(),
             metrics: Metrics::default(),
-            started_at: Instant::now(),
+            instance_index,
         };
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-        let vault = Arc::new(Vault::new(&names, context));
+        let vault = TokenVault::on(Arc::clone(&fake) as Arc<dyn Backend>, &names, grant, deps);
         Self { fake, vault, tasks, stop }
     }
 
-    /// What `TokenVault::lease` does, for `CFAPI`.
+    /// A lease of `CFAPI`.
     pub(super) async fn lease(&self) -> Result<Arc<Lease>, super::LeaseRefusal> {
         self.lease_of("CFAPI").await
     }
@@ -414,11 +424,7 @@ impl TestVault {
     }
 
     pub(super) async fn lease_of(&self, text: &str) -> Result<Arc<Lease>, super::LeaseRefusal> {
-        let name = name(text);
-        match self.vault.fresh(&name) {
-            Some(lease) => Ok(lease),
-            None => self.vault.lease(&name).await,
-        }
+        self.vault.lease(&name(text)).await
     }
 
     /// Makes one call per second for `seconds`. Returns how many were refused.

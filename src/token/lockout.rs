@@ -1,19 +1,27 @@
-//! The lockout state of one credential: what is known about it and what may be sent. Pure except
-//! for the jitter.
+//! The lockout guard decides whether a password may be sent now. One for each fingerprint, in
+//! memory; those of one user share a budget of attempts without a clear result.
 //!
-//! Invariant: only a successful logon opens a refused credential. A pause hides the state below it
-//! and ends by itself. States and numbers: `docs/explanation/lockout-guard.md`. Owned by
-//! `lockout_guard`, the only caller.
+//! Invariant: one password of a user at a time. After one definite refusal no password is sent
+//! until the fingerprint changes, a lock has run out or an operator releases one attempt. Only a
+//! successful logon opens a refused credential; a pause hides the state below it and ends by
+//! itself. At most two attempts without a clear result in 65 min, and the second not soon after the
+//! first. States and numbers: `docs/explanation/lockout-guard.md`. Used by `provider` and
+//! `refresh`; read by `entry` and `status`.
 
 use super::{
-    backoff::{self, RetryClass},
+    backend::LogonGrant,
     error::Reason,
-    failure_policy::{ClassifiedFailure, FailureClass},
-    settings::LogonGrant,
-    state::{GuardState, Hold, Release, Transition},
+    failure_policy::{ClassifiedFailure, FailureClass, RetryClass},
+    lease::{GrantedToken, TokenParameters},
 };
-use std::time::Duration;
-use tokio::time::Instant;
+use crate::oauth::Fingerprint;
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt, mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 /// Jitter on the end of a lock: instances must not all probe at the same time.
 const LOCK_JITTER: f64 = 0.05;
@@ -26,17 +34,89 @@ const LONGEST_LOCK: Duration = Duration::from_secs(24 * 60 * 60);
 /// does not count as a failure.
 const PROBE_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// What is known about one credential.
+/// At most one forced renewal in this time: if CF refuses every token, there is no storm of grants.
+const FORCED_EVERY: Duration = Duration::from_secs(30);
+
+/// The same if the refused token came from a logon: the next renewal would probably be a logon
+/// again.
+const FORCED_LOGON_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Identity providers forget failures after 60 min. Five minutes more for clocks and delays.
+pub(super) const FAILURE_WINDOW: Duration = Duration::from_secs(65 * 60);
+
+/// Two instances with two attempts each stay below the five failures that lock a user.
+const MOST_UNCLEAR: usize = 2;
+
+/// Wait between the two on the first instance: a restart of the login server or of an identity
+/// provider is over by then.
+const SPREAD_FIRST: Duration = Duration::from_secs(60);
+
+/// The same on the other instances: what lasts longer is over by then, and the first instance has
+/// tried meanwhile.
+const SPREAD_OTHERS: Duration = Duration::from_secs(10 * 60);
+
+/// Each change of credentials makes one guard, and a thousand password changes between two restarts
+/// are not realistic. Above this number, guards with nothing to remember are dropped first.
+const MAX_GUARDS: usize = 1024;
+
+/// State of a lockout guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardState {
+    /// Nothing was sent yet.
+    Unknown,
+    /// The last logon succeeded.
+    Good,
+    /// Refused: no password until the credentials change.
+    Rejected,
+    /// Something else must be repaired first.
+    Blocked,
+    /// Locked by the identity provider or by UAA.
+    Locked,
+    /// A pause after a transient failure.
+    Waiting,
+}
+
+/// Why no password may be sent now.
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) reason: Reason,
+    pub(super) retry_at: Option<Instant>,
+}
+
+/// A change of state, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transition {
+    pub(super) from: GuardState,
+    pub(super) to: GuardState,
+}
+
+/// An operator's release of one attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Release {
+    #[default]
+    None,
+    /// One attempt may pass.
+    Open,
+    /// It has passed, and may have been sent.
+    Used,
+    /// It has passed, but no connection was made.
+    Unsent,
+}
+
+/// What is known about one credential. Pure except for the jitter.
 #[derive(Debug, Default)]
 pub(super) struct LockoutState {
     standing: CredentialState,
-    /// Why the credential is refused, if it is.
-    reason: Option<Reason>,
     is_proven: bool,
     release: Release,
     pause: Option<RetryPause>,
     /// Answers in a row that did not come from a token endpoint.
     foreign_answers: u32,
+    /// When CF's refusal of a token last forced a renewal.
+    forced_at: Option<Instant>,
+    /// The last token of this credential, for its other destinations. Weak: the token belongs to
+    /// the destination that fetched it.
+    shared: Option<(Weak<GrantedToken>, TokenParameters)>,
 }
 
 #[derive(Debug, Default)]
@@ -44,14 +124,17 @@ enum CredentialState {
     #[default]
     Unknown,
     Good,
-    Rejected,
-    Blocked {
-        probe_at: Option<Instant>,
-    },
-    Locked {
-        probe_at: Instant,
-        wait: Duration,
-    },
+    Closed(Closure),
+}
+
+#[derive(Debug)]
+struct Closure {
+    shown: GuardState,
+    reason: Reason,
+    /// When one attempt may pass.
+    probe_at: Option<Instant>,
+    /// How long this lock is waited out; zero if it is none.
+    lock: Duration,
 }
 
 #[derive(Debug)]
@@ -59,6 +142,76 @@ struct RetryPause {
     until: Instant,
     reason: Reason,
     rounds: u32,
+}
+
+/// Protects one credential.
+pub(super) struct LockoutGuard {
+    /// Held across a logon: one at a time for a credential.
+    pub(super) logon_lock: tokio::sync::Mutex<()>,
+    /// Held across an operator's release: the next one counts it.
+    pub(super) release_lock: tokio::sync::Mutex<()>,
+    state: Mutex<LockoutState>,
+    budget: Arc<AttemptBudget>,
+}
+
+/// All lockout guards of the process.
+#[derive(Debug)]
+pub(super) struct LockoutGuards {
+    guards: Mutex<HashMap<Fingerprint, Arc<LockoutGuard>>>,
+    instance_index: Option<u32>,
+}
+
+/// The attempts of one user. Identity providers count the failures of a user, over all credentials,
+/// and do not tell case apart.
+#[derive(Debug)]
+struct AttemptBudget {
+    user: String,
+    spread: Duration,
+    /// Held while a password is in flight.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    past: Mutex<PastAttempts>,
+}
+
+#[derive(Debug, Default)]
+struct PastAttempts {
+    /// Times of attempts without a clear result, oldest first.
+    unclear: VecDeque<Instant>,
+    /// Times of attempts that were refused, oldest first. They hold nothing back here.
+    refused: VecDeque<Instant>,
+}
+
+/// The permit to send one password. A permit that is only dropped counts as an attempt without a
+/// clear result.
+#[derive(Debug)]
+pub(super) struct AttemptPermit {
+    budget: Arc<AttemptBudget>,
+    result: AttemptResult,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// What an attempt may have cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AttemptResult {
+    /// Perhaps a wrong logon.
+    Unclear,
+    /// A refused logon.
+    Refused,
+    /// Nothing: it succeeded, or nothing was sent.
+    Clear,
+}
+
+impl GuardState {
+    /// Returns the name used in metrics, log lines and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Good => "good",
+            Self::Rejected => "rejected",
+            Self::Blocked => "blocked",
+            Self::Locked => "locked",
+            Self::Waiting => "waiting",
+        }
+    }
 }
 
 impl LockoutState {
@@ -71,8 +224,13 @@ impl LockoutState {
         if self.is_released() {
             return Ok(());
         }
-        if grant == LogonGrant::Password {
-            self.standing_allows(now)?;
+        if let CredentialState::Closed(closure) = &self.standing
+            && grant == LogonGrant::Password
+            && closure.probe_at.is_none_or(|at| now < at)
+        {
+            // Callers are told to come back only after a lock.
+            let retry_at = closure.probe_at.filter(|_| closure.shown == GuardState::Locked);
+            return Err(Hold { reason: closure.reason.clone(), retry_at });
         }
         match &self.pause {
             Some(pause) if now < pause.until => {
@@ -82,8 +240,50 @@ impl LockoutState {
         }
     }
 
+    /// The logon succeeded.
+    pub(super) fn succeeded(&mut self, now: Instant) -> Transition {
+        let from = self.state_before(now);
+        self.standing = CredentialState::Good;
+        self.is_proven = true;
+        self.pause = None;
+        self.foreign_answers = 0;
+        Transition { from, to: GuardState::Good }
+    }
+
+    /// The logon failed.
+    fn failed(&mut self, failure: &ClassifiedFailure, now: Instant) -> Transition {
+        let from = self.state_before(now);
+        let reason = failure.reason.clone();
+        let closed = |shown, probe_at, lock| Closure { shown, reason, probe_at, lock };
+        match failure.class {
+            FailureClass::Rejected => {
+                self.close(closed(GuardState::Rejected, None, Duration::ZERO));
+            }
+            FailureClass::Blocked => self.close(closed(GuardState::Blocked, None, Duration::ZERO)),
+            FailureClass::BlockedWithProbe => {
+                let probe_at = Some(now + PROBE_EVERY);
+                self.close(closed(GuardState::Blocked, probe_at, Duration::ZERO));
+            }
+            FailureClass::Locked(base) => {
+                let lock = self.next_lock(base);
+                let probe_at = now + lock.mul_f64(1.0 + LOCK_JITTER * fastrand::f64());
+                self.close(closed(GuardState::Locked, Some(probe_at), lock));
+            }
+            FailureClass::Waiting { retry_class, .. } => {
+                self.wait(retry_class.pause(self.rounds(), fastrand::f64()), failure, now);
+            }
+            FailureClass::NoTokenEndpoint { .. } => {
+                let earlier = self.foreign_answers;
+                let pause = RetryClass::NoTokenEndpoint.pause(earlier, fastrand::f64());
+                self.wait(pause, failure, now);
+                self.foreign_answers = earlier.saturating_add(1);
+            }
+        }
+        Transition { from, to: self.state(now) }
+    }
+
     /// No further attempt without a clear result may be risked before `until`.
-    pub(super) fn exhaust(&mut self, until: Instant, now: Instant) -> Hold {
+    fn exhaust(&mut self, until: Instant, now: Instant) -> Hold {
         let running = self.pause.as_ref().filter(|pause| now < pause.until);
         let until = running.map_or(until, |pause| pause.until.max(until));
         let reason = match running.map(|pause| &pause.reason) {
@@ -91,8 +291,7 @@ impl LockoutState {
             Some(reason @ Reason::NoTokenEndpoint { .. }) => reason.clone(),
             Some(_) | None => Reason::Unclear { until },
         };
-        let rounds = self.rounds();
-        self.pause = Some(RetryPause { until, reason: reason.clone(), rounds });
+        self.pause = Some(RetryPause { until, reason: reason.clone(), rounds: self.rounds() });
         Hold { reason, retry_at: Some(until) }
     }
 
@@ -101,50 +300,13 @@ impl LockoutState {
         self.foreign_answers > 0 && !self.is_released()
     }
 
-    /// The logon succeeded.
-    pub(super) fn succeeded(&mut self, now: Instant) -> Transition {
-        let from = self.state_before(now);
-        self.standing = CredentialState::Good;
-        self.reason = None;
-        self.is_proven = true;
-        self.pause = None;
-        self.foreign_answers = 0;
-        let to = GuardState::Good;
-        Transition { from, to }
-    }
-
-    /// The logon failed.
-    pub(super) fn failed(&mut self, failure: &ClassifiedFailure, now: Instant) -> Transition {
-        let from = self.state_before(now);
-        match failure.class {
-            FailureClass::Rejected => self.close(CredentialState::Rejected, failure),
-            FailureClass::Blocked => {
-                self.close(CredentialState::Blocked { probe_at: None }, failure);
-            }
-            FailureClass::BlockedWithProbe => {
-                let probe_at = Some(now + PROBE_EVERY);
-                self.close(CredentialState::Blocked { probe_at }, failure);
-            }
-            FailureClass::Locked(base) => {
-                let wait = self.next_lock(base);
-                let probe_at = now + wait.mul_f64(1.0 + LOCK_JITTER * fastrand::f64());
-                self.close(CredentialState::Locked { probe_at, wait }, failure);
-            }
-            FailureClass::Waiting { retry_class, .. } => {
-                self.wait(retry_class, self.rounds(), failure, now);
-            }
-            FailureClass::NoTokenEndpoint { .. } => {
-                self.wait(RetryClass::NoTokenEndpoint, self.foreign_answers, failure, now);
-                self.foreign_answers = self.foreign_answers.saturating_add(1);
-            }
-        }
-        let to = self.state(now);
-        Transition { from, to }
-    }
-
     /// Lets exactly one more attempt through, in any state.
     pub(super) fn release(&mut self) {
         self.release = Release::Open;
+    }
+
+    pub(super) fn is_released(&self) -> bool {
+        self.release == Release::Open
     }
 
     /// Uses up the release. Returns whether there was one.
@@ -165,14 +327,10 @@ impl LockoutState {
 
     /// Ends the release, used or not. Returns what became of it.
     pub(super) fn end_release(&mut self) -> Release {
-        std::mem::take(&mut self.release)
+        mem::take(&mut self.release)
     }
 
-    pub(super) fn is_released(&self) -> bool {
-        self.release == Release::Open
-    }
-
-    /// Returns whether a logon has ever succeeded.
+    /// Returns whether a logon with this credential has ever succeeded.
     pub(super) fn is_proven(&self) -> bool {
         self.is_proven
     }
@@ -184,12 +342,7 @@ impl LockoutState {
 
     /// Returns whether a repair or the end of a lock is needed, also below a pause.
     pub(super) fn is_closed(&self) -> bool {
-        match self.standing {
-            CredentialState::Rejected
-            | CredentialState::Blocked { .. }
-            | CredentialState::Locked { .. } => true,
-            CredentialState::Unknown | CredentialState::Good => false,
-        }
+        matches!(self.standing, CredentialState::Closed(_))
     }
 
     /// Returns the state that is shown.
@@ -197,13 +350,39 @@ impl LockoutState {
         if self.pause.as_ref().is_some_and(|pause| now < pause.until) {
             return GuardState::Waiting;
         }
-        match self.standing {
+        match &self.standing {
             CredentialState::Unknown => GuardState::Unknown,
             CredentialState::Good => GuardState::Good,
-            CredentialState::Rejected => GuardState::Rejected,
-            CredentialState::Blocked { .. } => GuardState::Blocked,
-            CredentialState::Locked { .. } => GuardState::Locked,
+            CredentialState::Closed(closure) => closure.shown,
         }
+    }
+
+    /// Takes the one renewal of this period that a refusal of `used` by CF may force; `false` if it
+    /// was taken already.
+    pub(super) fn take_forced_renewal(&mut self, used: &GrantedToken, now: Instant) -> bool {
+        let every = if used.is_from_logon() { FORCED_LOGON_EVERY } else { FORCED_EVERY };
+        let is_free = self.forced_at.is_none_or(|last| now >= last + every);
+        if is_free {
+            self.forced_at = Some(now);
+        }
+        is_free
+    }
+
+    /// Offers a token to the other destinations with this credential.
+    pub(super) fn share(&mut self, token: &Arc<GrantedToken>, parameters: TokenParameters) {
+        self.shared = Some((Arc::downgrade(token), parameters));
+    }
+
+    /// Returns a token that another destination of this credential got with the same parameters and
+    /// that can still be served.
+    pub(super) fn shared(
+        &self,
+        parameters: &TokenParameters,
+        now: Instant,
+    ) -> Option<Arc<GrantedToken>> {
+        let (token, of) = self.shared.as_ref()?;
+        let is_like = parameters.are_like(of);
+        token.upgrade().filter(|token| is_like && token.is_alive(now))
     }
 
     /// Returns the state before an attempt. A pause counts until an attempt has a result, even if
@@ -215,50 +394,199 @@ impl LockoutState {
         }
     }
 
-    fn standing_allows(&self, now: Instant) -> Result<(), Hold> {
-        let (is_open, retry_at) = match self.standing {
-            CredentialState::Unknown | CredentialState::Good => (true, None),
-            CredentialState::Rejected | CredentialState::Blocked { probe_at: None } => {
-                (false, None)
-            }
-            CredentialState::Blocked { probe_at: Some(at) } => (now >= at, None),
-            CredentialState::Locked { probe_at, .. } => (now >= probe_at, Some(probe_at)),
-        };
-        if is_open {
-            return Ok(());
-        }
-        let reason = self.reason.clone().unwrap_or(Reason::Internal);
-        Err(Hold { reason, retry_at })
-    }
-
-    fn close(&mut self, standing: CredentialState, failure: &ClassifiedFailure) {
-        self.standing = standing;
-        self.reason = Some(failure.reason.clone());
+    fn close(&mut self, closure: Closure) {
+        self.standing = CredentialState::Closed(closure);
         self.pause = None;
         self.foreign_answers = 0;
     }
 
     /// Returns the waiting time of a lock: twice the last one if the user is still locked.
     fn next_lock(&self, base: Duration) -> Duration {
-        match self.standing {
-            CredentialState::Locked { wait, .. } => (wait * 2).max(base).min(LONGEST_LOCK),
-            CredentialState::Unknown
-            | CredentialState::Good
-            | CredentialState::Rejected
-            | CredentialState::Blocked { .. } => base,
+        match &self.standing {
+            CredentialState::Closed(last) => (last.lock * 2).max(base).min(LONGEST_LOCK),
+            CredentialState::Unknown | CredentialState::Good => base,
         }
     }
 
-    fn wait(
-        &mut self,
-        retry_class: RetryClass,
-        earlier: u32,
-        failure: &ClassifiedFailure,
-        now: Instant,
-    ) {
-        let until = now + backoff::pause(retry_class, earlier, fastrand::f64());
+    fn wait(&mut self, pause: Duration, failure: &ClassifiedFailure, now: Instant) {
         let rounds = self.rounds().saturating_add(1);
-        self.pause = Some(RetryPause { until, reason: failure.reason.clone(), rounds });
+        let reason = failure.reason.clone();
+        self.pause = Some(RetryPause { until: now + pause, reason, rounds });
+    }
+}
+
+impl LockoutGuard {
+    /// Locks the state for one step.
+    pub(super) fn lock(&self) -> MutexGuard<'_, LockoutState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the permit to send one password, when no other one of this user is in flight. Uses up
+    /// the operator's release if there is one.
+    ///
+    /// # Errors
+    /// Attempts of the last 65 min had no clear result, and each may hide a counted failure.
+    pub(super) async fn permit(&self) -> Result<AttemptPermit, Hold> {
+        let turn = Arc::clone(&self.budget.turn).lock_owned().await;
+        let now = Instant::now();
+        // An operator's decision: it is made also without a budget, and counts like any other.
+        if !self.lock().take_release()
+            && let Some(until) = self.budget.held_until(now)
+        {
+            return Err(self.lock().exhaust(until, now));
+        }
+        let (budget, result) = (Arc::clone(&self.budget), AttemptResult::Unclear);
+        Ok(AttemptPermit { budget, result, _turn: turn })
+    }
+
+    /// The logon failed. Returns also the hold if it was unclear and no further one may be risked
+    /// now.
+    pub(super) fn failed(
+        &self,
+        failure: &ClassifiedFailure,
+        permit: Option<AttemptPermit>,
+        now: Instant,
+    ) -> (Transition, Option<Hold>) {
+        let transition = self.lock().failed(failure, now);
+        let Some(permit) = permit else {
+            return (transition, None);
+        };
+        permit.end(failure.class);
+        let until = self.budget.held_until(now).filter(|_| failure.class.is_ambiguous());
+        (transition, until.map(|until| self.lock().exhaust(until, now)))
+    }
+
+    /// Returns why no password may be sent now; `None` if one may be sent.
+    pub(super) fn hold(&self, now: Instant) -> Option<Hold> {
+        self.lock().check(LogonGrant::Password, now).err()
+    }
+
+    /// Returns how many passwords of this user were refused or had no clear answer in the last
+    /// 65 min.
+    pub(super) fn unsuccessful(&self, now: Instant) -> usize {
+        let past = self.budget.past(now);
+        past.unclear.len().saturating_add(past.refused.len())
+    }
+}
+
+impl LockoutGuards {
+    /// Makes none yet. The number of the instance decides how its attempts are spread.
+    pub(super) fn new(instance_index: Option<u32>) -> Self {
+        Self { guards: Mutex::default(), instance_index }
+    }
+
+    /// Returns the guard of a credential of this user; makes one if there is none.
+    pub(super) fn of(&self, fingerprint: Fingerprint, user: &str) -> Arc<LockoutGuard> {
+        let mut guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guard) = guards.get(&fingerprint) {
+            return Arc::clone(guard);
+        }
+        make_room(&mut guards);
+        let user = user.to_lowercase();
+        let known = guards.values().find(|guard| guard.budget.user == user);
+        let budget = match known {
+            Some(guard) => Arc::clone(&guard.budget),
+            None => Arc::new(AttemptBudget::new(user, self.instance_index)),
+        };
+        let guard = Arc::new(LockoutGuard {
+            logon_lock: tokio::sync::Mutex::default(),
+            release_lock: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+            budget,
+        });
+        guards.insert(fingerprint, Arc::clone(&guard));
+        guard
+    }
+}
+
+/// Above the limit, drops unused guards that have seen no failure. If there is none, drops one
+/// unused guard.
+fn make_room(guards: &mut HashMap<Fingerprint, Arc<LockoutGuard>>) {
+    if guards.len() < MAX_GUARDS {
+        return;
+    }
+    let now = Instant::now();
+    guards.retain(|_, guard| {
+        let is_open = matches!(guard.lock().state(now), GuardState::Unknown | GuardState::Good);
+        Arc::strong_count(guard) > 1 || !is_open || guard.unsuccessful(now) > 0
+    });
+    if guards.len() < MAX_GUARDS {
+        return;
+    }
+    let idle = guards.iter().find(|(_, guard)| Arc::strong_count(guard) == 1);
+    if let Some(fingerprint) = idle.map(|(fingerprint, _)| *fingerprint) {
+        guards.remove(&fingerprint);
+    }
+}
+
+impl AttemptBudget {
+    /// Makes the budget of a user on an instance. Without a number it counts as the first.
+    fn new(user: String, instance_index: Option<u32>) -> Self {
+        let is_first = instance_index.unwrap_or(0) == 0;
+        let spread = if is_first { SPREAD_FIRST } else { SPREAD_OTHERS };
+        Self { user, spread, turn: Arc::default(), past: Mutex::default() }
+    }
+
+    /// Returns when the next attempt may be sent; `None` if it may be sent now.
+    fn held_until(&self, now: Instant) -> Option<Instant> {
+        let past = self.past(now);
+        let is_spread = past.unclear.back().map(|last| *last + self.spread);
+        // An operator's releases may have made more than the budget allows.
+        let surplus = past.unclear.len().checked_sub(MOST_UNCLEAR);
+        let is_left =
+            surplus.and_then(|index| past.unclear.get(index)).map(|at| *at + FAILURE_WINDOW);
+        is_spread.max(is_left).filter(|at| now < *at)
+    }
+
+    /// Returns the attempts of the window.
+    fn past(&self, now: Instant) -> MutexGuard<'_, PastAttempts> {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        forget(&mut past.unclear, now);
+        forget(&mut past.refused, now);
+        past
+    }
+}
+
+/// Drops what is older than the window.
+pub(super) fn forget(times: &mut VecDeque<Instant>, now: Instant) {
+    while times.front().is_some_and(|oldest| now >= *oldest + FAILURE_WINDOW) {
+        times.pop_front();
+    }
+}
+
+impl AttemptPermit {
+    /// The logon succeeded, or nothing was sent.
+    pub(super) fn clear(mut self) {
+        self.result = AttemptResult::Clear;
+    }
+
+    /// The logon failed.
+    fn end(mut self, class: FailureClass) {
+        self.result = match class {
+            class if class.is_ambiguous() => AttemptResult::Unclear,
+            class if class.is_definite() => AttemptResult::Refused,
+            _ => AttemptResult::Clear,
+        };
+    }
+}
+
+impl Drop for AttemptPermit {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let mut past = self.budget.past(now);
+        match self.result {
+            AttemptResult::Unclear => past.unclear.push_back(now),
+            AttemptResult::Refused => past.refused.push_back(now),
+            AttemptResult::Clear => {}
+        }
+    }
+}
+
+impl fmt::Debug for LockoutGuard {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("LockoutGuard")
+            .field("state", &self.lock().state(Instant::now()))
+            .finish_non_exhaustive()
     }
 }
 

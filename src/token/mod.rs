@@ -5,70 +5,40 @@
 //! credential; no sequence of events sends a refused password again
 //! (`docs/explanation/lockout-guard.md`). This module decides about lifetimes and about sending
 //! passwords; it knows nothing about HTTP. Called by `capi`, `http` (readiness, `/destinations`)
-//! and `app`.
+//! and `app`. The life of a token: `docs/explanation/tokens.md`.
 
-mod advice;
-mod attempt_budget;
 mod backend;
-mod backoff;
-mod claim_checks;
-mod content;
-mod cooldown;
 mod entry;
 mod error;
 mod exchange;
 mod failure_policy;
-#[cfg(test)]
-mod fake;
 mod lease;
 mod lockout;
-mod lockout_guard;
-mod lockout_guards;
-mod log_events;
-mod negative_cache;
 mod provider;
-mod refresh;
-mod refresh_failures;
-mod refresher;
-mod schedule;
-mod settings;
-mod shared_context;
-mod snapshot;
-mod state;
 mod status;
-mod vault;
 
-pub use backend::TokenEndpointFactory;
-pub use cooldown::Revoked;
+pub use backend::{LogonGrant, Settings, TokenEndpointFactory};
 pub use error::{LeaseRefusal, Reason, UaaOutage, clock_time};
-#[cfg(test)]
-pub(crate) use fake::lease_for_tests;
-pub use lease::{Freshness, Lease};
-pub use settings::{LogonGrant, Settings};
-pub use state::GuardState;
+pub use lease::{Freshness, Lease, Revoked};
+pub use lockout::GuardState;
 pub use status::{DestinationStatus, PastRefusal, Renewal, RepeatedRelease};
-pub use vault::{Attempt, Force, ReleasedAttempt, RetryError};
 
 use crate::{
-    destination::{DestinationName, Destinations},
+    destination::{CachePolicy, DestinationName, Destinations, SourceKind},
     telemetry::metrics::Metrics,
 };
-use backend::LiveBackend;
-use lockout_guards::LockoutGuards;
-use moka::future::Cache;
-use shared_context::SharedContext;
-use std::{fmt, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use backend::{Backend, LiveBackend};
+use entry::{DestinationEntry, EntryDeps};
+use exchange::GrantExchange;
+use lockout::{FAILURE_WINDOW, LockoutGuards, Release};
+use prometheus_client::metrics::counter::Counter;
+use std::{fmt, ptr, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vault::Vault;
+use tracing::Instrument;
 
-/// Most refreshers in the cache: eight names may be configured, each with its current credentials
-/// and, for a moment, the previous ones.
-const MAX_REFRESHERS: u64 = 64;
-
-/// A refresher that was not used for the default lifetime of a refresh token (30 days) holds
-/// nothing useful.
-const REFRESHER_IDLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// When a caller whose time has ended may come back: what it waited for goes on meanwhile.
+const LATE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Dependencies of the vault.
 #[derive(Clone)]
@@ -85,32 +55,110 @@ pub struct VaultDeps {
     pub instance_index: Option<u32>,
 }
 
-/// All token refreshers, one per destination name and fingerprint, in a bounded cache. A clone is
-/// shallow.
+/// The leases of all configured destinations. A clone is shallow.
+#[derive(Clone)]
+pub struct TokenVault(Arc<Vault>);
+
+struct Vault {
+    /// At most eight, the default first.
+    entries: Vec<MeteredEntry>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    metrics: Metrics,
+    instance_index: Option<u32>,
+}
+
+/// An entry with its counter. The counter is kept here, so that the read path needs no lookup.
+struct MeteredEntry {
+    entry: Arc<DestinationEntry>,
+    fresh: Counter,
+}
+
+/// Whether an operator's release overrides a running lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Refused while a lock is running.
+    No,
+    /// Overrides the lock. A probe that comes too early counts as a failure again.
+    Yes,
+}
+
+/// Result of an operator's release.
 #[derive(Clone, Debug)]
-pub struct TokenVault(Arc<Vault<LiveBackend>>);
+pub enum Attempt {
+    /// There is a new token.
+    Succeeded,
+    /// The attempt failed or could not be made, for this reason.
+    Refused(LeaseRefusal),
+}
+
+/// An operator's release that was carried out.
+#[derive(Clone, Debug)]
+pub struct ReleasedAttempt {
+    /// What came of it.
+    pub attempt: Attempt,
+    /// Whether it may have reached the login server. If not, it does not count.
+    pub is_sent: bool,
+    /// Released attempts of this destination that were sent here in the last 65 min, this one
+    /// included.
+    pub released: usize,
+    /// Passwords of the user that this instance sent in the last 65 min and that were refused or
+    /// had no clear answer.
+    pub unsuccessful: usize,
+}
+
+/// Why no attempt was released.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RetryError {
+    /// No destination of that name is configured.
+    #[error("destination {0} is not configured")]
+    UnknownDestination(String),
+    /// A lock is still running.
+    #[error("the lock has not run out")]
+    Locked(#[source] LeaseRefusal),
+    /// An attempt was released before.
+    #[error("an attempt was released before")]
+    Repeated(RepeatedRelease),
+}
 
 impl TokenVault {
     /// Makes an empty vault for the configured destinations. Makes no call.
     pub fn new(settings: &Settings, destinations: Destinations, deps: VaultDeps) -> Self {
         let names = destinations.names().to_vec();
-        let backend = LiveBackend {
+        let backend = Arc::new(LiveBackend {
             destinations,
-            endpoint_factory: deps.endpoint_factory,
+            endpoint_factory: Arc::clone(&deps.endpoint_factory),
             assertion_file: settings.assertion_file.clone(),
+        });
+        Self::on(backend, &names, settings.grant, deps)
+    }
+
+    fn on(
+        backend: Arc<dyn Backend>,
+        names: &[DestinationName],
+        grant: LogonGrant,
+        deps: VaultDeps,
+    ) -> Self {
+        let VaultDeps { tasks, stop, metrics, instance_index, .. } = deps;
+        let entry_deps = EntryDeps {
+            guards: Arc::new(LockoutGuards::new(instance_index)),
+            tasks: tasks.clone(),
+            stop: stop.clone(),
         };
-        let context = SharedContext {
-            backend: Arc::new(backend),
-            grant: settings.grant,
-            guards: LockoutGuards::new(deps.instance_index),
-            instance_index: deps.instance_index,
-            refreshers: refreshers(),
-            tasks: deps.tasks,
-            stop: deps.stop,
-            metrics: deps.metrics,
-            started_at: Instant::now(),
+        let metered = |name: &DestinationName| {
+            let exchange = GrantExchange {
+                name: name.clone(),
+                backend: Arc::clone(&backend),
+                grant,
+                metrics: metrics.clone(),
+            };
+            MeteredEntry {
+                entry: Arc::new(DestinationEntry::new(exchange, entry_deps.clone())),
+                fresh: metrics.served_counter(name.as_str(), "fresh"),
+            }
         };
-        Self(Arc::new(Vault::new(&names, context)))
+        let entries = names.iter().map(metered).collect();
+        Self(Arc::new(Vault { entries, tasks, stop, metrics, instance_index }))
     }
 
     /// Lends a token that CF will accept for at least the safety margin.
@@ -121,35 +169,132 @@ impl TokenVault {
     /// # Cancel safety
     /// Dropping the future cancels nothing: the renewal runs in its own task.
     pub async fn lease(&self, destination: &DestinationName) -> Result<Arc<Lease>, LeaseRefusal> {
-        match self.0.fresh(destination) {
+        match self.fresh(destination) {
             Some(lease) => Ok(lease),
             // Boxed, so that the future of the fast path stays small.
-            None => Box::pin(self.0.lease(destination)).await,
+            None => Box::pin(self.slow_lease(destination)).await,
         }
     }
 
     /// Returns the published fresh lease, if there is one. Never waits and starts nothing.
     pub(crate) fn fresh(&self, destination: &DestinationName) -> Option<Arc<Lease>> {
-        self.0.fresh(destination)
+        let metered = self.metered(destination)?;
+        let lease = metered.entry.fresh(Instant::now())?;
+        metered.fresh.inc();
+        Some(lease)
+    }
+
+    async fn slow_lease(&self, name: &DestinationName) -> Result<Arc<Lease>, LeaseRefusal> {
+        let Some(metered) = self.metered(name) else {
+            return Err(LeaseRefusal::new(name, Reason::DestinationMissing, None));
+        };
+        let metrics = &self.0.metrics;
+        if let Some((lease, freshness)) = metered.entry.serve(Instant::now()) {
+            if freshness == Freshness::Fresh {
+                metered.fresh.inc();
+            } else {
+                metrics.token_served(name.as_str(), "ageing");
+            }
+            return Ok(lease);
+        }
+        let outcome = metered.entry.lease().await;
+        let result = if outcome.is_ok() { "waited" } else { "refused" };
+        metrics.token_served(name.as_str(), result);
+        outcome
     }
 
     /// Returns the refusal for a caller whose time ended while it waited in [`Self::lease`]. It
     /// names the system that has not answered.
     pub fn late(&self, destination: &DestinationName) -> LeaseRefusal {
-        self.0.late(destination)
+        let entry = self.metered(destination).map(|metered| &metered.entry);
+        let credential = entry.and_then(|entry| entry.credential());
+        let reason = match credential {
+            Some(credential) if !credential.renewer().provider.is_reading() => Reason::UaaSlow,
+            Some(_) | None => Reason::DestinationUnavailable {
+                advice:
+                    "the Destination service, or the XSUAA of its binding, has not answered in time"
+                        .to_owned(),
+            },
+        };
+        let retry_at = Some(Instant::now() + LATE_PAUSE);
+        match entry {
+            Some(entry) => entry.refusal(reason, retry_at),
+            None => LeaseRefusal::new(destination, reason, retry_at),
+        }
     }
 
     /// CF refused exactly this lease (401, code 1000). Ends it if it is still in service. Forces at
     /// most one renewal in 30 s, one in 10 min if the refused token came from a logon.
     pub fn revoke(&self, destination: &DestinationName, used: &Arc<Lease>) -> Revoked {
-        self.0.revoke(destination, used)
+        match self.metered(destination) {
+            Some(metered) => metered.entry.revoke(used, Instant::now()),
+            None => Revoked::Renewing,
+        }
     }
 
     /// Returns the status of every configured destination, the default first. Makes no call.
     pub fn statuses(&self) -> Vec<DestinationStatus> {
-        self.0.statuses()
+        let now = Instant::now();
+        self.0.entries.iter().map(|metered| metered.entry.status(now)).collect()
     }
 
+    /// Returns the number of this instance of the app; `None` away from the platform.
+    pub fn instance_index(&self) -> Option<u32> {
+        self.0.instance_index
+    }
+
+    /// Fetches the first lease in the background after `delay`. A caller that needs a lease earlier
+    /// does not wait for the delay.
+    pub fn warm(&self, destination: &DestinationName, delay: Duration) {
+        let (vault, name) = (self.clone(), destination.clone());
+        self.0.tasks.spawn(async move {
+            tokio::select! {
+                () = vault.0.stop.cancelled() => {}
+                () = sleep(delay) => {
+                    // The guard and the destination have already logged why.
+                    drop(vault.slow_lease(&name).await);
+                }
+            }
+        });
+    }
+
+    /// Reads every destination again in the background, past the cache (SIGHUP). The lockout guards
+    /// keep their state.
+    pub fn reread(&self) {
+        for MeteredEntry { entry, .. } in &self.0.entries {
+            let entry = Arc::clone(entry);
+            let source = entry.read_from();
+            if !source.is_some_and(SourceKind::is_read_again) {
+                let source = source.map(SourceKind::name);
+                tracing::warn!(
+                    destination = entry.name().as_str(),
+                    source,
+                    "destination not read again: its source is read only when the broker starts"
+                );
+                continue;
+            }
+            self.0.tasks.spawn(async move {
+                let destination = entry.name().as_str();
+                match entry.read_destination(CachePolicy::PastCache).await {
+                    Ok(_) => tracing::info!(destination, "destination read again"),
+                    Err(error) => tracing::warn!(destination, %error, "destination not read"),
+                }
+            });
+        }
+    }
+
+    /// At most eight names: comparing is faster than hashing, and usually the text is the very same
+    /// object.
+    fn metered(&self, name: &DestinationName) -> Option<&MeteredEntry> {
+        self.0.entries.iter().find(|metered| {
+            let known = metered.entry.name();
+            ptr::eq(known.as_str(), name.as_str()) || known == name
+        })
+    }
+}
+
+/// An operator's release.
+impl TokenVault {
     /// Reads the destination past the cache, lets exactly one logon through the lockout guard and
     /// returns the result. It counts as a logon like any other. `on_end` gets the result also if
     /// no caller waits for it any more.
@@ -166,24 +311,69 @@ impl TokenVault {
         force: Force,
         on_end: impl FnOnce(&Result<ReleasedAttempt, RetryError>) + Send + 'static,
     ) -> Result<ReleasedAttempt, RetryError> {
-        Box::pin(self.0.retry(destination, force, on_end)).await
+        let Some(metered) = self.metered(destination) else {
+            let error = Err(RetryError::UnknownDestination(destination.as_str().to_owned()));
+            on_end(&error);
+            return error;
+        };
+        let entry = Arc::clone(&metered.entry);
+        let task = async move {
+            let result = release(&entry, force).await;
+            on_end(&result);
+            result
+        };
+        let running = self.0.tasks.spawn(task.in_current_span());
+        running.await.unwrap_or_else(|_| {
+            let refusal = LeaseRefusal::new(destination, Reason::Internal, None);
+            Ok(ReleasedAttempt::unsent(refusal))
+        })
     }
+}
 
-    /// Returns the number of this instance of the app; `None` away from the platform.
-    pub fn instance_index(&self) -> Option<u32> {
-        self.0.instance_index()
+async fn release(
+    entry: &Arc<DestinationEntry>,
+    force: Force,
+) -> Result<ReleasedAttempt, RetryError> {
+    let credential = match entry.find_credential(CachePolicy::PastCache).await {
+        Ok(credential) => credential,
+        Err(refusal) => return Ok(ReleasedAttempt::unsent(refusal)),
+    };
+    let guard = &credential.renewer().provider.guard;
+    // Held across the attempt on purpose: the next release counts this one.
+    let _release_lock = guard.release_lock.lock().await;
+    if force == Force::No {
+        let now = Instant::now();
+        // Also below a pause.
+        if let Some(hold) = guard.hold(now)
+            && matches!(hold.reason, Reason::Locked { .. })
+        {
+            let refusal = LeaseRefusal::new(entry.name(), hold.reason, hold.retry_at);
+            return Err(RetryError::Locked(refusal));
+        }
+        let (earlier, last) = entry.releases(now);
+        if let Some(last) = last {
+            let (unsuccessful, free_at) = (guard.unsuccessful(now), last + FAILURE_WINDOW);
+            return Err(RetryError::Repeated(RepeatedRelease { earlier, unsuccessful, free_at }));
+        }
     }
-
-    /// Fetches the first lease in the background after `delay`. A caller that needs a lease earlier
-    /// does not wait for the delay.
-    pub fn warm(&self, destination: &DestinationName, delay: Duration) {
-        self.0.warm(destination, delay);
+    let outcome = credential.force().await;
+    let now = Instant::now();
+    let is_sent = guard.lock().end_release() == Release::Used;
+    if is_sent {
+        entry.released(now);
     }
+    let attempt = match outcome {
+        Ok(_) => Attempt::Succeeded,
+        Err(failure) => Attempt::Refused(failure.error),
+    };
+    let ((released, _), unsuccessful) = (entry.releases(now), guard.unsuccessful(now));
+    Ok(ReleasedAttempt { attempt, is_sent, released, unsuccessful })
+}
 
-    /// Reads every destination again in the background, past the cache (SIGHUP). The lockout guards
-    /// keep their state.
-    pub fn reread(&self) {
-        self.0.reread();
+impl ReleasedAttempt {
+    fn unsent(refusal: LeaseRefusal) -> Self {
+        let attempt = Attempt::Refused(refusal);
+        Self { attempt, is_sent: false, released: 0, unsuccessful: 0 }
     }
 }
 
@@ -193,6 +383,17 @@ impl fmt::Debug for VaultDeps {
     }
 }
 
-fn refreshers<V: Clone + Send + Sync + 'static>() -> Cache<shared_context::TokenKey, V> {
-    Cache::builder().max_capacity(MAX_REFRESHERS).time_to_idle(REFRESHER_IDLE).build()
+impl fmt::Debug for TokenVault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.0.entries.iter().map(|metered| &metered.entry);
+        out.debug_list().entries(entries).finish()
+    }
 }
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+pub(crate) use fake::lease_for_tests;
+
+#[cfg(test)]
+mod tests;

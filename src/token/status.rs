@@ -1,20 +1,14 @@
 //! What an operator may see of a destination's token: states, times, causes; never a secret.
 //!
-//! Invariant: no text of an upstream gets in. Filled by `provider`, `exchange` and `vault`; read by
-//! `http`.
+//! Invariant: no text of an upstream gets in. Filled by `entry`; read by `http`.
 
 use super::{
-    attempt_budget::FAILURE_WINDOW,
     error::{LeaseRefusal, Reason},
     lease::Freshness,
-    state::GuardState,
+    lockout::{GuardState, forget},
 };
 use crate::destination::{DestinationName, SourceKind};
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, mem, time::Duration};
 use tokio::time::Instant;
 
 /// Status of a destination.
@@ -83,92 +77,63 @@ pub struct RepeatedRelease {
 
 /// The last events of one destination name, across changes of its credentials.
 #[derive(Debug, Default)]
-pub(super) struct RenewalHistory(Mutex<PastEvents>);
-
-#[derive(Debug, Default)]
-struct PastEvents {
-    renewal: Option<(&'static str, Duration, Instant)>,
-    warning: Option<String>,
+pub(super) struct PastEvents {
+    renewal: Option<GrantedRenewal>,
     refusal: Option<(LeaseRefusal, Instant)>,
-    has_warned_of_no_refresh: bool,
     /// Attempts that an operator released and that were sent, oldest first.
     releases: VecDeque<Instant>,
+    has_warned_of_no_refresh: bool,
 }
 
-impl RenewalHistory {
-    pub(super) fn renewed(&self, grant: &'static str, took: Duration, now: Instant) {
-        self.past().renewal = Some((grant, took, now));
-    }
-
-    /// Replaces the warning about the token of the last grant.
-    pub(super) fn warn(&self, warning: Option<String>) {
-        self.past().warning = warning;
-    }
-
-    pub(super) fn warning(&self) -> Option<String> {
-        self.past().warning.clone()
-    }
-
-    pub(super) fn refused(&self, refusal: &LeaseRefusal, now: Instant) {
-        self.past().refusal = Some((refusal.clone(), now));
-    }
-
-    pub(super) fn last_renewal(&self, now: Instant) -> Option<Renewal> {
-        let (grant, took, at) = self.past().renewal?;
-        let ago = now.saturating_duration_since(at);
-        Some(Renewal { grant, took, ago })
-    }
-
-    pub(super) fn last_refusal(&self, now: Instant) -> Option<PastRefusal> {
-        let (refusal, at) = self.past().refusal.clone()?;
-        let hint = refusal.hint();
-        let ago = now.saturating_duration_since(at);
-        Some(PastRefusal { reason: refusal.reason, hint, ago })
-    }
-
-    /// Takes note of a released attempt that was sent.
-    pub(super) fn released(&self, now: Instant) {
-        self.past().releases.push_back(now);
-    }
-
-    /// Returns how many released attempts were sent in the last 65 min.
-    pub(super) fn releases(&self, now: Instant) -> usize {
-        self.past().recent_releases(now).len()
-    }
-
-    /// Returns when the last released attempt is 65 min old; `None` if there was none.
-    pub(super) fn release_free_at(&self, now: Instant) -> Option<Instant> {
-        let mut past = self.past();
-        past.recent_releases(now).back().map(|last| *last + FAILURE_WINDOW)
-    }
-
-    /// Returns `true` the first time only: the missing refresh token is logged once.
-    pub(super) fn warns_of_no_refresh(&self) -> bool {
-        !std::mem::replace(&mut self.past().has_warned_of_no_refresh, true)
-    }
-
-    fn past(&self) -> MutexGuard<'_, PastEvents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A grant that brought a token.
+#[derive(Debug)]
+pub(super) struct GrantedRenewal {
+    /// Its OAuth name.
+    pub(super) grant: &'static str,
+    /// How long the token endpoint took.
+    pub(super) took: Duration,
+    pub(super) at: Instant,
+    /// What is odd about the token.
+    pub(super) warning: Option<String>,
 }
 
 impl PastEvents {
-    fn recent_releases(&mut self, now: Instant) -> &VecDeque<Instant> {
-        while self.releases.front().is_some_and(|oldest| now >= *oldest + FAILURE_WINDOW) {
-            self.releases.pop_front();
-        }
+    pub(super) fn renewed(&mut self, renewal: GrantedRenewal) {
+        self.renewal = Some(renewal);
+    }
+
+    pub(super) fn refused(&mut self, refusal: LeaseRefusal, now: Instant) {
+        self.refusal = Some((refusal, now));
+    }
+
+    pub(super) fn warning(&self) -> Option<String> {
+        self.renewal.as_ref().and_then(|renewal| renewal.warning.clone())
+    }
+
+    pub(super) fn last_renewal(&self, now: Instant) -> Option<Renewal> {
+        let GrantedRenewal { grant, took, at, .. } = self.renewal.as_ref()?;
+        Some(Renewal { grant, took: *took, ago: now.saturating_duration_since(*at) })
+    }
+
+    pub(super) fn last_refusal(&self, now: Instant) -> Option<PastRefusal> {
+        let (refusal, at) = self.refusal.as_ref()?;
+        let ago = now.saturating_duration_since(*at);
+        Some(PastRefusal { reason: refusal.reason.clone(), hint: refusal.hint(), ago })
+    }
+
+    /// Takes note of a released attempt that was sent.
+    pub(super) fn released(&mut self, now: Instant) {
+        self.releases.push_back(now);
+    }
+
+    /// Returns the times of the released attempts of the last 65 min that were sent.
+    pub(super) fn releases(&mut self, now: Instant) -> &VecDeque<Instant> {
+        forget(&mut self.releases, now);
         &self.releases
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::RenewalHistory;
-
-    #[test]
-    fn a_missing_refresh_token_is_logged_once() {
-        let history = RenewalHistory::default();
-        assert!(history.warns_of_no_refresh());
-        assert!(!history.warns_of_no_refresh());
+    /// Returns `true` the first time only: the missing refresh token is logged once.
+    pub(super) fn warns_of_no_refresh(&mut self) -> bool {
+        !mem::replace(&mut self.has_warned_of_no_refresh, true)
     }
 }

@@ -213,7 +213,7 @@ fn no_path_avoids_the_table() {
 }
 
 /// Modules whose files are checked for circles.
-const NO_CIRCLES: &[&str] = &["destination"];
+const NO_CIRCLES: &[&str] = &["destination", "token"];
 
 /// Returns the paths that follow `prefix` in `text`, one for each leaf of a group.
 fn paths(text: &str, prefix: &str) -> Vec<Vec<String>> {

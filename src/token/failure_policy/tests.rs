@@ -1,4 +1,4 @@
-use super::{FailureClass, class_of, classify};
+use super::{ClassifiedFailure, FailureClass, RetryClass, classify};
 use crate::{
     oauth::{
         ExchangeError, GrantKind,
@@ -6,21 +6,24 @@ use crate::{
     },
     token::{
         Reason, UaaOutage,
-        advice::SentLogon,
-        backoff::RetryClass,
         fake::{broken, destination, page, refused, unsent},
     },
+    upstream::{ConnectFault, TransportError},
 };
+use proptest::{prop_assert, proptest};
 use rstest::rstest;
 use std::time::Duration;
 
+fn failure(error: &ExchangeError) -> ClassifiedFailure {
+    classify(error, &destination("CFAPI", 1), GrantKind::Password)
+}
+
+fn class_of(error: &ExchangeError) -> FailureClass {
+    failure(error).class
+}
+
 fn reason(kind: FaultKind) -> Reason {
-    let destination = destination("CFAPI", 1);
-    classify(
-        &refused(kind, None),
-        SentLogon { destination: &destination, grant: GrantKind::Password },
-    )
-    .reason
+    failure(&refused(kind, None)).reason
 }
 
 #[rstest]
@@ -110,9 +113,7 @@ fn what_is_no_token_endpoint_is_asked_again(#[case] error: ExchangeError) {
     let status = fault.status.as_u16();
     // A page with the status of a refused logon may hide UAA's own answer.
     let is_ambiguous = matches!(status, 401 | 403);
-    let destination = destination("CFAPI", 1);
-    let failure =
-        classify(&error, SentLogon { destination: &destination, grant: GrantKind::Password });
+    let failure = failure(&error);
     assert_eq!(failure.class, FailureClass::NoTokenEndpoint { is_ambiguous });
     assert_eq!(failure.reason, Reason::NoTokenEndpoint { status });
     assert!(failure.reason.hint().contains("host and path"));
@@ -125,4 +126,107 @@ fn only_what_was_sent_may_hide_a_failure() {
     let expected = |is_ambiguous| FailureClass::Waiting { retry_class, is_ambiguous };
     assert_eq!(class_of(&unsent()), expected(false));
     assert_eq!(class_of(&broken()), expected(true));
+}
+
+/// The public reason follows from the fault and from what was sent.
+#[rstest]
+#[case::f1(FaultKind::BadCredentials, "rejected", "misconfigured")]
+#[case::f2(FaultKind::RejectedByProvider, "rejected", "assertion")]
+#[case::unknown(FaultKind::UnknownRefusal, "rejected", "assertion")]
+#[case::client(FaultKind::ClientRejected, "misconfigured", "misconfigured")]
+#[case::f3(FaultKind::ProviderLocked, "locked", "locked")]
+#[case::f4(FaultKind::UaaLocked, "locked", "locked")]
+#[case::f5(FaultKind::ActionRequired(ActionCode::UserInactive), "action", "action")]
+#[case::f8(FaultKind::OriginUnknown, "misconfigured", "assertion")]
+#[case::f9(FaultKind::ProviderNotAllowed, "misconfigured", "misconfigured")]
+#[case::f10(FaultKind::OriginMissing, "misconfigured", "assertion")]
+#[case::f10_none(FaultKind::NoProvider, "misconfigured", "assertion")]
+#[case::f11(FaultKind::TrustIncomplete, "action", "action")]
+#[case::field(FaultKind::FieldMissing, "action", "action")]
+#[case::id_token(FaultKind::IdTokenRejected(IdTokenFault::Audience), "action", "action")]
+#[case::f12(FaultKind::UserNotCreated, "action", "action")]
+#[case::f13(FaultKind::IssuerMismatch, "action", "action")]
+#[case::f14(FaultKind::NotVerified, "action", "action")]
+#[case::f16(FaultKind::GrantNotAllowed, "misconfigured", "misconfigured")]
+#[case::f17(FaultKind::NoScopes, "action", "action")]
+#[case::scope(FaultKind::ScopeUnknown, "misconfigured", "misconfigured")]
+#[case::path(FaultKind::WrongPath, "misconfigured", "misconfigured")]
+fn a_fault_has_its_reason(
+    #[case] kind: FaultKind,
+    #[case] password: &str,
+    #[case] assertion: &str,
+) {
+    for (grant, expected) in [(GrantKind::Password, password), (GrantKind::JwtBearer, assertion)] {
+        let failure = classify(&refused(kind, None), &destination("CFAPI", 1), grant);
+        let (found, advice) = match failure.reason {
+            Reason::Rejected { advice } => ("rejected", advice),
+            Reason::AssertionRejected { advice } => ("assertion", advice),
+            Reason::ActionRequired { advice } => ("action", advice),
+            Reason::Misconfigured { advice } => ("misconfigured", advice),
+            Reason::Locked { advice } => ("locked", advice),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{grant:?}");
+        assert!(!advice.is_empty());
+    }
+}
+
+#[test]
+fn without_an_answer_the_reason_says_what_is_known() {
+    let outage = |error: ExchangeError| failure(&error).reason;
+    assert_eq!(outage(unsent()), Reason::UaaUnavailable(UaaOutage::NotReached));
+    assert_eq!(outage(broken()), Reason::UaaUnavailable(UaaOutage::NoAnswer));
+    for kind in [ConnectFault::TlsCertificate, ConnectFault::TlsProtocol, ConnectFault::Dns] {
+        let error = TransportError::Connect { kind, source: None };
+        let reason = outage(ExchangeError::Transport(error));
+        assert_eq!(
+            matches!(&reason, Reason::UaaUntrusted { advice } if advice.contains("extra_ca_file")),
+            kind == ConnectFault::TlsCertificate
+        );
+        assert_eq!(
+            matches!(&reason, Reason::UaaUnreachable { advice } if advice.contains("token URL")),
+            kind != ConnectFault::TlsCertificate
+        );
+    }
+}
+
+#[rstest]
+#[case(RetryClass::NoAnswer, 0, 1.0, 1.25)]
+#[case(RetryClass::NoAnswer, 1, 2.0, 2.5)]
+#[case(RetryClass::NoAnswer, 9, 4.0, 5.0)]
+#[case(RetryClass::BadAnswer, 3, 8.0, 10.0)]
+#[case(RetryClass::BadAnswer, 40, 48.0, 60.0)]
+#[case(RetryClass::RateLimited, 0, 30.0, 37.5)]
+#[case(RetryClass::RateLimited, 5, 48.0, 60.0)]
+#[case(RetryClass::Asked(Duration::from_secs(7)), 4, 7.0, 7.7)]
+#[case(RetryClass::Asked(Duration::from_secs(1_000_000_000)), 0, 60.0, 60.0)]
+#[case(RetryClass::Asked(Duration::ZERO), 0, 1.0, 1.1)]
+#[case(RetryClass::NoTokenEndpoint, 0, 60.0, 63.0)]
+#[case(RetryClass::NoTokenEndpoint, 1, 120.0, 126.0)]
+#[case(RetryClass::NoTokenEndpoint, 9, 600.0, 630.0)]
+fn pauses_grow_to_their_limit(
+    #[case] retry_class: RetryClass,
+    #[case] rounds: u32,
+    #[case] least: f64,
+    #[case] most: f64,
+) {
+    let close = |a: Duration, b: f64| (a.as_secs_f64() - b).abs() < 1e-6;
+    assert!(close(retry_class.pause(rounds, 0.0), least));
+    assert!(close(retry_class.pause(rounds, 1.0), most));
+}
+
+proptest! {
+    #[test]
+    fn no_pause_leaves_its_bounds(rounds in 0_u32..100, draw in 0.0_f64..1.0, asked in 0_u64..1_000_000) {
+        for retry_class in [
+            RetryClass::NoAnswer,
+            RetryClass::BadAnswer,
+            RetryClass::RateLimited,
+            RetryClass::Asked(Duration::from_secs(asked)),
+        ] {
+            let pause = retry_class.pause(rounds, draw);
+            prop_assert!(pause >= Duration::from_secs(1));
+            prop_assert!(pause <= Duration::from_secs(60));
+        }
+    }
 }

@@ -1,14 +1,15 @@
-use super::LockoutState;
+use super::{
+    AttemptBudget, FAILURE_WINDOW, GuardState, LockoutGuard, LockoutGuards, LockoutState,
+    MAX_GUARDS, Transition,
+};
 use crate::token::{
-    Reason, UaaOutage,
-    backoff::RetryClass,
-    failure_policy::{ClassifiedFailure, FailureClass},
-    settings::LogonGrant,
-    state::{GuardState, Transition},
+    LogonGrant, Reason, UaaOutage,
+    failure_policy::{ClassifiedFailure, FailureClass, RetryClass},
+    fake::destination,
 };
 use rstest::rstest;
-use std::time::Duration;
-use tokio::time::Instant;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, advance, timeout};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -242,4 +243,120 @@ fn a_release_opens_once() {
 #[case(GuardState::Waiting, "waiting")]
 fn states_have_the_names_of_the_metric(#[case] state: GuardState, #[case] name: &str) {
     assert_eq!(state.name(), name);
+}
+
+// --- the attempts of a user ----------------------------------------------------------------------
+
+fn guard(instance_index: Option<u32>) -> Arc<LockoutGuard> {
+    LockoutGuards::new(instance_index).of(destination("CFAPI", 1).fingerprint, "user")
+}
+
+/// When the next attempt may be sent; each wait is for the budget only.
+async fn refused_until(guard: &LockoutGuard) -> Instant {
+    guard.permit().await.unwrap_err().retry_at.unwrap()
+}
+
+#[rstest]
+#[case::unknown(None, 60)]
+#[case::first(Some(0), 60)]
+#[case::second(Some(1), 600)]
+#[case::last(Some(9), 600)]
+#[tokio::test(start_paused = true)]
+async fn two_unclear_attempts_are_spread_and_use_up_the_budget(
+    #[case] index: Option<u32>,
+    #[case] spread: u64,
+) {
+    let guard = guard(index);
+    let (start, spread) = (Instant::now(), seconds(spread));
+    // A permit that is only dropped counts as unclear.
+    drop(guard.permit().await.unwrap());
+    assert_eq!(refused_until(&guard).await, start + spread);
+    advance(spread).await;
+    drop(guard.permit().await.unwrap());
+    assert_eq!(refused_until(&guard).await, start + FAILURE_WINDOW);
+    advance(start + FAILURE_WINDOW - Instant::now()).await;
+    drop(guard.permit().await.unwrap());
+    assert_eq!(refused_until(&guard).await, start + spread + FAILURE_WINDOW);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_result_and_a_refusal_return_the_permit() {
+    let guard = guard(None);
+    for _ in 0..10 {
+        guard.permit().await.unwrap().clear();
+    }
+    for count in 1..=10 {
+        let permit = guard.permit().await.unwrap();
+        guard.failed(&failure(FailureClass::Rejected), Some(permit), Instant::now());
+        assert_eq!(guard.unsuccessful(Instant::now()), count);
+    }
+    advance(FAILURE_WINDOW).await;
+    assert_eq!(guard.unsuccessful(Instant::now()), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_waits_while_another_attempt_of_the_user_is_in_flight() {
+    let guards = LockoutGuards::new(None);
+    let of = |password, user| guards.of(destination("CFAPI", password).fingerprint, user);
+    let permit = of(1, "User").permit().await.unwrap();
+    assert!(timeout(seconds(1), of(2, "user").permit()).await.is_err());
+    assert!(of(3, "another").permit().await.is_ok());
+    permit.clear();
+    assert!(of(2, "user").permit().await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn released_attempts_count_and_two_must_be_forgotten_before_the_next() {
+    let (guard, start) = (guard(None), Instant::now());
+    for _ in 0..3 {
+        guard.lock().release();
+        drop(guard.permit().await.unwrap());
+        advance(seconds(10)).await;
+    }
+    assert_eq!(refused_until(&guard).await, start + FAILURE_WINDOW + seconds(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unclear_attempt_holds_the_next_one_at_once() {
+    let (guard, now) = (guard(None), Instant::now());
+    let permit = guard.permit().await.unwrap();
+    let (transition, hold) = guard.failed(&waiting(true), Some(permit), now);
+    assert_eq!(transition.to, GuardState::Waiting);
+    assert_eq!(hold.unwrap().reason, Reason::Unclear { until: now + seconds(60) });
+}
+
+// --- all guards ----------------------------------------------------------------------------------
+
+#[test]
+fn a_credential_has_one_guard() {
+    let guards = LockoutGuards::new(None);
+    let of = |password| guards.of(destination("CFAPI", password).fingerprint, "user");
+    assert!(Arc::ptr_eq(&of(1), &of(1)));
+    assert!(!Arc::ptr_eq(&of(1), &of(2)));
+}
+
+#[test]
+fn the_number_of_guards_is_bounded_and_refusals_stay_longest() {
+    let guards = LockoutGuards::new(None);
+    let of = |password| guards.of(destination("CFAPI", password).fingerprint, "user");
+    of(0).failed(&failure(FailureClass::Rejected), None, Instant::now());
+    let held = of(1);
+    for password in 2..3000 {
+        of(password);
+    }
+    assert!(of(0).lock().is_closed());
+    assert!(Arc::ptr_eq(&held, &of(1)));
+    assert!(guards.guards.lock().unwrap().len() <= MAX_GUARDS);
+}
+
+#[test]
+fn a_guard_whose_user_has_an_unclear_attempt_is_kept() {
+    let guards = LockoutGuards::new(None);
+    let of = |password, user: &str| guards.of(destination("CFAPI", password).fingerprint, user);
+    let budget: Arc<AttemptBudget> = Arc::clone(&of(0, "unclear").budget);
+    budget.past(Instant::now()).unclear.push_back(Instant::now());
+    for password in 1..3000 {
+        of(password, "other");
+    }
+    assert_eq!(of(0, "unclear").unsuccessful(Instant::now()), 1);
 }

@@ -263,6 +263,76 @@ async fn if_cf_refuses_every_token_and_refreshes_fail_logons_are_ten_minutes_apa
     assert!((6..=8).contains(&logons), "{logons}");
 }
 
+/// Outcomes of this many callers at once.
+async fn crowd(test: &Arc<TestVault>, count: usize) -> usize {
+    let callers: Vec<_> = (0..count)
+        .map(|_| {
+            let test = Arc::clone(test);
+            test.tasks.clone().spawn(async move { test.lease().await.is_ok() })
+        })
+        .collect();
+    let mut served = 0;
+    for caller in callers {
+        served += usize::from(caller.await.unwrap());
+    }
+    served
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_is_refused_by_one_grant_and_again_only_after_the_pause() {
+    let test = Arc::new(TestVault::new());
+    test.fake.latency(Duration::from_secs(1));
+    test.fake.usually(PASSWORD, ScriptedAnswer::Later(FaultKind::RateLimited, 7));
+    assert_eq!(crowd(&test, 200).await, 0);
+    assert_eq!(test.fake.grants(), [PASSWORD]);
+    pass(6).await;
+    assert_eq!(crowd(&test, 200).await, 0);
+    assert_eq!(test.fake.grants(), [PASSWORD]);
+    pass(2).await;
+    crowd(&test, 200).await;
+    assert_eq!(test.fake.grants(), [PASSWORD; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_meets_401_costs_one_renewal() {
+    let test = Arc::new(TestVault::new());
+    test.fake.latency(Duration::from_secs(1));
+    let used = test.lease().await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(test.vault.revoke(&name("CFAPI"), &used), Revoked::Renewing);
+    }
+    assert_eq!(crowd(&test, 100).await, 100);
+    assert_eq!(test.fake.grants(), [PASSWORD, REFRESH]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ageing_token_is_served_while_its_renewal_runs_or_is_refused() {
+    let test = TestVault::new();
+    let first = test.lease().await.unwrap();
+    test.fake.latency(Duration::from_secs(5));
+    test.fake.usually(REFRESH, ScriptedAnswer::Fault(FaultKind::RefreshTokenRejected));
+    test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::BadCredentials));
+    pass(900).await;
+    for _ in 0..100 {
+        let before = Instant::now();
+        assert!(Arc::ptr_eq(&test.lease().await.unwrap(), &first));
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        pass(2).await;
+    }
+    assert_eq!(test.fake.grants(), [PASSWORD, REFRESH, PASSWORD]);
+    pass(100).await;
+    assert!(matches!(reason(&test).await, Reason::Rejected { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_with_almost_no_lifetime_is_shared_by_those_who_waited() {
+    let test = Arc::new(TestVault::new());
+    test.fake.latency(Duration::from_secs(1));
+    test.fake.usually(PASSWORD, ScriptedAnswer::Token(1));
+    assert_eq!(crowd(&test, 200).await, 200);
+    assert_eq!(test.fake.grants(), [PASSWORD]);
+}
+
 // --- a refresh that never works ------------------------------------------------------------------
 
 /// Fifty callers at once each second. Returns how many were refused.
@@ -555,19 +625,6 @@ async fn going_back_to_a_refused_password_sends_nothing() {
         pass(61).await;
     }
     assert_eq!(test.fake.count(PASSWORD), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn eviction_forgets_no_refusal() {
-    let test = TestVault::new();
-    test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::BadCredentials));
-    assert!(matches!(reason(&test).await, Reason::Rejected { .. }));
-    for _ in 0..10 {
-        test.vault.context.refreshers.invalidate_all();
-        pass(10).await;
-        assert!(matches!(reason(&test).await, Reason::Rejected { .. }));
-    }
-    assert_eq!(test.fake.count(PASSWORD), 1);
 }
 
 #[rstest]
@@ -886,7 +943,7 @@ async fn a_probe_that_finds_a_token_endpoint_is_no_refused_refresh() {
     assert!(test.lease().await.is_err());
     pass(70).await;
     test.lease().await.unwrap();
-    let metrics = test.vault.context.metrics.encode();
+    let metrics = test.vault.0.metrics.encode();
     let counted: Vec<_> =
         metrics.lines().filter(|line| line.contains("token_fetch_total")).collect();
     assert!(
@@ -936,7 +993,7 @@ async fn changed_credentials_drop_both_tokens_and_log_on_anew() {
 #[tokio::test(start_paused = true)]
 async fn another_api_is_used_from_the_next_call_on_without_a_grant() {
     let test = TestVault::new();
-    test.lease().await.unwrap();
+    let first = test.lease().await.unwrap();
     let moved = crate::destination::Destination {
         api: "https://api.elsewhere.test".parse().unwrap(),
         ..destination("CFAPI", 1)
@@ -946,6 +1003,9 @@ async fn another_api_is_used_from_the_next_call_on_without_a_grant() {
     let lease = test.lease().await.unwrap();
     assert_eq!(lease.api().host_str(), Some("api.elsewhere.test"));
     assert_eq!(test.fake.grants(), [PASSWORD]);
+    // The older lease still knows the token that CF refused.
+    assert_eq!(test.vault.revoke(&name("CFAPI"), &first), Revoked::Renewing);
+    assert_eq!(lease.freshness(Instant::now()), Freshness::Expired);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,17 +1,18 @@
-//! What an administrator reads about a refused logon: made of what is known about the answer and
+//! What an administrator reads about a failed grant: made of what is known about the answer and
 //! about what was sent.
 //!
 //! Invariant: every text is ours, and none states what is not known. A text belongs to one cause,
-//! or names all that give the same answer. Pure. Used by `failure_policy`.
+//! or names all that give the same answer. Pure. `token` decides what follows from a fault, and
+//! takes its words from here.
 
-use super::error::{Reason, UaaOutage};
 use crate::{
-    destination::Destination,
     oauth::{
-        CERTIFICATE_ADVICE, Fault, GrantKind, UnreachableCause,
+        GrantKind, LoginHint, UnreachableCause,
         fault::{ActionCode, FaultKind, IdTokenFault},
     },
+    upstream::CERTIFICATE_ADVICE,
 };
+use secrecy::SecretString;
 use std::io;
 
 /// The client of Cloud Foundry's own tools.
@@ -37,62 +38,61 @@ const SEE_LOG: &str = "the log line \"lockout guard closed\" has the words of th
 
 const TRUST: &str = "repair the trust between UAA and the identity provider";
 
-/// What was sent.
+/// What was sent, as far as a text speaks of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SentLogon<'a> {
-    pub(super) destination: &'a Destination,
-    pub(super) grant: GrantKind,
+pub struct SentLogon<'a> {
+    /// Kind of the grant.
+    pub grant: GrantKind,
+    /// The client.
+    pub client_id: &'a str,
+    /// The user of the destination.
+    pub user: &'a str,
+    /// The identity provider that the destination names.
+    pub login_hint: Option<&'a LoginHint>,
+    /// Whether the destination asks for certain scopes.
+    pub has_scope: bool,
+    /// Further fields of the body; only their names are read.
+    pub extra: &'a [(String, SecretString)],
 }
 
 impl SentLogon<'_> {
-    fn is_assertion(self) -> bool {
+    /// Returns whether an assertion was sent and no password.
+    pub fn is_assertion(self) -> bool {
         self.grant == GrantKind::JwtBearer
     }
 
     /// The identity provider that was named. An assertion is sent without one.
     fn origin(&self) -> Option<&str> {
-        let hint = self.destination.login_hint.as_ref().filter(|_| !self.is_assertion());
+        let hint = self.login_hint.filter(|_| !self.is_assertion());
         hint.map(|hint| hint.origin().as_str())
     }
 
     fn is_client_cf(self) -> bool {
-        self.destination.credentials.client_id == CF_CLIENT
+        self.client_id == CF_CLIENT
     }
 
     /// An assertion is read again for each attempt, so nothing has to be released.
     fn unseen(self, advice: &str) -> String {
         if self.is_assertion() { advice.to_owned() } else { format!("{advice}; {UNSEEN}") }
     }
-
-    fn action(self, advice: &str) -> Reason {
-        Reason::ActionRequired { advice: self.unseen(advice) }
-    }
-
-    fn misconfigured(self, advice: &str) -> Reason {
-        Reason::Misconfigured { advice: self.unseen(advice) }
-    }
 }
 
-/// Returns the public reason of a grant without an answer; `outage` if no one has to act.
-pub(super) fn unreachable(cause: Option<UnreachableCause>, outage: UaaOutage) -> Reason {
-    let advice = match cause {
-        Some(UnreachableCause::Certificate) => {
-            return Reason::UaaUntrusted { advice: CERTIFICATE_ADVICE.to_owned() };
-        }
-        Some(UnreachableCause::Protocol) => {
+/// Returns what to do where no connection can be made.
+pub fn unreachable(cause: UnreachableCause) -> &'static str {
+    match cause {
+        UnreachableCause::Certificate => CERTIFICATE_ADVICE,
+        UnreachableCause::Protocol => {
             "no TLS connection can be made: check host and port of the token URL"
         }
-        Some(UnreachableCause::Name) => {
+        UnreachableCause::Name => {
             "the name of its host has no address: check the host of the token URL and the DNS"
         }
-        None => return Reason::UaaUnavailable(outage),
-    };
-    Reason::UaaUnreachable { advice: advice.to_owned() }
+    }
 }
 
-/// Returns the public reason why there is no assertion to send.
+/// Returns why there is no assertion to send, and what to do.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the standard library may add kinds")]
-pub(super) fn no_assertion(error: &io::Error) -> Reason {
+pub fn no_assertion(error: &io::Error) -> String {
     let what = match error.kind() {
         io::ErrorKind::NotFound => "the assertion file (token.assertion_file) does not exist",
         io::ErrorKind::PermissionDenied => "the broker may not read the assertion file",
@@ -101,17 +101,13 @@ pub(super) fn no_assertion(error: &io::Error) -> Reason {
         io::ErrorKind::InvalidData => "the assertion file is not text",
         _ => "the assertion file cannot be read",
     };
-    Reason::ActionRequired {
-        advice: format!("{what}: provide the assertion of the JWT bearer grant"),
-    }
+    format!("{what}: provide the assertion of the JWT bearer grant")
 }
 
-/// Returns the public reason of a refusal.
-pub(super) fn reason_of(fault: &Fault, sent: SentLogon<'_>) -> Reason {
-    let kind = fault.kind;
-    let no_token_endpoint = || Reason::NoTokenEndpoint { status: fault.status.as_u16() };
+/// Returns what is known about a refusal, and what to do. Empty where the fault needs no words of
+/// its own.
+pub fn of_refusal(kind: FaultKind, sent: SentLogon<'_>) -> String {
     match kind {
-        FaultKind::UnknownRefusal if fault.error.is_none() => no_token_endpoint(),
         FaultKind::BadCredentials if sent.is_assertion() => client_rejected(sent),
         FaultKind::BadCredentials
         | FaultKind::RejectedByProvider
@@ -119,43 +115,42 @@ pub(super) fn reason_of(fault: &Fault, sent: SentLogon<'_>) -> Reason {
         | FaultKind::RefreshTokenRejected => rejected(kind, sent),
         FaultKind::ClientRejected => client_rejected(sent),
         FaultKind::ProviderLocked | FaultKind::UaaLocked => locked(kind, sent),
-        FaultKind::SecondFactor => Reason::SecondFactor,
-        FaultKind::BadRequest => Reason::Internal,
         FaultKind::ActionRequired(code) => demanded(code, sent),
         FaultKind::TrustIncomplete
         | FaultKind::FieldMissing
         | FaultKind::IdTokenRejected(_)
         | FaultKind::IssuerMismatch => trust(kind, sent),
         FaultKind::UserNotCreated => user_not_created(sent),
-        FaultKind::NotVerified => sent.action("verify the user's e-mail address in UAA"),
+        FaultKind::NotVerified => sent.unseen("verify the user's e-mail address in UAA"),
         FaultKind::NoScopes | FaultKind::ScopeUnknown => scopes(kind, sent),
         FaultKind::OriginUnknown
         | FaultKind::ProviderNotAllowed
         | FaultKind::OriginMissing
         | FaultKind::NoProvider => origin(kind, sent),
         FaultKind::GrantNotAllowed => grant_not_allowed(sent),
-        FaultKind::WrongPath => sent.misconfigured(
+        FaultKind::WrongPath => sent.unseen(
             "a page of UAA answers at the token URL, and not its token endpoint; check host and path: \
              the path of UAA's token endpoint is /oauth/token",
         ),
-        FaultKind::QueryNotAllowed | FaultKind::NotFound | FaultKind::Redirect => {
-            no_token_endpoint()
-        }
-        FaultKind::RateLimited => Reason::UaaUnavailable(UaaOutage::RateLimited),
-        FaultKind::Unavailable => Reason::UaaUnavailable(UaaOutage::NotRunning),
-        FaultKind::ProviderUnavailable => Reason::UaaUnavailable(UaaOutage::ProviderTrouble),
-        FaultKind::ServerError => Reason::UaaUnavailable(UaaOutage::ServerError),
-        FaultKind::Unreadable => Reason::UaaUnavailable(UaaOutage::Unreadable),
+        FaultKind::SecondFactor
+        | FaultKind::BadRequest
+        | FaultKind::QueryNotAllowed
+        | FaultKind::NotFound
+        | FaultKind::Redirect
+        | FaultKind::RateLimited
+        | FaultKind::Unavailable
+        | FaultKind::ProviderUnavailable
+        | FaultKind::ServerError
+        | FaultKind::Unreadable => String::new(),
     }
 }
 
 /// F1, F2, F15 and unknown refusals. What is known to be odd comes first.
-fn rejected(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
+fn rejected(kind: FaultKind, sent: SentLogon<'_>) -> String {
     if sent.is_assertion() {
-        let advice = format!(
+        return format!(
             "the assertion was refused for a reason that the broker does not know; {SEE_LOG}"
         );
-        return Reason::AssertionRejected { advice };
     }
     let mut clauses = Vec::new();
     if kind == FaultKind::UnknownRefusal {
@@ -164,7 +159,7 @@ fn rejected(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
     }
     clauses.push(origin_sent(sent));
     clauses.extend(other_provider(kind, sent));
-    if has_outer_blanks(&sent.destination.credentials.user) {
+    if has_outer_blanks(sent.user) {
         clauses.push("User begins or ends with a blank, which is sent as it is".to_owned());
     }
     clauses.extend(client_in_doubt(kind, sent));
@@ -173,7 +168,7 @@ fn rejected(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
         clauses.extend(universal_id(sent));
     }
     clauses.push(NO_FURTHER.to_owned());
-    Reason::Rejected { advice: clauses.join("; ") }
+    clauses.join("; ")
 }
 
 fn origin_sent(sent: SentLogon<'_>) -> String {
@@ -182,13 +177,13 @@ fn origin_sent(sent: SentLogon<'_>) -> String {
         None => format!(
             "{}, and then UAA asks its default identity provider, which need not know this user: \
              {SET_ORIGIN}",
-            no_origin(sent.destination)
+            no_origin(sent)
         ),
     }
 }
 
-fn no_origin(to: &Destination) -> String {
-    match idle_origin(to) {
+fn no_origin(sent: SentLogon<'_>) -> String {
+    match idle_origin(sent) {
         Some(field) => {
             format!("no origin was sent (the field {field} of the token call has no effect)")
         }
@@ -197,14 +192,14 @@ fn no_origin(to: &Destination) -> String {
 }
 
 /// A further field that looks like an origin, which UAA does not read.
-fn idle_origin(to: &Destination) -> Option<&'static str> {
+fn idle_origin(sent: SentLogon<'_>) -> Option<&'static str> {
     let is_like = |name: &str, wanted: &str| {
         name.bytes()
             .filter(u8::is_ascii_alphanumeric)
             .map(|byte| byte.to_ascii_lowercase())
             .eq(wanted.bytes())
     };
-    to.extra.iter().find_map(|(name, _)| {
+    sent.extra.iter().find_map(|(name, _)| {
         ["origin", "loginhint", "idp"].into_iter().find(|wanted| is_like(name, wanted))
     })
 }
@@ -245,7 +240,7 @@ fn client_in_doubt(kind: FaultKind, sent: SentLogon<'_>) -> Option<String> {
 }
 
 fn almost_cf(sent: SentLogon<'_>) -> Option<&'static str> {
-    let id = &sent.destination.credentials.client_id;
+    let id = sent.client_id;
     let is_almost = !sent.is_client_cf() && id.trim().eq_ignore_ascii_case(CF_CLIENT);
     is_almost.then_some(
         "clientId is not exactly cf, but differs by capital letters or blanks: correct clientId, and \
@@ -269,18 +264,18 @@ fn universal_id(sent: SentLogon<'_>) -> Option<String> {
 }
 
 /// Refused before the user was looked at.
-fn client_rejected(sent: SentLogon<'_>) -> Reason {
+fn client_rejected(sent: SentLogon<'_>) -> String {
     let advice = almost_cf(sent).unwrap_or(if sent.is_client_cf() {
         "UAA refuses the client and not the user: check clientId and clientSecret (client cf has an \
          empty secret), and that the token URL leads to the UAA of Cloud Foundry"
     } else {
         "UAA refuses the client and not the user: correct clientId and clientSecret"
     });
-    sent.misconfigured(advice)
+    sent.unseen(advice)
 }
 
 /// F3 and F4: who can unlock differs.
-fn locked(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
+fn locked(kind: FaultKind, sent: SentLogon<'_>) -> String {
     let text = if kind == FaultKind::UaaLocked {
         "UAA itself has locked the user, until some minutes after the last failed logon; wait"
     } else {
@@ -294,11 +289,11 @@ fn locked(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
     if !sent.is_assertion() {
         clauses.push("after an earlier unlock release one attempt with force=true".to_owned());
     }
-    Reason::Locked { advice: clauses.join("; ") }
+    clauses.join("; ")
 }
 
 /// F5 and F6. Of the provider's text only the code is safe to print.
-fn demanded(code: ActionCode, sent: SentLogon<'_>) -> Reason {
+fn demanded(code: ActionCode, sent: SentLogon<'_>) -> String {
     let (advice, is_in_destination) = match code {
         ActionCode::PasswordChangeRequired => ("change the user's password", true),
         ActionCode::PasswordResetRequired => ("reset the user's password", true),
@@ -316,36 +311,33 @@ fn demanded(code: ActionCode, sent: SentLogon<'_>) -> Reason {
     };
     let code = code.code();
     if is_in_destination && !sent.is_assertion() {
-        let advice = format!("{advice} and put the new one into the destination ({code})");
-        return Reason::ActionRequired { advice };
+        return format!("{advice} and put the new one into the destination ({code})");
     }
-    sent.action(&format!("{advice} ({code})"))
+    sent.unseen(&format!("{advice} ({code})"))
 }
 
 /// F11, F13, and tokens of the provider that UAA refuses.
 #[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds get the general advice")]
-fn trust(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
+fn trust(kind: FaultKind, sent: SentLogon<'_>) -> String {
     let is_assertion = sent.is_assertion();
     match kind {
-        FaultKind::IdTokenRejected(fault) if is_assertion => sent.action(assertion(fault)),
-        FaultKind::IdTokenRejected(_) => sent.action(&format!(
+        FaultKind::IdTokenRejected(fault) if is_assertion => sent.unseen(assertion(fault)),
+        FaultKind::IdTokenRejected(_) => sent.unseen(&format!(
             "UAA refuses the token that the identity provider gave for the password: {TRUST}"
         )),
-        FaultKind::IssuerMismatch if is_assertion => sent.action(
+        FaultKind::IssuerMismatch if is_assertion => sent.unseen(
             "the issuer of the assertion is not exactly one identity provider that UAA knows: \
              provide an assertion of the trusted identity provider, or repair the trust",
         ),
-        FaultKind::IssuerMismatch => Reason::ActionRequired {
-            advice: format!(
-                "{TRUST}; the issuer of its tokens is not the one that UAA knows; the broker tries \
-                 again once an hour, or release one attempt"
-            ),
-        },
-        FaultKind::FieldMissing if !is_assertion => sent.action(&format!(
+        FaultKind::IssuerMismatch => format!(
+            "{TRUST}; the issuer of its tokens is not the one that UAA knows; the broker tries again \
+             once an hour, or release one attempt"
+        ),
+        FaultKind::FieldMissing if !is_assertion => sent.unseen(&format!(
             "user or password did not reach the check, although the broker has sent both: look for \
              a proxy in between, or {TRUST}"
         )),
-        _ => sent.action(TRUST),
+        _ => sent.unseen(TRUST),
     }
 }
 
@@ -376,7 +368,7 @@ fn assertion(fault: IdTokenFault) -> &'static str {
     }
 }
 
-fn user_not_created(sent: SentLogon<'_>) -> Reason {
+fn user_not_created(sent: SentLogon<'_>) -> String {
     let whose = match sent.origin() {
         Some(key) => format!("with origin {key}"),
         None if sent.is_assertion() => {
@@ -384,32 +376,32 @@ fn user_not_created(sent: SentLogon<'_>) -> Reason {
         }
         None => "with the origin of its identity provider".to_owned(),
     };
-    sent.action(&format!("add the user to org and space {whose}, so that UAA knows it"))
+    sent.unseen(&format!("add the user to org and space {whose}, so that UAA knows it"))
 }
 
-fn scopes(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
-    let has_scope = sent.destination.scope.is_some() && !sent.is_assertion();
+fn scopes(kind: FaultKind, sent: SentLogon<'_>) -> String {
+    let has_scope = sent.has_scope && !sent.is_assertion();
     match (kind, has_scope) {
-        (FaultKind::ScopeUnknown, true) => sent.misconfigured(
+        (FaultKind::ScopeUnknown, true) => sent.unseen(
             "the property scope names a scope that UAA does not know or does not give to the client: \
              correct or remove it",
         ),
-        (FaultKind::ScopeUnknown, false) => sent.misconfigured(
+        (FaultKind::ScopeUnknown, false) => sent.unseen(
             "UAA refuses the scopes of the client, although the destination asks for none: check \
              clientId",
         ),
-        (_, true) => sent.action(
+        (_, true) => sent.unseen(
             "the user has none of the scopes that the property scope asks for: correct or remove \
              the property, or give the user a role in org and space",
         ),
-        (_, false) => sent.action(
+        (_, false) => sent.unseen(
             "give the user a role in org and space; it has none of the scopes that the CF API needs",
         ),
     }
 }
 
 /// F8, F9, F10.
-fn origin(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
+fn origin(kind: FaultKind, sent: SentLogon<'_>) -> String {
     let advice = match (kind, sent.origin()) {
         (FaultKind::ProviderNotAllowed, _) if sent.is_assertion() => {
             "the client may not use the identity provider that issued the assertion: allow it in UAA, \
@@ -431,27 +423,27 @@ fn origin(kind: FaultKind, sent: SentLogon<'_>) -> Reason {
         (_, Some(key)) => format!(
             "origin {key} is not an active identity provider that supports the password grant; name \
              the custom platform identity provider's origin key{}",
-            platform_note(sent.destination)
+            platform_note(sent)
         ),
         (FaultKind::OriginMissing, None) => format!(
             "{}, and UAA has several identity providers to choose from: {SET_ORIGIN}",
-            no_origin(sent.destination)
+            no_origin(sent)
         ),
         (FaultKind::ProviderNotAllowed, None) => format!(
             "{}, and the client may not use the identity provider of this user: {SET_ORIGIN}, or name \
              another client",
-            no_origin(sent.destination)
+            no_origin(sent)
         ),
         (_, None) => format!(
             "{}, and UAA's default identity provider does not support the password grant: {SET_ORIGIN}",
-            no_origin(sent.destination)
+            no_origin(sent)
         ),
     };
-    sent.misconfigured(&advice)
+    sent.unseen(&advice)
 }
 
-fn platform_note(to: &Destination) -> &'static str {
-    match &to.login_hint {
+fn platform_note(sent: SentLogon<'_>) -> &'static str {
+    match sent.login_hint {
         Some(hint) if !hint.origin().is_of_platform() => {
             "; such keys end in -platform, or are sap.ids or uaa"
         }
@@ -459,7 +451,7 @@ fn platform_note(to: &Destination) -> &'static str {
     }
 }
 
-fn grant_not_allowed(sent: SentLogon<'_>) -> Reason {
+fn grant_not_allowed(sent: SentLogon<'_>) -> String {
     let advice = match (sent.is_assertion(), sent.is_client_cf()) {
         (true, _) => {
             "the client may not use the JWT bearer grant: allow it in UAA, or use another client"
@@ -473,7 +465,7 @@ fn grant_not_allowed(sent: SentLogon<'_>) -> Reason {
              JWT bearer grant (CF RFC 0037)"
         }
     };
-    sent.misconfigured(advice)
+    sent.unseen(advice)
 }
 
 #[cfg(test)]
