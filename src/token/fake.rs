@@ -406,7 +406,8 @@ impl TestVault {
             instance_index,
         };
         let names: Vec<_> = names.iter().map(|text| name(text)).collect();
-        let vault = TokenVault::on(Arc::clone(&fake) as Arc<dyn Backend>, &names, grant, deps);
+        let backend = Arc::clone(&fake) as Arc<dyn Backend>;
+        let vault = TokenVault::on(&backend, &names, grant, deps);
         Self { fake, vault, tasks, stop }
     }
 

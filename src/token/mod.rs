@@ -125,16 +125,16 @@ impl TokenVault {
     /// Makes an empty vault for the configured destinations. Makes no call.
     pub fn new(settings: &Settings, destinations: Destinations, deps: VaultDeps) -> Self {
         let names = destinations.names().to_vec();
-        let backend = Arc::new(LiveBackend {
+        let backend: Arc<dyn Backend> = Arc::new(LiveBackend {
             destinations,
             endpoint_factory: Arc::clone(&deps.endpoint_factory),
             assertion_file: settings.assertion_file.clone(),
         });
-        Self::on(backend, &names, settings.grant, deps)
+        Self::on(&backend, &names, settings.grant, deps)
     }
 
     fn on(
-        backend: Arc<dyn Backend>,
+        backend: &Arc<dyn Backend>,
         names: &[DestinationName],
         grant: LogonGrant,
         deps: VaultDeps,
@@ -148,7 +148,7 @@ impl TokenVault {
         let metered = |name: &DestinationName| {
             let exchange = GrantExchange {
                 name: name.clone(),
-                backend: Arc::clone(&backend),
+                backend: Arc::clone(backend),
                 grant,
                 metrics: metrics.clone(),
             };

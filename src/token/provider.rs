@@ -351,9 +351,10 @@ impl TokenProvider {
         let now = Instant::now();
         let failure = failure_policy::classify(error, destination, GrantKind::RefreshToken);
         // Nothing is asked without a password first: the refresh is repeated, or a logon follows.
-        let reason = match failure.reason {
-            Reason::NoTokenEndpoint { status } => Reason::RefreshMisdirected { status },
-            reason => reason,
+        let reason = if let Reason::NoTokenEndpoint { status } = failure.reason {
+            Reason::RefreshMisdirected { status }
+        } else {
+            failure.reason
         };
         let retry_class = retry_class_of(failure.class, error);
         let rounds = self.failed_refreshes();
