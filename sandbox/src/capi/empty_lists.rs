@@ -50,11 +50,22 @@ const fn list(holder: Holder, name: &'static str, filters: &'static [&'static st
     let rule = ListRule {
         filters,
         plain: &["label_selector", "available", "type"],
-        order: &["created_at", "updated_at", "name"],
+        order: &["created_at", "updated_at"],
         includes: &[],
         selector: SelectorCheck::Full,
     };
     EmptyList { name, holder, rule, included: &[] }
+}
+
+/// The list with these fields for `order_by`.
+const fn ordered(list: EmptyList, order: &'static [&'static str]) -> EmptyList {
+    let EmptyList { name, holder, rule, included } = list;
+    EmptyList { name, holder, rule: ListRule { order, ..rule }, included }
+}
+
+/// A list of what has a name.
+const fn named(name: &'static str, filters: &'static [&'static str]) -> EmptyList {
+    ordered(list(Holder::Nothing, name, filters), &["created_at", "updated_at", "name"])
 }
 
 const fn including(
@@ -82,9 +93,8 @@ const LISTS: &[EmptyList] = &[
         &["route", "service_instance"],
         &[("service_instance", "service_instances"), ("route", "routes")],
     ),
-    list(Holder::Nothing, "isolation_segments", &["names", "organization_guids", "label_selector"]),
-    list(
-        Holder::Nothing,
+    named("isolation_segments", &["names", "organization_guids", "label_selector"]),
+    named(
         "service_instances",
         &[
             "type",
@@ -98,8 +108,7 @@ const LISTS: &[EmptyList] = &[
         ],
     ),
     including(
-        list(
-            Holder::Nothing,
+        named(
             "service_plans",
             &[
                 "available",
@@ -124,8 +133,7 @@ const LISTS: &[EmptyList] = &[
             ("service_offering", "service_offerings"),
         ],
     ),
-    list(
-        Holder::Nothing,
+    named(
         "service_offerings",
         &[
             "available",
@@ -140,8 +148,7 @@ const LISTS: &[EmptyList] = &[
         ],
     ),
     including(
-        list(
-            Holder::Nothing,
+        named(
             "service_credential_bindings",
             &[
                 "names",
@@ -166,10 +173,13 @@ const LISTS: &[EmptyList] = &[
         "audit_events",
         &["types", "target_guids", "space_guids", "organization_guids"],
     ),
-    list(
-        Holder::Nothing,
-        "buildpacks",
-        &["stacks", "names", "lifecycle", "page", "per_page", "label_selector"],
+    ordered(
+        list(
+            Holder::Nothing,
+            "buildpacks",
+            &["stacks", "names", "lifecycle", "page", "per_page", "label_selector"],
+        ),
+        &["created_at", "updated_at", "position", "lifecycle"],
     ),
     list(Holder::Nothing, "tasks", TASKS),
     list(Holder::Apps, "tasks", TASKS),

@@ -246,7 +246,8 @@ async fn services_events_and_tasks_are_empty() {
         ),
         "/v3/service_plans?available=true&include=service_offering".to_owned(),
         format!("/v3/audit_events?order_by=-created_at&page=1&target_guids={APP}"),
-        "/v3/buildpacks".to_owned(),
+        // `cf buildpacks`
+        "/v3/buildpacks?order_by=position".to_owned(),
         format!("/v3/apps/{APP}/tasks?per_page=5000"),
         format!("/v3/processes/{APP}/sidecars"),
         format!("/v3/spaces/{DEV}/running_security_groups"),
@@ -258,6 +259,22 @@ async fn services_events_and_tasks_are_empty() {
         assert!(first.starts_with(&format!("{BASE}{bare}?")), "{first}");
     }
     assert_eq!(api.get("/v3/apps/x/tasks").await.refusal().2, "App not found");
+}
+
+#[tokio::test]
+async fn an_empty_list_has_the_orders_of_the_real_one() {
+    let api = TestApi::new();
+    for (list, more) in [
+        ("buildpacks", ", 'position', 'lifecycle'"),
+        ("service_instances", ", 'name'"),
+        ("audit_events", ""),
+    ] {
+        let refusal = api.get(&format!("/v3/{list}?order_by=color")).await;
+        let expected = format!(
+            "The query parameter is invalid: Order by can only be: 'created_at', 'updated_at'{more}"
+        );
+        assert_eq!(refusal.refusal(), (400, 10_005, expected.as_str()), "{list}");
+    }
 }
 
 #[tokio::test]
