@@ -146,12 +146,17 @@ fn is_zone(text: &str) -> bool {
 
 /// Returns whether a text can be a verified client id: XSUAA's `cid`, or `ias:<app_tid>:<client>`.
 pub fn is_client_id(text: &str) -> bool {
-    /// In no client id; in a list that was not read as one.
-    const FOREIGN: &[u8] = b"\"'`[]{}<>,;\\";
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !FOREIGN.contains(&byte);
     let is_ias = text.starts_with(IAS_MARK);
-    let is_xsuaa = || (1..=LONGEST_CLIENT_ID).contains(&text.len()) && text.bytes().all(is_plain);
+    let is_xsuaa = || (1..=LONGEST_CLIENT_ID).contains(&text.len()) && is_plain(text);
     if is_ias { is_caller_name(text) } else { is_xsuaa() }
+}
+
+/// Returns whether a text has only characters of client ids: no blank, and none of a list that was
+/// not read as one or of a placeholder.
+pub(super) fn is_plain(text: &str) -> bool {
+    /// In no client id.
+    const FOREIGN: &[u8] = b"\"'`[]{}<>,;\\";
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !FOREIGN.contains(&byte))
 }
 
 fn pin_field(scope: Scope) -> &'static str {

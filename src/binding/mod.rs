@@ -23,7 +23,7 @@ pub use model::{
     Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
     XsuaaBinding,
 };
-pub(crate) use placeholder::is_unfilled;
+pub(crate) use placeholder::{is_template, is_unfilled};
 pub use sealed::{Sealed, SecretForm};
 pub use settings::{SettingFinding, Settings};
 

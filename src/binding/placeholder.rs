@@ -2,7 +2,7 @@
 //!
 //! Invariant: only texts that no identity provider accepts as a password, or that are made of the
 //! words of samples. A logon with one would count as wrong, and five lock the user. Used by
-//! `sealed` and by `destination`.
+//! `sealed` and by `destination`; `config` uses only [`is_template`], as settings may have words.
 
 /// Begin and end of a variable that was not filled in, as `${…}` in shells, `((…))` in manifests,
 /// `~{…}` in MTA descriptors, `{{…}}` in templates.
@@ -80,13 +80,6 @@ pub(crate) fn is_unfilled(text: &str) -> bool {
     let inner = |begin: &str, end: &str| {
         text.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end)).map(str::to_owned)
     };
-    let is_name = |name: &str| {
-        name.chars().any(char::is_alphabetic)
-            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/'))
-    };
-    let is_template = TEMPLATES
-        .iter()
-        .any(|(begin, end)| inner(begin, end).is_some_and(|name| is_name(name.trim())));
     let is_plain_template = PLAIN_TEMPLATES.iter().any(|(begin, end)| {
         inner(begin, end).is_some_and(|name| {
             let letters: String = name.chars().filter(|c| !is_separator(*c)).collect();
@@ -101,7 +94,22 @@ pub(crate) fn is_unfilled(text: &str) -> bool {
     });
     let is_mask =
         text.chars().count() >= 3 && MASKS.iter().any(|mask| text.chars().all(|c| c == *mask));
-    inner("<", ">").is_some() || is_template || is_plain_template || is_yours || is_shell || is_mask
+    is_template(&text) || is_plain_template || is_yours || is_shell || is_mask
+}
+
+/// Returns whether the whole text is a variable that was not filled in: `<…>`, `${…}`, `((…))`. No
+/// name that a setting can mean looks so.
+pub(crate) fn is_template(text: &str) -> bool {
+    let text = text.trim();
+    let inner = |begin: &str, end: &str| {
+        text.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end)).map(str::trim)
+    };
+    let is_name = |name: &str| {
+        name.chars().any(char::is_alphabetic)
+            && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '/'))
+    };
+    let is_filled_later = |(begin, end): &(&str, &str)| inner(begin, end).is_some_and(is_name);
+    inner("<", ">").is_some() || TEMPLATES.iter().any(is_filled_later)
 }
 
 /// Returns whether a text stands where a password belongs: unfilled, or made of the words of

@@ -5,7 +5,7 @@ use std::{fmt::Write, process::ExitCode};
 use crate::{
     app,
     cli::{misconfigured, print_line, serve},
-    config::{Flags, Loaded, env::EnvSnapshot, problem::ConfigProblem},
+    config::{Flags, Loaded, env::EnvSnapshot},
 };
 
 /// Options of `config`.
@@ -21,15 +21,7 @@ pub(super) struct ConfigArgs {
 pub(super) fn run(flags: &Flags, args: ConfigArgs) -> ExitCode {
     let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
-        Err(error) => {
-            let problem = ConfigProblem::from_source(
-                "environment",
-                "default-env.json",
-                error,
-                "correct the file or remove it",
-            );
-            return misconfigured(&problem.into());
-        }
+        Err(problems) => return misconfigured(&problems),
     };
     let loaded = match serve::configuration(&snapshot, flags) {
         Ok(loaded) => loaded,

@@ -38,13 +38,7 @@ pub(super) struct SandboxArgs {
 pub(super) async fn run(flags: &Flags, args: SandboxArgs, mut signals: Signals) -> ExitCode {
     let own = match EnvSnapshot::take() {
         Ok(own) => own,
-        Err(error) => {
-            return fail(&CommandError::new(
-                error,
-                "default-env.json",
-                "correct the file or remove it",
-            ));
-        }
+        Err(problems) => return misconfigured(&problems),
     };
     if own.get("VCAP_APPLICATION").is_some() {
         let hint = "the sandbox is for development machines; run `cfapi-broker serve` here";

@@ -5,11 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use crate::{
     app::{self, Broker, StartupError},
     cli::{CommandError, fail, misconfigured},
-    config::{
-        self, Flags, Loaded, ReadResult,
-        env::EnvSnapshot,
-        problem::{ConfigProblem, ConfigProblems},
-    },
+    config::{self, Flags, Loaded, ReadResult, env::EnvSnapshot, problem::ConfigProblems},
     lifecycle::{SignalAction, Signals},
     telemetry::{logs, writer::LogWriter},
 };
@@ -22,7 +18,7 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(super) async fn run(flags: &Flags, signals: Signals) -> ExitCode {
     let snapshot = match EnvSnapshot::take() {
         Ok(snapshot) => snapshot,
-        Err(error) => return misconfigured(&unreadable(&error)),
+        Err(problems) => return misconfigured(&problems),
     };
     let loaded = match configuration(&snapshot, flags) {
         Ok(loaded) => loaded,
@@ -100,14 +96,4 @@ fn refuse(snapshot: &EnvSnapshot, problems: &ConfigProblems) -> ExitCode {
         log.finish(LAST_LINES);
     }
     misconfigured(problems)
-}
-
-fn unreadable(error: &str) -> ConfigProblems {
-    ConfigProblem::from_source(
-        "environment",
-        "default-env.json",
-        error,
-        "correct the file or remove it",
-    )
-    .into()
 }

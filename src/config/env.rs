@@ -8,7 +8,13 @@ use std::{collections::BTreeMap, ffi::OsString, fmt, fs, path::Path};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use crate::upstream::body;
+use crate::{
+    config::{
+        layer::PREFIX,
+        problem::{ConfigProblem, ConfigProblems},
+    },
+    upstream::body,
+};
 
 /// File with variables for local development, as `cf env` and the CAP tools write it.
 const DEFAULT_ENV: &str = "default-env.json";
@@ -40,12 +46,16 @@ impl EnvSnapshot {
     /// environment wins over the file. A missing file is no error.
     ///
     /// # Errors
-    /// A text that describes the problem of the file; it never quotes the file.
-    pub fn take() -> Result<Self, String> {
+    /// Settings that are not UTF-8, and the problems of the file; neither is ever quoted.
+    pub fn take() -> Result<Self, ConfigProblems> {
         #[expect(clippy::disallowed_methods, reason = "this is the one reader of the environment")]
-        let mut snapshot = Self::from_vars(std::env::vars_os());
-        snapshot.add_default_env(Path::new(DEFAULT_ENV))?;
-        Ok(snapshot)
+        let vars: Vec<_> = std::env::vars_os().collect();
+        let mut problems = unreadable(&vars);
+        let mut snapshot = Self::from_vars(vars);
+        if let Err(more) = snapshot.add_default_env(Path::new(DEFAULT_ENV)) {
+            problems.extend(more);
+        }
+        problems.or(snapshot)
     }
 
     /// Creates a snapshot of the given pairs; names or values that are not UTF-8 are left out.
@@ -74,27 +84,64 @@ impl EnvSnapshot {
             .map(|(n, v)| (n.as_str(), v.as_str()))
     }
 
-    fn add_default_env(&mut self, path: &Path) -> Result<(), String> {
+    fn add_default_env(&mut self, path: &Path) -> Result<(), ConfigProblems> {
         if self.get("VCAP_APPLICATION").is_some() {
             return Ok(());
         }
-        let Ok(bytes) = fs::read(path).map(Zeroizing::new) else {
-            return Ok(());
+        let about_file = |message: String| {
+            let hint = "correct the file or remove it";
+            ConfigProblem::from_source("environment", DEFAULT_ENV, message, hint)
         };
-        let file: Map<String, Value> = body::decode_local(&bytes)
-            .map_err(|error| format!("{} is not a JSON object: {error}", path.display()))?;
+        let bytes = match fs::read(path) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(error) if path.exists() => {
+                return Err(
+                    about_file(format!("{} cannot be read: {error}", path.display())).into()
+                );
+            }
+            Err(_) => return Ok(()),
+        };
+        let file: Map<String, Value> = body::decode_local(&bytes).map_err(|error| {
+            about_file(format!("{} is not a JSON object: {error}", path.display()))
+        })?;
+        let mut problems = ConfigProblems::default();
         for (name, value) in variables_of(file) {
             let text = match value {
                 Value::String(text) => text,
-                Value::Null => continue,
+                Value::Null => {
+                    if name.starts_with(PREFIX) && !self.0.contains_key(&name) {
+                        let (message, hint) =
+                            ("is null, which stands for no value", "give a value, or remove it");
+                        problems.push(ConfigProblem::from_source(name, DEFAULT_ENV, message, hint));
+                    }
+                    continue;
+                }
                 Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
                     value.to_string()
                 }
             };
             self.0.entry(name).or_insert_with(|| Zeroizing::new(text));
         }
-        Ok(())
+        problems.or(())
     }
+}
+
+/// Returns the settings among the variables that are not UTF-8; they would go missing silently.
+fn unreadable(vars: &[(OsString, OsString)]) -> ConfigProblems {
+    let mut problems = ConfigProblems::default();
+    for (name, value) in vars {
+        let shown = name.to_string_lossy();
+        let is_read = name.to_str().is_some() && value.to_str().is_some();
+        if shown.starts_with(PREFIX) && !is_read {
+            problems.push(ConfigProblem::from_source(
+                shown.clone(),
+                format!("variable {shown}"),
+                "is not UTF-8",
+                "write name and value in UTF-8",
+            ));
+        }
+    }
+    problems
 }
 
 /// Returns the variables of a file, the first of a name being the one that counts.
@@ -123,9 +170,9 @@ fn is_services(file: &Map<String, Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt};
 
-    use super::EnvSnapshot;
+    use super::{EnvSnapshot, unreadable};
 
     #[test]
     fn the_environment_wins_over_default_env_json() {
@@ -190,8 +237,51 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("default-env.json");
         fs::write(&path, r#"["secret-canary"]"#).unwrap();
-        let error = EnvSnapshot::default().add_default_env(&path).unwrap_err();
+        let error = EnvSnapshot::default().add_default_env(&path).unwrap_err().to_string();
         assert!(error.contains("default-env.json") && !error.contains("canary"), "{error}");
+    }
+
+    #[test]
+    fn a_null_for_a_setting_is_named_unless_the_environment_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("default-env.json");
+        for text in [
+            r#"{"CFAPI_AUTH__ZONES":null,"OTHER":null}"#,
+            r#"{"environment_variables":{"CFAPI_AUTH__ZONES":null}}"#,
+        ] {
+            fs::write(&path, text).unwrap();
+            let error = EnvSnapshot::default().add_default_env(&path).unwrap_err().to_string();
+            assert!(error.contains("CFAPI_AUTH__ZONES") && error.contains("is null"), "{error}");
+            assert!(error.contains("default-env.json") && !error.contains("OTHER"), "{error}");
+            let mut snapshot = EnvSnapshot::from_vars([("CFAPI_AUTH__ZONES", "z1")]);
+            snapshot.add_default_env(&path).unwrap();
+            assert_eq!(snapshot.get("CFAPI_AUTH__ZONES"), Some("z1"));
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_and_cannot_be_read_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("default-env.json");
+        EnvSnapshot::default().add_default_env(&path).unwrap();
+        // A directory cannot be read as a file, whoever runs the test.
+        fs::create_dir(&path).unwrap();
+        let error = EnvSnapshot::default().add_default_env(&path).unwrap_err().to_string();
+        assert!(error.contains("default-env.json"), "{error}");
+        assert!(error.contains("cannot be read: Is a directory"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_that_is_not_utf8_is_named_and_not_quoted() {
+        let broken = || OsString::from_vec(b"canary\xff".to_vec());
+        let name = OsString::from_vec(b"CFAPI_AUTH__\xff".to_vec());
+        let vars =
+            [("CFAPI_AUTH__ZONES".into(), broken()), (name, "1".into()), ("LANG".into(), broken())];
+        let found = unreadable(&vars);
+        let shown = found.to_string();
+        assert_eq!(found.iter().count(), 2, "{shown}");
+        assert!(shown.contains("(variable CFAPI_AUTH__ZONES): is not UTF-8"), "{shown}");
+        assert!(shown.contains("CFAPI_AUTH__\u{fffd}") && !shown.contains("canary"), "{shown}");
     }
 
     #[test]

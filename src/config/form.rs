@@ -9,13 +9,15 @@ use std::net::Ipv6Addr;
 use serde::de::IgnoredAny;
 use toml::Value;
 
-use crate::upstream::body::decode_local;
+use crate::{binding::is_template, upstream::body::decode_local};
 
 /// How a list in a variable is written.
 const LIST_HINT: &str =
     r#"write a JSON list of texts such as ["a", "b"], texts separated by commas, or [] for none"#;
 /// What templates and deployers write for a value that they do not have.
 const NO_VALUES: [&str; 2] = ["null", "undefined"];
+/// What is no list besides them: YAML's truth values reach a variable as text.
+const NO_LISTS: [&str; 2] = ["true", "false"];
 
 /// Why a value cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +83,18 @@ pub(super) fn check(default: &Value, value: &Value) -> Result<(), FormFault> {
     }
 }
 
-/// Checks one text: it is neither a missing value nor JSON, and has one line.
+/// Checks one text: it is no missing value, no placeholder and no JSON, and has one line.
 pub(super) fn check_text(text: &str) -> Result<(), FormFault> {
     let trimmed = text.trim();
     if NO_VALUES.iter().any(|none| trimmed.eq_ignore_ascii_case(none)) {
         return Err(FormFault::new(
             format!("is {trimmed}, which stands for no value"),
+            "give a value, or remove it",
+        ));
+    }
+    if is_template(trimmed) {
+        return Err(FormFault::new(
+            "is a placeholder that was not filled in",
             "give a value, or remove it",
         ));
     }
@@ -139,7 +147,7 @@ fn list(text: &str) -> Result<Value, FormFault> {
             entries.into_iter().enumerate().map(json_entry).collect();
         return entries.map(Value::Array);
     }
-    if NO_VALUES.iter().any(|none| text.eq_ignore_ascii_case(none)) {
+    if NO_VALUES.iter().chain(&NO_LISTS).any(|word| text.eq_ignore_ascii_case(word)) {
         return Err(FormFault::new(format!("is {text}, not a list"), LIST_HINT));
     }
     // A comma at the end is usual; a comma with nothing before it is a value that got lost.

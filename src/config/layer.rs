@@ -16,7 +16,7 @@ use crate::config::{
 /// The compiled-in defaults, which document every key.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Variables with this prefix are settings.
-const PREFIX: &str = "CFAPI_";
+pub(super) const PREFIX: &str = "CFAPI_";
 /// Variables with the prefix that are not keys: the settings file and the provider list as JSON.
 const NOT_KEYS: [&str; 2] = ["CFAPI_CONFIG", "CFAPI_PROVIDERS"];
 /// A key with one of these words looks like a secret.

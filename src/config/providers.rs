@@ -10,13 +10,16 @@ use toml::{Table, Value};
 use crate::{
     config::{
         env::EnvSnapshot,
-        form,
+        form::{self, FormFault},
         layer::{LayeredValue, Layers, PROVIDERS, ValueSource},
         problem::{ConfigProblem, ConfigProblems},
     },
     routes::ProviderSettings,
     upstream::body,
 };
+
+/// The members of one entry as written; `None` is JSON's null.
+type Members = BTreeMap<String, Option<Value>>;
 
 const VARIABLE: &str = "CFAPI_PROVIDERS";
 const HINT: &str = "see [[providers]] in config/default.toml";
@@ -56,14 +59,9 @@ pub(super) fn read(
     for (index, table) in tables.into_iter().enumerate() {
         let mut valid = Table::new();
         for (key, value) in table {
-            let alone = Table::from_iter([(key.clone(), value.clone())]);
-            let wrong = match alone.try_into::<ProviderSettings>() {
-                Ok(_) => check_texts(&value).err(),
-                Err(error) => Some((error.message().to_owned(), HINT.to_owned())),
-            };
-            match wrong {
-                None => drop(valid.insert(key, value)),
-                Some((message, hint)) => {
+            match checked(&key, value) {
+                Ok(value) => drop(valid.insert(key, value)),
+                Err(FormFault { message, hint }) => {
                     let key = format!("{PROVIDERS}[{index}].{key}");
                     problems.push(ConfigProblem::of(key.clone(), &source, message, hint));
                     reported.insert(key);
@@ -76,34 +74,38 @@ pub(super) fn read(
     ProviderEntries { entries, reported, source }
 }
 
-/// Checks the texts of one member as those of any other setting. Returns message and hint.
-fn check_texts(value: &Value) -> Result<(), (String, String)> {
-    let checked = match value {
-        Value::String(text) => form::check_text(text),
-        Value::Array(entries) => form::check_entries(entries),
+/// Checks the type of one member, and its texts as those of any other setting.
+fn checked(key: &str, value: Option<Value>) -> Result<Value, FormFault> {
+    let fault = |message: &str, hint: &str| FormFault {
+        message: message.to_owned(),
+        hint: hint.to_owned(),
+    };
+    let Some(value) = value else {
+        return Err(fault("is null, which stands for no value", "give a value, or remove it"));
+    };
+    let alone = Table::from_iter([(key.to_owned(), value.clone())]);
+    alone.try_into::<ProviderSettings>().map_err(|error| fault(error.message(), HINT))?;
+    match &value {
+        Value::String(text) => form::check_text(text)?,
+        Value::Array(entries) => form::check_entries(entries)?,
         Value::Integer(_)
         | Value::Float(_)
         | Value::Boolean(_)
         | Value::Datetime(_)
-        | Value::Table(_) => Ok(()),
-    };
-    checked.map_err(|fault| (fault.message, fault.hint))
+        | Value::Table(_) => {}
+    }
+    Ok(value)
 }
 
 /// Returns the entries as written, and their source.
 fn tables(
     layers: &Layers,
     snapshot: &EnvSnapshot,
-) -> Result<Option<(Vec<Table>, ValueSource)>, ConfigProblem> {
+) -> Result<Option<(Vec<Members>, ValueSource)>, ConfigProblem> {
     if let Some(text) = snapshot.get(VARIABLE) {
         let source = ValueSource::Variable(VARIABLE.to_owned());
-        return match body::decode_local::<Vec<BTreeMap<String, Option<Value>>>>(text.as_bytes()) {
-            Ok(entries) => {
-                let given = |entry: BTreeMap<_, Option<_>>| {
-                    entry.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
-                };
-                Ok(Some((entries.into_iter().map(given).collect(), source)))
-            }
+        return match body::decode_local(text.as_bytes()) {
+            Ok(entries) => Ok(Some((entries, source))),
             Err(error) => {
                 let message = format!("is not a JSON list of provider entries: {error}");
                 Err(ConfigProblem::of(PROVIDERS, &source, message, HINT))
@@ -113,7 +115,7 @@ fn tables(
     let Some(LayeredValue { value, source }) = layers.entry(PROVIDERS) else {
         return Ok(None);
     };
-    let tables = value.clone().try_into::<Vec<Table>>();
+    let tables = value.clone().try_into();
     tables.map(|tables| Some((tables, source.clone()))).map_err(|error: toml::de::Error| {
         ConfigProblem::of(PROVIDERS, source, error.message(), HINT)
     })

@@ -103,13 +103,14 @@ fn all_problems_of_provider_entries_are_reported_at_once() {
         "providers[0].client_ids",
         "providers[0].mode",
         "providers[0].onwer",
+        "providers[0].owner",
         "providers[1].space",
         "providers[1].apps",
         "providers[1].max_routes_per_app",
     ] {
         assert_eq!(text.matches(key).count(), 1, "{key}: {text}");
     }
-    assert_eq!(found.iter().count(), 7, "{text}");
+    assert_eq!(found.iter().count(), 8, "{text}");
 }
 
 #[test]
@@ -177,6 +178,8 @@ fn a_list_in_a_variable_is_json_or_has_commas(#[case] text: &str, #[case] expect
 #[case::only_a_comma(",", "entry 1 is empty")]
 #[case::null_as_text("z1,null", "entry 2 is null, which stands for no value")]
 #[case::lines("z1\nz2", "entry 1 has a line break")]
+#[case::truth_alone("true", "is true, not a list")]
+#[case::placeholder("<zone>", "entry 1 is a placeholder")]
 #[case::other_separator("z1;z2", "\"z1;z2\" is not the id of a zone")]
 fn any_other_list_is_named_with_its_variable(#[case] text: &str, #[case] expected: &str) {
     let found = problems(&[("CFAPI_AUTH__ZONES", text)]);
@@ -195,6 +198,58 @@ fn an_ipv6_address_is_no_json(#[case] text: &str, #[case] expected: &[&str]) {
     let vars = EnvSnapshot::from_vars([("CFAPI_DESTINATION__ALLOW_TOKEN_HOSTS", text)]);
     let settings = load(&vars, &Flags::default()).unwrap().settings;
     assert_eq!(settings.destination.allow_token_hosts, expected);
+}
+
+#[rstest]
+#[case::placeholder("AUTH__IAS__TENANTS", "<tenant>", "entry 1 is a placeholder")]
+#[case::blank("AUTH__IAS__TENANTS", "a b", "\"a b\" is not a tenant")]
+#[case::host("AUTH__IAS__TENANTS", "t.accounts.ondemand.com", "is not a tenant")]
+#[case::truth("AUTH__IAS__TENANTS", "true", "is true, not a list")]
+#[case::api_placeholder("AUTH__IAS__APIS__ROUTES_READ", "<api>", "entry 1 is a placeholder")]
+#[case::api_blank("AUTH__IAS__APIS__ROUTES_READ", "a b", "\"a b\" is not the name of an API")]
+#[case::caller("AUTH__IAS__CLIENTS__ROUTES_READ", "ias:<t>:<c>", "is not a caller")]
+#[case::caller_client("AUTH__IAS__CLIENTS__ROUTES_READ", "ias:t:<c>", "is not a caller")]
+#[case::caller_blank("AUTH__IAS__CLIENTS__ROUTES_READ", "ias:t:a b", "is not a caller")]
+#[case::pin("AUTH__PINS__ROUTES_READ", "ias:<t>:<c>", "is not a client id")]
+#[case::destination("DESTINATION__NAMES", "<name>", "entry 1 is a placeholder")]
+#[case::shell("DESTINATION__NAMES", "${NAME}", "entry 1 is a placeholder")]
+#[case::manifest("SERVER__NAMES", "((host))", "entry 1 is a placeholder")]
+#[case::single("DESTINATION__NAME", "<name>", "is a placeholder")]
+#[case::binding("BINDING__XSUAA", "{{ name }}", "is a placeholder")]
+fn what_nobody_filled_in_is_no_value(
+    #[case] key: &str,
+    #[case] text: &str,
+    #[case] expected: &str,
+) {
+    let variable = format!("CFAPI_{key}");
+    let found = problems(&[(&variable, text)]);
+    let shown = found.to_string();
+    assert_eq!(found.iter().count(), 1, "{shown}");
+    let source = format!("(variable {variable}): ");
+    assert!(shown.contains(&source) && shown.contains(expected), "{shown}");
+    let (section, name) = key.split_once("__").unwrap();
+    let path = format!("{}.{}", section.to_lowercase(), name.to_lowercase().replace("__", "."));
+    let value = if key.ends_with("NAME") || key.ends_with("XSUAA") {
+        format!("{text:?}")
+    } else {
+        format!("[{text:?}]")
+    };
+    if text != "true" {
+        let shown = load_file(&format!("{path} = {value}\n")).unwrap_err().to_string();
+        assert!(shown.contains("settings.toml") && shown.contains(expected), "{shown}");
+    }
+}
+
+#[rstest]
+#[case("AUTH__IAS__TENANTS", "c0ffee00-4711-4000-8000-000000000001,tenant_2")]
+#[case("AUTH__IAS__APIS__ROUTES_READ", "tenant-routes,a.b/c:d")]
+#[case("AUTH__IAS__CLIENTS__ROUTES_READ", "ias:t-1:c0ffee00-4711-4000-8000-000000000001")]
+#[case("DESTINATION__NAMES", "a b/c?x=1#f,your-destination,xxx,CF (new)")]
+#[case("SERVER__NAMES", "your.example.com")]
+fn what_only_looks_unusual_is_accepted(#[case] key: &str, #[case] text: &str) {
+    let variable = format!("CFAPI_{key}");
+    let vars = EnvSnapshot::from_vars([(variable.as_str(), text)]);
+    assert!(load(&vars, &Flags::default()).is_ok(), "{text}");
 }
 
 /// One entry of the wrong form for every list setting there is.
@@ -323,6 +378,16 @@ fn an_empty_variable_leaves_the_value_of_the_file() {
 #[case("owner", r#""undefined""#, "is undefined")]
 #[case("space", r#""[\"s1\"]""#, "is JSON where one text is expected")]
 #[case("apps", r#""a""#, "expected a sequence")]
+#[case("apps", r#"["<app>"]"#, "entry 1 is a placeholder")]
+#[case("owner", r#""<o>""#, "is a placeholder")]
+#[case("space", r#""<space>""#, "is a placeholder")]
+#[case("domains", "null", "is null")]
+#[case("owner", "null", "is null")]
+#[case("replace", "null", "is null")]
+#[case("max_routes_per_app", "null", "is null")]
+#[case("mode", "null", "is null")]
+#[case("client_ids", "null", "is null")]
+#[case("client_ids", r#"["ias:<t>:<c>"]"#, "is not a client id")]
 fn a_name_of_a_provider_entry_is_checked(
     #[case] member: &str,
     #[case] value: &str,
@@ -334,6 +399,16 @@ fn a_name_of_a_provider_entry_is_checked(
     let shown = problems(&[("CFAPI_PROVIDERS", &text)]).to_string();
     let key = format!("providers[0].{member}");
     assert!(shown.contains(&key) && shown.contains(expected), "{shown}");
+    assert!(shown.starts_with("1 problem in") && shown.contains("CFAPI_PROVIDERS"), "{shown}");
+}
+
+#[test]
+fn names_of_cf_may_have_blanks_and_brackets() {
+    let entry = r#"[{"client_ids":["sb-a!t1"],"organization":"your org","space":"a (test)",
+        "apps":["my app","your-app","xxx","a <b>"],"owner":"the owner"}]"#;
+    let vars = EnvSnapshot::from_vars([("CFAPI_PROVIDERS", entry)]);
+    let settings = load(&vars, &Flags::default()).unwrap().settings;
+    assert_eq!(settings.providers[0].apps, ["my app", "your-app", "xxx", "a <b>"]);
 }
 
 fn problems_of_file(text: &str, vars: &[(&str, &str)]) -> String {

@@ -14,6 +14,7 @@ use crate::{
         caller::{IAS_MARK, Identity, hash},
         error::AuthRejection,
         jose::VerifiedPayload,
+        settings::is_plain,
     },
     binding::IdentityBinding,
 };
@@ -168,8 +169,16 @@ fn caller_name(tenant: &str, client: &str) -> String {
     format!("{IAS_MARK}{tenant}:{client}")
 }
 
-/// Whether a text is the name of an IAS caller.
+/// Whether a text of the settings is an `app_tid`: a guid, or a name without dots. A host is none.
+pub(super) fn is_tenant_id(text: &str) -> bool {
+    is_tenant_name(text)
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
+/// Whether a text of the settings is the name of an IAS caller.
 pub(in crate::auth) fn is_caller_name(text: &str) -> bool {
     let parts = text.strip_prefix(IAS_MARK).and_then(|rest| rest.split_once(':'));
-    parts.is_some_and(|(tenant, client)| is_tenant_name(tenant) && is_sendable(client))
+    parts.is_some_and(|(tenant, client)| {
+        is_tenant_id(tenant) && is_sendable(client) && is_plain(client)
+    })
 }

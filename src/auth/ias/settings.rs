@@ -2,7 +2,7 @@
 //!
 //! Invariant: by default IAS is off. When enabled, it grants scopes only to names that are listed.
 
-use super::{domains::is_tenant_name, rules::is_caller_name};
+use super::rules::{is_caller_name, is_tenant_id};
 use crate::{
     auth::{Scope, ScopeGrants},
     binding::SettingFinding,
@@ -26,31 +26,29 @@ impl IasSettings {
     /// Checks the settings. An empty list means that all are valid.
     pub(in crate::auth) fn validate(&self) -> Vec<SettingFinding> {
         let mut findings = Vec::new();
-        let mut demand = |is_met: bool, field, message: &str, hint: &str| {
-            if !is_met {
-                let (message, hint) = (message.to_owned(), hint.to_owned());
-                findings.push(SettingFinding { field, message, hint });
+        let mut check = |names: &[String], field, is_right: fn(&str) -> bool, what, hint: &str| {
+            if let Some(wrong) = names.iter().find(|name| !is_right(name)) {
+                let message = format!("{wrong:?} is not {what}");
+                findings.push(SettingFinding { field, message, hint: hint.to_owned() });
             }
         };
-        demand(
-            self.tenants.iter().all(|tenant| is_tenant_name(tenant)),
-            "ias.tenants",
-            "must contain texts of 1 to 256 printable characters without colon",
-            "name the app_tid of each tenant",
-        );
+        let hint = "name the app_tid of each tenant: letters, digits, - and _";
+        check(&self.tenants, "ias.tenants", is_tenant_id, "a tenant", hint);
         for scope in Scope::ALL {
             let [apis, clients] = fields(scope);
-            let is_filled = self.apis.of(scope).iter().all(|name| !name.is_empty());
-            demand(is_filled, apis, "contains an empty name", "name APIs of the IAS application");
-            demand(
-                self.clients.of(scope).iter().all(|name| is_caller_name(name)),
-                clients,
-                "must contain callers of the form ias:<app_tid>:<client>",
-                "write the tenant (app_tid) and the client id (azp) of the caller",
-            );
+            let hint = "name APIs of the IAS application, without blanks";
+            check(self.apis.of(scope), apis, is_api_name, "the name of an API", hint);
+            let hint = "write ias:<app_tid>:<client> with the tenant (app_tid) and the client id \
+                        (azp) of the caller";
+            check(self.clients.of(scope), clients, is_caller_name, "a caller", hint);
         }
         findings
     }
+}
+
+/// Whether a text is the name of an API. One with blanks is a list that was not read as one.
+fn is_api_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(char::is_whitespace)
 }
 
 /// The setting keys of both lists for a scope.
