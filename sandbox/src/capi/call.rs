@@ -73,6 +73,7 @@ pub(crate) enum GuardedCall {
     OneUser(String),
     /// A list of what this world does not have, with the guid of what it would belong to.
     Empty(&'static EmptyList, String),
+    RouteBindings,
     Routes,
     CreateRoute,
     Route(String),
@@ -193,6 +194,7 @@ impl ApiCall {
             ("GET", ["organizations", guid, "domains", "default"]) => {
                 Self::Guarded(GuardedCall::DefaultDomain(owned(guid)))
             }
+            ("GET", ["service_route_bindings"]) => Self::Guarded(GuardedCall::RouteBindings),
             ("GET", ["organization_quotas", guid]) => {
                 Self::Guarded(GuardedCall::OrgQuota(owned(guid)))
             }

@@ -78,21 +78,6 @@ const fn including(
 }
 
 const LISTS: &[EmptyList] = &[
-    including(
-        list(
-            Holder::Nothing,
-            "service_route_bindings",
-            &[
-                "service_instance_guids",
-                "service_instance_names",
-                "route_guids",
-                "include",
-                "label_selector",
-            ],
-        ),
-        &["route", "service_instance"],
-        &[("service_instance", "service_instances"), ("route", "routes")],
-    ),
     named("isolation_segments", &["names", "organization_guids", "label_selector"]),
     named(
         "service_instances",

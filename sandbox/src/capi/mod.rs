@@ -21,6 +21,7 @@ mod query;
 mod quotas;
 mod response_headers;
 mod roots;
+mod route_bindings;
 mod route_check;
 mod route_form;
 mod routes;
@@ -199,6 +200,7 @@ fn run(context: &mut CallContext<'_>, call: &GuardedCall) -> Reply {
         GuardedCall::OneRole(guid) => context.one_role(guid),
         GuardedCall::Users => context.users(),
         GuardedCall::OneUser(guid) => context.one_user(guid),
+        GuardedCall::RouteBindings => context.route_bindings(),
         GuardedCall::Routes => context.routes(),
         GuardedCall::CreateRoute => context.create_route(),
         GuardedCall::Route(guid) => context.one_route(guid),

@@ -272,7 +272,7 @@ pub(crate) fn to_one(guid: &str) -> Json {
     object! {"data" => object! {"guid" => guid}}
 }
 
-fn metadata(metadata: &Metadata) -> Json {
+pub(crate) fn metadata(metadata: &Metadata) -> Json {
     let written = |entries: &[(String, String)]| {
         let entries = entries.iter();
         Json::Object(entries.map(|(key, value)| (key.clone(), Json::from(value))).collect())

@@ -25,6 +25,10 @@ impl CfWorld {
             ("map_race", "one of two equal maps at the same moment is 500: {\"on\":true}"),
             ("take_host", "puts a foreign route in the way: {\"host\",\"domain\",\"space\"}"),
             (
+                "bind_route",
+                "puts a route service in front of a route: {\"host\",\"domain\",\"url\"}",
+            ),
+            (
                 "quota",
                 "sets the route quota: {\"org\",\"n\":1} or {\"space\",\"n\":1}; null = none",
             ),
@@ -64,6 +68,7 @@ impl CfWorld {
     fn pull_read(&self, lever: &str, args: &LeverArgs<'_>) -> LeverResult {
         let guid = match lever {
             "take_host" => self.pull_take_host(args),
+            "bind_route" => self.pull_bind_route(args),
             "add_app" => self.add_app(args.text("name")?, args.text("space")?),
             "add_domain" => self.add_domain(args.text("name")?, args.maybe_text("org")?),
             _ => return self.pull_plain(lever, args).map(|()| json!({})),
@@ -117,6 +122,12 @@ impl CfWorld {
         self.take_host(args.text("host")?, domain, space)
     }
 
+    fn pull_bind_route(&self, args: &LeverArgs<'_>) -> Result<String, String> {
+        let domain = args.maybe_text("domain")?.unwrap_or("cfapps.example.test");
+        let url = args.maybe_text("url")?.unwrap_or("https://route-service.example.test");
+        self.bind_route(args.text("host")?, domain, url)
+    }
+
     fn pull_quota(&self, args: &LeverArgs<'_>) -> Result<(), String> {
         let routes = maybe_number(args, "n")?;
         let routes = routes.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -161,6 +172,7 @@ fn arguments(lever: &str) -> Option<&'static [&'static str]> {
         "map_race" | "older_release" | "database_down" => &["on"],
         "uaa_down" => &["on", "cached"],
         "take_host" => &["host", "domain", "space"],
+        "bind_route" => &["host", "domain", "url"],
         "quota" => &["org", "space", "n"],
         "rate_limit" => &["n", "retry_after", "unauthenticated"],
         "add_app" => &["name", "space"],

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::world::{
-    CfWorld, DatabaseLink, FeatureFlag, Metadata, Org, Release, Role, Route, Space, Target,
-    UaaLink, WorldState, new_guid, same_text,
+    CfWorld, DatabaseLink, FeatureFlag, Metadata, Org, Release, Role, Route, RouteBinding, Space,
+    Target, UaaLink, WorldState, new_guid, same_text,
 };
 
 impl CfWorld {
@@ -55,6 +55,29 @@ impl CfWorld {
                 domain,
                 options: Vec::new(),
                 targets: Vec::new(),
+                metadata: Metadata::default(),
+                stamp,
+            });
+            Ok(guid)
+        })
+    }
+
+    /// Puts a route service in front of the route of a host. Returns the guid of the binding.
+    ///
+    /// # Errors
+    /// The domain or the route is unknown.
+    pub fn bind_route(&self, host: &str, domain: &str, url: &str) -> Result<String, String> {
+        self.with_state(|state| {
+            let domain = state.domain_named(domain)?;
+            let wanted = |route: &&Route| same_text(&route.host, host) && route.domain == domain;
+            let route = state.routes.iter().find(wanted).ok_or("no such route")?.guid.clone();
+            let (guid, stamp) = (new_guid(), state.stamp());
+            state.route_bindings.push(RouteBinding {
+                guid: guid.clone(),
+                route,
+                instance: new_guid(),
+                instance_name: "route-service".to_owned(),
+                url: url.to_owned(),
                 metadata: Metadata::default(),
                 stamp,
             });

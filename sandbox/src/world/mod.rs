@@ -23,7 +23,8 @@ use crate::token::CfTokens;
 
 pub(crate) use self::jobs::{Job, JobFailure, JobSettings, JobState, JobSubject};
 pub(crate) use self::model::{
-    App, Domain, KnownUser, Metadata, Org, Resource, Route, Space, Target, Timestamps, same_text,
+    App, Domain, KnownUser, Metadata, Org, Resource, Route, RouteBinding, Space, Target,
+    Timestamps, same_text,
 };
 pub(crate) use self::outages::{DatabaseLink, OutageAnswer, Outages, UaaLink};
 pub(crate) use self::races::{JobFate, LabelAnswer, LabelRace, MapRace};
@@ -50,6 +51,7 @@ pub(crate) struct WorldState {
     pub(crate) domains: Vec<Domain>,
     pub(crate) apps: Vec<App>,
     pub(crate) routes: Vec<Route>,
+    pub(crate) route_bindings: Vec<RouteBinding>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) role_grants: Vec<RoleGrant>,
     pub(crate) users: Vec<KnownUser>,

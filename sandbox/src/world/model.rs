@@ -102,6 +102,19 @@ pub(crate) struct Route {
     pub(crate) stamp: Timestamps,
 }
 
+/// A route service in front of a route.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteBinding {
+    pub(crate) guid: String,
+    pub(crate) route: String,
+    /// The guid of the service instance.
+    pub(crate) instance: String,
+    pub(crate) instance_name: String,
+    pub(crate) url: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) stamp: Timestamps,
+}
+
 /// A destination of a route, in CF's words: an app's process and port.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -200,6 +213,24 @@ impl Resource for App {
     }
     fn state(&self) -> Option<&str> {
         Some(&self.state)
+    }
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+    fn stamp(&self) -> &Timestamps {
+        &self.stamp
+    }
+}
+
+impl Resource for RouteBinding {
+    fn guid(&self) -> &str {
+        &self.guid
+    }
+    fn name(&self) -> Option<&str> {
+        None
+    }
+    fn state(&self) -> Option<&str> {
+        None
     }
     fn metadata(&self) -> &Metadata {
         &self.metadata

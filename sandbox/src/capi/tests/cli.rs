@@ -262,6 +262,23 @@ async fn services_events_and_tasks_are_empty() {
 }
 
 #[tokio::test]
+async fn a_route_binding_is_listed_and_its_route_included() {
+    let api = TestApi::new();
+    let route = api.created("bound").await;
+    let made = api.world.pull("bind_route", &json!({"host": "bound"})).unwrap().unwrap();
+    let path = format!("/v3/service_route_bindings?include=route&route_guids={route}");
+    let listed = api.get(&path).await.json;
+    let binding = &listed["resources"][0];
+    assert_eq!(binding["guid"], made["guid"]);
+    assert_eq!(binding["relationships"]["route"]["data"]["guid"], *route);
+    assert_eq!(binding["route_service_url"], "https://route-service.example.test");
+    assert_eq!(keys(&binding["links"]), ["parameters", "route", "self", "service_instance"]);
+    assert_eq!(listed["included"]["routes"][0]["guid"], *route);
+    let other = api.get("/v3/service_route_bindings?route_guids=x").await.json;
+    assert_eq!(other["resources"], json!([]));
+}
+
+#[tokio::test]
 async fn an_empty_list_has_the_orders_of_the_real_one() {
     let api = TestApi::new();
     for (list, more) in [

@@ -163,6 +163,7 @@ async fn levers_are_pulled_by_name() {
         let args = match *name {
             "job_delay" => json!({"ms": 1}),
             "take_host" => json!({"host": "h2"}),
+            "bind_route" => json!({"host": "tenant"}),
             "quota" => json!({"space": "dev", "n": 1}),
             "add_app" => json!({"name": "n", "space": "dev"}),
             "add_domain" => json!({"name": "n"}),
