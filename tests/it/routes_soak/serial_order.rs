@@ -14,12 +14,18 @@ pub(super) enum Effect {
     Found(String),
     /// There is none.
     Deleted,
-    /// Not known: it may have created one.
+    /// Not known: it may have created one. Until its end, or later if it has no end.
     MayCreate,
     /// Not known: it may have deleted it.
     MayDelete,
     /// Nothing.
     Nothing,
+}
+
+impl Effect {
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::MayCreate | Self::MayDelete)
+    }
 }
 
 /// A request.
@@ -36,7 +42,7 @@ pub(super) struct Performed {
 pub(super) enum State {
     Absent,
     Route(String),
-    /// A request without an answer created it.
+    /// A request without an answer created it. It is none that was named before.
     Unknown,
 }
 
@@ -49,16 +55,21 @@ pub(super) fn exists(performed: &[Performed], last: &State) -> bool {
             continue;
         }
         let left = || performed.iter().zip(&done).filter(|(_, done)| !**done).map(|(one, _)| one);
-        if left().all(|one| one.ended.is_none()) && is_end(&state, last) {
+        let named: BTreeSet<&str> =
+            performed.iter().zip(&done).filter(|(_, done)| **done).filter_map(named).collect();
+        if left().all(|one| one.ended.is_none()) && is_end(&state, last, &named) {
             return true;
         }
         // What ended before another one begun comes before it.
         let first_end = left().filter_map(|one| one.ended).min().unwrap_or(Duration::MAX);
         for (index, one) in performed.iter().enumerate() {
-            if done[index] || one.begun > first_end {
+            if done[index] || one.begun > first_end || is_old(&state, &one.effect, &named) {
                 continue;
             }
-            if let Some(state) = after(&state, &one.effect) {
+            // What may have happened but has no end need not be placed at all.
+            let is_never = one.effect.is_unknown() && one.ended.is_some();
+            let without = is_never.then(|| state.clone());
+            for state in after(&state, &one.effect).into_iter().chain(without) {
                 let mut done = done.clone();
                 done[index] = true;
                 open.push((done, state));
@@ -68,8 +79,22 @@ pub(super) fn exists(performed: &[Performed], last: &State) -> bool {
     false
 }
 
-fn is_end(state: &State, last: &State) -> bool {
-    state == last || (*state == State::Unknown && matches!(last, State::Route(_)))
+fn is_end(state: &State, last: &State, named: &BTreeSet<&str>) -> bool {
+    let is_new = |guid: &str| *state == State::Unknown && !named.contains(guid);
+    state == last || matches!(last, State::Route(guid) if is_new(guid))
+}
+
+/// Returns the route that a request named.
+fn named<'a>((performed, _): (&'a Performed, &bool)) -> Option<&'a str> {
+    match &performed.effect {
+        Effect::Created(guid) | Effect::Found(guid) => Some(guid),
+        Effect::Deleted | Effect::MayCreate | Effect::MayDelete | Effect::Nothing => None,
+    }
+}
+
+/// Whether an effect takes a route that was there before for the one that was created last.
+fn is_old(state: &State, effect: &Effect, named: &BTreeSet<&str>) -> bool {
+    matches!((state, effect), (State::Unknown, Effect::Found(guid)) if named.contains(&**guid))
 }
 
 /// The state after an effect; `None` if it cannot come now.
@@ -84,7 +109,6 @@ fn after(state: &State, effect: &Effect) -> Option<State> {
             Some(State::Absent)
         }
         (Effect::Nothing, _) => Some(state.clone()),
-        // What may have happened without an effect need not be placed at all.
         (Effect::Created(_) | Effect::MayCreate, State::Route(_) | State::Unknown)
         | (Effect::Found(_), State::Absent | State::Route(_))
         | (Effect::MayDelete, State::Absent) => None,
@@ -132,5 +156,30 @@ mod tests {
         assert!(exists(&performed[..3], &State::Absent));
         let lost = [one(0, None, Effect::MayCreate), one(1, Some(2), Effect::Found(route("a")))];
         assert!(exists(&lost, &State::Route(route("a"))));
+    }
+
+    #[test]
+    fn what_a_lost_request_created_is_no_route_that_was_named_before() {
+        let mut performed = vec![
+            one(0, Some(1), Effect::Created(route("a"))),
+            one(2, Some(3), Effect::Deleted),
+            one(4, None, Effect::MayCreate),
+        ];
+        assert!(!exists(&performed, &State::Route(route("a"))));
+        assert!(exists(&performed, &State::Route(route("b"))));
+        performed.push(one(5, Some(6), Effect::Found(route("a"))));
+        assert!(!exists(&performed, &State::Route(route("a"))));
+        performed.remove(1);
+        assert!(exists(&performed, &State::Route(route("a"))));
+    }
+
+    #[test]
+    fn what_may_have_happened_until_an_end_does_not_happen_later() {
+        let performed =
+            |ended| [one(0, ended, Effect::MayCreate), one(1, Some(2), Effect::Deleted)];
+        assert!(exists(&performed(None), &State::Route(route("a"))));
+        assert!(exists(&performed(Some(2)), &State::Route(route("a"))));
+        assert!(!exists(&performed(Some(0)), &State::Route(route("a"))));
+        assert!(exists(&performed(Some(0)), &State::Absent));
     }
 }
