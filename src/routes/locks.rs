@@ -45,6 +45,8 @@ pub(super) enum LockKey {
         /// The host.
         host: String,
     },
+    /// The repeat of a delete whose job of this id failed.
+    Repeat(Guid),
 }
 
 impl LockKey {

@@ -320,7 +320,8 @@ impl TenantRoutes {
         })
     }
 
-    /// Returns the state of a delete that was still running when its request was answered.
+    /// Returns the state of a delete that was still running when its request was answered. A delete
+    /// whose job failed is repeated in the background.
     ///
     /// # Errors
     /// [`RouteError::NotFound`] if the id is not an operation of this owner, errors of the entry,
@@ -333,7 +334,9 @@ impl TenantRoutes {
         let owner = self.owner_context(request_context)?;
         let found = self.0.key.open(id).filter(|found| found.owner == owner.provider.owner);
         let operation = found.ok_or(RouteError::NotFound)?;
-        let state = operation::state(&operation, &owner).await?;
+        let tenant = TenantId::parse(&operation.tenant).ok_or(RouteError::NotFound)?;
+        let op = self.operation_context(request_context, &tenant)?;
+        let state = operation::state(&operation, &op).await?;
         Ok((operation, state))
     }
 

@@ -8,9 +8,10 @@
 mod encoding;
 
 use super::{
-    OwnerContext, RouteError,
-    label::{Claim, DeletionState, Ownership},
+    OperationContext, RouteError,
+    label::{Claim, DeletionState},
     resolve::resolve_space,
+    route_deletion::RouteDeletion,
 };
 use crate::capi::{CfError, Guid, jobs::JobOutcome};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
@@ -102,24 +103,26 @@ impl OperationKey {
 /// job that failed is repeated as long as its route is marked. Without jobs the labels decide.
 pub(super) async fn state(
     operation: &Operation,
-    owner: &OwnerContext,
+    op: &OperationContext,
 ) -> Result<OperationState, RouteError> {
-    let cf = &owner.cf;
+    let cf = op.cf();
     if operation.routes.is_empty() {
-        return by_labels(operation, owner).await;
+        return by_labels(op).await;
     }
     let mut errors = Vec::new();
-    let mut failed = false;
+    let (mut failed, mut repeating) = (false, false);
     for route in &operation.routes {
         match cf.job(&route.job).await? {
             JobOutcome::Complete => {}
             JobOutcome::Running => return Ok(OperationState::Running),
             JobOutcome::Failed(found) => {
                 let Some(current) = cf.route(&route.guid).await? else { continue };
-                let space = resolve_space(owner).await?;
-                let claim = ownership(operation, owner).claim(&current, &space.guid, owner.now);
+                let space = resolve_space(&op.owner).await?;
+                let claim = op.ownership.claim(&current, &space.guid, op.owner.now);
                 if claim == Claim::Ours(DeletionState::Deleting) {
-                    return Ok(OperationState::Running);
+                    RouteDeletion::resume(op, space, route);
+                    repeating = true;
+                    continue;
                 }
                 failed = true;
                 errors.extend(found.errors);
@@ -127,18 +130,19 @@ pub(super) async fn state(
             JobOutcome::Gone => failed |= cf.route(&route.guid).await?.is_some(),
         }
     }
-    Ok(if failed { OperationState::Failed(errors) } else { OperationState::Succeeded })
+    Ok(match (repeating, failed) {
+        (true, _) => OperationState::Running,
+        (false, true) => OperationState::Failed(errors),
+        (false, false) => OperationState::Succeeded,
+    })
 }
 
 /// A marked route is still being deleted. If the mark is too old, the delete failed.
-async fn by_labels(
-    operation: &Operation,
-    owner: &OwnerContext,
-) -> Result<OperationState, RouteError> {
-    let space = resolve_space(owner).await?;
-    let ownership = ownership(operation, owner);
-    let routes = owner.cf.labelled_routes(&space.guid, &ownership.selector()).await?;
-    let claims = routes.iter().map(|route| ownership.claim(route, &space.guid, owner.now));
+async fn by_labels(op: &OperationContext) -> Result<OperationState, RouteError> {
+    let space = resolve_space(&op.owner).await?;
+    let ownership = &op.ownership;
+    let routes = op.cf().labelled_routes(&space.guid, &ownership.selector()).await?;
+    let claims = routes.iter().map(|route| ownership.claim(route, &space.guid, op.owner.now));
     let claims = claims.collect::<Vec<_>>();
     Ok(if claims.contains(&Claim::Ours(DeletionState::Deleting)) {
         OperationState::Running
@@ -147,11 +151,6 @@ async fn by_labels(
     } else {
         OperationState::Succeeded
     })
-}
-
-fn ownership(operation: &Operation, owner: &OwnerContext) -> Ownership {
-    let prefix = owner.routes.providers().prefix().clone();
-    Ownership::new(prefix, &operation.owner, &operation.tenant)
 }
 
 impl fmt::Debug for OperationKey {

@@ -99,7 +99,7 @@ pub(super) async fn reconcile(
         owned.into_iter().partition(|view| view.state == RouteState::Deleting);
     let mut report = ReconcileReport::default();
     let desired = resolve_all(routes, request_context, &request, &mut report).await?;
-    let changes = report.classify(desired, &owned).await?;
+    let changes = report.classify(desired, &owned, &deleting).await?;
     report.compare(&listed, &owned);
     if !request.apply {
         if request.delete_orphans {
@@ -194,14 +194,11 @@ impl ReconcileReport {
         &mut self,
         desired: Vec<DesiredRoute>,
         owned: &[RouteView],
+        deleting: &[RouteView],
     ) -> Result<Vec<Item>, RouteError> {
         let existing = existing_routes(&desired).await?;
         self.repair = outdated(&desired, owned);
-        let replacing = desired.iter().filter(|one| one.op.replaces(&one.request));
-        let replacing = replacing.map(|one| one.op.tenant.to_string()).collect::<HashSet<_>>();
-        let former = self.repair.iter().map(|view| view.tenant.clone());
-        let former = former.filter(|tenant| replacing.contains(tenant)).collect::<Vec<_>>();
-        self.replacing = former.len();
+        let former = self.tenants_to_replace(&desired, deleting);
         let mut changes = Vec::new();
         let mut given = HashSet::new();
         for one in desired {
@@ -225,7 +222,7 @@ impl ReconcileReport {
                 Some(None | Some(Ok((EnsureOutcome::Created, _)))) => &mut self.create,
                 Some(Some(Ok((EnsureOutcome::Unchanged, _)))) => {
                     self.unchanged += 1;
-                    if former.iter().any(|tenant| tenant == one.op.tenant.as_str()) {
+                    if former.contains(one.op.tenant.as_str()) {
                         let (tenant, request) = (one.op.tenant.clone(), one.request);
                         changes.push(Item::Ensure { tenant, request });
                     }
@@ -253,6 +250,22 @@ impl ReconcileReport {
             changes.push(Item::Ensure { tenant: one.op.tenant.clone(), request: one.request });
         }
         Ok(changes)
+    }
+
+    /// Returns the tenants whose former routes are to be removed, and counts these routes. Routes
+    /// that are marked already do not count: their delete was asked for.
+    fn tenants_to_replace(
+        &mut self,
+        desired: &[DesiredRoute],
+        deleting: &[RouteView],
+    ) -> HashSet<String> {
+        let replacing = desired.iter().filter(|one| one.op.replaces(&one.request));
+        let replacing = replacing.map(|one| one.op.tenant.as_str()).collect::<HashSet<_>>();
+        let is_replacing = |view: &&RouteView| replacing.contains(view.tenant.as_str());
+        self.replacing = self.repair.iter().filter(is_replacing).count();
+        let unfinished = outdated(desired, deleting);
+        let former = self.repair.iter().chain(&unfinished).filter(is_replacing);
+        former.map(|view| view.tenant.clone()).collect()
     }
 
     fn compare(&mut self, listed: &HashSet<String>, owned: &[RouteView]) {

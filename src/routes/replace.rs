@@ -11,7 +11,7 @@ use super::{
     delete::job_deadline,
     error::Fqdn,
     host::HostNames,
-    label::{Claim, DeletionState},
+    label::Claim,
     mapped_apps::{self, MappedApps},
     provider::Apps,
     request::Replacement,
@@ -109,10 +109,10 @@ impl FormerRoutes {
         for route in all {
             let is_current = route.host.eq_ignore_ascii_case(&view.host);
             let claim = op.ownership.claim(&route, &former.space.guid, op.request_context.now);
-            let is_live =
-                matches!(claim, Claim::Ours(DeletionState::Live | DeletionState::DeleteFailed));
+            // Also a marked route: the broker may have been killed before its delete.
+            let is_ours = matches!(claim, Claim::Ours(_));
             let same_domain = route.domain_name().eq_ignore_ascii_case(&view.domain);
-            if is_current || !is_live || !same_domain || !former.is_of_app(op, view, &route).await?
+            if is_current || !is_ours || !same_domain || !former.is_of_app(op, view, &route).await?
             {
                 continue;
             }

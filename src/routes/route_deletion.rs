@@ -2,11 +2,12 @@
 //!
 //! Invariant: only a route that belongs to the tenant at that moment is deleted. The mark comes
 //! first: it keeps other instances from using the route, and a label that is written while CF's job
-//! runs lets that job fail. A job that fails is repeated once. Callers: `delete`, `replace`.
+//! runs lets that job fail. A job that fails is repeated once. Callers: `delete`, `operation`,
+//! `replace`.
 
 use super::{
     OperationContext, RouteError, WaitMode, adoption,
-    audit::{Audit, StepLine},
+    audit::{Audit, SharedLocation, StepLine},
     error::{Fqdn, NotDeleted},
     label::{Claim, DeletionState},
     locks::{KeyGuard, LockKey},
@@ -34,6 +35,8 @@ use tracing::Instrument as _;
 
 /// How long a job is followed after its request was answered.
 const FOLLOW_TIME: Duration = Duration::from_secs(30);
+/// How long a broker that follows a job has to repeat its delete, before another broker does.
+const FOLLOWER_GRACE: Duration = Duration::from_secs(4);
 /// A route from an older list is read again before its delete.
 const MAX_LIST_AGE: Duration = Duration::from_secs(1);
 /// Most deletes of one tenant that are sent to CF at the same time.
@@ -296,25 +299,83 @@ impl RouteDeletion {
 
     /// Polls the job in a task of its own, so that a job that fails is repeated although no
     /// caller waits. The mark keeps the route from being used meanwhile, so the host is not locked.
-    /// If the process stops, the next request for the route finishes the delete.
+    /// If the process stops, the next request for the route or its operation finishes the delete.
     fn follow(&self, mut pending: PendingDeletion) {
         pending.host_guard = None;
-        let end = Instant::now() + FOLLOW_TIME;
-        let tasks = self.op.owner.routes.0.tasks.clone();
+        let part = self.detached();
+        let following = async move { part.follow_job(&mut pending).await };
+        self.op.owner.routes.0.tasks.spawn(following.in_current_span());
+    }
+
+    /// Makes a copy that goes on for [`FOLLOW_TIME`] after its request.
+    fn detached(&self) -> Self {
         let mut part = self.clone();
-        part.op.owner.cf = part.op.owner.cf.with_deadline(end);
+        part.end = Instant::now() + FOLLOW_TIME;
+        part.op.owner.cf = part.op.owner.cf.with_deadline(part.end);
         // Nobody waits for it, so it holds no place of its request.
         part.op.request_context.places = RequestPlaces::default();
+        part
+    }
+
+    async fn follow_job(&self, pending: &mut PendingDeletion) -> Option<DeletionResult> {
+        let tasks = &self.op.owner.routes.0.tasks;
+        // A broker that stops does not wait for CF.
+        while pending.pace.pause(self.end).await == Turn::Next && !tasks.is_closed() {
+            let result = self.poll(pending, Instant::now()).await;
+            if result.is_some() {
+                return result;
+            }
+        }
+        None
+    }
+
+    /// Goes on, in a task of its own, with a delete whose job failed although its route is still
+    /// marked: the broker that followed the job may be gone.
+    pub(super) fn resume(op: &OperationContext, space: ResolvedSpace, deleting: &DeletingRoute) {
+        let key = LockKey::Repeat(deleting.job.clone());
+        let Some(guard) = op.locks().try_lock(&key) else { return };
+        let (op, deleting) = (op.clone(), deleting.clone());
+        let tasks = op.owner.routes.0.tasks.clone();
         let stopping = tasks.clone();
-        let following = async move {
-            // A broker that stops does not wait for CF.
-            while pending.pace.pause(end).await == Turn::Next && !stopping.is_closed() {
-                if part.poll(&mut pending, Instant::now()).await.is_some() {
+        let resuming = async move {
+            let _guard = guard;
+            let (end, mut pace) = (Instant::now() + FOLLOWER_GRACE, Pace::default());
+            while pace.pause(end).await == Turn::Next {
+                if stopping.is_closed() {
                     return;
                 }
             }
+            Self::resume_now(op, space, deleting).await;
         };
-        tasks.spawn(following.in_current_span());
+        tasks.spawn(resuming.in_current_span());
+    }
+
+    async fn resume_now(mut op: OperationContext, space: ResolvedSpace, deleting: DeletingRoute) {
+        let now = Instant::now();
+        op.owner.cf = op.owner.cf.with_deadline(now + FOLLOW_TIME);
+        let Ok(Some(route)) = op.cf().route(&deleting.guid).await else { return };
+        let claim = op.ownership.claim(&route, &space.guid, op.request_context.now);
+        if claim != Claim::Ours(DeletionState::Deleting) {
+            return;
+        }
+        let location = SharedLocation::of(&route);
+        let audit = Audit::begin_at(location, "remove", &op.request_context, op.tenant.as_str());
+        let audit = Arc::new(audit);
+        let op = op.for_write(&audit);
+        let deletion = Self::waiting(&op, &audit, space, (now, now)).detached();
+        let mut pending = PendingDeletion {
+            deleting: DeletingRoute { host: route.host, ..deleting },
+            pace: Pace::default(),
+            attempt: DeleteAttempt::First,
+            request_id: None,
+            host_guard: None,
+            wait: None,
+        };
+        match deletion.follow_job(&mut pending).await {
+            Some(DeletionResult::Gone) => audit.settled("removed", None),
+            Some(DeletionResult::Failed(failure)) => audit.refused(&failure.error),
+            Some(DeletionResult::Running(_)) | None => audit.settled("running", None),
+        }
     }
 
     /// Polls a job until it ends or `until` is reached; `None` if it still runs, as far as is

@@ -303,6 +303,44 @@ async fn a_broker_killed_between_mark_and_delete_is_finished_by_the_next_call(
     }
 }
 
+#[rstest]
+#[case::repeated(1, "succeeded", 2)]
+#[case::failed_again(2, "failed", 2)]
+#[tokio::test]
+async fn a_job_that_fails_after_its_broker_ended_is_repeated_before_the_operation_is_failed(
+    #[case] failing: u64,
+    #[case] end: &str,
+    #[case] deletes: usize,
+) {
+    let sandbox = sandbox().await;
+    let mut doomed = Program::start(&[], &variables(&sandbox));
+    let base = doomed.base().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    put(&broker, &sandbox).await;
+    sandbox.world().job_delay(Duration::from_millis(1500));
+    sandbox.world().fail_jobs(failing, "disk full");
+    let request = client().delete(format!("{base}/routes/t1")).bearer_auth(&token);
+    let gone = answer(request.header("prefer", "respond-async")).await;
+    assert_eq!(gone.status, 202, "{}", gone.text);
+    drop(doomed);
+    let place = url::Url::parse(gone.headers["location"].to_str().unwrap()).unwrap();
+    let mut told = json!({"status": "running"});
+    for _ in 0..300 {
+        told = broker.get(place.path(), &token).await.json();
+        if told["status"] != "running" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(told["status"], end, "{told}");
+    let sent = asked(&sandbox).iter().filter(|call| call.starts_with(DELETE)).count();
+    assert_eq!(sent, deletes);
+    let left = routes_of(&sandbox, HOST);
+    assert_eq!(left.is_empty(), end == "succeeded");
+    assert!(left.iter().all(|route| !route.labels.contains_key(STATE)), "{left:?}");
+}
+
 async fn reconcile(broker: &TestBroker, token: &str, body: &Value) -> Answer {
     broker.send(Method::POST, "/routes/reconcile", Some(token), Some(body)).await
 }

@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use cfapi_sandbox::Sandbox;
 use http::Method;
+use rstest::rstest;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::{
-    APP, Answer, TestBroker, pull, sandbox,
-    tenant::{DOMAIN, HOST, app_guid, asked, cf, put, routes_of, the_route},
+    APP, Answer, TestBroker, client,
+    process::Program,
+    pull, sandbox,
+    tenant::{DOMAIN, HOST, app_guid, asked, cf, put, routes_of, the_route, until},
     variables,
 };
 
@@ -207,5 +211,61 @@ async fn a_reconcile_replaces_only_where_it_may_delete_and_within_the_guard() {
     body["force"] = json!(true);
     let got = broker.send(Method::POST, "/routes/reconcile", Some(&admin), Some(&body)).await;
     assert_eq!(got.status, 200, "{}", got.text);
+    assert_eq!(hosts(&sandbox), [NEW_HOST]);
+}
+
+/// The call that finishes the replace of a broker that was killed.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    Put,
+    Reconcile,
+}
+
+#[rstest]
+#[tokio::test]
+async fn a_replace_killed_between_mark_and_delete_is_finished_by_the_next_call(
+    #[values(Next::Put, Next::Reconcile)] next: Next,
+) {
+    const DELETE: &str = "DELETE /v3/routes/";
+    let sandbox = sandbox().await;
+    let mut doomed = Program::start(&[], &variables(&sandbox));
+    let base = doomed.base().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    assert_eq!(put(&broker, &sandbox).await.status, 201);
+    pull(&sandbox, "hang", &json!({"part": "cf", "only": DELETE}));
+    let body = json!({"subdomain": "beta", "app": APP, "replace": true});
+    let request = client().put(format!("{base}/routes/t1")).bearer_auth(&token);
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    let mut set = JoinSet::new();
+    set.spawn(async move { drop(request.send().await) });
+    let is_asked = || asked(&sandbox).iter().any(|call| call.starts_with(DELETE));
+    until("the delete is asked for", is_asked).await;
+    drop(doomed);
+    // The former route is marked, and CF has not got the delete.
+    let left = routes_of(&sandbox, HOST).remove(0);
+    assert!(left.labels.contains_key("cfapi-broker.internal/state") && !left.deleting, "{left:?}");
+    match next {
+        Next::Put => {
+            let plan = "/routes/t1?dry_run=true";
+            let plan = rename(&broker, &sandbox, plan, &json!({"replace": true})).await;
+            assert_eq!(plan.json()["replaced"][0]["status"], "planned", "{}", plan.text);
+            let got = replace(&broker, &sandbox).await;
+            let one = &got.json()["replaced"][0];
+            assert_eq!((&one["host"], &one["status"]), (&json!(HOST), &json!("removed")));
+        }
+        Next::Reconcile => {
+            let mut tenant = body;
+            tenant["tenantId"] = json!("t1");
+            let mut body = json!({"tenants": [tenant], "apply": true});
+            let path = "/routes/reconcile";
+            let kept = broker.send(Method::POST, path, Some(&token), Some(&body)).await;
+            assert_eq!((kept.status, hosts(&sandbox).len()), (200, 2), "{}", kept.text);
+            // The guard does not count a route whose delete was asked for.
+            body["delete_orphans"] = json!(true);
+            let got = broker.send(Method::POST, path, Some(&token), Some(&body)).await;
+            assert_eq!(got.status, 200, "{}", got.text);
+        }
+    }
     assert_eq!(hosts(&sandbox), [NEW_HOST]);
 }
