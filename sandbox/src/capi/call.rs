@@ -183,23 +183,12 @@ impl ApiCall {
             ("DELETE", ["spaces", guid, "routes"]) => {
                 Self::Guarded(GuardedCall::DeleteUnmappedRoutes(owned(guid)))
             }
-            ("GET", ["organizations"]) => Self::Guarded(GuardedCall::Orgs),
-            ("GET", ["organizations", guid]) => Self::Guarded(GuardedCall::Org(owned(guid))),
-            ("GET", ["organizations", guid, "usage_summary"]) => {
-                Self::Guarded(GuardedCall::OrgUsage(owned(guid)))
-            }
-            ("GET", ["organizations", guid, "domains"]) => {
-                Self::Guarded(GuardedCall::OrgDomains(owned(guid)))
-            }
-            ("GET", ["organizations", guid, "domains", "default"]) => {
-                Self::Guarded(GuardedCall::DefaultDomain(owned(guid)))
+            ("GET", ["organizations", ..]) => {
+                Self::organizations(segments).unwrap_or_else(|| Self::rest(method, segments))
             }
             ("GET", ["service_route_bindings"]) => Self::Guarded(GuardedCall::RouteBindings),
             ("GET", ["organization_quotas", guid]) => {
                 Self::Guarded(GuardedCall::OrgQuota(owned(guid)))
-            }
-            ("GET", ["organizations", guid, "relationships", "default_isolation_segment"]) => {
-                Self::Guarded(GuardedCall::DefaultIsolationSegment(owned(guid)))
             }
             ("GET", ["spaces", guid, "relationships", "isolation_segment"]) => {
                 Self::Guarded(GuardedCall::IsolationSegment(owned(guid)))
@@ -235,6 +224,23 @@ impl ApiCall {
             }
             _ => Self::rest(method, segments),
         }
+    }
+
+    /// Returns the read of organisations; `None` if it is not one that is imitated.
+    fn organizations(segments: &[&str]) -> Option<Self> {
+        let owned = |guid: &&str| (*guid).to_owned();
+        let call = match segments {
+            [_] => GuardedCall::Orgs,
+            [_, guid] => GuardedCall::Org(owned(guid)),
+            [_, guid, "usage_summary"] => GuardedCall::OrgUsage(owned(guid)),
+            [_, guid, "domains"] => GuardedCall::OrgDomains(owned(guid)),
+            [_, guid, "domains", "default"] => GuardedCall::DefaultDomain(owned(guid)),
+            [_, guid, "relationships", "default_isolation_segment"] => {
+                GuardedCall::DefaultIsolationSegment(owned(guid))
+            }
+            _ => return None,
+        };
+        Some(Self::Guarded(call))
     }
 
     fn routes(method: &str, segments: &[&str]) -> Self {
