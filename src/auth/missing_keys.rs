@@ -97,6 +97,8 @@ impl MissingKeys {
         for kid in withdrawn {
             self.note(kid, fetch.at);
         }
+        // Who still misses a key asks again.
+        self.is_wanted = false;
         let until = Instant::now() + COOLDOWN;
         self.missing.retain(|missing| !has(&missing.kid));
         let mut is_for_unknown = fetch.is_for_unknown;

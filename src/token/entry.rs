@@ -48,8 +48,9 @@ const POLL_EVERY: Duration = Duration::from_secs(60);
 /// Random part of [`POLL_EVERY`].
 const POLL_JITTER: f64 = 0.1;
 
-/// How often a caller follows changing credentials before it gets the last refusal.
-const MAX_CREDENTIAL_CHANGES: usize = 3;
+/// How often a caller follows changing credentials, or leases that CF has refused meanwhile, before
+/// it gets the last result.
+const MAX_CHANGES: usize = 3;
 
 /// How long a refusal without a retry time is remembered. An earlier attempt would only repeat it,
 /// at request rate. A repair from outside (new credentials, an operator's release) does not wait
@@ -79,8 +80,6 @@ pub(super) struct DestinationEntry {
     /// service.
     snapshot: ArcSwapOption<LeaseSnapshot>,
     state: Mutex<EntryState>,
-    /// The queue of those who wait for a flight.
-    turns: tokio::sync::Mutex<()>,
 }
 
 /// A fresh lease that may be served without any check until then.
@@ -100,6 +99,8 @@ struct EntryState {
 pub(super) struct CredentialRenewal {
     pub(super) provider: TokenProvider,
     entry: Weak<DestinationEntry>,
+    /// The queue of those who wait for a flight.
+    turns: tokio::sync::Mutex<()>,
 }
 
 impl DestinationEntry {
@@ -110,8 +111,7 @@ impl DestinationEntry {
             checked_at: Instant::now(),
             is_polling: false,
         };
-        let (snapshot, turns) = (ArcSwapOption::empty(), tokio::sync::Mutex::default());
-        Self { exchange, deps, snapshot, state: Mutex::new(state), turns }
+        Self { exchange, deps, snapshot: ArcSwapOption::empty(), state: Mutex::new(state) }
     }
 
     pub(super) fn name(&self) -> &DestinationName {
@@ -173,26 +173,13 @@ impl DestinationEntry {
                 Some(credential) => credential,
                 None => self.find_credential(CachePolicy::Cached).await?,
             };
-            let outcome = self.wait_for(&credential).await;
-            if self.is_in_service(credential.renewer()) || changes == MAX_CREDENTIAL_CHANGES {
+            let outcome = wait_for(&credential).await;
+            let is_dead = outcome.as_ref().is_ok_and(|lease| lease.token().is_revoked());
+            let is_final = !is_dead && self.is_in_service(credential.renewer());
+            if is_final || changes == MAX_CHANGES {
                 return outcome.map_err(|failure| failure.error);
             }
             changes += 1;
-        }
-    }
-
-    /// Those who have waited for a flight leave one after another, in their order: if a crowd came
-    /// free in one moment, most of it would find no place at the CF API in time.
-    async fn wait_for(&self, credential: &Credential) -> RenewalResult<Arc<Lease>, LeaseRefusal> {
-        let mut outcome = pin!(credential.get());
-        tokio::select! {
-            biased;
-            // There is nothing to wait for.
-            outcome = &mut outcome => outcome,
-            () = ready(()) => {
-                let (outcome, _turn) = tokio::join!(outcome, self.turns.lock());
-                outcome
-            }
         }
     }
 
@@ -372,7 +359,8 @@ impl DestinationEntry {
         let exchange = self.exchange.clone();
         let provider = TokenProvider::new(exchange, content.fingerprint, guard);
         provider.publish_guard_state();
-        let renewal = CredentialRenewal { provider, entry: Arc::downgrade(self) };
+        let (entry, turns) = (Arc::downgrade(self), tokio::sync::Mutex::default());
+        let renewal = CredentialRenewal { provider, entry, turns };
         let credential = Refreshed::new(renewal, self.deps.tasks.clone());
         state.credential = Some(credential.clone());
         credential
@@ -430,6 +418,21 @@ impl DestinationEntry {
                 }
                 Err(refusal)
             }
+        }
+    }
+}
+
+/// Those who have waited for a flight leave one after another, in their order: if a crowd came
+/// free in one moment, most of it would find no place at the CF API in time.
+async fn wait_for(credential: &Credential) -> RenewalResult<Arc<Lease>, LeaseRefusal> {
+    let mut outcome = pin!(credential.get());
+    tokio::select! {
+        biased;
+        // There is nothing to wait for.
+        outcome = &mut outcome => outcome,
+        () = ready(()) => {
+            let (outcome, _turn) = tokio::join!(outcome, credential.renewer().turns.lock());
+            outcome
         }
     }
 }

@@ -316,15 +316,17 @@ impl<R: Renew> Refreshed<R> {
 
     fn next_after(&self, used: Option<&Arc<R::Value>>, now: Instant) -> CallerStep<R> {
         let mut state = self.flights();
+        let newer =
+            self.latest().filter(|latest| used.is_none_or(|used| !Arc::ptr_eq(used, latest)));
+        if let Some(value) = newer {
+            return CallerStep::Return(Ok(value));
+        }
         if let Some(running) = &state.running {
             return CallerStep::Wait(running.result.clone());
         }
-        let newer =
-            self.latest().filter(|latest| used.is_none_or(|used| !Arc::ptr_eq(used, latest)));
-        match (newer, state.pause(now)) {
-            (Some(value), _) => CallerStep::Return(Ok(value)),
-            (None, Some(failure)) => CallerStep::Return(Err(failure.clone())),
-            (None, None) => CallerStep::Wait(self.start(&mut state, FlightKind::Normal)),
+        match state.pause(now) {
+            Some(failure) => CallerStep::Return(Err(failure.clone())),
+            None => CallerStep::Wait(self.start(&mut state, FlightKind::Normal)),
         }
     }
 
@@ -337,8 +339,10 @@ impl<R: Renew> Refreshed<R> {
             failures: state.failures,
             kind,
         };
-        let flight = FlightGuard { refreshed: self.clone(), sender, result: None };
+        let refreshed = self.clone();
         self.0.tasks.spawn(async move {
+            // Made by the task: a runtime that stops drops a new task at once, under the lock.
+            let flight = FlightGuard { refreshed, sender, result: None };
             let result = flight.refreshed.0.renewer.renew(attempt).await;
             flight.land(result);
         });

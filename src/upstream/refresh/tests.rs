@@ -5,10 +5,13 @@ use super::{
     RenewalResult, ValueAge,
 };
 use std::{
+    pin::pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use tokio::{
+    runtime::Builder,
     task::JoinSet,
     time::{Instant, advance, sleep, timeout},
 };
@@ -126,6 +129,14 @@ fn last_told(refreshed: &Refreshed<Script>) -> Told {
 
 async fn get(refreshed: &Refreshed<Script>) -> Result<usize, &'static str> {
     refreshed.get().await.map(|number| number.0).map_err(|failure| failure.error)
+}
+
+/// Polls a call once; `None` if it waits.
+fn poll<T>(call: impl Future<Output = T>) -> Option<T> {
+    match pin!(call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
 }
 
 /// Waits for the end of a flight in the background.
@@ -394,4 +405,24 @@ async fn readers_get_the_very_same_value() {
     let refreshed = aged(Duration::ZERO).await;
     let (one, other) = (refreshed.get().await.unwrap(), refreshed.get().await.unwrap());
     assert!(Arc::ptr_eq(&one, &other));
+}
+
+#[test]
+fn a_runtime_that_has_stopped_starts_no_flight_and_blocks_nobody() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let _entered = handle.enter();
+    assert_eq!(poll(get(&fixture())), Some(Err("panicked")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_value_is_returned_although_a_flight_runs() {
+    let refreshed = fixture();
+    let used = refreshed.get().await.unwrap();
+    let newer = refreshed.renew(Some(&used)).await.unwrap();
+    assert!(poll(refreshed.force()).is_none());
+    assert_eq!(poll(refreshed.renew(Some(&used))), Some(Ok(newer)));
+    settle().await;
+    assert_eq!(flights(&refreshed), 3);
 }
