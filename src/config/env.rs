@@ -264,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("default-env.json");
         EnvSnapshot::default().add_default_env(&path).unwrap();
-        // A directory cannot be read as a file, whoever runs the test.
+        // A directory cannot be read as a file, by any user.
         fs::create_dir(&path).unwrap();
         let error = EnvSnapshot::default().add_default_env(&path).unwrap_err().to_string();
         assert!(error.contains("default-env.json"), "{error}");

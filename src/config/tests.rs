@@ -216,7 +216,7 @@ fn an_ipv6_address_is_no_json(#[case] text: &str, #[case] expected: &[&str]) {
 #[case::manifest("SERVER__NAMES", "((host))", "entry 1 is a placeholder")]
 #[case::single("DESTINATION__NAME", "<name>", "is a placeholder")]
 #[case::binding("BINDING__XSUAA", "{{ name }}", "is a placeholder")]
-fn what_nobody_filled_in_is_no_value(
+fn a_value_that_was_never_filled_in_is_no_value(
     #[case] key: &str,
     #[case] text: &str,
     #[case] expected: &str,

@@ -231,7 +231,11 @@ async fn a_stale_value_is_served_only_if_its_renewal_fails() {
     assert_eq!(get(&refreshed).await, Ok(2));
     assert_eq!(began.elapsed(), TAKES);
     assert_eq!(get(&refreshed).await, Ok(2));
-    assert_eq!((began.elapsed(), flights(&refreshed)), (TAKES, 3), "known to fail: nobody waits");
+    assert_eq!(
+        (began.elapsed(), flights(&refreshed)),
+        (TAKES, 3),
+        "known to fail: no caller waits"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -408,7 +412,7 @@ async fn readers_get_the_very_same_value() {
 }
 
 #[test]
-fn a_runtime_that_has_stopped_starts_no_flight_and_blocks_nobody() {
+fn a_runtime_that_has_stopped_starts_no_flight_and_blocks_no_caller() {
     let runtime = Builder::new_current_thread().build().unwrap();
     let handle = runtime.handle().clone();
     drop(runtime);
