@@ -34,8 +34,8 @@ const FAILING: usize = 8;
 const WORKERS: usize = 16;
 /// Of the short run in the test suite.
 const SECONDS: u64 = 15;
-/// How long no request is sent before the routes are judged: as long as the broker follows a job, and a
-/// few seconds in the short run, where all jobs end at once.
+/// How long no request is sent before the routes are judged: as long as the broker follows a job,
+/// and a few seconds in the short run, where all jobs end at once.
 const SETTLING: Duration = Duration::from_secs(30);
 const SHORT_SETTLING: Duration = Duration::from_secs(4);
 /// The broker's own deadline is 55 s.
