@@ -5,6 +5,7 @@
 
 mod bound;
 mod components;
+mod login;
 
 pub use bound::{BoundServices, bindings, log_identity};
 
@@ -213,6 +214,7 @@ fn state(
         vault: components.vault,
         capi: components.capi,
         verifier: components.verifier,
+        login: components.login,
         metrics: components.metrics,
         routes,
         policy,

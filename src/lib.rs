@@ -27,6 +27,7 @@ pub mod config;
 pub mod destination;
 pub mod http;
 pub mod lifecycle;
+pub mod login;
 pub mod oauth;
 pub mod policy;
 pub mod proxy;

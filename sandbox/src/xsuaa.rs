@@ -65,6 +65,11 @@ pub const DEVELOPER_USER: &str = "developer@example.test";
 /// Its password.
 pub const DEVELOPER_PASSWORD: &str = "sandbox-only-developer";
 
+/// Returns the people who can log on with a browser.
+pub fn people() -> Vec<&'static str> {
+    grants::PEOPLE.iter().map(|(name, _, _)| *name).collect()
+}
+
 /// The subaccount's zone.
 pub(crate) const ZONE: &str = "b0a1c2d3-0815-4711-8899-aabbccddeeff";
 

@@ -5,7 +5,7 @@
 use crate::{
     binding::{
         Application, BindingError, BindingSources, Bindings, DestinationBinding, IdentityBinding,
-        XsuaaBinding,
+        LoginKeys, XsuaaBinding,
     },
     config::{
         Settings,
@@ -23,6 +23,7 @@ pub struct BoundServices {
     pub(super) xsuaa: Option<XsuaaBinding>,
     /// Read only if IAS is enabled, because the app may have this binding for other reasons.
     pub(super) identity: Option<IdentityBinding>,
+    pub(super) login_keys: Option<LoginKeys>,
 }
 
 impl BoundServices {
@@ -75,7 +76,9 @@ pub fn bindings(
     let xsuaa = all.xsuaa(&settings.binding).map_err(|error| keep("xsuaa", error)).ok().flatten();
     let identity = settings.auth.ias.enabled.then(|| all.identity(&settings.binding)).transpose();
     let identity = identity.map_err(|error| keep("identity", error)).ok().flatten().flatten();
-    problems.or(BoundServices { all, destination, xsuaa, identity })
+    let login_keys =
+        all.login_keys(&settings.binding).map_err(|error| keep("login", error)).ok().flatten();
+    problems.or(BoundServices { all, destination, xsuaa, identity, login_keys })
 }
 
 /// Returns the fields that name this instance in log lines; empty outside the platform.

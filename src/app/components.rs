@@ -16,6 +16,7 @@ use crate::{
     },
     destination::{Destination, DestinationDependencies, Destinations, DestinationsConfig},
     lifecycle::Lifecycle,
+    login::Login,
     oauth::{FingerprintKey, TokenEndpoint, random_key, sealing_key},
     routes::{BrokerIdentity, OperationKey, ProviderTable, TenantRoutes},
     telemetry::metrics::Metrics,
@@ -32,6 +33,7 @@ pub(super) struct Components {
     pub(super) vault: TokenVault,
     pub(super) capi: CapiClient,
     pub(super) verifier: Verifier,
+    pub(super) login: Login,
     pub(super) metrics: Metrics,
     pub(super) lifecycle: Lifecycle,
 }
@@ -52,15 +54,16 @@ impl Components {
             (client(Purpose::Token)?, client(Purpose::CfApi)?, client(Purpose::Keys)?);
         let key = FingerprintKey::random();
         let destination_dependencies = DestinationDependencies {
-            clients,
+            clients: clients.clone(),
             key,
             tasks: tasks.clone(),
             metrics: metrics.clone(),
         };
         let destinations = destinations(settings, snapshot, bound, &destination_dependencies)?;
+        let shared = token.clone();
         let endpoint = move |destination: &Destination, authentication| {
             let url = destination.token_url.clone();
-            TokenEndpoint::new(token.clone(), url, authentication, destination.headers.clone())
+            TokenEndpoint::new(shared.clone(), url, authentication, destination.headers.clone())
         };
         let vault_deps = token::VaultDeps {
             endpoint_factory: Arc::new(endpoint),
@@ -74,7 +77,16 @@ impl Components {
         let callers =
             IssuerBindings { xsuaa: bound.xsuaa.clone(), identity: bound.identity.clone() };
         let verifier = Verifier::new(&settings.auth, &callers, &keys, &tasks, metrics.clone());
-        Ok(Self { destinations, vault, capi, verifier, metrics, lifecycle: lifecycle.clone() })
+        let login = super::login::login(settings, bound, (&clients, &token), &verifier);
+        Ok(Self {
+            destinations,
+            vault,
+            capi,
+            verifier,
+            login,
+            metrics,
+            lifecycle: lifecycle.clone(),
+        })
     }
 
     /// Creates the tenant routes for the configured providers.

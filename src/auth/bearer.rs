@@ -6,7 +6,7 @@
 
 use super::{AuthError, error::AuthRejection};
 use aws_lc_rs::digest;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// Longest accepted token. XSUAA itself takes 16 KB of headers, so no valid caller has a longer
@@ -33,15 +33,23 @@ pub(super) fn bearer(headers: &HeaderMap) -> Result<PresentedToken<'_>, AuthErro
     if values.next().is_some() {
         return Err(AuthRejection::HeaderRepeated.into());
     }
-    match value.as_bytes().split_at_checked(SCHEME.len()) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() => {
-            Ok(PresentedToken(token))
-        }
-        Some(_) | None => Err(AuthRejection::HeaderForm.into()),
-    }
+    Ok(PresentedToken::of(value)?)
 }
 
 impl<'h> PresentedToken<'h> {
+    /// Takes the token out of one value of `Authorization`.
+    ///
+    /// # Errors
+    /// [`AuthRejection::HeaderForm`] if it does not begin with `Bearer` and a blank.
+    pub(super) fn of(value: &'h HeaderValue) -> Result<Self, AuthRejection> {
+        match value.as_bytes().split_at_checked(SCHEME.len()) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) && !token.is_empty() => {
+                Ok(Self(token))
+            }
+            Some(_) | None => Err(AuthRejection::HeaderForm),
+        }
+    }
+
     /// SHA-256 of the whole token: identifies it without keeping it. Equal fingerprints mean equal
     /// bytes, so a token that was verified before is not parsed again.
     ///

@@ -84,6 +84,24 @@ impl XsuaaClaims {
     }
 }
 
+/// What an id token has besides.
+#[derive(Deserialize)]
+pub(super) struct IdTokenClaims {
+    /// The text of the authorization request.
+    #[serde(default, deserialize_with = "present")]
+    pub(super) nonce: Option<String>,
+}
+
+impl IdTokenClaims {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// As [`XsuaaClaims::read`].
+    pub(super) fn read(payload: &[u8]) -> Result<Self, AuthRejection> {
+        read(payload)
+    }
+}
+
 /// Reads a payload as claims of this kind.
 ///
 /// # Errors

@@ -141,6 +141,8 @@ pub(super) enum AuthRejection {
     Scope,
     /// The call did not show the certificate that the token is bound to.
     Certificate,
+    /// The id token of a login is for another login, client or person.
+    Login,
 }
 
 impl AuthRejection {
@@ -169,6 +171,7 @@ impl AuthRejection {
             Self::Client => "client",
             Self::Scope => "scope",
             Self::Certificate => "certificate",
+            Self::Login => "login",
         }
     }
 }

@@ -67,14 +67,37 @@ impl<S: KeySource> XsuaaIssuer<S> {
         token: &CompactToken<'_>,
         now: SystemTime,
     ) -> Result<VerifiedToken, AuthError> {
+        let (payload, generation) = self.signed_payload(token, now).await?;
+        let (caller, expires) = self.rules.caller_of(&payload, now)?;
+        Ok(VerifiedToken { caller, expires, keys: KeySetId::Zone, generation })
+    }
+
+    /// Verifies the id token of a login and returns its `sub`.
+    ///
+    /// # Errors
+    /// As [`XsuaaIssuer::verify`].
+    pub(super) async fn verify_id_token(
+        &self,
+        token: &CompactToken<'_>,
+        nonce: &str,
+        now: SystemTime,
+    ) -> Result<String, AuthError> {
+        let (payload, _) = self.signed_payload(token, now).await?;
+        Ok(self.rules.check_id_token(&payload, nonce, now)?)
+    }
+
+    async fn signed_payload(
+        &self,
+        token: &CompactToken<'_>,
+        now: SystemTime,
+    ) -> Result<(VerifiedPayload, u64), AuthError> {
         let kid = jose::key_id(token)?;
         let claimed = XsuaaClaims::read(&jose::unverified_payload(token)?)?;
         self.rules.check_claims(&claimed, now)?;
         let cache = claimed.zid.and_then(|zone| self.keys.get(&zone)).ok_or(AuthRejection::Zone)?;
         let found = cache.key(&kid).await.map_err(key_error)?;
         let payload = VerifiedPayload::check(token, &found.key)?;
-        let (caller, expires) = self.rules.caller_of(&payload, now)?;
-        Ok(VerifiedToken { caller, expires, keys: KeySetId::Zone, generation: found.generation })
+        Ok((payload, found.generation))
     }
 
     /// Returns the generation of the usable keys of `zone`; `None` without any.

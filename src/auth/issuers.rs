@@ -128,6 +128,15 @@ impl Issuers {
         }
     }
 
+    /// Returns the XSUAA, at which people log in.
+    ///
+    /// # Errors
+    /// `NotBound`.
+    pub(super) fn xsuaa(&self) -> Result<&XsuaaIssuer<KeysEndpoint>, AuthError> {
+        let missing = self.unusable_xsuaa.unwrap_or(UnboundIssuer::Xsuaa);
+        self.xsuaa.as_ref().ok_or(AuthError::NotBound(missing))
+    }
+
     /// Returns the generation of the usable keys with which a caller's token is checked; `None`
     /// without any.
     pub(super) fn generation(&self, caller: &Caller, keys: &KeySetId) -> Option<u64> {

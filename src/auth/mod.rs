@@ -22,6 +22,7 @@ mod issuers;
 mod jose;
 mod jwks;
 mod key_cache;
+mod login_tokens;
 mod missing_keys;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -31,6 +32,7 @@ mod raw_jwk;
 mod request_places;
 mod scope;
 mod scope_grants;
+mod sealing_key;
 mod settings;
 mod source;
 #[cfg(test)]
@@ -43,10 +45,12 @@ mod xsuaa;
 pub use caller::Caller;
 pub use error::{AuthError, UnboundIssuer};
 pub use ias::IasSettings;
+pub use login_tokens::{CallerRecord, LoginTokens, VerifiedLogin};
 pub use rate_limit::{CallerLimit, InFlightPermit, LimitKind, LimitedCaller};
 pub use request_places::{IdlePart, ProcessPlace, RequestPart, RequestPlaces};
 pub use scope::Scope;
 pub use scope_grants::{AllowedClients, ScopeGrants};
+pub use sealing_key::SealingKey;
 pub use settings::{Settings, UsersSettings, is_client_id};
 
 use crate::{
@@ -131,6 +135,14 @@ impl Verifier {
     /// As [`Verifier::verify`].
     pub async fn admit(&self, headers: &HeaderMap, now: SystemTime) -> Result<Admitted, AuthError> {
         let caller = self.verify(headers, now).await?;
+        self.admit_caller(caller).await
+    }
+
+    /// Takes a permit for a caller that was verified before.
+    ///
+    /// # Errors
+    /// `TooMany`.
+    pub async fn admit_caller(&self, caller: Caller) -> Result<Admitted, AuthError> {
         match self.inner.limits.admit(&caller).await {
             Ok(permit) => Ok(Admitted { caller, permit }),
             Err(error) => {

@@ -6,12 +6,13 @@
 use super::{
     AllowedClients, Caller, Scope, Settings,
     caller::{IAS_MARK, Identity, hash},
-    claims::XsuaaClaims,
+    claims::{IdTokenClaims, XsuaaClaims},
     domain::UaaDomain,
     error::AuthRejection,
     jose::VerifiedPayload,
 };
 use crate::binding::XsuaaBinding;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use std::time::{Duration, SystemTime};
 
 /// Part of a client id whose instance was made in a subaccount. Only such an instance may accept
@@ -118,6 +119,27 @@ impl XsuaaRules {
             pinned,
         };
         Ok((Caller::new(identity), expires))
+    }
+
+    /// Checks the verified payload of an id token. `nonce` is that of the authorization request.
+    /// Returns `sub`.
+    ///
+    /// # Errors
+    /// The [`AuthRejection`] of the first broken rule.
+    pub(super) fn check_id_token(
+        &self,
+        payload: &VerifiedPayload,
+        nonce: &str,
+        now: SystemTime,
+    ) -> Result<String, AuthRejection> {
+        let claims = XsuaaClaims::read(payload.bytes())?;
+        self.check_claims(&claims, now)?;
+        let of_login = IdTokenClaims::read(payload.bytes())?;
+        let is_ours = claims.aud.0.contains(&self.client_id);
+        let found = of_login.nonce.unwrap_or_default();
+        let is_answer = verify_slices_are_equal(found.as_bytes(), nonce.as_bytes()).is_ok();
+        let subject = claims.sub.filter(|_| is_ours && is_answer);
+        subject.ok_or(AuthRejection::Login)
     }
 
     /// Whether one of the possible audiences is ours: the entries of `aud`, else the prefixes of

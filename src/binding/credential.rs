@@ -5,7 +5,7 @@
 //! error that names it. Used by `Bindings` only.
 
 use super::{
-    BindingError, DestinationBinding, IdentityBinding, SecretForm, ServiceBinding,
+    BindingError, DestinationBinding, IdentityBinding, LoginKeys, SecretForm, ServiceBinding,
     ServiceCredential, Settings, XsuaaBinding,
     address::base_url,
     lenient::{LenientList, LenientText},
@@ -69,6 +69,16 @@ pub(super) fn identity(binding: &ServiceBinding) -> Result<IdentityBinding, Bind
         domains: domains.into_texts(),
         tenants: present(binding, &["app_tid", "zone_uuid"]),
     })
+}
+
+/// Reads the keys of the login.
+pub(super) fn login_keys(binding: &ServiceBinding) -> Result<LoginKeys, BindingError> {
+    let usable = |field| {
+        let found = binding.credentials.sealed(field);
+        found.filter(|it| it.form == SecretForm::Usable).map(|it| it.text.clone())
+    };
+    let current = usable("key").ok_or_else(|| incomplete(binding, vec!["key"]))?;
+    Ok(LoginKeys { current, previous: usable("previous_key") })
 }
 
 /// Returns the values of the fields that are present, each once.

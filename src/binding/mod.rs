@@ -20,8 +20,8 @@ mod vcap;
 pub use error::BindingError;
 pub use field::{FieldValue, Fields, JsonKind};
 pub use model::{
-    Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, ServiceCredential,
-    XsuaaBinding,
+    Application, BindingSummary, Delivery, DestinationBinding, IdentityBinding, LoginKeys,
+    ServiceCredential, XsuaaBinding,
 };
 pub(crate) use placeholder::{is_template, is_unfilled};
 pub use sealed::{Sealed, SecretForm};
@@ -32,6 +32,8 @@ use zeroize::Zeroizing;
 
 /// Label of entries that `cf create-user-provided-service` made.
 const USER_PROVIDED: &str = "user-provided";
+/// Tag of the user-provided service with the keys of the login.
+const LOGIN_TAG: &str = "cfapi-login";
 
 /// Where bindings may come from: a snapshot of the environment, made by the module that reads it.
 #[derive(Debug, Default)]
@@ -117,6 +119,16 @@ impl Bindings {
     pub fn identity(&self, settings: &Settings) -> Result<Option<IdentityBinding>, BindingError> {
         let chosen = self.choose("identity", settings.identity.as_deref())?;
         chosen.map(credential::identity).transpose()
+    }
+
+    /// Returns the keys of the login, or `None` without a service that has some.
+    ///
+    /// # Errors
+    /// As for [`Self::destination`].
+    pub fn login_keys(&self, settings: &Settings) -> Result<Option<LoginKeys>, BindingError> {
+        let wanted = settings.login.as_deref();
+        let tag = if wanted.is_some() { "login" } else { LOGIN_TAG };
+        self.choose(tag, wanted)?.map(credential::login_keys).transpose()
     }
 
     /// Returns the credentials of the user-provided service that is itself the destination called

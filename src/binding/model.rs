@@ -105,6 +105,15 @@ pub struct IdentityBinding {
     pub tenants: Vec<String>,
 }
 
+/// The keys of the login, which an operator can change without the xsuaa binding.
+#[derive(Clone, Debug)]
+pub struct LoginKeys {
+    /// `key`: for new cookies.
+    pub current: SecretString,
+    /// `previous_key`: for cookies that were made before the change.
+    pub previous: Option<SecretString>,
+}
+
 /// The fields of `VCAP_APPLICATION` that the broker uses.
 #[derive(Clone, Debug, Default)]
 pub struct Application {

@@ -12,6 +12,8 @@ pub struct Settings {
     pub xsuaa: Option<String>,
     /// Name of the Identity Authentication binding or instance.
     pub identity: Option<String>,
+    /// Name of the user-provided service with the keys of the login.
+    pub login: Option<String>,
     /// PEM certificate chain of a self-managed X.509 credential whose binding holds none.
     pub certificate_file: Option<PathBuf>,
     /// PEM key of a self-managed X.509 credential.
@@ -36,6 +38,7 @@ impl Settings {
             ("destination", self.destination.as_deref()),
             ("xsuaa", self.xsuaa.as_deref()),
             ("identity", self.identity.as_deref()),
+            ("login", self.login.as_deref()),
         ];
         let empty = names.into_iter().filter(|(_, name)| name.is_some_and(str::is_empty));
         empty

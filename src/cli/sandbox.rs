@@ -171,8 +171,10 @@ fn block(sandbox: &Sandbox, broker: Option<&str>) -> String {
 
 fn calls(xsuaa: &str, levers: &str, broker: &str) -> String {
     let (client, secret) = (cfapi_sandbox::PROVIDER_CLIENT, cfapi_sandbox::PROVIDER_SECRET);
+    let people = cfapi_sandbox::people().join(", ");
     format!(
-        r#"try it (a provider app's tenant `t1` subscribes and leaves again):
+        r#"open {broker}/ in a browser and choose who you are: {people}
+try it (a provider app's tenant `t1` subscribes and leaves again):
   TOKEN=$(curl -s -u '{client}:{secret}' -d grant_type=client_credentials {xsuaa}/oauth/token | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
   curl -s -w '\n' -X PUT -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{{"subdomain":"acme","app":"saas-approuter"}}' {broker}/routes/t1
   curl -s -w '\n' -H "Authorization: Bearer $TOKEN" {broker}/routes

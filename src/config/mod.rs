@@ -28,7 +28,7 @@ use crate::{
         providers::ProviderEntries,
     },
     destination::{self, DestinationName},
-    policy, routes, server,
+    login, policy, routes, server,
     telemetry::logs::LogFormat,
     token, upstream,
 };
@@ -56,6 +56,9 @@ pub struct Settings {
     /// Authentication of callers.
     #[serde(default)]
     pub auth: auth::Settings,
+    /// Login in a browser.
+    #[serde(default)]
+    pub login: login::Settings,
     /// The allow list of the CF API.
     #[serde(default)]
     pub proxy: policy::Settings,

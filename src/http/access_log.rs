@@ -28,6 +28,7 @@ use crate::{
     auth::Caller,
     http::{
         middleware::SAFE_METHODS,
+        page::BROWSER_HEADERS,
         problem::{Problem, ProblemForm},
         request_record::RequestRecord,
     },
@@ -109,6 +110,7 @@ struct AccessEntry {
     span: Span,
     record: RequestRecord,
     request: LoggedRequest,
+    form: ProblemForm,
     metrics: Metrics,
     in_flight: InFlight,
 }
@@ -125,9 +127,10 @@ impl AccessEntry {
             request_id = router_id.as_deref().unwrap_or(correlation),
         );
         let logged = LoggedRequest::of(request);
+        let form = ProblemForm::of(request.uri().path(), request.headers());
         request.extensions_mut().insert(record.clone());
         let in_flight = metrics.request_started();
-        Self { started, span, record, request: logged, metrics: metrics.clone(), in_flight }
+        Self { started, span, record, request: logged, form, metrics: metrics.clone(), in_flight }
     }
 
     fn end<B>(self, answer: Response<B>) -> Response
@@ -139,10 +142,13 @@ impl AccessEntry {
         let correlation = self.record.correlation();
         let (mut parts, body) = answer.into_parts();
         let problem = problem_of(&mut parts);
-        let form = ProblemForm::of(self.request.uri.path());
-        let written =
-            problem.as_ref().map(|problem| render_problem(&mut parts, problem, correlation, form));
+        let written = problem
+            .as_ref()
+            .map(|problem| render_problem(&mut parts, problem, correlation, self.form));
         add_common_headers(&mut parts.headers, correlation);
+        if self.form != ProblemForm::CfApi {
+            add_browser_headers(&mut parts.headers);
+        }
         let took = self.started.elapsed();
         drop(self.in_flight);
         let (route, method) = (self.request.route(), self.request.method.as_str());
@@ -204,6 +210,14 @@ fn add_common_headers(headers: &mut HeaderMap, correlation: &CorrelationId) {
     headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CORRELATION, correlation.header());
+}
+
+/// Adds the headers that tell a browser what it may do with an answer of the broker's own paths. A
+/// page has its own policy.
+fn add_browser_headers(headers: &mut HeaderMap) {
+    for (name, value) in BROWSER_HEADERS {
+        headers.entry(name).or_insert(value);
+    }
 }
 
 /// What the log line says about the request; read before the request is consumed.

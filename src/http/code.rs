@@ -79,6 +79,8 @@ mod table {
         ForbiddenApp, "forbidden_app", FORBIDDEN, "App outside the provider's policy", false, None, INFO;
         ForbiddenDomain, "forbidden_domain", FORBIDDEN, "Domain outside the provider's policy", false, None, INFO;
         DeniedByPolicy, "denied_by_policy", FORBIDDEN, "Refused by policy", false, Some("http_request_denied"), WARN;
+        LoginFailed, "login_failed", BAD_REQUEST, "Login not accepted", false, None, INFO;
+        CrossSite, "cross_site", FORBIDDEN, "Request from another site", false, None, WARN;
         BadRequest, "bad_request", BAD_REQUEST, "Malformed request", false, None, INFO;
         TenantMismatch, "tenant_mismatch", BAD_REQUEST, "Tenant ids differ", false, None, INFO;
         AppRequired, "app_required", BAD_REQUEST, "App must be named", false, None, INFO;
@@ -140,64 +142,22 @@ impl ProblemCode {
     /// Returns how CF would name the problem. Clients of the CF API read this, and some log on
     /// again at 1000 or 10002: only faults of the caller's own token may have these.
     pub const fn cf_error(self) -> CfErrorCode {
-        match self {
-            Self::Unauthenticated => cf(1000, "CF-InvalidAuthToken"),
-            Self::ForbiddenScope
-            | Self::ForbiddenProvider
-            | Self::ForbiddenApp
-            | Self::ForbiddenDomain
-            | Self::DeniedByPolicy => cf(10_003, "CF-NotAuthorized"),
-            Self::BadRequest
-            | Self::TenantMismatch
-            | Self::AppRequired
-            | Self::MalformedPath
-            | Self::RequestTimeout
-            | Self::TooLarge
-            | Self::UriTooLong
-            | Self::ExpectationFailed
-            | Self::Misdirected => cf(1004, "CF-BadRequest"),
-            Self::UnsupportedMediaType => cf(1003, "CF-InvalidContentType"),
-            Self::NotFound | Self::MethodNotAllowed => cf(10_000, "CF-NotFound"),
-            Self::HostTaken
-            | Self::HostTakenElsewhere
-            | Self::HostOfOtherTenant
-            | Self::RouteQuotaExceeded
-            | Self::AppRouteLimit
-            | Self::WildcardNotMapped
-            | Self::WeightedDestinations
-            | Self::RouteMetadataFull
-            | Self::ReconcileGuard
-            | Self::ReleaseRepeated
-            | Self::HostInvalid
-            | Self::HostTooLong
-            | Self::HostReserved
-            | Self::HostPatternMismatch
-            | Self::AppNotFound
-            | Self::DomainNotFound
-            | Self::NotMapped => cf(10_008, "CF-UnprocessableEntity"),
-            Self::TooManyRequests | Self::CfRateLimited => cf(10_013, "CF-RateLimitExceeded"),
-            Self::Overloaded
-            | Self::Draining
-            | Self::RouteBeingDeleted
-            | Self::KeysUnavailable
-            | Self::DestinationUnavailable
-            | Self::TechnicalUserLocked
-            | Self::CfUnavailable => cf(10_015, "CF-ServiceUnavailable"),
-            Self::UaaUnavailable => cf(20_004, "CF-UaaUnavailable"),
-            Self::IssuerNotBound
-            | Self::DestinationMissing
-            | Self::DestinationInvalid
-            | Self::TechnicalUserRejected
-            | Self::TechnicalUserMfa
-            | Self::TechnicalUserActionRequired
-            | Self::UpstreamAuthFailed
-            | Self::TechnicalUserLacksRole
-            | Self::CertificateRefused
-            | Self::CfTimeout
-            | Self::CfError
-            | Self::CfJobFailed
-            | Self::CfRefused
-            | Self::Internal => cf(10_001, "CF-ServerError"),
+        if matches!(self, Self::UaaUnavailable) {
+            return cf(20_004, "CF-UaaUnavailable");
+        }
+        if matches!(self, Self::CfRateLimited) {
+            return cf(10_013, "CF-RateLimitExceeded");
+        }
+        match self.spec().status.as_u16() {
+            401 => cf(1000, "CF-InvalidAuthToken"),
+            403 => cf(10_003, "CF-NotAuthorized"),
+            404 | 405 => cf(10_000, "CF-NotFound"),
+            409 | 422 => cf(10_008, "CF-UnprocessableEntity"),
+            415 => cf(1003, "CF-InvalidContentType"),
+            429 => cf(10_013, "CF-RateLimitExceeded"),
+            400..=499 => cf(1004, "CF-BadRequest"),
+            503 => cf(10_015, "CF-ServiceUnavailable"),
+            _ => cf(10_001, "CF-ServerError"),
         }
     }
 }

@@ -20,7 +20,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     auth::{
-        AuthError, Caller, CallerLimit, LimitKind, LimitedCaller, Scope, UnboundIssuer, Verifier,
+        Admitted, AuthError, Caller, CallerLimit, LimitKind, LimitedCaller, Scope, UnboundIssuer,
+        Verifier,
     },
     http::{
         code::ProblemCode,
@@ -63,7 +64,14 @@ pub(crate) async fn verify_caller(
     if let Some(caller) = record.and_then(RequestRecord::caller) {
         return Ok(caller.clone());
     }
-    let admitting = verifier.admit(headers, wall_time());
+    keep_admitted(verifier.admit(headers, wall_time()), record).await
+}
+
+/// Waits for the permit of a caller and notes both in the record of the request.
+pub(crate) async fn keep_admitted(
+    admitting: impl Future<Output = Result<Admitted, AuthError>>,
+    record: Option<&RequestRecord>,
+) -> Result<Caller, Problem> {
     let Some(record) = record else { return Ok(admitting.await?.caller) };
     let admitted = record.wait_outside(admitting).await?;
     let caller = admitted.caller.clone();

@@ -12,6 +12,7 @@ mod extract;
 mod handlers;
 mod hosts;
 mod middleware;
+mod page;
 mod problem;
 mod readiness;
 mod request_record;
@@ -20,6 +21,7 @@ mod state;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod test_harness;
+mod viewer;
 
 pub use dispatch::Dispatch;
 pub use extract::BodyLimits;
@@ -31,17 +33,21 @@ pub use state::{AppState, AppStateParts, Defaults, PublicBase};
 
 use axum::{
     Router,
+    response::Response,
     routing::{get, post, put},
 };
 
 use crate::http::{
     handlers::{
-        destinations, health, metrics, proxy::ProxyHandler, root, route_bulk, route_transfer,
-        routes, spaces,
+        destinations, health, login, metrics, proxy::ProxyHandler, root, route_bulk,
+        route_transfer, routes, spaces,
     },
     middleware::MiddlewareStack,
 };
 use tower::Layer as _;
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+type OwnForms = CsrfLayer<fn(ProtectionError) -> Response>;
 
 /// Largest body of a list: 5000 tenants of about 200 bytes, or 100 subscription payloads.
 const LIST_BYTES: usize = 1024 * 1024;
@@ -66,6 +72,9 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
+        .route("/login", get(login::start))
+        .route("/login/callback", get(login::callback))
+        .route("/logout", post(login::logout).layer(own_forms(state)))
         .fallback(root::not_found)
         .with_state(state.clone());
     #[cfg(test)]
@@ -73,6 +82,15 @@ pub fn router(state: &AppState) -> Dispatch {
     let stack = MiddlewareStack::new(state, (LISTS, state.body.bytes.max(LIST_BYTES)));
     // `/v3` and everything below it, with any method.
     Dispatch { cf: stack.layer(ProxyHandler(state.proxy_state())), own: own.layer(stack) }
+}
+
+/// Refuses forms of other sites.
+fn own_forms(state: &AppState) -> OwnForms {
+    let layer = CsrfLayer::new();
+    let trusted = layer.clone().add_trusted_origin(state.base.origin());
+    // An origin that no browser can send is left out.
+    let foreign: fn(ProtectionError) -> Response = |_| login::foreign_form();
+    trusted.unwrap_or(layer).with_rejection_response(foreign)
 }
 
 /// The state for calls whose body is a list.

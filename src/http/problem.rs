@@ -15,7 +15,11 @@ use serde::Serialize;
 use crate::{
     auth::Scope,
     capi::CfError,
-    http::code::{CF_NOT_AUTHENTICATED, CfErrorCode, ProblemCode},
+    http::{
+        code::{CF_NOT_AUTHENTICATED, CfErrorCode, ProblemCode},
+        page::{HtmlPage, PageAction},
+        viewer::wants_html,
+    },
     policy::path::is_upstream,
     telemetry::trace::CorrelationId,
 };
@@ -43,6 +47,8 @@ struct ProblemFields {
     headers: Vec<(HeaderName, HeaderValue)>,
     source: Option<Arc<dyn Error + Send + Sync>>,
     scope: Option<Scope>,
+    /// What a person can do next; shown on the page only.
+    action: Option<PageAction>,
 }
 
 /// Overrides the `retryable` of a code.
@@ -90,12 +96,20 @@ pub(crate) enum ProblemForm {
     /// A client of the CF API: `errors` holds one entry in CF's form, because such clients show
     /// nothing else. The wrong members are in `field_errors`.
     CfApi,
+    /// A person with a browser.
+    Page,
 }
 
 impl ProblemForm {
-    /// Returns the form for a request with this path.
-    pub(crate) fn of(path: &str) -> Self {
-        if is_upstream(path) { Self::CfApi } else { Self::Own }
+    /// Returns the form for a request with this path and these headers.
+    pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
+        if is_upstream(path) {
+            Self::CfApi
+        } else if wants_html(headers) {
+            Self::Page
+        } else {
+            Self::Own
+        }
     }
 }
 
@@ -170,6 +184,13 @@ impl Problem {
     #[must_use]
     pub(crate) fn retryable(mut self, retryable: Retryable) -> Self {
         self.parts.retryable = Some(retryable);
+        self
+    }
+
+    /// Offers a person what to do next.
+    #[must_use]
+    pub(crate) fn action(mut self, action: PageAction) -> Self {
+        self.parts.action = Some(action);
         self
     }
 
@@ -277,10 +298,29 @@ impl Problem {
 
     /// Writes the document for the request with this correlation id.
     pub(crate) fn render(&self, correlation: &CorrelationId, form: ProblemForm) -> Response {
+        if form == ProblemForm::Page {
+            let mut response = self.page(correlation);
+            self.decorate(response.headers_mut());
+            return response;
+        }
         let body = serde_json::to_vec(&self.document(correlation, form)).unwrap_or_default();
         let mut response = (self.code.spec().status, body).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
         self.decorate(response.headers_mut());
         response
+    }
+
+    /// Returns the page for a person.
+    fn page(&self, correlation: &CorrelationId) -> Response {
+        let spec = self.code.spec();
+        let page = HtmlPage::new(spec.title).text(&self.parts.detail).text(&format!(
+            "{} · {} · {}",
+            spec.status.as_u16(),
+            spec.name,
+            correlation.as_str()
+        ));
+        self.parts.action.iter().fold(page, HtmlPage::action).answer(spec.status)
     }
 
     /// Returns the document as a value, for responses that hold several.
@@ -296,7 +336,7 @@ impl Problem {
         let spec = self.code.spec();
         let fields = self.parts.errors.as_slice();
         let (errors, field_errors): (_, &[_]) = match form {
-            ProblemForm::Own => (ProblemErrors::Fields(fields), &[]),
+            ProblemForm::Own | ProblemForm::Page => (ProblemErrors::Fields(fields), &[]),
             ProblemForm::CfApi => (ProblemErrors::Cf([self.cf_entry()]), fields),
         };
         ProblemDocument {
@@ -324,7 +364,6 @@ impl Problem {
     }
 
     fn decorate(&self, headers: &mut HeaderMap) {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(wait) = self.parts.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
@@ -334,7 +373,7 @@ impl Problem {
             headers.insert(PROXY_STATUS, value);
         }
         for (name, value) in &self.parts.headers {
-            headers.insert(name, value.clone());
+            headers.append(name, value.clone());
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         readiness::Readiness,
         request_validation::RequestValidator,
     },
+    login::Login,
     policy::Policy,
     proxy::Proxy,
     routes::TenantRoutes,
@@ -48,6 +49,8 @@ pub struct AppStateParts {
     pub vault: TokenVault,
     /// Authenticates callers.
     pub verifier: Verifier,
+    /// Logs people in.
+    pub login: Login,
     /// Answers probes.
     pub readiness: Readiness,
     /// All metrics.
@@ -108,7 +111,7 @@ macro_rules! impl_from_ref {
 }
 impl_from_ref!(
     TenantRoutes: routes, CapiClient: capi, TokenVault: vault, Verifier: verifier, Readiness: readiness,
-    Metrics: metrics, Defaults: defaults, BodyLimits: body, PublicBase: base
+    Metrics: metrics, Defaults: defaults, BodyLimits: body, PublicBase: base, Login: login
 );
 
 impl FromRef<AppState> for (TenantRoutes, Defaults) {
@@ -165,6 +168,13 @@ impl PublicBase {
     /// Returns the absolute URL of one of the broker's paths.
     pub(crate) fn link(&self, path: &str) -> String {
         format!("{}{path}", self.0)
+    }
+
+    /// Returns scheme, host and port, as browsers write them in `Origin`.
+    pub(crate) fn origin(&self) -> &str {
+        let host = self.0.find("://").map_or(0, |at| at + 3);
+        let path = self.0.get(host..).and_then(|rest| rest.find('/'));
+        path.and_then(|at| self.0.get(..host + at)).unwrap_or(&self.0)
     }
 
     /// Adds `Location` with the absolute URL of one of the broker's paths. A path that is not

@@ -271,7 +271,8 @@ fn for_grant(kind: FaultKind, answer: &ErrorAnswer, grant: GrantKind) -> FaultKi
         | GrantKind::Probe
         | GrantKind::Password
         | GrantKind::JwtBearer
-        | GrantKind::ClientCredentials => kind,
+        | GrantKind::ClientCredentials
+        | GrantKind::AuthorizationCode => kind,
     }
 }
 

@@ -100,6 +100,11 @@ fn of_grant(grant: &Grant) -> Option<Vec<FormField<'_>>> {
         Grant::JwtBearer { assertion } => vec![FormField::secret("assertion", assertion)],
         Grant::RefreshToken { token } => vec![FormField::secret("refresh_token", token)],
         Grant::ClientCredentials => Vec::new(),
+        Grant::AuthorizationCode { code, verifier, redirect_uri } => vec![
+            FormField::secret("code", code),
+            FormField::new("redirect_uri", redirect_uri),
+            FormField::secret("code_verifier", verifier),
+        ],
         Grant::Probe => vec![FormField::new("refresh_token", "")],
     };
     Some(fields)

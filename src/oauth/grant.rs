@@ -1,7 +1,7 @@
 //! Grants and client authentication (RFC 6749, 7523).
 //!
-//! Invariant: no `Debug` of these types shows a secret. Made by `token` and `destination`; only
-//! this module turns them into bytes.
+//! Invariant: no `Debug` of these types shows a secret. Made by `token`, `destination` and `login`;
+//! only this module turns them into bytes.
 
 use crate::oauth::hint::LoginHint;
 use secrecy::SecretString;
@@ -34,6 +34,15 @@ pub enum Grant {
     },
     /// RFC 6749, 4.4: for the Destination service.
     ClientCredentials,
+    /// RFC 6749, 4.1.3, with PKCE (RFC 7636): the second half of a login in a browser.
+    AuthorizationCode {
+        /// From the redirect. Valid once.
+        code: SecretString,
+        /// The text whose hash was sent with the authorization request.
+        verifier: SecretString,
+        /// The same as in the authorization request.
+        redirect_uri: String,
+    },
     /// A refresh grant with an empty token. A token endpoint refuses it with an OAuth error, so it
     /// shows whether there is one, and nothing secret travels.
     Probe,
@@ -47,12 +56,13 @@ impl Grant {
             Self::JwtBearer { .. } => GrantKind::JwtBearer,
             Self::RefreshToken { .. } => GrantKind::RefreshToken,
             Self::ClientCredentials => GrantKind::ClientCredentials,
+            Self::AuthorizationCode { .. } => GrantKind::AuthorizationCode,
             Self::Probe => GrantKind::Probe,
         }
     }
 
-    /// `password`, `jwt_bearer`, `refresh_token`, `client_credentials`, `probe`: for metrics and
-    /// logs.
+    /// `password`, `jwt_bearer`, `refresh_token`, `client_credentials`, `authorization_code`,
+    /// `probe`: for metrics and logs.
     pub fn name(&self) -> &'static str {
         self.kind().name()
     }
@@ -69,6 +79,8 @@ pub enum GrantKind {
     RefreshToken,
     /// See [`Grant::ClientCredentials`].
     ClientCredentials,
+    /// See [`Grant::AuthorizationCode`].
+    AuthorizationCode,
     /// See [`Grant::Probe`].
     Probe,
 }
@@ -81,6 +93,7 @@ impl GrantKind {
             Self::JwtBearer => "jwt_bearer",
             Self::RefreshToken => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode => "authorization_code",
             Self::Probe => "probe",
         }
     }
@@ -90,7 +103,10 @@ impl GrantKind {
         match self {
             Self::JwtBearer => "urn:ietf:params:oauth:grant-type:jwt-bearer",
             Self::Probe => Self::RefreshToken.name(),
-            Self::Password | Self::RefreshToken | Self::ClientCredentials => self.name(),
+            Self::Password
+            | Self::RefreshToken
+            | Self::ClientCredentials
+            | Self::AuthorizationCode => self.name(),
         }
     }
 }
@@ -144,6 +160,15 @@ mod tests {
     )]
     #[case(Grant::RefreshToken { token: "canary".into() }, "refresh_token", "refresh_token")]
     #[case(Grant::ClientCredentials, "client_credentials", "client_credentials")]
+    #[case(
+        Grant::AuthorizationCode {
+            code: "canary".into(),
+            verifier: "canary".into(),
+            redirect_uri: "https://broker.example.test/login/callback".into(),
+        },
+        "authorization_code",
+        "authorization_code"
+    )]
     #[case(Grant::Probe, "probe", "refresh_token")]
     fn each_grant_has_its_names_and_hides_its_secrets(
         #[case] grant: Grant,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a grant is sent once, in the body of one POST, and never repeated here. This module
 //! reveals secrets only to send or to hash them. `token` gets the technical user's tokens with it,
-//! `destination` its own.
+//! `destination` its own, `login` those of a person.
 
 pub mod advice;
 mod dialect;

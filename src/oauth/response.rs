@@ -29,6 +29,9 @@ pub struct TokenResponse {
     pub scope: Option<String>,
     /// `bearer <access token>`, marked sensitive.
     pub authorization: HeaderValue,
+    /// `bearer <id token>`, marked sensitive: the form in which `auth` reads a token. A login has
+    /// one; the other grants do not look at it.
+    pub identity: Option<HeaderValue>,
     /// When the request was sent. Lifetimes count from here.
     pub sent_at: Instant,
     /// Unverified claims, checked once for the log only. `None` for opaque tokens.
@@ -59,6 +62,7 @@ impl TokenResponse {
             scope: json.scope.text(),
             access_token,
             authorization,
+            identity: json.id_token.text().map(SecretString::from).as_ref().and_then(bearer),
             sent_at: answer.sent_at,
             claims,
         })
@@ -141,6 +145,8 @@ pub(super) struct ErrorParts {
 #[derive(Deserialize)]
 struct TokenJson {
     access_token: Option<SecretString>,
+    #[serde(default)]
+    id_token: TextOrAbsent,
     refresh_token: Option<SecretString>,
     #[serde(default)]
     token_type: TextOrAbsent,

@@ -13,15 +13,13 @@ use super::{
     resolve::resolve_space,
     route_deletion::RouteDeletion,
 };
-use crate::capi::{CfError, Guid, jobs::JobOutcome};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use std::{fmt, sync::Arc};
+use crate::{
+    auth::SealingKey,
+    capi::{CfError, Guid, jobs::JobOutcome},
+};
 
 /// Binds the encrypted text to its purpose: the same key must not decrypt a text of another kind.
 const PURPOSE: &[u8] = b"cfapi-broker operation 2";
-/// Bytes of the nonce before the encrypted text (RFC 5116, 5.2).
-const NONCE: usize = 12;
 
 /// Longest id: a path may have 2048 bytes, and the id is one part of it.
 const MAX_ID: usize = 1_900;
@@ -60,13 +58,13 @@ pub enum OperationState {
 }
 
 /// Encrypts operations; all instances have the same key. A clone is shallow.
-#[derive(Clone)]
-pub struct OperationKey(Arc<RandomizedNonceKey>);
+#[derive(Clone, Debug)]
+pub struct OperationKey(SealingKey);
 
 impl OperationKey {
     /// Makes the key. It never fails with 32 bytes.
     pub fn new(bytes: &[u8; 32]) -> Option<Self> {
-        RandomizedNonceKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(Arc::new(key)))
+        SealingKey::new(bytes).map(Self)
     }
 
     /// Encrypts an operation into a text that is safe in a path and fits into one. If it would be
@@ -77,25 +75,14 @@ impl OperationKey {
         let short = operation.routes.iter().map(hostless).collect();
         let forms = [operation.routes.clone(), short, Vec::new()];
         let ids = forms.into_iter().map(|routes| {
-            self.sealed(encoding::write(&Operation { routes, ..operation.clone() })?)
+            self.0.seal(PURPOSE, encoding::write(&Operation { routes, ..operation.clone() })?)
         });
         ids.flatten().find(|id| id.len() <= MAX_ID)
     }
 
-    fn sealed(&self, mut text: Vec<u8>) -> Option<String> {
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(PURPOSE), &mut text).ok()?;
-        let sealed = [nonce.as_ref().as_slice(), &text].concat();
-        Some(URL_SAFE_NO_PAD.encode(sealed))
-    }
-
     /// Decrypts an id; `None` if this key did not encrypt it.
     pub(super) fn open(&self, id: &str) -> Option<Operation> {
-        let sealed = URL_SAFE_NO_PAD.decode(id).ok()?;
-        let (nonce, text) = sealed.split_at_checked(NONCE)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let mut text = text.to_vec();
-        let opened = self.0.open_in_place(nonce, Aad::from(PURPOSE), &mut text).ok()?;
-        encoding::read(opened)
+        encoding::read(&self.0.open(PURPOSE, id)?)
     }
 }
 
@@ -151,12 +138,6 @@ async fn by_labels(op: &OperationContext) -> Result<OperationState, RouteError> 
     } else {
         OperationState::Succeeded
     })
-}
-
-impl fmt::Debug for OperationKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OperationKey")
-    }
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ pub(super) fn response(lifetime: u64, refresh: Option<&str>) -> TokenResponse {
         expires_in: Some(Duration::from_secs(lifetime)),
         scope: None,
         authorization,
+        identity: None,
         sent_at: Instant::now(),
         claims: None,
     }

@@ -27,6 +27,10 @@ mod link_walk;
 #[cfg(test)]
 mod log_writer;
 #[cfg(test)]
+mod login;
+#[cfg(test)]
+mod login_refused;
+#[cfg(test)]
 mod logon_bytes;
 #[cfg(test)]
 mod main_job;

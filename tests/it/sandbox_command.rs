@@ -4,7 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{APP, answer, client, parse, process::Program, variables_of};
+use crate::support::{
+    APP, answer,
+    browser::{Browser, location},
+    client, parse,
+    process::Program,
+    variables_of,
+};
 
 /// The members of the first line of `--json`, in documented order.
 const MEMBERS: [&str; 10] = [
@@ -59,6 +65,31 @@ async fn the_first_line_of_json_has_all_that_a_test_needs() {
     assert_eq!(grants.count(), 1, "{journal}");
     let ended = program.terminate().await;
     assert_eq!(ended.code, Some(0), "{}", ended.out);
+}
+
+/// A newcomer types the command, opens the printed address and chooses a person.
+#[tokio::test]
+async fn the_printed_address_leads_a_browser_to_the_spaces_with_one_click() {
+    let mut program = Program::start(&["sandbox", "--port-base", "0"], &BTreeMap::new());
+    let line = program.wait_for(|line| line.starts_with("open ").then(|| line.to_owned())).await;
+    let address = line.split(' ').nth(1).unwrap();
+    let (_, people) = line.split_once("choose who you are: ").unwrap();
+    assert_eq!(people.split(", ").count(), 3, "{line}");
+    let browser = Browser::default();
+    let mut shown = browser.open(address).await;
+    while shown.headers.contains_key("location") {
+        shown = browser.open(&location(&shown)).await;
+    }
+    let developer = people.split(", ").find(|name| name.starts_with("developer")).unwrap();
+    let (_, choice) = shown.text.split_once("<a href=\"").unwrap();
+    let choice = choice.split_once('"').unwrap().0.replace("&amp;", "&");
+    assert!(choice.ends_with(developer), "{choice}");
+    let xsuaa = shown.url.split_once('?').unwrap().0;
+    shown = browser.open(&format!("{xsuaa}{choice}")).await;
+    while shown.headers.contains_key("location") {
+        shown = browser.open(&location(&shown)).await;
+    }
+    assert!(shown.status == 200 && shown.text.contains("provider-org"), "{}", shown.text);
 }
 
 #[tokio::test]

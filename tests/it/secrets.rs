@@ -12,7 +12,13 @@ use serde_json::{Value, json};
 
 use cfapi_sandbox::{PROVIDER_CLIENT, Sandbox, TECHNICAL_USER};
 
-use crate::support::{APP, answer, client, parse, process::Program, pull, sandbox, variables};
+use crate::support::{
+    APP, answer,
+    browser::{Browser, location},
+    client, parse,
+    process::Program,
+    pull, sandbox, variables,
+};
 
 const PASSWORD: &str = "Canary-Pass+w&rd%9Ä";
 
@@ -170,6 +176,62 @@ async fn no_secret_leaves_the_program_at_trace(#[case] format: &str, #[case] deb
             // All JWTs have the same beginning; the search below finds whole ones.
             let same_beginning = form.starts_with("eyJ") && form.len() <= 12;
             assert!(same_beginning || !text.contains(&form), "{output}: {form}");
+        }
+        assert_eq!(token_like(&text), None, "{output}");
+    }
+}
+
+/// A person logs in, twice with a fault, and logs out.
+#[tokio::test]
+async fn no_secret_of_a_login_is_logged_at_trace() {
+    let sandbox = sandbox().await;
+    let mut variables = variables(&sandbox);
+    variables.insert("RUST_LOG".to_owned(), "trace".to_owned());
+    let services = parse(&variables["VCAP_SERVICES"]);
+    let bound = services["xsuaa"][0]["credentials"]["clientsecret"].as_str().unwrap().to_owned();
+    let mut program = Program::start(&["--log", "json"], &variables);
+    let base = program.base().await;
+    let browser = Browser::default();
+    let (mut secrets, mut texts) = (vec![bound], String::new());
+    let faults = [
+        json!({"error": "invalid_grant", "error_description": "ECHO"}),
+        json!({"error": "ECHO", "error_description": "ECHO"}),
+        json!({"access_token": "ECHO", "id_token": "ECHO"}),
+        Value::Null,
+    ];
+    for fault in faults {
+        let led = location(&browser.open(&format!("{base}/login")).await);
+        let back = browser.choose(&led, "developer").await;
+        for url in [&led, &back] {
+            let pairs: Vec<(String, String)> =
+                url::Url::parse(url).unwrap().query_pairs().into_owned().collect();
+            let of_login =
+                |name: &str| ["state", "nonce", "code", "code_challenge"].contains(&name);
+            secrets
+                .extend(pairs.into_iter().filter(|(name, _)| of_login(name)).map(|(_, text)| text));
+        }
+        secrets.extend(browser.cookies.lock().unwrap().values().cloned());
+        if !fault.is_null() {
+            let code =
+                secrets.iter().rev().find(|text| back.contains(&format!("code={text}"))).unwrap();
+            let body = parse(&fault.to_string().replace("ECHO", code));
+            let status = if body["error"].is_null() { 200 } else { 400 };
+            echo(&sandbox, "xsuaa", "/oauth/token", status, &body);
+        }
+        let done = browser.open(&back).await;
+        secrets.extend(browser.cookies.lock().unwrap().values().cloned());
+        texts.push_str(&done.text);
+    }
+    let spaces = browser.open(&format!("{base}/spaces")).await;
+    assert_eq!(spaces.status, 200, "{}", spaces.text);
+    texts.push_str(&spaces.text);
+    browser.send(client().post(format!("{base}/logout"))).await;
+    let ended = program.terminate().await;
+    assert!(ended.out.contains("login_failed") && ended.out.contains("a person has logged in"));
+    assert!(secrets.len() > 20, "{}", secrets.len());
+    for (output, text) in [("log", ended.out), ("page", texts)] {
+        for form in secrets.iter().flat_map(|secret| forms(secret)) {
+            assert!(!text.contains(&form), "{output}: {form}");
         }
         assert_eq!(token_like(&text), None, "{output}");
     }

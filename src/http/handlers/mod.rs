@@ -3,6 +3,7 @@
 
 pub(crate) mod destinations;
 pub(crate) mod health;
+pub(crate) mod login;
 pub(crate) mod metrics;
 pub(crate) mod proxy;
 pub(crate) mod root;

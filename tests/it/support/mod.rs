@@ -1,6 +1,7 @@
 //! A broker in this process that uses a sandbox, and a client of it.
 
 pub(crate) mod audited_program;
+pub(crate) mod browser;
 pub(crate) mod process;
 pub(crate) mod tenant;
 
@@ -32,6 +33,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
     pub(crate) text: String,
+    pub(crate) url: String,
 }
 
 impl Answer {
@@ -177,5 +179,6 @@ pub(crate) fn client() -> reqwest::Client {
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Answer { status, headers, text: response.text().await.unwrap() }
+    let url = response.url().to_string();
+    Answer { status, headers, url, text: response.text().await.unwrap() }
 }

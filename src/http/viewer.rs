@@ -1,0 +1,218 @@
+//! The caller of a page: a bearer token, or the cookie of a person who has logged in.
+//!
+//! Invariant: with an `Authorization` header the cookie is not looked at, and the cookie counts for
+//! `GET` only. A person without a session is led to the login only by a navigation.
+
+use std::marker::PhantomData;
+
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, SET_COOKIE, VARY},
+    request::Parts,
+};
+
+use crate::{
+    auth::{Caller, Verifier},
+    http::{
+        code::ProblemCode,
+        extract::{Allowed, RequiredScope, keep_admitted, require_scope, wall_time},
+        page::{HtmlPage, PageAction},
+        problem::{Problem, TokenPresence},
+        request_record::RequestRecord,
+        state::PublicBase,
+    },
+    login::{Login, LoginFlow, LoginOff, Session, SessionState, SetCookie},
+};
+
+/// Says whether the browser shows what it asks for as a page.
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// A verified caller with the scope `N`, by token or by cookie.
+#[derive(Debug)]
+pub(crate) struct Viewer<N> {
+    pub(crate) caller: Caller,
+    renewed: Option<SetCookie>,
+    logout: Option<PageAction>,
+    wants_html: bool,
+    scope: PhantomData<N>,
+}
+
+impl<N> Viewer<N> {
+    /// Answers with the page or the document, whichever the client accepts.
+    pub(crate) fn answer(
+        self,
+        page: impl FnOnce() -> HtmlPage,
+        document: impl FnOnce() -> Response,
+    ) -> Response {
+        let mut response = if self.wants_html {
+            let mut page = page();
+            if let (Some(user), Some(_)) = (self.caller.user(), &self.logout) {
+                page = page.text(&format!("Logged in as {user}"));
+            }
+            self.logout.iter().fold(page, HtmlPage::action).answer(StatusCode::OK)
+        } else {
+            document()
+        };
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        set_cookies(&mut response, self.renewed);
+        response
+    }
+}
+
+impl<N: RequiredScope, S> FromRequestParts<S> for Viewer<N>
+where
+    Verifier: FromRef<S>,
+    Login: FromRef<S>,
+    PublicBase: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let wants_html = wants_html(&parts.headers);
+        if parts.headers.contains_key(AUTHORIZATION) {
+            let allowed = Allowed::<N>::from_request_parts(parts, state).await;
+            let Allowed(caller, scope) = allowed.map_err(IntoResponse::into_response)?;
+            return Ok(Self { caller, renewed: None, logout: None, wants_html, scope });
+        }
+        let (login, base) = (Login::from_ref(state), PublicBase::from_ref(state));
+        let flow = match login.flow() {
+            Ok(flow) => flow,
+            Err(off) if is_navigation(parts) => return Err(login_is_off(off).into_response()),
+            Err(_) => return Err(unauthenticated().into_response()),
+        };
+        let removed = match flow.session(&parts.headers, wall_time()) {
+            SessionState::Valid(session) if parts.method == Method::GET => {
+                let logout = log_out(flow, &base);
+                let admitted = admit::<N>(*session, &Verifier::from_ref(state), parts).await;
+                let (caller, renewed) =
+                    admitted.map_err(|problem| problem.action(logout.clone()).into_response())?;
+                let (logout, scope) = (Some(logout), PhantomData);
+                return Ok(Self { caller, renewed, logout, wants_html, scope });
+            }
+            SessionState::Ended(removed) => removed,
+            SessionState::Valid(_) | SessionState::Absent => None,
+        };
+        let mut refused = if is_navigation(parts) {
+            let path = form_urlencoded::byte_serialize(parts.uri.path().as_bytes());
+            let path = format!("/login?return={}", path.collect::<String>());
+            let mut response = StatusCode::FOUND.into_response();
+            base.locate(response.headers_mut(), &path);
+            response
+        } else {
+            let cookie = removed.map(|removed| (SET_COOKIE, removed.into_header()));
+            return Err(cookie
+                .into_iter()
+                .fold(unauthenticated(), |it, (name, value)| it.header(name, value))
+                .into_response());
+        };
+        set_cookies(&mut refused, removed);
+        Err(refused)
+    }
+}
+
+/// Counts the request of a person against its limits, and checks the scope.
+async fn admit<N: RequiredScope>(
+    session: Session,
+    verifier: &Verifier,
+    parts: &Parts,
+) -> Result<(Caller, Option<SetCookie>), Problem> {
+    let Session { caller, renewed } = session;
+    let admitting = verifier.admit_caller(caller);
+    let caller = keep_admitted(admitting, parts.extensions.get::<RequestRecord>()).await?;
+    Ok((require_scope(caller, N::SCOPE)?, renewed))
+}
+
+/// The button that ends a session.
+pub(crate) fn log_out(flow: &LoginFlow, base: &PublicBase) -> PageAction {
+    PageAction::LogOut { url: base.link("/logout"), xsuaa: flow.xsuaa_origin() }
+}
+
+/// The problem of a person who cannot log in here.
+pub(crate) fn login_is_off(off: LoginOff) -> Problem {
+    let (code, why) = match off {
+        LoginOff::Disabled => (
+            ProblemCode::Unauthenticated,
+            "The login of this broker is switched off (login.enabled). Open it through the \
+             approuter that passes your token on. To switch the login on:",
+        ),
+        LoginOff::MutualTls => (
+            ProblemCode::Unauthenticated,
+            "This broker accepts only tokens that are bound to a client certificate \
+             (auth.require_mtls), so nobody can log in here. What you can do:",
+        ),
+        LoginOff::NotBound => (
+            ProblemCode::IssuerNotBound,
+            "The broker has no xsuaa binding, so nobody can log in. Its operator has to do this:",
+        ),
+        LoginOff::NoKey => (
+            ProblemCode::IssuerNotBound,
+            "The broker has no key to protect a login with: its xsuaa binding has a certificate in \
+             place of a secret. Its operator has to do this:",
+        ),
+        LoginOff::Certificate => (
+            ProblemCode::IssuerNotBound,
+            "The certificate of the broker's xsuaa binding cannot be used, so nobody can log in. \
+             Its operator has to do this:",
+        ),
+    };
+    Problem::new(code, format!("{why} {}.", off.hint())).source(off)
+}
+
+fn unauthenticated() -> Problem {
+    Problem::unauthenticated(TokenPresence::Absent)
+}
+
+/// Adds the cookies to an answer.
+pub(crate) fn set_cookies(response: &mut Response, cookies: impl IntoIterator<Item = SetCookie>) {
+    for cookie in cookies {
+        response.headers_mut().append(SET_COOKIE, cookie.into_header());
+    }
+}
+
+/// Returns whether a person opens a page. A script or an image must not be led to the login.
+fn is_navigation(parts: &Parts) -> bool {
+    parts.method == Method::GET
+        && parts.headers.get(FETCH_MODE).is_some_and(|mode| mode == "navigate")
+        && wants_html(&parts.headers)
+}
+
+/// Returns whether the client is a browser: `Accept` names HTML without `q=0` (RFC 9110, 12.5.1).
+/// Clients of the CF API accept JSON or `*/*`.
+pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = lines.flat_map(|line| line.split(','));
+    ranges.any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let html = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("text/html"));
+        let refused = |part: &str| {
+            let weight = part.strip_prefix("q=").or_else(|| part.strip_prefix("Q="));
+            weight.is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0))
+        };
+        html && !parts.any(refused)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, header::ACCEPT};
+    use rstest::rstest;
+
+    use super::wants_html;
+
+    #[rstest]
+    #[case("text/html,application/xhtml+xml,*/*;q=0.8", true)]
+    #[case("application/json, Text/HTML;q=0.1", true)]
+    #[case("application/json", false)]
+    #[case("*/*", false)]
+    #[case("text/html;q=0, application/json", false)]
+    #[case("text/htmlx", false)]
+    fn a_browser_is_recognized_by_its_accept_header(#[case] accept: &str, #[case] expected: bool) {
+        let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())]);
+        assert_eq!(wants_html(&headers), expected);
+    }
+}
