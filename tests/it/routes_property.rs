@@ -10,7 +10,10 @@ mod expectations;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -201,8 +204,10 @@ struct History {
     last: usize,
     /// The step in which jobs were paused last.
     paused: usize,
-    /// No fault since all calls to CF had ended.
+    /// No fault was pulled since all calls to CF had ended.
     calm: bool,
+    /// Connections to CF were ended since then.
+    ended: Arc<AtomicBool>,
     /// A job may have failed since then.
     jobs_fail: bool,
     expectations: Expectations,
@@ -293,7 +298,8 @@ impl History {
     async fn new(seed: u64) -> Self {
         let sandbox = Arc::new(sandbox().await);
         let mut guard = JoinSet::new();
-        guard.spawn(end_silences(Arc::clone(&sandbox)));
+        let ended = Arc::default();
+        guard.spawn(end_silences(Arc::clone(&sandbox), Arc::clone(&ended)));
         let brokers = [Broker::start(&sandbox).await, Broker::start(&sandbox).await];
         let rng = Rng::with_seed(seed);
         let expectations = Expectations::new(sandbox.world().routes());
@@ -306,6 +312,7 @@ impl History {
             last: 0,
             paused: STEPS,
             calm: true,
+            ended,
             jobs_fail: false,
             expectations,
             begun: Instant::now(),
@@ -371,13 +378,18 @@ impl History {
         }
     }
 
+    /// No fault since all calls to CF had ended.
+    fn is_calm(&self) -> bool {
+        self.calm && !self.ended.load(Ordering::Relaxed)
+    }
+
     async fn run_mutation(&mut self, mutation: Mutation) -> Result<Answer, String> {
         self.expectations.begin(mutation);
         let before = self.sandbox.world().routes();
         let answer = self.brokers[mutation.broker].ask(&self.sandbox, mutation).await?;
         self.note(mutation, &answer)?;
         let after = self.sandbox.world().routes();
-        self.expectations.record(mutation, &answer, self.calm, [&before, &after])?;
+        self.expectations.record(mutation, &answer, self.is_calm(), [&before, &after])?;
         Ok(answer)
     }
 
@@ -392,7 +404,7 @@ impl History {
         self.note(one, &first)?;
         self.note(two, &second)?;
         let after = self.sandbox.world().routes();
-        self.expectations.record_both([(one, &first), (two, &second)], self.calm, &after)
+        self.expectations.record_both([(one, &first), (two, &second)], self.is_calm(), &after)
     }
 
     /// Records the answer. Fails if it is not a valid one.
@@ -447,6 +459,7 @@ impl History {
         settled.map_err(|_| "the calls to CF do not end".to_owned())?;
         self.expectations.settled(!self.jobs_fail);
         (self.calm, self.jobs_fail) = (true, false);
+        self.ended.store(false, Ordering::Relaxed);
         self.expectations.compare(&self.sandbox.world().routes())
     }
 
@@ -576,16 +589,20 @@ fn silent(sandbox: &Sandbox) -> Vec<usize> {
     silent.map(|(index, _)| index).collect()
 }
 
-/// Repeatedly ends the connections on which CF does not answer.
-async fn end_silences(sandbox: Arc<Sandbox>) {
+/// Repeatedly ends the connections on which CF does not answer. Sets `ended` then: on a loaded
+/// machine that may also hit a call without a fault.
+async fn end_silences(sandbox: Arc<Sandbox>, ended: Arc<AtomicBool>) {
     let mut known = BTreeMap::new();
     loop {
         sleep(Duration::from_millis(50)).await;
-        for index in silent(&sandbox) {
+        let now_silent = silent(&sandbox);
+        known.retain(|index, _| now_silent.contains(index));
+        for index in now_silent {
             known.entry(index).or_insert_with(|| Some(Instant::now()));
         }
         let over = |since: &Option<Instant>| since.is_some_and(|since| since.elapsed() > SILENCE);
         if known.values().any(over) {
+            ended.store(true, Ordering::Relaxed);
             sandbox.stop_part(Part::Cf).await;
             sandbox.start_part(Part::Cf).await.unwrap();
             for since in known.values_mut() {
