@@ -68,6 +68,19 @@ impl CfRequestClient {
         Ok(apps)
     }
 
+    /// Lists the apps of a space, sorted by name.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls.
+    pub async fn apps_of_space(&self, space: &Guid) -> Result<Vec<CfApp>, CapiError> {
+        let query = Query::default()
+            .with_list("space_guids", [space.as_str()])
+            .with("order_by", "name")
+            .with("per_page", PER_PAGE);
+        let call = Call::new("list_apps", Method::GET, "/v3/apps");
+        Ok(self.list::<CfApp>(call.with_query(query.into_text())).await?.resources)
+    }
+
     /// Finds a domain that an organization may use, by name, or its default domain without a name;
     /// `None` when there is no such domain. Cached for 10 minutes.
     ///

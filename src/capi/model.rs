@@ -78,6 +78,9 @@ pub struct Pagination {
     /// Resources on all pages.
     #[serde(default, deserialize_with = "null_as_default")]
     pub total_results: u64,
+    /// Number of pages; not every API says it.
+    #[serde(default)]
+    pub total_pages: Option<usize>,
     /// The next page.
     #[serde(default)]
     pub next: Option<PageLink>,
@@ -165,6 +168,11 @@ impl Space {
     /// Returns the guid of its organization.
     pub fn organization(&self) -> Option<&Guid> {
         self.relationships.organization.guid()
+    }
+
+    /// Returns the guid of its own quota.
+    pub fn quota(&self) -> Option<&Guid> {
+        self.relationships.quota.guid()
     }
 }
 
@@ -273,6 +281,26 @@ impl CfApp {
     /// Returns the guid of its space.
     pub fn space(&self) -> Option<&Guid> {
         self.relationships.space.guid()
+    }
+}
+
+/// A resource of a space, of which only the space is read: such lists are long.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LocatedResource {
+    #[serde(default, deserialize_with = "null_as_default")]
+    relationships: SpaceRelationship,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct SpaceRelationship {
+    #[serde(default, deserialize_with = "null_as_default")]
+    space: ToOneRelationship,
+}
+
+impl LocatedResource {
+    /// Returns the guid of its space.
+    pub fn into_space(self) -> Option<Guid> {
+        self.relationships.space.data?.guid
     }
 }
 

@@ -138,6 +138,17 @@ impl CfRequestClient {
         Ok(self.list::<Route>(call.with_query(query.into_text())).await?.resources)
     }
 
+    /// Lists all routes of a space.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls.
+    pub async fn routes_of_space(&self, space: &Guid) -> Result<Vec<Route>, CapiError> {
+        let query =
+            Query::default().with_list("space_guids", [space.as_str()]).with("per_page", PER_PAGE);
+        let call = Call::new("list_routes", Method::GET, "/v3/routes");
+        Ok(self.list::<Route>(call.with_query(query.into_text())).await?.resources)
+    }
+
     /// Lists the routes of all visible spaces that match a label selector.
     ///
     /// # Errors

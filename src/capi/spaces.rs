@@ -6,7 +6,7 @@
 use super::{
     Call, CapiError, CfRequestClient, answer,
     call::Query,
-    model::{Guid, Organization, Quota, Space, UsageSummary},
+    model::{Guid, LocatedResource, Organization, Quota, Space, UsageSummary},
     page::PER_PAGE,
 };
 use http::Method;
@@ -50,6 +50,40 @@ impl CfRequestClient {
         let organizations = listing.organizations;
         let joined = listing.resources.into_iter().map(|space| with(space, &organizations));
         Ok(joined.collect())
+    }
+
+    /// Returns the space of each route that matches a label selector.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls, one call per page.
+    pub async fn spaces_of_labelled_routes(&self, selector: &str) -> Result<Vec<Guid>, CapiError> {
+        let query = Query::default().with("label_selector", selector);
+        self.locations(Call::new("list_routes", Method::GET, "/v3/routes"), query).await
+    }
+
+    /// Returns the space of each visible app.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls, one call per page.
+    pub async fn spaces_of_apps(&self) -> Result<Vec<Guid>, CapiError> {
+        self.locations(Call::new("list_apps", Method::GET, "/v3/apps"), Query::default()).await
+    }
+
+    async fn locations(&self, call: Call, query: Query) -> Result<Vec<Guid>, CapiError> {
+        let call = call.with_query(query.with("per_page", PER_PAGE).into_text());
+        let listing = self.list::<LocatedResource>(call).await?;
+        Ok(listing.resources.into_iter().filter_map(LocatedResource::into_space).collect())
+    }
+
+    /// Reads one space with its organization past the cache; `None` when it is not visible.
+    ///
+    /// # Errors
+    /// Any [`CapiError`] of the calls except `NotFound`.
+    pub async fn current_space(
+        &self,
+        guid: &Guid,
+    ) -> Result<Option<SpaceInOrganization>, CapiError> {
+        self.read_space(&SpaceRef::Guid(guid.clone())).await
     }
 
     /// Reads one space with its organization; `None` when it is not visible. Cached for 10 minutes.
@@ -96,7 +130,23 @@ impl CfRequestClient {
         let Some(quota) = read.as_ref().and_then(Organization::quota) else {
             return Ok(None);
         };
+        self.quota_of_organizations(quota).await
+    }
+
+    /// Reads a quota of organizations; `None` if the user may not see it.
+    ///
+    /// # Errors
+    /// As [`CfRequestClient::organization_quota`].
+    pub async fn quota_of_organizations(&self, quota: &Guid) -> Result<Option<Quota>, CapiError> {
         self.visible("read_quota", format!("/v3/organization_quotas/{quota}")).await
+    }
+
+    /// Reads a quota of spaces; `None` if the user may not see it.
+    ///
+    /// # Errors
+    /// As [`CfRequestClient::organization_quota`].
+    pub async fn quota_of_spaces(&self, quota: &Guid) -> Result<Option<Quota>, CapiError> {
+        self.visible("read_quota", format!("/v3/space_quotas/{quota}")).await
     }
 
     /// Counts the routes of an organization, also in spaces that the user does not see. `None` if
@@ -119,9 +169,8 @@ impl CfRequestClient {
     /// As [`CfRequestClient::organization_quota`].
     pub async fn space_quota(&self, space: &Guid) -> Result<Option<Quota>, CapiError> {
         let read = self.visible::<Space>("read_space", format!("/v3/spaces/{space}")).await?;
-        let quota = read.as_ref().and_then(|space| space.relationships.quota.guid());
-        let Some(quota) = quota else { return Ok(None) };
-        self.visible("read_quota", format!("/v3/space_quotas/{quota}")).await
+        let Some(quota) = read.as_ref().and_then(Space::quota) else { return Ok(None) };
+        self.quota_of_spaces(quota).await
     }
 
     /// Finds an organization by its name; `None` when there is no visible one.

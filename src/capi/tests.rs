@@ -244,6 +244,35 @@ async fn pages_are_followed_by_path_and_query_whatever_their_host() {
     assert_eq!(spaces[0].organization.as_ref().unwrap().name, "org");
 }
 
+#[tokio::test]
+async fn later_pages_are_read_side_by_side_and_a_list_that_grew_to_its_end() {
+    let page = |next: &str, space: &str| {
+        let body = format!(
+            r#"{{"pagination":{{"total_pages":3,"next":{next}}},"resources":[{{"guid":"{space}"}}]}}"#
+        );
+        Reply::json("200 OK", &body)
+    };
+    let grown = r#"{"href":"https://api.test/v3/spaces?page=4"}"#;
+    let replies = [page(grown, "s1"), page(grown, "s2"), page(grown, "s3"), page("null", "s4")];
+    let cf = ScriptedCf::answering(replies).await;
+    let spaces = cf.request_client().spaces().await.unwrap();
+    assert_eq!((spaces.len(), spaces[3].space.guid.as_str()), (4, "s4"));
+    let mut calls = cf.calls();
+    let first = "GET /v3/spaces?include=organization&order_by=name&per_page=1000";
+    assert_eq!((calls.len(), calls[0].as_str()), (4, first));
+    calls[1..3].sort();
+    assert_eq!(calls[1..3], [format!("{first}&page=2"), format!("{first}&page=3")]);
+    assert_eq!(calls[3], "GET /v3/spaces?page=4");
+}
+
+#[tokio::test]
+async fn a_list_of_too_many_pages_is_not_read() {
+    let page = r#"{"pagination":{"total_pages":101},"resources":[]}"#;
+    let cf = ScriptedCf::answering([Reply::json("200 OK", page)]).await;
+    assert!(matches!(cf.request_client().spaces().await, Err(CapiError::Unreadable { .. })));
+    assert_eq!(cf.calls().len(), 1);
+}
+
 #[rstest]
 #[case::other_path("https://api.test/v2/info")]
 #[case::no_url("page two")]
