@@ -202,17 +202,7 @@ impl Ownership {
 
     /// Returns whether a route is being deleted.
     pub(super) fn deletion_state(&self, route: &Route, now: SystemTime) -> DeletionState {
-        let since = self.prefix.annotation(route, "deleting-since");
-        // A route that has no space for the label has only the annotation.
-        if since.is_none() && route.metadata.label(&self.key("state")) != Some("deleting") {
-            return DeletionState::Live;
-        }
-        let since = since.and_then(|text| humantime::parse_rfc3339(text).ok());
-        let age = since.and_then(|since| now.duration_since(since).ok());
-        match age {
-            Some(age) if age > DELETING_FOR => DeletionState::DeleteFailed,
-            Some(_) | None => DeletionState::Deleting,
-        }
+        deletion_state(&self.prefix, route, now)
     }
 
     fn is_owner(&self, route: &Route) -> bool {
@@ -235,6 +225,25 @@ impl Ownership {
 
     fn key(&self, name: &str) -> String {
         self.prefix.key(name)
+    }
+}
+
+/// Returns whether a route is being deleted, whoever owns it.
+pub(super) fn deletion_state(
+    prefix: &LabelPrefix,
+    route: &Route,
+    now: SystemTime,
+) -> DeletionState {
+    let since = prefix.annotation(route, "deleting-since");
+    // A route that has no space for the label has only the annotation.
+    if since.is_none() && route.metadata.label(&prefix.key("state")) != Some("deleting") {
+        return DeletionState::Live;
+    }
+    let since = since.and_then(|text| humantime::parse_rfc3339(text).ok());
+    let age = since.and_then(|since| now.duration_since(since).ok());
+    match age {
+        Some(age) if age > DELETING_FOR => DeletionState::DeleteFailed,
+        Some(_) | None => DeletionState::Deleting,
     }
 }
 
@@ -276,6 +285,17 @@ pub(super) fn marks(prefix: &LabelPrefix, owner: &str, provenance: [&str; 2]) ->
 pub(super) fn owner_selector(prefix: &LabelPrefix, owner: &str) -> String {
     let (managed_by, owner_key) = (prefix.key("managed-by"), prefix.key("owner"));
     format!("{managed_by}={MANAGED_BY},{owner_key}={}", hash_of(owner))
+}
+
+/// Returns the label selector for the tenant routes of all owners.
+pub(super) fn tenants_selector(prefix: &LabelPrefix) -> String {
+    format!("{}={MANAGED_BY},{}", prefix.key("managed-by"), prefix.key("tenant"))
+}
+
+/// Returns whether a route is some tenant's, as [`tenants_selector`] finds them.
+pub(super) fn is_of_tenant(prefix: &LabelPrefix, route: &Route) -> bool {
+    route.metadata.label(&prefix.key("managed-by")) == Some(MANAGED_BY)
+        && route.metadata.label(&prefix.key("tenant")).is_some()
 }
 
 /// Returns the tenant id as a label value: unchanged if CF accepts it, otherwise its hash. An id

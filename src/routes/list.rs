@@ -6,10 +6,13 @@ use super::{
     OwnerContext, RouteError,
     error::RequestField,
     host::HostNames,
-    label::{Claim, DeletionState, Ownership, owner_selector},
+    label::{Claim, DeletionState, LabelPrefix, Ownership, owner_selector},
     provider::Apps,
     resolve::{ResolvedSpace, require_visible_space, resolve_space},
-    view::{AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, Usage, Warning},
+    view::{
+        AppView, ListQuery, QuotaView, RoutePage, RouteState, RouteView, StateReason, Usage,
+        Warning,
+    },
 };
 use crate::capi::{
     CapiError, Guid,
@@ -97,16 +100,37 @@ async fn views(
     let apps = owner.cf.apps_by_guid(&guids).await?.into_iter();
     let apps = apps.map(|app| (app.guid.clone(), app)).collect::<HashMap<_, _>>();
     let domains = domains(owner, space).await?;
-    let replaced = replaced(&found);
-    let viewer = ViewContext { owner, space, apps, domains, replaced };
-    Ok(found
-        .into_iter()
-        .map(|(route, tenant, deletion_state)| viewer.view(&route, tenant, deletion_state))
-        .collect())
+    Ok(compared(owner, space, Known { apps: &apps, domains: &domains }, &found))
+}
+
+/// A route of the owner, with its tenant.
+pub(super) type OwnedRoute = (Route, String, DeletionState);
+
+/// What is known of CF for a comparison.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// The apps by guid.
+    pub(super) apps: &'a HashMap<Guid, CfApp>,
+    /// The domains of the provider entry.
+    pub(super) domains: &'a [String],
+}
+
+/// Compares the owner's routes with its provider entry.
+pub(super) fn compared(
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
+    known: Known<'_>,
+    found: &[OwnedRoute],
+) -> Vec<RouteView> {
+    let viewer = ViewContext { owner, space, known, replaced: replaced(found) };
+    found.iter().map(|(route, tenant, state)| viewer.view(route, tenant, *state)).collect()
 }
 
 /// Returns the names of the domains of the current provider entry.
-async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<String>, RouteError> {
+pub(super) async fn domains(
+    owner: &OwnerContext,
+    space: &ResolvedSpace,
+) -> Result<Vec<String>, CapiError> {
     let terms = &owner.provider.terms;
     if !terms.domains.is_empty() {
         return Ok(terms.domains.clone());
@@ -118,7 +142,7 @@ async fn domains(owner: &OwnerContext, space: &ResolvedSpace) -> Result<Vec<Stri
 /// Finds the routes that a newer route of the same tenant, app and domain replaced: the tenant
 /// still has a route under an older host name. CF lists the older of two routes of the same second
 /// first.
-fn replaced(owned: &[(Route, String, DeletionState)]) -> BTreeSet<Guid> {
+fn replaced(owned: &[OwnedRoute]) -> BTreeSet<Guid> {
     let mut newest = HashMap::<_, &Route>::new();
     let mut replaced = BTreeSet::new();
     let living =
@@ -143,68 +167,82 @@ fn replaced(owned: &[(Route, String, DeletionState)]) -> BTreeSet<Guid> {
 struct ViewContext<'a> {
     owner: &'a OwnerContext,
     space: &'a ResolvedSpace,
-    apps: HashMap<Guid, CfApp>,
-    domains: Vec<String>,
+    known: Known<'a>,
     replaced: BTreeSet<Guid>,
 }
 
+/// Makes the view of a route that is not compared with an entry.
+pub(super) fn plain_view(
+    prefix: &LabelPrefix,
+    route: &Route,
+    apps: &HashMap<Guid, CfApp>,
+) -> RouteView {
+    let text = |name: &str| prefix.annotation(route, name).unwrap_or_default().to_owned();
+    let guids = route.apps().collect::<BTreeSet<_>>().into_iter();
+    let name = |guid: &Guid| apps.get(guid).map(|app| app.name.clone());
+    RouteView {
+        // A route that was created through `/v3` has no tenant.
+        tenant: text("tenant-id"),
+        subdomain: text("subdomain"),
+        url: format!("https://{}", route.url),
+        host: route.host.clone(),
+        domain: route.domain_name().to_owned(),
+        route: Some(route.guid.clone()),
+        space: route.space().cloned(),
+        apps: guids.map(|guid| AppView { name: name(guid), guid: Some(guid.clone()) }).collect(),
+        weighted: route.is_weighted(),
+        state: RouteState::Ok,
+        reason: None,
+        warnings: Vec::new(),
+    }
+}
+
 impl ViewContext<'_> {
-    fn view(&self, route: &Route, tenant: String, deletion_state: DeletionState) -> RouteView {
+    fn view(&self, route: &Route, tenant: &str, deletion_state: DeletionState) -> RouteView {
         let prefix = self.owner.routes.providers().prefix();
-        let subdomain = prefix.annotation(route, "subdomain").unwrap_or_default().to_owned();
-        let domain = route.domain_name().to_owned();
-        let view = RouteView {
-            url: format!("https://{}", route.url),
-            host: route.host.clone(),
-            route: Some(route.guid.clone()),
-            space: Some(self.space.guid.clone()),
-            apps: self.mapped_apps(route),
-            weighted: route.is_weighted(),
-            state: RouteState::Ok,
-            warnings: Vec::new(),
-            tenant,
-            subdomain,
-            domain,
-        };
+        let mut view = plain_view(prefix, route, self.known.apps);
+        tenant.clone_into(&mut view.tenant);
+        view.space = Some(self.space.guid.clone());
         let own = self.own_app(&view);
-        let state = self.state(route, &view, (deletion_state, own));
+        let reason = self.reason(route, &view, (deletion_state, own));
         let warnings = own.map(|app| warnings(route, app)).unwrap_or_default();
-        RouteView { state, warnings, ..view }
+        let state = reason.map_or(RouteState::Ok, StateReason::state);
+        RouteView { state, reason, warnings, ..view }
     }
 
     /// Returns the app that the route is for: of the entry's apps that are mapped, the one that
     /// gives this host, otherwise any.
     fn own_app(&self, view: &RouteView) -> Option<&CfApp> {
-        let mapped = view.apps.iter().filter_map(|app| self.apps.get(app.guid.as_ref()?));
+        let mapped = view.apps.iter().filter_map(|app| self.known.apps.get(app.guid.as_ref()?));
         let covered = mapped.filter(|app| self.owner.provider.terms.apps.covers(&app.name));
         let covered = covered.collect::<Vec<_>>();
         let by_host = covered.iter().find(|app| self.expects(view, app));
         by_host.or(covered.first()).copied()
     }
 
-    fn mapped_apps(&self, route: &Route) -> Vec<AppView> {
-        let guids = route.apps().collect::<BTreeSet<_>>().into_iter();
-        let name = |guid: &Guid| self.apps.get(guid).map(|app| app.name.clone());
-        guids.map(|guid| AppView { name: name(guid), guid: Some(guid.clone()) }).collect()
-    }
-
-    fn state(
+    fn reason(
         &self,
         route: &Route,
         view: &RouteView,
         (deletion_state, own): (DeletionState, Option<&CfApp>),
-    ) -> RouteState {
+    ) -> Option<StateReason> {
         let deleting = self.owner.routes.0.locks.is_deleting(&route.guid);
         if deletion_state == DeletionState::Deleting || deleting {
-            return RouteState::Deleting;
+            return Some(StateReason::Deleting);
         }
         let Some(app) = own else {
-            return RouteState::Unmapped;
+            let none = view.apps.is_empty();
+            return Some(if none { StateReason::NoApp } else { StateReason::OtherApp });
         };
-        let placed = self.domains.contains(&view.domain) && self.expects(view, app);
-        let drifted =
-            !placed || route.serves_more_than(&app.guid) || self.replaced.contains(&route.guid);
-        if drifted { RouteState::Drifted } else { RouteState::Ok }
+        if !self.known.domains.contains(&view.domain) {
+            Some(StateReason::OtherDomain)
+        } else if !self.expects(view, app) {
+            Some(StateReason::OtherHost)
+        } else if route.serves_more_than(&app.guid) {
+            Some(StateReason::MoreThanApp)
+        } else {
+            self.replaced.contains(&route.guid).then_some(StateReason::Replaced)
+        }
     }
 
     /// Returns whether the current provider entry gives this host.

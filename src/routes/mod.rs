@@ -38,6 +38,7 @@ mod resolve;
 mod rollback;
 mod route_counts;
 mod route_deletion;
+mod space_routes;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +52,7 @@ pub use reconcile::{ReconcileReport, ReconcileRequest, TenantChange};
 pub use request::{RouteRequest, RouteRequestBody, TenantId};
 pub use request_context::{RequestContext, StatusMapping};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
+pub use space_routes::{RouteOfSpace, RouteTenant, SpaceContent};
 pub use transfer::{TransferRefusal, TransferReport, TransferRequest, TransferResult};
 pub use view::{Ensured, ListQuery, RoutePage, RouteView};
 

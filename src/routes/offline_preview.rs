@@ -63,6 +63,7 @@ async fn known_view(
         apps: vec![AppView { name: Some(choice.app.clone()), guid: None }],
         weighted: false,
         state: RouteState::Ok,
+        reason: None,
         warnings: Vec::new(),
         domain,
     }))

@@ -169,6 +169,14 @@ impl ProviderTable {
         if !caller.has(Scope::RoutesAdmin) {
             return Err(RouteError::ForbiddenScope);
         }
+        self.of_owner(owner)
+    }
+
+    /// Returns the provider entry of an owner.
+    ///
+    /// # Errors
+    /// As [`ProviderTable::of`].
+    pub(super) fn of_owner(&self, owner: &str) -> Result<Provider, RouteError> {
         let entry = self.0.entries.iter().find(|terms| terms.owner.as_deref() == Some(owner));
         match entry {
             Some(terms) => Ok(Provider { owner: owner.to_owned(), terms: Arc::clone(terms) }),

@@ -240,7 +240,7 @@ pub(super) async fn last_known_space(owner: &OwnerContext) -> Option<ResolvedSpa
 }
 
 impl ResolvedSpace {
-    fn of(read: SpaceInOrganization) -> Option<Self> {
+    pub(super) fn of(read: SpaceInOrganization) -> Option<Self> {
         let organization = read.space.organization().cloned()?;
         let names = SpaceNames {
             space: Some(read.space.name.clone()),

@@ -11,16 +11,14 @@ use super::{
     bounds::RouteBounds,
     error::RequestField,
     label::{self, DeletionState, Ownership, owner_selector},
+    list::plain_view,
     locks::LockKey,
     resolve::require_visible_space,
-    view::{AppView, RouteState},
+    view::RouteState,
 };
-use crate::{
-    auth::RequestPart,
-    capi::{Guid, model::Route},
-};
+use crate::{auth::RequestPart, capi::model::Route};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 use tokio::time::{Instant, timeout_at};
@@ -257,29 +255,14 @@ impl Transfer {
 
     fn view(&self, route: &Route) -> RouteView {
         let prefix = self.owner.routes.providers().prefix();
-        let apps = route.apps().collect::<BTreeSet<&Guid>>();
+        let view = plain_view(prefix, route, &HashMap::new());
         let state = if self.is_deleting(route) {
             RouteState::Deleting
-        } else if apps.is_empty() {
+        } else if view.apps.is_empty() {
             RouteState::Unmapped
         } else {
             RouteState::Ok
         };
-        RouteView {
-            tenant: self.tenant(route).unwrap_or_default().to_owned(),
-            subdomain: prefix.annotation(route, "subdomain").unwrap_or_default().to_owned(),
-            url: format!("https://{}", route.url),
-            host: route.host.clone(),
-            domain: route.domain_name().to_owned(),
-            route: Some(route.guid.clone()),
-            space: route.space().cloned(),
-            apps: apps
-                .into_iter()
-                .map(|guid| AppView { name: None, guid: Some(guid.clone()) })
-                .collect(),
-            weighted: route.is_weighted(),
-            state,
-            warnings: Vec::new(),
-        }
+        RouteView { state, ..view }
     }
 }

@@ -35,6 +35,8 @@ pub struct RouteView {
     pub weighted: bool,
     /// Its state.
     pub state: RouteState,
+    /// Why it is not [`RouteState::Ok`], where it was compared with its provider entry.
+    pub reason: Option<StateReason>,
     /// Warnings for a route that was read. An ensure has its own warnings.
     pub warnings: Vec<Warning>,
 }
@@ -59,6 +61,76 @@ pub enum RouteState {
     Drifted,
     /// It is being deleted.
     Deleting,
+}
+
+/// Why a route is not as its provider entry wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateReason {
+    /// CF deletes it.
+    Deleting,
+    /// No app is mapped.
+    NoApp,
+    /// Apps are mapped, but none of the provider entry.
+    OtherApp,
+    /// The domain is not one of the provider entry.
+    OtherDomain,
+    /// The provider entry gives another host.
+    OtherHost,
+    /// Something else is mapped as well.
+    MoreThanApp,
+    /// The tenant has a newer route.
+    Replaced,
+    /// No provider entry names the owner.
+    NoEntry,
+    /// The provider entry of the owner has another space.
+    OtherSpace,
+    /// Labels and annotations do not belong together.
+    Labels,
+}
+
+impl StateReason {
+    /// Returns the state of a route for this reason.
+    pub fn state(self) -> RouteState {
+        match self {
+            Self::Deleting => RouteState::Deleting,
+            Self::NoApp | Self::OtherApp => RouteState::Unmapped,
+            Self::OtherDomain
+            | Self::OtherHost
+            | Self::MoreThanApp
+            | Self::Replaced
+            | Self::NoEntry
+            | Self::OtherSpace
+            | Self::Labels => RouteState::Drifted,
+        }
+    }
+
+    /// Returns it in words, for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleting => "Cloud Foundry is deleting it.",
+            Self::NoApp => "No app is mapped to it.",
+            Self::OtherApp => "No app of its provider entry is mapped to it.",
+            Self::OtherDomain => "Its domain is not one of its provider entry.",
+            Self::OtherHost => "Its provider entry gives the tenant another host today.",
+            Self::MoreThanApp => "Something else is mapped to it besides the app's web process.",
+            Self::Replaced => "The tenant has a newer route for the same app and domain.",
+            Self::NoEntry => "No provider entry names its owner.",
+            Self::OtherSpace => "The provider entry of its owner names another space.",
+            Self::Labels => "Its labels and annotations contradict each other.",
+        }
+    }
+}
+
+impl RouteState {
+    /// Returns its name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Unmapped => "unmapped",
+            Self::Drifted => "drifted",
+            Self::Deleting => "deleting",
+        }
+    }
 }
 
 /// The answer of an ensure.
@@ -242,6 +314,7 @@ impl RouteView {
             apps: vec![app],
             weighted: route.is_some_and(Route::is_weighted),
             state: RouteState::Ok,
+            reason: None,
             warnings: Vec::new(),
         }
     }

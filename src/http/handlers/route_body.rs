@@ -55,7 +55,7 @@ impl RouteBody {
             route: view.route.as_ref().map(|guid| GuidBody { guid: guid.to_string() }),
             space: view.space.as_ref().map(|guid| GuidBody { guid: guid.to_string() }),
             apps: view.apps.iter().map(app).collect(),
-            state: state_word(view.state),
+            state: view.state.as_str(),
             warnings: warning_bodies(&view.warnings),
         }
     }
@@ -171,18 +171,9 @@ fn warning_body(warning: Warning) -> WarningBody {
 const STATES: [RouteState; 4] =
     [RouteState::Ok, RouteState::Unmapped, RouteState::Drifted, RouteState::Deleting];
 
-fn state_word(state: RouteState) -> &'static str {
-    match state {
-        RouteState::Ok => "ok",
-        RouteState::Unmapped => "unmapped",
-        RouteState::Drifted => "drifted",
-        RouteState::Deleting => "deleting",
-    }
-}
-
 /// Finds the state that a query names.
 pub(super) fn state_named(word: &str) -> Option<RouteState> {
-    STATES.into_iter().find(|state| state_word(*state) == word)
+    STATES.into_iter().find(|state| state.as_str() == word)
 }
 
 /// Answer of `GET /routes/{tenant}`.
