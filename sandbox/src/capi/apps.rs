@@ -8,7 +8,7 @@ use crate::capi::list::{ListQuery, ListRule, SelectorCheck};
 use crate::capi::metadata::MetadataChange;
 use crate::capi::route_form::{refuse, unknown_fields};
 use crate::capi::spaces::includes;
-use crate::world::App;
+use crate::world::{App, Reader};
 
 const APPS: ListRule = ListRule {
     filters: &[
@@ -30,7 +30,8 @@ impl CallContext<'_> {
     /// `GET /v3/apps`.
     pub(crate) fn apps(&self) -> Reply {
         let list = ListQuery::read(self.query, &APPS)?;
-        let apps = self.state.apps.iter().filter(|app| self.lists_app(app, &list));
+        let reader = self.state.reader(self.user);
+        let apps = self.state.apps.iter().filter(|app| lists_app(&reader, app, &list));
         let present = self.present();
         let href = self.href("/v3/apps");
         let (json, shown) = Self::page(&list, apps.collect(), &href, |app| present.app(app));
@@ -110,16 +111,6 @@ impl CallContext<'_> {
         space.is_some_and(|space| self.state.reads_space(self.user, space))
     }
 
-    fn lists_app(&self, app: &App, list: &ListQuery) -> bool {
-        let org = self.state.space(&app.space).map_or("", |space| &space.org);
-        // In this world no app has a stack, and all apps have the buildpack lifecycle.
-        self.reads_app(app)
-            && list.admits("space_guids", &app.space)
-            && list.admits("organization_guids", org)
-            && list.admits("stacks", "")
-            && list.plain("lifecycle_type").is_none_or(|kind| kind == "buildpack")
-    }
-
     fn with_included(&self, json: Json, wants: impl Fn(&[&str]) -> bool, spaces: &[&str]) -> Json {
         let mut included = object! {};
         if wants(&["space", "space.organization"]) {
@@ -130,4 +121,14 @@ impl CallContext<'_> {
         }
         if included.is_blank() { json } else { json.with("included", included) }
     }
+}
+
+fn lists_app(reader: &Reader<'_>, app: &App, list: &ListQuery) -> bool {
+    let space = reader.space(&app.space);
+    // In this world no app has a stack, and all apps have the buildpack lifecycle.
+    space.is_some_and(|space| {
+        reader.reads_space(space) && list.admits("organization_guids", &space.org)
+    }) && list.admits("space_guids", &app.space)
+        && list.admits("stacks", "")
+        && list.plain("lifecycle_type").is_none_or(|kind| kind == "buildpack")
 }

@@ -13,7 +13,7 @@ use crate::capi::list::{
 };
 use crate::capi::route_check;
 use crate::capi::route_form::{RouteForm, RoutePatch};
-use crate::world::{JobSubject, LabelAnswer, Metadata, Route, new_guid};
+use crate::world::{JobSubject, LabelAnswer, Metadata, Reader, Route, new_guid};
 
 const ROUTES: ListRule = ListRule {
     filters: &[
@@ -167,30 +167,10 @@ impl CallContext<'_> {
     }
 
     fn route_page(&self, list: &ListQuery, path: &str) -> (Json, Vec<&Route>) {
-        let routes = self.state.routes.iter().filter(|route| self.lists_route(route, list));
+        let reader = self.state.reader(self.user);
+        let routes = self.state.routes.iter().filter(|route| lists_route(&reader, route, list));
         let present = self.present();
         Self::page(list, routes.collect(), &self.href(path), |route| present.route(route))
-    }
-
-    fn lists_route(&self, route: &Route, list: &ListQuery) -> bool {
-        let Some(space) = self.state.space(&route.space) else {
-            return false;
-        };
-        let mapped = || {
-            let mut targets = route.targets.iter();
-            list.among("app_guids")
-                .is_none_or(|apps| targets.any(|target| apps.contains(&target.app)))
-        };
-        // In this world no route is bound to a service instance, and all routes have port 0.
-        self.state.reads_routes(self.user, space)
-            && list.admits_any_case("hosts", &route.host)
-            && list.admits_any_case("paths", &route.path)
-            && list.admits("ports", "0")
-            && list.admits("space_guids", &space.guid)
-            && list.admits("organization_guids", &space.org)
-            && list.admits("domain_guids", &route.domain)
-            && list.among("service_instance_guids").is_none()
-            && mapped()
     }
 
     fn with_route_included(
@@ -218,4 +198,24 @@ impl CallContext<'_> {
         }
         if included.is_blank() { json } else { json.with("included", included) }
     }
+}
+
+fn lists_route(reader: &Reader<'_>, route: &Route, list: &ListQuery) -> bool {
+    let Some(space) = reader.space(&route.space) else {
+        return false;
+    };
+    let mapped = || {
+        let mut targets = route.targets.iter();
+        list.among("app_guids").is_none_or(|apps| targets.any(|target| apps.contains(&target.app)))
+    };
+    // In this world no route is bound to a service instance, and all routes have port 0.
+    reader.reads_routes(space)
+        && list.admits_any_case("hosts", &route.host)
+        && list.admits_any_case("paths", &route.path)
+        && list.admits("ports", "0")
+        && list.admits("space_guids", &space.guid)
+        && list.admits("organization_guids", &space.org)
+        && list.admits("domain_guids", &route.domain)
+        && list.among("service_instance_guids").is_none()
+        && mapped()
 }

@@ -31,10 +31,9 @@ impl CallContext<'_> {
     /// `GET /v3/spaces`.
     pub(crate) fn spaces(&self) -> Reply {
         let list = ListQuery::read(self.query, &SPACES)?;
-        let spaces = self.state.spaces.iter();
+        let (spaces, reader) = (self.state.spaces.iter(), self.state.reader(self.user));
         let spaces = spaces.filter(|space| {
-            self.state.reads_space(self.user, space)
-                && list.admits("organization_guids", &space.org)
+            reader.reads_space(space) && list.admits("organization_guids", &space.org)
         });
         let present = self.present();
         let (mut json, shown) =

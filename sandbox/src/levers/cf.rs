@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::capi::is_flag;
 use crate::levers::LeverResult;
 use crate::levers::args::LeverArgs;
-use crate::world::{CfWorld, Role, UaaLink};
+use crate::world::{CfWorld, Fill, Role, UaaLink};
 
 impl CfWorld {
     /// Returns the levers of the CF world: the name, and one line with effect and arguments.
@@ -44,6 +44,10 @@ impl CfWorld {
             ("older_release", "leaves newer fields out: {\"on\":true}"),
             ("add_app", "adds an app: {\"name\",\"space\"}"),
             ("add_domain", "adds a domain: {\"name\",\"org\"}; without org it is shared"),
+            (
+                "fill",
+                "adds many: {\"spaces\":100,\"apps\":100,\"routes\":250,\"labels\":{},\"annotations\":{}}; {n} in a value is the number of the route",
+            ),
             ("reserve_host", "reserves a host for the platform: {\"host\",\"domain\"}"),
             (
                 "set_role",
@@ -104,6 +108,7 @@ impl CfWorld {
                 let status = maybe_number(args, "status")?.unwrap_or(200);
                 self.label_race(status, fails.transpose()?)?;
             }
+            "fill" => self.pull_fill(args)?,
             "quota" => self.pull_quota(args)?,
             "rate_limit" => self.pull_rate_limit(args)?,
             "set_role" => self.pull_set_role(args)?,
@@ -126,6 +131,27 @@ impl CfWorld {
         let domain = args.maybe_text("domain")?.unwrap_or("cfapps.example.test");
         let url = args.maybe_text("url")?.unwrap_or("https://route-service.example.test");
         self.bind_route(args.text("host")?, domain, url)
+    }
+
+    fn pull_fill(&self, args: &LeverArgs<'_>) -> Result<(), String> {
+        let count = |name: &str| {
+            let number = maybe_number(args, name)?.unwrap_or(0);
+            usize::try_from(number).map_err(|_| format!("argument {name} is too large"))
+        };
+        let texts = |name: &str| {
+            let entries = args.map(name)?.into_iter().map(|(key, value)| {
+                let text = value.as_str().map(str::to_owned);
+                text.map(|text| (key, text)).ok_or_else(|| format!("{name} must be texts"))
+            });
+            entries.collect::<Result<Vec<_>, String>>()
+        };
+        self.fill(&Fill {
+            spaces: count("spaces")?,
+            apps: count("apps")?,
+            routes: count("routes")?,
+            labels: texts("labels")?,
+            annotations: texts("annotations")?,
+        })
     }
 
     fn pull_quota(&self, args: &LeverArgs<'_>) -> Result<(), String> {
@@ -177,6 +203,7 @@ fn arguments(lever: &str) -> Option<&'static [&'static str]> {
         "rate_limit" => &["n", "retry_after", "unauthenticated"],
         "add_app" => &["name", "space"],
         "add_domain" => &["name", "org"],
+        "fill" => &["spaces", "apps", "routes", "labels", "annotations"],
         "reserve_host" => &["host", "domain"],
         "set_role" => &["user", "space", "org", "role"],
         "suspend" => &["org", "space", "on"],

@@ -3,6 +3,7 @@
 //! finish before each access. `capi` answers from it, `levers` change it, tests read it.
 
 mod date;
+mod fill;
 mod jobs;
 mod levers;
 mod model;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::token::CfTokens;
 
+pub use self::fill::Fill;
 pub(crate) use self::jobs::{Job, JobFailure, JobSettings, JobState, JobSubject};
 pub(crate) use self::model::{
     App, Domain, KnownUser, Metadata, Org, Resource, Route, RouteBinding, Space, Target,
@@ -30,7 +32,7 @@ pub(crate) use self::outages::{DatabaseLink, OutageAnswer, Outages, UaaLink};
 pub(crate) use self::races::{JobFate, LabelAnswer, LabelRace, MapRace};
 pub(crate) use self::rate_limiter::{RateKey, RateLimiter, RateUsage};
 pub use self::roles::Role;
-pub(crate) use self::roles::RoleGrant;
+pub(crate) use self::roles::{Reader, RoleGrant};
 pub use self::seed::{DEV_USER, TECHNICAL_USER};
 pub use self::view::{AppView, RouteView, SpaceView};
 

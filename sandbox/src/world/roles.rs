@@ -2,6 +2,8 @@
 //! identifies the user. A user without roles sees only shared domains. Called by `capi` before
 //! every answer.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::identity::TECHNICAL_ORIGIN;
 use crate::token::CfUser;
 use crate::world::{
@@ -9,7 +11,7 @@ use crate::world::{
 };
 
 /// A role in a space or an organisation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Reads and writes in the space.
     SpaceDeveloper,
@@ -95,17 +97,61 @@ impl Role {
     }
 }
 
+/// What one user reads, looked up once for a whole list.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    spaces: HashMap<&'a str, &'a Space>,
+    held: HashSet<(&'a str, Role)>,
+}
+
+impl<'a> Reader<'a> {
+    /// Returns a space, whether the user sees it or not.
+    pub(crate) fn space(&self, guid: &str) -> Option<&'a Space> {
+        self.spaces.get(guid).copied()
+    }
+
+    /// As [`WorldState::reads_space`].
+    pub(crate) fn reads_space(&self, space: &Space) -> bool {
+        space_is_read(space, |resource, roles| self.holds(resource, roles))
+    }
+
+    /// As [`WorldState::reads_routes`].
+    pub(crate) fn reads_routes(&self, space: &Space) -> bool {
+        routes_are_read(space, |resource, roles| self.holds(resource, roles))
+    }
+
+    fn holds(&self, resource: &str, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.held.contains(&(resource, *role)))
+    }
+}
+
+fn space_is_read(space: &Space, holds: impl Fn(&str, &[Role]) -> bool) -> bool {
+    holds(&space.guid, SPACE_ROLES) || holds(&space.org, &[Role::OrgManager])
+}
+
+fn routes_are_read(space: &Space, holds: impl Fn(&str, &[Role]) -> bool) -> bool {
+    space_is_read(space, &holds) || holds(&space.org, &[Role::OrgAuditor])
+}
+
 impl WorldState {
     /// Tells whether the user sees the space and its apps.
     pub(crate) fn reads_space(&self, user: &str, space: &Space) -> bool {
-        self.holds(user, &space.guid, SPACE_ROLES)
-            || self.holds(user, &space.org, &[Role::OrgManager])
+        space_is_read(space, |resource, roles| self.holds(user, resource, roles))
     }
 
     /// Tells whether the user sees the routes of the space. An auditor of the organisation sees
     /// them without seeing the space.
     pub(crate) fn reads_routes(&self, user: &str, space: &Space) -> bool {
-        self.reads_space(user, space) || self.holds(user, &space.org, &[Role::OrgAuditor])
+        routes_are_read(space, |resource, roles| self.holds(user, resource, roles))
+    }
+
+    /// Prepares these checks for a long list.
+    pub(crate) fn reader(&self, user: &str) -> Reader<'_> {
+        let grants = self.role_grants.iter().filter(|grant| grant.user == user);
+        Reader {
+            spaces: self.spaces.iter().map(|space| (space.guid.as_str(), space)).collect(),
+            held: grants.map(|grant| (grant.resource.as_str(), grant.role)).collect(),
+        }
     }
 
     /// Tells whether the user may create, map, label and delete routes in the space.

@@ -104,7 +104,7 @@ impl WorldState {
         });
     }
 
-    fn add_space(&mut self, guid: &str, name: &str, org: &str) {
+    pub(crate) fn add_space(&mut self, guid: &str, name: &str, org: &str) {
         let stamp = self.stamp();
         self.spaces.push(Space {
             guid: guid.to_owned(),

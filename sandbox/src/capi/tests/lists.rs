@@ -171,3 +171,29 @@ async fn a_head_has_the_length_and_no_body() {
     assert_eq!((head.status, head.text.as_str()), (200, ""));
     assert_eq!(head.header("content-length"), answer.header("content-length"));
 }
+
+#[tokio::test]
+async fn a_filled_world_has_long_lists() {
+    let api = TestApi::new();
+    let args = serde_json::json!({
+        "spaces": 1200, "apps": 1000, "routes": 2500,
+        "labels": {"cfapi-broker.internal/tenant": "t{n}"}, "annotations": {"a.test/b": "{n}"},
+    });
+    api.world.pull("fill", &args).unwrap().unwrap();
+    let api = api.acting_as(crate::world::TECHNICAL_USER);
+    let total = async |path: &str| api.get(path).await.json["pagination"]["total_results"].clone();
+    assert_eq!(total("/v3/spaces?per_page=1").await, 1202);
+    assert_eq!(total("/v3/apps?per_page=1").await, 1003);
+    let tenants = "/v3/routes?label_selector=cfapi-broker.internal/tenant&per_page=1000";
+    let third = api.get(&format!("{tenants}&page=3")).await.json;
+    assert_eq!(third["pagination"]["total_pages"], 3);
+    let last = &third["resources"][499];
+    assert_eq!(
+        (&last["host"], &last["metadata"]["annotations"]["a.test/b"]),
+        (&"tenant-2500".into(), &"2500".into())
+    );
+    assert_eq!(last["destinations"][0]["app"]["process"]["type"], "web");
+    assert_eq!(total("/v3/routes?hosts=tenant-1201&per_page=1").await, 1);
+    let none = api.world.pull("fill", &serde_json::json!({"routes": 1})).unwrap();
+    assert!(none.is_err());
+}
