@@ -25,7 +25,7 @@ use url::Url;
 
 /// The path to which XSUAA sends the browser back.
 const CALLBACK: &str = "/login/callback";
-/// Paths to which a login may lead. Any other leads to the last one.
+/// Paths to which a login may lead, besides single spaces. Any other leads to the last one.
 const TARGETS: [&str; 2] = ["/", "/spaces"];
 /// How long a person may take to log in.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -78,7 +78,7 @@ pub struct LoginStart {
 #[derive(Debug)]
 pub struct LoginDone {
     /// The path to show.
-    pub target: &'static str,
+    pub target: String,
     /// The cookie of the session.
     pub cookie: SetCookie,
 }
@@ -202,7 +202,7 @@ impl LoginFlow {
         let tokens = self.endpoint.exchange(&grant).await?;
         self.session_of(&tokens, &begun.nonce, now)
             .await
-            .map(|cookie| LoginDone { target: target(&begun.target), cookie })
+            .map(|cookie| LoginDone { target: target(&begun.target).to_owned(), cookie })
     }
 
     async fn session_of(
@@ -294,8 +294,16 @@ fn redirect_uri(base: &str) -> String {
     format!("{base}{CALLBACK}")
 }
 
-pub(super) fn target(wanted: &str) -> &'static str {
-    TARGETS.into_iter().find(|known| *known == wanted).unwrap_or("/spaces")
+/// Returns where a login leads.
+pub(super) fn target(wanted: &str) -> &str {
+    let space = wanted.strip_prefix("/spaces/").is_some_and(is_guid);
+    if space || TARGETS.contains(&wanted) { wanted } else { "/spaces" }
+}
+
+/// Returns whether a text has the form of a guid of CF.
+fn is_guid(text: &str) -> bool {
+    let is_valid = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().all(is_valid)
 }
 
 /// Makes a text of 256 random bits that is safe in a URL; `None` if the system has none.

@@ -223,6 +223,14 @@ fn addresses_are_made_of_the_public_base_and_the_binding() {
 #[case("/", "/")]
 #[case("/spaces", "/spaces")]
 #[case("/spaces/", "/spaces")]
+#[case(
+    "/spaces/4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a",
+    "/spaces/4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a"
+)]
+#[case("/spaces/dev/..", "/spaces")]
+#[case("/spaces/..", "/spaces")]
+#[case("/spaces/a?next=b", "/spaces")]
+#[case("/spaces/a#b", "/spaces")]
 #[case("//evil.example", "/spaces")]
 #[case("/\\evil.example", "/spaces")]
 #[case("https://evil.example", "/spaces")]
@@ -239,5 +247,8 @@ proptest! {
     #[test]
     fn every_other_text_leads_to_the_spaces(wanted in "[/\\\\.:@%?#a-z0-9 \t\r\n<>\"-]{2,24}") {
         prop_assert_eq!(target(&wanted), "/spaces");
+        let below = format!("/spaces/{wanted}");
+        let simple = wanted.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        prop_assert_eq!(target(&below) == below, simple);
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn callback(
     match flow.finish(&query, &base.0, &headers, wall_time()).await {
         Ok(done) => {
             let cookies = used.into_iter().chain([done.cookie]);
-            redirect(StatusCode::FOUND, &base.link(done.target), cookies)
+            redirect(StatusCode::FOUND, &base.link(&done.target), cookies)
         }
         Err(error) => Err(used.into_iter().fold(failed(error, &base), |problem, removed| {
             problem.header(SET_COOKIE, removed.into_header())
