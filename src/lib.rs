@@ -29,6 +29,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod login;
 pub mod oauth;
+pub mod overview;
 pub mod policy;
 pub mod proxy;
 pub mod routes;

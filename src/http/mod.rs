@@ -72,6 +72,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
+        .route("/spaces/{guid}", get(spaces::read))
         .route("/login", get(login::start))
         .route("/login/callback", get(login::callback))
         .route("/logout", post(login::logout).layer(own_forms(state)))

@@ -16,6 +16,7 @@ use crate::{
         request_validation::RequestValidator,
     },
     login::Login,
+    overview::Overview,
     policy::Policy,
     proxy::Proxy,
     routes::TenantRoutes,
@@ -39,6 +40,8 @@ struct AppStateInner {
 pub struct AppStateParts {
     /// Tenant routes.
     pub routes: TenantRoutes,
+    /// What people see of CF.
+    pub overview: Overview,
     /// The allow list of the CF API.
     pub policy: Policy,
     /// Forwards requests to the CF API.

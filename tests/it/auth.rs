@@ -13,6 +13,7 @@ use crate::support::{TestBroker, answer, client, sandbox};
 #[case(Method::DELETE, "/routes/t1")]
 #[case(Method::POST, "/routes")]
 #[case(Method::GET, "/spaces")]
+#[case(Method::GET, "/spaces/s1")]
 #[case(Method::GET, "/metrics")]
 #[tokio::test]
 async fn without_a_valid_token_the_answer_is_401(#[case] method: Method, #[case] path: &str) {

@@ -9,7 +9,7 @@ use cfapi_sandbox::{JournalEntry, Sandbox, TECHNICAL_USER};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{APP, TestBroker, pull, sandbox};
+use crate::support::{APP, READ, TestBroker, pull, reader_token, sandbox};
 
 /// Tenants that subscribe, subscribe again and leave.
 const TENANTS: usize = 20;
@@ -23,7 +23,7 @@ async fn a_fixed_scenario_sends_the_same_requests() {
     let mut journal = String::new();
 
     let broker = started(&sandbox).await;
-    journal.push_str(&chapter(&sandbox, "start and first read"));
+    journal.push_str(&chapter(&sandbox, "start and three views of the spaces"));
 
     let token = sandbox.provider_token();
     for (title, status) in [("20 tenants created", 201), ("the same 20 again", 200)] {
@@ -49,7 +49,7 @@ async fn a_fixed_scenario_sends_the_same_requests() {
     journal.push_str(&chapter(&sandbox, "20 tenants deleted"));
 
     pull(&sandbox, "revoke_all", &json!({}));
-    let got = broker.get("/spaces", &sandbox.developer_token()).await;
+    let got = broker.get(READ, &reader_token(&sandbox)).await;
     assert_eq!(got.status, 200, "{}", got.text);
     journal.push_str(&chapter(&sandbox, "a revoked token"));
     broker.stop().await;
@@ -66,11 +66,14 @@ async fn a_fixed_scenario_sends_the_same_requests() {
     insta::assert_snapshot!(journal);
 }
 
-/// A broker whose first read has been answered, so its start is over.
+/// A broker whose first view of the spaces has been answered, so its start is over. Two more views
+/// cost nothing.
 async fn started(sandbox: &Sandbox) -> TestBroker {
     let broker = TestBroker::start(sandbox).await;
-    let got = broker.get("/spaces", &sandbox.developer_token()).await;
-    assert_eq!(got.status, 200, "{}", got.text);
+    for _ in 0..3 {
+        let got = broker.get("/spaces", &sandbox.developer_token()).await;
+        assert_eq!(got.status, 200, "{}", got.text);
+    }
     broker
 }
 

@@ -7,7 +7,9 @@ use http::Method;
 use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 
-use crate::support::{Answer, TestBroker, answer, client, pull, sandbox, tenant::until, variables};
+use crate::support::{
+    Answer, READ, TestBroker, answer, client, pull, reader_token, sandbox, tenant::until, variables,
+};
 
 /// Variables of a broker with these limits.
 fn limited(sandbox: &Sandbox, limits: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -75,17 +77,17 @@ async fn a_caller_that_is_too_fast_gets_429_and_others_are_not_affected() {
 async fn at_most_sixteen_requests_of_a_caller_are_in_flight() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    let token = sandbox.developer_token();
-    assert_eq!(broker.get("/spaces", &token).await.status, 200);
+    let token = reader_token(&sandbox);
+    assert_eq!(broker.get(READ, &token).await.status, 200);
     pull(&sandbox, "hang", &json!({"part": "cf", "n": 16}));
-    let mut parallel = parallel(&broker, "/spaces", &token, 20);
+    let mut parallel = parallel(&broker, READ, &token, 20);
     for _ in 0..4 {
         assert_too_many(&parallel.join_next().await.unwrap().unwrap());
     }
     pull(&sandbox, "release", &json!({"part": "cf"}));
     let good = parallel.join_all().await;
     assert_eq!(good.iter().map(|one| one.status).collect::<Vec<_>>(), [200; 16]);
-    assert_eq!(broker.get("/spaces", &token).await.status, 200);
+    assert_eq!(broker.get(READ, &token).await.status, 200);
 }
 
 #[tokio::test]
@@ -119,10 +121,10 @@ async fn beyond_the_limit_for_all_callers_the_answer_is_503_overloaded() {
 async fn a_caller_that_hangs_up_returns_its_permit() {
     let sandbox = sandbox().await;
     let broker = TestBroker::with(limited(&sandbox, &[("MAX_IN_FLIGHT", "1")])).await;
-    let token = sandbox.developer_token();
-    assert_eq!(broker.get("/spaces", &token).await.status, 200);
+    let token = reader_token(&sandbox);
+    assert_eq!(broker.get(READ, &token).await.status, 200);
     pull(&sandbox, "latency", &json!({"part": "cf", "ms": 60_000}));
-    let hasty = client().get(format!("{}/spaces", broker.base)).bearer_auth(&token);
+    let hasty = client().get(format!("{}{READ}", broker.base)).bearer_auth(&token);
     assert!(hasty.timeout(Duration::from_millis(500)).send().await.is_err());
     for _ in 0..100 {
         if broker.get("/destinations", &token).await.status == 200 {

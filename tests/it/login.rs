@@ -239,7 +239,8 @@ async fn every_answer_tells_a_browser_what_it_may_do() {
     let (_sandbox, broker) = started().await;
     let browser = Browser::default();
     browser.log_in(&broker, "developer").await;
-    let paths = ["/", "/spaces", "/login", "/login/callback", "/health", "/none", "/metrics"];
+    let paths =
+        ["/", "/spaces", "/spaces/s1", "/login", "/login/callback", "/health", "/none", "/metrics"];
     for path in paths {
         let url = format!("{}{path}", broker.base);
         let for_people = browser.open(&url).await;

@@ -165,7 +165,7 @@ async fn a_stop_answers_what_is_under_way_and_waits_for_nothing_else() {
     pull(&wire.sandbox, "latency", &json!({"part": "cf", "ms": 1000}));
     let before = wire.upstream().len();
     let mut under_way = wire.connect().await;
-    let slow = wire.bytes(b"GET /spaces HTTP/1.1", HeaderLines::NoClose, "");
+    let slow = wire.bytes(b"GET /v3/spaces HTTP/1.1", HeaderLines::NoClose, "");
     under_way.write_all(&slow).await.unwrap();
     while wire.upstream().len() == before {
         sleep(Duration::from_millis(10)).await;

@@ -24,9 +24,21 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("policy", &["auth"]),
     ("proxy", &["policy", "capi", "auth"]),
     ("routes", &["capi", "destination", "policy", "auth", "upstream"]),
+    ("overview", &["capi", "routes"]),
     (
         "http",
-        &["routes", "proxy", "policy", "capi", "auth", "login", "token", "destination", "upstream"],
+        &[
+            "overview",
+            "routes",
+            "proxy",
+            "policy",
+            "capi",
+            "auth",
+            "login",
+            "token",
+            "destination",
+            "upstream",
+        ],
     ),
     (
         "config",

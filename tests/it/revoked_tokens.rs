@@ -36,9 +36,9 @@ impl AnswerCount {
 }
 
 #[rstest]
-#[case::reads("/spaces", "revoke_all", (1, 1))]
 #[case::routes("/routes", "revoke_all", (1, 1))]
-#[case::access_tokens_only("/spaces", "expire_all", (1, 0))]
+#[case::access_tokens_only("/routes", "expire_all", (1, 0))]
+#[case::access_tokens_of_the_cf_api("/v3/spaces", "expire_all", (1, 0))]
 #[case::spaces_of_the_cf_api("/v3/spaces", "revoke_all", (1, 1))]
 #[case::apps_of_the_cf_api("/v3/apps", "expire_all", (1, 0))]
 #[tokio::test]

@@ -105,6 +105,8 @@ impl Recorder {
         let body = json!({"subdomain": "acme", "app": APP}).to_string();
         self.put(provider, &body).await;
         self.get("/spaces", developer).await;
+        let dev = sandbox.world().spaces().remove(0).guid;
+        self.get(&format!("/spaces/{dev}?filter=Canary-Query-Token"), developer).await;
         self.get("/routes", provider).await;
         self.get("/metrics", &sandbox.admin_token()).await;
         let item = json!({"tenantId": "t2", "subdomain": "two", "app": APP, "op": "ensure"});
@@ -140,7 +142,8 @@ impl Recorder {
         let garbage = format!("{{\"Password\":\"{PASSWORD}\"");
         let fault = json!({"part": "destination", "n": 3, "status": 200, "body": garbage});
         pull(sandbox, "fail_next", &fault);
-        self.get("/spaces", developer).await;
+        // Not read before, so it is not there without a call.
+        self.get("/spaces/other", developer).await;
     }
 }
 

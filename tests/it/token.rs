@@ -3,7 +3,7 @@
 use cfapi_sandbox::Part;
 use serde_json::json;
 
-use crate::support::{APP, Answer, TestBroker, pull, sandbox, variables};
+use crate::support::{APP, Answer, READ, TestBroker, pull, reader_token, sandbox, variables};
 
 #[tokio::test]
 async fn a_hundred_cold_callers_cost_one_service_token_one_find_and_one_grant() {
@@ -129,11 +129,11 @@ async fn a_refresh_that_never_works_is_replaced_by_one_logon_and_reported() {
     ] {
         let sandbox = sandbox().await;
         let broker = TestBroker::start(&sandbox).await;
-        let token = sandbox.developer_token();
-        assert_eq!(broker.get("/spaces", &token).await.status, 200);
+        let token = reader_token(&sandbox);
+        assert_eq!(broker.get(READ, &token).await.status, 200);
         pull(&sandbox, "expire_all", &json!({}));
         pull(&sandbox, "uaa_fault", &fault);
-        let got = broker.get("/spaces", &token).await;
+        let got = broker.get(READ, &token).await;
         assert_eq!(got.status, 200, "{fault}: {}", got.text);
         let expected = ["password", "refresh_token", "refresh_token", "password"];
         assert_eq!(grants(&sandbox), expected, "{fault}");
@@ -156,11 +156,11 @@ async fn one_hiccup_of_a_refresh_is_not_told_to_the_caller() {
     ] {
         let sandbox = sandbox().await;
         let broker = TestBroker::start(&sandbox).await;
-        let token = sandbox.developer_token();
-        assert_eq!(broker.get("/spaces", &token).await.status, 200);
+        let token = reader_token(&sandbox);
+        assert_eq!(broker.get(READ, &token).await.status, 200);
         pull(&sandbox, "expire_all", &json!({}));
         pull(&sandbox, "uaa_fault", &fault);
-        let got = broker.get("/spaces", &token).await;
+        let got = broker.get(READ, &token).await;
         assert_eq!(got.status, 200, "{fault}: {}", got.text);
         assert_eq!(grants(&sandbox), ["password", "refresh_token", "refresh_token"], "{fault}");
         let ready = broker.get("/health/ready", &token).await;

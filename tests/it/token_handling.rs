@@ -8,7 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{APP, TestBroker, answer, client, process::Program, pull, sandbox, variables};
+use crate::support::{
+    APP, READ, TestBroker, answer, client, process::Program, pull, reader_token, sandbox, variables,
+};
 
 #[tokio::test]
 async fn a_thousand_cold_callers_cost_one_find_and_one_grant_although_the_first_hangs_up() {
@@ -117,13 +119,13 @@ async fn cf_says_401_once_and_the_caller_sees_success() {
 async fn cf_says_401_always_and_no_storm_of_grants_follows() {
     let sandbox = sandbox().await;
     let broker = TestBroker::start(&sandbox).await;
-    let token = sandbox.developer_token();
-    assert_eq!(broker.get("/spaces", &token).await.status, 200);
+    let token = reader_token(&sandbox);
+    assert_eq!(broker.get(READ, &token).await.status, 200);
     sandbox.clear_journal();
     let fault = json!({"part": "cf", "n": 1000, "status": 401, "headers": {"content-type": "application/json"}, "body": INVALID_TOKEN});
     pull(&sandbox, "fail_next", &fault);
     for _ in 0..20 {
-        let got = broker.get("/spaces", &token).await;
+        let got = broker.get(READ, &token).await;
         assert_eq!(
             (got.status, got.code().as_str()),
             (502, "upstream_auth_failed"),
@@ -139,20 +141,20 @@ async fn two_instances_with_unique_refresh_tokens_do_not_chase_each_other() {
     let sandbox = sandbox().await;
     pull(&sandbox, "unique_refresh", &json!({"on": true}));
     let (one, other) = (TestBroker::start(&sandbox).await, TestBroker::start(&sandbox).await);
-    let token = sandbox.developer_token();
+    let token = reader_token(&sandbox);
     for broker in [&one, &other] {
-        assert_eq!(broker.get("/spaces", &token).await.status, 200);
+        assert_eq!(broker.get(READ, &token).await.status, 200);
     }
     pull(&sandbox, "expire_all", &json!({}));
     for broker in [&one, &other, &one, &other, &one, &other] {
-        assert_eq!(broker.get("/spaces", &token).await.status, 200);
+        assert_eq!(broker.get(READ, &token).await.status, 200);
     }
     // Each instance logged on at its start. The end of all tokens costs at most one more logon
     // each, and no more after that.
     assert!(sandbox.password_grants() <= 4, "{}", sandbox.password_grants());
     sandbox.clear_journal();
     for broker in [&one, &other, &one, &other] {
-        assert_eq!(broker.get("/spaces", &token).await.status, 200);
+        assert_eq!(broker.get(READ, &token).await.status, 200);
     }
     assert_eq!(sandbox.password_grants() + sandbox.refresh_grants(), 0);
 }

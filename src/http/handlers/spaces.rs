@@ -1,98 +1,148 @@
-//! `GET /spaces`: the spaces that the technical user sees, with their organisations.
+//! `/spaces`: the spaces that the technical user sees, and one of them with its routes.
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use http::{StatusCode, header::CONTENT_TYPE};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
-    capi::{CapiClient, spaces::SpaceInOrganization},
+    auth::{Caller, Scope},
+    capi::{CfRequestClient, Guid},
     http::{
-        extract::{Correlation, SpacesRead},
+        code::ProblemCode,
+        extract::{AppQuery, Correlation, SpacesRead, wall_time},
         page::HtmlPage,
         problem::Problem,
-        state::Defaults,
+        state::AppState,
         viewer::Viewer,
     },
-    routes::TenantRoutes,
+    overview::view::{RowQuery, RowWindow, SpacePage, SpacesPage, TenantsShown},
+    telemetry::trace::CorrelationId,
 };
 
-#[derive(Debug, Serialize)]
-struct SpaceList {
-    resources: Vec<SpaceView>,
-    total: usize,
+/// Rows on a page for people, if the address does not say it.
+const PER_PAGE: usize = 100;
+/// Largest number of rows per page.
+const MOST_PER_PAGE: usize = 1000;
+const JSON: &str = "application/json";
+
+/// Query of the list and of one space.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RowParameters {
+    page: Option<usize>,
+    per_page: Option<usize>,
+    filter: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct SpaceView {
-    guid: String,
-    name: String,
-    created_at: Option<String>,
-    organization: Option<OrganizationView>,
+impl RowParameters {
+    /// Returns the query of a program, which gets all rows if it names no page, and that of a
+    /// person.
+    fn queries(self) -> Result<(RowQuery, RowQuery), Problem> {
+        if self.page == Some(0) || self.per_page == Some(0) {
+            let problem = Problem::new(ProblemCode::BadRequest, "The page is not valid.");
+            return Err(problem.field("page", "page and per_page begin with 1"));
+        }
+        let is_paged = self.page.is_some() || self.per_page.is_some();
+        let per_page = self.per_page.unwrap_or(PER_PAGE).min(MOST_PER_PAGE);
+        let window = Some(RowWindow { page: self.page.unwrap_or(1), per_page });
+        let of_person = RowQuery { filter: self.filter, window };
+        let of_program =
+            RowQuery { filter: of_person.filter.clone(), window: window.filter(|_| is_paged) };
+        Ok((of_program, of_person))
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct OrganizationView {
-    guid: String,
-    name: String,
-}
-
-/// Lists them all, sorted by name: a page for a browser, JSON for everybody else.
+/// `GET /spaces`: sorted by name; a page for a browser, JSON for everybody else.
 ///
 /// # Errors
-/// The problems of the token module and of the CF API.
+/// `bad_request` for a bad query; the problems of the token module and of the CF API.
 pub(crate) async fn list(
     viewer: Viewer<SpacesRead>,
     Correlation(correlation): Correlation,
-    State(capi): State<CapiClient>,
-    State(routes): State<TenantRoutes>,
-    State(defaults): State<Defaults>,
+    AppQuery(parameters): AppQuery<RowParameters>,
+    State(state): State<AppState>,
 ) -> Result<Response, Problem> {
-    let deadline = Instant::now() + defaults.call_timeout;
-    let own = routes.providers().destination_of(&viewer.caller);
-    let destination = own.unwrap_or(&defaults.destination);
-    let cf = capi
-        .for_request(destination, &correlation, deadline)
-        .for_caller(&viewer.caller.limit_key());
-    let spaces = cf.spaces().await?;
-    let resources: Vec<_> = spaces.into_iter().map(SpaceView::from).collect();
-    let list = SpaceList { total: resources.len(), resources };
-    Ok(viewer.answer(|| list.page(), || Json(&list).into_response()))
+    let (of_program, of_person) = parameters.queries()?;
+    let cf = cf_for(&state, &viewer.caller, &correlation);
+    let spaces = state.overview.spaces(&cf).await?;
+    let document = || match spaces.json(&of_program) {
+        Ok(json) => ([(CONTENT_TYPE, JSON)], json).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
+    Ok(viewer.answer(|| page_of_list(&spaces.page(&of_person)), document))
 }
 
-impl SpaceList {
-    fn page(&self) -> HtmlPage {
-        let page = HtmlPage::new("Spaces");
-        if self.resources.is_empty() {
-            return page.text(
-                "The technical user sees no space. It needs the role Space Developer or Space \
-                 Supporter in each space that the broker works in.",
-            );
-        }
-        let shown = |text: Option<&str>| text.unwrap_or("-").to_owned();
-        let rows = self.resources.iter().map(|space| {
-            let organization = space.organization.as_ref().map(|found| found.name.as_str());
-            let created = space.created_at.as_deref();
-            [space.name.clone(), shown(organization), shown(created), space.guid.clone()]
-        });
-        page.text(&format!("{} that the technical user sees", self.total))
-            .table(["Space", "Organization", "Created", "GUID"], rows)
-    }
+/// `GET /spaces/{guid}`: one space with its routes, apps and quotas.
+///
+/// # Errors
+/// `not_found` if the technical user does not see it; as [`list`].
+pub(crate) async fn read(
+    viewer: Viewer<SpacesRead>,
+    Correlation(correlation): Correlation,
+    guid: Result<Path<String>, PathRejection>,
+    AppQuery(parameters): AppQuery<RowParameters>,
+    State(state): State<AppState>,
+) -> Result<Response, Problem> {
+    let (of_program, of_person) = parameters.queries()?;
+    let guid = guid.ok().and_then(|Path(text)| Guid::parse(&text)).ok_or_else(not_visible)?;
+    let cf = cf_for(&state, &viewer.caller, &correlation);
+    let found = state.overview.space(&cf, &guid, wall_time()).await?;
+    let space = found.as_ref().as_ref().ok_or_else(not_visible)?;
+    let is_admin = viewer.caller.has(Scope::RoutesAdmin);
+    let shown = if is_admin { TenantsShown::Yes } else { TenantsShown::No };
+    let document = || Json(space.page(&of_program, shown)).into_response();
+    Ok(viewer.answer(|| page_of_space(&space.page(&of_person, shown)), document))
 }
 
-impl From<SpaceInOrganization> for SpaceView {
-    fn from(found: SpaceInOrganization) -> Self {
-        Self {
-            guid: found.space.guid.to_string(),
-            name: found.space.name,
-            created_at: found.space.created_at,
-            organization: found.organization.map(|organization| OrganizationView {
-                guid: organization.guid.to_string(),
-                name: organization.name,
-            }),
-        }
+/// The CF API as the technical user of the caller's provider entry, else of the default one.
+fn cf_for(state: &AppState, caller: &Caller, correlation: &CorrelationId) -> CfRequestClient {
+    let own = state.routes.providers().destination_of(caller);
+    let destination = own.unwrap_or(&state.defaults.destination);
+    let deadline = Instant::now() + state.defaults.call_timeout;
+    let cf = state.capi.for_request(destination, correlation, deadline);
+    cf.for_caller(&caller.limit_key())
+}
+
+fn not_visible() -> Problem {
+    let detail = "The technical user sees no space of that guid. It needs a role in the space.";
+    Problem::new(ProblemCode::NotFound, detail)
+}
+
+fn page_of_list(list: &SpacesPage<'_>) -> HtmlPage {
+    let page = HtmlPage::new("Spaces");
+    if list.total == 0 {
+        return page.text(
+            "The technical user sees no space. It needs the role Space Developer or Space \
+             Supporter in each space that the broker works in.",
+        );
     }
+    let shown = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let rows = list.resources.iter().map(|space| {
+        let organization = space.organization.as_ref().map(|found| found.name.as_str());
+        let counts = [space.tenant_routes.to_string(), space.apps.to_string()];
+        let [routes, apps] = counts;
+        let (created, guid) = (shown(space.created_at.as_deref()), space.guid.to_string());
+        [space.name.clone(), shown(organization), routes, apps, created, guid]
+    });
+    page.text(&format!("{} that the technical user sees", list.total))
+        .table(["Space", "Organization", "Tenant routes", "Apps", "Created", "GUID"], rows)
+}
+
+fn page_of_space(space: &SpacePage<'_>) -> HtmlPage {
+    let tenants = space.tenant_routes.resources.iter().map(|route| {
+        let reason = route.reason.unwrap_or_default().to_owned();
+        [route.url.clone(), route.apps.join(", "), route.state.to_owned(), reason]
+    });
+    let others = space.other_routes.resources.iter();
+    let others = others.map(|route| [route.url.to_owned(), route.apps.join(", ")]);
+    HtmlPage::new(space.name)
+        .text(&format!("{} tenant routes", space.tenant_routes.total))
+        .table(["Route", "Apps", "State", "Reason"], tenants)
+        .text(&format!("{} other routes", space.other_routes.total))
+        .table(["Route", "Apps"], others)
 }

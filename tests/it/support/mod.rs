@@ -85,6 +85,14 @@ pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(Options::default()).await.unwrap()
 }
 
+/// A path that costs one call of the CF API each time; see [`reader_token`].
+pub(crate) const READ: &str = "/v3/spaces";
+
+/// A token for [`READ`], `/spaces` and `/destinations`.
+pub(crate) fn reader_token(sandbox: &Sandbox) -> String {
+    sandbox.caller_token("sb-reader!t1", &["Spaces.Read", "Api.Proxy"])
+}
+
 /// Pulls a lever; it must work.
 pub(crate) fn pull(sandbox: &Sandbox, lever: &str, args: &Value) -> Value {
     sandbox.pull(lever, args).unwrap_or_else(|error| panic!("{lever}: {error}"))

@@ -1,0 +1,340 @@
+//! What a viewer gets of spaces and their routes: the rows that are kept, and the part of them that
+//! one viewer asked for and may see.
+//!
+//! Invariant: what is kept holds everything. Who owns a route and for which tenant leaves only
+//! through [`Detail::page`], which knows what the viewer may see. Callers: this module, `http`.
+
+use super::{Detail, Spaces};
+use crate::{
+    capi::Guid,
+    routes::{RouteOfSpace, RouteTenant, view::StateReason},
+};
+use bytes::Bytes;
+use serde::Serialize;
+
+/// Which rows of a list a viewer wants.
+#[derive(Clone, Debug, Default)]
+pub struct RowQuery {
+    /// A text that a row must have, whatever its case.
+    pub filter: Option<String>,
+    /// The page and the rows on it; `None`: all rows.
+    pub window: Option<RowWindow>,
+}
+
+/// One page of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowWindow {
+    /// The page, from 1.
+    pub page: usize,
+    /// Rows per page, at least 1.
+    pub per_page: usize,
+}
+
+/// Whether the viewer may know whose routes these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TenantsShown {
+    /// Tenant ids and owners are shown.
+    Yes,
+    /// They are left out, and no filter finds them.
+    No,
+}
+
+/// Where a page stands in its list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Paging {
+    /// All rows that match.
+    pub total: usize,
+    /// The page, from 1.
+    pub page: usize,
+    /// Rows per page.
+    pub per_page: usize,
+    /// The next page, if there is one.
+    pub next: Option<usize>,
+}
+
+/// An organization.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OrganizationRow {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name.
+    pub name: String,
+}
+
+/// A space in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SpaceRow {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name.
+    pub name: String,
+    /// When it was created, as CF writes it.
+    pub created_at: Option<String>,
+    /// Its organization, if visible.
+    pub organization: Option<OrganizationRow>,
+    /// Tenant routes in it.
+    pub tenant_routes: usize,
+    /// Apps in it.
+    pub apps: usize,
+}
+
+/// The spaces that one viewer asked for: the body of `GET /spaces`.
+#[derive(Debug, Serialize)]
+pub struct SpacesPage<'a> {
+    /// The spaces, sorted by name.
+    pub resources: Vec<&'a SpaceRow>,
+    /// All spaces that match.
+    pub total: usize,
+    /// Absent if no page was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pagination: Option<Paging>,
+}
+
+/// An app of a space.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AppRow {
+    /// Its guid.
+    pub guid: Guid,
+    /// Its name.
+    pub name: String,
+    /// `started` or `stopped`, if CF says so.
+    pub state: Option<&'static str>,
+}
+
+/// A limit and what is used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HeadRoom {
+    /// Routes that there may be.
+    pub limit: u64,
+    /// Routes that there are.
+    pub used: u64,
+}
+
+/// How many more routes fit. `None` if there is no limit, or the technical user may not see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct QuotaRow {
+    /// In the space.
+    pub space: Option<HeadRoom>,
+    /// In the organization.
+    pub organization: Option<HeadRoom>,
+}
+
+/// The part of a list that is shown.
+#[derive(Debug, Serialize)]
+pub struct Rows<T> {
+    /// The rows.
+    pub resources: Vec<T>,
+    /// All rows that match.
+    pub total: usize,
+}
+
+/// A tenant route.
+#[derive(Debug, Serialize)]
+pub struct TenantRouteRow<'a> {
+    /// Its guid.
+    pub guid: &'a Guid,
+    /// Its host.
+    pub host: &'a str,
+    /// The name of its domain.
+    pub domain: &'a str,
+    /// Where it leads, with `https://`.
+    pub url: String,
+    /// When it was created, as CF writes it.
+    pub created_at: &'a str,
+    /// The names of its apps; the guid where the name is not known.
+    pub apps: &'a [String],
+    /// `ok`, `unmapped`, `deleting` or `drifted`.
+    pub state: &'static str,
+    /// Why it is not `ok`, in words.
+    pub reason: Option<&'static str>,
+    /// Its tenant; only for administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<&'a str>,
+    /// The client id or name that owns it; only for administrators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<&'a str>,
+}
+
+/// A route that is no tenant's.
+#[derive(Debug, Serialize)]
+pub struct OtherRouteRow<'a> {
+    /// Its guid.
+    pub guid: &'a Guid,
+    /// Its host; empty for the domain itself.
+    pub host: &'a str,
+    /// The name of its domain.
+    pub domain: &'a str,
+    /// Host, domain and path in one, without a scheme.
+    pub url: &'a str,
+    /// When it was created, as CF writes it.
+    pub created_at: &'a str,
+    /// The names of its apps; the guid where the name is not known.
+    pub apps: &'a [String],
+}
+
+/// One space as one viewer asked for it: the body of `GET /spaces/{guid}`.
+#[derive(Debug, Serialize)]
+pub struct SpacePage<'a> {
+    /// Its guid.
+    pub guid: &'a Guid,
+    /// Its name.
+    pub name: &'a str,
+    /// When it was created, as CF writes it.
+    pub created_at: Option<&'a str>,
+    /// Its organization, if visible.
+    pub organization: Option<&'a OrganizationRow>,
+    /// Limits of routes.
+    pub quota: &'a QuotaRow,
+    /// Its tenant routes, sorted by URL.
+    pub tenant_routes: Rows<TenantRouteRow<'a>>,
+    /// Its other routes, sorted by URL.
+    pub other_routes: Rows<OtherRouteRow<'a>>,
+    /// Its apps, sorted by name.
+    pub apps: Rows<&'a AppRow>,
+    /// Absent if no page was asked for. The page is the same one of each list; `total` is that of
+    /// the longest list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pagination: Option<Paging>,
+}
+
+impl Spaces {
+    /// Returns the rows that a viewer asked for as JSON. All rows are written once for all viewers:
+    /// in a large landscape they take half a megabyte.
+    ///
+    /// # Errors
+    /// The rows cannot be written; a bug.
+    pub fn json(&self, query: &RowQuery) -> Result<Bytes, serde_json::Error> {
+        let write = || serde_json::to_vec(&self.page(query)).map(Bytes::from);
+        if query.window.is_some() || query.needle().is_some() {
+            return write();
+        }
+        if let Some(written) = self.json.get() {
+            return Ok(written.clone());
+        }
+        let written = write()?;
+        Ok(self.json.get_or_init(|| written).clone())
+    }
+
+    /// Returns the rows that a viewer asked for.
+    pub fn page(&self, query: &RowQuery) -> SpacesPage<'_> {
+        let needle = query.needle();
+        let matches = self.rows.iter().filter(|row| {
+            let organization = row.organization.as_ref();
+            let texts = [Some(row.name.as_str()), Some(row.guid.as_str())].into_iter();
+            let texts = texts.chain([organization.map(|organization| organization.name.as_str())]);
+            contains(needle.as_deref(), texts.flatten())
+        });
+        let Rows { resources, total } = query.cut(matches);
+        SpacesPage { resources, total, pagination: query.paging(total) }
+    }
+}
+
+impl Detail {
+    /// Returns the rows that a viewer asked for and may see.
+    pub fn page(&self, query: &RowQuery, shown: TenantsShown) -> SpacePage<'_> {
+        let needle = query.needle();
+        let needle = needle.as_deref();
+        let of_tenants = self.routes.iter().filter_map(|route| {
+            let row = TenantRouteRow::of(route, route.tenant.as_ref()?, shown);
+            let hidden = [row.tenant, row.owner].into_iter().flatten();
+            contains(needle, texts(route).chain(hidden)).then_some(row)
+        });
+        let others = self.routes.iter().filter(|route| route.tenant.is_none());
+        let others = others.filter(|route| contains(needle, texts(route))).map(OtherRouteRow::of);
+        let apps = self.apps.iter();
+        let apps = apps.filter(|app| contains(needle, [app.name.as_str(), app.guid.as_str()]));
+        let (tenant_routes, other_routes) = (query.cut(of_tenants), query.cut(others));
+        let apps = query.cut(apps);
+        let longest = tenant_routes.total.max(other_routes.total).max(apps.total);
+        SpacePage {
+            guid: &self.guid,
+            name: &self.name,
+            created_at: self.created_at.as_deref(),
+            organization: self.organization.as_ref(),
+            quota: &self.quota,
+            tenant_routes,
+            other_routes,
+            apps,
+            pagination: query.paging(longest),
+        }
+    }
+}
+
+impl<'a> TenantRouteRow<'a> {
+    fn of(route: &'a RouteOfSpace, tenant: &'a RouteTenant, shown: TenantsShown) -> Self {
+        let (id, owner) = match shown {
+            TenantsShown::Yes => (tenant.id.as_deref(), tenant.owner.as_deref()),
+            TenantsShown::No => (None, None),
+        };
+        Self {
+            guid: &route.guid,
+            host: &route.host,
+            domain: &route.domain,
+            url: format!("https://{}", route.url),
+            created_at: &route.created_at,
+            apps: &route.apps,
+            state: tenant.state.as_str(),
+            reason: tenant.reason.map(StateReason::as_str),
+            tenant: id,
+            owner,
+        }
+    }
+}
+
+impl<'a> OtherRouteRow<'a> {
+    fn of(route: &'a RouteOfSpace) -> Self {
+        Self {
+            guid: &route.guid,
+            host: &route.host,
+            domain: &route.domain,
+            url: &route.url,
+            created_at: &route.created_at,
+            apps: &route.apps,
+        }
+    }
+}
+
+impl RowQuery {
+    fn needle(&self) -> Option<String> {
+        let text = self.filter.as_deref().map(|text| text.trim().to_lowercase());
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// Takes the wanted rows and counts all.
+    fn cut<T>(&self, rows: impl Iterator<Item = T>) -> Rows<T> {
+        let first = self.window.map_or(0, RowWindow::first);
+        let after = self.window.map_or(usize::MAX, |window| first.saturating_add(window.per_page));
+        let (mut resources, mut total) = (Vec::new(), 0);
+        for row in rows {
+            if (first..after).contains(&total) {
+                resources.push(row);
+            }
+            total += 1;
+        }
+        Rows { resources, total }
+    }
+
+    fn paging(&self, total: usize) -> Option<Paging> {
+        let RowWindow { page, per_page } = self.window?;
+        let next = (page.saturating_mul(per_page) < total).then_some(page.saturating_add(1));
+        Some(Paging { total, page, per_page, next })
+    }
+}
+
+impl RowWindow {
+    fn first(self) -> usize {
+        self.page.saturating_sub(1).saturating_mul(self.per_page)
+    }
+}
+
+/// Returns what is seen of a route and can be searched.
+fn texts(route: &RouteOfSpace) -> impl Iterator<Item = &str> {
+    let own = [route.url.as_str(), route.guid.as_str()].into_iter();
+    own.chain(route.apps.iter().map(String::as_str))
+}
+
+/// Returns whether one of the texts has the needle, whatever its case.
+fn contains<'a>(needle: Option<&str>, texts: impl IntoIterator<Item = &'a str>) -> bool {
+    let Some(needle) = needle else { return true };
+    texts.into_iter().any(|text| text.to_lowercase().contains(needle))
+}
