@@ -161,7 +161,7 @@ async fn compare(
     routes: Vec<Route>,
 ) -> Result<Vec<(Route, Option<StateReason>)>, CapiError> {
     let prefix = owner.routes.providers().prefix();
-    let (mut owned, mut unclear) = (Vec::<OwnedRoute>::new(), Vec::new());
+    let (mut ours, mut odd) = (Vec::<OwnedRoute>::new(), Vec::new());
     for route in routes {
         let tenant = prefix.annotation(&route, "tenant-id").map(ToOwned::to_owned);
         let claim = tenant.as_deref().map(|tenant| {
@@ -169,14 +169,14 @@ async fn compare(
             ownership.claim(&route, &space.guid, owner.now)
         });
         match (tenant, claim) {
-            (Some(tenant), Some(Claim::Ours(state))) => owned.push((route, tenant, state)),
-            _ => unclear.push((route, Some(StateReason::Labels))),
+            (Some(tenant), Some(Claim::Ours(state))) => ours.push((route, tenant, state)),
+            _ => odd.push((route, Some(StateReason::Labels))),
         }
     }
     let domains = domains(owner, space).await?;
-    let views = compared(owner, space, Known { apps, domains: &domains }, &owned);
-    let compared = owned.into_iter().zip(views).map(|((route, ..), view)| (route, view.reason));
-    Ok(compared.chain(unclear).collect())
+    let views = compared(owner, space, Known { apps, domains: &domains }, &ours);
+    let compared = ours.into_iter().zip(views).map(|((route, ..), view)| (route, view.reason));
+    Ok(compared.chain(odd).collect())
 }
 
 fn row(prefix: &LabelPrefix, route: &Route, apps: &HashMap<Guid, CfApp>) -> RouteOfSpace {
