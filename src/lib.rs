@@ -14,6 +14,7 @@
 //! * [`policy`]: the allow list of the CF API.
 //! * [`proxy`]: the transparent CF API.
 //! * [`routes`]: tenant routes.
+//! * `pages`: the pages for people.
 //! * [`http`](mod@http): paths, middleware, extractors, problems.
 //! * [`config`], [`app`], [`server`], [`lifecycle`], [`cli`]: configuration, composition, listener,
 //!   signals, command line.
@@ -30,6 +31,7 @@ pub mod lifecycle;
 pub mod login;
 pub mod oauth;
 pub mod overview;
+mod pages;
 pub mod policy;
 pub mod proxy;
 pub mod routes;

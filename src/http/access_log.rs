@@ -32,6 +32,7 @@ use crate::{
         problem::{Problem, ProblemForm},
         request_record::RequestRecord,
     },
+    pages::Site,
     policy::path::is_upstream,
     telemetry::{
         audit,
@@ -43,6 +44,7 @@ use crate::{
 
 /// Header of the correlation id in answers.
 const CORRELATION: HeaderName = HeaderName::from_static("x-correlationid");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// Logged route of requests that match none.
 const UNMATCHED: &str = "unmatched";
 
@@ -52,6 +54,7 @@ const UNMATCHED: &str = "unmatched";
 pub(crate) struct AccessLog<S> {
     pub(super) inner: S,
     pub(super) metrics: Metrics,
+    pub(super) site: Site,
 }
 
 impl<S, B> Service<Request> for AccessLog<S>
@@ -69,7 +72,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let entry = AccessEntry::begin(&mut request, &self.metrics);
+        let entry = AccessEntry::begin(&mut request, &self.metrics, &self.site);
         let work = entry.span.in_scope(|| self.inner.call(request)).instrument(entry.span.clone());
         AccessLogFuture { work, entry: Some(entry) }
     }
@@ -116,7 +119,7 @@ struct AccessEntry {
 }
 
 impl AccessEntry {
-    fn begin(request: &mut Request, metrics: &Metrics) -> Self {
+    fn begin(request: &mut Request, metrics: &Metrics, site: &Site) -> Self {
         let started = Instant::now();
         let record = RequestRecord::from_headers(request.headers());
         let correlation = record.correlation().as_str();
@@ -127,7 +130,7 @@ impl AccessEntry {
             request_id = router_id.as_deref().unwrap_or(correlation),
         );
         let logged = LoggedRequest::of(request);
-        let form = ProblemForm::of(request.uri().path(), request.headers());
+        let form = ProblemForm::of(request.uri().path(), request.headers(), site);
         request.extensions_mut().insert(record.clone());
         let in_flight = metrics.request_started();
         Self { started, span, record, request: logged, form, metrics: metrics.clone(), in_flight }
@@ -144,9 +147,11 @@ impl AccessEntry {
         let problem = problem_of(&mut parts);
         let written = problem
             .as_ref()
-            .map(|problem| render_problem(&mut parts, problem, correlation, self.form));
+            .map(|problem| render_problem(&mut parts, problem, correlation, &self.form));
         add_common_headers(&mut parts.headers, correlation);
-        if self.form != ProblemForm::CfApi {
+        if self.form == ProblemForm::CfApi {
+            parts.headers.insert(http::header::CACHE_CONTROL, NO_STORE);
+        } else {
             add_browser_headers(&mut parts.headers);
         }
         let took = self.started.elapsed();
@@ -180,7 +185,7 @@ fn render_problem(
     parts: &mut Parts,
     problem: &Problem,
     correlation: &CorrelationId,
-    form: ProblemForm,
+    form: &ProblemForm,
 ) -> Body {
     let connection = parts.headers.remove(http::header::CONNECTION);
     let (rendered, body) = problem.render(correlation, form).into_parts();
@@ -207,14 +212,14 @@ fn refusal_reason(problem: &Problem, caller: Option<&Caller>) -> Option<String> 
 
 /// Adds the headers that every response has.
 fn add_common_headers(headers: &mut HeaderMap, correlation: &CorrelationId) {
-    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CORRELATION, correlation.header());
 }
 
 /// Adds the headers that tell a browser what it may do with an answer of the broker's own paths. A
-/// page has its own policy.
+/// page has its own policy, and the files of pages may be kept.
 fn add_browser_headers(headers: &mut HeaderMap) {
+    headers.entry(http::header::CACHE_CONTROL).or_insert(NO_STORE);
     for (name, value) in BROWSER_HEADERS {
         headers.entry(name).or_insert(value);
     }

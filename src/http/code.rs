@@ -6,6 +6,8 @@
 use http::StatusCode;
 use tracing::Level;
 
+use crate::pages::ProblemSummary;
+
 /// What is fixed for a code.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeSpec {
@@ -139,6 +141,12 @@ mod table {
 pub use table::ProblemCode;
 
 impl ProblemCode {
+    /// Returns what pages say of the code.
+    pub(crate) fn summary(self) -> ProblemSummary {
+        let CodeSpec { name, status, title, .. } = self.spec();
+        ProblemSummary { code: name, status: status.as_u16(), title }
+    }
+
     /// Returns how CF would name the problem. Clients of the CF API read this, and some log on
     /// again at 1000 or 10002: only faults of the caller's own token may have these.
     pub const fn cf_error(self) -> CfErrorCode {

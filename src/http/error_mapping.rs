@@ -466,7 +466,7 @@ mod tests {
     fn a_full_concurrency_limit_is_overloaded_for_one_second() {
         let problem = Problem::from(unavailable(Unavailability::Busy));
         assert_eq!(problem.code(), ProblemCode::Overloaded);
-        let answer = problem.render(&CorrelationId::random(), ProblemForm::Own);
+        let answer = problem.render(&CorrelationId::random(), &ProblemForm::Own);
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["retry-after"]),
             (503, &"1".parse().unwrap())
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(error.is_transient(), status == 503);
         let problem = Problem::from(error);
         assert!(problem.clone().into_detail().contains(word));
-        let answer = problem.render(&CorrelationId::random(), ProblemForm::Own);
+        let answer = problem.render(&CorrelationId::random(), &ProblemForm::Own);
         assert_eq!(answer.status(), status);
         assert_eq!(answer.headers().contains_key("retry-after"), status == 503);
     }
@@ -527,7 +527,7 @@ mod tests {
         #[case] status: u16,
     ) {
         let answer = Problem::from(ProxyError::Unclear(error))
-            .render(&CorrelationId::random(), ProblemForm::Own);
+            .render(&CorrelationId::random(), &ProblemForm::Own);
         assert_eq!(answer.status(), status);
         let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();

@@ -48,6 +48,7 @@ use crate::{
         request_validation::{PROBES, RequestValidator},
         state::AppState,
     },
+    pages::Site,
     telemetry::{metrics::Metrics, writer::LogWriter},
 };
 
@@ -69,6 +70,7 @@ pub struct AdmissionLimits {
 #[derive(Clone, Debug)]
 pub(crate) struct MiddlewareStack {
     metrics: Metrics,
+    site: Site,
     rules: Arc<AdmissionRules>,
 }
 
@@ -82,7 +84,7 @@ impl MiddlewareStack {
             admission: state.admission.clone(),
             deadline: state.deadline,
         };
-        Self { metrics: state.metrics.clone(), rules: Arc::new(rules) }
+        Self { metrics: state.metrics.clone(), site: state.site(), rules: Arc::new(rules) }
     }
 }
 
@@ -92,7 +94,8 @@ impl<S> Layer<S> for MiddlewareStack {
     fn layer(&self, inner: S) -> Self::Service {
         let admission = AdmissionControl { inner, rules: Arc::clone(&self.rules) };
         let guard: PanicGuard = CatchPanicLayer::custom(on_panic as OnPanic);
-        AccessLog { inner: guard.layer(admission), metrics: self.metrics.clone() }
+        let (metrics, site) = (self.metrics.clone(), self.site.clone());
+        AccessLog { inner: guard.layer(admission), metrics, site }
     }
 }
 

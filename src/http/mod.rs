@@ -39,7 +39,7 @@ use axum::{
 
 use crate::http::{
     handlers::{
-        destinations, health, login, metrics, proxy::ProxyHandler, root, route_bulk,
+        assets, destinations, health, login, metrics, proxy::ProxyHandler, root, route_bulk,
         route_transfer, routes, spaces,
     },
     middleware::MiddlewareStack,
@@ -73,6 +73,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
         .route("/spaces/{guid}", get(spaces::read))
+        .route("/assets/{name}", get(assets::read))
         .route("/login", get(login::start))
         .route("/login/callback", get(login::callback))
         .route("/logout", post(login::logout).layer(own_forms(state)))

@@ -17,9 +17,10 @@ use crate::{
     capi::CfError,
     http::{
         code::{CF_NOT_AUTHENTICATED, CfErrorCode, ProblemCode},
-        page::{HtmlPage, PageAction},
+        page::answer_page,
         viewer::wants_html,
     },
+    pages::{PageAction, PageScript, PageSection, Person, ProblemPage, ProblemView, Site},
     policy::path::is_upstream,
     telemetry::trace::CorrelationId,
 };
@@ -49,6 +50,8 @@ struct ProblemFields {
     scope: Option<Scope>,
     /// What a person can do next; shown on the page only.
     action: Option<PageAction>,
+    /// Who looks at the page.
+    person: Option<Person>,
 }
 
 /// Overrides the `retryable` of a code.
@@ -89,7 +92,7 @@ struct ProblemDocument<'a> {
 }
 
 /// Who reads a problem document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ProblemForm {
     /// A caller of the broker's own API: `errors` holds the wrong members of the request.
     Own,
@@ -97,16 +100,16 @@ pub(crate) enum ProblemForm {
     /// nothing else. The wrong members are in `field_errors`.
     CfApi,
     /// A person with a browser.
-    Page,
+    Page(Site),
 }
 
 impl ProblemForm {
     /// Returns the form for a request with this path and these headers.
-    pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(path: &str, headers: &HeaderMap, site: &Site) -> Self {
         if is_upstream(path) {
             Self::CfApi
         } else if wants_html(headers) {
-            Self::Page
+            Self::Page(site.clone())
         } else {
             Self::Own
         }
@@ -191,6 +194,13 @@ impl Problem {
     #[must_use]
     pub(crate) fn action(mut self, action: PageAction) -> Self {
         self.parts.action = Some(action);
+        self
+    }
+
+    /// Names the person who sees the page.
+    #[must_use]
+    pub(crate) fn seen_by(mut self, person: Person) -> Self {
+        self.parts.person = Some(person);
         self
     }
 
@@ -297,9 +307,10 @@ impl Problem {
     }
 
     /// Writes the document for the request with this correlation id.
-    pub(crate) fn render(&self, correlation: &CorrelationId, form: ProblemForm) -> Response {
-        if form == ProblemForm::Page {
-            let mut response = self.page(correlation);
+    pub(crate) fn render(&self, correlation: &CorrelationId, form: &ProblemForm) -> Response {
+        if let ProblemForm::Page(site) = form {
+            let page = self.page(correlation, site);
+            let mut response = answer_page(self.code.spec().status, &page);
             self.decorate(response.headers_mut());
             return response;
         }
@@ -312,31 +323,31 @@ impl Problem {
     }
 
     /// Returns the page for a person.
-    fn page(&self, correlation: &CorrelationId) -> Response {
-        let spec = self.code.spec();
-        let page = HtmlPage::new(spec.title).text(&self.parts.detail).text(&format!(
-            "{} · {} · {}",
-            spec.status.as_u16(),
-            spec.name,
-            correlation.as_str()
-        ));
-        self.parts.action.iter().fold(page, HtmlPage::action).answer(spec.status)
+    fn page(&self, correlation: &CorrelationId, site: &Site) -> ProblemPage {
+        let frame = site.frame(PageSection::Other, PageScript::None);
+        let view = ProblemView {
+            detail: self.parts.detail.clone(),
+            correlation: correlation.as_str().to_owned(),
+            action: self.parts.action.clone(),
+        };
+        let frame = frame.seen_by(self.parts.person.clone());
+        ProblemPage { frame, problem: self.code.summary(), view }
     }
 
     /// Returns the document as a value, for responses that hold several.
     pub(crate) fn to_value(&self, correlation: &CorrelationId) -> serde_json::Value {
-        serde_json::to_value(self.document(correlation, ProblemForm::Own)).unwrap_or_default()
+        serde_json::to_value(self.document(correlation, &ProblemForm::Own)).unwrap_or_default()
     }
 
     fn document<'a>(
         &'a self,
         correlation: &'a CorrelationId,
-        form: ProblemForm,
+        form: &ProblemForm,
     ) -> ProblemDocument<'a> {
         let spec = self.code.spec();
         let fields = self.parts.errors.as_slice();
         let (errors, field_errors): (_, &[_]) = match form {
-            ProblemForm::Own | ProblemForm::Page => (ProblemErrors::Fields(fields), &[]),
+            ProblemForm::Own | ProblemForm::Page(_) => (ProblemErrors::Fields(fields), &[]),
             ProblemForm::CfApi => (ProblemErrors::Cf([self.cf_entry()]), fields),
         };
         ProblemDocument {

@@ -17,6 +17,7 @@ use crate::{
     },
     login::Login,
     overview::Overview,
+    pages::Site,
     policy::Policy,
     proxy::Proxy,
     routes::TenantRoutes,
@@ -32,6 +33,7 @@ pub struct AppState(Arc<AppStateInner>);
 #[derive(Debug)]
 struct AppStateInner {
     parts: AppStateParts,
+    site: Site,
     proxy_state: Arc<ProxyState>,
 }
 
@@ -76,12 +78,18 @@ impl AppState {
     /// Puts the parts behind one handle.
     pub fn new(parts: AppStateParts) -> Self {
         let proxy_state = Arc::new(ProxyState::of(&parts));
-        Self(Arc::new(AppStateInner { parts, proxy_state }))
+        let site = Site::new(parts.base.prefix(), parts.vault.instance_index());
+        Self(Arc::new(AppStateInner { parts, site, proxy_state }))
     }
 
     /// Returns the state of the `/v3` handler.
     pub(super) fn proxy_state(&self) -> Arc<ProxyState> {
         Arc::clone(&self.0.proxy_state)
+    }
+
+    /// Returns what all pages share.
+    pub(super) fn site(&self) -> Site {
+        self.0.site.clone()
     }
 
     /// Returns the same state with another log writer.
@@ -116,6 +124,12 @@ impl_from_ref!(
     TenantRoutes: routes, CapiClient: capi, TokenVault: vault, Verifier: verifier, Readiness: readiness,
     Metrics: metrics, Defaults: defaults, BodyLimits: body, PublicBase: base, Login: login
 );
+
+impl FromRef<AppState> for Site {
+    fn from_ref(state: &AppState) -> Self {
+        state.site()
+    }
+}
 
 impl FromRef<AppState> for (TenantRoutes, Defaults) {
     fn from_ref(state: &AppState) -> Self {
@@ -178,6 +192,11 @@ impl PublicBase {
         let host = self.0.find("://").map_or(0, |at| at + 3);
         let path = self.0.get(host..).and_then(|rest| rest.find('/'));
         path.and_then(|at| self.0.get(..host + at)).unwrap_or(&self.0)
+    }
+
+    /// Returns the path under which the broker is reached, without a slash at its end.
+    pub(crate) fn prefix(&self) -> &str {
+        self.0.get(self.origin().len()..).unwrap_or("")
     }
 
     /// Adds `Location` with the absolute URL of one of the broker's paths. A path that is not

@@ -20,12 +20,13 @@ use crate::{
     http::{
         code::ProblemCode,
         extract::{Allowed, RequiredScope, keep_admitted, require_scope, wall_time},
-        page::{HtmlPage, PageAction},
+        page::answer_page,
         problem::{Problem, TokenPresence},
         request_record::RequestRecord,
         state::PublicBase,
     },
     login::{Login, LoginFlow, LoginOff, Session, SessionState, SetCookie},
+    pages::{HtmlPage, LogOut, Person, Site},
 };
 
 /// Says whether the browser shows what it asks for as a page.
@@ -36,24 +37,21 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(crate) struct Viewer<N> {
     pub(crate) caller: Caller,
     renewed: Option<SetCookie>,
-    logout: Option<PageAction>,
+    log_out: Option<LogOut>,
     wants_html: bool,
     scope: PhantomData<N>,
 }
 
 impl<N> Viewer<N> {
     /// Answers with the page or the document, whichever the client accepts.
-    pub(crate) fn answer(
+    pub(crate) fn answer<P: HtmlPage>(
         self,
-        page: impl FnOnce() -> HtmlPage,
+        page: impl FnOnce(Option<Person>) -> P,
         document: impl FnOnce() -> Response,
     ) -> Response {
         let mut response = if self.wants_html {
-            let mut page = page();
-            if let (Some(user), Some(_)) = (self.caller.user(), &self.logout) {
-                page = page.text(&format!("Logged in as {user}"));
-            }
-            self.logout.iter().fold(page, HtmlPage::action).answer(StatusCode::OK)
+            let name = self.caller.user().map(str::to_owned);
+            answer_page(StatusCode::OK, &page(Some(Person { name, log_out: self.log_out })))
         } else {
             document()
         };
@@ -68,6 +66,7 @@ where
     Verifier: FromRef<S>,
     Login: FromRef<S>,
     PublicBase: FromRef<S>,
+    Site: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = Response;
@@ -77,9 +76,9 @@ where
         if parts.headers.contains_key(AUTHORIZATION) {
             let allowed = Allowed::<N>::from_request_parts(parts, state).await;
             let Allowed(caller, scope) = allowed.map_err(IntoResponse::into_response)?;
-            return Ok(Self { caller, renewed: None, logout: None, wants_html, scope });
+            return Ok(Self { caller, renewed: None, log_out: None, wants_html, scope });
         }
-        let (login, base) = (Login::from_ref(state), PublicBase::from_ref(state));
+        let login = Login::from_ref(state);
         let flow = match login.flow() {
             Ok(flow) => flow,
             Err(off) if is_navigation(parts) => return Err(login_is_off(off).into_response()),
@@ -87,12 +86,13 @@ where
         };
         let removed = match flow.session(&parts.headers, wall_time()) {
             SessionState::Valid(session) if parts.method == Method::GET => {
-                let logout = log_out(flow, &base);
+                let name = session.caller.user().map(str::to_owned);
+                let log_out = Some(log_out(flow, &Site::from_ref(state)));
                 let admitted = admit::<N>(*session, &Verifier::from_ref(state), parts).await;
-                let (caller, renewed) =
-                    admitted.map_err(|problem| problem.action(logout.clone()).into_response())?;
-                let (logout, scope) = (Some(logout), PhantomData);
-                return Ok(Self { caller, renewed, logout, wants_html, scope });
+                let (caller, renewed) = admitted.map_err(|problem| {
+                    problem.seen_by(Person { name, log_out: log_out.clone() }).into_response()
+                })?;
+                return Ok(Self { caller, renewed, log_out, wants_html, scope: PhantomData });
             }
             SessionState::Ended(removed) => removed,
             SessionState::Valid(_) | SessionState::Absent => None,
@@ -101,7 +101,7 @@ where
             let path = form_urlencoded::byte_serialize(parts.uri.path().as_bytes());
             let path = format!("/login?return={}", path.collect::<String>());
             let mut response = StatusCode::FOUND.into_response();
-            base.locate(response.headers_mut(), &path);
+            PublicBase::from_ref(state).locate(response.headers_mut(), &path);
             response
         } else {
             let cookie = removed.map(|removed| (SET_COOKIE, removed.into_header()));
@@ -124,12 +124,14 @@ async fn admit<N: RequiredScope>(
     let Session { caller, renewed } = session;
     let admitting = verifier.admit_caller(caller);
     let caller = keep_admitted(admitting, parts.extensions.get::<RequestRecord>()).await?;
+    // What a page asks by itself does not count as a sign of a person.
+    let renewed = renewed.filter(|_| is_navigation(parts));
     Ok((require_scope(caller, N::SCOPE)?, renewed))
 }
 
 /// The button that ends a session.
-pub(crate) fn log_out(flow: &LoginFlow, base: &PublicBase) -> PageAction {
-    PageAction::LogOut { url: base.link("/logout"), xsuaa: flow.xsuaa_origin() }
+fn log_out(flow: &LoginFlow, site: &Site) -> LogOut {
+    LogOut { url: site.link("/logout"), xsuaa: flow.xsuaa_origin() }
 }
 
 /// The problem of a person who cannot log in here.

@@ -25,10 +25,12 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("proxy", &["policy", "capi", "auth"]),
     ("routes", &["capi", "destination", "policy", "auth", "upstream"]),
     ("overview", &["capi", "routes"]),
+    ("pages", &["overview"]),
     (
         "http",
         &[
             "overview",
+            "pages",
             "routes",
             "proxy",
             "policy",

@@ -15,12 +15,12 @@ use crate::{
     http::{
         code::ProblemCode,
         extract::wall_time,
-        page::PageAction,
         problem::Problem,
         state::PublicBase,
         viewer::{login_is_off, set_cookies},
     },
     login::{CodeFault, Login, LoginError, LoginFlow, SetCookie},
+    pages::PageAction,
     upstream::CERTIFICATE_ADVICE,
 };
 
@@ -100,7 +100,7 @@ fn redirect(
 
 /// The problem of a login that failed. It offers to begin again.
 fn failed(error: LoginError, base: &PublicBase) -> Problem {
-    let again = PageAction::Follow { label: "Log in again", url: base.link("/login") };
+    let again = PageAction { label: "Log in again", url: base.link("/login") };
     let problem = match &error {
         LoginError::Token(cause) if cause.retry_after().is_some() => Problem::from(cause.clone()),
         LoginError::NotAccepted { .. } | LoginError::Token(_) => Problem::new(

@@ -1,6 +1,7 @@
 //! One file per subject: a handler extracts what it needs from the request, calls one module, and
 //! builds the response.
 
+pub(crate) mod assets;
 pub(crate) mod destinations;
 pub(crate) mod health;
 pub(crate) mod login;

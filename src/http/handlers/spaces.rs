@@ -15,12 +15,12 @@ use crate::{
     http::{
         code::ProblemCode,
         extract::{AppQuery, Correlation, SpacesRead, wall_time},
-        page::HtmlPage,
         problem::Problem,
         state::AppState,
         viewer::Viewer,
     },
-    overview::view::{RowQuery, RowWindow, SpacePage, SpacesPage, TenantsShown},
+    overview::view::{RowQuery, RowWindow, TenantsShown},
+    pages::{PageScript, PageSection, SpaceHtml, SpaceListHtml},
     telemetry::trace::CorrelationId,
 };
 
@@ -74,7 +74,10 @@ pub(crate) async fn list(
         Ok(json) => ([(CONTENT_TYPE, JSON)], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
-    Ok(viewer.answer(|| page_of_list(&spaces.page(&of_person)), document))
+    let shown = spaces.page(&of_person);
+    let frame = state.site().frame(PageSection::Spaces, PageScript::Local);
+    let page = |person| SpaceListHtml::new(frame.seen_by(person), &shown, &of_person);
+    Ok(viewer.answer(page, document))
 }
 
 /// `GET /spaces/{guid}`: one space with its routes, apps and quotas.
@@ -96,7 +99,10 @@ pub(crate) async fn read(
     let is_admin = viewer.caller.has(Scope::RoutesAdmin);
     let shown = if is_admin { TenantsShown::Yes } else { TenantsShown::No };
     let document = || Json(space.page(&of_program, shown)).into_response();
-    Ok(viewer.answer(|| page_of_space(&space.page(&of_person, shown)), document))
+    let rows = space.page(&of_person, shown);
+    let frame = state.site().frame(PageSection::Other, PageScript::Local);
+    let page = |person| SpaceHtml::new(frame.seen_by(person), &rows, &of_person);
+    Ok(viewer.answer(page, document))
 }
 
 /// The CF API as the technical user of the caller's provider entry, else of the default one.
@@ -111,38 +117,4 @@ fn cf_for(state: &AppState, caller: &Caller, correlation: &CorrelationId) -> CfR
 fn not_visible() -> Problem {
     let detail = "The technical user sees no space of that guid. It needs a role in the space.";
     Problem::new(ProblemCode::NotFound, detail)
-}
-
-fn page_of_list(list: &SpacesPage<'_>) -> HtmlPage {
-    let page = HtmlPage::new("Spaces");
-    if list.total == 0 {
-        return page.text(
-            "The technical user sees no space. It needs the role Space Developer or Space \
-             Supporter in each space that the broker works in.",
-        );
-    }
-    let shown = |text: Option<&str>| text.unwrap_or("-").to_owned();
-    let rows = list.resources.iter().map(|space| {
-        let organization = space.organization.as_ref().map(|found| found.name.as_str());
-        let counts = [space.tenant_routes.to_string(), space.apps.to_string()];
-        let [routes, apps] = counts;
-        let (created, guid) = (shown(space.created_at.as_deref()), space.guid.to_string());
-        [space.name.clone(), shown(organization), routes, apps, created, guid]
-    });
-    page.text(&format!("{} that the technical user sees", list.total))
-        .table(["Space", "Organization", "Tenant routes", "Apps", "Created", "GUID"], rows)
-}
-
-fn page_of_space(space: &SpacePage<'_>) -> HtmlPage {
-    let tenants = space.tenant_routes.resources.iter().map(|route| {
-        let reason = route.reason.unwrap_or_default().to_owned();
-        [route.url.clone(), route.apps.join(", "), route.state.to_owned(), reason]
-    });
-    let others = space.other_routes.resources.iter();
-    let others = others.map(|route| [route.url.to_owned(), route.apps.join(", ")]);
-    HtmlPage::new(space.name)
-        .text(&format!("{} tenant routes", space.tenant_routes.total))
-        .table(["Route", "Apps", "State", "Reason"], tenants)
-        .text(&format!("{} other routes", space.other_routes.total))
-        .table(["Route", "Apps"], others)
 }

@@ -1,0 +1,166 @@
+//! What stands around the content of every page: navigation, person, version.
+
+use std::sync::Arc;
+
+use super::assets::{Asset, ICON, SCRIPT, STYLE};
+
+/// What all pages of this process share; a clone is shallow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Site {
+    prefix: Arc<str>,
+    instance: Option<u32>,
+}
+
+/// The frame of one page.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    site: Site,
+    section: PageSection,
+    script: PageScript,
+    person: Option<Person>,
+}
+
+/// Where a page stands in the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageSection {
+    /// The list of spaces.
+    Spaces,
+    /// The destinations.
+    Destinations,
+    /// The list of problems.
+    Problems,
+    /// None of them, or a page below one of them.
+    Other,
+}
+
+/// What the script of a page may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageScript {
+    /// The page has none.
+    None,
+    /// It filters and copies.
+    Local,
+}
+
+/// Who looks at a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    /// Name of the user, if the token has one.
+    pub(crate) name: Option<String>,
+    /// How to end the session; `None` if the broker has none.
+    pub(crate) log_out: Option<LogOut>,
+}
+
+/// The button that ends a session.
+#[derive(Clone, Debug)]
+pub(crate) struct LogOut {
+    /// The path of the logout.
+    pub(crate) url: String,
+    /// The origin of XSUAA: the form is led there, and browsers apply the policy to that too.
+    pub(crate) xsuaa: String,
+}
+
+/// What a person can do next.
+#[derive(Clone, Debug)]
+pub(crate) struct PageAction {
+    /// What it says.
+    pub(crate) label: &'static str,
+    /// Where it leads.
+    pub(crate) url: String,
+}
+
+/// An entry of the navigation.
+#[derive(Clone, Debug)]
+pub(super) struct NavigationLink {
+    pub(super) label: &'static str,
+    pub(super) url: String,
+    pub(super) is_current: bool,
+}
+
+impl Site {
+    /// `prefix`: the path under which the broker is reached, without a slash at its end.
+    pub(crate) fn new(prefix: &str, instance: Option<u32>) -> Self {
+        Self { prefix: Arc::from(prefix), instance }
+    }
+
+    /// Returns the address of one of the broker's paths, on the host that the browser sees.
+    pub(crate) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// Begins a page.
+    pub(crate) fn frame(&self, section: PageSection, script: PageScript) -> Frame {
+        Frame { site: self.clone(), section, script, person: None }
+    }
+}
+
+impl Frame {
+    /// Names the person who looks at the page.
+    #[must_use]
+    pub(crate) fn seen_by(mut self, person: Option<Person>) -> Self {
+        self.person = person;
+        self
+    }
+
+    /// Returns what the script of the page may do.
+    pub(crate) fn script(&self) -> PageScript {
+        self.script
+    }
+
+    /// Returns the origin besides the broker's own to which a form of the page leads.
+    pub(crate) fn form_target(&self) -> Option<&str> {
+        self.log_out().map(|log_out| log_out.xsuaa.as_str())
+    }
+
+    /// Returns the address of one of the broker's paths.
+    pub(crate) fn link(&self, path: &str) -> String {
+        self.site.link(path)
+    }
+
+    fn asset(&self, asset: &Asset) -> String {
+        self.site.link(&format!("/assets/{}", asset.name()))
+    }
+
+    pub(super) fn style(&self) -> String {
+        self.asset(&STYLE)
+    }
+
+    pub(super) fn icon(&self) -> String {
+        self.asset(&ICON)
+    }
+
+    pub(super) fn script_file(&self) -> Option<String> {
+        (self.script != PageScript::None).then(|| self.asset(&SCRIPT))
+    }
+
+    pub(super) fn navigation(&self) -> [NavigationLink; 3] {
+        let pages = [
+            ("Spaces", "/spaces", PageSection::Spaces),
+            ("Destinations", "/destinations", PageSection::Destinations),
+            ("Problems", "/problems", PageSection::Problems),
+        ];
+        pages.map(|(label, path, section)| NavigationLink {
+            label,
+            url: self.link(path),
+            is_current: section == self.section,
+        })
+    }
+
+    pub(super) fn user(&self) -> Option<&str> {
+        self.person.as_ref()?.name.as_deref()
+    }
+
+    pub(super) fn log_out(&self) -> Option<&LogOut> {
+        self.person.as_ref()?.log_out.as_ref()
+    }
+
+    /// The version and the instance, for people who are known.
+    pub(super) fn build(&self) -> Option<String> {
+        self.person.as_ref()?;
+        let version = env!("CARGO_PKG_VERSION");
+        Some(match self.site.instance {
+            Some(instance) => format!("version {version}, instance {instance}"),
+            None => format!("version {version}"),
+        })
+    }
+}

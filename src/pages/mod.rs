@@ -1,0 +1,21 @@
+//! The pages for people: views, templates and assets. Pure: no I/O, no async, no HTTP.
+//!
+//! Invariant: every text is escaped by askama, and no page holds a script, a style or an address of
+//! another server. Everything can be read without the script. `http` fills the views and answers
+//! with them.
+
+pub(crate) mod assets;
+mod frame;
+mod problems;
+mod rows;
+mod spaces;
+
+pub(crate) use frame::{Frame, LogOut, PageAction, PageScript, PageSection, Person, Site};
+pub(crate) use problems::{ProblemPage, ProblemSummary, ProblemView};
+pub(crate) use spaces::{SpaceHtml, SpaceListHtml};
+
+/// A page inside the frame that all pages share.
+pub(crate) trait HtmlPage: askama::Template {
+    /// Returns what stands around the content.
+    fn frame(&self) -> &Frame;
+}

@@ -1,0 +1,112 @@
+//! The pages for people: frame, files, policy.
+
+use rstest::rstest;
+
+use crate::support::{
+    Answer, TestBroker, answer,
+    browser::{Browser, NAVIGATION},
+    client, sandbox, variables,
+};
+
+/// Opens a path as a person without a session does.
+async fn open(broker: &TestBroker, path: &str) -> Answer {
+    let request = client().get(format!("{}{path}", broker.base));
+    answer(NAVIGATION.into_iter().fold(request, |it, (name, value)| it.header(name, value))).await
+}
+
+/// The values of an attribute, in order.
+fn values<'a>(html: &'a str, attribute: &str) -> Vec<&'a str> {
+    let start = format!(" {attribute}=\"");
+    let found = html.match_indices(&start).map(|(at, _)| &html[at + start.len()..]);
+    found.map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+#[rstest]
+#[case::root(None, "")]
+#[case::prefix(Some(r#"["gateway.example.test/cfapi"]"#), "/cfapi")]
+#[tokio::test]
+async fn every_address_of_a_page_is_on_its_own_host_below_the_prefix(
+    #[case] names: Option<&str>,
+    #[case] prefix: &str,
+) {
+    let sandbox = sandbox().await;
+    let mut variables = variables(&sandbox);
+    variables.extend(names.map(|names| ("CFAPI_SERVER__NAMES".to_owned(), names.to_owned())));
+    let broker = TestBroker::with(variables).await;
+    let request = client().get(format!("{}/spaces", broker.base));
+    let request = request.header("accept", "text/html").bearer_auth(sandbox.developer_token());
+    for page in [answer(request).await, open(&broker, "/nowhere").await] {
+        let addresses = ["href", "src", "action"].map(|name| values(&page.text, name)).concat();
+        assert!(addresses.len() > 6, "{}", page.text);
+        for address in addresses.into_iter().filter(|address| !address.starts_with('#')) {
+            assert!(address.starts_with(&format!("{prefix}/")), "{address}: {}", page.text);
+            assert!(!address.contains("//"), "{address}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_files_of_a_page_are_served_to_everybody_and_kept_for_good() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let browser = Browser::default();
+    browser.log_in(&broker, "developer").await;
+    let page = browser.open(&format!("{}/spaces", broker.base)).await;
+    let linked = ["href", "src"].map(|name| values(&page.text, name)).concat();
+    let files: Vec<_> = linked.into_iter().filter(|link| link.starts_with("/assets/")).collect();
+    assert_eq!(files.len(), 3, "{}", page.text);
+    for file in files {
+        let got = answer(client().get(format!("{}{file}", broker.base))).await;
+        assert_eq!(got.status, 200, "{file}");
+        let kind = got.headers["content-type"].to_str().unwrap();
+        let expected = match file.rsplit('.').next().unwrap() {
+            "css" => "text/css; charset=utf-8",
+            "js" => "text/javascript; charset=utf-8",
+            _ => "image/svg+xml",
+        };
+        assert_eq!(kind, expected);
+        assert_eq!(got.headers["cache-control"], "public, max-age=31536000, immutable");
+        assert_eq!(got.headers["x-content-type-options"], "nosniff");
+        // An instance with another version gives its own file, which is not kept.
+        let (stem, rest) = file.split_once('-').unwrap();
+        let other = format!("{stem}-0123456789abcdef{}", &rest[16..]);
+        let other = answer(client().get(format!("{}{other}", broker.base))).await;
+        assert_eq!((other.status, &other.text), (200, &got.text));
+        assert_eq!(other.headers["cache-control"], "no-store");
+    }
+    let none = answer(client().get(format!("{}/assets/style.css", broker.base))).await;
+    assert_eq!((none.status, none.code().as_str()), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn an_unknown_path_is_a_page_for_a_browser_and_a_problem_for_others() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let page = open(&broker, "/nowhere").await;
+    assert_eq!(page.status, 404, "{}", page.text);
+    for text in ["<h1>Not found</h1>", "aria-label=\"Pages\"", "not_found"] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(!policy.contains("script-src") && !page.text.contains("<script"), "{policy}");
+    // Nobody is told the version.
+    assert!(!page.text.contains(env!("CARGO_PKG_VERSION")), "{}", page.text);
+    let other = answer(client().get(format!("{}/nowhere", broker.base))).await;
+    assert_eq!((other.status, other.code().as_str()), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_page_may_run_the_brokers_own_script_only() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let browser = Browser::default();
+    browser.log_in(&broker, "developer").await;
+    let page = browser.open(&format!("{}/spaces", broker.base)).await;
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("; script-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    for sign in [" style=", " onclick=", "<style", "javascript:", "<script>"] {
+        assert!(!page.text.contains(sign), "{sign}: {}", page.text);
+    }
+    assert!(page.text.contains(env!("CARGO_PKG_VERSION")), "{}", page.text);
+}
