@@ -143,8 +143,9 @@ pub use table::ProblemCode;
 impl ProblemCode {
     /// Returns what pages say of the code.
     pub(crate) fn summary(self) -> ProblemSummary {
-        let CodeSpec { name, status, title, .. } = self.spec();
-        ProblemSummary { code: name, status: status.as_u16(), title }
+        let CodeSpec { name, status, title, retryable, .. } = self.spec();
+        let (status, guide) = (status.as_u16(), self.guide());
+        ProblemSummary { code: name, status, title, retryable, guide }
     }
 
     /// Returns how CF would name the problem. Clients of the CF API read this, and some log on

@@ -14,6 +14,7 @@ mod hosts;
 mod middleware;
 mod page;
 mod problem;
+mod problem_guide;
 mod readiness;
 mod request_record;
 mod request_validation;
@@ -39,8 +40,8 @@ use axum::{
 
 use crate::http::{
     handlers::{
-        assets, destinations, health, login, metrics, proxy::ProxyHandler, root, route_bulk,
-        route_transfer, routes, spaces,
+        assets, destinations, health, login, metrics, problems, proxy::ProxyHandler, root,
+        route_bulk, route_transfer, routes, spaces,
     },
     middleware::MiddlewareStack,
 };
@@ -73,6 +74,8 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/destinations/{name}/retry", post(destinations::retry))
         .route("/spaces", get(spaces::list))
         .route("/spaces/{guid}", get(spaces::read))
+        .route("/problems", get(problems::list))
+        .route("/problems/{kind}", get(problems::read))
         .route("/assets/{name}", get(assets::read))
         .route("/login", get(login::start))
         .route("/login/callback", get(login::callback))

@@ -20,7 +20,7 @@ use crate::{
         page::answer_page,
         viewer::wants_html,
     },
-    pages::{PageAction, PageScript, PageSection, Person, ProblemPage, ProblemView, Site},
+    pages::{PageAction, PageScript, PageSection, Person, ProblemOccurrence, ProblemPage, Site},
     policy::path::is_upstream,
     telemetry::trace::CorrelationId,
 };
@@ -324,14 +324,22 @@ impl Problem {
 
     /// Returns the page for a person.
     fn page(&self, correlation: &CorrelationId, site: &Site) -> ProblemPage {
+        let parts = &*self.parts;
         let frame = site.frame(PageSection::Other, PageScript::None);
-        let view = ProblemView {
-            detail: self.parts.detail.clone(),
+        let fields = parts.errors.iter();
+        let occurrence = ProblemOccurrence {
+            detail: parts.detail.clone(),
+            fields: fields.map(|one| [one.field.clone(), one.detail.clone()]).collect(),
+            cf_errors: parts.cf_errors.iter().map(|error| error.detail.clone()).collect(),
+            wait_seconds: parts.retry_after.map(whole_seconds),
             correlation: correlation.as_str().to_owned(),
-            action: self.parts.action.clone(),
+            action: parts.action.clone(),
         };
-        let frame = frame.seen_by(self.parts.person.clone());
-        ProblemPage { frame, problem: self.code.summary(), view }
+        ProblemPage {
+            frame: frame.seen_by(parts.person.clone()),
+            problem: self.code.summary(),
+            occurrence: Some(occurrence),
+        }
     }
 
     /// Returns the document as a value, for responses that hold several.
@@ -351,7 +359,7 @@ impl Problem {
             ProblemForm::CfApi => (ProblemErrors::Cf([self.cf_entry()]), fields),
         };
         ProblemDocument {
-            r#type: format!("/problems/{}", spec.name.replace('_', "-")),
+            r#type: self.code.summary().path(),
             title: spec.title,
             status: spec.status.as_u16(),
             detail: &self.parts.detail,
@@ -377,7 +385,7 @@ impl Problem {
     fn decorate(&self, headers: &mut HeaderMap) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(wait) = self.parts.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         let proxy = self.code.spec().proxy.map(|error| format!("cfapi-broker; error={error}"));
         if let Some(Ok(value)) = proxy.map(HeaderValue::try_from) {
@@ -387,6 +395,11 @@ impl Problem {
             headers.append(name, value.clone());
         }
     }
+}
+
+/// A wait as `Retry-After` says it: whole seconds, at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().max(1)
 }
 
 /// Whether a refused caller has sent a token.

@@ -11,7 +11,9 @@ mod rows;
 mod spaces;
 
 pub(crate) use frame::{Frame, LogOut, PageAction, PageScript, PageSection, Person, Site};
-pub(crate) use problems::{ProblemPage, ProblemSummary, ProblemView};
+pub(crate) use problems::{
+    ProblemGuide, ProblemListPage, ProblemOccurrence, ProblemPage, ProblemSummary,
+};
 pub(crate) use spaces::{SpaceHtml, SpaceListHtml};
 
 /// A page inside the frame that all pages share.
@@ -19,3 +21,6 @@ pub(crate) trait HtmlPage: askama::Template {
     /// Returns what stands around the content.
     fn frame(&self) -> &Frame;
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,7 @@ pub(crate) const MODULES: &[(&str, &[&str])] = &[
     ("proxy", &["policy", "capi", "auth"]),
     ("routes", &["capi", "destination", "policy", "auth", "upstream"]),
     ("overview", &["capi", "routes"]),
-    ("pages", &["overview"]),
+    ("pages", &["capi", "overview"]),
     (
         "http",
         &[

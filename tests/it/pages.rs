@@ -110,3 +110,56 @@ async fn a_page_may_run_the_brokers_own_script_only() {
     }
     assert!(page.text.contains(env!("CARGO_PKG_VERSION")), "{}", page.text);
 }
+
+#[tokio::test]
+async fn every_problem_has_a_page_and_a_document_without_a_login() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let all = answer(client().get(format!("{}/problems", broker.base))).await;
+    assert_eq!((all.status, &all.headers["vary"]), (200, &"Accept".parse().unwrap()));
+    let list = open(&broker, "/problems").await;
+    let resources = all.json()["resources"].as_array().unwrap().clone();
+    assert!(resources.len() > 50, "{}", resources.len());
+    for problem in resources {
+        let path = problem["type"].as_str().unwrap();
+        assert!(list.text.contains(&format!("<a href=\"{path}\">")), "{path}");
+        let one = answer(client().get(format!("{}{path}", broker.base))).await;
+        assert_eq!(one.json(), problem, "{path}");
+        let page = open(&broker, path).await;
+        assert_eq!((page.status, &page.headers["vary"]), (200, &"Accept".parse().unwrap()));
+        let code = format!("<code>{}</code>", problem["code"].as_str().unwrap());
+        let heading = "Does it help to repeat the request?";
+        for text in [&code, heading] {
+            assert!(page.text.contains(text), "{text}: {}", page.text);
+        }
+        assert!(!page.text.contains("What happened"), "{}", page.text);
+    }
+    for path in ["/problems/not_found", "/problems/nothing", "/problems/Not-Found"] {
+        assert_eq!(open(&broker, path).await.status, 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_type_of_a_problem_leads_to_its_page() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let refused = broker.get("/routes?state=none", &sandbox.provider_token()).await;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    let page = open(&broker, refused.json()["type"].as_str().unwrap()).await;
+    assert!(page.status == 200 && page.text.contains("Malformed request"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn an_error_in_a_browser_is_the_page_of_its_problem_with_the_same_status() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let request = client().get(format!("{}/routes?state=<script>\"'&", broker.base));
+    let request = request.header("accept", "text/html").bearer_auth(sandbox.provider_token());
+    let page = answer(request).await;
+    assert_eq!((page.status, &page.headers["vary"]), (400, &"Accept".parse().unwrap()));
+    let id = page.headers["x-correlationid"].to_str().unwrap();
+    for text in ["What happened", "The state is not known.", "Usual causes", "unmapped", id] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    assert!(!page.text.contains("<script"), "{}", page.text);
+}

@@ -6,6 +6,7 @@ pub(crate) mod destinations;
 pub(crate) mod health;
 pub(crate) mod login;
 pub(crate) mod metrics;
+pub(crate) mod problems;
 pub(crate) mod proxy;
 pub(crate) mod root;
 mod route_body;

@@ -23,6 +23,7 @@
     };
     input.addEventListener('input', filter);
     form.addEventListener('submit', (event) => { event.preventDefault(); filter(); });
+    form.hidden = false;
     form.querySelector('button').hidden = true;
     if (input.value) filter();
   }
