@@ -19,6 +19,7 @@ mod readiness;
 mod request_record;
 mod request_validation;
 mod state;
+mod technical_user;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod test_harness;
@@ -41,7 +42,7 @@ use axum::{
 use crate::http::{
     handlers::{
         assets, destinations, health, login, metrics, problems, proxy::ProxyHandler, root,
-        route_bulk, route_transfer, routes, spaces,
+        route_bulk, route_transfer, routes, spaces, status,
     },
     middleware::MiddlewareStack,
 };
@@ -72,6 +73,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route(RECONCILE, post(route_bulk::reconcile).with_state(with_list_limit(state)))
         .route("/destinations", get(destinations::list))
         .route("/destinations/{name}/retry", post(destinations::retry))
+        .route("/status", get(status::read))
         .route("/spaces", get(spaces::list))
         .route("/spaces/{guid}", get(spaces::read))
         .route("/problems", get(problems::list))

@@ -34,6 +34,7 @@ fn policy_of(frame: &Frame) -> String {
     let script = match frame.script() {
         PageScript::None => "",
         PageScript::Local => " script-src 'self';",
+        PageScript::Live => " script-src 'self'; connect-src 'self';",
     };
     let form_target = frame.form_target().map(|origin| format!(" {origin}")).unwrap_or_default();
     format!(

@@ -20,7 +20,10 @@ use crate::{
         page::answer_page,
         viewer::wants_html,
     },
-    pages::{PageAction, PageScript, PageSection, Person, ProblemOccurrence, ProblemPage, Site},
+    pages::{
+        PageAction, PageScript, PageSection, Person, ProblemOccurrence, ProblemPage, Site,
+        StatusCard,
+    },
     policy::path::is_upstream,
     telemetry::trace::CorrelationId,
 };
@@ -52,6 +55,8 @@ struct ProblemFields {
     action: Option<PageAction>,
     /// Who looks at the page.
     person: Option<Person>,
+    /// How the technical user is; shown on the page only.
+    status_card: Option<StatusCard>,
 }
 
 /// Overrides the `retryable` of a code.
@@ -204,6 +209,13 @@ impl Problem {
         self
     }
 
+    /// Shows a person how the technical user is.
+    #[must_use]
+    pub(crate) fn with_status(mut self, card: Option<StatusCard>) -> Self {
+        self.parts.status_card = card;
+        self
+    }
+
     /// Adds a header of the answer.
     #[must_use]
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -325,7 +337,9 @@ impl Problem {
     /// Returns the page for a person.
     fn page(&self, correlation: &CorrelationId, site: &Site) -> ProblemPage {
         let parts = &*self.parts;
-        let frame = site.frame(PageSection::Other, PageScript::None);
+        let card = parts.status_card.clone();
+        let script = if card.is_some() { PageScript::Live } else { PageScript::None };
+        let frame = site.frame(PageSection::Other, script);
         let fields = parts.errors.iter();
         let occurrence = ProblemOccurrence {
             detail: parts.detail.clone(),
@@ -339,6 +353,7 @@ impl Problem {
             frame: frame.seen_by(parts.person.clone()),
             problem: self.code.summary(),
             occurrence: Some(occurrence),
+            card,
         }
     }
 

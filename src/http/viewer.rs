@@ -43,6 +43,12 @@ pub(crate) struct Viewer<N> {
 }
 
 impl<N> Viewer<N> {
+    /// Returns who looks at the page.
+    pub(crate) fn person(&self) -> Person {
+        let name = self.caller.user().map(str::to_owned);
+        Person { name, log_out: self.log_out.clone() }
+    }
+
     /// Answers with the page or the document, whichever the client accepts.
     pub(crate) fn answer<P: HtmlPage>(
         self,
@@ -50,8 +56,8 @@ impl<N> Viewer<N> {
         document: impl FnOnce() -> Response,
     ) -> Response {
         let mut response = if self.wants_html {
-            let name = self.caller.user().map(str::to_owned);
-            answer_page(StatusCode::OK, &page(Some(Person { name, log_out: self.log_out })))
+            let person = self.person();
+            answer_page(StatusCode::OK, &page(Some(person)))
         } else {
             document()
         };

@@ -40,6 +40,8 @@ pub(crate) enum PageScript {
     None,
     /// It filters and copies.
     Local,
+    /// It also asks the broker for news.
+    Live,
 }
 
 /// Who looks at a page.

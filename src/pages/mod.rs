@@ -9,12 +9,14 @@ mod frame;
 mod problems;
 mod rows;
 mod spaces;
+mod status;
 
 pub(crate) use frame::{Frame, LogOut, PageAction, PageScript, PageSection, Person, Site};
 pub(crate) use problems::{
     ProblemGuide, ProblemListPage, ProblemOccurrence, ProblemPage, ProblemSummary,
 };
 pub(crate) use spaces::{SpaceHtml, SpaceListHtml};
+pub(crate) use status::{StatusCard, StatusHtml, StatusMood};
 
 /// A page inside the frame that all pages share.
 pub(crate) trait HtmlPage: askama::Template {

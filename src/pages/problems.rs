@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{Frame, HtmlPage, PageAction};
+use super::{Frame, HtmlPage, PageAction, StatusCard};
 
 /// What is fixed for a problem.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,8 @@ pub(crate) struct ProblemPage {
     pub(crate) problem: ProblemSummary,
     /// `None` on the page that explains the problem.
     pub(crate) occurrence: Option<ProblemOccurrence>,
+    /// How the technical user is, where that matters.
+    pub(crate) card: Option<StatusCard>,
 }
 
 /// What is known about one occurrence.

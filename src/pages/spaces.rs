@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use super::{Frame, HtmlPage, rows::RowTools};
+use super::{Frame, HtmlPage, StatusCard, rows::RowTools};
 use crate::overview::view::{HeadRoom, RowQuery, SpacePage, SpacesPage};
 
 /// All spaces that the technical user sees.
@@ -12,6 +12,7 @@ pub(crate) struct SpaceListHtml<'a> {
     frame: Frame,
     list: &'a SpacesPage<'a>,
     tools: RowTools<'a>,
+    card: Option<StatusCard>,
 }
 
 /// One space.
@@ -32,7 +33,14 @@ impl<'a> SpaceListHtml<'a> {
         let shown = (list.resources.len(), list.total);
         let tools = RowTools::new(frame.link("/spaces"), "spaces", query, shown)
             .followed_by(list.pagination);
-        Self { frame, list, tools }
+        Self { frame, list, tools, card: None }
+    }
+
+    /// Adds how the technical user is.
+    #[must_use]
+    pub(crate) fn with_status(mut self, card: Option<StatusCard>) -> Self {
+        self.card = card;
+        self
     }
 }
 

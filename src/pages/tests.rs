@@ -156,7 +156,7 @@ fn what_a_problem_repeats_is_text() {
         correlation: "id".to_owned(),
         action: None,
     };
-    let page = ProblemPage { frame: frame(), problem, occurrence: Some(occurrence) };
+    let page = ProblemPage { frame: frame(), problem, occurrence: Some(occurrence), card: None };
     let html = page.render().unwrap();
     assert_inert(&html, 5);
     assert!(html.contains("7 seconds"), "{html}");

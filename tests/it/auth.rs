@@ -14,6 +14,7 @@ use crate::support::{TestBroker, answer, client, sandbox};
 #[case(Method::POST, "/routes")]
 #[case(Method::GET, "/spaces")]
 #[case(Method::GET, "/spaces/s1")]
+#[case(Method::GET, "/status")]
 #[case(Method::GET, "/metrics")]
 #[tokio::test]
 async fn without_a_valid_token_the_answer_is_401(#[case] method: Method, #[case] path: &str) {

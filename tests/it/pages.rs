@@ -1,11 +1,12 @@
 //! The pages for people: frame, files, policy.
 
 use rstest::rstest;
+use serde_json::json;
 
 use crate::support::{
     Answer, TestBroker, answer,
     browser::{Browser, NAVIGATION},
-    client, sandbox, variables,
+    client, pull, sandbox, variables,
 };
 
 /// Opens a path as a person without a session does.
@@ -162,4 +163,42 @@ async fn an_error_in_a_browser_is_the_page_of_its_problem_with_the_same_status()
         assert!(page.text.contains(text), "{text}: {}", page.text);
     }
     assert!(!page.text.contains("<script"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn the_page_of_spaces_says_how_the_technical_user_is() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let browser = Browser::default();
+    browser.log_in(&broker, "developer").await;
+    let page = browser.open(&format!("{}/spaces", broker.base)).await;
+    for text in ["Technical user", ">Healthy<", "technical.user@example.test", "CFAPI"] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("; script-src 'self'; connect-src 'self';"), "{policy}");
+    let status = browser.open(&format!("{}/status", broker.base)).await;
+    assert!(status.text.contains(">Healthy<"), "{}", status.text);
+    let document = browser.send(client().get(format!("{}/status", broker.base))).await;
+    assert_eq!(document.json()["state"], "Healthy", "{}", document.text);
+    assert_eq!(answer(client().get(format!("{}/status", broker.base))).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_refused_technical_user_is_explained_on_the_page_of_spaces() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let browser = Browser::default();
+    browser.log_in(&broker, "developer").await;
+    let user = json!({"user": "technical.user@example.test", "password": "another"});
+    pull(&sandbox, "change_password", &user);
+    pull(&sandbox, "revoke_all", &json!({}));
+    let page = browser.open(&format!("{}/spaces", broker.base)).await;
+    assert_eq!(page.status, 502, "{}", page.text);
+    for text in ["What happened", "Logon refused", "Usual causes", "Log out"] {
+        assert!(page.text.contains(text), "{text}: {}", page.text);
+    }
+    let status = browser.open(&format!("{}/status", broker.base)).await;
+    assert_eq!(status.status, 200, "{}", status.text);
+    assert!(status.text.contains("Logon refused"), "{}", status.text);
 }

@@ -107,6 +107,7 @@ impl Recorder {
         self.get("/spaces", developer).await;
         let dev = sandbox.world().spaces().remove(0).guid;
         self.get(&format!("/spaces/{dev}?filter=Canary-Query-Token"), developer).await;
+        self.get("/status", developer).await;
         self.get("/routes", provider).await;
         self.get("/metrics", &sandbox.admin_token()).await;
         let item = json!({"tenantId": "t2", "subdomain": "two", "app": APP, "op": "ensure"});

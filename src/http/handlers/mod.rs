@@ -14,6 +14,7 @@ pub(crate) mod route_bulk;
 pub(crate) mod route_transfer;
 pub(crate) mod routes;
 pub(crate) mod spaces;
+pub(crate) mod status;
 
 /// Panics; only the router's tests have a path to it.
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub(crate) async fn read(
     let code = all.find(|code| code.summary().path() == wanted).ok_or_else(Problem::not_found)?;
     if wants_html(&headers) {
         let frame = site.frame(PageSection::Other, PageScript::None);
-        let page = ProblemPage { frame, problem: code.summary(), occurrence: None };
+        let page = ProblemPage { frame, problem: code.summary(), occurrence: None, card: None };
         return Ok(answer_page(StatusCode::OK, &page));
     }
     Ok(document(ProblemBody::from(code)))

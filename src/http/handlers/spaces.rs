@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use crate::{
     auth::{Caller, Scope},
-    capi::{CfRequestClient, Guid},
+    capi::{CapiError, CfRequestClient, Guid},
     http::{
         code::ProblemCode,
         extract::{AppQuery, Correlation, SpacesRead, wall_time},
+        handlers::status::card_for,
         problem::Problem,
         state::AppState,
         viewer::Viewer,
@@ -69,14 +70,17 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let (of_program, of_person) = parameters.queries()?;
     let cf = cf_for(&state, &viewer.caller, &correlation);
-    let spaces = state.overview.spaces(&cf).await?;
+    let read = state.overview.spaces(&cf).await;
+    let spaces = read.map_err(|error| explained(&state, &viewer, error))?;
     let document = || match spaces.json(&of_program) {
         Ok(json) => ([(CONTENT_TYPE, JSON)], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
     let shown = spaces.page(&of_person);
-    let frame = state.site().frame(PageSection::Spaces, PageScript::Local);
-    let page = |person| SpaceListHtml::new(frame.seen_by(person), &shown, &of_person);
+    let frame = state.site().frame(PageSection::Spaces, PageScript::Live);
+    let card = card_for(&state, &viewer.caller);
+    let page =
+        |person| SpaceListHtml::new(frame.seen_by(person), &shown, &of_person).with_status(card);
     Ok(viewer.answer(page, document))
 }
 
@@ -94,7 +98,8 @@ pub(crate) async fn read(
     let (of_program, of_person) = parameters.queries()?;
     let guid = guid.ok().and_then(|Path(text)| Guid::parse(&text)).ok_or_else(not_visible)?;
     let cf = cf_for(&state, &viewer.caller, &correlation);
-    let found = state.overview.space(&cf, &guid, wall_time()).await?;
+    let found = state.overview.space(&cf, &guid, wall_time()).await;
+    let found = found.map_err(|error| explained(&state, &viewer, error))?;
     let space = found.as_ref().as_ref().ok_or_else(not_visible)?;
     let is_admin = viewer.caller.has(Scope::RoutesAdmin);
     let shown = if is_admin { TenantsShown::Yes } else { TenantsShown::No };
@@ -112,6 +117,12 @@ fn cf_for(state: &AppState, caller: &Caller, correlation: &CorrelationId) -> CfR
     let deadline = Instant::now() + state.defaults.call_timeout;
     let cf = state.capi.for_request(destination, correlation, deadline);
     cf.for_caller(&caller.limit_key())
+}
+
+/// The problem of a read, with how the technical user is.
+fn explained(state: &AppState, viewer: &Viewer<SpacesRead>, error: CapiError) -> Problem {
+    let card = card_for(state, &viewer.caller);
+    Problem::from(error).seen_by(viewer.person()).with_status(card)
 }
 
 fn not_visible() -> Problem {

@@ -268,6 +268,7 @@ async fn each_scope_guards_its_paths() {
     let paths = [
         ("GET", "/spaces", "Spaces.Read"),
         ("GET", "/spaces/s1", "Spaces.Read"),
+        ("GET", "/status", "Spaces.Read"),
         ("GET", "/destinations", "Spaces.Read"),
         ("GET", "/routes", "Routes.Read"),
         ("GET", "/routes/t1", "Routes.Read"),
