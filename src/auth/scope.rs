@@ -44,6 +44,17 @@ impl Scope {
         }
     }
 
+    /// Returns the role of `config/xs-security.json` that gives it to a person. `Api.Proxy` is for
+    /// applications only.
+    pub fn role(self) -> Option<&'static str> {
+        match self {
+            Self::SpacesRead => Some("SpacesViewer"),
+            Self::RoutesRead | Self::RoutesWrite | Self::RoutesAdmin => Some("RoutesAdministrator"),
+            Self::MetricsRead => Some("MetricsViewer"),
+            Self::ApiProxy => None,
+        }
+    }
+
     /// Reads an element of a token's `scope`. It must be exactly `{application}.{name}`.
     pub(super) fn read(element: &str, application: &str) -> Option<Self> {
         let local = element.strip_prefix(application)?.strip_prefix('.')?;
@@ -76,6 +87,21 @@ mod tests {
         for scope in Scope::ALL {
             let element = format!("app!t1.{}", scope.name());
             assert_eq!(Scope::read(&element, "app!t1"), Some(scope));
+        }
+    }
+
+    #[test]
+    fn each_role_of_the_security_descriptor_gives_its_scopes() {
+        let descriptor = include_str!("../../config/xs-security.json");
+        let descriptor: serde_json::Value = descriptor.parse().unwrap();
+        for scope in Scope::ALL {
+            let element = format!("$XSAPPNAME.{}", scope.name());
+            let templates = descriptor["role-templates"].as_array().unwrap();
+            let gives = |template: &&serde_json::Value| {
+                template["scope-references"].as_array().unwrap().iter().any(|it| *it == element)
+            };
+            let roles: Vec<_> = templates.iter().filter(gives).map(|it| &it["name"]).collect();
+            assert_eq!(roles, Vec::from_iter(scope.role()), "{element}");
         }
     }
 }

@@ -16,7 +16,7 @@ use http::{
 };
 
 use crate::{
-    auth::{Caller, Verifier},
+    auth::{Caller, Scope, Verifier},
     http::{
         code::ProblemCode,
         extract::{Allowed, RequiredScope, keep_admitted, require_scope, wall_time},
@@ -81,7 +81,9 @@ where
         let wants_html = wants_html(&parts.headers);
         if parts.headers.contains_key(AUTHORIZATION) {
             let allowed = Allowed::<N>::from_request_parts(parts, state).await;
-            let Allowed(caller, scope) = allowed.map_err(IntoResponse::into_response)?;
+            let told = |it| if wants_html { passed_on(it, N::SCOPE) } else { it };
+            let Allowed(caller, scope) =
+                allowed.map_err(|problem| told(problem).into_response())?;
             return Ok(Self { caller, renewed: None, log_out: None, wants_html, scope });
         }
         let login = Login::from_ref(state);
@@ -96,7 +98,8 @@ where
                 let log_out = Some(log_out(flow, &Site::from_ref(state)));
                 let admitted = admit::<N>(*session, &Verifier::from_ref(state), parts).await;
                 let (caller, renewed) = admitted.map_err(|problem| {
-                    problem.seen_by(Person { name, log_out: log_out.clone() }).into_response()
+                    let person = Person { name, log_out: log_out.clone() };
+                    with_role(problem).seen_by(person).into_response()
                 })?;
                 return Ok(Self { caller, renewed, log_out, wants_html, scope: PhantomData });
             }
@@ -133,6 +136,31 @@ async fn admit<N: RequiredScope>(
     // What a page asks by itself does not count as a sign of a person.
     let renewed = renewed.filter(|_| is_navigation(parts));
     Ok((require_scope(caller, N::SCOPE)?, renewed))
+}
+
+/// Tells a person how to get a scope that is missing.
+fn with_role(problem: Problem) -> Problem {
+    let Some(role) = problem.missing_scope().and_then(Scope::role) else { return problem };
+    let note = format!(
+        "An administrator of the subaccount can give it to you: a role collection with the role \
+         {role}, in the BTP cockpit under Security, Users. Log out and log in again afterwards: the \
+         roles are read at the login."
+    );
+    problem.note(&note)
+}
+
+/// Tells a person whose token an approuter has passed on what is wrong. A token without any role of
+/// the broker is not for the broker at all, so it is refused like a foreign one.
+fn passed_on(problem: Problem, scope: Scope) -> Problem {
+    match (problem.code(), scope.role()) {
+        (ProblemCode::Unauthenticated, Some(role)) => problem.note(&format!(
+            "An approuter has passed on a token that is not for this broker. Usually the person has \
+             no role of the broker yet: an administrator of the subaccount assigns a role collection \
+             with the role {role}, in the BTP cockpit under Security, Users. Log out and log in again \
+             afterwards."
+        )),
+        _ => with_role(problem),
+    }
 }
 
 /// The button that ends a session.

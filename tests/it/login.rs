@@ -80,7 +80,8 @@ async fn a_person_without_the_scope_is_told_so_and_can_log_out() {
     browser.log_in(&broker, "stranger").await;
     let refused = browser.open(&format!("{}/spaces", broker.base)).await;
     assert_eq!(refused.status, 403, "{}", refused.text);
-    for text in ["Scope missing", "Spaces.Read", "forbidden_scope", "Log out"] {
+    for text in ["Scope missing", "Spaces.Read", "role SpacesViewer", "forbidden_scope", "Log out"]
+    {
         assert!(refused.text.contains(text), "{text}: {}", refused.text);
     }
     let id = refused.headers["x-correlationid"].to_str().unwrap();

@@ -266,6 +266,12 @@ async fn a_bad_token_does_not_fall_back_to_the_cookie() {
     let refused = browser.send(request).await;
     assert_eq!(refused.status, 401, "{}", refused.text);
     assert!(refused.headers["www-authenticate"].to_str().unwrap().contains("invalid_token"));
+    // A person is told what an approuter that passes it on lacks, other clients are not.
+    assert!(refused.text.contains("role SpacesViewer"), "{}", refused.text);
+    let request = client().get(format!("{}/spaces", broker.base)).bearer_auth("a.b.c");
+    let other = crate::support::answer(request).await;
+    assert_eq!(other.status, 401, "{}", other.text);
+    assert!(!other.text.contains("SpacesViewer"), "{}", other.text);
 }
 
 #[rstest]
