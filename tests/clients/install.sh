@@ -1,19 +1,9 @@
 #!/usr/bin/env bash
 # Installs the packages of the lock files in these folders into target/clients, if they are missing or outdated, and builds
-# the programs in Go and Java. All is only for these tests. Several packages are under the SAP Developer License, so they are
-# neither committed nor shipped.
+# the programs in Go and Java. All is only for these tests, and stays in `target`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-for folder in node22 cap/cds9 cap/cds10 approuter approuter20 capi oracles; do
-  from=tests/clients/$folder to=target/clients/$folder
-  if cmp -s "$from/package-lock.json" "$to/installed.json"; then continue; fi
-  mkdir -p "$to"
-  rm -f "$to/installed.json"
-  cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$to/"
-  # No install scripts: nothing is compiled, and everything comes from the registry.
-  ( cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error )
-  cp "$from/package-lock.json" "$to/installed.json"
-done
+bash tests/npm.sh clients/{node22,cap/cds9,cap/cds10,approuter,approuter20,capi,oracles}
 for folder in capi oracles; do
   from=tests/clients/$folder to=target/clients/$folder
   if cmp -s "$from/requirements.txt" "$to/installed.txt"; then continue; fi

@@ -274,14 +274,21 @@ fn is_registered(client: &str, url: &Url) -> bool {
 /// Makes one link for each person. The query is repeated in it, so it is escaped for an attribute.
 fn choices(query: &str) -> String {
     let query = query.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
-    let link = |(name, _, _): &(&str, &str, &[&str])| {
-        format!("<li><a href=\"?{query}&amp;user={name}\">{name}</a></li>")
+    let link = |(name, _, scopes): &(&str, &str, &[&str])| {
+        let scopes = if scopes.is_empty() { "no scope".to_owned() } else { scopes.join(", ") };
+        format!("<li><a href=\"?{query}&amp;user={name}\">{name}</a><br>{scopes}</li>")
     };
     format!("<ul>{}</ul>", PEOPLE.iter().map(link).collect::<String>())
 }
 
 fn page(heading: &str, content: &str) -> String {
     format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sandbox login</title></head><body><main><h1>{heading}</h1>{content}</main></body></html>"
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <meta name=\"color-scheme\" content=\"light dark\"><link rel=\"icon\" href=\"data:,\">\
+         <style>body{{font:1.125rem/1.6 sans-serif;margin:2rem auto;max-width:30rem;padding:0 1rem}}\
+         li{{margin:1rem 0}}</style>\
+         <title>Sandbox login</title></head>\
+         <body><main><h1>{heading}</h1>{content}</main></body></html>"
     )
 }

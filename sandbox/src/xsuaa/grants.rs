@@ -23,12 +23,12 @@ const AUTHORIZATION_CODE: &str = "authorization_code";
 /// People of the subaccount: name, password, scopes.
 pub(super) const PEOPLE: &[(&str, &str, &[&str])] = &[
     (DEVELOPER_USER, DEVELOPER_PASSWORD, &["Spaces.Read"]),
-    ("stranger@example.test", "sandbox-only-stranger", &[]),
     (
         "operator@example.test",
         "sandbox-only-operator",
         &["Routes.Read", "Routes.Write", "Routes.Admin", "Spaces.Read", "Metrics.Read"],
     ),
+    ("stranger@example.test", "sandbox-only-stranger", &[]),
 ];
 
 /// The members have the order of the real body.

@@ -9,10 +9,11 @@ export const UAA_DOMAIN = 'authentication.example.test'
 /**
  * Starts an approuter in this folder. `logon(host)` returns the address where a browser must log on; `get` is any call.
  * `pattern` finds the tenant in the host; without one there is a single tenant. `uaaDomain` is the domain of its XSUAA, `uaa`
- * the address, `broker` the address of its only destination, `release` the folder of its packages, `env` further variables.
+ * the address, `broker` the address of its only destination, `release` the folder of its packages, `env` further variables,
+ * `listen` its port.
  */
-export async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, uaa, broker, release = 'approuter', env = {} } = {}) {
-  const port = await freePort()
+export async function approuter(folder, pattern, { uaaDomain = UAA_DOMAIN, uaa, broker, release = 'approuter', env = {}, listen } = {}) {
+  const port = listen ?? await freePort()
   const xsuaa = {
     ...provider, xsappname: 'bookshop!t4711', identityzone: 'provider', uaadomain: uaaDomain,
     tenantmode: pattern ? 'shared' : 'dedicated',
