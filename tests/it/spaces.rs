@@ -229,7 +229,7 @@ async fn only_an_administrator_sees_tenants_and_owners() {
         let path = format!("{path}?filter={filter}");
         let found = broker.get(&path, &admin).await.json()["tenant_routes"]["total"].clone();
         assert_eq!(found, of_admin, "{filter}");
-        let of_developer = if filter == HOST { 1 } else { 0 };
+        let of_developer = i32::from(filter == HOST);
         let found = dev(&broker, &sandbox, &format!("?filter={filter}")).await;
         assert_eq!(found["tenant_routes"]["total"], of_developer, "{filter}");
     }
@@ -359,7 +359,9 @@ async fn later_pages_of_a_grown_landscape_are_read_too() {
         assert_eq!(row["organization"]["name"], "provider-org");
     }
     let mut counts = BTreeMap::new();
-    reads(&sandbox).into_iter().for_each(|call| *counts.entry(call).or_insert(0) += 1);
+    for call in reads(&sandbox) {
+        *counts.entry(call).or_insert(0) += 1;
+    }
     let expected = [("GET /v3/apps", 2), ("GET /v3/routes", 3), ("GET /v3/spaces", 2)];
     assert_eq!(counts, expected.map(|(call, count)| (call.to_owned(), count)).into());
 }
