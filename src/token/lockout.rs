@@ -499,8 +499,8 @@ impl LockoutGuards {
     }
 }
 
-/// Above the limit, drops unused guards that have seen no failure. If there is none, drops one
-/// unused guard.
+/// Above the limit, drops unused guards that remember no failure. If there is none, drops one
+/// unused guard; one with a refusal only if all have one.
 fn make_room(guards: &mut HashMap<Fingerprint, Arc<LockoutGuard>>) {
     if guards.len() < MAX_GUARDS {
         return;
@@ -508,15 +508,23 @@ fn make_room(guards: &mut HashMap<Fingerprint, Arc<LockoutGuard>>) {
     let now = Instant::now();
     guards.retain(|_, guard| {
         let is_open = matches!(guard.lock().state(now), GuardState::Unknown | GuardState::Good);
-        Arc::strong_count(guard) > 1 || !is_open || guard.unsuccessful(now) > 0
+        // Any other guard of the user keeps the attempts as well.
+        let is_last = Arc::strong_count(&guard.budget) == 1;
+        is_used(guard) || !is_open || (is_last && guard.unsuccessful(now) > 0)
     });
     if guards.len() < MAX_GUARDS {
         return;
     }
-    let idle = guards.iter().find(|(_, guard)| Arc::strong_count(guard) == 1);
-    if let Some(fingerprint) = idle.map(|(fingerprint, _)| *fingerprint) {
+    let unused = guards.iter().filter(|(_, guard)| !is_used(guard));
+    let least = unused.min_by_key(|(_, guard)| guard.lock().is_closed());
+    if let Some(fingerprint) = least.map(|(fingerprint, _)| *fingerprint) {
         guards.remove(&fingerprint);
     }
+}
+
+/// Whether a credential in service, or a flight, still has it.
+fn is_used(guard: &Arc<LockoutGuard>) -> bool {
+    Arc::strong_count(guard) > 1
 }
 
 impl AttemptBudget {

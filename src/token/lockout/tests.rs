@@ -1,6 +1,5 @@
 use super::{
-    AttemptBudget, FAILURE_WINDOW, GuardState, LockoutGuard, LockoutGuards, LockoutState,
-    MAX_GUARDS, Transition,
+    FAILURE_WINDOW, GuardState, LockoutGuard, LockoutGuards, LockoutState, MAX_GUARDS, Transition,
 };
 use crate::token::{
     LogonGrant, Reason, UaaOutage,
@@ -353,10 +352,60 @@ fn the_number_of_guards_is_bounded_and_refusals_stay_longest() {
 fn a_guard_whose_user_has_an_unclear_attempt_is_kept() {
     let guards = LockoutGuards::new(None);
     let of = |password, user: &str| guards.of(destination("CFAPI", password).fingerprint, user);
-    let budget: Arc<AttemptBudget> = Arc::clone(&of(0, "unclear").budget);
-    budget.past(Instant::now()).unclear.push_back(Instant::now());
+    of(0, "unclear").budget.past(Instant::now()).unclear.push_back(Instant::now());
     for password in 1..3000 {
         of(password, "other");
     }
     assert_eq!(of(0, "unclear").unsuccessful(Instant::now()), 1);
+}
+
+#[test]
+fn a_refusal_is_kept_although_its_user_has_an_unclear_attempt() {
+    let guards = LockoutGuards::new(None);
+    let of = |password| guards.of(destination("CFAPI", password).fingerprint, "user");
+    for password in 0..100 {
+        of(password).failed(&failure(FailureClass::Rejected), None, Instant::now());
+    }
+    of(0).budget.past(Instant::now()).unclear.push_back(Instant::now());
+    for password in 100..10_000 {
+        of(password);
+    }
+    assert!((0..100).all(|password| of(password).lock().is_closed()));
+    assert_eq!(of(0).unsuccessful(Instant::now()), 1);
+}
+
+#[test]
+fn many_guards_of_a_user_with_an_unclear_attempt_drop_no_other_user_s_attempts() {
+    let guards = LockoutGuards::new(None);
+    let of = |password, user: &str| guards.of(destination("CFAPI", password).fingerprint, user);
+    let unclear = |password, user: &str| {
+        of(password, user).budget.past(Instant::now()).unclear.push_back(Instant::now());
+    };
+    for password in 0..100 {
+        unclear(password, &format!("user-{password}"));
+    }
+    unclear(100, "busy");
+    for password in 101..10_000 {
+        of(password, "busy");
+    }
+    for password in 0..100 {
+        let guard = of(password, &format!("user-{password}"));
+        assert_eq!(guard.unsuccessful(Instant::now()), 1, "{password}");
+    }
+}
+
+#[test]
+fn if_every_guard_remembers_something_a_refusal_is_forgotten_last() {
+    let guards = LockoutGuards::new(None);
+    let of = |password, user: &str| guards.of(destination("CFAPI", password).fingerprint, user);
+    let refused = |password| of(password, &format!("refused-{password}"));
+    for password in 0..100 {
+        refused(password).failed(&failure(FailureClass::Rejected), None, Instant::now());
+    }
+    for password in 100..5000 {
+        let guard = of(password, &format!("user-{password}"));
+        guard.budget.past(Instant::now()).unclear.push_back(Instant::now());
+    }
+    assert!((0..100).all(|password| refused(password).lock().is_closed()));
+    assert!(guards.guards.lock().unwrap().len() <= MAX_GUARDS);
 }
