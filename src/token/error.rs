@@ -110,17 +110,26 @@ pub enum Reason {
 impl LeaseRefusal {
     /// Returns whether waiting may help.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.reason,
+        match self.reason {
             Reason::DestinationUnavailable { .. }
-                | Reason::Locked { .. }
-                | Reason::UaaUnavailable(_)
-                | Reason::UaaSlow
-                | Reason::UaaUnreachable { .. }
-                | Reason::Unclear { .. }
-                | Reason::NoTokenEndpoint { .. }
-                | Reason::RefreshMisdirected { .. }
-        )
+            | Reason::Locked { .. }
+            | Reason::UaaUnavailable(_)
+            | Reason::UaaSlow
+            | Reason::UaaUnreachable { .. }
+            | Reason::Unclear { .. }
+            | Reason::NoTokenEndpoint { .. }
+            | Reason::RefreshMisdirected { .. } => true,
+            Reason::DestinationMissing
+            | Reason::DestinationInvalid { .. }
+            | Reason::DestinationUntrusted { .. }
+            | Reason::Rejected { .. }
+            | Reason::AssertionRejected { .. }
+            | Reason::SecondFactor
+            | Reason::ActionRequired { .. }
+            | Reason::Misconfigured { .. }
+            | Reason::UaaUntrusted { .. }
+            | Reason::Internal => false,
+        }
     }
 
     /// Returns how long to wait before a retry, at least 1 s; `None` if waiting does not help.
@@ -146,18 +155,26 @@ impl LeaseRefusal {
 
     /// Returns whether the destination may have to be corrected and is read only at start.
     pub fn needs_restart(&self) -> bool {
-        let is_in_destination = matches!(
-            self.reason,
+        let is_in_destination = match self.reason {
             Reason::DestinationMissing
-                | Reason::DestinationInvalid { .. }
-                | Reason::Rejected { .. }
-                | Reason::ActionRequired { .. }
-                | Reason::Misconfigured { .. }
-                | Reason::NoTokenEndpoint { .. }
-                | Reason::RefreshMisdirected { .. }
-                | Reason::UaaUnreachable { .. }
-                | Reason::UaaUntrusted { .. }
-        );
+            | Reason::DestinationInvalid { .. }
+            | Reason::Rejected { .. }
+            | Reason::ActionRequired { .. }
+            | Reason::Misconfigured { .. }
+            | Reason::NoTokenEndpoint { .. }
+            | Reason::RefreshMisdirected { .. }
+            | Reason::UaaUnreachable { .. }
+            | Reason::UaaUntrusted { .. } => true,
+            Reason::DestinationUnavailable { .. }
+            | Reason::DestinationUntrusted { .. }
+            | Reason::AssertionRejected { .. }
+            | Reason::SecondFactor
+            | Reason::Locked { .. }
+            | Reason::UaaUnavailable(_)
+            | Reason::UaaSlow
+            | Reason::Unclear { .. }
+            | Reason::Internal => false,
+        };
         is_in_destination && self.read_from.is_some_and(|source| !source.is_read_again())
     }
 
