@@ -125,7 +125,10 @@ impl<S: KeySource> KeyCache<S> {
             match step {
                 MissingKidStep::Fetch => {}
                 MissingKidStep::WaitUntil(until) => {
-                    return Err(KeyError::Undecided { retry_after: rest(until) });
+                    // The fetch that has begun the cooldown may not have landed yet.
+                    self.0.join().await;
+                    let undecided = || KeyError::Undecided { retry_after: rest(until) };
+                    return self.peek(kid).ok_or_else(undecided);
                 }
                 MissingKidStep::Unknown => return Err(KeyError::Unknown),
             }
@@ -192,9 +195,12 @@ impl<S: KeySource> Renew for KeyFetcher<S> {
         cached.age(now)
     }
 
-    fn panicked(&self, now: Instant) -> RenewalFailure<FetchFailure> {
-        tracing::error!("fetch of caller keys panicked");
+    fn broken_off(&self, now: Instant) -> RenewalFailure<FetchFailure> {
         RenewalFailure::new(FetchFailure::default(), now + SHORTEST_PAUSE)
+    }
+
+    fn log_panic(&self) {
+        tracing::error!("fetch of caller keys panicked");
     }
 }
 

@@ -133,7 +133,7 @@ impl<S: DestinationSource> Renew for DestinationRenewal<S> {
         }
     }
 
-    fn panicked(&self, now: Instant) -> RenewalFailure<DestinationError> {
+    fn broken_off(&self, now: Instant) -> RenewalFailure<DestinationError> {
         let error = self.unavailable("the read of it has broken off".to_owned(), FIRST_PAUSE);
         RenewalFailure::new(error, now)
     }

@@ -97,9 +97,12 @@ impl Renew for ServiceGrant {
         }
     }
 
-    fn panicked(&self, now: Instant) -> RenewalFailure<FindFault> {
-        tracing::error!("the grant of the token for the Destination service panicked");
+    fn broken_off(&self, now: Instant) -> RenewalFailure<FindFault> {
         RenewalFailure::new(FindFault::transient(Transient::Closed, AskedSystem::Xsuaa), now)
+    }
+
+    fn log_panic(&self) {
+        tracing::error!("the grant of the token for the Destination service panicked");
     }
 }
 

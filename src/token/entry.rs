@@ -469,10 +469,13 @@ impl Renew for CredentialRenewal {
         }
     }
 
-    fn panicked(&self, now: Instant) -> RenewalFailure<LeaseRefusal> {
-        let name = self.provider.name();
-        tracing::error!(destination = name.as_str(), "renewal panicked");
-        RenewalFailure::new(LeaseRefusal::new(name, Reason::Internal, None), now + CRASH_PAUSE)
+    fn broken_off(&self, now: Instant) -> RenewalFailure<LeaseRefusal> {
+        let refusal = LeaseRefusal::new(self.provider.name(), Reason::Internal, None);
+        RenewalFailure::new(refusal, now + CRASH_PAUSE)
+    }
+
+    fn log_panic(&self) {
+        tracing::error!(destination = self.provider.name().as_str(), "renewal panicked");
     }
 
     fn is_outage(&self, refusal: &LeaseRefusal) -> bool {

@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
 };
 use tokio::{sync::watch, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -123,8 +124,12 @@ pub trait Renew: Send + Sync + Sized + 'static {
     /// How the value may be used. Must be cheap and take no lock.
     fn age(&self, value: &Self::Value, now: Instant) -> ValueAge;
 
-    /// Logs and returns the failure of a flight that has ended without a result.
-    fn panicked(&self, now: Instant) -> RenewalFailure<Self::Error>;
+    /// The failure of a flight that has ended without a result: it has panicked, or the process
+    /// ends.
+    fn broken_off(&self, now: Instant) -> RenewalFailure<Self::Error>;
+
+    /// Logs that a flight has panicked.
+    fn log_panic(&self) {}
 
     /// Whether the error shows an outage. Once it lasts, callers do not wait for a flight.
     fn is_outage(&self, _error: &Self::Error) -> bool {
@@ -138,6 +143,7 @@ pub struct Refreshed<R: Renew>(Arc<RefreshedInner<R>>);
 struct RefreshedInner<R: Renew> {
     renewer: R,
     tasks: TaskTracker,
+    /// Written only while `flights` is locked.
     value: ArcSwapOption<R::Value>,
     /// Never held across an await.
     flights: Mutex<FlightState<R>>,
@@ -249,6 +255,17 @@ impl<R: Renew> Refreshed<R> {
         }
     }
 
+    /// Waits for the end of the flight under way, if there is one. Starts nothing.
+    ///
+    /// # Cancel safety
+    /// As [`Self::get`].
+    pub async fn join(&self) {
+        let running = self.flights().running.as_ref().map(|running| running.result.clone());
+        if let Some(flight) = running {
+            drop(self.wait(flight).await);
+        }
+    }
+
     /// Makes a forced attempt, past the memory of failures. A forced flight under way is joined,
     /// any other one is waited for first.
     ///
@@ -281,8 +298,11 @@ impl<R: Renew> Refreshed<R> {
         }
     }
 
-    /// Removes the value.
+    /// Removes the value. A flight under way does not learn of it and stores its own when it lands,
+    /// as if that were later. A user that wants no further value drops its handle, and the last one
+    /// goes with the waiters.
     pub fn clear(&self) {
+        let _state = self.flights();
         self.0.value.store(None);
     }
 
@@ -351,7 +371,7 @@ impl<R: Renew> Refreshed<R> {
 
     async fn wait(&self, mut flight: FlightResult<R>) -> SharedResult<R> {
         let result = flight.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
-        result.unwrap_or_else(|| Err(self.0.renewer.panicked(Instant::now())))
+        result.unwrap_or_else(|| Err(self.0.renewer.broken_off(Instant::now())))
     }
 
     fn record(
@@ -369,7 +389,7 @@ impl<R: Renew> Refreshed<R> {
             Err(failure) => failure,
         };
         if failure.previous == PreviousValue::Removed {
-            self.clear();
+            self.0.value.store(None);
         }
         state.failures = state.failures.saturating_add(1);
         let is_outage =
@@ -432,8 +452,14 @@ impl<R: Renew> FlightGuard<R> {
 
 impl<R: Renew> Drop for FlightGuard<R> {
     fn drop(&mut self) {
-        let panicked = || Err(self.refreshed.0.renewer.panicked(Instant::now()));
-        let result = self.result.take().unwrap_or_else(panicked);
+        let renewer = &self.refreshed.0.renewer;
+        let result = self.result.take().unwrap_or_else(|| {
+            // A runtime that stops drops its tasks as well; that is no mistake.
+            if thread::panicking() {
+                renewer.log_panic();
+            }
+            Err(renewer.broken_off(Instant::now()))
+        });
         let mut state = self.refreshed.flights();
         state.running = None;
         let shared = self.refreshed.record(&mut state, result);

@@ -180,7 +180,7 @@ impl Renew for DiscoveryRequest {
         }
     }
 
-    fn panicked(&self, now: Instant) -> RenewalFailure<Arc<DiscoveryFault>> {
+    fn broken_off(&self, now: Instant) -> RenewalFailure<Arc<DiscoveryFault>> {
         RenewalFailure::new(Arc::new(DiscoveryFault::Panicked), now + FAILURE_PAUSE)
     }
 }

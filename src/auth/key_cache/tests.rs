@@ -6,6 +6,7 @@ use http::HeaderValue;
 use rstest::rstest;
 use serde_json::json;
 use std::{
+    iter,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -603,4 +604,24 @@ async fn an_idle_cache_makes_no_call() {
     let fixture = Fixture::warm().await;
     time::sleep(300 * MINUTE).await;
     assert_eq!((fixture.fetches(), fixture.tasks.len()), (1, 0));
+}
+
+/// A fetch begins the cooldown just before its keys are there.
+#[tokio::test(start_paused = true)]
+async fn in_the_cooldown_a_fetch_that_has_not_landed_is_joined() {
+    let fixture = Fixture::warm().await;
+    fixture.answer(Answer::Keys(vec!["a", "b"]));
+    let meanwhile = async {
+        time::sleep(Duration::from_millis(50)).await;
+        {
+            let mut missing = fixture.cache.missing();
+            missing.note("invented", Instant::now());
+            let fetch = missing.begin(Instant::now());
+            missing.end(&fetch, iter::empty(), |kid| kid == "b");
+        }
+        tokio::join!(fixture.ask("b"), fixture.ask("another"))
+    };
+    let (first, (second, another)) = tokio::join!(fixture.ask("b"), meanwhile);
+    assert_eq!((first, second, fixture.fetches()), (Ok(()), Ok(()), 2));
+    assert!(is_undecided(another), "{another:?}");
 }

@@ -6,7 +6,10 @@ use super::{
 };
 use std::{
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -33,6 +36,8 @@ enum Answer {
     /// As `Down`, but only the background waits.
     NotYet,
     Wrong,
+    /// As `Down`, but its pause is over already.
+    Over,
     Panic,
 }
 
@@ -48,6 +53,7 @@ struct Told {
 struct Script {
     answer: Mutex<Answer>,
     told: Mutex<Vec<Told>>,
+    logged_panics: AtomicUsize,
 }
 
 impl Renew for Script {
@@ -80,6 +86,7 @@ impl Renew for Script {
                 previous: PreviousValue::Removed,
                 ..RenewalFailure::new("wrong", now + PAUSE)
             }),
+            Answer::Over => Err(RenewalFailure::new("over", now - SECOND)),
             Answer::Panic => panic!("scripted"),
         }
     }
@@ -93,8 +100,12 @@ impl Renew for Script {
         }
     }
 
-    fn panicked(&self, now: Instant) -> RenewalFailure<&'static str> {
-        RenewalFailure::new("panicked", now + SECOND)
+    fn broken_off(&self, now: Instant) -> RenewalFailure<&'static str> {
+        RenewalFailure::new("broken off", now + SECOND)
+    }
+
+    fn log_panic(&self) {
+        self.logged_panics.fetch_add(1, Ordering::Relaxed);
     }
 
     fn is_outage(&self, error: &&'static str) -> bool {
@@ -103,8 +114,13 @@ impl Renew for Script {
 }
 
 fn fixture() -> Refreshed<Script> {
-    let script = Script { answer: Mutex::new(Answer::Good), told: Mutex::default() };
+    let (answer, told) = (Mutex::new(Answer::Good), Mutex::default());
+    let script = Script { answer, told, logged_panics: AtomicUsize::new(0) };
     Refreshed::new(script, TaskTracker::new())
+}
+
+fn logged_panics(refreshed: &Refreshed<Script>) -> usize {
+    refreshed.renewer().logged_panics.load(Ordering::Relaxed)
 }
 
 /// With value 1, which is `age` old.
@@ -257,6 +273,16 @@ async fn during_the_pause_callers_get_the_failure_and_start_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_whose_pause_is_over_when_it_lands_is_shared_and_holds_no_caller() {
+    let refreshed = fixture();
+    answer(&refreshed, Answer::Over);
+    assert_eq!(crowd(&refreshed, 1000).await, [Err("over"); 1000]);
+    assert_eq!(flights(&refreshed), 1);
+    answer(&refreshed, Answer::Good);
+    assert_eq!((get(&refreshed).await, flights(&refreshed)), (Ok(2), 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn failures_in_a_row_are_counted_until_a_success() {
     let refreshed = fixture();
     answer(&refreshed, Answer::Down);
@@ -318,9 +344,10 @@ async fn one_failure_is_no_lasting_outage() {
 async fn a_flight_that_panics_gives_all_waiters_an_error_and_a_pause() {
     let refreshed = fixture();
     answer(&refreshed, Answer::Panic);
-    assert_eq!(crowd(&refreshed, 100).await, [Err("panicked"); 100]);
+    assert_eq!(crowd(&refreshed, 100).await, [Err("broken off"); 100]);
+    assert_eq!(logged_panics(&refreshed), 1);
     answer(&refreshed, Answer::Good);
-    assert_eq!((get(&refreshed).await, flights(&refreshed)), (Err("panicked"), 1));
+    assert_eq!((get(&refreshed).await, flights(&refreshed)), (Err("broken off"), 1));
     advance(SECOND).await;
     assert_eq!(get(&refreshed).await, Ok(2));
 }
@@ -376,6 +403,18 @@ async fn a_forced_attempt_follows_a_normal_flight_and_is_joined_by_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flight_is_joined_but_not_started() {
+    let refreshed = fixture();
+    assert_eq!(poll(refreshed.join()), Some(()));
+    let (_, joined) = tokio::join!(refreshed.get(), async {
+        let began = Instant::now();
+        refreshed.join().await;
+        (began.elapsed(), refreshed.latest().is_some())
+    });
+    assert_eq!((joined, flights(&refreshed)), ((TAKES, true), 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_last_value_is_replaced_or_removed() {
     let refreshed = aged(Duration::ZERO).await;
     let first = refreshed.latest().unwrap();
@@ -417,7 +456,19 @@ fn a_runtime_that_has_stopped_starts_no_flight_and_blocks_no_caller() {
     let handle = runtime.handle().clone();
     drop(runtime);
     let _entered = handle.enter();
-    assert_eq!(poll(get(&fixture())), Some(Err("panicked")));
+    let refreshed = fixture();
+    assert_eq!(poll(get(&refreshed)), Some(Err("broken off")));
+    assert_eq!(logged_panics(&refreshed), 0);
+}
+
+#[test]
+fn a_flight_that_the_end_of_the_process_breaks_off_logs_nothing() {
+    let refreshed = fixture();
+    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { assert!(timeout(TAKES / 2, refreshed.get()).await.is_err()) });
+    drop(runtime);
+    assert_eq!(refreshed.failure().map(|failure| failure.error), Some("broken off"));
+    assert_eq!((flights(&refreshed), logged_panics(&refreshed)), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
