@@ -175,7 +175,7 @@ impl DestinationEntry {
             };
             let outcome = wait_for(&credential).await;
             let is_dead = outcome.as_ref().is_ok_and(|lease| lease.token().is_revoked());
-            let is_final = !is_dead && self.is_in_service(credential.renewer());
+            let is_final = !is_dead && self.lock().is_in_service(credential.renewer());
             if is_final || changes == MAX_CHANGES {
                 return outcome.map_err(|failure| failure.error);
             }
@@ -208,14 +208,17 @@ impl DestinationEntry {
     /// CF refused `used`: ends it if it is in service. At most one forced renewal in 30 s per
     /// credential, in 10 min if the last one was a logon.
     pub(super) fn revoke(&self, used: &Lease, now: Instant) -> Revoked {
-        let credential = self.credential();
-        let live = credential.as_ref().and_then(Refreshed::latest);
-        let (Some(credential), Some(live)) = (credential, live) else {
+        let state = self.lock();
+        let is_live = |credential: &&Credential| {
+            let live = credential.latest();
+            live.is_some_and(|live| Arc::ptr_eq(live.token(), used.token()))
+        };
+        let live = state.credential.as_ref().filter(is_live);
+        let Some(credential) = live.filter(|_| !used.token().is_revoked()) else {
+            // It may still be published, and the repeat must not get it again.
+            self.snapshot.store(None);
             return Revoked::Renewing;
         };
-        if !Arc::ptr_eq(live.token(), used.token()) || used.token().is_revoked() {
-            return Revoked::Renewing;
-        }
         let guard = &credential.renewer().provider.guard;
         if !guard.lock().take_forced_renewal(used.token(), now) {
             return Revoked::Cooldown;
@@ -375,11 +378,6 @@ impl DestinationEntry {
         }
     }
 
-    fn is_in_service(&self, renewal: &CredentialRenewal) -> bool {
-        let state = self.lock();
-        state.credential.as_ref().is_some_and(|credential| is_same(credential.renewer(), renewal))
-    }
-
     fn lock(&self) -> MutexGuard<'_, EntryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -413,12 +411,19 @@ impl DestinationEntry {
                     FollowUp::Watch => self.watch(),
                     FollowUp::Nothing => {}
                 }
-                if self.is_in_service(renewal) {
-                    self.lock().past.refused(refusal.clone(), Instant::now());
+                let mut state = self.lock();
+                if state.is_in_service(renewal) {
+                    state.past.refused(refusal.clone(), Instant::now());
                 }
                 Err(refusal)
             }
         }
+    }
+}
+
+impl EntryState {
+    fn is_in_service(&self, renewal: &CredentialRenewal) -> bool {
+        self.credential.as_ref().is_some_and(|credential| is_same(credential.renewer(), renewal))
     }
 }
 

@@ -24,6 +24,8 @@ use std::{
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Event, Subscriber, field::Field};
+use tracing_subscriber::{Layer, layer::Context};
 use url::Url;
 
 static KEY: LazyLock<FingerprintKey> = LazyLock::new(FingerprintKey::random);
@@ -84,6 +86,26 @@ pub(super) struct TestVault {
     pub(super) vault: TokenVault,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+}
+
+/// The messages of the log lines that were written.
+#[derive(Clone, Default)]
+pub(super) struct LogMessages(Arc<Mutex<Vec<String>>>);
+
+impl LogMessages {
+    pub(super) fn count(&self, message: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|written| *written == message).count()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for LogMessages {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        event.record(&mut |field: &Field, value: &dyn fmt::Debug| {
+            if field.name() == "message" {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        });
+    }
 }
 
 pub(super) fn name(text: &str) -> DestinationName {

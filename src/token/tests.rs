@@ -4,12 +4,16 @@ use crate::{
     oauth::fault::{ActionCode, FaultKind},
     token::{
         Freshness, GuardState, LogonGrant, Reason, Revoked, UaaOutage,
-        fake::{LIFE, ScriptedAnswer, TestVault, destination, destination_of, name},
+        fake::{LIFE, LogMessages, ScriptedAnswer, TestVault, destination, destination_of, name},
     },
 };
 use rstest::rstest;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep, timeout};
+use tracing_subscriber::layer::SubscriberExt;
 
 const PASSWORD: &str = "password";
 const REFRESH: &str = "refresh_token";
@@ -75,6 +79,28 @@ async fn an_unknown_name_is_missing_and_makes_no_call() {
     let refusal = test.lease_of("OTHER").await.unwrap_err();
     assert_eq!(refusal.reason, Reason::DestinationMissing);
     assert_eq!(test.fake.finds(CachePolicy::Cached), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_have_waited_for_a_token_leave_in_their_order() {
+    let test = Arc::new(TestVault::new());
+    test.lease().await.unwrap();
+    pass(LIFE).await;
+    test.fake.latency(Duration::from_millis(300));
+    let left = Arc::new(Mutex::new(Vec::new()));
+    let callers: Vec<_> = (0..100)
+        .map(|number| {
+            let (test, left) = (Arc::clone(&test), Arc::clone(&left));
+            test.tasks.clone().spawn(async move {
+                test.lease().await.unwrap();
+                left.lock().unwrap().push(number);
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert_eq!(*left.lock().unwrap(), (0..100).collect::<Vec<_>>());
 }
 
 // --- renewal -------------------------------------------------------------------------------------
@@ -213,6 +239,41 @@ async fn a_client_without_refresh_tokens_logs_on_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_missing_refresh_token_is_logged_once() {
+    let log = LogMessages::default();
+    let subscriber = tracing_subscriber::registry().with(log.clone());
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let test = TestVault::new();
+    test.fake.usually(PASSWORD, ScriptedAnswer::NoRefresh(LIFE));
+    for password in [1, 1, 2, 2] {
+        test.fake.put(destination("CFAPI", password));
+        test.lease().await.unwrap();
+        pass(LIFE).await;
+    }
+    assert_eq!(log.count("no refresh token: every renewal is a logon"), 1);
+    assert!(test.fake.count(PASSWORD) >= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_lent_without_a_check_for_a_second_and_never_once_it_ages() {
+    let test = TestVault::new();
+    let lease = test.lease().await.unwrap();
+    let fresh = || test.vault.fresh(&name("CFAPI")).is_some();
+    test.lease().await.unwrap();
+    assert!(fresh());
+    pass(1).await;
+    assert!(!fresh());
+    sleep(lease.renew_at() - Duration::from_millis(500) - Instant::now()).await;
+    test.lease().await.unwrap();
+    // The check of the destination is over.
+    sleep(Duration::from_millis(1)).await;
+    test.lease().await.unwrap();
+    assert!(fresh());
+    sleep(lease.renew_at() - Instant::now()).await;
+    assert!(!fresh());
+}
+
+#[tokio::test(start_paused = true)]
 async fn retry_after_of_a_429_is_honoured_up_to_a_minute() {
     let test = TestVault::new();
     test.lease().await.unwrap();
@@ -322,6 +383,29 @@ async fn an_ageing_token_is_served_while_its_renewal_runs_or_is_refused() {
     assert_eq!(test.fake.grants(), [PASSWORD, REFRESH, PASSWORD]);
     pass(100).await;
     assert!(matches!(reason(&test).await, Reason::Rejected { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_lasting_outage_only_the_caller_that_asks_the_server_waits() {
+    let test = Arc::new(TestVault::new());
+    test.fake.usually(PASSWORD, ScriptedAnswer::Unsent);
+    for _ in 0..2 {
+        assert!(test.lease().await.is_err());
+        pass(6).await;
+    }
+    test.fake.usually(PASSWORD, ScriptedAnswer::Token(LIFE));
+    test.fake.latency(Duration::from_secs(10));
+    let asker = Arc::clone(&test);
+    let asker = test.tasks.spawn(async move { asker.lease().await });
+    pass(1).await;
+    let before = Instant::now();
+    let refusal = test.lease().await.unwrap_err();
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    assert_eq!(refusal.reason, Reason::UaaUnavailable(UaaOutage::NotReached));
+    assert_eq!(refusal.retry_after(before), Some(Duration::from_secs(1)));
+    assert!(asker.await.unwrap().is_ok());
+    assert!(test.lease().await.is_ok());
+    assert_eq!(test.fake.count(PASSWORD), 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -1203,6 +1287,37 @@ async fn two_releases_at_once_are_one_attempt() {
     let (one, other) = tokio::join!(test.release(Force::No), test.release(Force::No));
     assert!(one.is_ok() != other.is_ok());
     assert_eq!(test.fake.count(PASSWORD), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_waits_for_another_password_of_the_user_that_is_under_way() {
+    let test = Arc::new(TestVault::with(&["CFAPI", "OTHER"], LogonGrant::Password));
+    test.fake.put(destination("OTHER", 2));
+    test.fake.latency(Duration::from_secs(5));
+    let other = Arc::clone(&test);
+    let other = test.tasks.spawn(async move { other.lease_of("OTHER").await });
+    pass(1).await;
+    test.release(Force::No).await.unwrap();
+    assert!(other.await.unwrap().is_ok());
+    let times: Vec<_> = test.fake.sent().iter().map(|sent| sent.at).collect();
+    assert_eq!(times.len(), 2);
+    assert_eq!(times[1] - times[0], Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_repeats_after_a_release_gets_the_new_token() {
+    let test = TestVault::new();
+    test.lease().await.unwrap();
+    test.fake.latency(Duration::from_millis(500));
+    let (released, old) = tokio::join!(test.release(Force::No), async {
+        sleep(Duration::from_millis(400)).await;
+        test.lease().await.unwrap()
+    });
+    assert!(matches!(released.unwrap().attempt, Attempt::Succeeded));
+    assert_eq!(test.vault.revoke(&name("CFAPI"), &old), Revoked::Renewing);
+    let new = test.lease().await.unwrap();
+    assert!(!Arc::ptr_eq(new.token(), old.token()));
+    assert_eq!(test.fake.grants(), [PASSWORD, PASSWORD]);
 }
 
 #[tokio::test(start_paused = true)]
