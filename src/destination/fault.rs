@@ -6,7 +6,7 @@
 use crate::upstream::{
     CERTIFICATE_ADVICE, ConnectFault, TransportError,
     gate::{CallPermit, FailureKind, GateError},
-    retry::{Backoff, RETRY_AFTER_CAP, RetryDecision, asked_pause},
+    retry::{PassingStatus, RETRY_AFTER_CAP, RetryDecision, asked_pause},
 };
 use http::{HeaderMap, StatusCode};
 use std::{fmt, time::Duration};
@@ -22,6 +22,8 @@ pub(super) enum FindFault {
         asked: AskedSystem,
         /// The pause that the other side asked for.
         retry_after: Option<Duration>,
+        /// Whether and when the call is repeated.
+        again: RetryDecision,
     },
     /// Waiting does not help; the text is for an administrator.
     Refused(&'static str),
@@ -69,8 +71,13 @@ pub(super) enum Transient {
 }
 
 impl FindFault {
-    pub(super) fn transient(kind: Transient, asked: AskedSystem) -> Self {
-        Self::Transient { kind, asked, retry_after: None }
+    /// The answer cannot be read.
+    pub(super) fn unreadable(asked: AskedSystem) -> Self {
+        Self::transient(Transient::Unreadable, asked, RetryDecision::UNREADABLE)
+    }
+
+    pub(super) fn transient(kind: Transient, asked: AskedSystem, again: RetryDecision) -> Self {
+        Self::Transient { kind, asked, retry_after: None, again }
     }
 
     /// Classifies a call without an answer.
@@ -87,7 +94,7 @@ impl FindFault {
             TransportError::TooLarge | TransportError::Unreadable { .. } => Transient::Unreadable,
             TransportError::Refused => return Self::Refused("its address is not allowed"),
         };
-        Self::transient(kind, asked)
+        Self::transient(kind, asked, RetryDecision::after_error(error))
     }
 
     /// A call that the gate held back.
@@ -96,7 +103,8 @@ impl FindFault {
             GateError::Open { retry_after } => Some(*retry_after),
             GateError::Full => None,
         };
-        Self::Transient { kind: Transient::Closed, asked, retry_after }
+        let (kind, again) = (Transient::Closed, RetryDecision::No);
+        Self::Transient { kind, asked, retry_after, again }
     }
 
     /// Classifies a transient status; `None` for all others.
@@ -105,13 +113,13 @@ impl FindFault {
         asked: AskedSystem,
         retry_after: Option<Duration>,
     ) -> Option<Self> {
-        let kind = match status.as_u16() {
-            429 => Transient::RateLimited,
-            408 | 502 | 504 => Transient::NoAnswer,
-            code if code >= 500 => Transient::Server,
-            _ => return None,
+        let kind = match PassingStatus::of(status)? {
+            PassingStatus::RateLimited => Transient::RateLimited,
+            PassingStatus::NoAnswer => Transient::NoAnswer,
+            PassingStatus::ServerError => Transient::Server,
         };
-        Some(Self::Transient { kind, asked, retry_after })
+        let again = RetryDecision::after_status(status, retry_after);
+        Some(Self::Transient { kind, asked, retry_after, again })
     }
 
     /// Returns what happened, for the log.
@@ -135,16 +143,7 @@ impl FindFault {
     pub(super) fn again(&self) -> RetryDecision {
         match self {
             Self::Refused(_) | Self::Unfinished(_) => RetryDecision::No,
-            Self::Transient { kind, retry_after, .. } => match kind {
-                Transient::Connect
-                | Transient::Name
-                | Transient::NoAnswer
-                | Transient::Unreadable => RetryDecision::WithBackoff(Backoff::CONNECTION),
-                Transient::Server => RetryDecision::WithBackoff(Backoff::OVERLOADED),
-                Transient::RateLimited => retry_after
-                    .map_or(RetryDecision::WithBackoff(Backoff::OVERLOADED), RetryDecision::After),
-                Transient::Certificate | Transient::Closed => RetryDecision::No,
-            },
+            Self::Transient { again, .. } => *again,
         }
     }
 }

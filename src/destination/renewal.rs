@@ -113,7 +113,7 @@ impl<S: DestinationSource> Renew for DestinationRenewal<S> {
             (Ok(FindResponse::Unchanged), Some(previous)) => Ok(self.unchanged(previous)),
             (Ok(FindResponse::Unchanged), None) => {
                 let asked = AskedSystem::DestinationService;
-                self.fault(&attempt, &FindFault::transient(Transient::Unreadable, asked))
+                self.fault(&attempt, &FindFault::unreadable(asked))
             }
             (Ok(FindResponse::Absent), _) => return self.absence(&attempt),
             (Err(fault), _) => self.fault(&attempt, &fault),
@@ -253,7 +253,9 @@ impl<S: DestinationSource> DestinationRenewal<S> {
                 }
                 return Err(definite::<S>(error));
             }
-            (FindFault::Transient { kind, asked, retry_after }, _) => (*kind, *asked, *retry_after),
+            (FindFault::Transient { kind, asked, retry_after, .. }, _) => {
+                (*kind, *asked, *retry_after)
+            }
         };
         let advice = advice(kind, asked);
         let pause = pauses(kind).wait(attempt.failures).max(asked_pause.unwrap_or_default());

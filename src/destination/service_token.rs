@@ -15,7 +15,7 @@ use crate::{
         refresh::{
             FailureHold, Refreshed, Renew, RenewalAttempt, RenewalFailure, RenewalResult, ValueAge,
         },
-        retry::retry,
+        retry::{RetryDecision, retry},
     },
 };
 use http::StatusCode;
@@ -98,7 +98,8 @@ impl Renew for ServiceGrant {
     }
 
     fn broken_off(&self, now: Instant) -> RenewalFailure<FindFault> {
-        RenewalFailure::new(FindFault::transient(Transient::Closed, AskedSystem::Xsuaa), now)
+        let (kind, again) = (Transient::Closed, RetryDecision::No);
+        RenewalFailure::new(FindFault::transient(kind, AskedSystem::Xsuaa, again), now)
     }
 
     fn log_panic(&self) {
@@ -158,7 +159,7 @@ fn refused(fault: &Fault) -> FindFault {
     }
     // Without an OAuth error it did not come from a token endpoint: a router, a proxy.
     if fault.status.is_success() || fault.error.is_none() {
-        return FindFault::transient(Transient::Unreadable, AskedSystem::Xsuaa);
+        return FindFault::unreadable(AskedSystem::Xsuaa);
     }
     FindFault::Refused(
         "XSUAA refused the credentials of the Destination service's binding: create a new \

@@ -83,6 +83,29 @@ impl Backoff {
     }
 }
 
+/// A status that waiting may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PassingStatus {
+    /// 429.
+    RateLimited,
+    /// 408, 502, 504: no answer of the server itself.
+    NoAnswer,
+    /// Any other 5xx.
+    ServerError,
+}
+
+impl PassingStatus {
+    /// Returns the class of a status; `None` if waiting does not help.
+    pub fn of(status: StatusCode) -> Option<Self> {
+        match status.as_u16() {
+            429 => Some(Self::RateLimited),
+            408 | 502 | 504 => Some(Self::NoAnswer),
+            code if code >= 500 => Some(Self::ServerError),
+            _ => None,
+        }
+    }
+}
+
 /// What to do after an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryDecision {
@@ -113,11 +136,13 @@ impl RetryDecision {
 
     /// The table of statuses, for an idempotent call. `asked` is the answer's `Retry-After`.
     pub fn after_status(status: StatusCode, asked: Option<Duration>) -> Self {
-        match status.as_u16() {
-            429 => asked.map_or(Self::WithBackoff(Backoff::OVERLOADED), Self::After),
-            408 | 502 | 504 => Self::WithBackoff(Backoff::CONNECTION),
-            code if code >= 500 => Self::WithBackoff(Backoff::OVERLOADED),
-            _ => Self::No,
+        match PassingStatus::of(status) {
+            Some(PassingStatus::RateLimited) => {
+                asked.map_or(Self::WithBackoff(Backoff::OVERLOADED), Self::After)
+            }
+            Some(PassingStatus::NoAnswer) => Self::WithBackoff(Backoff::CONNECTION),
+            Some(PassingStatus::ServerError) => Self::WithBackoff(Backoff::OVERLOADED),
+            None => Self::No,
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     },
     oauth::FingerprintKey,
     telemetry::metrics::Metrics,
+    upstream::retry::RetryDecision,
 };
 use http::HeaderValue;
 use std::{
@@ -90,7 +91,8 @@ impl DestinationSource for Service {
         let next = self.take(tag);
         sleep(TOOK).await;
         let host = "login.cf.example.com";
-        let failed = |kind| Err(FindFault::transient(kind, AskedSystem::DestinationService));
+        let (asked, again) = (AskedSystem::DestinationService, RetryDecision::No);
+        let failed = |kind| Err(FindFault::transient(kind, asked, again));
         match next {
             Next::Password(password) => Ok(content(&[("Password", password), ("User", "u")], host)),
             Next::Host(host) => Ok(content(&[("Password", "p"), ("User", "u")], host)),
@@ -102,8 +104,9 @@ impl DestinationSource for Service {
             Next::Untrusted => failed(Transient::Certificate),
             Next::RateLimited(wait) => Err(FindFault::Transient {
                 kind: Transient::RateLimited,
-                asked: AskedSystem::DestinationService,
+                asked,
                 retry_after: Some(wait),
+                again,
             }),
             Next::Refused => Err(FindFault::Refused("refused")),
             Next::Panic => panic!("a bug"),

@@ -7,7 +7,7 @@
 use crate::{
     binding::Fields,
     destination::{
-        fault::{AskedSystem, FindFault, Transient, pause},
+        fault::{AskedSystem, FindFault, pause},
         model::SourceKind,
         source::{Content, FindResponse},
     },
@@ -26,8 +26,7 @@ pub(super) fn interpret(
     tag: Option<&HeaderValue>,
     digest: &RandomState,
 ) -> Result<FindResponse, FindFault> {
-    let unreadable =
-        || FindFault::transient(Transient::Unreadable, AskedSystem::DestinationService);
+    let unreadable = || FindFault::unreadable(AskedSystem::DestinationService);
     let request_id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let status = answer.status.as_u16();
     tracing::debug!(status, upstream_request_id = request_id, "Destination service answered");
