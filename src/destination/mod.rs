@@ -17,7 +17,6 @@ mod pin;
 mod properties;
 mod renewal;
 mod report;
-mod service_lease;
 mod service_token;
 mod settings;
 mod setup;

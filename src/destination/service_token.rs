@@ -3,12 +3,9 @@
 //! Invariant: one grant in flight; a token that is still valid is used while its successor is
 //! fetched; only the provider's own credentials are used. Used by `client`.
 
-use super::{
-    fault::{AskedSystem, FindFault, Transient, is_failure, report},
-    service_lease::ServiceLease,
-};
+use super::fault::{AskedSystem, FindFault, Transient, is_failure, report};
 use crate::{
-    oauth::{ExchangeError, Fault, Grant, TokenEndpoint, TokenResponse},
+    oauth::{ExchangeError, Fault, Grant, TokenEndpoint, TokenResponse, TokenWindow},
     telemetry::metrics::Metrics,
     upstream::{
         gate::{FailureKind, Gate, GateError},
@@ -18,7 +15,7 @@ use crate::{
         retry::{RetryDecision, retry},
     },
 };
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -35,11 +32,25 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(super) struct ServiceToken(Refreshed<ServiceGrant>);
 
+/// A token for the Destination service.
+#[derive(Debug)]
+pub(super) struct ServiceLease {
+    authorization: HeaderValue,
+    window: TokenWindow,
+}
+
 /// Asks XSUAA for a token.
 struct ServiceGrant {
     endpoint: TokenEndpoint,
     gate: Gate,
     metrics: Metrics,
+}
+
+impl ServiceLease {
+    /// `bearer <token>`, marked sensitive.
+    pub(super) fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
 }
 
 impl ServiceToken {
@@ -88,13 +99,7 @@ impl Renew for ServiceGrant {
     }
 
     fn age(&self, lease: &ServiceLease, now: Instant) -> ValueAge {
-        if now >= lease.serve_until {
-            ValueAge::Expired
-        } else if now >= lease.renew_at {
-            ValueAge::Ageing
-        } else {
-            ValueAge::Fresh
-        }
+        lease.window.freshness(now).into()
     }
 
     fn broken_off(&self, now: Instant) -> RenewalFailure<FindFault> {
@@ -119,7 +124,8 @@ impl ServiceGrant {
             self.ask()
         };
         let answer = retry(deadline, attempt, FindFault::again).await?;
-        Ok(ServiceLease::of(&answer))
+        let window = TokenWindow::of(&answer);
+        Ok(ServiceLease { authorization: answer.authorization, window })
     }
 
     async fn ask(&self) -> Result<TokenResponse, FindFault> {

@@ -1,4 +1,5 @@
-//! The OAuth 2.0 client: `TokenEndpoint::exchange(Grant)`. It knows nothing about token lifetimes.
+//! The OAuth 2.0 client: `TokenEndpoint::exchange(Grant)`, and the times of a token. It keeps and
+//! renews none.
 //!
 //! Invariant: a grant is sent once, in the body of one POST, and never repeated here. This module
 //! reveals secrets only to send or to hash them. `token` gets the technical user's tokens with it,
@@ -14,6 +15,7 @@ pub mod hint;
 mod lenient;
 pub mod response;
 mod seal;
+mod window;
 
 use crate::upstream::{ConnectFault, HttpClient, TransportError};
 use bytes::Bytes;
@@ -33,6 +35,7 @@ pub use grant::{ClientAuthentication, Grant, GrantKind};
 pub use hint::{LoginHint, OriginKey};
 pub use response::TokenResponse;
 pub use seal::{random_key, sealing_key};
+pub use window::{Freshness, TokenWindow};
 
 /// Largest answer that is read. Real answers have a few KiB, an error page of a proxy perhaps tens.
 const LARGEST_ANSWER: usize = 256 * 1024;

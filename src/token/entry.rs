@@ -10,7 +10,7 @@
 use super::{
     error::{LeaseRefusal, Reason},
     exchange::GrantExchange,
-    lease::{Freshness, Lease, Revoked},
+    lease::{Lease, Revoked},
     lockout::{GuardState, LockoutGuard, LockoutGuards},
     provider::{FailedRenewal, FollowUp, Obtained, TokenProvider},
     status::{DestinationStatus, PastEvents},
@@ -139,7 +139,7 @@ impl DestinationEntry {
     /// Returns the lease if it can be served, and publishes a fresh one until the next check of the
     /// destination is due. Starts in the background what is due: that check, and the renewal of an
     /// ageing lease.
-    pub(super) fn serve(self: &Arc<Self>, now: Instant) -> Option<(Arc<Lease>, Freshness)> {
+    pub(super) fn serve(self: &Arc<Self>, now: Instant) -> Option<(Arc<Lease>, ValueAge)> {
         let mut state = self.lock();
         let credential = state.credential.clone()?;
         if now >= state.checked_at + CHECK_EVERY {
@@ -151,12 +151,12 @@ impl DestinationEntry {
             });
         }
         let (lease, age) = credential.serve(now)?;
-        if age != ValueAge::Fresh {
-            return Some((lease, Freshness::Ageing));
+        if age == ValueAge::Fresh {
+            let until = lease.renew_at().min(now + CHECK_EVERY);
+            let snapshot = LeaseSnapshot { lease: Arc::clone(&lease), until };
+            self.snapshot.store(Some(Arc::new(snapshot)));
         }
-        let until = lease.renew_at().min(now + CHECK_EVERY);
-        self.snapshot.store(Some(Arc::new(LeaseSnapshot { lease: Arc::clone(&lease), until })));
-        Some((lease, Freshness::Fresh))
+        Some((lease, age))
     }
 
     /// Returns a lease that can be served; gets one if there is none. Follows changed credentials.
@@ -452,8 +452,7 @@ impl Renew for CredentialRenewal {
         }
         let previous = attempt.previous.as_deref();
         // The end of a lease opens other ways: then callers do not wait for the end of this pause.
-        let is_served =
-            previous.is_some_and(|lease| lease.freshness(Instant::now()) != Freshness::Expired);
+        let is_served = previous.is_some_and(|lease| !lease.has_ended(Instant::now()));
         let holds = if is_served { FailureHold::Background } else { FailureHold::Everyone };
         let outcome = self.provider.obtain(previous).await;
         let outcome = match self.entry.upgrade() {
@@ -467,11 +466,7 @@ impl Renew for CredentialRenewal {
     }
 
     fn age(&self, lease: &Lease, now: Instant) -> ValueAge {
-        match lease.freshness(now) {
-            Freshness::Fresh => ValueAge::Fresh,
-            Freshness::Ageing => ValueAge::Ageing,
-            Freshness::Expired => ValueAge::Expired,
-        }
+        lease.freshness(now).into()
     }
 
     fn broken_off(&self, now: Instant) -> RenewalFailure<LeaseRefusal> {

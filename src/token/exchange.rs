@@ -6,7 +6,7 @@
 use super::{
     backend::{Backend, LogonGrant},
     failure_policy::{self, ends_refresh_token, is_unsent},
-    lease::{GrantedToken, Window},
+    lease::GrantedToken,
     status::GrantedRenewal,
 };
 use crate::{
@@ -112,9 +112,8 @@ impl GrantExchange {
             }
             check_claims(claims, destination)
         });
-        let window = Window::new(response.sent_at, response.expires_in, fastrand::f64());
-        let token = Arc::new(GrantedToken::new(grant, response, kept, window));
-        let (took_ms, serves_s) = (took.as_millis(), seconds_until(window.serve_until));
+        let token = Arc::new(GrantedToken::new(grant, response, kept));
+        let (took_ms, serves_s) = (took.as_millis(), seconds_until(token.window.serve_until));
         let (name, grant) = (self.name.as_str(), grant.name());
         tracing::info!(destination = name, grant, took_ms, serves_s, "token renewed");
         (token, GrantedRenewal { grant, took, at: Instant::now(), warning })

@@ -4,7 +4,7 @@
 use super::{
     LogonGrant, TokenVault, VaultDeps,
     backend::{Backend, BackendFuture},
-    lease::{GrantedToken, Lease, Window},
+    lease::{GrantedToken, Lease},
 };
 use crate::{
     destination::{CachePolicy, Destination, DestinationError, DestinationName, SourceKind, model},
@@ -167,16 +167,14 @@ pub(super) fn response(lifetime: u64, refresh: Option<&str>) -> TokenResponse {
 /// A lease with this lifetime in seconds.
 pub(super) fn lease(sent_at: Instant, lifetime: u64) -> Lease {
     let response = TokenResponse { sent_at, ..response(lifetime, Some("canary-refresh-token")) };
-    let window = Window::new(response.sent_at, response.expires_in, 0.5);
-    let token = Arc::new(GrantedToken::new(GrantKind::RefreshToken, response, None, window));
+    let token = Arc::new(GrantedToken::new(GrantKind::RefreshToken, response, None));
     Lease::new(token, Url::parse("https://api.cf.example.test").unwrap())
 }
 
 /// A fresh lease with this token, for tests of other modules.
 pub(crate) fn lease_for_tests(api: Url, authorization: HeaderValue) -> Lease {
     let response = TokenResponse { authorization, ..response(LIFE, None) };
-    let window = Window::new(response.sent_at, response.expires_in, 0.5);
-    Lease::new(Arc::new(GrantedToken::new(GrantKind::RefreshToken, response, None, window)), api)
+    Lease::new(Arc::new(GrantedToken::new(GrantKind::RefreshToken, response, None)), api)
 }
 
 fn status_of(kind: FaultKind) -> u16 {

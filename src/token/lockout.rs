@@ -14,7 +14,7 @@ use super::{
     failure_policy::{ClassifiedFailure, FailureClass, RetryClass},
     lease::{GrantedToken, TokenParameters},
 };
-use crate::oauth::Fingerprint;
+use crate::oauth::{Fingerprint, Freshness};
 use std::{
     collections::{HashMap, VecDeque},
     fmt, mem,
@@ -382,7 +382,7 @@ impl LockoutState {
     ) -> Option<Arc<GrantedToken>> {
         let (token, of) = self.shared.as_ref()?;
         let is_like = parameters.are_like(of);
-        token.upgrade().filter(|token| is_like && token.is_alive(now))
+        token.upgrade().filter(|token| is_like && token.freshness(now) != Freshness::Expired)
     }
 
     /// Returns the state before an attempt. A pause counts until an attempt has a result, even if

@@ -17,15 +17,17 @@ mod lockout;
 mod provider;
 mod status;
 
+pub use crate::oauth::Freshness;
 pub use backend::{LogonGrant, Settings, TokenEndpointFactory};
 pub use error::{LeaseRefusal, Reason, UaaOutage, clock_time};
-pub use lease::{Freshness, Lease, Revoked};
+pub use lease::{Lease, Revoked};
 pub use lockout::GuardState;
 pub use status::{DestinationStatus, PastRefusal, Renewal, RepeatedRelease};
 
 use crate::{
     destination::{CachePolicy, DestinationName, Destinations, SourceKind},
     telemetry::metrics::Metrics,
+    upstream::refresh::ValueAge,
 };
 use backend::{Backend, LiveBackend};
 use entry::{DestinationEntry, EntryDeps};
@@ -189,8 +191,8 @@ impl TokenVault {
             return Err(LeaseRefusal::new(name, Reason::DestinationMissing, None));
         };
         let metrics = &self.0.metrics;
-        if let Some((lease, freshness)) = metered.entry.serve(Instant::now()) {
-            if freshness == Freshness::Fresh {
+        if let Some((lease, age)) = metered.entry.serve(Instant::now()) {
+            if age == ValueAge::Fresh {
                 metered.fresh.inc();
             } else {
                 metrics.token_served(name.as_str(), "ageing");

@@ -15,7 +15,7 @@ use super::{
         self, ClassifiedFailure, NextStep, RefreshFailures, RetryClass, ends_refresh_token,
         is_unsent, retry_class_of,
     },
-    lease::{Freshness, Lease, TokenParameters},
+    lease::{Lease, TokenParameters},
     lockout::{AttemptPermit, GuardState, Hold, LockoutGuard, Transition},
     status::GrantedRenewal,
 };
@@ -300,7 +300,7 @@ impl TokenProvider {
         }
         // Another refresh would only let the callers wait longer.
         let suffice = self.failures().suffice();
-        if suffice && has_ended(previous) && self.check_guard().is_ok() {
+        if suffice && previous.has_ended(Instant::now()) && self.check_guard().is_ok() {
             return self.log_on_instead(previous, now + REFRESH_AGAIN).await.map(Some);
         }
         let grant = Grant::RefreshToken { token: SecretString::clone(&token) };
@@ -324,7 +324,7 @@ impl TokenProvider {
                 return Ok(None);
             }
             let (refusal, retry_class) = self.refresh_failed(previous, &destination, &error);
-            let next = if has_ended(previous) && !is_unsent(&error) {
+            let next = if previous.has_ended(Instant::now()) && !is_unsent(&error) {
                 self.failures().next_step(retry_class, repeats)
             } else {
                 NextStep::Pause
@@ -464,10 +464,6 @@ impl fmt::Debug for TokenProvider {
             .field("guard", &self.guard)
             .finish_non_exhaustive()
     }
-}
-
-fn has_ended(lease: &Lease) -> bool {
-    lease.freshness(Instant::now()) == Freshness::Expired
 }
 
 /// A logon failed and the credentials are still the same. Of transient failures in a row only the

@@ -4,10 +4,12 @@
 
 use super::{
     error::{LeaseRefusal, Reason},
-    lease::Freshness,
     lockout::{GuardState, forget},
 };
-use crate::destination::{DestinationName, SourceKind};
+use crate::{
+    destination::{DestinationName, SourceKind},
+    oauth::Freshness,
+};
 use std::{collections::VecDeque, mem, time::Duration};
 use tokio::time::Instant;
 
