@@ -11,7 +11,7 @@ use crate::{
     auth::{SealingKey, Verifier},
     binding::{ServiceCredential, XsuaaBinding},
     config::Settings,
-    login::{Login, LoginOff, LoginParts},
+    login::{FormKeys, Login, LoginOff, LoginParts},
     oauth::{ClientAuthentication, TokenEndpoint, client_identity, sealing_key},
     upstream::{ClientFactory, HttpClient, Purpose},
 };
@@ -44,9 +44,15 @@ pub(super) fn login(
                     );
                 }
             }
-            Login::off(reason)
+            Login::off(reason, forms(bound))
         }
     }
+}
+
+/// The keys of the forms without a login.
+fn forms(bound: &BoundServices) -> Option<FormKeys> {
+    let (current, previous) = keys(bound, bound.xsuaa.as_ref()?).ok()?;
+    Some(FormKeys::new(current, previous))
 }
 
 fn parts(

@@ -178,7 +178,7 @@ fn no_token_endpoint_detail(refusal: &LeaseRefusal, status: u16) -> String {
 }
 
 /// When a correction of the destination is in use, as the end of a sentence.
-fn when_in_use(refusal: &LeaseRefusal) -> &'static str {
+pub(super) fn when_in_use(refusal: &LeaseRefusal) -> &'static str {
     if refusal.needs_restart() {
         "then restart the broker, which reads it only when it starts"
     } else {
@@ -187,7 +187,7 @@ fn when_in_use(refusal: &LeaseRefusal) -> &'static str {
 }
 
 /// Empty where the broker notices a correction by itself.
-fn restart_note(refusal: &LeaseRefusal) -> String {
+pub(super) fn restart_note(refusal: &LeaseRefusal) -> String {
     match refusal.read_from {
         Some(source) if refusal.needs_restart() => {
             let place = source.place();

@@ -6,12 +6,14 @@
 
 mod access_log;
 pub mod code;
+mod destinations_page;
 mod dispatch;
 mod error_mapping;
 mod extract;
 mod handlers;
 mod hosts;
 mod middleware;
+mod own_form;
 mod page;
 mod problem;
 mod problem_guide;
@@ -23,6 +25,7 @@ mod technical_user;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod test_harness;
+mod user_state;
 mod viewer;
 
 pub use dispatch::Dispatch;
@@ -41,7 +44,7 @@ use axum::{
 
 use crate::http::{
     handlers::{
-        assets, destinations, health, login, metrics, problems, proxy::ProxyHandler, root,
+        assets, destinations, health, login, metrics, problems, proxy::ProxyHandler, release, root,
         route_bulk, route_transfer, routes, spaces, status,
     },
     middleware::MiddlewareStack,
@@ -72,7 +75,8 @@ pub fn router(state: &AppState) -> Dispatch {
         .route(BATCH, post(route_bulk::batch).with_state(with_list_limit(state)))
         .route(RECONCILE, post(route_bulk::reconcile).with_state(with_list_limit(state)))
         .route("/destinations", get(destinations::list))
-        .route("/destinations/{name}/retry", post(destinations::retry))
+        .route("/destinations/{name}/retry", post(release::retry))
+        .route("/destinations/{name}/release", post(release::by_form))
         .route("/status", get(status::read))
         .route("/spaces", get(spaces::list))
         .route("/spaces/{guid}", get(spaces::read))

@@ -5,7 +5,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderName, HeaderValue, StatusCode,
-    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY},
+    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, VARY},
 };
 
 use crate::pages::{Frame, HtmlPage, PageScript};
@@ -25,6 +25,10 @@ pub(crate) fn answer_page(status: StatusCode, page: &impl HtmlPage) -> Response 
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     if let Ok(policy) = HeaderValue::try_from(policy_of(page.frame())) {
         headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    if page.frame().names_origin() {
+        // With `no-referrer` a browser writes `Origin: null` for the forms of a page.
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     }
     response
 }
@@ -53,7 +57,7 @@ pub(crate) const BROWSER_HEADERS: [(HeaderName, HeaderValue); 7] = [
         ),
     ),
     (http::header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (http::header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (
         HeaderName::from_static("cross-origin-opener-policy"),
         HeaderValue::from_static("same-origin"),

@@ -136,7 +136,7 @@ fn worst(parts: impl Iterator<Item = ComponentHealth>) -> ComponentHealth {
 }
 
 fn destination(status: &DestinationStatus) -> ComponentHealth {
-    let refusal = status.last_refusal.as_ref().map(|past| &past.reason);
+    let refusal = status.last_refusal.as_ref().map(|past| &past.refusal.reason);
     match (status.source, refusal) {
         (Some(_), _) => ComponentHealth::Ok,
         (None, Some(Reason::DestinationMissing)) => ComponentHealth::Missing,

@@ -1,7 +1,8 @@
 //! The caller of a page: a bearer token, or the cookie of a person who has logged in.
 //!
 //! Invariant: with an `Authorization` header the cookie is not looked at, and the cookie counts for
-//! `GET` only. A person without a session is led to the login only by a navigation.
+//! `GET` only; forms ([`super::own_form`]) have rules of their own. A person without a session is
+//! led to the login only by a navigation.
 
 use std::marker::PhantomData;
 
@@ -25,8 +26,8 @@ use crate::{
         request_record::RequestRecord,
         state::PublicBase,
     },
-    login::{Login, LoginFlow, LoginOff, Session, SessionState, SetCookie},
-    pages::{HtmlPage, LogOut, Person, Site},
+    login::{FormHolder, Login, LoginFlow, LoginOff, Session, SessionState, SetCookie},
+    pages::{HtmlPage, LogOut, PageAction, Person, Site},
 };
 
 /// Says whether the browser shows what it asks for as a page.
@@ -37,6 +38,7 @@ const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(crate) struct Viewer<N> {
     pub(crate) caller: Caller,
     renewed: Option<SetCookie>,
+    holder: Option<FormHolder>,
     log_out: Option<LogOut>,
     wants_html: bool,
     scope: PhantomData<N>,
@@ -47,6 +49,11 @@ impl<N> Viewer<N> {
     pub(crate) fn person(&self) -> Person {
         let name = self.caller.user().map(str::to_owned);
         Person { name, log_out: self.log_out.clone() }
+    }
+
+    /// Returns for whom the forms of the page are; `None` for a token that names nobody.
+    pub(crate) fn holder(&self) -> Option<&FormHolder> {
+        self.holder.as_ref()
     }
 
     /// Answers with the page or the document, whichever the client accepts.
@@ -78,13 +85,32 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        Self::identify(parts, state, &Method::GET).await
+    }
+}
+
+impl<N: RequiredScope> Viewer<N> {
+    /// Returns who has sent a request. `method` is the one for which a cookie counts.
+    pub(crate) async fn identify<S>(
+        parts: &mut Parts,
+        state: &S,
+        method: &Method,
+    ) -> Result<Self, Response>
+    where
+        Verifier: FromRef<S>,
+        Login: FromRef<S>,
+        PublicBase: FromRef<S>,
+        Site: FromRef<S>,
+        S: Send + Sync,
+    {
         let wants_html = wants_html(&parts.headers);
         if parts.headers.contains_key(AUTHORIZATION) {
             let allowed = Allowed::<N>::from_request_parts(parts, state).await;
             let told = |it| if wants_html { passed_on(it, N::SCOPE) } else { it };
             let Allowed(caller, scope) =
                 allowed.map_err(|problem| told(problem).into_response())?;
-            return Ok(Self { caller, renewed: None, log_out: None, wants_html, scope });
+            let holder = FormHolder::of_token(&caller);
+            return Ok(Self { caller, renewed: None, holder, log_out: None, wants_html, scope });
         }
         let login = Login::from_ref(state);
         let flow = match login.flow() {
@@ -93,7 +119,8 @@ where
             Err(_) => return Err(unauthenticated().into_response()),
         };
         let removed = match flow.session(&parts.headers, wall_time()) {
-            SessionState::Valid(session) if parts.method == Method::GET => {
+            SessionState::Valid(session) if parts.method == *method => {
+                let holder = Some(session.holder.clone());
                 let name = session.caller.user().map(str::to_owned);
                 let log_out = Some(log_out(flow, &Site::from_ref(state)));
                 let admitted = admit::<N>(*session, &Verifier::from_ref(state), parts).await;
@@ -101,11 +128,18 @@ where
                     let person = Person { name, log_out: log_out.clone() };
                     with_role(problem).seen_by(person).into_response()
                 })?;
-                return Ok(Self { caller, renewed, log_out, wants_html, scope: PhantomData });
+                let scope = PhantomData;
+                return Ok(Self { caller, renewed, holder, log_out, wants_html, scope });
             }
             SessionState::Ended(removed) => removed,
             SessionState::Valid(_) | SessionState::Absent => None,
         };
+        if *method == Method::POST && wants_html {
+            let url = Site::from_ref(state).link("/login?return=%2Fdestinations");
+            let ended = unauthenticated().note("Your login has ended. Nothing was done.");
+            let again = PageAction { label: "Log in again", url };
+            return Err(anonymous(ended.action(again), removed).into_response());
+        }
         let mut refused = if is_navigation(parts) {
             let path = form_urlencoded::byte_serialize(parts.uri.path().as_bytes());
             let path = format!("/login?return={}", path.collect::<String>());
@@ -113,11 +147,7 @@ where
             PublicBase::from_ref(state).locate(response.headers_mut(), &path);
             response
         } else {
-            let cookie = removed.map(|removed| (SET_COOKIE, removed.into_header()));
-            return Err(cookie
-                .into_iter()
-                .fold(unauthenticated(), |it, (name, value)| it.header(name, value))
-                .into_response());
+            return Err(anonymous(unauthenticated(), removed).into_response());
         };
         set_cookies(&mut refused, removed);
         Err(refused)
@@ -130,7 +160,7 @@ async fn admit<N: RequiredScope>(
     verifier: &Verifier,
     parts: &Parts,
 ) -> Result<(Caller, Option<SetCookie>), Problem> {
-    let Session { caller, renewed } = session;
+    let Session { caller, renewed, .. } = session;
     let admitting = verifier.admit_caller(caller);
     let caller = keep_admitted(admitting, parts.extensions.get::<RequestRecord>()).await?;
     // What a page asks by itself does not count as a sign of a person.
@@ -197,6 +227,11 @@ pub(crate) fn login_is_off(off: LoginOff) -> Problem {
         ),
     };
     Problem::new(code, format!("{why} {}.", off.hint())).source(off)
+}
+
+/// Adds the removal of a cookie that does not count.
+fn anonymous(problem: Problem, removed: Option<SetCookie>) -> Problem {
+    removed.into_iter().fold(problem, |it, cookie| it.header(SET_COOKIE, cookie.into_header()))
 }
 
 fn unauthenticated() -> Problem {

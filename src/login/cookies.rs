@@ -49,8 +49,8 @@ impl std::fmt::Debug for SetCookie {
 /// The keys of the cookies.
 #[derive(Debug)]
 pub(super) struct CookieKeys {
-    current: SealingKey,
-    previous: Option<SealingKey>,
+    pub(super) current: SealingKey,
+    pub(super) previous: Option<SealingKey>,
 }
 
 impl CookieKeys {
@@ -65,12 +65,14 @@ impl CookieKeys {
         content: &T,
         lives: Duration,
     ) -> Option<SetCookie> {
+        SetCookie::new(name, &self.seal_value(name, content)?, lives)
+    }
+
+    /// Makes the value of a cookie; `None` if it would be too long for a browser.
+    pub(super) fn seal_value<T: Serialize>(&self, name: &str, content: &T) -> Option<String> {
         let text = serde_json::to_vec(content).ok()?;
         let value = self.current.seal(name.as_bytes(), text)?;
-        if value.len() > LONGEST {
-            return None;
-        }
-        SetCookie::new(name, &value, lives)
+        (value.len() <= LONGEST).then_some(value)
     }
 
     /// Reads a cookie; `None` if none of the keys has sealed it under this name.

@@ -26,7 +26,7 @@ use url::Url;
 /// The path to which XSUAA sends the browser back.
 const CALLBACK: &str = "/login/callback";
 /// Paths to which a login may lead, besides single spaces. Any other leads to the last one.
-const TARGETS: [&str; 2] = ["/", "/spaces"];
+const TARGETS: [&str; 3] = ["/", "/destinations", "/spaces"];
 /// How long a person may take to log in.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Logins of one browser that may run at once; the oldest is given up.

@@ -7,12 +7,14 @@
 mod cookies;
 mod error;
 mod flow;
+mod forms;
 mod session;
 mod settings;
 
 pub use cookies::SetCookie;
 pub use error::{CodeFault, LoginError, LoginOff};
 pub use flow::{LoginDone, LoginFlow, LoginStart, SignOut};
+pub use forms::{FormHolder, FormKeys, FormUse};
 pub use session::{Session, SessionState};
 pub use settings::Settings;
 
@@ -25,7 +27,13 @@ use url::Url;
 
 /// The login, or why there is none. A clone is shallow.
 #[derive(Clone, Debug)]
-pub struct Login(Arc<Result<LoginFlow, LoginOff>>);
+pub struct Login(Arc<LoginInner>);
+
+#[derive(Debug)]
+struct LoginInner {
+    flow: Result<LoginFlow, LoginOff>,
+    forms: Option<FormKeys>,
+}
 
 /// What a login needs.
 #[derive(Debug)]
@@ -47,12 +55,19 @@ pub struct LoginParts {
 impl Login {
     /// Makes a login.
     pub fn on(parts: LoginParts) -> Self {
-        Self(Arc::new(Ok(LoginFlow::new(parts))))
+        let forms = Some(FormKeys::new(parts.key.clone(), parts.previous_key.clone()));
+        Self(Arc::new(LoginInner { flow: Ok(LoginFlow::new(parts)), forms }))
     }
 
-    /// Makes a login that is off.
-    pub fn off(reason: LoginOff) -> Self {
-        Self(Arc::new(Err(reason)))
+    /// Makes a login that is off. People whose token an approuter passes on can send forms all the
+    /// same, if there are keys.
+    pub fn off(reason: LoginOff, forms: Option<FormKeys>) -> Self {
+        Self(Arc::new(LoginInner { flow: Err(reason), forms }))
+    }
+
+    /// Returns the keys of the forms; `None` if there are none in this process.
+    pub fn forms(&self) -> Option<&FormKeys> {
+        self.0.forms.as_ref()
     }
 
     /// Returns the login.
@@ -60,7 +75,7 @@ impl Login {
     /// # Errors
     /// Why it is off.
     pub fn flow(&self) -> Result<&LoginFlow, LoginOff> {
-        self.0.as_ref().as_ref().map_err(|reason| *reason)
+        self.0.flow.as_ref().map_err(|reason| *reason)
     }
 }
 

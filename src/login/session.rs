@@ -3,7 +3,10 @@
 //! Invariant: a session ends 30 minutes after the login, with the token that began it, or after 15
 //! minutes without a request, whichever is first.
 
-use super::cookies::{CookieKeys, PAGE, SetCookie, value_of};
+use super::{
+    cookies::{CookieKeys, PAGE, SetCookie, value_of},
+    forms::FormHolder,
+};
 use crate::auth::{Caller, CallerRecord, VerifiedLogin};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,8 @@ pub(super) struct PageCookie {
 pub struct Session {
     /// The person.
     pub caller: Caller,
+    /// For whom the forms of its pages are.
+    pub holder: FormHolder,
     /// The cookie with the time of this request, if the one that came is a minute old.
     pub renewed: Option<SetCookie>,
 }
@@ -55,6 +60,11 @@ impl PageCookie {
         Self { id, caller: login.caller.to_record(), ends, seen: now.as_secs() }
     }
 
+    /// New at each login.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     /// Seals it for the rest of its life.
     pub(super) fn seal(&self, keys: &CookieKeys) -> Option<SetCookie> {
         let left = self.ends.saturating_sub(self.seen);
@@ -75,7 +85,9 @@ impl SessionState {
         let renewed = (now >= found.seen.saturating_add(RENEWAL.as_secs())).then_some(now);
         let found = PageCookie { seen: renewed.unwrap_or(found.seen), ..found };
         let renewed = renewed.and_then(|_| found.seal(keys));
-        Self::Valid(Box::new(Session { caller: Caller::from_record(found.caller), renewed }))
+        let holder = FormHolder::of_session(&found);
+        let caller = Caller::from_record(found.caller);
+        Self::Valid(Box::new(Session { caller, holder, renewed }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a login and a session live on, and when they end. The clock is an argument.
 
 use super::{
-    LoginFlow, LoginParts, SessionState, SetCookie,
+    FormHolder, FormKeys, FormUse, LoginFlow, LoginParts, SessionState, SetCookie,
     cookies::{BEGUN, CookieKeys, PAGE},
     flow::target,
     session::PageCookie,
@@ -222,6 +222,9 @@ fn addresses_are_made_of_the_public_base_and_the_binding() {
 #[rstest]
 #[case("/", "/")]
 #[case("/spaces", "/spaces")]
+#[case("/destinations", "/destinations")]
+#[case("/destinations/", "/spaces")]
+#[case("/destinations/CFAPI/release", "/spaces")]
 #[case("/spaces/", "/spaces")]
 #[case(
     "/spaces/4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a",
@@ -251,4 +254,59 @@ proptest! {
         let simple = wanted.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         prop_assert_eq!(target(&below) == below, simple);
     }
+}
+
+/// The person of the session of a login at [`NOW`].
+fn holder(id: &str) -> FormHolder {
+    let keys = CookieKeys::of(&parts(1, None));
+    let cookie = PageCookie::begin(&login(NOW + Duration::from_secs(3600)), id.to_owned(), at(0));
+    let sent = sent(&[pair(cookie.seal(&keys).unwrap())]);
+    let SessionState::Valid(session) = flow(1, None).session(&sent, at(0)) else {
+        panic!("no session");
+    };
+    session.holder
+}
+
+fn forms(key: u8, previous: Option<u8>) -> FormKeys {
+    let LoginParts { key, previous_key, .. } = parts(key, previous);
+    FormKeys::new(key, previous_key)
+}
+
+fn opened(forms: &FormKeys, purpose: FormUse, holder: &FormHolder, token: &str, now: u64) -> bool {
+    forms.open::<String>(purpose, holder, token, at(now)).is_some_and(|it| it == "content")
+}
+
+#[test]
+fn a_form_is_for_one_use_one_person_and_fifteen_minutes() {
+    let (one, other) = (holder("one"), holder("other"));
+    let keys = forms(1, None);
+    let token = keys.seal(FormUse::Release, &one, "content", at(0)).unwrap();
+    let is_open = |purpose, holder, now| opened(&keys, purpose, holder, &token, now);
+    assert!(is_open(FormUse::Release, &one, 0) && is_open(FormUse::Release, &one, 899));
+    assert!(!is_open(FormUse::Release, &one, 900));
+    assert!(!is_open(FormUse::Outcome, &one, 0));
+    assert!(!is_open(FormUse::Release, &other, 0));
+    assert!(!opened(&keys, FormUse::Release, &one, "", 0));
+    assert!(!opened(&keys, FormUse::Release, &one, &token.chars().skip(1).collect::<String>(), 0));
+    assert!(opened(&forms(2, Some(1)), FormUse::Release, &one, &token, 0));
+    assert!(!opened(&forms(2, None), FormUse::Release, &one, &token, 0));
+    assert!(format!("{one:?} {keys:?}").len() < 200, "no id is shown");
+}
+
+#[test]
+fn a_form_for_the_user_of_a_token_is_for_no_session_and_no_other_user() {
+    let of = |user| FormHolder::of_token(&Caller::user_for_tests("sb-broker!t1", user)).unwrap();
+    let keys = forms(1, None);
+    let token = keys.seal(FormUse::Release, &of("a"), "content", at(0)).unwrap();
+    assert!(opened(&keys, FormUse::Release, &of("a"), &token, 0));
+    assert!(!opened(&keys, FormUse::Release, &of("b"), &token, 0));
+    assert!(!opened(&keys, FormUse::Release, &holder("token"), &token, 0));
+}
+
+#[test]
+fn a_cookie_is_no_form() {
+    let keys = forms(1, None);
+    let cookie = page_cookie(1, 3600);
+    let value = cookie.split_once('=').unwrap().1;
+    assert!(!opened(&keys, FormUse::Release, &holder("one"), value, 0));
 }

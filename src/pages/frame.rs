@@ -18,6 +18,7 @@ pub(crate) struct Frame {
     section: PageSection,
     script: PageScript,
     person: Option<Person>,
+    names_origin: bool,
 }
 
 /// Where a page stands in the navigation.
@@ -92,7 +93,7 @@ impl Site {
 
     /// Begins a page.
     pub(crate) fn frame(&self, section: PageSection, script: PageScript) -> Frame {
-        Frame { site: self.clone(), section, script, person: None }
+        Frame { site: self.clone(), section, script, person: None, names_origin: false }
     }
 }
 
@@ -102,6 +103,19 @@ impl Frame {
     pub(crate) fn seen_by(mut self, person: Option<Person>) -> Self {
         self.person = person;
         self
+    }
+
+    /// Says that a form of the page changes something: the browser must name the origin of the page
+    /// when it sends it.
+    #[must_use]
+    pub(crate) fn naming_origin(mut self) -> Self {
+        self.names_origin = true;
+        self
+    }
+
+    /// Returns whether the browser may name the origin of the page to the broker.
+    pub(crate) fn names_origin(&self) -> bool {
+        self.names_origin
     }
 
     /// Returns what the script of the page may do.

@@ -5,12 +5,16 @@
 //! with them.
 
 pub(crate) mod assets;
+mod destinations;
 mod frame;
 mod problems;
 mod rows;
 mod spaces;
 mod status;
 
+pub(crate) use destinations::{
+    DestinationCard, DestinationsHtml, EventLine, ReleaseNote, ReleaseOffer,
+};
 pub(crate) use frame::{Frame, LogOut, PageAction, PageScript, PageSection, Person, Site};
 pub(crate) use problems::{
     ProblemGuide, ProblemListPage, ProblemOccurrence, ProblemPage, ProblemSummary,

@@ -11,8 +11,10 @@ pub(crate) struct StatusCard {
     pub(crate) mood: StatusMood,
     /// The state in a few words.
     pub(crate) state: String,
-    /// The cause and the next step; `None` if there is nothing to do.
+    /// What is known; `None` if there is nothing to tell.
     pub(crate) cause: Option<String>,
+    /// What to do.
+    pub(crate) next_step: Option<String>,
     /// What else is known: a name and a text.
     pub(crate) facts: Vec<(&'static str, String)>,
 }
@@ -36,13 +38,20 @@ pub(crate) struct StatusHtml {
     pub(crate) card: StatusCard,
 }
 
+impl StatusMood {
+    /// The class in the style sheet.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Waiting => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 impl StatusCard {
     pub(super) fn class(&self) -> &'static str {
-        match self.mood {
-            StatusMood::Good => "good",
-            StatusMood::Waiting => "warn",
-            StatusMood::Bad => "bad",
-        }
+        self.mood.class()
     }
 }
 

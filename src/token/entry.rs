@@ -11,9 +11,9 @@ use super::{
     error::{LeaseRefusal, Reason},
     exchange::GrantExchange,
     lease::{Lease, Revoked},
-    lockout::{GuardState, LockoutGuard, LockoutGuards},
+    lockout::{FAILURE_WINDOW, GuardState, LockoutGuard, LockoutGuards},
     provider::{FailedRenewal, FollowUp, Obtained, TokenProvider},
-    status::{DestinationStatus, PastEvents},
+    status::{AttemptCounts, DestinationStatus, PastEvents},
 };
 use crate::{
     destination::{CachePolicy, Destination, DestinationError, DestinationName, SourceKind},
@@ -278,9 +278,20 @@ impl DestinationEntry {
         });
     }
 
-    /// Takes note of an operator's release that was sent.
-    pub(super) fn released(&self, now: Instant) {
-        self.lock().past.released(now);
+    /// Takes note of an operator's release, and returns when it began.
+    pub(super) fn release_begins(&self) -> Instant {
+        let now = Instant::now();
+        self.lock().past.release_begins(now);
+        now
+    }
+
+    /// Takes note of when the release that began then was sent, if it was.
+    pub(super) fn release_ends(&self, begun: Instant, sent: Option<Instant>) {
+        let past = &mut self.lock().past;
+        match sent {
+            Some(now) => past.released(now),
+            None => past.not_released(begun),
+        }
     }
 
     /// Returns how many released attempts were sent in the last 65 min, and the last one.
@@ -299,14 +310,19 @@ impl DestinationEntry {
         let hold = guard.and_then(|guard| guard.hold(now));
         let opens = hold.as_ref().and_then(|hold| hold.retry_at);
         let lease = credential.as_ref().and_then(Refreshed::latest);
-        let state = self.lock();
+        let unsuccessful = guard.map_or(0, |guard| guard.unsuccessful(now));
+        let mut state = self.lock();
+        let releases = state.past.releases(now);
+        let free_at = releases.back().map(|last| *last + FAILURE_WINDOW);
+        let free_in = free_at.map(|at| at.saturating_duration_since(now));
+        let attempts = AttemptCounts { released: releases.len(), unsuccessful, free_in };
         DestinationStatus {
             name: self.name().clone(),
             source: content.as_ref().map(|content| content.source),
             user: content.as_ref().map(|content| content.credentials.user.clone()),
             origin: hint.map(|hint| hint.origin().as_str().to_owned()),
             guard: guard.map_or(GuardState::Unknown, |guard| guard.lock().state(now)),
-            guard_hint: hold.map(|hold| hold.reason.hint()),
+            hold: hold.map(|hold| self.refusal(hold.reason, hold.retry_at)),
             guard_opens_in: opens.map(|at| at.saturating_duration_since(now)),
             freshness: lease.as_ref().map(|lease| lease.freshness(now)),
             expires_in: lease.as_ref().map(|lease| lease.expires_in(now)),
@@ -314,6 +330,8 @@ impl DestinationEntry {
             warning: state.past.warning(),
             last_renewal: state.past.last_renewal(now),
             last_refusal: state.past.last_refusal(now),
+            events: state.past.events(now),
+            attempts,
         }
     }
 
@@ -358,6 +376,7 @@ impl DestinationEntry {
             return credential.clone();
         }
         self.retire(state);
+        state.past.refusal_is_over();
         let guard = self.deps.guards.of(content.fingerprint, &content.credentials.user);
         let exchange = self.exchange.clone();
         let provider = TokenProvider::new(exchange, content.fingerprint, guard);
@@ -373,6 +392,7 @@ impl DestinationEntry {
         self.snapshot.store(None);
         if let Some(old) = state.credential.take() {
             old.clear();
+            state.past.changed(Instant::now());
             let destination = self.name().as_str();
             tracing::info!(destination, "credentials changed, their tokens are dropped");
         }
@@ -391,6 +411,7 @@ impl DestinationEntry {
         match outcome {
             Ok(Obtained { lease, renewal: event }) => {
                 let mut state = self.lock();
+                state.past.refusal_is_over();
                 let has_none = event.is_some() && lease.token().refresh_token().is_none();
                 if has_none && state.past.warns_of_no_refresh() {
                     tracing::warn!(

@@ -22,7 +22,10 @@ pub use backend::{LogonGrant, Settings, TokenEndpointFactory};
 pub use error::{LeaseRefusal, Reason, UaaOutage, clock_time};
 pub use lease::{Lease, Revoked};
 pub use lockout::GuardState;
-pub use status::{DestinationStatus, PastRefusal, Renewal, RepeatedRelease};
+pub use status::{
+    AttemptCounts, DestinationStatus, PastEvent, PastEventKind, PastRefusal, Renewal,
+    RepeatedRelease,
+};
 
 use crate::{
     destination::{CachePolicy, DestinationName, Destinations, SourceKind},
@@ -83,6 +86,9 @@ pub enum Force {
     No,
     /// Overrides the lock. A probe that comes too early counts as a failure again.
     Yes,
+    /// The same, if so many attempts of the destination were released in the last 65 min: whoever
+    /// decides knows the count. Of two that decide at once, one is refused.
+    Knowing(usize),
 }
 
 /// Result of an operator's release.
@@ -343,8 +349,13 @@ async fn release(
     let guard = &credential.renewer().provider.guard;
     // Held across the attempt on purpose: the next release counts this one.
     let _release_lock = guard.release_lock.lock().await;
-    if force == Force::No {
-        let now = Instant::now();
+    let now = Instant::now();
+    let is_forced = match force {
+        Force::No => false,
+        Force::Yes => true,
+        Force::Knowing(released) => entry.releases(now).0 == released,
+    };
+    if !is_forced {
         // Also below a pause.
         if let Some(hold) = guard.hold(now)
             && matches!(hold.reason, Reason::Locked { .. })
@@ -358,12 +369,11 @@ async fn release(
             return Err(RetryError::Repeated(RepeatedRelease { earlier, unsuccessful, free_at }));
         }
     }
+    let begun = entry.release_begins();
     let outcome = credential.force().await;
     let now = Instant::now();
     let is_sent = guard.lock().end_release() == Release::Used;
-    if is_sent {
-        entry.released(now);
-    }
+    entry.release_ends(begun, is_sent.then_some(now));
     let attempt = match outcome {
         Ok(_) => Attempt::Succeeded,
         Err(failure) => Attempt::Refused(failure.error),

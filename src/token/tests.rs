@@ -3,7 +3,7 @@ use crate::{
     destination::CachePolicy,
     oauth::fault::{ActionCode, FaultKind},
     token::{
-        Freshness, GuardState, LogonGrant, Reason, Revoked, UaaOutage,
+        Freshness, GuardState, LogonGrant, PastEventKind, Reason, Revoked, UaaOutage,
         fake::{LIFE, LogMessages, ScriptedAnswer, TestVault, destination, destination_of, name},
     },
 };
@@ -685,7 +685,7 @@ async fn a_password_that_comes_before_the_first_answer_has_its_own_guard() {
     assert_eq!(test.fake.sent().last().unwrap().to, first);
     // The hand-over to new credentials is not recorded as a refusal.
     let past = test.vault.statuses().remove(0).last_refusal.unwrap();
-    assert!(matches!(past.reason, Reason::Rejected { .. }));
+    assert!(matches!(past.refusal.reason, Reason::Rejected { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -695,7 +695,7 @@ async fn handing_over_to_new_credentials_is_no_refusal() {
     test.fake.put_after_logon(destination("CFAPI", 2));
     test.lease().await.unwrap();
     let status = test.vault.statuses().remove(0);
-    assert_eq!(status.last_refusal, None);
+    assert!(status.last_refusal.is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -962,7 +962,7 @@ async fn after_two_unclear_posts_the_time_is_named_and_a_release_serves_at_once(
     let hint = refusal.reason.hint();
     assert!(hint.contains("/retry") && hint.contains("Z or later"), "{hint}");
     let status = test.vault.statuses().remove(0);
-    assert_eq!(status.guard_hint.as_deref(), Some(hint.as_str()));
+    assert_eq!(status.hold.unwrap().reason.hint(), hint);
     assert!(status.guard_opens_in.unwrap() > Duration::from_secs(60 * 60));
     test.fake.usually(PASSWORD, ScriptedAnswer::Token(LIFE));
     assert_eq!(test.callers_for(600).await, 600);
@@ -1015,8 +1015,8 @@ async fn a_redirected_refresh_does_not_promise_to_send_no_password() {
     test.fake.usually(REFRESH, ScriptedAnswer::Fault(FaultKind::Redirect));
     assert_eq!(test.callers_for(900).await, 0);
     let past = test.vault.statuses().remove(0).last_refusal.unwrap();
-    assert_eq!(past.reason, Reason::RefreshMisdirected { status: 302 });
-    assert!(past.hint.contains("logs on instead"), "{}", past.hint);
+    assert_eq!(past.refusal.reason, Reason::RefreshMisdirected { status: 302 });
+    assert!(past.refusal.hint().contains("logs on instead"), "{}", past.refusal.hint());
 }
 
 #[tokio::test(start_paused = true)]
@@ -1390,9 +1390,27 @@ async fn the_status_shows_everything_except_secrets() {
     let locked = test.vault.statuses().remove(0);
     assert_eq!(locked.guard, GuardState::Locked);
     assert!(locked.guard_opens_in.unwrap() >= Duration::from_secs(65 * 60));
-    assert!(matches!(locked.last_refusal.as_ref().unwrap().reason, Reason::Locked { .. }));
+    assert!(matches!(locked.last_refusal.as_ref().unwrap().refusal.reason, Reason::Locked { .. }));
     let shown = format!("{locked:?} {:?}", test.vault);
     assert!(!shown.contains("canary"), "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_who_release_at_once_one_is_refused() {
+    let test = TestVault::new();
+    test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::SecondFactor));
+    assert!(test.lease().await.is_err());
+    test.fake.latency(Duration::from_secs(1));
+    let (one, two) = tokio::join!(test.release(Force::No), test.release(Force::No));
+    assert!(one.is_ok() && matches!(two, Err(RetryError::Repeated(_))));
+    // Both know of that one.
+    let (one, two) = tokio::join!(test.release(Force::Knowing(1)), test.release(Force::Knowing(1)));
+    assert_eq!(one.unwrap().released, 2);
+    assert!(matches!(two, Err(RetryError::Repeated(_))));
+    assert_eq!(test.fake.grants(), [PASSWORD; 3]);
+    let events = test.vault.statuses().remove(0).events;
+    let released = events.iter().filter(|event| matches!(event.kind, PastEventKind::Released));
+    assert_eq!((released.count(), events.len()), (2, 5));
 }
 
 // --- the other grant, and the end ----------------------------------------------------------------

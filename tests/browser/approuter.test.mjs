@@ -67,7 +67,7 @@ for (const [name, release] of Object.entries(releases)) {
 
       it('leads each link, file and form of a page to the same place', async () => {
         const { page } = person
-        for (const path of ['/spaces']) {
+        for (const path of ['/spaces', '/destinations']) {
           await person.open(prefix + path)
           const addresses = await page.evaluate(() => [...document.querySelectorAll('[href], [src], form')]
             .map(element => element.href ?? element.src ?? element.action))
@@ -75,6 +75,16 @@ for (const [name, release] of Object.entries(releases)) {
           assert.ok(addresses.length > 5, page.url())
           assert.deepEqual(addresses.filter(address => !address.startsWith(own)), [], page.url())
         }
+        person.clean()
+      })
+
+      it('releases one attempt', async () => {
+        const { page } = person
+        await person.open(`${prefix}/destinations`)
+        await page.getByText('Release one attempt for CFAPI').click()
+        await page.getByRole('button', { name: 'Send one logon for CFAPI now' }).click()
+        await page.getByText('One logon for destination CFAPI succeeded.').waitFor()
+        assert.ok(page.url().startsWith(`${router.url}${prefix}/destinations?done=`), page.url())
         person.clean()
       })
 

@@ -15,6 +15,7 @@ const looks = {
 const pages = [
   ['spaces', '/spaces'],
   ['space', '/spaces/{dev}'],
+  ['destinations', '/destinations'],
   ['not-found', '/nowhere', 404],
   ['problems', '/problems'],
   ['problem', '/problems/technical-user-locked'],

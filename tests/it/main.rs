@@ -61,6 +61,8 @@ mod proxy_policy;
 #[cfg(test)]
 mod proxy_stream;
 #[cfg(test)]
+mod release;
+#[cfg(test)]
 mod revoked_tokens;
 #[cfg(test)]
 mod root_document;

@@ -195,10 +195,10 @@ async fn a_refused_technical_user_is_explained_on_the_page_of_spaces() {
     pull(&sandbox, "revoke_all", &json!({}));
     let page = browser.open(&format!("{}/spaces", broker.base)).await;
     assert_eq!(page.status, 502, "{}", page.text);
-    for text in ["What happened", "Logon refused", "Usual causes", "Log out"] {
+    for text in ["What happened", ">Refused<", "Usual causes", "Log out"] {
         assert!(page.text.contains(text), "{text}: {}", page.text);
     }
     let status = browser.open(&format!("{}/status", broker.base)).await;
     assert_eq!(status.status, 200, "{}", status.text);
-    assert!(status.text.contains("Logon refused"), "{}", status.text);
+    assert!(status.text.contains(">Refused<"), "{}", status.text);
 }

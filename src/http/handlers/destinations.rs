@@ -1,34 +1,23 @@
-//! `/destinations`: the state of each configured destination, and the release of one logon by an
-//! operator.
+//! `GET /destinations`: the state of each configured destination.
 //!
-//! Invariant: no secret and no upstream text is shown. Every release writes two audit lines.
-
-use std::{fmt, time::Duration};
+//! Invariant: no secret and no upstream text is shown.
 
 use axum::{
     Json,
-    extract::{Path, State},
-    response::IntoResponse,
+    extract::{RawQuery, State},
+    response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    destination::DestinationName,
+    destination::SourceKind,
     http::{
-        code::ProblemCode,
-        error_mapping::code_of_reason,
-        extract::{
-            Allowed, AppQuery, Correlation, IgnoredBody, RequestAuditTrail, RoutesAdmin,
-            SpacesRead, wall_time,
-        },
-        problem::Problem,
+        destinations_page::page, error_mapping::code_of_reason, extract::SpacesRead,
+        state::AppState, technical_user::moment_rfc3339, user_state::UserState, viewer::Viewer,
     },
-    telemetry::audit,
-    token::{
-        Attempt, DestinationStatus, Force, Freshness, LeaseRefusal, ReleasedAttempt,
-        RepeatedRelease, RetryError, TokenVault, clock_time,
-    },
+    pages::DestinationsHtml,
+    token::{DestinationStatus, Freshness, LeaseRefusal, PastEvent, PastEventKind, clock_time},
 };
 
 #[derive(Debug, Serialize)]
@@ -49,6 +38,39 @@ struct DestinationBody {
     warning: Option<String>,
     last_renewal: Option<RenewalBody>,
     last_refusal: Option<RefusalBody>,
+    /// The state in words, as on the page.
+    condition: ConditionBody,
+    /// The newest first, at most eight.
+    events: Vec<EventBody>,
+    attempts: AttemptsBody,
+}
+
+#[derive(Debug, Serialize)]
+struct ConditionBody {
+    state: String,
+    until: Option<String>,
+    cause: Option<String>,
+    next_step: Option<String>,
+}
+
+/// An event, or several in a row that are alike.
+#[derive(Debug, Serialize)]
+struct EventBody {
+    event: &'static str,
+    grant: Option<&'static str>,
+    code: Option<&'static str>,
+    hint: Option<String>,
+    times: u32,
+    first_at: String,
+    at: String,
+}
+
+/// What this instance has sent in the last 65 minutes.
+#[derive(Debug, Serialize)]
+struct AttemptsBody {
+    instance_index: Option<u32>,
+    released: usize,
+    unsuccessful: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,47 +101,88 @@ struct RefusalBody {
     at: String,
 }
 
-/// `GET /destinations`.
+/// `GET /destinations`: a page for a browser, JSON for everybody else. It asks no other system.
 pub(crate) async fn list(
-    _: Allowed<SpacesRead>,
-    State(vault): State<TokenVault>,
-) -> impl IntoResponse {
-    let statuses = vault.statuses();
-    let bodies = statuses.into_iter().enumerate();
-    let resources = bodies.map(|(index, status)| DestinationBody::of(status, index == 0)).collect();
-    Json(DestinationList { resources })
+    viewer: Viewer<SpacesRead>,
+    State(state): State<AppState>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let statuses = state.vault.statuses();
+    let instance = state.vault.instance_index();
+    let document = || {
+        let bodies = statuses.iter().enumerate();
+        let bodies =
+            bodies.map(|(index, status)| DestinationBody::of(status, index == 0, instance));
+        Json(DestinationList { resources: bodies.collect() }).into_response()
+    };
+    let html = page(&state, &viewer, query.as_deref().unwrap_or_default(), &statuses);
+    let page = |person| DestinationsHtml { frame: html.frame.clone().seen_by(person), ..html };
+    viewer.answer(page, document)
 }
 
 impl DestinationBody {
-    fn of(status: DestinationStatus, default: bool) -> Self {
+    fn of(status: &DestinationStatus, default: bool, instance: Option<u32>) -> Self {
         let lease = status.freshness.zip(status.expires_in);
+        let condition = UserState::of(status, Instant::now());
         Self {
             name: status.name.to_string(),
             default,
-            source: status.source.map(crate::destination::SourceKind::name),
-            origin: status.origin,
+            source: status.source.map(SourceKind::name),
+            origin: status.origin.clone(),
             gate: LockoutBody {
                 state: status.guard.name(),
                 opens_in_seconds: status.guard_opens_in.map(|wait| wait.as_secs()),
                 opens_at: status.guard_opens_in.map(|wait| clock_time(Instant::now() + wait)),
-                hint: status.guard_hint,
+                hint: status.hold.as_ref().map(|hold| hold.reason.hint()),
             },
             lease: lease.map(|(freshness, left)| LeaseBody {
                 freshness: freshness_word(freshness),
                 expires_in_seconds: left.as_secs(),
             }),
             failed_refreshes: status.failed_refreshes,
-            warning: status.warning,
+            warning: status.warning.clone(),
             last_renewal: status.last_renewal.map(|renewal| RenewalBody {
                 grant: renewal.grant,
                 duration_ms: u64::try_from(renewal.took.as_millis()).unwrap_or(u64::MAX),
-                at: moment(renewal.ago),
+                at: moment_rfc3339(renewal.ago),
             }),
-            last_refusal: status.last_refusal.map(|past| RefusalBody {
-                code: code_of_reason(&past.reason).spec().name,
-                hint: past.hint,
-                at: moment(past.ago),
+            last_refusal: status.last_refusal.as_ref().map(|past| RefusalBody {
+                code: code_of_reason(&past.refusal.reason).spec().name,
+                hint: past.refusal.hint(),
+                at: moment_rfc3339(past.ago),
             }),
+            condition: ConditionBody {
+                state: condition.word.text().to_lowercase(),
+                until: condition.until.map(clock_time),
+                cause: condition.cause,
+                next_step: condition.next_step,
+            },
+            events: status.events.iter().map(EventBody::of).collect(),
+            attempts: AttemptsBody {
+                instance_index: instance,
+                released: status.attempts.released,
+                unsuccessful: status.attempts.unsuccessful,
+            },
+        }
+    }
+}
+
+impl EventBody {
+    fn of(event: &PastEvent) -> Self {
+        let (word, grant, refusal) = match &event.kind {
+            PastEventKind::Renewed(grant) => ("renewed", Some(*grant), None),
+            PastEventKind::Refused(refusal) => ("refused", None, Some(refusal)),
+            PastEventKind::Released => ("released", None, None),
+            PastEventKind::Changed => ("credentials_changed", None, None),
+        };
+        Self {
+            event: word,
+            grant,
+            code: refusal.map(|refusal| code_of_reason(&refusal.reason).spec().name),
+            hint: refusal.map(LeaseRefusal::hint),
+            times: event.times,
+            first_at: moment_rfc3339(event.first_ago),
+            at: moment_rfc3339(event.ago),
         }
     }
 }
@@ -129,177 +192,5 @@ fn freshness_word(freshness: Freshness) -> &'static str {
         Freshness::Fresh => "fresh",
         Freshness::Ageing => "ageing",
         Freshness::Expired => "expired",
-    }
-}
-
-/// The wall time `ago` before now, as RFC 3339.
-fn moment(ago: Duration) -> String {
-    let at = wall_time().checked_sub(ago).unwrap_or(std::time::UNIX_EPOCH);
-    humantime::format_rfc3339_seconds(at).to_string()
-}
-
-/// Query of a release.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RetryQuery {
-    force: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct RetryBody {
-    name: String,
-    /// Number of the instance that tried; null away from the platform.
-    instance_index: Option<u32>,
-    outcome: &'static str,
-    code: Option<&'static str>,
-    detail: Option<String>,
-    /// Whether the attempt was sent; if not, it does not count.
-    sent: bool,
-    /// Released attempts of this destination that this instance sent in the last 65 minutes.
-    released: usize,
-    /// Passwords of the user that this instance sent without success in the last 65 minutes.
-    unsuccessful: usize,
-}
-
-/// `POST /destinations/{name}/retry`: allows exactly one more logon attempt and returns its
-/// outcome.
-///
-/// # Errors
-/// `not_found` for a name that is not configured. Without `force`: `technical_user_locked` while
-/// the user is locked, `release_repeated` for 65 min after the last release.
-pub(crate) async fn retry(
-    Allowed(caller, _): Allowed<RoutesAdmin>,
-    Path(name): Path<String>,
-    AppQuery(query): AppQuery<RetryQuery>,
-    (Correlation(correlation), RequestAuditTrail(trail)): (Correlation, RequestAuditTrail),
-    (State(vault), _): (State<TokenVault>, IgnoredBody),
-) -> Result<impl IntoResponse, Problem> {
-    let unknown =
-        || Problem::new(ProblemCode::NotFound, "There is no configured destination of that name.");
-    let destination = DestinationName::parse(&name).ok_or_else(unknown)?;
-    let force = if query.force { Force::Yes } else { Force::No };
-    let name = destination.clone();
-    let line = move |phase: &'static str, outcome: &'static str| {
-        trail.mark();
-        tracing::info!(
-            target: audit::TARGET,
-            phase,
-            action = "destination_retry",
-            caller = caller.client_id(),
-            subject = caller.subject(),
-            user = caller.user(),
-            origin = caller.origin(),
-            zone = caller.zone(),
-            token_hash = caller.token_hash(),
-            destination = name.as_str(),
-            forced = query.force,
-            outcome,
-            correlation_id = correlation.as_str(),
-            "logon released"
-        );
-    };
-    line("intent", "");
-    let instance = InstanceName(vault.instance_index());
-    let on_end = move |result: &_| line("outcome", outcome_word(result));
-    match vault.retry(&destination, force, on_end).await {
-        Ok(released) => Ok(Json(RetryBody::of(&destination, instance, released))),
-        Err(RetryError::UnknownDestination(_)) => Err(unknown()),
-        Err(RetryError::Locked(refusal)) => Err(problem_of_locked(instance, refusal)),
-        Err(RetryError::Repeated(repeated)) => {
-            Err(problem_of_repeated(&destination, instance, repeated))
-        }
-    }
-}
-
-/// The word of the audit line.
-fn outcome_word(result: &Result<ReleasedAttempt, RetryError>) -> &'static str {
-    match result {
-        Ok(ReleasedAttempt { attempt: Attempt::Succeeded, .. }) => "succeeded",
-        Ok(ReleasedAttempt { attempt: Attempt::Refused(refusal), .. }) => {
-            code_of_reason(&refusal.reason).spec().name
-        }
-        Err(RetryError::UnknownDestination(_)) => "not_found",
-        Err(RetryError::Locked(_)) => "technical_user_locked",
-        Err(RetryError::Repeated(_)) => "release_repeated",
-    }
-}
-
-impl RetryBody {
-    fn of(name: &DestinationName, instance: InstanceName, done: ReleasedAttempt) -> Self {
-        let note = count_note(instance, &done);
-        let ReleasedAttempt { attempt, is_sent: sent, released, unsuccessful } = done;
-        let (outcome, code, detail) = match attempt {
-            Attempt::Succeeded => ("succeeded", None, None),
-            Attempt::Refused(refusal) => {
-                let code = code_of_reason(&refusal.reason).spec().name;
-                let detail = Problem::from(refusal).into_detail();
-                ("refused", Some(code), Some(format!("{detail} {note}")))
-            }
-        };
-        let (name, instance_index) = (name.to_string(), instance.0);
-        Self { name, instance_index, outcome, code, detail, sent, released, unsuccessful }
-    }
-}
-
-/// What may count at the identity provider.
-fn count_note(instance: InstanceName, done: &ReleasedAttempt) -> String {
-    let ReleasedAttempt { is_sent, released, unsuccessful, .. } = done;
-    if !is_sent {
-        return format!("{instance} could not send the attempt, so it does not count.");
-    }
-    let sums = format!(
-        "{instance} has sent {released} released attempt(s) for this destination within 65 minutes"
-    );
-    // An assertion counts nowhere.
-    if *unsuccessful == 0 {
-        format!("{sums}.")
-    } else {
-        format!("{sums}. {}", wrong(*unsuccessful))
-    }
-}
-
-/// How many logons of this instance the identity provider may have counted.
-fn wrong(unsuccessful: usize) -> String {
-    format!(
-        "In all it has sent {unsuccessful} password(s) of this user without success in that time. Five wrong logons \
-         lock the user, and those of other instances and people count as well."
-    )
-}
-
-fn problem_of_locked(instance: InstanceName, refusal: LeaseRefusal) -> Problem {
-    let note = format!(
-        "{instance} has released no attempt: a logon before the end of the lock can prolong it. If an administrator has \
-         unlocked the user, add force=true."
-    );
-    Problem::from(refusal).note(&note)
-}
-
-fn problem_of_repeated(
-    name: &DestinationName,
-    instance: InstanceName,
-    repeated: RepeatedRelease,
-) -> Problem {
-    let RepeatedRelease { earlier, unsuccessful, free_at } = repeated;
-    // An assertion counts nowhere.
-    let sums = if unsuccessful == 0 { String::new() } else { format!(" {}", wrong(unsuccessful)) };
-    let at = clock_time(free_at);
-    let detail = format!(
-        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes.{sums} \
-         Repair the cause first. To send attempt {} now, add force=true; without it the next release is possible at {at}.",
-        earlier.saturating_add(1)
-    );
-    Problem::new(ProblemCode::ReleaseRepeated, detail)
-}
-
-/// The instance that answers, in a text.
-#[derive(Clone, Copy)]
-struct InstanceName(Option<u32>);
-
-impl fmt::Display for InstanceName {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(index) => write!(out, "Instance {index}"),
-            None => out.write_str("This instance"),
-        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod login;
 pub(crate) mod metrics;
 pub(crate) mod problems;
 pub(crate) mod proxy;
+pub(crate) mod release;
 pub(crate) mod root;
 mod route_body;
 pub(crate) mod route_bulk;

@@ -21,6 +21,7 @@ use crate::{
 struct StatusBody<'a> {
     state: &'a str,
     cause: Option<&'a str>,
+    next_step: Option<&'a str>,
 }
 
 /// Answers from memory.
@@ -32,7 +33,8 @@ pub(crate) async fn read(
     State(state): State<AppState>,
 ) -> Result<Response, Problem> {
     let card = card_for(&state, &viewer.caller).ok_or_else(Problem::not_found)?;
-    let body = StatusBody { state: &card.state, cause: card.cause.as_deref() };
+    let (cause, next_step) = (card.cause.as_deref(), card.next_step.as_deref());
+    let body = StatusBody { state: &card.state, cause, next_step };
     let document = || Json(body).into_response();
     let frame = state.site().frame(PageSection::Other, PageScript::Live);
     let page = |person| StatusHtml { frame: frame.seen_by(person), card: card.clone() };

@@ -40,7 +40,8 @@ impl AuditedProgram {
         self.send(request.header("prefer", "respond-async")).await
     }
 
-    async fn send(&mut self, request: reqwest::RequestBuilder) -> (u16, Vec<Value>) {
+    /// Sends any request.
+    pub(crate) async fn send(&mut self, request: reqwest::RequestBuilder) -> (u16, Vec<Value>) {
         self.count += 1;
         let id = format!("request-{}", self.count);
         let request = request.header("x-correlationid", &id);
