@@ -8,7 +8,7 @@ use super::{
     answer::{DEFAULT_PAUSE, MAX_PAUSE},
     api_origin::ApiOrigin,
     error::CapiError,
-    load_shedding::{Criticality, LoadShedding},
+    load_shedding::{CallsLeft, Criticality, LoadShedding},
     version::ApiInfo,
 };
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -58,6 +61,19 @@ pub(super) struct ApiState {
     pub(super) shedding: LoadShedding,
     pub(super) info: ApiInfo,
     pause: Mutex<RateLimitPause>,
+    /// Whether CF answered the last call.
+    answers: AtomicU8,
+}
+
+/// What the last calls have shown of a CF API. It is known without a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ApiCondition {
+    /// Whether CF answered the last call; `None` before the first one.
+    pub is_answering: Option<bool>,
+    /// What is left of the technical user's rate limit; `None` if CF has not said it.
+    pub calls_left: Option<CallsLeft>,
+    /// The rest of the pause after a 429; `None` without one.
+    pub paused_for: Option<Duration>,
 }
 
 /// One API.
@@ -69,6 +85,10 @@ pub(super) struct ApiEndpoint {
     pub(super) gate: Gate,
 }
 
+const NOT_ASKED: u8 = 0;
+const ANSWERED: u8 = 1;
+const NOT_ANSWERED: u8 = 2;
+
 #[derive(Debug, Default)]
 struct RateLimitPause {
     until: Option<Instant>,
@@ -79,7 +99,8 @@ struct RateLimitPause {
 impl ApiState {
     pub(super) fn new(gates: Arc<ApiGates>) -> Self {
         let (shedding, info) = (LoadShedding::default(), ApiInfo::default());
-        Self { gates, endpoint: Mutex::default(), shedding, info, pause: Mutex::default() }
+        let answers = AtomicU8::new(NOT_ASKED);
+        Self { gates, endpoint: Mutex::default(), shedding, info, pause: Mutex::default(), answers }
     }
 
     /// Returns the endpoint of an API.
@@ -104,14 +125,33 @@ impl ApiState {
 
     /// Admits a call, unless CF makes the technical user wait or the call can be shed.
     pub(super) fn admit(&self, criticality: Criticality) -> Result<(), CapiError> {
-        let until = self.pause().until;
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match left {
-            Some(retry_after) if !retry_after.is_zero() => {
-                Err(CapiError::RateLimited { retry_after })
-            }
-            Some(_) | None => self.shedding.admit(criticality),
+        match self.paused_for() {
+            Some(retry_after) => Err(CapiError::RateLimited { retry_after }),
+            None => self.shedding.admit(criticality),
         }
+    }
+
+    fn paused_for(&self) -> Option<Duration> {
+        let until = self.pause().until?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Returns what the last calls have shown.
+    pub(super) fn condition(&self) -> ApiCondition {
+        let is_answering = match self.answers.load(Ordering::Relaxed) {
+            NOT_ASKED => None,
+            answers => Some(answers == ANSWERED),
+        };
+        let (calls_left, paused_for) = (self.shedding.calls_left(), self.paused_for());
+        ApiCondition { is_answering, calls_left, paused_for }
+    }
+
+    /// Notes whether CF itself answered; an error page of a router in front of it is none.
+    pub(super) fn note_outcome<T>(&self, outcome: Result<T, CapiError>) -> Result<T, CapiError> {
+        let answers = if outcome.is_ok() { ANSWERED } else { NOT_ANSWERED };
+        self.answers.store(answers, Ordering::Relaxed);
+        outcome
     }
 
     /// Notes a 429 and returns the pause.

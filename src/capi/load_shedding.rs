@@ -36,7 +36,23 @@ pub(super) enum Criticality {
 
 /// State of the rate limit, shared by all calls of a technical user.
 #[derive(Debug, Default)]
-pub(super) struct LoadShedding(Mutex<Option<LowLimit>>);
+pub(super) struct LoadShedding(Mutex<RateLimit>);
+
+#[derive(Debug, Default)]
+struct RateLimit {
+    left: Option<CallsLeft>,
+    /// Only while it is low.
+    low: Option<LowLimit>,
+}
+
+/// What CF has said last about the technical user's rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallsLeft {
+    /// The calls that are left; CF rounds them down.
+    pub remaining: u64,
+    /// The calls that are allowed, mostly in an hour.
+    pub limit: u64,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct LowLimit {
@@ -47,19 +63,19 @@ struct LowLimit {
 impl LoadShedding {
     /// Admits a call, unless it may be refused and the limit is nearly used up.
     pub(super) fn admit(&self, criticality: Criticality) -> Result<(), CapiError> {
-        let mut low = self.low();
+        let mut rate = self.rate();
         // The clock is read only while the limit is low.
-        let Some(state) = *low else { return Ok(()) };
+        let Some(state) = rate.low else { return Ok(()) };
         let now = Instant::now();
         if state.until <= now {
-            *low = None;
+            rate.low = None;
             return Ok(());
         }
         if criticality == Criticality::Critical {
             return Ok(());
         }
         if state.probe <= now {
-            *low = Some(LowLimit { probe: now + PROBE_EVERY, ..state });
+            rate.low = Some(LowLimit { probe: now + PROBE_EVERY, ..state });
             return Ok(());
         }
         Err(CapiError::RateLimited { retry_after: state.until - now })
@@ -70,17 +86,18 @@ impl LoadShedding {
         let Some(limit) = number(headers, &LIMIT).filter(|limit| *limit > 0) else {
             return;
         };
-        let mut low = self.low();
+        let mut rate = self.rate();
+        rate.left = Some(CallsLeft { remaining, limit });
         if remaining.saturating_mul(100) > limit.saturating_mul(LOW_PERCENT) {
-            if low.take().is_some() {
+            if rate.low.take().is_some() {
                 tracing::info!("the rate limit of the cf api is open again");
             }
             return;
         }
         let now = Instant::now();
         let until = now + resets_in(headers).unwrap_or(SHORT);
-        let probe = low.map_or(now + PROBE_EVERY, |state| state.probe);
-        if low.replace(LowLimit { until, probe }).is_none() {
+        let probe = rate.low.map_or(now + PROBE_EVERY, |state| state.probe);
+        if rate.low.replace(LowLimit { until, probe }).is_none() {
             tracing::warn!(
                 limit,
                 remaining,
@@ -89,7 +106,12 @@ impl LoadShedding {
         }
     }
 
-    fn low(&self) -> MutexGuard<'_, Option<LowLimit>> {
+    /// Returns what CF has said last; `None` before it said anything.
+    pub(super) fn calls_left(&self) -> Option<CallsLeft> {
+        self.rate().left
+    }
+
+    fn rate(&self) -> MutexGuard<'_, RateLimit> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

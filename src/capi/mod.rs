@@ -44,10 +44,12 @@ use crate::{
     },
 };
 use answer::Unauthenticated;
+pub use api_state::ApiCondition;
 use api_state::{ApiGates, ApiState};
 use apps::ResourceCache;
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
+pub use load_shedding::CallsLeft;
 use load_shedding::Criticality;
 use outcome::{RawResponse, decide_retry, report};
 use std::{
@@ -152,6 +154,11 @@ impl CapiClient {
             caller: None,
             last_request_id: Arc::default(),
         }
+    }
+
+    /// Returns what the last calls through a destination have shown of its CF API.
+    pub fn condition(&self, destination: &DestinationName) -> ApiCondition {
+        self.api_state(destination).condition()
     }
 
     fn api_state(&self, destination: &DestinationName) -> Arc<ApiState> {
@@ -312,7 +319,7 @@ impl CfRequestClient {
             CfResponse::Streamed(..) => {
                 self.api_state.note_served();
                 let page = answer::intercepted(reply.status(), reply.headers());
-                return page.map_or(Ok(reply), Err);
+                return self.api_state.note_outcome(page.map_or(Ok(reply), Err));
             }
         };
         let page = answer::intercepted(answer.status, &answer.headers);
@@ -325,7 +332,7 @@ impl CfRequestClient {
             };
         }
         self.api_state.note_served();
-        page.map_or(Ok(CfResponse::Whole(answer)), Err)
+        self.api_state.note_outcome(page.map_or(Ok(CfResponse::Whole(answer)), Err))
     }
 
     /// Sends once with the current token.
@@ -355,7 +362,10 @@ impl CfRequestClient {
         let received = self.receive(call, mode, request).await;
         let received = received.map(|answer| answer.without(token.authorization()));
         self.observe(call, &received, started.elapsed());
-        Ok((report(permit, received)?, token))
+        match report(permit, received) {
+            Ok(reply) => Ok((reply, token)),
+            Err(error) => self.api_state.note_outcome(Err(error.into())),
+        }
     }
 
     /// Waits for a token until shortly before the deadline, so that who waits for this call until

@@ -1,5 +1,5 @@
 use super::{
-    Call, CapiError, DestinationName, Guid, RequestSent, Unavailability,
+    ApiCondition, Call, CallsLeft, CapiError, DestinationName, Guid, RequestSent, Unavailability,
     jobs::{JobOutcome, Pace, Turn},
     model::RouteMetadata,
     routes::{Deletion, RouteSpec},
@@ -594,4 +594,24 @@ async fn a_label_that_races_with_another_is_set_again_after_a_read(
     assert_eq!(outcome, expected);
     let (patch, read) = ("PATCH /v3/routes/r1", "GET /v3/routes/r1");
     assert_eq!(cf.calls(), [patch, read, patch][..calls]);
+}
+
+#[tokio::test]
+async fn the_condition_of_an_api_is_that_of_the_last_call() {
+    let headers = "content-type: application/json\r\nx-ratelimit-limit: 1000\r\nx-ratelimit-remaining: 900\r\n";
+    let served = Reply::with_headers("201 Created", headers, ROUTE.as_bytes());
+    let waiting = limited("retry-after: 60\r\n");
+    let cf = ScriptedCf::answering([served, router_page("404 Not Found"), waiting]).await;
+    let destination = cf.request_client().destination().clone();
+    let condition = || cf.client.condition(&destination);
+    assert_eq!(condition(), ApiCondition::default());
+    cf.request_client().create_route(&spec()).await.unwrap();
+    let calls_left = Some(CallsLeft { remaining: 900, limit: 1000 });
+    let answers = ApiCondition { is_answering: Some(true), calls_left, paused_for: None };
+    assert_eq!(condition(), answers);
+    cf.request_client().create_route(&spec()).await.unwrap_err();
+    assert_eq!(condition(), ApiCondition { is_answering: Some(false), ..answers });
+    cf.request_client().create_route(&spec()).await.unwrap_err();
+    let left = condition().paused_for.unwrap();
+    assert!((59..=60).contains(&left.as_secs()), "{left:?}");
 }
