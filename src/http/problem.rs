@@ -18,6 +18,7 @@ use crate::{
     http::{
         code::{CF_NOT_AUTHENTICATED, CfErrorCode, ProblemCode},
         page::answer_page,
+        technical_user::wait_text,
         viewer::wants_html,
     },
     pages::{
@@ -57,6 +58,8 @@ struct ProblemFields {
     person: Option<Person>,
     /// How the technical user is; shown on the page only.
     status_card: Option<StatusCard>,
+    /// The card says what happened and what to do, in words for people.
+    is_told_by_card: bool,
 }
 
 /// Overrides the `retryable` of a code.
@@ -216,6 +219,16 @@ impl Problem {
         self
     }
 
+    /// Shows a person how the technical user is, in place of the detail: this problem is the state
+    /// of the technical user.
+    #[must_use]
+    pub(crate) fn told_by(self, card: Option<StatusCard>) -> Self {
+        let is_told_by_card = card.as_ref().is_some_and(|card| card.cause.is_some());
+        let mut problem = self.with_status(card);
+        problem.parts.is_told_by_card = is_told_by_card;
+        problem
+    }
+
     /// Adds a header of the answer.
     #[must_use]
     pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -342,10 +355,10 @@ impl Problem {
         let frame = site.frame(PageSection::Other, script);
         let fields = parts.errors.iter();
         let occurrence = ProblemOccurrence {
-            detail: parts.detail.clone(),
+            detail: (!parts.is_told_by_card).then(|| parts.detail.clone()),
             fields: fields.map(|one| [one.field.clone(), one.detail.clone()]).collect(),
             cf_errors: parts.cf_errors.iter().map(|error| error.detail.clone()).collect(),
-            wait_seconds: parts.retry_after.map(whole_seconds),
+            wait: parts.retry_after.map(|wait| wait_text(whole_seconds(wait))),
             correlation: correlation.as_str().to_owned(),
             action: parts.action.clone(),
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
+    capi::{ApiCondition, CallsLeft},
     destination::SourceKind,
     http::{error_mapping::code_of_reason, extract::wall_time, user_state::UserState},
     pages::{StatusCard, StatusMood},
@@ -62,7 +63,6 @@ fn facts_of(status: &DestinationStatus) -> Vec<(&'static str, String)> {
         ("Last renewal", renewal),
         ("User", user),
         ("Origin (identity provider)", origin),
-        ("Destination", status.name.to_string()),
         ("Read from", source.to_owned()),
         ("CF login server", login_server(status.guard).to_owned()),
     ];
@@ -83,6 +83,33 @@ fn login_server(guard: GuardState) -> &'static str {
             "answers"
         }
     }
+}
+
+/// What is known of the CF API without a call. What is not known is left out.
+pub(crate) fn api_facts(
+    condition: ApiCondition,
+    version: Option<String>,
+) -> Vec<(&'static str, String)> {
+    let ApiCondition { is_answering, calls_left, paused_for } = condition;
+    let answers = match is_answering {
+        None => "not asked yet",
+        Some(true) => "answers",
+        Some(false) => "gives no usable answer",
+    };
+    let limit = match (paused_for, calls_left) {
+        (Some(wait), _) => {
+            let at = minute(&clock_time(Instant::now() + wait));
+            Some(format!("reached; next call from {at} on"))
+        }
+        (None, Some(CallsLeft { remaining, limit })) => {
+            Some(format!("about {remaining} of {limit} calls left"))
+        }
+        (None, None) => None,
+    };
+    let mut facts = vec![("CF API", answers.to_owned())];
+    facts.extend(version.map(|version| ("CF API version", version)));
+    facts.extend(limit.map(|limit| ("Rate limit of the CF API", limit)));
+    facts
 }
 
 fn renewal_text(renewal: Renewal) -> String {
@@ -119,6 +146,12 @@ pub(crate) fn minute(text: &str) -> String {
     }
 }
 
+/// In how much time to ask again; not before the end of the wait.
+pub(crate) fn wait_text(seconds: u64) -> String {
+    let unit = if seconds < 120 { 1 } else { 60 };
+    span(Duration::from_secs(seconds.next_multiple_of(unit)))
+}
+
 /// A time span in words.
 fn span(left: Duration) -> String {
     match left.as_secs() {
@@ -135,7 +168,26 @@ mod tests {
 
     use rstest::rstest;
 
-    use super::span;
+    use super::{api_facts, span, wait_text};
+    use crate::capi::{ApiCondition, CallsLeft};
+
+    #[test]
+    fn the_cf_api_is_in_words() {
+        let texts = |condition, version: Option<&str>| {
+            let facts = api_facts(condition, version.map(str::to_owned));
+            facts.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+        };
+        assert_eq!(texts(ApiCondition::default(), None), ["not asked yet"]);
+        let calls_left = Some(CallsLeft { remaining: 900, limit: 1000 });
+        let served = ApiCondition { is_answering: Some(true), calls_left, paused_for: None };
+        let shown = texts(served, Some("3.200.0"));
+        assert_eq!(shown, ["answers", "3.200.0", "about 900 of 1000 calls left"]);
+        let paused_for = Some(Duration::from_secs(60));
+        let paused = ApiCondition { is_answering: Some(false), paused_for, ..served };
+        let shown = texts(paused, None);
+        assert_eq!(shown[0], "gives no usable answer");
+        assert!(shown[1].starts_with("reached; next call from 2") && shown[1].ends_with(" UTC on"));
+    }
 
     #[rstest]
     #[case(1, "1 second")]
@@ -146,5 +198,15 @@ mod tests {
     #[case(7200, "2 hours")]
     fn spans_are_in_words(#[case] seconds: u64, #[case] words: &str) {
         assert_eq!(span(Duration::from_secs(seconds)), words);
+    }
+
+    #[rstest]
+    #[case(1, "1 second")]
+    #[case(119, "119 seconds")]
+    #[case(121, "3 minutes")]
+    #[case(3958, "66 minutes")]
+    #[case(7199, "2 hours")]
+    fn a_wait_is_not_told_too_short(#[case] seconds: u64, #[case] words: &str) {
+        assert_eq!(wait_text(seconds), words);
     }
 }

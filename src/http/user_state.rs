@@ -19,8 +19,8 @@ const FAILURES_THAT_TELL: u32 = 2;
 const LOCK_IS_OVER: &str =
     "The lock should be over by now: the next request that needs a token tries one logon.";
 
-/// The part of an advice that is for programs; a page has a button.
-const FOR_PROGRAMS: &str = " (POST /destinations/{name}/retry)";
+/// The parts of an advice that are for programs; a page has a button.
+const FOR_PROGRAMS: [&str; 2] = [" (POST /destinations/{name}/retry)", " with force=true"];
 
 /// How a technical user is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -300,7 +300,7 @@ pub(crate) fn sentence(advice: &str) -> String {
 
 /// An advice for people, as the end of a sentence.
 fn sentence_end(advice: &str) -> String {
-    let text = advice.replace(FOR_PROGRAMS, "");
+    let text = FOR_PROGRAMS.iter().fold(advice.to_owned(), |text, part| text.replace(part, ""));
     format!("{}.", text.trim_end_matches('.'))
 }
 

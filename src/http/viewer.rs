@@ -51,6 +51,11 @@ impl<N> Viewer<N> {
         Person { name, log_out: self.log_out.clone() }
     }
 
+    /// Returns whether the answer is a page.
+    pub(crate) fn wants_html(&self) -> bool {
+        self.wants_html
+    }
+
     /// Returns for whom the forms of the page are; `None` for a token that names nobody.
     pub(crate) fn holder(&self) -> Option<&FormHolder> {
         self.holder.as_ref()

@@ -55,18 +55,25 @@ pub(crate) struct ProblemPage {
 /// What is known about one occurrence.
 #[derive(Debug)]
 pub(crate) struct ProblemOccurrence {
-    /// What happened, where, what to do.
-    pub(crate) detail: String,
+    /// What happened, where, what to do; `None` if the card of the technical user says it.
+    pub(crate) detail: Option<String>,
     /// Members of the request, each with what is wrong.
     pub(crate) fields: Vec<[String; 2]>,
     /// CF's own errors.
     pub(crate) cf_errors: Vec<String>,
-    /// After how many seconds to ask again.
-    pub(crate) wait_seconds: Option<u64>,
+    /// After which time to ask again, in words.
+    pub(crate) wait: Option<String>,
     /// The correlation id of the request.
     pub(crate) correlation: String,
     /// What a person can do next.
     pub(crate) action: Option<PageAction>,
+}
+
+impl ProblemPage {
+    /// Whether the card says what happened.
+    fn told_by_card(&self) -> bool {
+        self.occurrence.as_ref().is_some_and(|happened| happened.detail.is_none())
+    }
 }
 
 impl ProblemSummary {

@@ -149,10 +149,10 @@ fn what_a_problem_repeats_is_text() {
     let problem =
         ProblemSummary { code: "a_b", status: 400, title: "Title", retryable: false, guide };
     let occurrence = ProblemOccurrence {
-        detail: NASTY.to_owned(),
+        detail: Some(NASTY.to_owned()),
         fields: vec![[NASTY.to_owned(), NASTY.to_owned()]],
         cf_errors: vec![NASTY.to_owned()],
-        wait_seconds: Some(7),
+        wait: Some("7 seconds".to_owned()),
         correlation: "id".to_owned(),
         action: None,
     };

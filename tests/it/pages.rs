@@ -195,9 +195,14 @@ async fn a_refused_technical_user_is_explained_on_the_page_of_spaces() {
     pull(&sandbox, "revoke_all", &json!({}));
     let page = browser.open(&format!("{}/spaces", broker.base)).await;
     assert_eq!(page.status, 502, "{}", page.text);
-    for text in ["What happened", ">Refused<", "Usual causes", "Log out"] {
+    for text in ["This request", ">Refused<", "Usual causes", "Log out"] {
         assert!(page.text.contains(text), "{text}: {}", page.text);
     }
+    // Cause and advice stand there once, and in the words of a page.
+    for text in ["The CF login server refused the logon.", "release one attempt"] {
+        assert_eq!(page.text.matches(text).count(), 1, "{text}: {}", page.text);
+    }
+    assert!(!page.text.contains("/retry") && !page.text.contains("force=true"), "{}", page.text);
     let status = browser.open(&format!("{}/status", broker.base)).await;
     assert_eq!(status.status, 200, "{}", status.text);
     assert!(status.text.contains(">Refused<"), "{}", status.text);

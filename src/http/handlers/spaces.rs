@@ -72,6 +72,10 @@ pub(crate) async fn list(
     let cf = cf_for(&state, &viewer.caller, &correlation);
     let read = state.overview.spaces(&cf).await;
     let spaces = read.map_err(|error| explained(&state, &viewer, error))?;
+    if viewer.wants_html() {
+        // A page says it from the next view on.
+        cf.learn_version();
+    }
     let document = || match spaces.json(&of_program) {
         Ok(json) => ([(CONTENT_TYPE, JSON)], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -122,7 +126,9 @@ fn cf_for(state: &AppState, caller: &Caller, correlation: &CorrelationId) -> CfR
 /// The problem of a read, with how the technical user is.
 fn explained(state: &AppState, viewer: &Viewer<SpacesRead>, error: CapiError) -> Problem {
     let card = card_for(state, &viewer.caller);
-    Problem::from(error).seen_by(viewer.person()).with_status(card)
+    let is_state = matches!(error, CapiError::Token(_));
+    let problem = Problem::from(error).seen_by(viewer.person());
+    if is_state { problem.told_by(card) } else { problem.with_status(card) }
 }
 
 fn not_visible() -> Problem {

@@ -10,7 +10,10 @@ use serde::Serialize;
 use crate::{
     auth::Caller,
     http::{
-        extract::SpacesRead, problem::Problem, state::AppState, technical_user::card_of,
+        extract::SpacesRead,
+        problem::Problem,
+        state::AppState,
+        technical_user::{api_facts, card_of},
         viewer::Viewer,
     },
     pages::{PageScript, PageSection, StatusCard, StatusHtml},
@@ -47,7 +50,7 @@ pub(super) fn card_for(state: &AppState, caller: &Caller) -> Option<StatusCard> 
     let name = own.unwrap_or(&state.defaults.destination);
     let statuses = state.vault.statuses();
     let mut card = statuses.iter().find(|status| status.name == *name).map(card_of)?;
-    let version = state.capi.version().unwrap_or_else(|| "not known yet".to_owned());
-    card.facts.push(("CF API version", version));
+    card.facts.push(("Destination", name.to_string()));
+    card.facts.extend(api_facts(state.capi.condition(name), state.capi.version()));
     Some(card)
 }
