@@ -168,9 +168,12 @@ async fn admit<N: RequiredScope>(
     let Session { caller, renewed, .. } = session;
     let admitting = verifier.admit_caller(caller);
     let caller = keep_admitted(admitting, parts.extensions.get::<RequestRecord>()).await?;
-    // What a page asks by itself does not count as a sign of a person.
-    let renewed = renewed.filter(|_| is_navigation(parts));
-    Ok((require_scope(caller, N::SCOPE)?, renewed))
+    Ok((require_scope(caller, N::SCOPE)?, if_a_person_asks(renewed, parts)))
+}
+
+/// What a page asks by itself is no sign of a person: it does not renew the session.
+fn if_a_person_asks<T>(renewed: Option<T>, parts: &Parts) -> Option<T> {
+    renewed.filter(|_| is_navigation(parts))
 }
 
 /// Tells a person how to get a scope that is missing.
@@ -275,10 +278,26 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, header::ACCEPT};
+    use http::{HeaderMap, Request, header::ACCEPT};
     use rstest::rstest;
 
-    use super::wants_html;
+    use super::{if_a_person_asks, wants_html};
+
+    #[rstest]
+    #[case::a_person_opens_a_page("GET", "text/html", "navigate", true)]
+    #[case::the_script_of_a_page("GET", "application/json", "cors", false)]
+    #[case::a_script_that_wants_a_page("GET", "text/html", "same-origin", false)]
+    #[case::a_form("POST", "text/html", "navigate", false)]
+    fn only_a_person_who_opens_a_page_keeps_the_session_alive(
+        #[case] method: &str,
+        #[case] accept: &str,
+        #[case] mode: &str,
+        #[case] expected: bool,
+    ) {
+        let request = Request::builder().method(method).header(ACCEPT, accept);
+        let (parts, ()) = request.header("sec-fetch-mode", mode).body(()).unwrap().into_parts();
+        assert_eq!(if_a_person_asks(Some(()), &parts).is_some(), expected);
+    }
 
     #[rstest]
     #[case("text/html,application/xhtml+xml,*/*;q=0.8", true)]
