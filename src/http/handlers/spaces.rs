@@ -1,5 +1,7 @@
 //! `/spaces`: the spaces that the technical user sees, and one of them with its routes.
 
+use std::cell::LazyCell;
+
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -72,19 +74,23 @@ pub(crate) async fn list(
     let cf = cf_for(&state, &viewer.caller, &correlation);
     let read = state.overview.spaces(&cf).await;
     let spaces = read.map_err(|error| explained(&state, &viewer, error))?;
-    if viewer.wants_html() {
+    let card = if viewer.wants_html() {
         // A page says it from the next view on.
         cf.learn_version();
-    }
+        card_for(&state, &viewer.caller)
+    } else {
+        None
+    };
     let document = || match spaces.json(&of_program) {
         Ok(json) => ([(CONTENT_TYPE, JSON)], json).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     };
-    let shown = spaces.page(&of_person);
-    let frame = state.site().frame(PageSection::Spaces, PageScript::Live);
-    let card = card_for(&state, &viewer.caller);
-    let page =
-        |person| SpaceListHtml::new(frame.seen_by(person), &shown, &of_person).with_status(card);
+    // Only a page needs them.
+    let shown = LazyCell::new(|| spaces.page(&of_person));
+    let page = |person| {
+        let frame = state.site().frame(PageSection::Spaces, PageScript::Live);
+        SpaceListHtml::new(frame.seen_by(person), &shown, &of_person).with_status(card)
+    };
     Ok(viewer.answer(page, document))
 }
 
