@@ -148,7 +148,11 @@ pub(crate) fn minute(text: &str) -> String {
 
 /// In how much time to ask again; not before the end of the wait.
 pub(crate) fn wait_text(seconds: u64) -> String {
-    let unit = if seconds < 120 { 1 } else { 60 };
+    let unit = match seconds {
+        0..120 => 1,
+        120..7200 => 60,
+        _ => 3600,
+    };
     span(Duration::from_secs(seconds.next_multiple_of(unit)))
 }
 
@@ -206,6 +210,8 @@ mod tests {
     #[case(121, "3 minutes")]
     #[case(3958, "66 minutes")]
     #[case(7199, "2 hours")]
+    #[case(7200, "2 hours")]
+    #[case(7201, "3 hours")]
     fn a_wait_is_not_told_too_short(#[case] seconds: u64, #[case] words: &str) {
         assert_eq!(wait_text(seconds), words);
     }
