@@ -12,7 +12,7 @@ use crate::{
         code::ProblemCode,
         error_mapping::code_of_reason,
         extract::{SpacesRead, wall_time},
-        handlers::release::{InstanceName, ReleaseForm, ReleaseOutcome},
+        handlers::release::{InstanceName, ReleaseForm, ReleaseOutcome, number_of},
         own_form::FORM_FIELD,
         state::AppState,
         technical_user::{card_of, grant_text, minute, moment, moment_rfc3339},
@@ -132,16 +132,17 @@ fn offer(
 
 /// What a release costs.
 fn costs(status: &DestinationStatus, instance: InstanceName, is_locked: bool) -> Vec<String> {
-    let (released, unsuccessful) = (status.attempts.released, status.attempts.unsuccessful);
+    let released = status.attempts.released;
+    let attempts = number_of(released, "released attempt");
+    let passwords = number_of(status.attempts.unsuccessful, "password");
     let mut costs = vec![
         "It sends one logon with what the destination holds now. A wrong password counts at the \
          identity provider, and most lock a user after five."
             .to_owned(),
         format!(
-            "{instance} has made this page: in the last 65 minutes it has sent {released} released \
-             attempt(s) for this destination, and {unsuccessful} password(s) of this user without \
-             success. Other instances and people count for themselves, and another instance may \
-             take the release."
+            "{instance} has made this page: in the last 65 minutes it has sent {attempts} for this \
+             destination, and {passwords} of this user without success. Other instances and people \
+             count for themselves, and another instance may take the release."
         ),
     ];
     if is_locked {

@@ -123,8 +123,8 @@ async fn an_operator_releases_one_attempt_and_sees_what_came_of_it() {
     assert_eq!(before.headers["referrer-policy"], "same-origin");
     for text in [
         "This instance has made this page",
-        "0 released attempt(s)",
-        "1 password(s) of this user",
+        "0 released attempts for",
+        "1 password of this user",
         "lock a user after five",
         "<summary>Release one attempt for CFAPI</summary>",
     ] {
@@ -163,7 +163,7 @@ async fn a_refused_attempt_is_shown_with_its_cost() {
     let shown = browser.open(&location(&done)).await;
     for text in [
         "One logon for destination CFAPI was sent without success.",
-        "In all it has sent 2 password(s)",
+        "In all it has sent 2 passwords of",
         "href=\"/problems/technical-user-rejected\"",
         ">Refused<",
         "This would be released attempt 2.",

@@ -280,9 +280,14 @@ fn count_note(instance: InstanceName, done: &ReleasedAttempt) -> String {
 
 /// How many attempts an instance has released, without the end of the sentence.
 fn sent_so_far(instance: InstanceName, released: usize) -> String {
-    format!(
-        "{instance} has sent {released} released attempt(s) for this destination within 65 minutes"
-    )
+    let attempts = number_of(released, "released attempt");
+    format!("{instance} has sent {attempts} for this destination within 65 minutes")
+}
+
+/// A number of things in words: "1 password", "2 passwords".
+pub(crate) fn number_of(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 /// How many logons of this instance the identity provider may have counted, as a sentence after
@@ -295,9 +300,10 @@ fn wrong_so_far(unsuccessful: usize) -> String {
 }
 
 fn wrong(unsuccessful: usize) -> String {
+    let passwords = number_of(unsuccessful, "password");
     format!(
-        "In all it has sent {unsuccessful} password(s) of this user without success in that time. Five wrong logons \
-         lock the user, and those of other instances and people count as well."
+        "In all it has sent {passwords} of this user without success in that time. Five wrong \
+         logons lock the user, and those of other instances and people count as well."
     )
 }
 
@@ -317,8 +323,9 @@ fn problem_of_repeated(
     let RepeatedRelease { earlier, unsuccessful, free_at } = repeated;
     let sums = wrong_so_far(unsuccessful);
     let at = clock_time(free_at);
+    let attempts = number_of(earlier, "released attempt");
     let detail = format!(
-        "{instance} has already sent {earlier} released attempt(s) for destination {name} within 65 minutes.{sums} \
+        "{instance} has already sent {attempts} for destination {name} within 65 minutes.{sums} \
          Repair the cause first. To send attempt {} now, add force=true; without it the next release is possible at {at}.",
         earlier.saturating_add(1)
     );
