@@ -10,7 +10,7 @@ use crate::{
     auth::{self, Caller, IssuerBindings, Scope, SealingKey, VerifiedLogin, Verifier},
     oauth::{ClientAuthentication, TokenEndpoint},
     telemetry::metrics::Metrics,
-    upstream::{ClientFactory, Purpose},
+    upstream::{ClientFactory, Purpose, body},
 };
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use proptest::prelude::{prop_assert_eq, proptest};
@@ -301,6 +301,21 @@ fn a_form_for_the_user_of_a_token_is_for_no_session_and_no_other_user() {
     assert!(opened(&keys, FormUse::Release, &of("a"), &token, 0));
     assert!(!opened(&keys, FormUse::Release, &of("b"), &token, 0));
     assert!(!opened(&keys, FormUse::Release, &holder("token"), &token, 0));
+}
+
+#[test]
+fn a_form_for_the_user_of_a_token_is_for_its_zone() {
+    let user = Caller::user_for_tests("sb-broker!t1", "a");
+    let mut record = serde_json::to_value(user.to_record()).unwrap();
+    record["zone"] = "other-zone".into();
+    let record = body::decode(&serde_json::to_vec(&record).unwrap()).unwrap();
+    let namesake = Caller::from_record(record);
+    assert_eq!(namesake.subject(), user.subject());
+    let [user, namesake] = [user, namesake].map(|it| FormHolder::of_token(&it).unwrap());
+    let keys = forms(1, None);
+    let token = keys.seal(FormUse::Release, &user, "content", at(0)).unwrap();
+    assert!(opened(&keys, FormUse::Release, &user, &token, 0));
+    assert!(!opened(&keys, FormUse::Release, &namesake, &token, 0));
 }
 
 #[test]
