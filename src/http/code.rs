@@ -83,6 +83,7 @@ mod table {
         DeniedByPolicy, "denied_by_policy", FORBIDDEN, "Refused by policy", false, Some("http_request_denied"), WARN;
         LoginFailed, "login_failed", BAD_REQUEST, "Login not accepted", false, None, INFO;
         CrossSite, "cross_site", FORBIDDEN, "Request from another site", false, None, WARN;
+        FormInvalid, "form_invalid", FORBIDDEN, "Form not valid", false, None, INFO;
         BadRequest, "bad_request", BAD_REQUEST, "Malformed request", false, None, INFO;
         TenantMismatch, "tenant_mismatch", BAD_REQUEST, "Tenant ids differ", false, None, INFO;
         AppRequired, "app_required", BAD_REQUEST, "App must be named", false, None, INFO;

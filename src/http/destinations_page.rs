@@ -121,8 +121,7 @@ fn offer(
     let released = status.attempts.released;
     let is_locked =
         status.hold.as_ref().is_some_and(|hold| matches!(hold.reason, Reason::Locked { .. }));
-    let knowing = (is_locked || released > 0).then_some(released);
-    let form = ReleaseForm { name: name.to_owned(), knowing };
+    let form = ReleaseForm { name: name.to_owned(), released, is_locked };
     let token = keys.seal(FormUse::Release, holder, form, wall_time())?;
     let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     let url = state.site().link(&format!("/destinations/{escaped}/release"));

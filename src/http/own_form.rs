@@ -90,17 +90,21 @@ where
 
 impl FormRefusal {
     fn problem(self, base: &PublicBase) -> Problem {
-        let detail = match self {
-            Self::Origin => format!(
-                "Nothing was done: the browser does not say that this form comes from a page of the \
-                 broker at {}. Open the page there and use its button.",
-                base.origin()
+        match self {
+            Self::Origin => Problem::new(
+                ProblemCode::CrossSite,
+                format!(
+                    "Nothing was done: the browser does not say that this form comes from a page \
+                     of the broker at {}. Open the page there and use its button.",
+                    base.origin()
+                ),
             ),
-            Self::Token => "Nothing was done: this form was not made for you, or more than 15 \
-                            minutes ago. Open the page again and use its button."
-                .to_owned(),
-        };
-        Problem::new(ProblemCode::CrossSite, detail)
+            Self::Token => Problem::new(
+                ProblemCode::FormInvalid,
+                "Nothing was done: this form was not made for you, or more than 15 minutes ago. \
+                 Open the page again and use its button.",
+            ),
+        }
     }
 }
 

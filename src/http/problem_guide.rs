@@ -74,6 +74,12 @@ guides! {
         check: ["Use the button on the broker's own page.", "Operators: the first entry of server.names must be the address that people open."],
         again: "No. Use the button on the broker's own page."
     }
+    FormInvalid {
+        means: "A form of the broker's page counts for one person, one destination and 15 minutes. Nothing was done.",
+        causes: ["The page was open for more than 15 minutes.", "You have logged in again since, or as somebody else.", "The form was changed, or is for another destination."],
+        check: ["Open the page again and use its button."],
+        again: "No. The same form stays invalid: open the page again."
+    }
     BadRequest {
         means: "The request is not of the form that this call takes.",
         causes: ["A member is missing, unknown, given twice or malformed.", "A body is not JSON, or a query parameter is unknown."],

@@ -86,9 +86,14 @@ pub enum Force {
     No,
     /// Overrides the lock. A probe that comes too early counts as a failure again.
     Yes,
-    /// The same, if so many attempts of the destination were released in the last 65 min: whoever
-    /// decides knows the count. Of two that decide at once, one is refused.
-    Knowing(usize),
+    /// Overrides what whoever decides has been told, and nothing else. Of two that decide at once,
+    /// one is refused.
+    Knowing {
+        /// So many attempts of the destination were released in the last 65 min.
+        released: usize,
+        /// The user is locked.
+        is_locked: bool,
+    },
 }
 
 /// Result of an operator's release.
@@ -350,24 +355,23 @@ async fn release(
     // Held across the attempt on purpose: the next release counts this one.
     let _release_lock = guard.release_lock.lock().await;
     let now = Instant::now();
-    let is_forced = match force {
-        Force::No => false,
-        Force::Yes => true,
-        Force::Knowing(released) => entry.releases(now).0 == released,
+    let (known, knows_lock) = match force {
+        Force::No => (0, false),
+        Force::Yes => (usize::MAX, true),
+        Force::Knowing { released, is_locked } => (released, is_locked),
     };
-    if !is_forced {
-        // Also below a pause.
-        if let Some(hold) = guard.hold(now)
-            && matches!(hold.reason, Reason::Locked { .. })
-        {
-            let refusal = LeaseRefusal::new(entry.name(), hold.reason, hold.retry_at);
-            return Err(RetryError::Locked(refusal));
-        }
-        let (earlier, last) = entry.releases(now);
-        if let Some(last) = last {
-            let (unsuccessful, free_at) = (guard.unsuccessful(now), last + FAILURE_WINDOW);
-            return Err(RetryError::Repeated(RepeatedRelease { earlier, unsuccessful, free_at }));
-        }
+    // Also below a pause.
+    if !knows_lock
+        && let Some(hold) = guard.hold(now)
+        && matches!(hold.reason, Reason::Locked { .. })
+    {
+        let refusal = LeaseRefusal::new(entry.name(), hold.reason, hold.retry_at);
+        return Err(RetryError::Locked(refusal));
+    }
+    let (earlier, last) = entry.releases(now);
+    if let Some(last) = last.filter(|_| earlier > known) {
+        let (unsuccessful, free_at) = (guard.unsuccessful(now), last + FAILURE_WINDOW);
+        return Err(RetryError::Repeated(RepeatedRelease { earlier, unsuccessful, free_at }));
     }
     let begun = entry.release_begins();
     let outcome = credential.force().await;

@@ -1404,13 +1404,30 @@ async fn of_two_who_release_at_once_one_is_refused() {
     let (one, two) = tokio::join!(test.release(Force::No), test.release(Force::No));
     assert!(one.is_ok() && matches!(two, Err(RetryError::Repeated(_))));
     // Both know of that one.
-    let (one, two) = tokio::join!(test.release(Force::Knowing(1)), test.release(Force::Knowing(1)));
+    let known = Force::Knowing { released: 1, is_locked: false };
+    let (one, two) = tokio::join!(test.release(known), test.release(known));
     assert_eq!(one.unwrap().released, 2);
     assert!(matches!(two, Err(RetryError::Repeated(_))));
     assert_eq!(test.fake.grants(), [PASSWORD; 3]);
     let events = test.vault.statuses().remove(0).events;
     let released = events.iter().filter(|event| matches!(event.kind, PastEventKind::Released));
     assert_eq!((released.count(), events.len()), (2, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_overrides_no_lock_that_nobody_was_told_of() {
+    let test = TestVault::new();
+    test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::SecondFactor));
+    assert!(test.lease().await.is_err());
+    test.release(Force::No).await.unwrap();
+    test.fake.usually(PASSWORD, ScriptedAnswer::Fault(FaultKind::ProviderLocked));
+    test.release(Force::Yes).await.unwrap();
+    let sent = test.fake.grants().len();
+    let known = |is_locked| Force::Knowing { released: 2, is_locked };
+    assert!(matches!(test.release(known(false)).await, Err(RetryError::Locked(_))));
+    assert_eq!(test.fake.grants().len(), sent);
+    test.release(known(true)).await.unwrap();
+    assert_eq!(test.fake.grants().len(), sent + 1);
 }
 
 // --- the other grant, and the end ----------------------------------------------------------------

@@ -200,7 +200,8 @@ async fn a_form_that_is_not_of_the_brokers_page_releases_nothing(
     let wrong = change(right.clone());
     let refused = browser.send(wrong.request(&broker)).await;
     assert_eq!(refused.status, 403, "{}", refused.text);
-    for text in ["cross_site", "Nothing was done", "Logged in as"] {
+    let code = if wrong.origin == right.origin { "form_invalid" } else { "cross_site" };
+    for text in [code, "Nothing was done", "Logged in as"] {
         assert!(refused.text.contains(text), "{text}: {}", refused.text);
     }
     assert_eq!(sandbox.password_grants(), 1);
@@ -235,7 +236,7 @@ async fn a_form_is_for_the_session_that_got_it() {
     let url = format!("{}{path}", broker.base);
     let refused = other.send(sent(&url, Some(&broker.base), &token)).await;
     assert_eq!(refused.status, 403, "{}", refused.text);
-    assert!(refused.text.contains("cross_site"), "{}", refused.text);
+    assert!(refused.text.contains("form_invalid"), "{}", refused.text);
     // Nor does what came of a release count as a form.
     let done = location(&one.send(sent(&url, Some(&broker.base), &token)).await);
     let outcome = done.split_once("done=").unwrap().1;
@@ -328,6 +329,25 @@ async fn a_locked_user_is_released_only_by_a_page_that_says_so() {
     let done = release(&browser, &broker).await;
     assert!(browser.open(&location(&done)).await.text.contains("succeeded"));
     assert_eq!(sandbox.password_grants(), sent_before + 1);
+}
+
+#[tokio::test]
+async fn a_page_that_told_of_a_release_overrides_no_later_lock() {
+    let (sandbox, broker) = blocked().await;
+    let browser = logged_in(&broker, "operator").await;
+    pull(&sandbox, "uaa_fault", &json!({"row": "F7", "n": 1}));
+    release(&browser, &broker).await;
+    pull(&sandbox, "uaa_fault", &json!({"row": "F3", "n": 1}));
+    let admin = sandbox.admin_token();
+    let retry = "/destinations/CFAPI/retry?force=true";
+    // This page tells of the first release, but of no lock.
+    let (path, form) = form_of(&page(&browser, &broker).await.text);
+    assert_eq!(broker.send(Method::POST, retry, Some(&admin), None).await.status, 200);
+    let sent_before = sandbox.password_grants();
+    let done = browser.send(sent(&format!("{}{path}", broker.base), Some(&broker.base), &form));
+    let shown = browser.open(&location(&done.await)).await.text;
+    assert!(shown.contains("the user is locked"), "{shown}");
+    assert_eq!(sandbox.password_grants(), sent_before);
 }
 
 #[tokio::test]

@@ -65,8 +65,10 @@ struct RetryBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReleaseForm {
     pub(crate) name: String,
-    /// The page has told of so many released attempts, or of a lock: they are overridden.
-    pub(crate) knowing: Option<usize>,
+    /// The page has told of so many released attempts.
+    pub(crate) released: usize,
+    /// The page has told that the user is locked.
+    pub(crate) is_locked: bool,
 }
 
 /// What came of a release, sealed: the instance that shows it need not be the one that tried.
@@ -154,7 +156,8 @@ pub(crate) async fn retry(
 /// came of it. A reload of that page repeats nothing.
 ///
 /// # Errors
-/// `not_found` for a name that is not configured, `cross_site` for a form of another destination.
+/// `not_found` for a name that is not configured; `cross_site` for a form of another site,
+/// `form_invalid` for one that was made for somebody or something else, or is too old.
 pub(crate) async fn by_form(
     Path(name): Path<String>,
     State(state): State<AppState>,
@@ -163,10 +166,14 @@ pub(crate) async fn by_form(
 ) -> Result<Response, Problem> {
     if content.name != name {
         let detail = "Nothing was done: this form is for another destination.";
-        return Err(Problem::new(ProblemCode::CrossSite, detail).seen_by(viewer.person()));
+        return Err(Problem::new(ProblemCode::FormInvalid, detail).seen_by(viewer.person()));
     }
     let destination = DestinationName::parse(&name).ok_or_else(unknown)?;
-    let force = content.knowing.map_or(Force::No, Force::Knowing);
+    let ReleaseForm { released, is_locked, .. } = content;
+    let force = match (released, is_locked) {
+        (0, false) => Force::No,
+        _ => Force::Knowing { released, is_locked },
+    };
     let (vault, caller) = (state.vault.clone(), viewer.caller.clone());
     let instance = vault.instance_index();
     let release = LogonRelease { vault, caller, correlation, trail };
