@@ -86,11 +86,16 @@ impl CookieKeys {
     }
 }
 
-/// Returns the cookies of a request: name and value.
+/// Returns the cookies of a request: name and value. A value that is no text is empty: a strange
+/// cookie of somebody else hides none of ours.
 pub(super) fn presented(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
-    let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('='))
+    let lines = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    pairs.filter_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=').map(str::from_utf8);
+        let name = parts.next()?.ok()?;
+        Some((name.trim(), parts.next()?.unwrap_or("").trim()))
+    })
 }
 
 /// Returns the value of a cookie; `None` without it.
