@@ -144,6 +144,26 @@ fn what_a_space_holds_is_text() {
 }
 
 #[test]
+fn what_stands_on_another_page_is_not_called_missing() {
+    let guid = guid();
+    let quota = QuotaRow { space: None, organization: None };
+    let space = SpacePage {
+        guid: &guid,
+        name: "dev",
+        created_at: None,
+        organization: None,
+        quota: &quota,
+        tenant_routes: Rows { resources: Vec::new(), total: 0 },
+        other_routes: Rows { resources: Vec::new(), total: 2 },
+        apps: Rows { resources: Vec::new(), total: 3 },
+        pagination: None,
+    };
+    let html = SpaceHtml::new(frame(), &space, &RowQuery::default()).render().unwrap();
+    let counts = ["None here.", "None on this page."].map(|text| html.matches(text).count());
+    assert_eq!(counts, [1, 2], "{html}");
+}
+
+#[test]
 fn what_a_problem_repeats_is_text() {
     let guide = ProblemGuide { meaning: "m", causes: &["c"], checks: &["k"], again: "No." };
     let problem =

@@ -207,3 +207,19 @@ async fn a_refused_technical_user_is_explained_on_the_page_of_spaces() {
     assert_eq!(status.status, 200, "{}", status.text);
     assert!(status.text.contains(">Refused<"), "{}", status.text);
 }
+
+#[tokio::test]
+async fn a_person_keeps_name_and_way_out_on_the_page_of_a_problem() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let browser = Browser::default();
+    browser.log_in(&broker, "developer").await;
+    let unknown = "/spaces/00000000-0000-4000-8000-000000000000";
+    for (path, status) in [("/spaces?page=0", 400), ("/spaces?color=red", 400), (unknown, 404)] {
+        let page = browser.open(&format!("{}{path}", broker.base)).await;
+        assert_eq!(page.status, status, "{path}: {}", page.text);
+        for text in ["Logged in as", "developer@example.test", "Log out"] {
+            assert!(page.text.contains(text), "{path}, {text}: {}", page.text);
+        }
+    }
+}

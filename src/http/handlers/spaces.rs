@@ -67,10 +67,10 @@ impl RowParameters {
 pub(crate) async fn list(
     viewer: Viewer<SpacesRead>,
     Correlation(correlation): Correlation,
-    AppQuery(parameters): AppQuery<RowParameters>,
+    parameters: Result<AppQuery<RowParameters>, Problem>,
     State(state): State<AppState>,
 ) -> Result<Response, Problem> {
-    let (of_program, of_person) = parameters.queries()?;
+    let (of_program, of_person) = queries_of(parameters, &viewer)?;
     let cf = cf_for(&state, &viewer.caller, &correlation);
     let read = state.overview.spaces(&cf).await;
     let spaces = read.map_err(|error| explained(&state, &viewer, error))?;
@@ -102,15 +102,16 @@ pub(crate) async fn read(
     viewer: Viewer<SpacesRead>,
     Correlation(correlation): Correlation,
     guid: Result<Path<String>, PathRejection>,
-    AppQuery(parameters): AppQuery<RowParameters>,
+    parameters: Result<AppQuery<RowParameters>, Problem>,
     State(state): State<AppState>,
 ) -> Result<Response, Problem> {
-    let (of_program, of_person) = parameters.queries()?;
-    let guid = guid.ok().and_then(|Path(text)| Guid::parse(&text)).ok_or_else(not_visible)?;
+    let (of_program, of_person) = queries_of(parameters, &viewer)?;
+    let guid =
+        guid.ok().and_then(|Path(text)| Guid::parse(&text)).ok_or_else(|| not_visible(&viewer))?;
     let cf = cf_for(&state, &viewer.caller, &correlation);
     let found = state.overview.space(&cf, &guid, wall_time()).await;
     let found = found.map_err(|error| explained(&state, &viewer, error))?;
-    let space = found.as_ref().as_ref().ok_or_else(not_visible)?;
+    let space = found.as_ref().as_ref().ok_or_else(|| not_visible(&viewer))?;
     let is_admin = viewer.caller.has(Scope::RoutesAdmin);
     let shown = if is_admin { TenantsShown::Yes } else { TenantsShown::No };
     let document = || Json(space.page(&of_program, shown)).into_response();
@@ -137,7 +138,16 @@ fn explained(state: &AppState, viewer: &Viewer<SpacesRead>, error: CapiError) ->
     if is_state { problem.told_by(card) } else { problem.with_status(card) }
 }
 
-fn not_visible() -> Problem {
+/// The queries of a program and of a person.
+fn queries_of(
+    parameters: Result<AppQuery<RowParameters>, Problem>,
+    viewer: &Viewer<SpacesRead>,
+) -> Result<(RowQuery, RowQuery), Problem> {
+    let queries = parameters.and_then(|AppQuery(parameters)| parameters.queries());
+    queries.map_err(|problem| problem.seen_by(viewer.person()))
+}
+
+fn not_visible(viewer: &Viewer<SpacesRead>) -> Problem {
     let detail = "The technical user sees no space of that guid. It needs a role in the space.";
-    Problem::new(ProblemCode::NotFound, detail)
+    Problem::new(ProblemCode::NotFound, detail).seen_by(viewer.person())
 }
