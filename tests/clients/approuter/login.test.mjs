@@ -78,7 +78,7 @@ describe('a login at the approuter', () => {
     assert.equal(back.status, 302, back.text)
     const spaces = await shop.get('/broker/spaces')
     assert.equal(spaces.status, 200, spaces.text)
-    assert.ok(spaces.text.includes('"dev"'), spaces.text)
+    assert.ok(spaces.text.includes('<bdi>dev</bdi>'), spaces.text)
 
     const leave = (await shop.get('/leave')).next
     assert.ok(leave.startsWith(`${uaa.url}/logout.do?`), leave)
