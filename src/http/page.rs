@@ -40,10 +40,9 @@ fn policy_of(frame: &Frame) -> String {
         PageScript::Local => " script-src 'self';",
         PageScript::Live => " script-src 'self'; connect-src 'self';",
     };
-    let form_target = frame.form_target().map(|origin| format!(" {origin}")).unwrap_or_default();
     format!(
         "default-src 'none'; style-src 'self'; img-src 'self';{script} base-uri 'none'; \
-         form-action 'self'{form_target}; frame-ancestors 'none'"
+         form-action 'self'; frame-ancestors 'none'"
     )
 }
 

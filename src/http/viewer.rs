@@ -26,8 +26,8 @@ use crate::{
         request_record::RequestRecord,
         state::PublicBase,
     },
-    login::{FormHolder, Login, LoginFlow, LoginOff, Session, SessionState, SetCookie},
-    pages::{HtmlPage, LogOut, PageAction, Person, Site},
+    login::{FormHolder, Login, LoginOff, Session, SessionState, SetCookie},
+    pages::{HtmlPage, PageAction, Person, Site},
 };
 
 /// Says whether the browser shows what it asks for as a page.
@@ -39,7 +39,7 @@ pub(crate) struct Viewer<N> {
     pub(crate) caller: Caller,
     renewed: Option<SetCookie>,
     holder: Option<FormHolder>,
-    log_out: Option<LogOut>,
+    log_out: Option<String>,
     wants_html: bool,
     scope: PhantomData<N>,
 }
@@ -127,7 +127,7 @@ impl<N: RequiredScope> Viewer<N> {
             SessionState::Valid(session) if parts.method == *method => {
                 let holder = Some(session.holder.clone());
                 let name = session.caller.user().map(str::to_owned);
-                let log_out = Some(log_out(flow, &Site::from_ref(state)));
+                let log_out = Some(Site::from_ref(state).link("/logout"));
                 let admitted = admit::<N>(*session, &Verifier::from_ref(state), parts).await;
                 let (caller, renewed) = admitted.map_err(|problem| {
                     let person = Person { name, log_out: log_out.clone() };
@@ -199,11 +199,6 @@ fn passed_on(problem: Problem, scope: Scope) -> Problem {
         )),
         _ => with_role(problem),
     }
-}
-
-/// The button that ends a session.
-fn log_out(flow: &LoginFlow, site: &Site) -> LogOut {
-    LogOut { url: site.link("/logout"), xsuaa: flow.xsuaa_origin() }
 }
 
 /// The problem of a person who cannot log in here.

@@ -103,11 +103,6 @@ impl LoginFlow {
         }
     }
 
-    /// Returns the origin of XSUAA, to which a logout leads.
-    pub fn xsuaa_origin(&self) -> String {
-        self.xsuaa.origin().ascii_serialization()
-    }
-
     /// Reads who has logged in.
     pub fn session(&self, headers: &HeaderMap, now: SystemTime) -> SessionState {
         SessionState::read(&self.keys, headers, now)

@@ -50,17 +50,8 @@ pub(crate) enum PageScript {
 pub(crate) struct Person {
     /// Name of the user, if the token has one.
     pub(crate) name: Option<String>,
-    /// How to end the session; `None` if the broker has none.
-    pub(crate) log_out: Option<LogOut>,
-}
-
-/// The button that ends a session.
-#[derive(Clone, Debug)]
-pub(crate) struct LogOut {
-    /// The path of the logout.
-    pub(crate) url: String,
-    /// The origin of XSUAA: the form is led there, and browsers apply the policy to that too.
-    pub(crate) xsuaa: String,
+    /// The path of the logout; `None` if the broker has no session to end.
+    pub(crate) log_out: Option<String>,
 }
 
 /// What a person can do next.
@@ -118,14 +109,18 @@ impl Frame {
         self.names_origin
     }
 
-    /// Returns what the script of the page may do.
+    /// Returns what the script of the page may do. It asks for news in a session of the broker
+    /// only: an approuter takes every request for a sign of the person and would never end its
+    /// session.
     pub(crate) fn script(&self) -> PageScript {
-        self.script
+        match (self.script, self.log_out()) {
+            (PageScript::Live, None) => PageScript::Local,
+            (script, _) => script,
+        }
     }
 
-    /// Returns the origin besides the broker's own to which a form of the page leads.
-    pub(crate) fn form_target(&self) -> Option<&str> {
-        self.log_out().map(|log_out| log_out.xsuaa.as_str())
+    pub(super) fn is_live(&self) -> bool {
+        self.script() == PageScript::Live
     }
 
     /// Returns the address of one of the broker's paths.
@@ -166,8 +161,8 @@ impl Frame {
         self.person.as_ref()?.name.as_deref()
     }
 
-    pub(super) fn log_out(&self) -> Option<&LogOut> {
-        self.person.as_ref()?.log_out.as_ref()
+    pub(super) fn log_out(&self) -> Option<&str> {
+        self.person.as_ref()?.log_out.as_deref()
     }
 
     /// The version and the instance, for people who are known.

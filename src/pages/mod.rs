@@ -7,6 +7,7 @@
 pub(crate) mod assets;
 mod destinations;
 mod frame;
+mod logged_out;
 mod problems;
 mod rows;
 mod spaces;
@@ -15,7 +16,8 @@ mod status;
 pub(crate) use destinations::{
     DestinationCard, DestinationsHtml, EventLine, ReleaseNote, ReleaseOffer,
 };
-pub(crate) use frame::{Frame, LogOut, PageAction, PageScript, PageSection, Person, Site};
+pub(crate) use frame::{Frame, PageAction, PageScript, PageSection, Person, Site};
+pub(crate) use logged_out::LoggedOutHtml;
 pub(crate) use problems::{
     ProblemGuide, ProblemListPage, ProblemOccurrence, ProblemPage, ProblemSummary,
 };

@@ -3,8 +3,8 @@
 use askama::Template as _;
 
 use super::{
-    Frame, LogOut, PageScript, PageSection, Person, ProblemGuide, ProblemOccurrence, ProblemPage,
-    ProblemSummary, Site, SpaceHtml, SpaceListHtml,
+    Frame, PageScript, PageSection, Person, ProblemGuide, ProblemOccurrence, ProblemPage,
+    ProblemSummary, Site, SpaceHtml, SpaceListHtml, StatusCard, StatusHtml, StatusMood,
 };
 use crate::{
     capi::Guid,
@@ -20,8 +20,7 @@ const ESCAPED: &str =
     "&#60;script&#62;alert(1)&#60;/script&#62; &#34;&#39; onload=x &#38;amp; \u{202e}gpj";
 
 fn frame() -> Frame {
-    let log_out = LogOut { url: "/p/logout".to_owned(), xsuaa: "https://x.test".to_owned() };
-    let person = Person { name: Some(NASTY.to_owned()), log_out: Some(log_out) };
+    let person = Person { name: Some(NASTY.to_owned()), log_out: Some("/p/logout".to_owned()) };
     let site = Site::new("/p", Some(3));
     site.frame(PageSection::Spaces, PageScript::Local).seen_by(Some(person))
 }
@@ -193,4 +192,27 @@ fn a_page_says_where_it_is_who_looks_and_which_instance_answers() {
     let nobody = site.frame(PageSection::Other, PageScript::None);
     let html = list(nobody, Vec::new(), 0, &RowQuery::default());
     assert!(!html.contains("aria-current") && !html.contains("instance 3"), "{html}");
+}
+
+#[test]
+fn a_page_asks_for_news_in_a_session_of_the_broker_only() {
+    let card = StatusCard {
+        mood: StatusMood::Good,
+        state: "Healthy".to_owned(),
+        cause: None,
+        next_step: None,
+        facts: Vec::new(),
+    };
+    let page = |log_out: Option<&str>| {
+        let frame = Site::new("/p", None).frame(PageSection::Other, PageScript::Live);
+        let person = Person { name: None, log_out: log_out.map(str::to_owned) };
+        StatusHtml { frame: frame.seen_by(Some(person)), card: card.clone() }
+    };
+    // With a token that an approuter passes on there is no session here.
+    for (log_out, script) in [(Some("/p/logout"), PageScript::Live), (None, PageScript::Local)] {
+        let page = page(log_out);
+        assert_eq!(page.frame.script(), script);
+        let is_live = script == PageScript::Live;
+        assert_eq!(page.render().unwrap().contains("data-live"), is_live, "{log_out:?}");
+    }
 }

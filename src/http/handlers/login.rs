@@ -15,12 +15,13 @@ use crate::{
     http::{
         code::ProblemCode,
         extract::wall_time,
+        page::answer_page,
         problem::Problem,
         state::PublicBase,
         viewer::{login_is_off, set_cookies},
     },
     login::{CodeFault, Login, LoginError, LoginFlow, SetCookie},
-    pages::PageAction,
+    pages::{LoggedOutHtml, PageAction, PageScript, PageSection, Site},
     upstream::CERTIFICATE_ADVICE,
 };
 
@@ -64,18 +65,23 @@ pub(crate) async fn callback(
     }
 }
 
-/// Ends the session here and at XSUAA. Works without a session too.
+/// Ends the session here; its page goes on to XSUAA's logout. Works without a session too.
 ///
 /// # Errors
 /// The login is off.
 pub(crate) async fn logout(
     State(login): State<Login>,
     State(base): State<PublicBase>,
+    State(site): State<Site>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let flow = login.flow().map_err(login_is_off)?;
     let ended = flow.sign_out(&base.0, &headers);
-    redirect(StatusCode::SEE_OTHER, &ended.location, ended.cookies)
+    let frame = site.frame(PageSection::Other, PageScript::None);
+    let page = LoggedOutHtml { frame, next: ended.location };
+    let mut response = answer_page(StatusCode::OK, &page);
+    set_cookies(&mut response, ended.cookies);
+    Ok(response)
 }
 
 /// 403 for a form of another site.

@@ -53,12 +53,14 @@
         const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
         const fresh = page.getElementById(part.id);
         if (fresh) part.replaceChildren(...fresh.childNodes);
-        else if (answer.status === 401) note = 'Your login has ended. Reload the page to log in again.';
-        else note = 'The state is not current: the broker answered with ' + answer.status + '.';
+        else if (answer.status === 401) {
+          note = 'Your login has ended. Reload the page to log in again.';
+          clearInterval(timer);
+        } else note = 'The state is not current: the broker answered with ' + answer.status + '.';
       } catch { note = 'The state is not current: the broker cannot be reached.'; }
       say('news', note);
     };
-    setInterval(refresh, 20000);
+    const timer = setInterval(refresh, 20000);
     document.addEventListener('visibilitychange', refresh);
   }
 })();
