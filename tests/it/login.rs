@@ -8,17 +8,9 @@ use cfapi_sandbox::{Part, Sandbox};
 
 use crate::support::{
     TestBroker, answer,
-    browser::{Browser, NAVIGATION, location, set_cookies},
+    browser::{Browser, NAVIGATION, PAGE, location, set_cookies, started},
     client, parse, pull, sandbox, variables, variables_of,
 };
-
-const PAGE: &str = "__Host-cfb";
-
-async fn started() -> (Sandbox, TestBroker) {
-    let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
-    (sandbox, broker)
-}
 
 #[tokio::test]
 async fn one_click_leads_from_the_root_to_the_spaces() {

@@ -3,21 +3,13 @@
 use rstest::rstest;
 use serde_json::json;
 
-use cfapi_sandbox::{BROKER_CLIENT, Part, Sandbox};
+use cfapi_sandbox::{BROKER_CLIENT, Part};
 
 use crate::support::{
     Answer, TestBroker,
-    browser::{Browser, NAVIGATION, location, set_cookies},
+    browser::{Browser, NAVIGATION, PAGE, location, set_cookies, started},
     client, parse, pull, sandbox, variables, variables_of,
 };
-
-const PAGE: &str = "__Host-cfb";
-
-async fn started() -> (Sandbox, TestBroker) {
-    let sandbox = sandbox().await;
-    let broker = TestBroker::start(&sandbox).await;
-    (sandbox, broker)
-}
 
 /// Asserts that a login was refused with a page that offers to begin again, and no session began.
 fn assert_refused(answer: &Answer, browser: &Browser) {

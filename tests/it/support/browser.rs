@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use reqwest::RequestBuilder;
 
-use super::{Answer, TestBroker, answer, client};
+use cfapi_sandbox::Sandbox;
+
+use super::{Answer, TestBroker, answer, client, sandbox};
+
+/// The cookie of a person who has logged in.
+pub(crate) const PAGE: &str = "__Host-cfb";
 
 /// What a browser sends when a person opens a page.
 pub(crate) const NAVIGATION: [(&str, &str); 2] =
@@ -84,6 +89,13 @@ impl Browser {
     pub(crate) fn cookie(&self, name: &str) -> Option<String> {
         self.cookies.lock().unwrap().get(name).cloned()
     }
+}
+
+/// A landscape with a broker.
+pub(crate) async fn started() -> (Sandbox, TestBroker) {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    (sandbox, broker)
 }
 
 /// Where an answer leads.
