@@ -218,12 +218,7 @@ impl Spaces {
     /// Returns the rows that a viewer asked for.
     pub fn page(&self, query: &RowQuery) -> SpacesPage<'_> {
         let needle = query.needle();
-        let matches = self.rows.iter().filter(|row| {
-            let organization = row.organization.as_ref();
-            let texts = [Some(row.name.as_str()), Some(row.guid.as_str())].into_iter();
-            let texts = texts.chain([organization.map(|organization| organization.name.as_str())]);
-            contains(needle.as_deref(), texts.flatten())
-        });
+        let matches = self.rows.iter().filter(|row| row.has(needle.as_deref()));
         let Rows { resources, total } = query.cut(matches);
         SpacesPage { resources, total, pagination: query.paging(total) }
     }
@@ -236,13 +231,11 @@ impl Detail {
         let needle = needle.as_deref();
         let of_tenants = self.routes.iter().filter_map(|route| {
             let row = TenantRouteRow::of(route, route.tenant.as_ref()?, shown);
-            let hidden = [row.tenant, row.owner].into_iter().flatten();
-            contains(needle, texts(route).chain(hidden)).then_some(row)
+            row.has(needle).then_some(row)
         });
         let others = self.routes.iter().filter(|route| route.tenant.is_none());
-        let others = others.filter(|route| contains(needle, texts(route))).map(OtherRouteRow::of);
-        let apps = self.apps.iter();
-        let apps = apps.filter(|app| contains(needle, [app.name.as_str(), app.guid.as_str()]));
+        let others = others.map(OtherRouteRow::of).filter(|row| row.has(needle));
+        let apps = self.apps.iter().filter(|app| app.has(needle));
         let (tenant_routes, other_routes) = (query.cut(of_tenants), query.cut(others));
         let apps = query.cut(apps);
         let longest = tenant_routes.total.max(other_routes.total).max(apps.total);
@@ -327,14 +320,48 @@ impl RowWindow {
     }
 }
 
-/// Returns what is seen of a route and can be searched.
-fn texts(route: &RouteOfSpace) -> impl Iterator<Item = &str> {
-    let own = [route.url.as_str(), route.guid.as_str()].into_iter();
-    own.chain(route.apps.iter().map(String::as_str))
+/// A row that a filter can find. The script of a page finds it by the same texts.
+pub trait SearchedRow {
+    /// Returns what the viewer sees of the row and a filter looks at.
+    fn texts(&self) -> Vec<&str>;
+
+    /// Returns the texts, a line each.
+    fn searched(&self) -> String {
+        self.texts().join("\n")
+    }
+
+    /// Returns whether one of the texts has the needle, whatever its case.
+    fn has(&self, needle: Option<&str>) -> bool {
+        let Some(needle) = needle else { return true };
+        self.texts().into_iter().any(|text| text.to_lowercase().contains(needle))
+    }
 }
 
-/// Returns whether one of the texts has the needle, whatever its case.
-fn contains<'a>(needle: Option<&str>, texts: impl IntoIterator<Item = &'a str>) -> bool {
-    let Some(needle) = needle else { return true };
-    texts.into_iter().any(|text| text.to_lowercase().contains(needle))
+impl SearchedRow for SpaceRow {
+    fn texts(&self) -> Vec<&str> {
+        let organization = self.organization.as_ref().map(|it| it.name.as_str());
+        [self.name.as_str(), self.guid.as_str()].into_iter().chain(organization).collect()
+    }
+}
+
+impl SearchedRow for TenantRouteRow<'_> {
+    fn texts(&self) -> Vec<&str> {
+        let own = [self.url.as_str(), self.guid.as_str(), self.state];
+        let apps = self.apps.iter().map(String::as_str);
+        let more = [self.reason, self.tenant, self.owner].into_iter().flatten();
+        own.into_iter().chain(apps).chain(more).collect()
+    }
+}
+
+impl SearchedRow for OtherRouteRow<'_> {
+    fn texts(&self) -> Vec<&str> {
+        let apps = self.apps.iter().map(String::as_str);
+        [self.url, self.guid.as_str()].into_iter().chain(apps).collect()
+    }
+}
+
+impl SearchedRow for AppRow {
+    fn texts(&self) -> Vec<&str> {
+        [self.name.as_str(), self.guid.as_str()].into_iter().chain(self.state).collect()
+    }
 }

@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::{Frame, HtmlPage, StatusCard, rows::RowTools};
-use crate::overview::view::{HeadRoom, RowQuery, SpacePage, SpacesPage};
+use crate::overview::view::{HeadRoom, RowQuery, SearchedRow, SpacePage, SpacesPage};
 
 /// All spaces that the technical user sees.
 #[derive(Debug, Template)]

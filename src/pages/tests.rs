@@ -28,6 +28,11 @@ fn frame() -> Frame {
 /// Asserts that the text is there only escaped, each time isolated from what stands around it.
 fn assert_inert(html: &str, times: usize) {
     assert!(!html.contains("<script>") && !html.contains("\"' onload"), "{html}");
+    // What the filter looks at is shown to nobody.
+    let parts = html.split("data-text=\"").enumerate();
+    let html: String = parts
+        .map(|(at, part)| if at == 0 { part } else { part.split_once('"').unwrap().1 })
+        .collect();
     assert_eq!(html.matches(ESCAPED).count(), times, "{html}");
     let isolated = html.matches(&format!("<bdi>{ESCAPED}</bdi>")).count();
     let labels = html.matches(&format!("{ESCAPED}\"")).count();
@@ -74,6 +79,8 @@ fn names_of_spaces_are_text() {
 fn a_page_that_has_all_rows_filters_them_itself() {
     let html = list(frame(), vec![&row()], 1, &RowQuery::default());
     assert!(html.contains("data-rows=\"rows\"") && html.contains(">1 of 1 spaces<"), "{html}");
+    let searched = format!("<tr data-text=\"{ESCAPED}\n{}\n{ESCAPED}\">", guid());
+    assert!(html.contains(&searched), "{html}");
     assert!(!html.contains("Next page"), "{html}");
 }
 

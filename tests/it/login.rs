@@ -289,8 +289,8 @@ async fn markup_in_the_name_of_a_space_is_text() {
     let shown = browser.open(&format!("{}/spaces", broker.base)).await;
     assert_eq!(shown.status, 200, "{}", shown.text);
     let escaped = "&#60;script&#62;alert(1)&#60;/script&#62; &#34;&#39;&#38;";
-    // The name of the space, the label of its button, and the name of the organization.
-    assert_eq!(shown.text.matches(escaped).count(), 3, "{}", shown.text);
+    // Two names, the label of a button, and the two names for the filter.
+    assert_eq!(shown.text.matches(escaped).count(), 5, "{}", shown.text);
     assert!(!shown.text.contains("<script>"), "{}", shown.text);
 }
 
