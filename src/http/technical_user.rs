@@ -50,7 +50,7 @@ fn facts_of(status: &DestinationStatus) -> Vec<(&'static str, String)> {
     let left = status.expires_in.filter(|left| !left.is_zero());
     let token =
         left.map_or_else(|| "no valid token".to_owned(), |left| format!("in {}", span(left)));
-    let source = status.source.map_or("not found, or not looked for yet", SourceKind::name);
+    let source = status.source.map_or("not read yet, or not found", SourceKind::name);
     let unknown = || "not known yet".to_owned();
     let user = status.user.clone().unwrap_or_else(unknown);
     let origin = status.origin.clone().unwrap_or_else(|| match status.source {
@@ -64,7 +64,7 @@ fn facts_of(status: &DestinationStatus) -> Vec<(&'static str, String)> {
         ("User", user),
         ("Origin (identity provider)", origin),
         ("Read from", source.to_owned()),
-        ("CF login server", login_server(status.guard).to_owned()),
+        ("CF login server", Answering::of_login_server(status.guard).text().to_owned()),
     ];
     if let Some(past) = &status.last_refusal {
         let title = code_of_reason(&past.refusal.reason).spec().title;
@@ -74,13 +74,53 @@ fn facts_of(status: &DestinationStatus) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What the last logon or refresh says of the login server.
-fn login_server(guard: GuardState) -> &'static str {
-    match guard {
-        GuardState::Waiting => "gives no usable answer",
-        GuardState::Unknown => "not asked yet",
-        GuardState::Good | GuardState::Rejected | GuardState::Blocked | GuardState::Locked => {
-            "answers"
+/// What the last call says of another system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answering {
+    /// There was no call yet.
+    NotAsked,
+    /// It answers.
+    Yes,
+    /// It cannot be reached, or its answer is of no use.
+    No,
+}
+
+impl Answering {
+    /// What the last logon or refresh says of the login server.
+    pub(crate) fn of_login_server(guard: GuardState) -> Self {
+        match guard {
+            GuardState::Waiting => Self::No,
+            GuardState::Unknown => Self::NotAsked,
+            GuardState::Good | GuardState::Rejected | GuardState::Blocked | GuardState::Locked => {
+                Self::Yes
+            }
+        }
+    }
+
+    /// What is known of the CF API.
+    pub(crate) fn of_api(condition: &ApiCondition) -> Self {
+        match condition.is_answering {
+            None => Self::NotAsked,
+            Some(true) => Self::Yes,
+            Some(false) => Self::No,
+        }
+    }
+
+    /// The words for people.
+    fn text(self) -> &'static str {
+        match self {
+            Self::NotAsked => "not asked yet",
+            Self::Yes => "answers",
+            Self::No => "gives no usable answer",
+        }
+    }
+
+    /// The word for programs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::NotAsked => "not_asked",
+            Self::Yes => "answers",
+            Self::No => "no_usable_answer",
         }
     }
 }
@@ -90,12 +130,8 @@ pub(crate) fn api_facts(
     condition: ApiCondition,
     version: Option<String>,
 ) -> Vec<(&'static str, String)> {
-    let ApiCondition { is_answering, calls_left, paused_for } = condition;
-    let answers = match is_answering {
-        None => "not asked yet",
-        Some(true) => "answers",
-        Some(false) => "gives no usable answer",
-    };
+    let answers = Answering::of_api(&condition).text();
+    let ApiCondition { calls_left, paused_for, .. } = condition;
     let limit = match (paused_for, calls_left) {
         (Some(wait), _) => {
             let at = minute(&clock_time(Instant::now() + wait));

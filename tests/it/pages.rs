@@ -180,7 +180,26 @@ async fn the_page_of_spaces_says_how_the_technical_user_is() {
     let status = browser.open(&format!("{}/status", broker.base)).await;
     assert!(status.text.contains(">Healthy<"), "{}", status.text);
     let document = browser.send(client().get(format!("{}/status", broker.base))).await;
-    assert_eq!(document.json()["state"], "Healthy", "{}", document.text);
+    let document = document.json();
+    assert_eq!(document["condition"]["state"], "healthy", "{document}");
+    // The facts of the card are there for programs as well.
+    assert_eq!(document["user"], "technical.user@example.test");
+    assert_eq!(document["login_server"]["state"], "answers");
+    assert_eq!(document["cf_api"]["state"], "answers");
+    assert_eq!(
+        document["broker"],
+        json!({"version": env!("CARGO_PKG_VERSION"), "instance_index": null})
+    );
+    let listed = browser.send(client().get(format!("{}/destinations", broker.base))).await.json();
+    assert_eq!(listed["broker"], document["broker"]);
+    let without_seconds = |mut body: serde_json::Value| {
+        body.as_object_mut().unwrap().remove("broker");
+        body["lease"].take();
+        body
+    };
+    let (same, first) =
+        (without_seconds(document), without_seconds(listed["resources"][0].clone()));
+    assert_eq!(same, first);
     assert_eq!(answer(client().get(format!("{}/status", broker.base))).await.status, 401);
 }
 

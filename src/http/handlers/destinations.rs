@@ -11,10 +11,16 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
+    capi::{ApiCondition, CallsLeft},
     destination::SourceKind,
     http::{
-        destinations_page::page, error_mapping::code_of_reason, extract::SpacesRead,
-        state::AppState, technical_user::moment_rfc3339, user_state::UserState, viewer::Viewer,
+        destinations_page::page,
+        error_mapping::code_of_reason,
+        extract::SpacesRead,
+        state::AppState,
+        technical_user::{Answering, moment_rfc3339},
+        user_state::UserState,
+        viewer::Viewer,
     },
     pages::DestinationsHtml,
     token::{DestinationStatus, Freshness, LeaseRefusal, PastEvent, PastEventKind, clock_time},
@@ -23,15 +29,26 @@ use crate::{
 #[derive(Debug, Serialize)]
 struct DestinationList {
     resources: Vec<DestinationBody>,
+    broker: BrokerBody,
+}
+
+/// The process that answers.
+#[derive(Debug, Serialize)]
+pub(super) struct BrokerBody {
+    version: &'static str,
+    instance_index: Option<u32>,
 }
 
 /// One destination; a member is null if its value is not known.
 #[derive(Debug, Serialize)]
-struct DestinationBody {
+pub(super) struct DestinationBody {
     name: String,
     default: bool,
     source: Option<&'static str>,
+    user: Option<String>,
     origin: Option<String>,
+    login_server: AnsweringBody,
+    cf_api: ApiBody,
     gate: LockoutBody,
     lease: Option<LeaseBody>,
     failed_refreshes: u32,
@@ -43,6 +60,28 @@ struct DestinationBody {
     /// The newest first, at most eight.
     events: Vec<EventBody>,
     attempts: AttemptsBody,
+}
+
+/// What the last call says of another system: `not_asked`, `answers` or `no_usable_answer`.
+#[derive(Debug, Serialize)]
+struct AnsweringBody {
+    state: &'static str,
+}
+
+/// What is known of the CF API without a call.
+#[derive(Debug, Serialize)]
+struct ApiBody {
+    state: &'static str,
+    version: Option<String>,
+    rate_limit: Option<RateLimitBody>,
+    paused_until: Option<String>,
+}
+
+/// The rate limit of CF, as its last answer said it.
+#[derive(Debug, Serialize)]
+struct RateLimitBody {
+    limit: u64,
+    remaining: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,27 +147,51 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Response {
     let statuses = state.vault.statuses();
-    let instance = state.vault.instance_index();
     let document = || {
-        let bodies = statuses.iter().enumerate();
-        let bodies =
-            bodies.map(|(index, status)| DestinationBody::of(status, index == 0, instance));
-        Json(DestinationList { resources: bodies.collect() }).into_response()
+        let bodies = statuses.iter().map(|status| DestinationBody::of(status, &state));
+        let (resources, broker) = (bodies.collect(), BrokerBody::of(&state));
+        Json(DestinationList { resources, broker }).into_response()
     };
     let html = page(&state, &viewer, query.as_deref().unwrap_or_default(), &statuses);
     let page = |person| DestinationsHtml { frame: html.frame.clone().seen_by(person), ..html };
     viewer.answer(page, document)
 }
 
+impl BrokerBody {
+    /// The process of this state.
+    pub(super) fn of(state: &AppState) -> Self {
+        let version = env!("CARGO_PKG_VERSION");
+        Self { version, instance_index: state.vault.instance_index() }
+    }
+}
+
+impl ApiBody {
+    fn of(condition: &ApiCondition, version: Option<String>) -> Self {
+        let limit = condition.calls_left;
+        Self {
+            state: Answering::of_api(condition).word(),
+            version,
+            rate_limit: limit
+                .map(|CallsLeft { remaining, limit }| RateLimitBody { limit, remaining }),
+            paused_until: condition.paused_for.map(|wait| clock_time(Instant::now() + wait)),
+        }
+    }
+}
+
 impl DestinationBody {
-    fn of(status: &DestinationStatus, default: bool, instance: Option<u32>) -> Self {
+    /// What is known of a destination without a call.
+    pub(super) fn of(status: &DestinationStatus, state: &AppState) -> Self {
         let lease = status.freshness.zip(status.expires_in);
         let condition = UserState::of(status, Instant::now());
+        let login_server = Answering::of_login_server(status.guard).word();
         Self {
             name: status.name.to_string(),
-            default,
+            default: status.name == state.defaults.destination,
             source: status.source.map(SourceKind::name),
+            user: status.user.clone(),
             origin: status.origin.clone(),
+            login_server: AnsweringBody { state: login_server },
+            cf_api: ApiBody::of(&state.capi.condition(&status.name), state.capi.version()),
             gate: LockoutBody {
                 state: status.guard.name(),
                 opens_in_seconds: status.guard_opens_in.map(|wait| wait.as_secs()),
@@ -159,7 +222,7 @@ impl DestinationBody {
             },
             events: status.events.iter().map(EventBody::of).collect(),
             attempts: AttemptsBody {
-                instance_index: instance,
+                instance_index: state.vault.instance_index(),
                 released: status.attempts.released,
                 unsuccessful: status.attempts.unsuccessful,
             },

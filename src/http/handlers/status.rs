@@ -11,20 +11,22 @@ use crate::{
     auth::Caller,
     http::{
         extract::SpacesRead,
+        handlers::destinations::{BrokerBody, DestinationBody},
         problem::Problem,
         state::AppState,
         technical_user::{api_facts, card_of},
         viewer::Viewer,
     },
     pages::{PageScript, PageSection, StatusCard, StatusHtml},
+    token::DestinationStatus,
 };
 
-/// The state in the words of the page.
+/// The destination of the caller, as in the list of destinations.
 #[derive(Debug, Serialize)]
-struct StatusBody<'a> {
-    state: &'a str,
-    cause: Option<&'a str>,
-    next_step: Option<&'a str>,
+struct StatusBody {
+    #[serde(flatten)]
+    destination: DestinationBody,
+    broker: BrokerBody,
 }
 
 /// Answers from memory.
@@ -35,22 +37,31 @@ pub(crate) async fn read(
     viewer: Viewer<SpacesRead>,
     State(state): State<AppState>,
 ) -> Result<Response, Problem> {
-    let card = card_for(&state, &viewer.caller).ok_or_else(Problem::not_found)?;
-    let (cause, next_step) = (card.cause.as_deref(), card.next_step.as_deref());
-    let body = StatusBody { state: &card.state, cause, next_step };
-    let document = || Json(body).into_response();
+    let status = status_for(&state, &viewer.caller).ok_or_else(Problem::not_found)?;
+    let document = || {
+        let destination = DestinationBody::of(&status, &state);
+        Json(StatusBody { destination, broker: BrokerBody::of(&state) }).into_response()
+    };
     let frame = state.site().frame(PageSection::Other, PageScript::Live);
-    let page = |person| StatusHtml { frame: frame.seen_by(person), card: card.clone() };
+    let page =
+        |person| StatusHtml { frame: frame.seen_by(person), card: full_card(&state, &status) };
     Ok(viewer.answer(page, document))
 }
 
 /// How the technical user is that serves a caller.
 pub(super) fn card_for(state: &AppState, caller: &Caller) -> Option<StatusCard> {
+    status_for(state, caller).map(|status| full_card(state, &status))
+}
+
+fn status_for(state: &AppState, caller: &Caller) -> Option<DestinationStatus> {
     let own = state.routes.providers().destination_of(caller);
     let name = own.unwrap_or(&state.defaults.destination);
-    let statuses = state.vault.statuses();
-    let mut card = statuses.iter().find(|status| status.name == *name).map(card_of)?;
-    card.facts.push(("Destination", name.to_string()));
-    card.facts.extend(api_facts(state.capi.condition(name), state.capi.version()));
-    Some(card)
+    state.vault.statuses().into_iter().find(|status| status.name == *name)
+}
+
+fn full_card(state: &AppState, status: &DestinationStatus) -> StatusCard {
+    let mut card = card_of(status);
+    card.facts.push(("Destination", status.name.to_string()));
+    card.facts.extend(api_facts(state.capi.condition(&status.name), state.capi.version()));
+    card
 }
