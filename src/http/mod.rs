@@ -49,6 +49,7 @@ use crate::http::{
     },
     middleware::MiddlewareStack,
 };
+use crate::login::LOGGED_OUT;
 use tower::Layer as _;
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
@@ -85,6 +86,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/assets/{name}", get(assets::read))
         .route("/login", get(login::start))
         .route("/login/callback", get(login::callback))
+        .route(LOGGED_OUT, get(login::logged_out))
         .route("/logout", post(login::logout).layer(own_forms(state)))
         .fallback(root::not_found)
         .with_state(state.clone());

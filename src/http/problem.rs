@@ -353,6 +353,8 @@ impl Problem {
         let card = parts.status_card.clone();
         let script = if card.is_some() { PageScript::Live } else { PageScript::None };
         let frame = site.frame(PageSection::Other, script);
+        let says_it = self.code == ProblemCode::IssuerNotBound;
+        let frame = if says_it { frame.without_notice() } else { frame };
         let fields = parts.errors.iter();
         let occurrence = ProblemOccurrence {
             detail: (!parts.is_told_by_card).then(|| parts.detail.clone()),

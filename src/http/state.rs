@@ -15,7 +15,7 @@ use crate::{
         readiness::Readiness,
         request_validation::RequestValidator,
     },
-    login::Login,
+    login::{Login, LoginOff},
     overview::Overview,
     pages::Site,
     policy::Policy,
@@ -78,7 +78,8 @@ impl AppState {
     /// Puts the parts behind one handle.
     pub fn new(parts: AppStateParts) -> Self {
         let proxy_state = Arc::new(ProxyState::of(&parts));
-        let site = Site::new(parts.base.prefix(), parts.vault.instance_index());
+        let notice = parts.login.flow().err().and_then(LoginOff::notice);
+        let site = Site::new(parts.base.prefix(), parts.vault.instance_index()).with_notice(notice);
         Self(Arc::new(AppStateInner { parts, site, proxy_state }))
     }
 

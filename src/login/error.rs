@@ -38,6 +38,14 @@ impl LoginOff {
             Self::MutualTls => "use an approuter that presents the client certificate",
         }
     }
+
+    /// Returns what every page says to people; `None` if the login is off on purpose.
+    pub fn notice(self) -> Option<String> {
+        let is_wanted = matches!(self, Self::Disabled | Self::MutualTls);
+        (!is_wanted).then(|| {
+            format!("Nobody can log in here: {self}. What its operator can do: {}.", self.hint())
+        })
+    }
 }
 
 /// Why a login failed.
@@ -49,6 +57,9 @@ pub enum LoginError {
         /// Constant word for the log.
         reason: &'static str,
     },
+    /// This process has sent too many codes within the last seconds.
+    #[error("too many logins at once")]
+    Busy,
     /// XSUAA did not exchange the code.
     #[error("code not exchanged")]
     Exchange {

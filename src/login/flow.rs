@@ -14,17 +14,21 @@ use crate::{
 };
 use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::HeaderMap;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
+    num::NonZeroU32,
     time::{Duration, SystemTime},
 };
 use url::Url;
 
 /// The path to which XSUAA sends the browser back.
 const CALLBACK: &str = "/login/callback";
+/// The path of the page after a logout.
+pub const LOGGED_OUT: &str = "/logged-out";
 /// Paths to which a login may lead, besides single spaces. Any other leads to the last one.
 const TARGETS: [&str; 3] = ["/", "/destinations", "/spaces"];
 /// How long a person may take to log in.
@@ -35,6 +39,11 @@ const MOST_BEGUN: usize = 5;
 const NAMED: usize = 9;
 /// Bytes of `state`, `nonce`, verifier and session id.
 const RANDOM: usize = 32;
+/// Codes that one process sends to XSUAA per second in the long run. The cookie of a login that has
+/// begun can come again with an invented code, so a single browser must not cost XSUAA more.
+const CODES_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
+/// Codes that it sends at once: a whole team that logs in at nine o'clock.
+const CODES_AT_ONCE: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// Logs people in.
 pub struct LoginFlow {
@@ -43,6 +52,7 @@ pub struct LoginFlow {
     endpoint: TokenEndpoint,
     keys: CookieKeys,
     verifier: Verifier,
+    codes: DefaultDirectRateLimiter,
 }
 
 /// The content of the cookie of a login that has begun.
@@ -100,6 +110,9 @@ impl LoginFlow {
             xsuaa: parts.xsuaa,
             endpoint: parts.endpoint,
             verifier: parts.verifier,
+            codes: RateLimiter::direct(
+                Quota::per_second(CODES_PER_SECOND).allow_burst(CODES_AT_ONCE),
+            ),
         }
     }
 
@@ -189,6 +202,7 @@ impl LoginFlow {
             return Err(refused("error"));
         }
         let code = answer.code.ok_or(refused("code"))?;
+        self.codes.check().map_err(|_| LoginError::Busy)?;
         let grant = Grant::AuthorizationCode {
             code,
             verifier: begun.verifier.into(),
@@ -237,12 +251,14 @@ impl LoginFlow {
         SetCookie::removal(&cookie_name(&CallbackAnswer::read(query)?.state)?)
     }
 
-    /// Ends the session here and at XSUAA, which leads back to the broker's root.
+    /// Ends the session here and at XSUAA, which leads back to the page [`LOGGED_OUT`]. The root
+    /// would begin a new login, which an identity provider that still knows the person answers at
+    /// once.
     pub fn sign_out(&self, base: &str, headers: &HeaderMap) -> SignOut {
         let names = presented(headers).map(|(name, _)| name).filter(|name| name.starts_with(BEGUN));
         let cookies = names.chain([PAGE]).filter_map(SetCookie::removal).collect();
-        let root = format!("{base}/");
-        let parameters = [("redirect", root.as_str()), ("client_id", &self.client_id)];
+        let after = format!("{base}{LOGGED_OUT}");
+        let parameters = [("redirect", after.as_str()), ("client_id", &self.client_id)];
         SignOut { location: self.address("/logout.do", &parameters), cookies }
     }
 

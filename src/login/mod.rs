@@ -13,7 +13,7 @@ mod settings;
 
 pub use cookies::SetCookie;
 pub use error::{CodeFault, LoginError, LoginOff};
-pub use flow::{LoginDone, LoginFlow, LoginStart, SignOut};
+pub use flow::{LOGGED_OUT, LoginDone, LoginFlow, LoginStart, SignOut};
 pub use forms::{FormHolder, FormKeys, FormUse};
 pub use session::{Session, SessionState};
 pub use settings::Settings;

@@ -30,18 +30,15 @@ fn parts(key: u8, previous: Option<u8>) -> LoginParts {
     let clients = ClientFactory::new(&crate::upstream::Settings::default()).unwrap();
     let client = clients.client(Purpose::Token).unwrap();
     let xsuaa = Url::parse("https://provider.authentication.example.test").unwrap();
+    // Nobody listens there.
+    let nowhere = Url::parse("https://127.0.0.1:9").unwrap();
     let (tasks, metrics) = (TaskTracker::new(), Metrics::default());
     let authentication =
         ClientAuthentication::Body { id: "sb-broker!t1".to_owned(), secret: "canary".into() };
     let issuers = IssuerBindings::default();
     LoginParts {
         client_id: "sb-broker!t1".to_owned(),
-        endpoint: TokenEndpoint::new(
-            client.clone(),
-            xsuaa.clone(),
-            authentication,
-            HeaderMap::new(),
-        ),
+        endpoint: TokenEndpoint::new(client.clone(), nowhere, authentication, HeaderMap::new()),
         xsuaa,
         key: SealingKey::new(&[key; 32]).unwrap(),
         previous_key: previous.and_then(|byte| SealingKey::new(&[byte; 32])),
@@ -228,7 +225,7 @@ fn addresses_are_made_of_the_public_base_and_the_binding() {
     }
     assert_eq!(
         flow.sign_out(BASE, &HeaderMap::new()).location,
-        "https://provider.authentication.example.test/logout.do?redirect=https%3A%2F%2Fgateway.example.test%2Fcfapi%2F&client_id=sb-broker%21t1"
+        "https://provider.authentication.example.test/logout.do?redirect=https%3A%2F%2Fgateway.example.test%2Fcfapi%2Flogged-out&client_id=sb-broker%21t1"
     );
 }
 
@@ -257,6 +254,86 @@ fn addresses_are_made_of_the_public_base_and_the_binding() {
 #[case("", "/spaces")]
 fn a_login_leads_to_pages_of_the_broker_only(#[case] wanted: &str, #[case] expected: &str) {
     assert_eq!(target(wanted), expected);
+}
+
+/// What browsers and libraries have taken for the start of an absolute address, and ways to write
+/// another host.
+#[test]
+fn no_spelling_of_another_address_leads_away() {
+    const STARTS: [&str; 30] = [
+        "//",
+        "///",
+        "////",
+        "/\\",
+        "\\\\",
+        "\\/",
+        "/\t/",
+        "/\n/",
+        "/\r/",
+        "/%09/",
+        "/%0a/",
+        "/%2f",
+        "/%5c",
+        "/.//",
+        "/..//",
+        "/./\\",
+        "/;//",
+        "/@",
+        "//@",
+        "//:@",
+        "/\u{a0}/",
+        "/\u{2028}/",
+        " //",
+        "\t//",
+        "https:",
+        "https:/",
+        "https://",
+        "https:///",
+        "hTTp://",
+        "javascript://",
+    ];
+    const HOSTS: [&str; 12] = [
+        "evil.example",
+        "evil.example:443",
+        "user@evil.example",
+        "gateway.example.test@evil.example",
+        "gateway.example.test.evil.example",
+        "evil%2eexample",
+        "evil\u{3002}example",
+        "%65vil.example",
+        "127.0.0.1",
+        "2130706433",
+        "[::1]",
+        "localhost",
+    ];
+    const ENDS: [&str; 6] = ["", "/", "/spaces", "/../spaces", "?x=/spaces", "#/spaces"];
+    let ends = |start: String| ENDS.map(|end| format!("{start}{end}"));
+    let all = STARTS.iter().flat_map(|start| HOSTS.map(|host| format!("{start}{host}")));
+    let all: Vec<_> = all.flat_map(ends).collect();
+    assert_eq!(all.len(), 2160);
+    for wanted in all {
+        assert_eq!(target(&wanted), "/spaces", "{wanted}");
+        let below = format!("/spaces/{wanted}");
+        assert_eq!(target(&below), "/spaces", "{below}");
+    }
+}
+
+#[tokio::test]
+async fn one_begun_login_does_not_send_codes_without_end() {
+    let flow = flow(1, None);
+    let begun = flow.start(None, BASE, &HeaderMap::new(), at(0)).unwrap();
+    let query = format!("state={}&code=invented", state_of(&begun.location));
+    let cookies: Vec<_> = begun.cookies.into_iter().map(pair).collect();
+    let mut ends = Vec::new();
+    for _ in 0..60 {
+        let ended = flow.finish(&query, BASE, &sent(&cookies), at(1)).await;
+        ends.push(ended.unwrap_err().to_string());
+    }
+    assert!(ends[..50].iter().all(|end| end == "code not exchanged"), "{ends:?}");
+    assert!(ends[50..].iter().any(|end| end == "too many logins at once"), "{ends:?}");
+    let other = format!("state={}&code=invented", state_of(&begun.location).to_uppercase());
+    let ended = flow.finish(&other, BASE, &sent(&cookies), at(1)).await;
+    assert_eq!(ended.unwrap_err().to_string(), "login not accepted: state");
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use super::assets::{Asset, ICON, SCRIPT, STYLE};
 pub(crate) struct Site {
     prefix: Arc<str>,
     instance: Option<u32>,
+    notice: Option<Arc<str>>,
 }
 
 /// The frame of one page.
@@ -19,6 +20,7 @@ pub(crate) struct Frame {
     script: PageScript,
     person: Option<Person>,
     names_origin: bool,
+    says_notice: bool,
 }
 
 /// Where a page stands in the navigation.
@@ -74,7 +76,14 @@ pub(super) struct NavigationLink {
 impl Site {
     /// `prefix`: the path under which the broker is reached, without a slash at its end.
     pub(crate) fn new(prefix: &str, instance: Option<u32>) -> Self {
-        Self { prefix: Arc::from(prefix), instance }
+        Self { prefix: Arc::from(prefix), instance, notice: None }
+    }
+
+    /// Tells people who are not logged in why nobody can log in.
+    #[must_use]
+    pub(crate) fn with_notice(mut self, notice: Option<String>) -> Self {
+        self.notice = notice.map(Arc::from);
+        self
     }
 
     /// Returns the address of one of the broker's paths, on the host that the browser sees.
@@ -84,7 +93,9 @@ impl Site {
 
     /// Begins a page.
     pub(crate) fn frame(&self, section: PageSection, script: PageScript) -> Frame {
-        Frame { site: self.clone(), section, script, person: None, names_origin: false }
+        let site = self.clone();
+        let (person, names_origin, says_notice) = (None, false, true);
+        Frame { site, section, script, person, names_origin, says_notice }
     }
 }
 
@@ -102,6 +113,18 @@ impl Frame {
     pub(crate) fn naming_origin(mut self) -> Self {
         self.names_origin = true;
         self
+    }
+
+    /// Leaves the notice out: the page itself says it.
+    #[must_use]
+    pub(crate) fn without_notice(mut self) -> Self {
+        self.says_notice = false;
+        self
+    }
+
+    pub(super) fn notice(&self) -> Option<&str> {
+        let is_wanted = self.says_notice && self.person.is_none();
+        self.site.notice.as_deref().filter(|_| is_wanted)
     }
 
     /// Returns whether the browser may name the origin of the page to the broker.

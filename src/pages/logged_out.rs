@@ -1,4 +1,4 @@
-//! The page that a logout leads over to XSUAA.
+//! The pages of a logout: the one that leads over to XSUAA, and the one to which XSUAA leads back.
 
 use askama::Template;
 
@@ -10,8 +10,8 @@ use super::{Frame, HtmlPage};
 #[template(path = "logged_out.html")]
 pub(crate) struct LoggedOutHtml {
     pub(crate) frame: Frame,
-    /// The address of XSUAA's logout.
-    pub(crate) next: String,
+    /// The address of XSUAA's logout; `None` on the page to which it leads back.
+    pub(crate) next: Option<String>,
 }
 
 impl HtmlPage for LoggedOutHtml {

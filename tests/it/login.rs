@@ -137,9 +137,20 @@ async fn a_logout_ends_the_session_here_and_at_xsuaa() {
     let next = next.split_once('"').unwrap().0.replace("&#38;", "&").replace("&amp;", "&");
     assert!(next.starts_with(&format!("{}/logout.do?", sandbox.xsuaa_url())), "{next}");
     let home = browser.open(&next).await;
-    assert_eq!((home.status, location(&home)), (302, format!("{}/", broker.base)));
+    let after = format!("{}/logged-out", broker.base);
+    assert_eq!((home.status, location(&home)), (302, after.clone()));
+    let page = browser.open(&after).await;
+    assert_eq!(page.status, 200, "{}", page.text);
+    assert!(
+        page.text.contains("href=\"/login\"") && !page.text.contains("refresh"),
+        "{}",
+        page.text
+    );
     let people = browser.open(&browser.begin(&broker).await).await;
     assert_eq!(people.status, 200, "XSUAA still knows the person");
+    browser.log_in(&broker, "developer").await;
+    let still = browser.open(&after).await;
+    assert_eq!((still.status, location(&still)), (302, format!("{}/spaces", broker.base)));
 }
 
 #[rstest]

@@ -296,6 +296,13 @@ async fn refused_by(
     assert_eq!(login.status, page.status, "{}", login.text);
     assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
     assert!(browser.cookies.lock().unwrap().is_empty());
+    let is_unbound = page.status == 500;
+    for path in ["/problems", "/problems/not-found", "/none"] {
+        let other = browser.open(&format!("{}{path}", broker.base)).await;
+        let says = other.text.contains("Nobody can log in here: ");
+        assert_eq!(says, is_unbound, "{path}: {}", other.text);
+    }
+    assert!(!page.text.contains("Nobody can log in here: "), "said twice: {}", page.text);
     let spaces = broker.get("/spaces", &sandbox.developer_token()).await;
     assert_eq!(spaces.status == 200, !page.text.contains("no xsuaa binding"), "{}", spaces.text);
     page

@@ -20,7 +20,7 @@ use crate::{
         state::PublicBase,
         viewer::{login_is_off, set_cookies},
     },
-    login::{CodeFault, Login, LoginError, LoginFlow, SetCookie},
+    login::{CodeFault, Login, LoginError, LoginFlow, SessionState, SetCookie},
     pages::{LoggedOutHtml, PageAction, PageScript, PageSection, Site},
     upstream::CERTIFICATE_ADVICE,
 };
@@ -78,10 +78,29 @@ pub(crate) async fn logout(
     let flow = login.flow().map_err(login_is_off)?;
     let ended = flow.sign_out(&base.0, &headers);
     let frame = site.frame(PageSection::Other, PageScript::None);
-    let page = LoggedOutHtml { frame, next: ended.location };
+    let page = LoggedOutHtml { frame, next: Some(ended.location) };
     let mut response = answer_page(StatusCode::OK, &page);
     set_cookies(&mut response, ended.cookies);
     Ok(response)
+}
+
+/// `GET /logged-out`: where XSUAA leads to after a logout. A person who is still logged in gets the
+/// spaces.
+///
+/// # Errors
+/// The login is off.
+pub(crate) async fn logged_out(
+    State(login): State<Login>,
+    State(base): State<PublicBase>,
+    State(site): State<Site>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let flow = login.flow().map_err(login_is_off)?;
+    if matches!(flow.session(&headers, wall_time()), SessionState::Valid(_)) {
+        return redirect(StatusCode::FOUND, &base.link("/spaces"), None);
+    }
+    let frame = site.frame(PageSection::Other, PageScript::None);
+    Ok(answer_page(StatusCode::OK, &LoggedOutHtml { frame, next: None }))
 }
 
 /// 403 for a form of another site.
@@ -118,6 +137,11 @@ fn failed(error: LoginError, base: &PublicBase) -> Problem {
             ProblemCode::Internal,
             "The broker could not make the cookie of this login; its log has the correlation id.",
         ),
+        LoginError::Busy => Problem::new(
+            ProblemCode::Overloaded,
+            "Too many people log in at this moment. Log in again in a few seconds.",
+        )
+        .retry_after(Some(Duration::from_secs(5))),
         LoginError::Exchange { fault, .. } => not_exchanged(*fault),
     };
     problem.source(error).action(again)
