@@ -49,6 +49,8 @@ token=$(lever caller_token '{"client":"sb-viewer!t1","scopes":["Spaces.Read"]}' 
 
 VCAP_SERVICES=$(value vcap_services) VCAP_APPLICATION=$(value vcap_application)
 export VCAP_SERVICES VCAP_APPLICATION
+# As in manifest.yml and mta.yaml.
+export MALLOC_MMAP_THRESHOLD_=131072
 # The whole load is one caller.
 export CFAPI_AUTH__REQUESTS_PER_SECOND=100000 CFAPI_AUTH__BURST=1000000 CFAPI_AUTH__MAX_IN_FLIGHT=4096
 port=$(shuf -i 20000-29999 -n 1)

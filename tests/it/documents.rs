@@ -220,6 +220,18 @@ fn every_file_that_the_map_names_exists() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What `benches/spaces.sh` measures is what a deployment has.
+#[test]
+fn the_descriptors_and_the_bench_set_the_same_threshold_of_the_allocator() {
+    let found = ["manifest.yml", "mta.yaml", "benches/spaces.sh"].map(|name| {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        let (_, value) = text.split_once("MALLOC_MMAP_THRESHOLD_").unwrap();
+        let digits = value.trim_start_matches([':', '=', ' ', '"']).chars();
+        digits.take_while(char::is_ascii_digit).collect::<String>()
+    });
+    assert_eq!(found, ["131072"; 3]);
+}
+
 #[test]
 fn the_readers_see_links_pages_and_codes() {
     assert_eq!(links("a [b](c.md#d) and [e](f)"), ["c.md#d", "f"]);
