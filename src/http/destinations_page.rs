@@ -59,7 +59,7 @@ pub(crate) fn page(
 fn why_no_release(caller: &Caller) -> String {
     match Scope::RoutesAdmin.role() {
         Some(role) if !caller.has(Scope::RoutesAdmin) => {
-            format!("Who has the role {role} can release one attempt here.")
+            format!("Only people with the role {role} can release an attempt here.")
         }
         Some(_) | None => "There is no button to release an attempt: the broker has no key to \
                            protect a form with, or this token names nobody. Its operator can bind a \

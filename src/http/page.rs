@@ -68,7 +68,13 @@ pub(crate) const BROWSER_HEADERS: [(HeaderName, HeaderValue); 7] = [
     (
         HeaderName::from_static("permissions-policy"),
         HeaderValue::from_static(
-            "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+            "accelerometer=(), autoplay=(), camera=(), clipboard-read=(), \
+             cross-origin-isolated=(), display-capture=(), encrypted-media=(), fullscreen=(), \
+             gamepad=(), geolocation=(), gyroscope=(), hid=(), idle-detection=(), \
+             keyboard-map=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+             picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), \
+             storage-access=(), sync-xhr=(), usb=(), window-management=(), \
+             xr-spatial-tracking=()",
         ),
     ),
     (http::header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000")),

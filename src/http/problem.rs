@@ -8,7 +8,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE},
 };
 use serde::Serialize;
 
@@ -167,6 +167,14 @@ impl Problem {
     pub(crate) fn note(mut self, sentence: &str) -> Self {
         self.parts.detail.push(' ');
         self.parts.detail.push_str(sentence);
+        self
+    }
+
+    /// Replaces the text.
+    #[must_use]
+    pub(crate) fn saying(mut self, detail: &str) -> Self {
+        self.parts.detail.clear();
+        self.parts.detail.push_str(detail);
         self
     }
 
@@ -343,6 +351,10 @@ impl Problem {
         let mut response = (self.code.spec().status, body).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, kind);
+        if *form == ProblemForm::Own {
+            // A browser gets a page.
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        }
         self.decorate(response.headers_mut());
         response
     }

@@ -134,7 +134,7 @@ impl UserState {
         }
         let cause = match &status.last_refusal {
             Some(past) if !past.is_over => cause_of(&past.refusal.reason),
-            Some(_) | None => "The broker logs on with the password in their place.".to_owned(),
+            Some(_) | None => "The broker logs on with the password instead.".to_owned(),
         };
         Self {
             word,

@@ -141,7 +141,9 @@ impl<N: RequiredScope> Viewer<N> {
         };
         if *method == Method::POST && wants_html {
             let url = Site::from_ref(state).link("/login?return=%2Fdestinations");
-            let ended = unauthenticated().note("Your login has ended. Nothing was done.");
+            let ended = unauthenticated().saying(
+                "Nothing was done: your login has ended. Log in again and use the button of the page.",
+            );
             let again = PageAction { label: "Log in again", url };
             return Err(anonymous(ended.action(again), removed).into_response());
         }
@@ -150,6 +152,7 @@ impl<N: RequiredScope> Viewer<N> {
             let path = format!("/login?return={}", path.collect::<String>());
             let mut response = StatusCode::FOUND.into_response();
             PublicBase::from_ref(state).locate(response.headers_mut(), &path);
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
             response
         } else {
             return Err(anonymous(unauthenticated(), removed).into_response());
@@ -194,8 +197,8 @@ fn passed_on(problem: Problem, scope: Scope) -> Problem {
         (ProblemCode::Unauthenticated, Some(role)) => problem.note(&format!(
             "An approuter has passed on a token that is not for this broker. Usually the person has \
              no role of the broker yet: an administrator of the subaccount assigns a role collection \
-             with the role {role}, in the BTP cockpit under Security, Users. Log out and log in again \
-             afterwards."
+             with the role {role}, in the BTP cockpit under Security, Users. After that, log out of the app that led \
+             here, or close the browser, and log in again."
         )),
         _ => with_role(problem),
     }

@@ -8,6 +8,7 @@ const states = {
     levers: [['change_password', { user, password: 'another' }], ['revoke_all']],
     words: [/refused the logon|technical user was refused/i, /release one attempt/i],
     statuses: [502],
+    told: 'The state has changed: Refused.',
   },
   locked: {
     levers: [['lock_user', { user }], ['revoke_all']],
@@ -26,11 +27,11 @@ const looks = {
   phone: { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true },
 }
 
-for (const [state, { levers, words, statuses }] of Object.entries(states)) {
+for (const [state, { levers, words, statuses, told }] of Object.entries(states)) {
   describe(`the technical user, ${state}`, () => {
     const { visit } = browser()
     const people = {}
-    let system
+    let system, watcher
     before(async () => {
       system = await sandbox()
       const first = await visit(system.url)
@@ -44,10 +45,12 @@ for (const [state, { levers, words, statuses }] of Object.entries(states)) {
           people[look + bypassCSP] = person
         }
       }
+      watcher = await visit(system.url, { storageState })
+      await watcher.open('/spaces')
       for (const [lever, args] of levers) await system.lever(lever, args)
     })
     after(async () => {
-      for (const person of Object.values(people)) await person.close()
+      for (const person of [watcher, ...Object.values(people)]) await person?.close()
       await system?.stop()
     })
 
@@ -62,6 +65,15 @@ for (const [state, { levers, words, statuses }] of Object.entries(states)) {
         await other.open('/spaces')
         await accessible(other.page)
         other.clean()
+      })
+    }
+
+    if (told) {
+      it('is told on a page that was opened before', async () => {
+        // So the page looks again when one comes back to it.
+        await watcher.page.evaluate('document.dispatchEvent(new Event("visibilitychange"))')
+        await watcher.page.getByRole('status').getByText(told).waitFor()
+        watcher.clean()
       })
     }
   })

@@ -77,7 +77,7 @@ async fn the_page_says_how_each_technical_user_is_and_what_happened() {
         "Last events",
         "href=\"/problems/technical-user-mfa\"",
         "aria-current=\"page\">Destinations",
-        "Who has the role RoutesAdministrator",
+        "Only people with the role RoutesAdministrator",
     ] {
         assert!(page.text.contains(text), "{text}: {}", page.text);
     }
@@ -258,7 +258,8 @@ async fn a_form_needs_a_person_who_may_release() {
     assert!(refused.text.contains("Routes.Admin"), "{}", refused.text);
     let nobody = answer(form()).await;
     assert_eq!(nobody.status, 401, "{}", nobody.text);
-    for text in ["Your login has ended", "href=\"/login?return=%2Fdestinations\""] {
+    assert!(!nobody.text.contains("bearer token is needed"), "{}", nobody.text);
+    for text in ["your login has ended", "href=\"/login?return=%2Fdestinations\""] {
         assert!(nobody.text.contains(text), "{text}: {}", nobody.text);
     }
     // With a header the cookie is not looked at.

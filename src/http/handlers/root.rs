@@ -6,7 +6,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use http::HeaderMap;
+use http::{HeaderMap, header::VARY};
 use serde::Serialize;
 
 use crate::{
@@ -63,7 +63,7 @@ pub(crate) async fn document(
     headers: HeaderMap,
 ) -> Response {
     if wants_html(&headers) {
-        return Redirect::to(&base.link("/spaces")).into_response();
+        return varying(Redirect::to(&base.link("/spaces")));
     }
     let links = RootDocumentLinks {
         own: LinkBody { href: base.link("") },
@@ -83,7 +83,12 @@ pub(crate) async fn document(
         app_ssh: (),
         cloud_controller_v2: (),
     };
-    Json(RootDocument { links }).into_response()
+    varying(Json(RootDocument { links }))
+}
+
+/// An answer that is another one for a browser (RFC 9110, 12.5.5).
+fn varying(answer: impl IntoResponse) -> Response {
+    ([(VARY, "Accept")], answer).into_response()
 }
 
 /// 404 for every unknown path.

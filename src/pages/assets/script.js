@@ -52,8 +52,12 @@
         const answer = await fetch(part.dataset.live, { headers: { accept: 'text/html' }, cache: 'no-store' });
         const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
         const fresh = page.getElementById(part.id);
-        if (fresh) part.replaceChildren(...fresh.childNodes);
-        else if (answer.status === 401) {
+        if (fresh) {
+          const state = () => part.querySelector('.state')?.textContent;
+          const before = state();
+          part.replaceChildren(...fresh.childNodes);
+          if (state() !== before) note = 'The state has changed: ' + state() + '.';
+        } else if (answer.status === 401) {
           note = 'Your login has ended. Reload the page to log in again.';
           clearInterval(timer);
         } else note = 'The state is not current: the broker answered with ' + answer.status + '.';
