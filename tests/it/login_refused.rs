@@ -28,12 +28,15 @@ fn parameter(url: &str, name: &str) -> String {
 
 #[tokio::test]
 async fn an_answer_of_xsuaa_is_taken_once() {
-    let (_sandbox, broker) = started().await;
+    let (sandbox, broker) = started().await;
     let browser = Browser::default();
     let back = browser.choose(&browser.begin(&broker).await, "developer").await;
     assert_eq!(browser.open(&back).await.status, 302);
     browser.cookies.lock().unwrap().remove(PAGE);
+    sandbox.clear_journal();
     assert_refused(&browser.open(&back).await, &browser);
+    // XSUAA refuses a used code as well, so it must not be asked.
+    assert_eq!(sandbox.journal().iter().filter(|entry| entry.path == "/oauth/token").count(), 0);
 }
 
 #[tokio::test]
