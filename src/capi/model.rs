@@ -23,6 +23,7 @@ const MAX_GUID: usize = 200;
 ///
 /// Only [`Guid::parse`] makes one, so it is safe as a path segment and inside a filter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Guid, value_type = String))]
 pub struct Guid(Arc<str>);
 
 impl Guid {
@@ -398,6 +399,7 @@ impl CapiErrors {
 
 /// One error of the CF API v3.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = CfError))]
 pub struct CfError {
     /// The number, stable between releases.
     #[serde(default)]

@@ -13,6 +13,8 @@ mod extract;
 mod handlers;
 mod hosts;
 mod middleware;
+#[cfg(test)]
+mod openapi;
 mod own_form;
 mod page;
 mod problem;
@@ -44,8 +46,8 @@ use axum::{
 
 use crate::http::{
     handlers::{
-        assets, destinations, health, login, metrics, problems, proxy::ProxyHandler, release, root,
-        route_bulk, route_transfer, routes, spaces, status,
+        assets, destinations, health, login, metrics, openapi as openapi_document, problems,
+        proxy::ProxyHandler, release, root, route_bulk, route_transfer, routes, spaces, status,
     },
     middleware::MiddlewareStack,
 };
@@ -83,6 +85,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/spaces/{guid}", get(spaces::read))
         .route("/problems", get(problems::list))
         .route("/problems/{kind}", get(problems::read))
+        .route("/openapi.json", get(openapi_document::read))
         .route("/assets/{name}", get(assets::read))
         .route("/login", get(login::start))
         .route("/login/callback", get(login::callback))

@@ -73,6 +73,7 @@ pub(crate) enum Retryable {
 
 /// One member of a request that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FieldError))]
 pub(crate) struct FieldError {
     /// JSON pointer, parameter or path variable.
     pub(crate) field: String,
@@ -82,20 +83,35 @@ pub(crate) struct FieldError {
 
 /// The document as it is sent.
 #[derive(Debug, Serialize)]
-struct ProblemDocument<'a> {
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Problem))]
+pub(crate) struct ProblemDocument<'a> {
+    /// Path of the page about this code.
     r#type: String,
+    /// Title of the code.
     title: &'static str,
+    /// HTTP status of the answer.
     status: u16,
+    /// What happened and what to do.
     detail: &'a str,
+    /// Id of this answer.
     instance: String,
+    /// The stable word.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::problem_codes))]
     code: &'static str,
+    /// Whether the same request may succeed later.
     retryable: bool,
+    /// Id of the request in the log.
     correlation_id: &'a str,
+    /// The wrong members of the request.
     #[serde(skip_serializing_if = "ProblemErrors::is_absent")]
+    #[cfg_attr(test, schema(value_type = Option<Vec<FieldError>>))]
     errors: ProblemErrors<'a>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schema(ignore))]
     field_errors: &'a [FieldError],
+    /// What the CF API said.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(test, schema(value_type = Option<Vec<crate::capi::CfError>>))]
     cf_errors: &'a [CfError],
 }
 

@@ -41,6 +41,7 @@ pub enum TenantsShown {
 
 /// Where a page stands in its list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Pagination))]
 pub struct Paging {
     /// All rows that match.
     pub total: usize,
@@ -54,6 +55,7 @@ pub struct Paging {
 
 /// An organization.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Organization))]
 pub struct OrganizationRow {
     /// Its guid.
     pub guid: Guid,
@@ -63,6 +65,7 @@ pub struct OrganizationRow {
 
 /// A space in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Space))]
 pub struct SpaceRow {
     /// Its guid.
     pub guid: Guid,
@@ -80,8 +83,10 @@ pub struct SpaceRow {
 
 /// The spaces that one viewer asked for: the body of `GET /spaces`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SpaceList))]
 pub struct SpacesPage<'a> {
     /// The spaces, sorted by name.
+    #[cfg_attr(test, schema(value_type = Vec<SpaceRow>))]
     pub resources: Vec<&'a SpaceRow>,
     /// All spaces that match.
     pub total: usize,
@@ -92,6 +97,7 @@ pub struct SpacesPage<'a> {
 
 /// An app of a space.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = AppOfSpace))]
 pub struct AppRow {
     /// Its guid.
     pub guid: Guid,
@@ -103,6 +109,7 @@ pub struct AppRow {
 
 /// A limit and what is used of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = HeadRoom))]
 pub struct HeadRoom {
     /// Routes that there may be.
     pub limit: u64,
@@ -112,6 +119,7 @@ pub struct HeadRoom {
 
 /// How many more routes fit. `None` if there is no limit, or the technical user may not see it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SpaceQuotas))]
 pub struct QuotaRow {
     /// In the space.
     pub space: Option<HeadRoom>,
@@ -121,6 +129,7 @@ pub struct QuotaRow {
 
 /// The part of a list that is shown.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Rows))]
 pub struct Rows<T> {
     /// The rows.
     pub resources: Vec<T>,
@@ -130,8 +139,10 @@ pub struct Rows<T> {
 
 /// A tenant route.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TenantRouteOfSpace))]
 pub struct TenantRouteRow<'a> {
     /// Its guid.
+    #[cfg_attr(test, schema(value_type = String))]
     pub guid: &'a Guid,
     /// Its host.
     pub host: &'a str,
@@ -142,6 +153,7 @@ pub struct TenantRouteRow<'a> {
     /// When it was created, as CF writes it.
     pub created_at: &'a str,
     /// The names of its apps; the guid where the name is not known.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     pub apps: &'a [String],
     /// `ok`, `unmapped`, `deleting` or `drifted`.
     pub state: &'static str,
@@ -157,8 +169,10 @@ pub struct TenantRouteRow<'a> {
 
 /// A route that is no tenant's.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OtherRouteOfSpace))]
 pub struct OtherRouteRow<'a> {
     /// Its guid.
+    #[cfg_attr(test, schema(value_type = String))]
     pub guid: &'a Guid,
     /// Its host; empty for the domain itself.
     pub host: &'a str,
@@ -169,27 +183,33 @@ pub struct OtherRouteRow<'a> {
     /// When it was created, as CF writes it.
     pub created_at: &'a str,
     /// The names of its apps; the guid where the name is not known.
+    #[cfg_attr(test, schema(value_type = Vec<String>))]
     pub apps: &'a [String],
 }
 
 /// One space as one viewer asked for it: the body of `GET /spaces/{guid}`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = SpaceDetails))]
 pub struct SpacePage<'a> {
     /// Its guid.
+    #[cfg_attr(test, schema(value_type = String))]
     pub guid: &'a Guid,
     /// Its name.
     pub name: &'a str,
     /// When it was created, as CF writes it.
     pub created_at: Option<&'a str>,
     /// Its organization, if visible.
+    #[cfg_attr(test, schema(value_type = Option<OrganizationRow>))]
     pub organization: Option<&'a OrganizationRow>,
     /// Limits of routes.
+    #[cfg_attr(test, schema(value_type = QuotaRow))]
     pub quota: &'a QuotaRow,
     /// Its tenant routes, sorted by URL.
     pub tenant_routes: Rows<TenantRouteRow<'a>>,
     /// Its other routes, sorted by URL.
     pub other_routes: Rows<OtherRouteRow<'a>>,
     /// Its apps, sorted by name.
+    #[cfg_attr(test, schema(value_type = Rows<AppRow>))]
     pub apps: Rows<&'a AppRow>,
     /// Absent if no page was asked for. The page is the same one of each list; `total` is that of
     /// the longest list.

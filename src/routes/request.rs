@@ -91,33 +91,49 @@ pub enum Adoption {
 /// The body of `PUT /routes/{tenant}` and `POST /routes`. Unknown members are ignored, because the
 /// registries add some.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = RouteRequest))]
 #[serde(default, rename_all = "camelCase")]
 pub struct RouteRequestBody {
+    /// App behind the URL; optional where the provider entry has one.
     app: Option<String>,
+    /// Domain; the first one of the provider entry by default.
     domain: Option<String>,
+    /// `false`: a route without labels is not adopted.
     adopt: Option<bool>,
+    /// Whether the tenant's routes under former hosts are removed; by default as the provider
+    /// entry says.
     replace: Option<bool>,
     #[serde(flatten)]
     names: Names,
+    /// The names as the Subscription Manager nests them.
     subscription: Option<Names>,
 }
 
 /// The names of a tenant, as the subscription registry and the Subscription Manager spell them.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = TenantNames))]
 #[serde(default, rename_all = "camelCase")]
 struct Names {
+    /// Subdomain of the tenant.
     subdomain: Option<String>,
+    /// The same, as the registry spells it.
     subscribed_subdomain: Option<String>,
+    /// Id of the tenant.
     tenant_id: Option<String>,
+    /// The same, as the registry spells it.
     subscribed_tenant_id: Option<String>,
+    /// The same, as the Subscription Manager spells it.
     subscriber: Option<Subscriber>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = Subscriber))]
 #[serde(default)]
 struct Subscriber {
+    /// Subdomain of the tenant.
     #[serde(rename = "subaccountSubdomain")]
     subaccount_subdomain: Option<String>,
+    /// Id of the tenant.
     app_tid: Option<String>,
 }
 

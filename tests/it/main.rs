@@ -39,6 +39,8 @@ mod many_connections;
 #[cfg(test)]
 mod modules;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod problems;

@@ -27,120 +27,195 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DestinationList))]
 struct DestinationList {
+    /// All configured destinations, the default one first.
     resources: Vec<DestinationBody>,
+    /// The process that answers.
     broker: BrokerBody,
 }
 
 /// The process that answers.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = BrokerProcess))]
 pub(super) struct BrokerBody {
+    /// Version of the broker.
     version: &'static str,
+    /// Number of the instance; null away from CF.
     instance_index: Option<u32>,
 }
 
 /// One destination; a member is null if its value is not known.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Destination))]
 pub(super) struct DestinationBody {
+    /// Its name.
     name: String,
+    /// Whether callers without a provider entry use it.
     default: bool,
+    /// Where it was read.
     source: Option<&'static str>,
+    /// The technical user.
     user: Option<String>,
+    /// Origin of the identity provider.
     origin: Option<String>,
+    /// Whether the CF login server answers.
     login_server: AnsweringBody,
+    /// What is known of the CF API.
     cf_api: ApiBody,
+    /// The lockout guard.
     gate: LockoutBody,
+    /// The token in use.
     lease: Option<LeaseBody>,
+    /// Refreshes that failed in a row.
     failed_refreshes: u32,
+    /// What an operator should look at.
     warning: Option<String>,
+    /// The last renewal of the token.
     last_renewal: Option<RenewalBody>,
+    /// The last refusal.
     last_refusal: Option<RefusalBody>,
     /// The state in words, as on the page.
     condition: ConditionBody,
     /// The newest first, at most eight.
     events: Vec<EventBody>,
+    /// What this instance has sent in the last 65 minutes.
     attempts: AttemptsBody,
 }
 
 /// What the last call says of another system: `not_asked`, `answers` or `no_usable_answer`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = OtherSystem))]
 struct AnsweringBody {
+    /// What the last call says.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::answering_states))]
     state: &'static str,
 }
 
 /// What is known of the CF API without a call.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = CfApi))]
 struct ApiBody {
+    /// What the last call says.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::answering_states))]
     state: &'static str,
+    /// Version of the CF API.
     version: Option<String>,
+    /// The rate limit of the technical user.
     rate_limit: Option<RateLimitBody>,
+    /// Until when no call is sent, because the limit is reached.
     paused_until: Option<String>,
 }
 
 /// The rate limit of CF, as its last answer said it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RateLimit))]
 struct RateLimitBody {
+    /// Calls per hour.
     limit: u64,
+    /// Calls that are left.
     remaining: u64,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Condition))]
 struct ConditionBody {
+    /// The state in a word or two.
     state: String,
+    /// When it ends by itself.
     until: Option<String>,
+    /// What is known.
     cause: Option<String>,
+    /// What to do.
     next_step: Option<String>,
 }
 
 /// An event, or several in a row that are alike.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DestinationEvent))]
 struct EventBody {
+    /// `renewed`, `refused`, `released` or `credentials_changed`.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::event_kinds))]
     event: &'static str,
+    /// The grant of a renewal.
     grant: Option<&'static str>,
+    /// Code of the problem of a refusal.
     code: Option<&'static str>,
+    /// What to do about a refusal.
     hint: Option<String>,
+    /// How often in a row.
     times: u32,
+    /// When it happened first.
     first_at: String,
+    /// When it happened last.
     at: String,
 }
 
 /// What this instance has sent in the last 65 minutes.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Attempts))]
 struct AttemptsBody {
+    /// Number of the instance; null away from CF.
     instance_index: Option<u32>,
+    /// Released attempts.
     released: usize,
+    /// Passwords without success.
     unsuccessful: usize,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = LockoutGuard))]
 struct LockoutBody {
+    /// State of the guard.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::guard_states))]
     state: &'static str,
+    /// Seconds until the next logon.
     opens_in_seconds: Option<u64>,
+    /// When the next logon is possible.
     opens_at: Option<String>,
+    /// What to do.
     hint: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TokenLease))]
 struct LeaseBody {
+    /// `fresh`, `ageing` (a new one is due) or `expired`.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::freshness_words))]
     freshness: &'static str,
+    /// Seconds until it expires.
     expires_in_seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Renewal))]
 struct RenewalBody {
+    /// Grant of OAuth 2.
     grant: &'static str,
+    /// How long it took, in milliseconds.
     duration_ms: u64,
+    /// When.
     at: String,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = Refusal))]
 struct RefusalBody {
+    /// Code of the problem.
     code: &'static str,
+    /// What to do.
     hint: String,
+    /// When.
     at: String,
 }
 
 /// `GET /destinations`: a page for a browser, JSON for everybody else. It asks no other system.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/destinations", operation_id = "list_destinations", tag = "technical user",
+    summary = "The state of each configured destination and its technical user",
+    responses((status = 200, description = "All destinations; a page for a browser", body = DestinationList)),
+    security(("bearer" = ["Spaces.Read"]), ("page_cookie" = ["Spaces.Read"]))
+))]
 pub(crate) async fn list(
     viewer: Viewer<SpacesRead>,
     State(state): State<AppState>,

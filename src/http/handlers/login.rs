@@ -29,6 +29,13 @@ use crate::{
 ///
 /// # Errors
 /// The login is off.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/login", operation_id = "start_login", tag = "browser",
+    summary = "Lead a person to XSUAA",
+    params(("return" = Option<String>, Query, description = "The page to show after the login", example = "/spaces")),
+    responses((status = 302, description = "XSUAA's login", headers(("Location" = String, description = "XSUAA")))),
+    security(())
+))]
 pub(crate) async fn start(
     State(login): State<Login>,
     State(base): State<PublicBase>,
@@ -45,6 +52,17 @@ pub(crate) async fn start(
 }
 
 /// Takes what XSUAA sent with the browser, and begins the session.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/login/callback", operation_id = "finish_login", tag = "browser",
+    summary = "Take what XSUAA sends with the browser, and begin the session",
+    params(
+        ("state" = Option<String>, Query, description = "As it was sent to XSUAA"),
+        ("code" = Option<String>, Query, description = "XSUAA's code"),
+        ("error" = Option<String>, Query, description = "XSUAA refuses"),
+    ),
+    responses((status = 302, description = "The page that was asked for", headers(("Location" = String, description = "A page of the broker")))),
+    security(())
+))]
 pub(crate) async fn callback(
     State(login): State<Login>,
     State(base): State<PublicBase>,
@@ -69,6 +87,12 @@ pub(crate) async fn callback(
 ///
 /// # Errors
 /// The login is off.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/logout", operation_id = "log_out", tag = "browser",
+    summary = "End the session of a browser",
+    responses((status = 200, description = "A page that goes on to XSUAA's logout", body = String, content_type = "text/html; charset=utf-8")),
+    security(())
+))]
 pub(crate) async fn logout(
     State(login): State<Login>,
     State(base): State<PublicBase>,
@@ -89,6 +113,16 @@ pub(crate) async fn logout(
 ///
 /// # Errors
 /// The login is off.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/logged-out", operation_id = "read_logged_out", tag = "browser",
+    summary = "The page after a logout",
+    responses(
+        (status = 200, description = "The page", body = String, content_type = "text/html; charset=utf-8"),
+        (status = 302, description = "A person who is still logged in is led to `/spaces`",
+            headers(("Location" = String, description = "`/spaces`"))),
+    ),
+    security(())
+))]
 pub(crate) async fn logged_out(
     State(login): State<Login>,
     State(base): State<PublicBase>,

@@ -6,6 +6,7 @@ pub(crate) mod destinations;
 pub(crate) mod health;
 pub(crate) mod login;
 pub(crate) mod metrics;
+pub(crate) mod openapi;
 pub(crate) mod problems;
 pub(crate) mod proxy;
 pub(crate) mod release;

@@ -14,32 +14,55 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProblemGuideList))]
 struct ProblemList {
+    /// All codes, in the order of the reference.
     resources: Vec<ProblemBody>,
 }
 
 /// A code with all that is fixed for it.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ProblemGuide))]
 struct ProblemBody {
+    /// The `type` of its problems, a path.
     r#type: String,
+    /// The stable word.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::problem_codes))]
     code: &'static str,
+    /// Title of its problems.
     title: &'static str,
+    /// HTTP status.
     status: u16,
+    /// Whether the same request may succeed later.
     retryable: bool,
+    /// What it means.
     meaning: &'static str,
+    /// Usual causes.
     causes: &'static [&'static str],
+    /// What to check.
     checks: &'static [&'static str],
+    /// Whether to repeat the request.
     again: &'static str,
+    /// How CF would name it.
     cf_error: CfErrorBody,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = CfErrorName))]
 struct CfErrorBody {
+    /// CF's number.
     code: u32,
+    /// CF's name.
     title: &'static str,
 }
 
 /// Lists all codes, in the order of the reference.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/problems", operation_id = "list_problems", tag = "problems",
+    summary = "All codes of problems, with what to do",
+    responses((status = 200, description = "All codes; a page for a browser", body = ProblemList)),
+    security(())
+))]
 pub(crate) async fn list(State(site): State<Site>, headers: HeaderMap) -> Response {
     let all = ProblemCode::ALL.iter().copied();
     if wants_html(&headers) {
@@ -54,6 +77,13 @@ pub(crate) async fn list(State(site): State<Site>, headers: HeaderMap) -> Respon
 ///
 /// # Errors
 /// `not_found` for another word.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/problems/{kind}", operation_id = "read_problem", tag = "problems",
+    summary = "What a code means, and what to do",
+    params(("kind" = String, Path, description = "The code, with hyphens: the end of the `type` of its problems", example = "not-found")),
+    responses((status = 200, description = "The code; a page for a browser", body = ProblemBody)),
+    security(())
+))]
 pub(crate) async fn read(
     State(site): State<Site>,
     Path(kind): Path<String>,

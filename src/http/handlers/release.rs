@@ -39,18 +39,26 @@ use crate::{
 
 /// Query of a release.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RetryQuery {
+    /// Sends it even if the user is locked or attempts were released before.
     force: bool,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ReleaseResult))]
 struct RetryBody {
+    /// Name of the destination.
     name: String,
     /// Number of the instance that tried; null away from the platform.
     instance_index: Option<u32>,
+    /// `succeeded` or `refused`.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::release_outcomes))]
     outcome: &'static str,
+    /// Code of the problem of a refusal.
     code: Option<&'static str>,
+    /// What happened and what to do.
     detail: Option<String>,
     /// Whether the attempt was sent; if not, it does not count.
     sent: bool,
@@ -131,6 +139,13 @@ impl LogonRelease {
 /// # Errors
 /// `not_found` for a name that is not configured. Without `force`: `technical_user_locked` while
 /// the user is locked, `release_repeated` for 65 min after the last release.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/destinations/{name}/retry", operation_id = "release_attempt", tag = "technical user",
+    summary = "Allow exactly one more logon after a repair that the broker cannot see",
+    params(RetryQuery, ("name" = String, Path, description = "Name of a configured destination", example = "CFAPI")),
+    responses((status = 200, description = "What became of the attempt", body = RetryBody)),
+    security(("bearer" = ["Routes.Admin"]))
+))]
 pub(crate) async fn retry(
     Allowed(caller, _): Allowed<RoutesAdmin>,
     Path(name): Path<String>,
@@ -158,6 +173,15 @@ pub(crate) async fn retry(
 /// # Errors
 /// `not_found` for a name that is not configured; `cross_site` for a form of another site,
 /// `form_invalid` for one that was made for somebody or something else, or is too old.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/destinations/{name}/release", operation_id = "release_attempt_by_form", tag = "browser",
+    summary = "The same as `retry`, by the form of the page of destinations",
+    params(("name" = String, Path, description = "Name of a configured destination", example = "CFAPI")),
+    request_body(content = String, content_type = "application/x-www-form-urlencoded",
+        description = "The field `form`, sealed by the page; `Origin` must be that of the broker"),
+    responses((status = 303, description = "The page with what came of it", headers(("Location" = String, description = "`/destinations`")))),
+    security(("page_cookie" = ["Routes.Admin"]), ("bearer" = ["Routes.Admin"]))
+))]
 pub(crate) async fn by_form(
     Path(name): Path<String>,
     State(state): State<AppState>,

@@ -15,7 +15,10 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RootDocument))]
 struct RootDocument {
+    /// Addresses of the broker; null where the broker offers nothing.
+    #[cfg_attr(test, schema(value_type = Object))]
     links: RootDocumentLinks,
 }
 
@@ -57,6 +60,15 @@ struct LinkMetaBody {
 }
 
 /// Answers from memory and names the broker only. A browser is redirected to `/spaces`.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/", operation_id = "read_root", tag = "cf api",
+    summary = "The root document that clients of the CF API read first",
+    responses(
+        (status = 200, description = "Addresses of the broker", body = RootDocument),
+        (status = 303, description = "A browser is led to `/spaces`", headers(("Location" = String, description = "`/spaces`"))),
+    ),
+    security(())
+))]
 pub(crate) async fn document(
     State(base): State<PublicBase>,
     State(capi): State<CapiClient>,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::{
     http::problem::Problem,
+    overview::view::{HeadRoom, Paging},
     routes::{
         Ensured, ListQuery, Operation, OperationState, RouteError, RoutePage, RouteView,
         view::{
@@ -15,28 +16,45 @@ use crate::{
 };
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = GuidReference))]
 struct GuidBody {
+    /// Guid of CF.
     guid: String,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = MappedApp))]
 struct AppBody {
+    /// Name; null if the technical user does not see the app.
     name: Option<String>,
+    /// Guid; null if it is not known.
     guid: Option<String>,
 }
 
 /// One route.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TenantRoute))]
 pub(super) struct RouteBody {
+    /// Id of the tenant.
     tenant: String,
+    /// Subdomain of the tenant, as it was given.
     subdomain: String,
+    /// Address of the tenant.
     url: String,
+    /// Host of the route.
     host: String,
+    /// Name of the domain.
     domain: String,
+    /// The route in CF; null in a plan that would create it.
     route: Option<GuidBody>,
+    /// Its space; null if it is not known.
     space: Option<GuidBody>,
+    /// The mapped apps.
     apps: Vec<AppBody>,
+    /// State of the route, compared with the provider entry.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::route_states))]
     state: &'static str,
+    /// What the caller should know.
     warnings: Vec<WarningBody>,
 }
 
@@ -63,26 +81,41 @@ impl RouteBody {
 
 /// Answer of `PUT` and `POST`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = EnsuredRoute))]
 pub(super) struct EnsuredBody {
     #[serde(flatten)]
     route: RouteBody,
+    /// What was done; in a dry run what a real run would do.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::ensure_outcomes))]
     outcome: &'static str,
+    /// `true` for a dry run, else absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
+    /// The steps of a real run; only in a dry run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::plan_steps))]
     plan: Option<Vec<&'static str>>,
+    /// The former routes of the tenant; only if they are replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced: Option<Vec<ReplacedBody>>,
 }
 
 /// A former route of the tenant.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ReplacedRoute))]
 struct ReplacedBody {
+    /// Its address.
     url: String,
+    /// Its host.
     host: String,
+    /// The route in CF.
     route: GuidBody,
+    /// What became of it.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::replaced_states))]
     status: &'static str,
+    /// Why it is still there.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<crate::http::problem::ProblemDocument<'static>>))]
     problem: Option<Value>,
 }
 
@@ -105,8 +138,12 @@ impl ReplacedBody {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RouteWarning))]
 struct WarningBody {
+    /// Stable word.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::warning_codes))]
     code: &'static str,
+    /// The same in words.
     detail: &'static str,
 }
 
@@ -178,8 +215,11 @@ pub(super) fn state_named(word: &str) -> Option<RouteState> {
 
 /// Answer of `GET /routes/{tenant}`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RoutesOfTenant))]
 pub(super) struct TenantBody {
+    /// Id of the tenant.
     tenant: String,
+    /// Its routes.
     routes: Vec<RouteBody>,
 }
 
@@ -191,31 +231,25 @@ impl TenantBody {
 
 /// Answer of `GET /routes`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RouteList))]
 pub(super) struct ListBody {
+    /// The routes of this page.
     resources: Vec<RouteBody>,
-    pagination: PaginationBody,
+    /// Where the page stands.
+    pagination: Paging,
+    /// Limits for new routes.
     quota: QuotaBody,
 }
 
 #[derive(Debug, Serialize)]
-struct PaginationBody {
-    total: usize,
-    page: usize,
-    per_page: usize,
-    next: Option<usize>,
-}
-
-#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = RouteQuotas))]
 struct QuotaBody {
-    organization: Option<UsageBody>,
-    space: Option<UsageBody>,
-    app: Option<UsageBody>,
-}
-
-#[derive(Debug, Serialize)]
-struct UsageBody {
-    limit: u64,
-    used: u64,
+    /// Of the organization; null without a limit, or if the technical user may not see it.
+    organization: Option<HeadRoom>,
+    /// Of the space; null as above.
+    space: Option<HeadRoom>,
+    /// Of the app with the most routes; null as above.
+    app: Option<HeadRoom>,
 }
 
 impl ListBody {
@@ -223,7 +257,7 @@ impl ListBody {
         let listed = query.page.saturating_mul(query.per_page);
         Self {
             resources: page.resources.iter().map(RouteBody::of).collect(),
-            pagination: PaginationBody {
+            pagination: Paging {
                 total: page.total,
                 page: query.page,
                 per_page: query.per_page,
@@ -236,7 +270,7 @@ impl ListBody {
 
 impl QuotaBody {
     fn of(quota: &QuotaView) -> Self {
-        let body = |usage: Usage| UsageBody { limit: usage.limit, used: usage.used };
+        let body = |usage: Usage| HeadRoom { limit: usage.limit, used: usage.used };
         Self {
             organization: quota.organization.map(body),
             space: quota.space.map(body),
@@ -247,17 +281,28 @@ impl QuotaBody {
 
 /// Answer of `GET /routes/operations/{id}`, and of a `DELETE` that is still running.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DeleteOperation))]
 pub(super) struct OperationBody {
+    /// `running`, `succeeded` or `failed`.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::operation_states))]
     status: &'static str,
+    /// Id of the tenant.
     tenant: String,
+    /// The routes that CF deletes.
     routes: Vec<DeletingRouteBody>,
+    /// Why it failed; else null.
+    #[cfg_attr(test, schema(value_type = Option<crate::http::problem::ProblemDocument<'static>>))]
     problem: Option<Value>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DeletingRoute))]
 struct DeletingRouteBody {
+    /// Guid of the route.
     guid: String,
+    /// Its host, if known.
     host: Option<String>,
+    /// Guid of the job of CF.
     job: String,
 }
 

@@ -24,15 +24,21 @@ use crate::{
 
 /// Body of `POST /routes/batch`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = BatchRequest))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BatchBody {
+    /// 1 to 100 changes.
     items: Vec<ItemBody>,
+    /// Only plans.
     dry_run: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = BatchItem))]
 #[serde(default)]
 struct ItemBody {
+    /// `ensure` or `remove`.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::batch_operations))]
     op: String,
     #[serde(flatten)]
     request: RouteRequestBody,
@@ -53,12 +59,16 @@ impl ItemBody {
 
 /// Answer of `POST /routes/batch`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = BatchReport))]
 pub(crate) struct BatchResults {
+    /// One for each item, in its order.
     results: Vec<IndexedResult>,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = BatchResult))]
 struct IndexedResult {
+    /// Place of the item, from 0.
     index: usize,
     #[serde(flatten)]
     result: ResultBody,
@@ -66,13 +76,20 @@ struct IndexedResult {
 
 /// The response that a single call would have.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ChangeResult))]
 struct ResultBody {
+    /// HTTP status that a single call would have.
     status: u16,
+    /// Where the operation can be asked, if CF still deletes.
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<String>,
+    /// As a single call answers: an `EnsuredRoute`, a `DeleteOperation`, or the plan of a removal.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<Object>))]
     body: Option<DoneBody>,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<crate::http::problem::ProblemDocument<'static>>))]
     problem: Option<Value>,
 }
 
@@ -136,6 +153,14 @@ fn bodies(views: &[RouteView]) -> Vec<RouteBody> {
 ///
 /// # Errors
 /// `bad_request` for no items or too many.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/routes/batch", operation_id = "change_many_routes", tag = "routes",
+    summary = "Up to 100 changes in one call; 200 even if all of them fail",
+    params(NoParameters),
+    request_body = BatchBody,
+    responses((status = 200, description = "One result for each item", body = BatchResults)),
+    security(("bearer" = ["Routes.Write"]))
+))]
 pub(crate) async fn batch(
     request: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,
@@ -155,13 +180,20 @@ pub(crate) async fn batch(
 
 /// Body of `POST /routes/reconcile`; `app` and `domain` are the defaults of the tenants.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ReconcileRequest))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReconcileBody {
+    /// All tenants of the app, each with its subdomain.
     tenants: Vec<RouteRequestBody>,
+    /// App of the tenants that name none.
     app: Option<String>,
+    /// Domain of the tenants that name none.
     domain: Option<String>,
+    /// Makes the changes; without it the answer is a plan.
     apply: bool,
+    /// Deletes routes of tenants that are not listed.
     delete_orphans: bool,
+    /// Deletes them even if they are many.
     force: bool,
 }
 
@@ -183,21 +215,34 @@ impl ReconcileBody {
 
 /// Answer of `POST /routes/reconcile`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = ReconcileReport))]
 pub(crate) struct ReconciledBody {
+    /// Whether changes were made.
     applied: bool,
+    /// Tenants whose route needs no change.
     unchanged: usize,
+    /// Routes to create.
     create: Vec<RouteBody>,
+    /// Routes to repair.
     repair: Vec<RouteBody>,
+    /// Routes of tenants that are not listed.
     orphans: Vec<RouteBody>,
+    /// Routes of other apps of the owner; they stay.
     foreign: Vec<RouteBody>,
+    /// Routes of listed tenants to which no app is mapped.
     unmapped: Vec<RouteBody>,
+    /// What became of each change.
     results: Vec<ChangeBody>,
+    /// Changes beyond those of one call.
     remaining: usize,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TenantChangeResult))]
 struct ChangeBody {
+    /// Id of the tenant.
     tenant: String,
+    /// `ensure` or `remove`.
     op: &'static str,
     #[serde(flatten)]
     result: ResultBody,
@@ -229,6 +274,14 @@ impl ReconciledBody {
 ///
 /// # Errors
 /// `reconcile_guard`, `bad_request`, those of the CF API.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/routes/reconcile", operation_id = "reconcile_routes", tag = "routes",
+    summary = "Compare all tenants with the routes there are, and repair the difference; a plan by default",
+    params(NoParameters),
+    request_body = ReconcileBody,
+    responses((status = 200, description = "The plan, or what became of each change", body = ReconciledBody)),
+    security(("bearer" = ["Routes.Write"]))
+))]
 pub(crate) async fn reconcile(
     request: RoutesRequest<RoutesWrite, NoParameters>,
     State(routes): State<TenantRoutes>,

@@ -19,40 +19,63 @@ use crate::{
 
 /// Body of `POST /routes/transfer`.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TransferRequest))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TransferBody {
+    /// Owner that is gone: a client id, as `GET /routes` names it.
     from: String,
+    /// New owner: the client id of a provider entry.
     to: String,
+    /// Makes the transfer; without it the answer is a plan.
     apply: bool,
 }
 
 /// Answer of `POST /routes/transfer`.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TransferReport))]
 pub(crate) struct TransferredBody {
+    /// Whether the transfer was made.
     applied: bool,
+    /// Former owner.
     from: String,
+    /// New owner.
     to: String,
+    /// Routes that are, or would be, transferred.
     transfer: Vec<RouteBody>,
+    /// Routes that stay, with the reason.
     refused: Vec<StayingBody>,
+    /// What became of each route; empty in a plan.
     results: Vec<MovedBody>,
+    /// Routes beyond the 100 of one call.
     remaining: usize,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = StayingRoute))]
 struct StayingBody {
     #[serde(flatten)]
     route: RouteBody,
+    /// Stable word.
+    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::transfer_refusals))]
     reason: &'static str,
+    /// The same in words.
     detail: &'static str,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = TransferResult))]
 struct MovedBody {
+    /// Id of the tenant.
     tenant: String,
+    /// Host of the route.
     host: String,
+    /// Guid of the route.
     route: Option<String>,
+    /// HTTP status that a single call would have.
     status: u16,
+    /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schema(value_type = Option<crate::http::problem::ProblemDocument<'static>>))]
     problem: Option<Value>,
 }
 
@@ -112,6 +135,13 @@ fn explain(refusal: TransferRefusal) -> (&'static str, &'static str) {
 ///
 /// # Errors
 /// `forbidden_scope`, `forbidden_provider`, `bad_request`, those of the CF API.
+#[cfg_attr(test, utoipa::path(
+    post, path = "/routes/transfer", operation_id = "transfer_routes", tag = "routes",
+    summary = "Give the routes of an owner that is gone to another one; a plan by default",
+    request_body = TransferBody,
+    responses((status = 200, description = "The plan, or what became of each route", body = TransferredBody)),
+    security(("bearer" = ["Routes.Admin"]))
+))]
 pub(crate) async fn transfer(
     request: RoutesRequest<RoutesAdmin, NoQuery>,
     State(routes): State<TenantRoutes>,

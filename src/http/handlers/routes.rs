@@ -47,11 +47,16 @@ pub(crate) trait OnBehalf {
 
 /// Declares a query: its own parameters and `on_behalf_of`.
 macro_rules! query {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty),* }) => {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),* }) => {
         $(#[$doc])*
         #[derive(Debug, Default, Deserialize)]
+        #[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
         #[serde(default, deny_unknown_fields)]
-        pub(crate) struct $name { on_behalf_of: Option<String>, $($field: $kind),* }
+        pub(crate) struct $name {
+            /// The owner that an administrator acts for: a client id.
+            on_behalf_of: Option<String>,
+            $($(#[$field_doc])* $field: $kind),*
+        }
 
         impl OnBehalf for $name {
             fn owner(&mut self) -> Option<String> {
@@ -67,15 +72,39 @@ query! {
 }
 query! {
     /// Query of `PUT` and `POST`.
-    EnsureQuery { dry_run: bool }
+    EnsureQuery {
+        /// Only a plan.
+        dry_run: bool
+    }
 }
 query! {
     /// Query of `DELETE`; the other parameters count only with `legacy`.
-    RemoveQuery { legacy: bool, subdomain: Option<String>, app: Option<String>, domain: Option<String> }
+    RemoveQuery {
+        /// Also the route without labels that the other parameters name.
+        legacy: bool,
+        /// Subdomain of the tenant; needed with `legacy`.
+        subdomain: Option<String>,
+        /// App behind the route.
+        app: Option<String>,
+        /// Domain of the route.
+        domain: Option<String>
+    }
 }
 query! {
     /// Query of the list.
-    ListParameters { tenant: Option<String>, state: Option<String>, page: Option<usize>, per_page: Option<usize> }
+    ListParameters {
+        /// Only this tenant.
+        tenant: Option<String>,
+        /// Only routes in this state.
+        #[cfg_attr(test, param(schema_with = crate::http::openapi::words::route_states))]
+        state: Option<String>,
+        /// The page, from 1.
+        #[cfg_attr(test, param(minimum = 1))]
+        page: Option<usize>,
+        /// Routes per page, at most 500; 50 by default.
+        #[cfg_attr(test, param(minimum = 1))]
+        per_page: Option<usize>
+    }
 }
 
 /// No query at all, not even `on_behalf_of`.
@@ -130,6 +159,17 @@ fn status_and_code(error: &RouteError) -> (u16, &'static str) {
 ///
 /// # Errors
 /// The codes of tenant routes, of the token module and of the CF API.
+#[cfg_attr(test, utoipa::path(
+    put, path = "/routes/{tenant}", operation_id = "ensure_route", tag = "routes",
+    summary = "Create or repair the route of a tenant",
+    params(EnsureQuery, ("tenant" = String, Path, description = "Id of the tenant: 1 to 128 of `A-Z a-z 0-9 . _ -`", pattern = "^[A-Za-z0-9._-]{1,128}$", example = "t1")),
+    request_body = RouteRequestBody,
+    responses(
+        (status = 200, description = "The route was there, or was repaired; or the plan of a dry run", body = EnsuredBody),
+        (status = 201, description = "The route is new", body = EnsuredBody, headers(("Location" = String, description = "Address of the route"))),
+    ),
+    security(("bearer" = ["Routes.Write"]))
+))]
 pub(crate) async fn ensure(
     request: RoutesRequest<RoutesWrite, EnsureQuery>,
     Tenant(tenant): Tenant,
@@ -144,6 +184,17 @@ pub(crate) async fn ensure(
 ///
 /// # Errors
 /// As [`ensure`].
+#[cfg_attr(test, utoipa::path(
+    post, path = "/routes", operation_id = "create_route", tag = "routes",
+    summary = "The same with the tenant in the body, as the subscription registry sends it",
+    params(EnsureQuery),
+    request_body = RouteRequestBody,
+    responses(
+        (status = 200, description = "The route was there, or was repaired; or the plan of a dry run", body = EnsuredBody),
+        (status = 201, description = "The route is new", body = EnsuredBody, headers(("Location" = String, description = "Address of the route"))),
+    ),
+    security(("bearer" = ["Routes.Write"]))
+))]
 pub(crate) async fn create(
     request: RoutesRequest<RoutesWrite, EnsureQuery>,
     State(routes): State<TenantRoutes>,
@@ -176,6 +227,13 @@ async fn ensure_route(
 ///
 /// # Errors
 /// `not_found` without a route of this owner; those of the CF API.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/routes/{tenant}", operation_id = "read_routes_of_tenant", tag = "routes",
+    summary = "The routes of a tenant, as they are in CF",
+    params(NoParameters, ("tenant" = String, Path, description = "Id of the tenant: 1 to 128 of `A-Z a-z 0-9 . _ -`", pattern = "^[A-Za-z0-9._-]{1,128}$", example = "t1")),
+    responses((status = 200, description = "The routes", body = TenantBody)),
+    security(("bearer" = ["Routes.Read"]))
+))]
 pub(crate) async fn read(
     request: RoutesRequest<RoutesRead, NoParameters>,
     Tenant(tenant): Tenant,
@@ -189,6 +247,13 @@ pub(crate) async fn read(
 ///
 /// # Errors
 /// `bad_request` for an invalid page or state; those of the CF API.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/routes", operation_id = "list_routes", tag = "routes",
+    summary = "The tenant routes of the caller, with the usage of the quotas",
+    params(ListParameters),
+    responses((status = 200, description = "A page of routes", body = ListBody)),
+    security(("bearer" = ["Routes.Read"]))
+))]
 pub(crate) async fn list(
     request: RoutesRequest<RoutesRead, ListParameters>,
     State(routes): State<TenantRoutes>,
@@ -215,6 +280,23 @@ fn state_of(word: &str) -> Result<view::RouteState, Problem> {
 ///
 /// # Errors
 /// Those of the CF API; each route that was not deleted is listed.
+#[cfg_attr(test, utoipa::path(
+    delete, path = "/routes/{tenant}", operation_id = "delete_routes_of_tenant", tag = "routes",
+    summary = "Delete the routes of a tenant; nothing left is success, too",
+    params(
+        RemoveQuery, ("tenant" = String, Path, description = "Id of the tenant: 1 to 128 of `A-Z a-z 0-9 . _ -`", pattern = "^[A-Za-z0-9._-]{1,128}$", example = "t1"),
+        ("Prefer" = Option<String>, Header, description = "`respond-async`: do not wait for CF (RFC 7240)", example = "respond-async"),
+    ),
+    responses(
+        (status = 202, description = "CF is still deleting", body = OperationBody, headers(
+            ("Location" = String, description = "Where the operation can be asked"),
+            ("Retry-After" = u64, description = "Seconds until it makes sense to ask"),
+            ("Preference-Applied" = String, description = "`respond-async`, if it was asked for"),
+        )),
+        (status = 204, description = "Nothing is left"),
+    ),
+    security(("bearer" = ["Routes.Write"]))
+))]
 pub(crate) async fn remove(
     mut request: RoutesRequest<RoutesWrite, RemoveQuery>,
     Tenant(tenant): Tenant,
@@ -283,6 +365,13 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// `not_found` for an id that does not belong to this owner.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/routes/operations/{id}", operation_id = "read_operation", tag = "routes",
+    summary = "How far a deletion is that outlives its request",
+    params(NoParameters, ("id" = String, Path, description = "Id from the `Location` of the deletion; sealed", example = "CxDcLmx2IPwQLw1c")),
+    responses((status = 200, description = "The state of the deletion", body = OperationBody)),
+    security(("bearer" = ["Routes.Read"]))
+))]
 pub(crate) async fn operation(
     request: RoutesRequest<RoutesRead, NoParameters>,
     Path(id): Path<String>,

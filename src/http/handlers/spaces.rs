@@ -35,10 +35,16 @@ const JSON: &str = "application/json";
 
 /// Query of the list and of one space.
 #[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RowParameters {
+    /// The page, from 1.
+    #[cfg_attr(test, param(minimum = 1))]
     page: Option<usize>,
+    /// Rows per page, at most 1000. JSON has all rows without it and `page`.
+    #[cfg_attr(test, param(minimum = 1))]
     per_page: Option<usize>,
+    /// A text that a row must have, whatever its case.
     filter: Option<String>,
 }
 
@@ -64,6 +70,13 @@ impl RowParameters {
 ///
 /// # Errors
 /// `bad_request` for a bad query; the problems of the token module and of the CF API.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/spaces", operation_id = "list_spaces", tag = "spaces",
+    summary = "The spaces that the technical user sees",
+    params(RowParameters),
+    responses((status = 200, description = "The spaces; a page for a browser", body = crate::overview::view::SpacesPage<'static>)),
+    security(("bearer" = ["Spaces.Read"]), ("page_cookie" = ["Spaces.Read"]))
+))]
 pub(crate) async fn list(
     viewer: Viewer<SpacesRead>,
     Correlation(correlation): Correlation,
@@ -98,6 +111,13 @@ pub(crate) async fn list(
 ///
 /// # Errors
 /// `not_found` if the technical user does not see it; as [`list`].
+#[cfg_attr(test, utoipa::path(
+    get, path = "/spaces/{guid}", operation_id = "read_space", tag = "spaces",
+    summary = "One space with its tenant routes, other routes, apps and quotas",
+    params(RowParameters, ("guid" = String, Path, description = "Guid of the space", example = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a")),
+    responses((status = 200, description = "The space; a page for a browser", body = crate::overview::view::SpacePage<'static>)),
+    security(("bearer" = ["Spaces.Read"]), ("page_cookie" = ["Spaces.Read"]))
+))]
 pub(crate) async fn read(
     viewer: Viewer<SpacesRead>,
     Correlation(correlation): Correlation,

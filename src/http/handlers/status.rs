@@ -23,9 +23,11 @@ use crate::{
 
 /// The destination of the caller, as in the list of destinations.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema), schema(as = DestinationStatus))]
 struct StatusBody {
     #[serde(flatten)]
     destination: DestinationBody,
+    /// The process that answers.
     broker: BrokerBody,
 }
 
@@ -33,6 +35,12 @@ struct StatusBody {
 ///
 /// # Errors
 /// `not_found` if the caller's destination is not configured.
+#[cfg_attr(test, utoipa::path(
+    get, path = "/status", operation_id = "read_status", tag = "technical user",
+    summary = "How the technical user is that serves the caller",
+    responses((status = 200, description = "Its destination; a page for a browser", body = StatusBody)),
+    security(("bearer" = ["Spaces.Read"]), ("page_cookie" = ["Spaces.Read"]))
+))]
 pub(crate) async fn read(
     viewer: Viewer<SpacesRead>,
     State(state): State<AppState>,

@@ -185,8 +185,13 @@ pub(crate) fn client() -> reqwest::Client {
 /// Sends the request and reads the whole response.
 #[expect(clippy::disallowed_methods, reason = "the tests' own client")]
 pub(crate) async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let url = response.url().to_string();
-    Answer { status, headers, url, text: response.text().await.unwrap() }
+    let answer = Answer { status, headers, url, text: response.text().await.unwrap() };
+    crate::openapi::assert_lists_code(&method, &path, &answer);
+    answer
 }
