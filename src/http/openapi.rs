@@ -73,8 +73,13 @@ fn document() -> Value {
     }
     assert!(unused.is_empty(), "no such operations: {unused:?}");
     share_responses(&mut document);
+    drop_null_defaults(&mut document["components"]["schemas"]);
     let components = &mut document["components"];
     components["examples"] = problem_examples();
+    components["schemas"]["CfErrors"] = json!({
+        "description": "Errors of the CF API, in its own form", "type": "object",
+        "properties": {"errors": {"type": "array", "items": {"$ref": "#/components/schemas/CfError"}}},
+    });
     components["schemas"]["CfProblem"] = cf_problem(&components["schemas"]["Problem"]);
     components["headers"]["x-correlationid"] =
         json!({"description": "Id of the request in the log", "schema": {"type": "string"}});
@@ -111,7 +116,8 @@ fn add_example(operation: &mut Value, place: &str, example: &Value) {
 /// Adds an answer for each status of the codes that an operation can give, and the headers that all
 /// answers have.
 fn add_problems(operation: &mut Value, id: &str) {
-    let schema = if id.starts_with("cf_") { "CfProblem" } else { "Problem" };
+    let (schema, example) =
+        if id.starts_with("cf_") { ("CfProblem", "below_v3_") } else { ("Problem", "") };
     let responses = operation["responses"].as_object_mut().unwrap();
     for code in problems::codes_of(id) {
         let spec = code.spec();
@@ -121,7 +127,11 @@ fn add_problems(operation: &mut Value, id: &str) {
         let content = &mut response["content"][PROBLEM];
         content["schema"] = json!({"$ref": format!("#/components/schemas/{schema}")});
         content["examples"][spec.name] =
-            json!({"$ref": format!("#/components/examples/{}", spec.name)});
+            json!({"$ref": format!("#/components/examples/{example}{}", spec.name)});
+        if schema == "CfProblem" {
+            response["content"]["application/json"]["schema"] =
+                json!({"$ref": "#/components/schemas/CfErrors"});
+        }
         let name = match spec.status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => "Retry-After",
             StatusCode::UNAUTHORIZED => "WWW-Authenticate",
@@ -136,13 +146,25 @@ fn add_problems(operation: &mut Value, id: &str) {
     }
 }
 
+/// An absent member needs no word about it.
+fn drop_null_defaults(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, value| name != "default" || !value.is_null());
+            members.values_mut().for_each(drop_null_defaults);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_null_defaults),
+        _ => {}
+    }
+}
+
 /// Moves answers that several operations have into one place.
 fn share_responses(document: &mut Value) {
     let mut shared: Vec<(String, Value)> = Vec::new();
     for operation in operations(document) {
         let responses = operation["responses"].as_object_mut().unwrap();
         for (status, response) in responses {
-            if response["content"].as_object().is_none_or(|kinds| kinds.keys().ne([PROBLEM])) {
+            if response["content"].get(PROBLEM).is_none() {
                 continue;
             }
             let known = shared.iter().find(|(_, it)| it == response).map(|(name, _)| name.clone());
@@ -159,9 +181,9 @@ fn share_responses(document: &mut Value) {
     document["components"]["responses"] = Value::Object(shared.into_iter().collect());
 }
 
-/// One example for each code.
+/// One example for each code, and one in the form of the CF API.
 fn problem_examples() -> Value {
-    let all = ProblemCode::ALL.iter().map(|code| {
+    let all = ProblemCode::ALL.iter().flat_map(|code| {
         let summary = code.summary();
         let value = json!({
             "type": summary.path(), "title": summary.title, "status": summary.status,
@@ -169,7 +191,14 @@ fn problem_examples() -> Value {
             "instance": "urn:uuid:5bed2e53-b0a7-4896-a74c-3898df2416c4",
             "correlation_id": "256ca21d-3c99-4411-89b3-f47db7eb678f",
         });
-        (summary.code.to_owned(), json!({"summary": summary.title, "value": value}))
+        let mut below = value.clone();
+        let cf = code.cf_error();
+        below["errors"] =
+            json!([{"code": cf.code, "title": cf.title, "detail": summary.guide.meaning}]);
+        [("", value), ("below_v3_", below)].map(|(prefix, value)| {
+            let example = json!({"summary": summary.title, "value": value});
+            (format!("{prefix}{}", summary.code), example)
+        })
     });
     Value::Object(all.collect())
 }
@@ -260,10 +289,39 @@ fn row_operation(
     }
     if method == "POST" {
         operation["requestBody"] = json!({
-            "required": true, "content": {"application/json": {"schema": {"type": "object"}}},
+            "required": true, "content": {"application/json": {"schema": write_body(body)}},
         });
     }
     operation
+}
+
+/// The body of a write of the CF API, as `policy/body.rs` takes it.
+fn write_body(body: &str) -> Value {
+    let strict = |required: &[&str], properties: Value| json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false});
+    let guid = json!({"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"});
+    let to_one = strict(&["data"], json!({"data": strict(&["guid"], json!({"guid": guid}))}));
+    let texts = json!({"type": "object", "additionalProperties": {"type": ["string", "null"]}});
+    if body == "route_create" {
+        let relationships = json!({"space": to_one, "domain": to_one});
+        return strict(
+            &["host", "relationships"],
+            json!({
+                "host": {"type": "string"}, "path": {"type": "string"}, "port": {"type": ["integer", "null"]},
+                "relationships": strict(&["space", "domain"], relationships),
+                "metadata": strict(&[], json!({"labels": texts, "annotations": texts})),
+            }),
+        );
+    }
+    let process = strict(&["type"], json!({"type": {"type": "string"}}));
+    let app = strict(&["guid"], json!({"guid": guid, "process": process}));
+    let target = strict(
+        &["app"],
+        json!({
+            "app": app, "port": {"type": ["integer", "null"], "minimum": 0},
+            "protocol": {"enum": ["http1", "http2", null]},
+        }),
+    );
+    strict(&["destinations"], json!({"destinations": {"type": "array", "items": target}}))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the only switch of the tests")]
@@ -296,7 +354,8 @@ fn the_committed_document_is_that_of_the_code() {
 fn every_code_of_a_problem_belongs_to_an_operation() {
     let text = document().to_string();
     for code in ProblemCode::ALL {
-        let named = format!("\"#/components/examples/{}\"", code.spec().name);
-        assert!(text.contains(&named), "{code:?}");
+        let named = ["", "below_v3_"]
+            .map(|prefix| format!("\"#/components/examples/{prefix}{}\"", code.spec().name));
+        assert!(named.iter().any(|name| text.contains(name)), "{code:?}");
     }
 }

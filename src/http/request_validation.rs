@@ -53,7 +53,7 @@ impl RequestValidator {
     /// # Errors
     /// The problem of the first broken rule.
     pub(super) fn validate(&self, request: &Request, limit: usize) -> Result<(), Problem> {
-        check_method(request.method(), request.uri().path())?;
+        check_method(request)?;
         check_form(request.uri(), request.version(), &self.hosts)?;
         let headers = InspectedHeaders::of(request.headers());
         self.check_host(request, headers.host)?;
@@ -85,8 +85,10 @@ impl RequestValidator {
     }
 }
 
-/// Load balancers probe with OPTIONS, too (the default of `httpchk` in `HAProxy`).
-fn check_method(method: &Method, path: &str) -> Result<(), Problem> {
+/// Load balancers probe with OPTIONS, too (the default of `httpchk` in `HAProxy`). The
+/// router adds the methods of our own paths to a refusal that names none.
+fn check_method(request: &Request) -> Result<(), Problem> {
+    let (method, path) = (request.method(), request.uri().path());
     match *method {
         Method::GET
         | Method::HEAD
@@ -98,7 +100,9 @@ fn check_method(method: &Method, path: &str) -> Result<(), Problem> {
         _ if method.as_str() == "PRI" => Err(bad("HTTP/2 is not supported.").closing()),
         _ => {
             let detail = "This method is not supported; see the Allow header.";
-            Err(Problem::new(ProblemCode::MethodNotAllowed, detail).header(ALLOW, METHODS))
+            let problem = Problem::new(ProblemCode::MethodNotAllowed, detail);
+            let is_own = request.extensions().get::<MatchedPath>().is_some();
+            Err(if is_own { problem } else { problem.header(ALLOW, METHODS) })
         }
     }
 }

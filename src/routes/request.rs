@@ -115,12 +115,16 @@ pub struct RouteRequestBody {
 #[serde(default, rename_all = "camelCase")]
 struct Names {
     /// Subdomain of the tenant.
+    #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
     subdomain: Option<String>,
     /// The same, as the registry spells it.
+    #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
     subscribed_subdomain: Option<String>,
     /// Id of the tenant.
+    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
     tenant_id: Option<String>,
     /// The same, as the registry spells it.
+    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
     subscribed_tenant_id: Option<String>,
     /// The same, as the Subscription Manager spells it.
     subscriber: Option<Subscriber>,
@@ -132,8 +136,10 @@ struct Names {
 struct Subscriber {
     /// Subdomain of the tenant.
     #[serde(rename = "subaccountSubdomain")]
+    #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
     subaccount_subdomain: Option<String>,
     /// Id of the tenant.
+    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
     app_tid: Option<String>,
 }
 

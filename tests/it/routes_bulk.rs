@@ -506,3 +506,21 @@ async fn a_list_of_5000_is_read_and_100_changes_are_made_at_a_time() {
     let got = post(&broker, "/routes/reconcile", &token, &body).await.json();
     assert_eq!((&got["remaining"], hosts(&sandbox).len()), (&json!(50), 100));
 }
+
+/// An empty list says that there are no tenants; without one nothing is said.
+#[tokio::test]
+async fn a_reconcile_without_its_list_of_tenants_is_refused() {
+    let sandbox = sandbox().await;
+    let broker = TestBroker::start(&sandbox).await;
+    let token = sandbox.provider_token();
+    for body in
+        [json!({}), json!({"tenants": null}), json!({"apply": true, "delete_orphans": true})]
+    {
+        let path = "/routes/reconcile";
+        let got = post(&broker, path, &token, &body).await;
+        assert_eq!((got.status, got.code().as_str()), (400, "bad_request"), "{body}: {}", got.text);
+    }
+    let body = json!({"tenants": []});
+    let got = post(&broker, "/routes/reconcile", &token, &body).await;
+    assert_eq!(got.status, 200, "{}", got.text);
+}

@@ -22,7 +22,7 @@ const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=31536000, im
 #[cfg_attr(test, utoipa::path(
     get, path = "/assets/{name}", operation_id = "read_asset", tag = "browser",
     summary = "Style sheet, script and icon of the pages",
-    params(("name" = String, Path, description = "Name with the hash of the content")),
+    params(("name" = String, Path, description = "Name with the hash of the content", pattern = "^[A-Za-z0-9.-]{1,64}$")),
     responses((status = 200, description = "The file; may be kept for good", body = String, content_type = "text/css; charset=utf-8")),
     security(())
 ))]

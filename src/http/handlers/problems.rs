@@ -80,7 +80,7 @@ pub(crate) async fn list(State(site): State<Site>, headers: HeaderMap) -> Respon
 #[cfg_attr(test, utoipa::path(
     get, path = "/problems/{kind}", operation_id = "read_problem", tag = "problems",
     summary = "What a code means, and what to do",
-    params(("kind" = String, Path, description = "The code, with hyphens: the end of the `type` of its problems", example = "not-found")),
+    params(("kind" = String, Path, description = "The code, with hyphens: the end of the `type` of its problems", pattern = "^[a-z0-9-]{1,64}$", example = "not-found")),
     responses((status = 200, description = "The code; a page for a browser", body = ProblemBody)),
     security(())
 ))]

@@ -142,7 +142,7 @@ impl LogonRelease {
 #[cfg_attr(test, utoipa::path(
     post, path = "/destinations/{name}/retry", operation_id = "release_attempt", tag = "technical user",
     summary = "Allow exactly one more logon after a repair that the broker cannot see",
-    params(RetryQuery, ("name" = String, Path, description = "Name of a configured destination", example = "CFAPI")),
+    params(RetryQuery, ("name" = String, Path, description = "Name of a configured destination", pattern = "^[A-Za-z0-9_-]{1,100}$", example = "CFAPI")),
     responses((status = 200, description = "What became of the attempt", body = RetryBody)),
     security(("bearer" = ["Routes.Admin"]))
 ))]
@@ -176,7 +176,7 @@ pub(crate) async fn retry(
 #[cfg_attr(test, utoipa::path(
     post, path = "/destinations/{name}/release", operation_id = "release_attempt_by_form", tag = "browser",
     summary = "The same as `retry`, by the form of the page of destinations",
-    params(("name" = String, Path, description = "Name of a configured destination", example = "CFAPI")),
+    params(("name" = String, Path, description = "Name of a configured destination", pattern = "^[A-Za-z0-9_-]{1,100}$", example = "CFAPI")),
     request_body(content = String, content_type = "application/x-www-form-urlencoded",
         description = "The field `form`, sealed by the page; `Origin` must be that of the broker"),
     responses((status = 303, description = "The page with what came of it", headers(("Location" = String, description = "`/destinations`")))),

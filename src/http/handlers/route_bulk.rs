@@ -28,6 +28,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BatchBody {
     /// 1 to 100 changes.
+    #[cfg_attr(test, schema(required, min_items = 1, max_items = 100))]
     items: Vec<ItemBody>,
     /// Only plans.
     dry_run: bool,
@@ -184,7 +185,8 @@ pub(crate) async fn batch(
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReconcileBody {
     /// All tenants of the app, each with its subdomain.
-    tenants: Vec<RouteRequestBody>,
+    #[cfg_attr(test, schema(required, value_type = Vec<RouteRequestBody>))]
+    tenants: Option<Vec<RouteRequestBody>>,
     /// App of the tenants that name none.
     app: Option<String>,
     /// Domain of the tenants that name none.
@@ -200,7 +202,9 @@ pub(crate) struct ReconcileBody {
 impl ReconcileBody {
     fn into_request(self) -> Result<ReconcileRequest, RouteError> {
         let (app, domain) = (self.app.as_deref(), self.domain.as_deref());
-        let requests = self.tenants.into_iter().map(|tenant| {
+        // Without the list every route would be an orphan.
+        let tenants = self.tenants.ok_or(RouteError::BadRequest(RequestField::Tenants))?;
+        let requests = tenants.into_iter().map(|tenant| {
             let (tenant, request) = tenant.into_request(None)?;
             Ok((tenant, request.or(app, domain)))
         });

@@ -23,8 +23,10 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TransferBody {
     /// Owner that is gone: a client id, as `GET /routes` names it.
+    #[cfg_attr(test, schema(required, min_length = 1))]
     from: String,
     /// New owner: the client id of a provider entry.
+    #[cfg_attr(test, schema(required, min_length = 1))]
     to: String,
     /// Makes the transfer; without it the answer is a plan.
     apply: bool,

@@ -368,7 +368,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 #[cfg_attr(test, utoipa::path(
     get, path = "/routes/operations/{id}", operation_id = "read_operation", tag = "routes",
     summary = "How far a deletion is that outlives its request",
-    params(NoParameters, ("id" = String, Path, description = "Id from the `Location` of the deletion; sealed", example = "CxDcLmx2IPwQLw1c")),
+    params(NoParameters, ("id" = String, Path, description = "Id from the `Location` of the deletion; sealed", pattern = "^[A-Za-z0-9_-]{1,512}$", example = "CxDcLmx2IPwQLw1c")),
     responses((status = 200, description = "The state of the deletion", body = OperationBody)),
     security(("bearer" = ["Routes.Read"]))
 ))]

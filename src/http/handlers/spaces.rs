@@ -114,7 +114,7 @@ pub(crate) async fn list(
 #[cfg_attr(test, utoipa::path(
     get, path = "/spaces/{guid}", operation_id = "read_space", tag = "spaces",
     summary = "One space with its tenant routes, other routes, apps and quotas",
-    params(RowParameters, ("guid" = String, Path, description = "Guid of the space", example = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a")),
+    params(RowParameters, ("guid" = String, Path, description = "Guid of the space", pattern = "^[A-Za-z0-9_-]{1,64}$", example = "4d57c4e2-59ab-4b1f-a6f1-e18e43abcd3a")),
     responses((status = 200, description = "The space; a page for a browser", body = crate::overview::view::SpacePage<'static>)),
     security(("bearer" = ["Spaces.Read"]), ("page_cookie" = ["Spaces.Read"]))
 ))]
