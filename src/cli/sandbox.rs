@@ -153,8 +153,8 @@ fn block(sandbox: &Sandbox, broker: Option<&str>) -> String {
     let (destination, xsuaa, uaa) =
         (sandbox.destination_url(), sandbox.xsuaa_url(), sandbox.uaa_url());
     let (cf, levers) = (sandbox.cf_url(), sandbox.levers_url());
-    let first =
-        broker.map(|broker| format!("\n  broker       {broker}        /routes, /spaces, /health"));
+    let first = broker
+        .map(|broker| format!("\n  broker       {broker}        /routes, /spaces, /docs, /health"));
     let rest = match broker {
         Some(broker) => calls(&xsuaa, &levers, broker),
         None => {

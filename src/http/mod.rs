@@ -29,6 +29,7 @@ mod technical_user;
 pub mod test_harness;
 mod user_state;
 mod viewer;
+mod visitor;
 
 pub use dispatch::Dispatch;
 pub use extract::BodyLimits;
@@ -46,7 +47,7 @@ use axum::{
 
 use crate::http::{
     handlers::{
-        assets, destinations, health, login, metrics, openapi as openapi_document, problems,
+        assets, destinations, docs, health, login, metrics, openapi as openapi_document, problems,
         proxy::ProxyHandler, release, root, route_bulk, route_transfer, routes, spaces, status,
     },
     middleware::MiddlewareStack,
@@ -83,6 +84,7 @@ pub fn router(state: &AppState) -> Dispatch {
         .route("/status", get(status::read))
         .route("/spaces", get(spaces::list))
         .route("/spaces/{guid}", get(spaces::read))
+        .route("/docs", get(docs::read))
         .route("/problems", get(problems::list))
         .route("/problems/{kind}", get(problems::read))
         .route("/openapi.json", get(openapi_document::read))

@@ -4,7 +4,10 @@
 mod problems;
 pub(crate) mod words;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
 use http::StatusCode;
 use serde::Serialize;
@@ -14,11 +17,12 @@ use utoipa::OpenApi;
 use crate::http::{
     code::ProblemCode,
     handlers::{
-        assets, destinations, health, login, metrics, openapi, problems as guides, release, root,
-        route_bulk, route_transfer, routes, spaces, status,
+        assets, destinations, docs, health, login, metrics, openapi, problems as guides, release,
+        root, route_bulk, route_transfer, routes, spaces, status,
     },
     problem::ProblemDocument,
 };
+use crate::pages::ApiReference;
 
 /// Examples of requests and answers: operation, then `request` or a status.
 const EXAMPLES: &str = include_str!("openapi/examples.json");
@@ -50,7 +54,7 @@ const PROBLEM: &str = "application/problem+json";
         routes::list, routes::create, routes::ensure, routes::read, routes::remove, routes::operation,
         route_transfer::transfer, route_bulk::batch, route_bulk::reconcile,
         destinations::list, release::retry, release::by_form, status::read, spaces::list, spaces::read,
-        guides::list, guides::read, assets::read,
+        guides::list, guides::read, docs::read, assets::read,
         login::start, login::callback, login::logged_out, login::logout,
     ),
     components(schemas(ProblemDocument<'static>)),
@@ -347,6 +351,23 @@ fn the_committed_document_is_that_of_the_code() {
         committed == made,
         "docs/openapi.json is not what the code says; look at the difference after \
          `CFAPI_WRITE_OPENAPI=1 cargo test --lib openapi`"
+    );
+}
+
+/// The page for people who have no broker at hand is made of the same; the same variable writes it.
+#[test]
+fn the_reference_page_is_made_of_the_document() {
+    let made = ApiReference::read(&document().to_string()).unwrap().to_markdown();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/http-api.md");
+    if is_to_be_written() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap();
+    let differs = made.lines().zip(committed.lines()).find(|(made, committed)| made != committed);
+    assert!(
+        committed == made,
+        "the page is not what the document says: {differs:?}; look at the \
+         difference after `CFAPI_WRITE_OPENAPI=1 cargo test --lib openapi`"
     );
 }
 

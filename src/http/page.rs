@@ -38,7 +38,7 @@ fn policy_of(frame: &Frame) -> String {
     let script = match frame.script() {
         PageScript::None => "",
         PageScript::Local => " script-src 'self';",
-        PageScript::Live => " script-src 'self'; connect-src 'self';",
+        PageScript::Live | PageScript::OnDemand => " script-src 'self'; connect-src 'self';",
     };
     format!(
         "default-src 'none'; style-src 'self'; img-src 'self';{script} base-uri 'none'; \

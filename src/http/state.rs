@@ -1,6 +1,10 @@
 //! The state of the handlers. Each field is a handle; a clone is shallow.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::extract::FromRef;
 use http::{HeaderMap, HeaderValue, header::LOCATION};
@@ -11,13 +15,14 @@ use crate::{
     destination::DestinationName,
     http::{
         extract::BodyLimits,
+        handlers::openapi::DOCUMENT,
         middleware::{AdmissionLimits, Deadline},
         readiness::Readiness,
         request_validation::RequestValidator,
     },
     login::{Login, LoginOff},
     overview::Overview,
-    pages::Site,
+    pages::{ApiReference, Site},
     policy::Policy,
     proxy::Proxy,
     routes::TenantRoutes,
@@ -35,6 +40,8 @@ struct AppStateInner {
     parts: AppStateParts,
     site: Site,
     proxy_state: Arc<ProxyState>,
+    /// Read from the document when somebody first asks for it.
+    api_reference: OnceLock<ApiReference>,
 }
 
 /// What [`AppState`] holds.
@@ -80,7 +87,8 @@ impl AppState {
         let proxy_state = Arc::new(ProxyState::of(&parts));
         let notice = parts.login.flow().err().and_then(LoginOff::notice);
         let site = Site::new(parts.base.prefix(), parts.vault.instance_index()).with_notice(notice);
-        Self(Arc::new(AppStateInner { parts, site, proxy_state }))
+        let api_reference = OnceLock::new();
+        Self(Arc::new(AppStateInner { parts, site, proxy_state, api_reference }))
     }
 
     /// Returns the state of the `/v3` handler.
@@ -91,6 +99,11 @@ impl AppState {
     /// Returns what all pages share.
     pub(super) fn site(&self) -> Site {
         self.0.site.clone()
+    }
+
+    /// Returns what the API's document says; a test rules out that it cannot be read.
+    pub(super) fn api_reference(&self) -> &ApiReference {
+        self.0.api_reference.get_or_init(|| ApiReference::read(DOCUMENT).unwrap_or_default())
     }
 
     /// Returns the same state with another log writer.

@@ -175,7 +175,7 @@ async fn admit<N: RequiredScope>(
 }
 
 /// What a page asks by itself is no sign of a person: it does not renew the session.
-fn if_a_person_asks<T>(renewed: Option<T>, parts: &Parts) -> Option<T> {
+pub(super) fn if_a_person_asks<T>(renewed: Option<T>, parts: &Parts) -> Option<T> {
     renewed.filter(|_| is_navigation(parts))
 }
 
@@ -252,7 +252,7 @@ pub(crate) fn set_cookies(response: &mut Response, cookies: impl IntoIterator<It
 }
 
 /// Returns whether a person opens a page. A script or an image must not be led to the login.
-fn is_navigation(parts: &Parts) -> bool {
+pub(super) fn is_navigation(parts: &Parts) -> bool {
     parts.method == Method::GET
         && parts.headers.get(FETCH_MODE).is_some_and(|mode| mode == "navigate")
         && wants_html(&parts.headers)

@@ -30,7 +30,7 @@ const CALLBACK: &str = "/login/callback";
 /// The path of the page after a logout.
 pub const LOGGED_OUT: &str = "/logged-out";
 /// Paths to which a login may lead, besides single spaces. Any other leads to the last one.
-const TARGETS: [&str; 3] = ["/", "/destinations", "/spaces"];
+const TARGETS: [&str; 4] = ["/", "/destinations", "/docs", "/spaces"];
 /// How long a person may take to log in.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Logins of one browser that may run at once; the oldest is given up.

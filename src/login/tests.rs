@@ -233,6 +233,7 @@ fn addresses_are_made_of_the_public_base_and_the_binding() {
 #[case("/", "/")]
 #[case("/spaces", "/spaces")]
 #[case("/destinations", "/destinations")]
+#[case("/docs", "/docs")]
 #[case("/destinations/", "/spaces")]
 #[case("/destinations/CFAPI/release", "/spaces")]
 #[case("/spaces/", "/spaces")]

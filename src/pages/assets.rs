@@ -29,9 +29,17 @@ pub(crate) const STYLE: Asset =
 /// The script: filter, copy, live state.
 pub(crate) const SCRIPT: Asset =
     Asset::new("script", "js", "text/javascript; charset=utf-8", include_str!("assets/script.js"));
+/// The style sheet of the page of the API, besides the first one.
+pub(crate) const API_STYLE: Asset =
+    Asset::new("api", "css", "text/css; charset=utf-8", include_str!("assets/api.css"));
+/// The script of the page of the API: it sends what a person has filled in.
+pub(crate) const API_SCRIPT: Asset =
+    Asset::new("api", "js", "text/javascript; charset=utf-8", include_str!("assets/api.js"));
 /// The icon.
 pub(crate) const ICON: Asset =
     Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg"));
+
+const ALL: [Asset; 5] = [STYLE, SCRIPT, API_STYLE, API_SCRIPT, ICON];
 
 impl Asset {
     const fn new(
@@ -53,7 +61,7 @@ impl Asset {
         let (stem, rest) = name.split_once('-')?;
         let (hash, ending) = rest.split_once('.')?;
         let is_hash = hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let mut all = [STYLE, SCRIPT, ICON].into_iter();
+        let mut all = ALL.into_iter();
         let asset = all.find(|asset| is_hash && asset.stem == stem && asset.ending == ending)?;
         let is_current = asset.name() == name;
         Some((asset, if is_current { AssetVersion::Current } else { AssetVersion::Other }))
@@ -72,7 +80,7 @@ const fn hash_of(mut bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asset, AssetVersion, ICON, SCRIPT, STYLE, hash_of};
+    use super::{ALL, API_SCRIPT, API_STYLE, Asset, AssetVersion, SCRIPT, STYLE, hash_of};
 
     #[test]
     fn the_hash_is_that_of_the_content() {
@@ -83,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_file_is_found_by_its_name_and_by_that_of_another_version() {
-        for asset in [STYLE, SCRIPT, ICON] {
+        for asset in ALL {
             let name = asset.name();
             let (found, version) = Asset::find(&name).unwrap();
             assert_eq!((found.text, version), (asset.text, AssetVersion::Current));
@@ -100,7 +108,9 @@ mod tests {
     fn the_files_are_small() {
         assert!(SCRIPT.text.len() <= 4096, "{}", SCRIPT.text.len());
         assert!(STYLE.text.len() <= 6144, "{}", STYLE.text.len());
-        for asset in [STYLE, SCRIPT] {
+        assert!(API_SCRIPT.text.len() <= 4096, "{}", API_SCRIPT.text.len());
+        assert!(API_STYLE.text.len() <= 2048, "{}", API_STYLE.text.len());
+        for asset in [STYLE, SCRIPT, API_STYLE, API_SCRIPT] {
             assert!(!asset.text.contains("//") && !asset.text.contains("url("), "{}", asset.stem);
         }
     }

@@ -32,6 +32,8 @@ pub(crate) enum PageSection {
     Destinations,
     /// The list of problems.
     Problems,
+    /// The API.
+    Api,
     /// None of them, or a page below one of them.
     Other,
 }
@@ -45,6 +47,8 @@ pub(crate) enum PageScript {
     Local,
     /// It also asks the broker for news.
     Live,
+    /// It asks the broker for what a person wants.
+    OnDemand,
 }
 
 /// Who looks at a page.
@@ -151,7 +155,7 @@ impl Frame {
         self.site.link(path)
     }
 
-    fn asset(&self, asset: &Asset) -> String {
+    pub(super) fn asset(&self, asset: &Asset) -> String {
         self.site.link(&format!("/assets/{}", asset.name()))
     }
 
@@ -167,11 +171,12 @@ impl Frame {
         (self.script != PageScript::None).then(|| self.asset(&SCRIPT))
     }
 
-    pub(super) fn navigation(&self) -> [NavigationLink; 3] {
+    pub(super) fn navigation(&self) -> [NavigationLink; 4] {
         let pages = [
             ("Spaces", "/spaces", PageSection::Spaces),
             ("Destinations", "/destinations", PageSection::Destinations),
             ("Problems", "/problems", PageSection::Problems),
+            ("API", "/docs", PageSection::Api),
         ];
         pages.map(|(label, path, section)| NavigationLink {
             label,

@@ -4,6 +4,7 @@
 //! another server. Everything can be read without the script. `http` fills the views and answers
 //! with them.
 
+mod api;
 pub(crate) mod assets;
 mod destinations;
 mod frame;
@@ -13,6 +14,7 @@ mod rows;
 mod spaces;
 mod status;
 
+pub(crate) use api::{ApiHtml, ApiReference};
 pub(crate) use destinations::{
     DestinationCard, DestinationsHtml, EventLine, ReleaseNote, ReleaseOffer,
 };

@@ -67,7 +67,7 @@ for (const [name, release] of Object.entries(releases)) {
 
       it('leads each link, file and form of a page to the same place', async () => {
         const { page } = person
-        for (const path of ['/spaces', '/destinations']) {
+        for (const path of ['/spaces', '/destinations', '/docs']) {
           await person.open(prefix + path)
           const addresses = await page.evaluate(() => [...document.querySelectorAll('[href], [src], form')]
             .map(element => element.href ?? element.src ?? element.action))
@@ -85,6 +85,17 @@ for (const [name, release] of Object.entries(releases)) {
         await page.getByRole('button', { name: 'Send one logon for CFAPI now' }).click()
         await page.getByText('One logon for destination CFAPI succeeded.').waitFor()
         assert.ok(page.url().startsWith(`${router.url}${prefix}/destinations?done=`), page.url())
+        person.clean()
+      })
+
+      it('sends an operation of the API with the token of the person', async () => {
+        const { page } = person
+        await person.open(`${prefix}/docs#list_spaces`)
+        await page.getByText('You are logged in.').waitFor()
+        const details = page.locator('main details[open]').first()
+        await details.getByRole('button', { name: 'Send GET' }).click()
+        await details.getByRole('status').filter({ hasText: 'Status 200' }).waitFor()
+        assert.match(await details.locator('.answer pre').first().textContent(), /"resources"/)
         person.clean()
       })
 

@@ -53,6 +53,8 @@ function read(block) {
       assert.equal(answer.status, 200, `${name}: ${answer.text}`)
       return answer.json
     },
+    /** A token of an app. */
+    token: app => clientToken(xsuaa, app),
     /** A tenant of the provider app subscribes: it gets a route. */
     subscribe: async (tenant, subdomain) => {
       const headers = { authorization: `Bearer ${await clientToken(xsuaa, provider)}` }

@@ -19,7 +19,10 @@ const pages = [
   ['not-found', '/nowhere', 404],
   ['problems', '/problems'],
   ['problem', '/problems/technical-user-locked'],
+  ['docs', '/docs'],
 ]
+/** Opens what a page has closed, so that it is looked at too. */
+const opened = page => page.evaluate(() => document.querySelectorAll('main details').forEach(it => { it.open = true }))
 
 describe('each page', () => {
   const { visit } = browser()
@@ -42,6 +45,7 @@ describe('each page', () => {
       for (const [name, path, status] of pages) {
         if (status) person.expect(status)
         await person.open(path.replace('/spaces/{dev}', dev))
+        await opened(person.page)
         await person.picture(`${name}-${look}`)
         await fits(person.page)
       }
@@ -53,6 +57,7 @@ describe('each page', () => {
       await person.logIn(OPERATOR)
       for (const [, path] of pages) {
         await person.open(path.replace('/spaces/{dev}', dev))
+        await opened(person.page)
         await accessible(person.page)
       }
       await person.close()

@@ -13,6 +13,8 @@ mod cf_cli;
 #[cfg(test)]
 mod cf_errors;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod early_answers;

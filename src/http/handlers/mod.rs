@@ -3,6 +3,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod destinations;
+pub(crate) mod docs;
 pub(crate) mod health;
 pub(crate) mod login;
 pub(crate) mod metrics;

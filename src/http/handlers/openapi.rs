@@ -7,7 +7,8 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
-const DOCUMENT: Bytes = Bytes::from_static(include_bytes!("../../../docs/openapi.json"));
+/// The document.
+pub(crate) const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
 /// Answers from memory, without authentication: the document holds nothing of an installation.
 #[cfg_attr(test, utoipa::path(
@@ -17,5 +18,8 @@ const DOCUMENT: Bytes = Bytes::from_static(include_bytes!("../../../docs/openapi
     security(())
 ))]
 pub(crate) async fn read() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")], DOCUMENT)
+    (
+        [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")],
+        Bytes::from_static(DOCUMENT.as_bytes()),
+    )
 }

@@ -100,7 +100,7 @@ const LOGIN: Codes = &[IssuerNotBound, Unauthenticated];
 fn groups(operation: &str) -> Option<Vec<Codes>> {
     let own: Vec<Codes> = match operation {
         "read_liveness" | "read_readiness" => return Some(vec![HEAD]),
-        "read_root" | "list_problems" | "read_openapi" => vec![],
+        "read_root" | "list_problems" | "read_openapi" | "read_docs" => vec![],
         "read_problem" | "read_asset" => vec![&[NotFound]],
         "read_metrics" | "list_destinations" => vec![CALLER],
         "read_status" => vec![CALLER, &[NotFound]],
