@@ -1,4 +1,4 @@
-//! The page of the API: every operation of the OpenAPI document in words, with a form that sends
+//! The page of the API: every operation of the `OpenAPI` document in words, with a form that sends
 //! it.
 //!
 //! Invariant: what the document does not say is not on the page. [`read`] reads the document,
@@ -15,7 +15,7 @@ use super::{
     assets::{API_SCRIPT, API_STYLE},
 };
 
-/// The API, as its OpenAPI document describes it.
+/// The API, as its `OpenAPI` document describes it.
 #[derive(Debug, Default)]
 pub(crate) struct ApiReference {
     /// What stands above all operations.

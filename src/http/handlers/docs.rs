@@ -1,4 +1,4 @@
-//! `GET /docs`: the OpenAPI document for people, without authentication.
+//! `GET /docs`: the `OpenAPI` document for people, without authentication.
 
 use axum::{
     extract::State,

@@ -1,4 +1,4 @@
-//! Reads what people are shown of an OpenAPI 3.1 document. Whatever is not known here is left out.
+//! Reads what people are shown of an `OpenAPI` 3.1 document. What is unknown here is left out.
 
 use std::collections::BTreeSet;
 
@@ -23,14 +23,15 @@ impl ApiReference {
     ///
     /// # Errors
     /// It is no JSON.
+    #[expect(clippy::disallowed_methods, reason = "the text is a file of this repository")]
     pub(crate) fn read(document: &str) -> serde_json::Result<Self> {
         let root: Value = serde_json::from_str(document)?;
-        let document = OpenApiDocument { root: &root };
-        Ok(Self { about: text(&root["info"], "description"), groups: document.groups() })
+        let about = root.get("info").map_or_else(String::new, |info| text(info, "description"));
+        Ok(Self { about, groups: OpenApiDocument { root: &root }.groups() })
     }
 }
 
-/// An OpenAPI document whose references are followed.
+/// An `OpenAPI` document whose references are followed.
 #[derive(Clone, Copy)]
 struct OpenApiDocument<'d> {
     root: &'d Value,
@@ -184,7 +185,8 @@ impl<'d> OpenApiDocument<'d> {
 
     /// The problems of a response: status and code.
     fn problems(self, answer: &'d Value) -> Vec<(String, String)> {
-        let content = &answer["content"][PROBLEM];
+        let content = answer.get("content").and_then(|contents| contents.get(PROBLEM));
+        let content = content.unwrap_or(&Value::Null);
         let examples = members(content, "examples").map(|(_, it)| &self.resolve(it)["value"]);
         let all = examples.chain(content.get("example"));
         all.map(|it| (plain(&it["status"]), text(it, "code"))).collect()
@@ -282,16 +284,10 @@ impl<'d> OpenApiDocument<'d> {
         }
         let parts = ["allOf", "oneOf", "anyOf"].iter().flat_map(|key| list(schema, key));
         let mut kinds: Vec<String> = parts.map(|it| self.kind(it, depth)).collect();
-        match &schema["type"] {
-            Value::Array(names) => {
-                let names = names.iter().filter_map(Value::as_str);
-                kinds.extend(names.map(|name| self.kind_of_type(name, schema, depth)));
-            }
-            Value::String(name) => kinds.push(self.kind_of_type(name, schema, depth)),
-            _ if kinds.is_empty() && schema.get("properties").is_some() => {
-                kinds.push("object".to_owned());
-            }
-            _ => {}
+        let names = list(schema, "type").iter().chain(schema.get("type")).filter_map(Value::as_str);
+        kinds.extend(names.map(|name| self.kind_of_type(name, schema, depth)));
+        if kinds.is_empty() && schema.get("properties").is_some() {
+            kinds.push("object".to_owned());
         }
         let mut seen = BTreeSet::new();
         kinds.retain(|kind| seen.insert(kind.clone()));

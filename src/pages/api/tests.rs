@@ -51,27 +51,31 @@ fn document() -> Value {
             "/b": { "get": { "tags": ["Second"], "operationId": "read_b", "summary": "Reads", "deprecated": true, "security": [{}], "responses": {} } },
             "/c": { "delete": { "operationId": "drop_c", "summary": "Drops", "security": [{ "token": ["A.Write"] }], "responses": { "204": { "description": "Gone." } } } },
         },
-        "components": {
-            "parameters": { "Id": { "name": "id", "in": "path", "required": true, "description": "Which.", "schema": { "type": "string", "minLength": 1, "maxLength": 9 }, "example": "a1" } },
-            "examples": { "taken": { "value": { "status": 409, "code": "host_taken" } } },
-            "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer" },
-                "login": { "type": "apiKey", "in": "cookie", "name": "c" },
-            },
-            "schemas": { "Order": {
-                "type": "object",
-                "required": ["kept"],
-                "properties": {
-                    "kept": { "type": ["string", "null"], "format": "uri", "description": "The `kept` one." },
-                    "list": { "type": "array", "maxItems": 3, "items": { "$ref": "#/components/schemas/Item" } },
-                    "same": { "$ref": "#/components/schemas/Order" },
-                    "map": { "type": "object", "additionalProperties": { "$ref": "#/components/schemas/Item" } },
-                },
-            }, "Item": { "description": "An item.", "oneOf": [
-                { "type": "object", "required": ["op"], "properties": { "op": { "const": "add" }, "n": { "type": "integer", "minimum": 1 } } },
-                { "type": "object", "properties": { "op": { "const": "drop" } } },
-            ] } },
+        "components": components(),
+    })
+}
+
+fn components() -> Value {
+    json!({
+        "parameters": { "Id": { "name": "id", "in": "path", "required": true, "description": "Which.", "schema": { "type": "string", "minLength": 1, "maxLength": 9 }, "example": "a1" } },
+        "examples": { "taken": { "value": { "status": 409, "code": "host_taken" } } },
+        "securitySchemes": {
+            "token": { "type": "http", "scheme": "bearer" },
+            "login": { "type": "apiKey", "in": "cookie", "name": "c" },
         },
+        "schemas": { "Order": {
+            "type": "object",
+            "required": ["kept"],
+            "properties": {
+                "kept": { "type": ["string", "null"], "format": "uri", "description": "The `kept` one." },
+                "list": { "type": "array", "maxItems": 3, "items": { "$ref": "#/components/schemas/Item" } },
+                "same": { "$ref": "#/components/schemas/Order" },
+                "map": { "type": "object", "additionalProperties": { "$ref": "#/components/schemas/Item" } },
+            },
+        }, "Item": { "description": "An item.", "oneOf": [
+            { "type": "object", "required": ["op"], "properties": { "op": { "const": "add" }, "n": { "type": "integer", "minimum": 1 } } },
+            { "type": "object", "properties": { "op": { "const": "drop" } } },
+        ] } },
     })
 }
 
