@@ -7,10 +7,13 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use toml::{Table, Value};
 
-use crate::config::{
-    env::EnvSnapshot,
-    form::{self, FormFault},
-    problem::{ConfigProblem, ConfigProblems},
+use crate::{
+    config::{
+        env::EnvSnapshot,
+        form::{self, FormFault},
+        problem::{ConfigProblem, ConfigProblems},
+    },
+    upstream::mismatch::nearest,
 };
 
 /// The compiled-in defaults, which document every key.
@@ -239,13 +242,4 @@ fn flatten(prefix: &str, table: Table, into: &mut BTreeMap<String, Value>) {
 /// What to do about a value that a key cannot have.
 pub(super) fn default_hint(default: &Value) -> String {
     format!("remove it; the default is {default}")
-}
-
-/// Returns the known key that is most similar to `key`, if one is similar enough.
-fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> Option<&'a str> {
-    /// Below this similarity a suggestion confuses more than it helps.
-    const MIN_SIMILARITY: f64 = 0.75;
-    let scored = known.map(|candidate| (strsim::jaro_winkler(key, candidate), candidate));
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (best.0 >= MIN_SIMILARITY).then_some(best.1)
 }

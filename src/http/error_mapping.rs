@@ -379,7 +379,10 @@ impl From<RouteError> for Problem {
         let detail = error.detail().unwrap_or(OUR_MISTAKE.into());
         let mut problem = Self::new(code_of_route(&error), detail).retry_after(error.retry_after());
         if let RouteError::BadRequest(field) = &error {
-            problem = problem.field(field.to_string(), "missing, malformed or given twice");
+            problem = match field.pointer() {
+                Some(pointer) => problem.member(field.to_string(), &pointer, field.fault()),
+                None => problem.field(field.to_string(), field.fault()),
+            };
         }
         if matches!(error, RouteError::ForbiddenScope) {
             problem = problem.lacking(Scope::RoutesAdmin);

@@ -4,11 +4,15 @@
 //! a body or query reaches it only in the form that its type describes.
 
 use std::{
+    error::Error,
     marker::PhantomData,
+    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
-use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{
+    FromRef, FromRequest, FromRequestParts, Path, Request, rejection::QueryRejection,
+};
 use bytes::Bytes;
 use http::{
     HeaderMap,
@@ -16,7 +20,7 @@ use http::{
     request::Parts,
 };
 use http_body_util::{BodyExt, Limited};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     auth::{
@@ -28,9 +32,13 @@ use crate::{
         problem::{Problem, TokenPresence},
         request_record::RequestRecord,
     },
-    routes::TenantId,
+    policy::JsonObject,
+    routes::{RouteError, TenantId},
     telemetry::{audit::AuditTrail, trace::CorrelationId},
-    upstream::{CERTIFICATE_ADVICE, ConnectFault, body},
+    upstream::{
+        CERTIFICATE_ADVICE, ConnectFault, body,
+        mismatch::{Mismatch, MismatchKind, is_mistyped},
+    },
 };
 
 /// A verified caller within its rate limits, with any scopes.
@@ -278,18 +286,44 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for AppQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|query| Self(query.0)).map_err(
-            |error| {
-                let detail = error.to_string();
-                let detail = detail.rsplit(": ").next().unwrap_or("unreadable").to_owned();
-                Problem::new(
-                    ProblemCode::BadRequest,
-                    "A query parameter is unknown or has the wrong form.",
-                )
-                .field("query", detail)
-            },
-        )
+        let query = axum::extract::Query::<T>::try_from_uri(&parts.uri);
+        query.map(|query| Self(query.0)).map_err(|error| refused_query(&error))
     }
+}
+
+/// Says which parameter is wrong, and what is expected.
+fn refused_query(error: &QueryRejection) -> Problem {
+    type Located = serde_path_to_error::Error<serde::de::value::Error>;
+    let located = error.source().and_then(Error::source).and_then(|e| e.downcast_ref::<Located>());
+    let Some(located) = located else {
+        let detail = "A query parameter is unknown or has the wrong form.";
+        return Problem::new(ProblemCode::BadRequest, detail).field("query", "malformed");
+    };
+    let mismatch = Mismatch::at(located.path(), &located.inner().to_string());
+    let (place, what) = (mismatch.place(), mismatch.kind.to_string());
+    let (subject, field) = match place.as_str() {
+        "" => ("A parameter of the query".to_owned(), "query"),
+        place => (format!("The query parameter {place}"), place),
+    };
+    Problem::new(ProblemCode::BadRequest, format!("{subject} {what}.")).field(field, what)
+}
+
+/// Says which member of a body is wrong, and what is expected.
+fn refused_body(mismatch: &Mismatch) -> Problem {
+    let (place, what) = (mismatch.place(), mismatch.kind.to_string());
+    let is_nameless = matches!(&mismatch.kind, MismatchKind::UnknownMember { name: None, .. });
+    let subject = match (place.as_str(), is_nameless) {
+        ("", false) => "The body".to_owned(),
+        ("", true) => "A member of the body".to_owned(),
+        (place, false) => format!("The member {place} of the body"),
+        (place, true) => format!("A member of {place} in the body"),
+    };
+    let field = if place.is_empty() { "body".to_owned() } else { place };
+    Problem::new(ProblemCode::BadRequest, format!("{subject} {what}.")).member(
+        field,
+        &mismatch.pointer(),
+        what,
+    )
 }
 
 /// Limits of reading a body.
@@ -301,9 +335,9 @@ pub struct BodyLimits {
     pub time: Duration,
 }
 
-/// A JSON body as a typed struct.
+/// A JSON body as a typed struct, and as it was sent.
 #[derive(Debug)]
-pub(crate) struct AppJson<T>(pub(crate) T);
+pub(crate) struct AppJson<T>(pub(crate) T, pub(crate) SentBody);
 
 impl<T: DeserializeOwned, S> FromRequest<S> for AppJson<T>
 where
@@ -316,11 +350,64 @@ where
         let limits = BodyLimits::from_ref(state);
         refuse_by_head(request.headers(), limits)?;
         let bytes = read_body(request, limits).await?;
-        body::decode(&bytes).map(Self).map_err(|error| {
-            Problem::new(ProblemCode::BadRequest, "The body is not JSON of the expected form.")
-                .field("body", error.to_string())
-        })
+        let decoded = body::decode_request::<JsonObject<T>>(&bytes);
+        match decoded {
+            Ok(JsonObject(value)) => Ok(Self(value, SentBody { bytes, lists: OnceLock::new() })),
+            Err(mismatch) => Err(refused_body(&mismatch)),
+        }
     }
+}
+
+/// A body as it was sent. It is read again, once, only where a member is missing.
+#[derive(Debug)]
+pub(crate) struct SentBody {
+    bytes: Bytes,
+    lists: OnceLock<SentLists>,
+}
+
+/// Members, of which only the names count.
+type MemberNames = serde_json::Map<String, serde_json::Value>;
+
+/// The list of a body.
+#[derive(Debug, Default, Deserialize)]
+struct SentLists {
+    #[serde(alias = "items")]
+    tenants: Vec<MemberNames>,
+}
+
+impl SentBody {
+    /// Adds to a problem about a missing member what its name was mistyped as: bodies with members
+    /// of the registries may have unknown ones. `entry`: position in the list of the body.
+    pub(crate) fn explain(&self, error: RouteError, entry: Option<usize>) -> Problem {
+        let known = if let RouteError::BadRequest(field) = &error { field.names() } else { &[] };
+        let problem = Problem::from(error);
+        if known.is_empty() {
+            return problem;
+        }
+        let mistyped = match entry {
+            None => {
+                body::decode::<MemberNames>(&self.bytes).ok().and_then(|all| mistyped(&all, known))
+            }
+            Some(index) => {
+                let read = || body::decode::<SentLists>(&self.bytes).unwrap_or_default();
+                let lists = self.lists.get_or_init(read);
+                lists.tenants.get(index).and_then(|all| mistyped(all, known))
+            }
+        };
+        match mistyped {
+            Some((name, known)) => problem.note(&format!("It has {name}; did you mean {known}?")),
+            None => problem,
+        }
+    }
+}
+
+/// Finds a name that is one of the known ones, but mistyped.
+fn mistyped(names: &MemberNames, known: &[&'static str]) -> Option<(String, &'static str)> {
+    let mut others = names.keys().filter(|name| !known.contains(&name.as_str()));
+    others.find_map(|name| {
+        let meant = known.iter().find(|known| is_mistyped(name, known))?;
+        Some((name.clone(), *meant))
+    })
 }
 
 /// A body that counts for nothing, of whatever type. It is read within the limits all the same: the
@@ -350,7 +437,8 @@ fn refuse_by_head(headers: &HeaderMap, limits: BodyLimits) -> Result<(), Problem
     let essence = kind.split(';').next().unwrap_or("").trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         let detail = "The body must be sent as Content-Type: application/json.";
-        return Err(Problem::new(ProblemCode::UnsupportedMediaType, detail));
+        let problem = Problem::new(ProblemCode::UnsupportedMediaType, detail);
+        return Err(problem.field("Content-Type", "must be application/json"));
     }
     Ok(())
 }

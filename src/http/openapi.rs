@@ -78,8 +78,14 @@ fn document() -> Value {
     assert!(unused.is_empty(), "no such operations: {unused:?}");
     share_responses(&mut document);
     drop_null_defaults(&mut document["components"]["schemas"]);
+    let used = document.to_string();
+    let mut examples = problem_examples();
+    examples
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| used.contains(&format!("\"#/components/examples/{name}\"")));
     let components = &mut document["components"];
-    components["examples"] = problem_examples();
+    components["examples"] = examples;
     components["schemas"]["CfErrors"] = json!({
         "description": "Errors of the CF API, in its own form", "type": "object",
         "properties": {"errors": {"type": "array", "items": {"$ref": "#/components/schemas/CfError"}}},

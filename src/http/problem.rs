@@ -75,8 +75,11 @@ pub(crate) enum Retryable {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema), schema(as = FieldError))]
 pub(crate) struct FieldError {
-    /// JSON pointer, parameter or path variable.
+    /// What it is called: a member of the body, a parameter or a path variable.
     pub(crate) field: String,
+    /// Of a member of the body: its JSON pointer as a URI fragment (RFC 6901, section 6).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pointer: Option<String>,
     /// What is wrong with it.
     pub(crate) detail: String,
 }
@@ -194,10 +197,34 @@ impl Problem {
         self
     }
 
-    /// Names a member of the request that is wrong.
+    /// Names what is wrong in the request, outside of a JSON body.
     #[must_use]
     pub(crate) fn field(mut self, field: impl Into<String>, detail: impl Into<String>) -> Self {
-        self.parts.errors.push(FieldError { field: field.into(), detail: detail.into() });
+        let (field, detail) = (field.into(), detail.into());
+        self.parts.errors.push(FieldError { field, pointer: None, detail });
+        self
+    }
+
+    /// Names a member of the body that is wrong; `pointer` is a JSON pointer (RFC 6901).
+    #[must_use]
+    pub(crate) fn member(
+        mut self,
+        field: impl Into<String>,
+        pointer: &str,
+        detail: impl Into<String>,
+    ) -> Self {
+        let (pointer, detail) = (Some(format!("#{pointer}")), detail.into());
+        self.parts.errors.push(FieldError { field: field.into(), pointer, detail });
+        self
+    }
+
+    /// Says that the members named so far are those of an entry of a list of the body.
+    #[must_use]
+    pub(crate) fn of_entry(mut self, list: &str, index: usize) -> Self {
+        let pointers = self.parts.errors.iter_mut().filter_map(|error| error.pointer.as_mut());
+        for pointer in pointers {
+            pointer.insert_str(1, &format!("/{list}/{index}"));
+        }
         self
     }
 

@@ -1,6 +1,7 @@
 //! A JSON object and nothing else: derived structs also accept an array of their members' values.
 //!
-//! Invariant: serialises as the inner type alone. Used by the bodies of this module.
+//! Invariant: serialises as the inner type alone. Used by the bodies of this module, and by those
+//! of our own calls.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -9,8 +10,8 @@ use serde::{
 use std::{fmt, marker::PhantomData};
 
 /// A `T` that was read from a JSON object.
-#[derive(Clone, Debug, Default)]
-pub(super) struct JsonObject<T>(pub(super) T);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JsonObject<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for JsonObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

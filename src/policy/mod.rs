@@ -19,6 +19,7 @@ mod verdict;
 pub use body::Malformed;
 pub use bounds::{AppBounds, Bounds, HostPiece, HostShape, Legacy, Outline, OwnerMarks};
 pub use facts::{AppFacts, RouteFacts};
+pub use json_object::JsonObject;
 pub use rule::{PolicyFault, RuleId};
 pub use verdict::{Breach, Denial, Draft, Permit, Question, RuleOutcome, Verdict, WriteRequest};
 

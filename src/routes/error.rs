@@ -151,27 +151,44 @@ pub enum RouteError {
     Internal(&'static str),
 }
 
-/// A field of a request.
+/// A member or parameter of a request, and what is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestField {
-    /// The tenant id.
+    /// The body names no tenant.
     Tenant,
-    /// The tenant id, which is what a program writes for a missing value.
+    /// The tenant id of the body has a wrong form.
+    TenantForm,
+    /// The tenant id is what a program writes for a missing value.
     TenantPlaceholder,
-    /// The subdomain.
+    /// The body has no subdomain.
     Subdomain,
-    /// The subdomain, in the same way.
+    /// The body gives two subdomains.
+    DifferentSubdomains,
+    /// The subdomain is what a program writes for a missing value.
     SubdomainPlaceholder,
-    /// The page, or its size.
+    /// The query has no subdomain for the unlabelled route.
+    LegacySubdomain,
+    /// The page, or its size, is 0.
     Page,
-    /// The items of a batch.
+    /// The number of items of a batch.
     Items,
-    /// The tenants of a reconcile.
+    /// The number of tenants of a reconcile.
     Tenants,
+    /// The body of a reconcile has no list of tenants.
+    TenantList,
+    /// A tenant of a reconcile is listed again for the same app and domain.
+    RepeatedTenant {
+        /// Its position in the list, from 0.
+        index: usize,
+    },
     /// The operation of an item.
     Operation,
-    /// The owners of a transfer.
-    Owners,
+    /// The former owner of a transfer.
+    FormerOwner,
+    /// The new owner of a transfer.
+    NewOwner,
+    /// Both owners of a transfer are the same.
+    SameOwner,
 }
 
 /// Host and domain of a route, both valid names.

@@ -45,15 +45,7 @@ impl RouteError {
     /// `http` for all modules.
     pub fn detail(&self) -> Option<Cow<'static, str>> {
         Some(match self {
-            Self::BadRequest(
-                field @ (RequestField::TenantPlaceholder | RequestField::SubdomainPlaceholder),
-            ) => format!(
-                "The {field} is the word that a program writes for a missing value. Check where the caller takes it from."
-            )
-            .into(),
-            Self::BadRequest(field) => {
-                format!("The {field} is missing, malformed or given twice.").into()
-            }
+            Self::BadRequest(field) => format!("The {field} {}.", field.fault()).into(),
             Self::TenantMismatch => TENANT_MISMATCH.into(),
             Self::AppRequired { apps } => app_required(apps).into(),
             Self::ForbiddenScope => FORBIDDEN_SCOPE.into(),
@@ -170,13 +162,97 @@ fn app_not_found(app: &str) -> String {
 impl fmt::Display for RequestField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Tenant | Self::TenantPlaceholder => "tenant id",
-            Self::Subdomain | Self::SubdomainPlaceholder => "subdomain",
+            Self::Tenant | Self::TenantForm | Self::TenantPlaceholder => "tenant id",
+            Self::Subdomain
+            | Self::DifferentSubdomains
+            | Self::SubdomainPlaceholder
+            | Self::LegacySubdomain => "subdomain",
             Self::Page => "page or its size",
-            Self::Items => "list of items (1 to 100)",
-            Self::Tenants => "list of tenants (at most 5000, each once for each app and domain)",
-            Self::Operation => "op of an item (ensure or remove)",
-            Self::Owners => "from or to (two different owners)",
+            Self::Items => "list items",
+            Self::Tenants | Self::TenantList => "list tenants",
+            Self::RepeatedTenant { .. } => "tenant",
+            Self::Operation => "member op",
+            Self::FormerOwner => "member from",
+            Self::NewOwner | Self::SameOwner => "member to",
+        })
+    }
+}
+
+impl RequestField {
+    /// Returns what is wrong and what is expected, as the end of a sentence that begins with the
+    /// field.
+    pub fn fault(self) -> &'static str {
+        match self {
+            Self::Tenant => {
+                "is missing: the body must have tenantId, or subscribedTenantId, or subscriber with app_tid"
+            }
+            Self::TenantForm => {
+                "must be 1 to 128 characters of A-Z a-z 0-9 . _ - and none of the reserved words operations, reconcile, \
+                 batch, transfer"
+            }
+            Self::TenantPlaceholder | Self::SubdomainPlaceholder => {
+                "is the word that a program writes for a missing value. Check where the caller takes it from"
+            }
+            Self::Subdomain => {
+                "is missing or empty: the body must have subdomain, or subscribedSubdomain, or subscriber with \
+                 subaccountSubdomain"
+            }
+            Self::DifferentSubdomains => "is given twice, with different values",
+            Self::LegacySubdomain => {
+                "is missing or empty: legacy=true needs the query parameter subdomain"
+            }
+            Self::Page => "must be 1 or more",
+            Self::Items => "must have 1 to 100 entries",
+            Self::Tenants => "must have at most 5000 entries",
+            Self::TenantList => "is missing; an empty list says that there are no tenants",
+            Self::RepeatedTenant { .. } => {
+                "is listed twice for the same app and domain; each may be there once"
+            }
+            Self::Operation => "must be ensure or remove",
+            Self::FormerOwner | Self::NewOwner => {
+                "must name an owner: a client id, or the owner of a provider entry"
+            }
+            Self::SameOwner => "must be another owner than from",
+        }
+    }
+
+    /// Returns the members of which one is missing.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Tenant => &["tenantId", "subscribedTenantId", "subscriber"],
+            Self::Subdomain => &["subdomain", "subscribedSubdomain", "subscriber"],
+            Self::Operation => &["op"],
+            Self::TenantList => &["tenants"],
+            Self::TenantForm
+            | Self::TenantPlaceholder
+            | Self::DifferentSubdomains
+            | Self::SubdomainPlaceholder
+            | Self::LegacySubdomain
+            | Self::Page
+            | Self::Items
+            | Self::Tenants
+            | Self::RepeatedTenant { .. }
+            | Self::FormerOwner
+            | Self::NewOwner
+            | Self::SameOwner => &[],
+        }
+    }
+
+    /// Returns the JSON pointer (RFC 6901) of the member; `None` for what is not in a body.
+    pub fn pointer(self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Tenant | Self::TenantForm => "/tenantId".into(),
+            Self::Subdomain | Self::DifferentSubdomains | Self::SubdomainPlaceholder => {
+                "/subdomain".into()
+            }
+            Self::Items => "/items".into(),
+            Self::Tenants | Self::TenantList => "/tenants".into(),
+            Self::RepeatedTenant { index } => format!("/tenants/{index}").into(),
+            Self::Operation => "/op".into(),
+            Self::FormerOwner => "/from".into(),
+            Self::NewOwner | Self::SameOwner => "/to".into(),
+            // The id may be that of the path.
+            Self::TenantPlaceholder | Self::LegacySubdomain | Self::Page => return None,
         })
     }
 }

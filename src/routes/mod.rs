@@ -49,7 +49,7 @@ pub use operation::{Operation, OperationKey, OperationState};
 pub use provider::{BrokerIdentity, ProviderTable};
 pub use provider_check::ProviderStatus;
 pub use reconcile::{ReconcileReport, ReconcileRequest, TenantChange};
-pub use request::{RouteRequest, RouteRequestBody, TenantId};
+pub use request::{BatchItemBody, RouteRequest, RouteRequestBody, TenantId};
 pub use request_context::{RequestContext, StatusMapping};
 pub use settings::{Finding, Mode, ProviderSettings, Settings};
 pub use space_routes::{RouteOfSpace, RouteTenant, SpaceContent};

@@ -127,10 +127,15 @@ pub(super) async fn reconcile(
 
 /// Refuses a list that is too long, or has two entries for one tenant, app and domain.
 fn check(tenants: &[(TenantId, RouteRequest)]) -> Result<(), RouteError> {
+    if tenants.len() > MAX_TENANTS {
+        return Err(RouteError::BadRequest(RequestField::Tenants));
+    }
     let mut seen = HashSet::new();
     let mut keys = tenants.iter().map(|(tenant, request)| (tenant, &request.app, &request.domain));
-    let valid = tenants.len() <= MAX_TENANTS && keys.all(|key| seen.insert(key));
-    if valid { Ok(()) } else { Err(RouteError::BadRequest(RequestField::Tenants)) }
+    match keys.position(|key| !seen.insert(key)) {
+        Some(index) => Err(RouteError::BadRequest(RequestField::RepeatedTenant { index })),
+        None => Ok(()),
+    }
 }
 
 /// Returns routes of listed tenants that differ from the request: under another host name for the

@@ -6,6 +6,7 @@ use super::{
     error::{RequestField, RouteError},
     host::MAX_LABEL,
 };
+use crate::policy::JsonObject;
 use serde::Deserialize;
 use std::fmt;
 
@@ -88,46 +89,105 @@ pub enum Adoption {
     Refused,
 }
 
-/// The body of `PUT /routes/{tenant}` and `POST /routes`. Unknown members are ignored, because the
-/// registries add some.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = RouteRequest))]
-#[serde(default, rename_all = "camelCase")]
-pub struct RouteRequestBody {
-    /// App behind the URL; optional where the provider entry has one.
-    app: Option<String>,
-    /// Domain; the first one of the provider entry by default.
-    domain: Option<String>,
-    /// `false`: a route without labels is not adopted.
-    adopt: Option<bool>,
-    /// Whether the tenant's routes under former hosts are removed; by default as the provider
-    /// entry says.
-    replace: Option<bool>,
-    #[serde(flatten)]
-    names: Names,
-    /// The names as the Subscription Manager nests them.
-    subscription: Option<Names>,
+/// The names that a body gives.
+trait NamesTenant {
+    /// The ids of the tenant, without those that are absent.
+    fn tenants(&self) -> impl Iterator<Item = &str>;
+
+    /// The subdomains of the tenant, in the same way.
+    fn subdomains(&self) -> impl Iterator<Item = &str>;
 }
 
-/// The names of a tenant, as the subscription registry and the Subscription Manager spell them.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = TenantNames))]
-#[serde(default, rename_all = "camelCase")]
-struct Names {
-    /// Subdomain of the tenant.
-    #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
-    subdomain: Option<String>,
-    /// The same, as the registry spells it.
-    #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
-    subscribed_subdomain: Option<String>,
-    /// Id of the tenant.
-    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
-    tenant_id: Option<String>,
-    /// The same, as the registry spells it.
-    #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
-    subscribed_tenant_id: Option<String>,
-    /// The same, as the Subscription Manager spells it.
-    subscriber: Option<Subscriber>,
+/// Declares a body that names a tenant: its own members, and the names as the subscription registry
+/// and the Subscription Manager spell them. Unknown members are ignored, because the registries add
+/// some. One flat struct each: with `flatten`, an error would not tell which member is wrong.
+macro_rules! names_a_tenant {
+    (
+        $(#[$doc:meta])*
+        $vis:vis struct $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty),* $(,)? }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(default, rename_all = "camelCase")]
+        $vis struct $name {
+            $($(#[$field_doc])* $field: $kind,)*
+            /// Subdomain of the tenant.
+            #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
+            subdomain: Option<String>,
+            /// The same, as the registry spells it.
+            #[cfg_attr(test, schema(min_length = 1, max_length = 200))]
+            subscribed_subdomain: Option<String>,
+            /// Id of the tenant.
+            #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
+            tenant_id: Option<String>,
+            /// The same, as the registry spells it.
+            #[cfg_attr(test, schema(pattern = "^[A-Za-z0-9._-]{1,128}$"))]
+            subscribed_tenant_id: Option<String>,
+            /// The same, as the Subscription Manager spells it.
+            #[cfg_attr(test, schema(value_type = Option<Subscriber>))]
+            subscriber: Option<JsonObject<Subscriber>>,
+        }
+
+        impl NamesTenant for $name {
+            fn tenants(&self) -> impl Iterator<Item = &str> {
+                let from = self.subscriber.as_ref().and_then(|JsonObject(from)| from.app_tid.as_deref());
+                let own = [self.tenant_id.as_deref(), self.subscribed_tenant_id.as_deref(), from];
+                own.into_iter().flatten()
+            }
+
+            fn subdomains(&self) -> impl Iterator<Item = &str> {
+                let from = self.subscriber.as_ref();
+                let from = from.and_then(|JsonObject(from)| from.subaccount_subdomain.as_deref());
+                let own = [self.subdomain.as_deref(), self.subscribed_subdomain.as_deref(), from];
+                own.into_iter().flatten()
+            }
+        }
+    };
+}
+
+names_a_tenant! {
+    /// The payload of a subscription.
+    #[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = TenantNames))]
+    struct SubscriptionPayload {}
+}
+names_a_tenant! {
+    /// The body of `PUT /routes/{tenant}` and `POST /routes`, and an entry of a reconcile.
+    #[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = RouteRequest))]
+    pub struct RouteRequestBody {
+        /// App behind the URL; optional where the provider entry has one.
+        app: Option<String>,
+        /// Domain; the first one of the provider entry by default.
+        domain: Option<String>,
+        /// `false`: a route without labels is not adopted.
+        adopt: Option<bool>,
+        /// Whether the tenant's routes under former hosts are removed; by default as the provider
+        /// entry says.
+        replace: Option<bool>,
+        /// The names as the Subscription Manager nests them.
+        #[cfg_attr(test, schema(value_type = Option<SubscriptionPayload>))]
+        subscription: Option<JsonObject<SubscriptionPayload>>,
+    }
+}
+names_a_tenant! {
+    /// An item of a batch: an operation, and the members of [`RouteRequestBody`].
+    #[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = BatchItem))]
+    pub struct BatchItemBody {
+        /// `ensure` or `remove`.
+        #[cfg_attr(test, schema(pattern = "^(ensure|remove)$"))]
+        op: String,
+        /// App behind the URL; optional where the provider entry has one.
+        app: Option<String>,
+        /// Domain; the first one of the provider entry by default.
+        domain: Option<String>,
+        /// `false`: a route without labels is not adopted.
+        adopt: Option<bool>,
+        /// Whether the tenant's routes under former hosts are removed; by default as the provider
+        /// entry says.
+        replace: Option<bool>,
+        /// The names as the Subscription Manager nests them.
+        #[cfg_attr(test, schema(value_type = Option<SubscriptionPayload>))]
+        subscription: Option<JsonObject<SubscriptionPayload>>,
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -159,10 +219,12 @@ impl RouteRequestBody {
         if is_one_of(&NO_TENANTS, tenant.as_str()) {
             return Err(RouteError::BadRequest(RequestField::TenantPlaceholder));
         }
-        let subdomain = same(self.sources().flat_map(Names::subdomains));
-        let subdomain = subdomain.ok().flatten().filter(|text| !text.is_empty());
-        let subdomain =
-            subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?.to_owned();
+        let subdomain = same(self.subdomains().chain(self.payload_subdomains()));
+        let subdomain = subdomain
+            .map_err(|_| RouteError::BadRequest(RequestField::DifferentSubdomains))?
+            .filter(|text| !text.is_empty())
+            .ok_or(RouteError::BadRequest(RequestField::Subdomain))?
+            .to_owned();
         if is_one_of(&NO_SUBDOMAINS, &subdomain) {
             return Err(RouteError::BadRequest(RequestField::SubdomainPlaceholder));
         }
@@ -187,13 +249,38 @@ impl RouteRequestBody {
     /// # Errors
     /// As [`RouteRequestBody::into_request`], for the tenant.
     pub fn tenant(&self, path: Option<&TenantId>) -> Result<TenantId, RouteError> {
-        let tenants = self.sources().flat_map(Names::tenants).chain(path.map(TenantId::as_str));
+        let payload = self.payload().into_iter().flat_map(SubscriptionPayload::tenants);
+        let tenants = self.tenants().chain(payload).chain(path.map(TenantId::as_str));
         let tenant = same(tenants).map_err(|_| RouteError::TenantMismatch)?;
-        tenant.and_then(TenantId::parse).ok_or(RouteError::BadRequest(RequestField::Tenant))
+        let tenant = tenant.ok_or(RouteError::BadRequest(RequestField::Tenant))?;
+        TenantId::parse(tenant).ok_or(RouteError::BadRequest(RequestField::TenantForm))
     }
 
-    fn sources(&self) -> impl Iterator<Item = &Names> {
-        [Some(&self.names), self.subscription.as_ref()].into_iter().flatten()
+    fn payload(&self) -> Option<&SubscriptionPayload> {
+        self.subscription.as_ref().map(|JsonObject(payload)| payload)
+    }
+
+    fn payload_subdomains(&self) -> impl Iterator<Item = &str> {
+        self.payload().into_iter().flat_map(SubscriptionPayload::subdomains)
+    }
+}
+
+impl BatchItemBody {
+    /// Returns the operation and the requested route.
+    pub fn into_parts(self) -> (String, RouteRequestBody) {
+        let request = RouteRequestBody {
+            app: self.app,
+            domain: self.domain,
+            adopt: self.adopt,
+            replace: self.replace,
+            subscription: self.subscription,
+            subdomain: self.subdomain,
+            subscribed_subdomain: self.subscribed_subdomain,
+            tenant_id: self.tenant_id,
+            subscribed_tenant_id: self.subscribed_tenant_id,
+            subscriber: self.subscriber,
+        };
+        (self.op, request)
     }
 }
 
@@ -204,21 +291,6 @@ impl RouteRequest {
         self.app = self.app.or_else(|| app.map(ToOwned::to_owned));
         self.domain = self.domain.or_else(|| domain.map(ToOwned::to_owned));
         self
-    }
-}
-
-impl Names {
-    fn tenants(&self) -> impl Iterator<Item = &str> {
-        let subscriber = self.subscriber.as_ref().and_then(|from| from.app_tid.as_deref());
-        let own = [self.tenant_id.as_deref(), self.subscribed_tenant_id.as_deref(), subscriber];
-        own.into_iter().flatten()
-    }
-
-    fn subdomains(&self) -> impl Iterator<Item = &str> {
-        let from = self.subscriber.as_ref();
-        let subscriber = from.and_then(|from| from.subaccount_subdomain.as_deref());
-        let own = [self.subdomain.as_deref(), self.subscribed_subdomain.as_deref(), subscriber];
-        own.into_iter().flatten()
     }
 }
 

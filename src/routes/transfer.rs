@@ -86,10 +86,16 @@ pub(super) async fn transfer(
 ) -> Result<TransferReport, RouteError> {
     let request_context = request_context.clone().on_behalf_of(Some(request.to.clone()));
     let mut owner = routes.owner_context(&request_context)?;
-    let names = [&request.from, &request.to];
-    let is_name = |name: &&String| (1..=MAX_OWNER).contains(&name.trim().len());
-    if !names.iter().all(is_name) || request.from == owner.provider.owner {
-        return Err(RouteError::BadRequest(RequestField::Owners));
+    let is_name = |name: &str| (1..=MAX_OWNER).contains(&name.trim().len());
+    let fault = if !is_name(&request.from) {
+        Some(RequestField::FormerOwner)
+    } else if !is_name(&request.to) {
+        Some(RequestField::NewOwner)
+    } else {
+        (request.from == owner.provider.owner).then_some(RequestField::SameOwner)
+    };
+    if let Some(field) = fault {
+        return Err(RouteError::BadRequest(field));
     }
     if request.apply {
         owner.cf = owner.cf.for_write();

@@ -4,7 +4,7 @@
 //! The only place that parses JSON from outside: bindings, destinations, tokens, keys, CF's
 //! responses.
 
-use crate::upstream::{error::TransportError, stream::ResponseBody};
+use crate::upstream::{error::TransportError, mismatch::Mismatch, stream::ResponseBody};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
@@ -25,15 +25,27 @@ const FIRST_BUFFER: usize = 4 * 1024;
     reason = "the only place that parses; its errors are stripped below"
 )]
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    serde_json::from_slice(bytes).map_err(|error| DecodeError {
-        line: error.line(),
-        column: error.column(),
-        kind: match error.classify() {
-            Category::Io => "read error",
-            Category::Syntax => "syntax error",
-            Category::Data => "wrong type or missing field",
-            Category::Eof => "unexpected end",
-        },
+    serde_json::from_slice(bytes).map_err(|error| DecodeError::of(&error))
+}
+
+/// Decodes a JSON body of our own API.
+///
+/// # Errors
+/// [`Mismatch`]: which member is wrong, and what is expected. Only a body that is refused is read
+/// for a second time to find that out.
+pub fn decode_request<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Mismatch> {
+    #[expect(clippy::disallowed_methods, reason = "as above")]
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        Category::Data => {
+            let json = &mut serde_json::Deserializer::from_slice(bytes);
+            match serde_path_to_error::deserialize::<_, T>(json) {
+                Err(located) => Mismatch::at(located.path(), &located.inner().to_string()),
+                Ok(_) => Mismatch::syntax(DecodeError::of(&error)),
+            }
+        }
+        Category::Io | Category::Syntax | Category::Eof => {
+            Mismatch::syntax(DecodeError::of(&error))
+        }
     })
 }
 
@@ -63,6 +75,18 @@ pub struct DecodeError {
     pub column: usize,
     /// One of a few fixed words.
     pub kind: &'static str,
+}
+
+impl DecodeError {
+    fn of(error: &serde_json::Error) -> Self {
+        let kind = match error.classify() {
+            Category::Io => "read error",
+            Category::Syntax => "syntax error",
+            Category::Data => "wrong type or missing field",
+            Category::Eof => "unexpected end",
+        };
+        Self { line: error.line(), column: error.column(), kind }
+    }
 }
 
 /// Reads a body to its end.

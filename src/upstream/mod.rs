@@ -14,6 +14,7 @@ mod error;
 mod fair_semaphore;
 pub mod gate;
 mod hyper_client;
+pub mod mismatch;
 #[cfg(test)]
 pub(crate) mod raw_server;
 pub mod refresh;

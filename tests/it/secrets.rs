@@ -90,6 +90,38 @@ impl Recorder {
         assert!(self.answers.contains("cf_unavailable"), "{}", self.answers);
     }
 
+    /// Sends a secret where a name, another type or another place is expected.
+    async fn send_values_in_wrong_places(&mut self, sandbox: &Sandbox, provider: &str) {
+        let secrets = [PASSWORD, provider, "Canary-Body-Text, expected `Canary-Body-Text`"];
+        for (index, secret) in secrets.into_iter().enumerate() {
+            let secret = Value::from(secret).to_string();
+            // One caller may send 100 requests at once.
+            let client = format!("sb-canary-{index}!t1");
+            let token = &sandbox.caller_token(&client, &["Routes.Write", "Routes.Admin"]);
+            let bodies = [
+                secret.clone(),
+                format!("[{secret}]"),
+                format!("{{{secret}:1}}"),
+                format!("{{\"tenants\":{secret},\"items\":[{secret}],\"from\":[{secret}]}}"),
+                format!("{{\"tenants\":[{{\"tenantId\":\"t1\",\"adopt\":{secret}}}]}}"),
+                format!("{{\"tenants\":[{{{secret}:{secret}}}],\"apply\":{secret}}}"),
+                format!("{{\"items\":[{{\"op\":{secret},\"tenantId\":{{{secret}:1}}}}]}}"),
+                format!("{{\"from\":\"a\",\"to\":\"b\",\"apply\":{secret}}}"),
+                format!("{{\"subdomain\":\"a\",\"adopt\":{secret}}}"),
+                format!("{{\"tenantId\":{secret},\"subdomain\":\"a\"}}"),
+                format!("{{\"subdomain\":\"a\" {secret}"),
+            ];
+            for body in bodies {
+                for path in ["/routes", "/routes/reconcile", "/routes/batch", "/routes/transfer"] {
+                    self.send(&format!("POST {path}"), token, &body).await;
+                }
+                self.put(token, &body).await;
+            }
+        }
+        assert!(self.answers.contains("has an unknown name"), "{}", self.answers);
+        assert!(self.answers.contains("#/tenants/0/adopt"), "{}", self.answers);
+    }
+
     /// Calls hosts that are not the broker's.
     async fn call_elsewhere(&mut self, provider: &str) {
         for path in ["/routes/t1", "/v3/apps?access_token=Canary-Query-Token", "/Canary-Path"] {
@@ -131,6 +163,7 @@ impl Recorder {
         assert!(self.answers.contains("created"), "{}", self.answers);
         self.get("/routes?access_token=Canary-Query-Token", provider).await;
         self.put(provider, r#"{"subdomain":{"Canary-Body-Text":1}}"#).await;
+        self.send_values_in_wrong_places(sandbox, provider).await;
         let change = json!({"user": TECHNICAL_USER, "password": "something else"});
         pull(sandbox, "change_password", &change);
         pull(sandbox, "revoke_all", &json!({}));

@@ -1,5 +1,7 @@
 //! `/routes/batch` and `/routes/reconcile`: many tenants in one call.
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     http::{
-        extract::{AppJson, Correlation, RoutesWrite},
+        extract::{AppJson, Correlation, RoutesWrite, SentBody},
         handlers::{
             route_body::{EnsuredBody, OperationBody, RouteBody},
             routes::{NoParameters, RoutesRequest, operation_path},
@@ -15,8 +17,9 @@ use crate::{
         problem::Problem,
         state::PublicBase,
     },
+    policy::JsonObject,
     routes::{
-        Deleted, Item, ItemOutcome, ReconcileReport, ReconcileRequest, RouteError,
+        BatchItemBody, Deleted, Item, ItemOutcome, ReconcileReport, ReconcileRequest, RouteError,
         RouteRequestBody, RouteView, Run, TenantChange, TenantRoutes, error::RequestField,
     },
     telemetry::trace::CorrelationId,
@@ -28,33 +31,20 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct BatchBody {
     /// 1 to 100 changes.
-    #[cfg_attr(test, schema(required, min_items = 1, max_items = 100))]
-    items: Vec<ItemBody>,
+    #[cfg_attr(test, schema(required, min_items = 1, max_items = 100, value_type = Vec<BatchItemBody>))]
+    items: Vec<JsonObject<BatchItemBody>>,
     /// Only plans.
     dry_run: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(serde::Serialize, utoipa::ToSchema), schema(as = BatchItem))]
-#[serde(default)]
-struct ItemBody {
-    /// `ensure` or `remove`.
-    #[cfg_attr(test, schema(schema_with = crate::http::openapi::words::batch_operations))]
-    op: String,
-    #[serde(flatten)]
-    request: RouteRequestBody,
-}
-
-impl ItemBody {
-    fn into_item(self) -> Result<Item, RouteError> {
-        match self.op.as_str() {
-            "ensure" => self
-                .request
-                .into_request(None)
-                .map(|(tenant, request)| Item::Ensure { tenant, request }),
-            "remove" => self.request.tenant(None).map(|tenant| Item::Delete { tenant }),
-            _ => Err(RouteError::BadRequest(RequestField::Operation)),
+fn item_of(JsonObject(body): JsonObject<BatchItemBody>) -> Result<Item, RouteError> {
+    let (operation, request) = body.into_parts();
+    match operation.as_str() {
+        "ensure" => {
+            request.into_request(None).map(|(tenant, request)| Item::Ensure { tenant, request })
         }
+        "remove" => request.tenant(None).map(|tenant| Item::Delete { tenant }),
+        _ => Err(RouteError::BadRequest(RequestField::Operation)),
     }
 }
 
@@ -110,8 +100,8 @@ struct ResultRenderer<'a> {
 }
 
 impl ResultRenderer<'_> {
-    fn render(&self, result: Result<ItemOutcome, RouteError>) -> ResultBody {
-        match result.map_err(Problem::from).and_then(|done| self.done(done)) {
+    fn render(&self, result: Result<ItemOutcome, Problem>) -> ResultBody {
+        match result.and_then(|done| self.done(done)) {
             Ok(rendered) => rendered,
             Err(problem) => ResultBody {
                 status: problem.code().spec().status.as_u16(),
@@ -167,15 +157,26 @@ pub(crate) async fn batch(
     State(routes): State<TenantRoutes>,
     State(base): State<PublicBase>,
     Correlation(correlation): Correlation,
-    AppJson(body): AppJson<BatchBody>,
+    AppJson(body, sent): AppJson<BatchBody>,
 ) -> Result<Json<BatchResults>, Problem> {
     let run = if body.dry_run { Run::Dry } else { Run::Real };
-    let items = body.items.into_iter().map(ItemBody::into_item).collect();
+    let mut refused = BTreeMap::new();
+    let items = body.items.into_iter().enumerate().map(|(index, item)| {
+        item_of(item).inspect_err(|error| {
+            let problem = sent.explain(error.clone(), Some(index));
+            refused.insert(index, problem.of_entry("items", index));
+        })
+    });
+    let items = items.collect();
+    drop(sent);
     let results = routes.batch(&request.request_context, items, run).await?;
     let renderer = ResultRenderer { routes: &routes, base: &base, correlation: &correlation };
     let results = results.into_iter().enumerate();
-    let results =
-        results.map(|(index, result)| IndexedResult { index, result: renderer.render(result) });
+    let results = results.map(|(index, result)| {
+        let explained = refused.remove(&index);
+        let result = result.map_err(|error| explained.unwrap_or_else(|| error.into()));
+        IndexedResult { index, result: renderer.render(result) }
+    });
     Ok(Json(BatchResults { results: results.collect() }))
 }
 
@@ -186,7 +187,7 @@ pub(crate) async fn batch(
 pub(crate) struct ReconcileBody {
     /// All tenants of the app, each with its subdomain.
     #[cfg_attr(test, schema(required, value_type = Vec<RouteRequestBody>))]
-    tenants: Option<Vec<RouteRequestBody>>,
+    tenants: Option<Vec<JsonObject<RouteRequestBody>>>,
     /// App of the tenants that name none.
     app: Option<String>,
     /// Domain of the tenants that name none.
@@ -200,16 +201,20 @@ pub(crate) struct ReconcileBody {
 }
 
 impl ReconcileBody {
-    fn into_request(self) -> Result<ReconcileRequest, RouteError> {
+    fn into_request(self, sent: &SentBody) -> Result<ReconcileRequest, Problem> {
         let (app, domain) = (self.app.as_deref(), self.domain.as_deref());
         // Without the list every route would be an orphan.
-        let tenants = self.tenants.ok_or(RouteError::BadRequest(RequestField::Tenants))?;
-        let requests = tenants.into_iter().map(|tenant| {
-            let (tenant, request) = tenant.into_request(None)?;
+        let missing = || Problem::from(RouteError::BadRequest(RequestField::TenantList));
+        let tenants = self.tenants.ok_or_else(missing)?.into_iter().enumerate();
+        let requests = tenants.map(|(index, JsonObject(tenant))| {
+            let (tenant, request) = tenant
+                .into_request(None)
+                .map_err(|error| sent.explain(error, Some(index)).of_entry("tenants", index))
+                .map_err(|problem| problem.note(&format!("This is entry {index} of tenants.")))?;
             Ok((tenant, request.or(app, domain)))
         });
         Ok(ReconcileRequest {
-            tenants: requests.collect::<Result<_, RouteError>>()?,
+            tenants: requests.collect::<Result<_, Problem>>()?,
             apply: self.apply,
             delete_orphans: self.delete_orphans,
             force: self.force,
@@ -257,7 +262,7 @@ impl ReconciledBody {
         let to_body = |change: TenantChange| ChangeBody {
             tenant: change.tenant.to_string(),
             op: change.operation,
-            result: renderer.render(change.result),
+            result: renderer.render(change.result.map_err(Problem::from)),
         };
         Self {
             applied: done.applied,
@@ -291,9 +296,11 @@ pub(crate) async fn reconcile(
     State(routes): State<TenantRoutes>,
     State(base): State<PublicBase>,
     Correlation(correlation): Correlation,
-    AppJson(body): AppJson<ReconcileBody>,
+    AppJson(body, sent): AppJson<ReconcileBody>,
 ) -> Result<Json<ReconciledBody>, Problem> {
-    let done = routes.reconcile(&request.request_context, body.into_request()?).await?;
+    let wanted = body.into_request(&sent)?;
+    drop(sent);
+    let done = routes.reconcile(&request.request_context, wanted).await?;
     let renderer = ResultRenderer { routes: &routes, base: &base, correlation: &correlation };
     Ok(Json(ReconciledBody::of(done, &renderer)))
 }

@@ -148,7 +148,7 @@ pub(crate) async fn transfer(
     request: RoutesRequest<RoutesAdmin, NoQuery>,
     State(routes): State<TenantRoutes>,
     Correlation(correlation): Correlation,
-    AppJson(body): AppJson<TransferBody>,
+    AppJson(body, _): AppJson<TransferBody>,
 ) -> Result<Json<TransferredBody>, Problem> {
     let TransferBody { from, to, apply } = body;
     let wanted = TransferRequest { from: from.clone(), to, apply };

@@ -175,9 +175,10 @@ pub(crate) async fn ensure(
     Tenant(tenant): Tenant,
     State(routes): State<TenantRoutes>,
     State(base): State<PublicBase>,
-    AppJson(body): AppJson<RouteRequestBody>,
+    AppJson(body, sent): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    ensure_route((&routes, &base), &request, Some(&tenant), body).await
+    let wanted = body.into_request(Some(&tenant)).map_err(|error| sent.explain(error, None))?;
+    ensure_route((&routes, &base), &request, wanted).await
 }
 
 /// `POST /routes`: the same with the tenant in the body.
@@ -199,18 +200,17 @@ pub(crate) async fn create(
     request: RoutesRequest<RoutesWrite, EnsureQuery>,
     State(routes): State<TenantRoutes>,
     State(base): State<PublicBase>,
-    AppJson(body): AppJson<RouteRequestBody>,
+    AppJson(body, sent): AppJson<RouteRequestBody>,
 ) -> Result<Response, Problem> {
-    ensure_route((&routes, &base), &request, None, body).await
+    let wanted = body.into_request(None).map_err(|error| sent.explain(error, None))?;
+    ensure_route((&routes, &base), &request, wanted).await
 }
 
 async fn ensure_route(
     (routes, base): (&TenantRoutes, &PublicBase),
     request: &RoutesRequest<RoutesWrite, EnsureQuery>,
-    path: Option<&TenantId>,
-    body: RouteRequestBody,
+    (tenant, route_request): (TenantId, RouteRequest),
 ) -> Result<Response, Problem> {
-    let (tenant, route_request) = body.into_request(path)?;
     let run = if request.query.dry_run { Run::Dry } else { Run::Real };
     let done = routes.ensure(&request.request_context, &tenant, route_request, run).await?;
     let body = EnsuredBody::of(&done, request.request_context.correlation());
@@ -338,7 +338,7 @@ impl RemoveQuery {
             return Ok(None);
         }
         let subdomain = self.subdomain.take().filter(|text| !text.is_empty());
-        let subdomain = subdomain.ok_or(RouteError::BadRequest(RequestField::Subdomain))?;
+        let subdomain = subdomain.ok_or(RouteError::BadRequest(RequestField::LegacySubdomain))?;
         let (app, domain) = (self.app.take(), self.domain.take());
         let (adoption, replacement) = (Adoption::Refused, Replacement::Keep);
         Ok(Some(RouteRequest { subdomain, app, domain, adoption, replacement }))

@@ -62,10 +62,6 @@ pub(crate) fn transfer_refusals() -> Object {
     one_of(["space", "domain", "host", "app", "deleting"])
 }
 
-pub(crate) fn batch_operations() -> Object {
-    one_of(["ensure", "remove"])
-}
-
 pub(crate) fn release_outcomes() -> Object {
     one_of(["succeeded", "refused"])
 }
