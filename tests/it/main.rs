@@ -51,6 +51,8 @@ mod process;
 #[cfg(test)]
 mod process_hardening;
 #[cfg(test)]
+mod provider_app;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod proxy_answers;
