@@ -80,7 +80,7 @@ impl Mismatch {
     /// Reads the text of an error of serde; `path` is where it happened.
     ///
     /// The text quotes the input. Of it only the names that our own types have are kept, and the
-    /// words of [`TYPES`].
+    /// words of `TYPES`.
     pub fn at(path: &Path, text: &str) -> Self {
         let mut steps: Vec<BodyStep> = path.iter().map(BodyStep::of).collect();
         let kind = MismatchKind::read(text);
